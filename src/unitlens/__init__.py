@@ -1,0 +1,62 @@
+"""unitlens: what every single unit of a trained network does, and how much it is needed.
+
+The names below are the public API. They are loaded when they are first used, so that importing
+the package, or running a command that needs none of torch, costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unitlens.networks.layers import unit_layers
+    from unitlens.perturbation.ablation import cumulative_ablation, unit_ablation
+    from unitlens.perturbation.noise import noise_robustness
+    from unitlens.recording import record_activations
+    from unitlens.statistics import (
+        class_selectivity,
+        class_statistics,
+        empirical_variance,
+        mutual_information,
+    )
+    from unitlens.store import open_activations
+    from unitlens.tables import open_results
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "unit_layers": "unitlens.networks.layers",
+    "record_activations": "unitlens.recording",
+    "open_activations": "unitlens.store",
+    "class_statistics": "unitlens.statistics",
+    "class_selectivity": "unitlens.statistics",
+    "mutual_information": "unitlens.statistics",
+    "empirical_variance": "unitlens.statistics",
+    "unit_ablation": "unitlens.perturbation.ablation",
+    "cumulative_ablation": "unitlens.perturbation.ablation",
+    "noise_robustness": "unitlens.perturbation.noise",
+    "open_results": "unitlens.tables",
+}
+
+__all__ = [
+    "class_selectivity",
+    "class_statistics",
+    "cumulative_ablation",
+    "empirical_variance",
+    "mutual_information",
+    "noise_robustness",
+    "open_activations",
+    "open_results",
+    "record_activations",
+    "unit_ablation",
+    "unit_layers",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'unitlens' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,63 @@
+"""The configuration: its sections, the expansion of sweeps into runs, and run identity."""
+
+from unitlens.config.document import (
+    FIGURES,
+    Config,
+    ExperimentSpec,
+    parse_at,
+    parse_config,
+    parse_section,
+    read_config,
+)
+from unitlens.config.measurements import (
+    ActivationSpec,
+    CumulativeAblationSpec,
+    LastLayers,
+    MeasurementSpec,
+    MeasureSpec,
+    NoiseRobustnessSpec,
+    StatisticsSpec,
+    UnitAblationSpec,
+)
+from unitlens.config.networks import (
+    ConvNetSpec,
+    DatasetSpec,
+    MLPSpec,
+    ModelSpec,
+    RunSpec,
+    TorchvisionSpec,
+    TrainingSpec,
+    UserModelSpec,
+)
+from unitlens.config.runs import Run, dataset_name, expand_runs, run_identity, run_name
+
+__all__ = [
+    "FIGURES",
+    "ActivationSpec",
+    "Config",
+    "ConvNetSpec",
+    "CumulativeAblationSpec",
+    "DatasetSpec",
+    "ExperimentSpec",
+    "LastLayers",
+    "MLPSpec",
+    "MeasureSpec",
+    "MeasurementSpec",
+    "ModelSpec",
+    "NoiseRobustnessSpec",
+    "Run",
+    "RunSpec",
+    "StatisticsSpec",
+    "TorchvisionSpec",
+    "TrainingSpec",
+    "UnitAblationSpec",
+    "UserModelSpec",
+    "dataset_name",
+    "expand_runs",
+    "parse_at",
+    "parse_config",
+    "parse_section",
+    "read_config",
+    "run_identity",
+    "run_name",
+]

@@ -1,0 +1,130 @@
+"""Sections that say what is measured on every network."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from unitlens.config.base import Strict
+
+Split = Literal["train", "test"]
+
+
+class LastLayers(Strict):
+    """The last so many layers of every network."""
+
+    last: PositiveInt
+
+
+LayerChoice = Annotated[
+    tuple[str, ...] | LastLayers | None,
+    Field(description="names of layers, {last: n} for the last n of each network, null for all"),
+]
+
+
+class ActivationSpec(Strict):
+    """How activations are recorded."""
+
+    layers: LayerChoice = None
+    reduce: Literal["mean", "max"] = Field("mean", description="of a feature map over positions")
+    dtype: Literal["float32", "float16"] = Field("float32", description="on disk")
+    batch_size: PositiveInt = Field(500, description="samples a forward pass")
+    limit_gb: PositiveFloat = Field(
+        100.0, description="a recording that would write more than this is refused"
+    )
+
+
+class StatisticsSpec(Strict):
+    """How the class statistics are computed."""
+
+    fine_bins: PositiveInt = Field(
+        128, description="equal bins of a unit's activation between its extremes, beside zero's own"
+    )
+
+
+class MeasureSpec(Strict):
+    """How the measures of a unit are computed from its class statistics."""
+
+    split: Split = Field("test", description="split for selectivity and mutual information")
+    variance_split: Split = Field("train", description="split for mean and variance")
+    rest: Literal["classes", "samples"] = Field(
+        "classes", description="mu_rest: mean of the other classes' means, or over their samples"
+    )
+    bins: PositiveInt = Field(
+        16, description="bins of equal counts that mutual information is computed on"
+    )
+    checkpoints: bool = Field(default=False, description="measure the kept epochs as well")
+
+
+class UnitAblationSpec(Strict):
+    """How the units are ablated one at a time."""
+
+    split: Split = "train"
+    samples: PositiveInt | None = Field(
+        None, description="size of a seeded subset of the split; all of it if null"
+    )
+    layers: LayerChoice = None
+    units: PositiveInt | None = Field(
+        None, description="size of a seeded sample of the units; all of them if null"
+    )
+    value: Literal["zero", "mean"] = Field(
+        "zero", description="what a unit is clamped to; the mean is over the training set"
+    )
+    checkpoints: bool = Field(default=False, description="measure the kept epochs as well")
+
+
+class CumulativeAblationSpec(Strict):
+    """How more and more units are ablated together."""
+
+    split: Split = "train"
+    samples: PositiveInt | None = Field(
+        None, description="size of a seeded subset of the split; all of it if null"
+    )
+    layers: LayerChoice = None
+    orders: PositiveInt = Field(10, description="number of random orders")
+    by: tuple[
+        Literal["selectivity", "mutual_information", "variance", "mean", "l1_norm"], ...
+    ] = Field((), description="unit measures by which units are ablated too, both up and down")
+    points: Annotated[int, Field(ge=2)] = Field(21, description="points of a curve, ends included")
+    value: Literal["zero", "mean"] = Field(
+        "zero", description="what a unit is clamped to; the mean is over the training set"
+    )
+    checkpoints: bool = Field(default=False, description="measure the kept epochs as well")
+
+
+class ScaleSpec(Strict):
+    """Log-spaced scales of the noise."""
+
+    minimum: PositiveFloat = 0.05
+    maximum: PositiveFloat = 8.0
+    points: Annotated[int, Field(ge=2)] = 12
+
+    @model_validator(mode="after")
+    def _ascending(self) -> "ScaleSpec":
+        if self.maximum <= self.minimum:
+            raise ValueError(
+                f"maximum ({self.maximum}) must be above minimum ({self.minimum})"
+            )
+        return self
+
+
+class NoiseRobustnessSpec(Strict):
+    """How noise is added to all units at once."""
+
+    split: Split = "train"
+    samples: PositiveInt | None = Field(
+        None, description="size of a seeded subset of the split; all of it if null"
+    )
+    scales: ScaleSpec = ScaleSpec()
+    draws: PositiveInt = Field(10, description="independent draws of the noise at each scale")
+    checkpoints: bool = Field(default=False, description="measure the kept epochs as well")
+
+
+class MeasurementSpec(Strict):
+    """What is measured on every network; a null section is left out."""
+
+    activations: ActivationSpec = ActivationSpec()
+    statistics: StatisticsSpec = StatisticsSpec()
+    measures: MeasureSpec = MeasureSpec()
+    unit_ablation: UnitAblationSpec | None = UnitAblationSpec()
+    cumulative_ablation: CumulativeAblationSpec | None = CumulativeAblationSpec()
+    noise_robustness: NoiseRobustnessSpec | None = NoiseRobustnessSpec()

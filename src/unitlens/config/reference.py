@@ -1,0 +1,85 @@
+"""The reference of the configuration, generated from its models."""
+
+import json
+from typing import Any
+
+from unitlens.config.document import Config
+
+_HEAD = """# The configuration
+
+Generated from the models in `src/unitlens/config/` by `python -m unitlens schema --markdown`; a test
+holds the two together. Unknown keys are refused. `config.yaml` and `presets/` are examples.
+"""
+
+
+def config_schema() -> dict[str, Any]:
+    """Return the JSON schema of the configuration file."""
+    return Config.model_json_schema()
+
+
+def config_reference() -> str:
+    """Return the reference of all keys of the configuration as Markdown.
+
+    Returns
+    -------
+    One section for each section of the configuration, one table row for each key: name, type,
+    default, meaning.
+    """
+    schema = config_schema()
+    sections = [("The file", schema), *schema["$defs"].items()]
+    return _HEAD + "".join(_section(title, section) for title, section in sections)
+
+
+def _section(title: str, section: dict[str, Any]) -> str:
+    required = section.get("required", [])
+    rows = [
+        f"| `{key}` | {_type(value)} | {_default(key, value, required)} | {_meaning(value)} |\n"
+        for key, value in section.get("properties", {}).items()
+    ]
+    about = " ".join(section.get("description", "").split())
+    head = f"\n## {title}\n\n{about}\n\n| key | type | default | meaning |\n| --- | --- | --- | --- |\n"
+    return head + "".join(rows)
+
+
+def _meaning(value: dict[str, Any]) -> str:
+    return str(value.get("description", "")).replace("|", "\\|")
+
+
+def _default(key: str, value: dict[str, Any], required: list[str]) -> str:
+    if key in required:
+        return "required"
+    default = value.get("default", {})
+    return f"`{json.dumps(default)}`" if not isinstance(default, dict) else "as its section"
+
+
+_BOUNDS = {
+    "minimum": "at least {}",
+    "exclusiveMinimum": "above {}",
+    "maximum": "at most {}",
+    "exclusiveMaximum": "below {}",
+}
+
+
+def _type(value: dict[str, Any]) -> str:
+    if "$ref" in value:
+        name = value["$ref"].rsplit("/", 1)[-1]
+        return f"[{name}](#{name.lower()})"
+    if "const" in value:
+        return f"`{value['const']}`"
+    if "enum" in value:
+        return ", ".join(f"`{name}`" for name in value["enum"])
+    choices = value.get("anyOf") or value.get("oneOf")
+    if choices:
+        return " or ".join(_type(choice) for choice in choices)
+    return _plain_type(value)
+
+
+def _plain_type(value: dict[str, Any]) -> str:
+    kind = value.get("type", "any")
+    if kind == "array":
+        return f"list of {_type(value['items'])}" if value.get("items") else "list"
+    if kind == "object":
+        inner = value.get("additionalProperties")
+        return f"name to {_type(inner)}" if isinstance(inner, dict) else "mapping"
+    bounds = [text.format(f"{value[key]:g}") for key, text in _BOUNDS.items() if key in value]
+    return ", ".join([str(kind), *bounds])

@@ -1,0 +1,150 @@
+"""Expansion of experiments into runs, and the identity of a run."""
+
+import hashlib
+import itertools
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from unitlens.config.document import Config, ExperimentSpec, parse_at
+from unitlens.config.networks import DatasetSpec, ModelSpec, RunSpec
+from unitlens.errors import ConfigError, nearest
+
+SWEPT_SECTIONS = ("dataset", "model", "training")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One network of a configuration: its name, what it is, and the experiments that use it."""
+
+    name: str
+    spec: RunSpec
+    experiments: tuple[str, ...]
+
+
+def expand_runs(config: Config) -> dict[str, Run]:
+    """Expand the experiments of a configuration into runs.
+
+    Parameters
+    ----------
+    config
+        The configuration.
+
+    Returns
+    -------
+    Name of each run to the run, in the order of the experiments, their sweeps (the last key
+    changes fastest) and seeds. A network that several experiments need stands there once; the
+    epochs that they want kept are joined.
+
+    Raises
+    ------
+    ConfigError
+        Where a swept key does not exist or one of its values breaks a rule.
+    """
+    runs: dict[str, Run] = {}
+    for experiment, family in config.experiments.items():
+        for values in _points(experiment, family):
+            for seed in family.seeds:
+                spec = parse_at(RunSpec, {**values, "seed": seed}, ("experiments", experiment))
+                name = run_name(spec)
+                runs[name] = _joined(runs.get(name), Run(name, spec, (experiment,)))
+    return runs
+
+
+def _points(experiment: str, family: ExperimentSpec) -> list[dict[str, Any]]:
+    base = family.model_dump(mode="json", include=set(SWEPT_SECTIONS), exclude_unset=True)
+    points = []
+    for combination in itertools.product(*family.sweep.values()):
+        values = json.loads(json.dumps(base))
+        for key, value in zip(family.sweep, combination, strict=True):
+            _set(values, key, value, experiment)
+        points.append(values)
+    return points
+
+
+def _set(values: dict[str, Any], key: str, value: Any, experiment: str) -> None:
+    section, _, rest = key.partition(".")
+    if section not in SWEPT_SECTIONS or values.get(section) is None:
+        known = [name for name in SWEPT_SECTIONS if values.get(name) is not None]
+        raise ConfigError(
+            f"experiments.{experiment}.sweep names the key '{key}', which must begin with a "
+            f"section that the experiment has; {nearest(section, known)}"
+        )
+    if not rest:
+        values[section] = value
+        return
+    *parents, last = key.split(".")
+    place = values
+    for part in parents:
+        place = place.setdefault(part, {})
+    place[last] = value
+
+
+def _joined(old: Run | None, new: Run) -> Run:
+    if old is None:
+        return new
+    experiments = tuple(dict.fromkeys((*old.experiments, *new.experiments)))
+    return Run(old.name, _with_epochs_of(old.spec, new.spec), experiments)
+
+
+def _with_epochs_of(spec: RunSpec, other: RunSpec) -> RunSpec:
+    if spec.training is None or other.training is None:
+        return spec
+    epochs = sorted({*spec.training.checkpoints, *other.training.checkpoints})
+    training = spec.training.model_copy(update={"checkpoints": tuple(epochs)})
+    return spec.model_copy(update={"training": training})
+
+
+def run_identity(spec: RunSpec) -> str:
+    """Return six hexadecimal digits over all that determines the weights of a run."""
+    values = spec.model_dump(mode="json", exclude={"training": {"checkpoints"}})
+    return _digest(values)
+
+
+def run_name(spec: RunSpec) -> str:
+    """Return the readable name of a run, which ends in its identity.
+
+    Examples
+    --------
+    >>> spec = RunSpec.model_validate(
+    ...     {
+    ...         "dataset": {"name": "mnist", "corruption": 0.5},
+    ...         "model": {"name": "mlp"},
+    ...         "training": {"epochs": 3},
+    ...         "seed": 1,
+    ...     }
+    ... )
+    >>> run_name(spec).rsplit("-", 1)[0]
+    'mnist-mlp-corrupt0.5-seed1'
+    """
+    parts = [_plain(spec.dataset.name), _plain(spec.model.name)]
+    if spec.dataset.corruption:
+        parts.append(f"corrupt{spec.dataset.corruption:g}")
+    parts += _marks(spec.model)
+    if spec.training and spec.training.selectivity_regulariser:
+        parts.append(f"alpha{spec.training.selectivity_regulariser:g}")
+    return "-".join([*parts, f"seed{spec.seed}", run_identity(spec)])
+
+
+def _marks(model: ModelSpec) -> list[str]:
+    marks = []
+    if getattr(model, "dropout", 0):
+        marks.append(f"dropout{getattr(model, 'dropout', 0):g}")
+    if getattr(model, "batch_norm", False):
+        marks.append("bn")
+    return marks
+
+
+def dataset_name(spec: DatasetSpec) -> str:
+    """Return the name of a prepared data set; label corruption is no part of it."""
+    values = spec.model_dump(mode="json", exclude={"corruption"})
+    return f"{_plain(spec.name)}-{_digest(values)}"
+
+
+def _plain(name: str) -> str:
+    return "".join(c if c.isalnum() or c == "_" else "." for c in name)
+
+
+def _digest(values: Any) -> str:
+    text = json.dumps(values, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:6]

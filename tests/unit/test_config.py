@@ -1,0 +1,205 @@
+"""A configuration is refused in one line that names key, value, rule and nearest name."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from unitlens.config import FIGURES, Config, parse_config, parse_section, read_config
+from unitlens.config import DatasetSpec, ExperimentSpec
+from unitlens.config.reference import config_reference, config_schema
+from unitlens.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+
+MINIMAL = {
+    "experiments": {
+        "memo": {
+            "dataset": {"name": "mnist5k"},
+            "model": {"name": "mlp", "widths": [32, 16]},
+            "training": {"epochs": 5},
+            "sweep": {"dataset.corruption": [0, 0.5]},
+        }
+    },
+    "figures": {"memorisation_ablation": ["memo"]},
+}
+
+
+def changed(path, value):
+    values = copy.deepcopy(MINIMAL)
+    *parents, last = path.split("/")
+    place = values
+    for part in parents:
+        place = place.setdefault(part, {})
+    place[last] = value
+    return values
+
+
+def test_parse_config__accepts_the_minimum():
+    config = parse_config(MINIMAL)
+
+    assert config.experiments["memo"].model.widths == (32, 16)
+    assert config.measurements.unit_ablation.value == "zero"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (
+            "experiments/memo/dataset/corruption",
+            1.2,
+            "experiments.memo.dataset.corruption = 1.2: input should be less than or equal to 1",
+        ),
+        (
+            "experiments/memo/dataset/name",
+            "mnst",
+            "experiments.memo.dataset.name = 'mnst': must be a known data set or "
+            "'module:function'; did you mean 'mnist' or 'mnist5k'?",
+        ),
+        (
+            "experiments/memo/dataset/corrupton",
+            0.2,
+            "experiments.memo.dataset.corrupton is not a key of the configuration: "
+            "did you mean 'corruption'?",
+        ),
+        (
+            "experiments/memo/model/width",
+            [3],
+            "experiments.memo.model.width is not a key of the configuration: "
+            "did you mean 'widths'?",
+        ),
+        (
+            "experiments/memo/model/widths",
+            [3, -1],
+            "experiments.memo.model.widths.1 = -1: input should be greater than 0",
+        ),
+        (
+            "experiments/memo/training/epochs",
+            0,
+            "experiments.memo.training.epochs = 0: input should be greater than 0",
+        ),
+        (
+            "experiments/memo/training/epochs",
+            "many",
+            "experiments.memo.training.epochs = 'many': input should be a valid integer",
+        ),
+        (
+            "experiments/memo/training/optimizer",
+            "sdg",
+            "experiments.memo.training.optimizer = 'sdg': must be one of sgd, adam, adamw; "
+            "did you mean 'sgd'?",
+        ),
+        (
+            "experiments/memo/training/schedule",
+            {"name": "step"},
+            "experiments.memo.training.schedule: milestones must be given for the step schedule",
+        ),
+        (
+            "experiments/memo/training/checkpoints",
+            [3, 9],
+            "experiments.memo.training: checkpoints must not lie after the last epoch, but [9] do",
+        ),
+        (
+            "experiments/memo/sweep/dataset.corruption",
+            [0, 1.2],
+            "experiments.memo.dataset.corruption = 1.2: input should be less than or equal to 1",
+        ),
+        (
+            "experiments/memo/sweep/dataset.corruptin",
+            [0],
+            "experiments.memo.dataset.corruptin is not a key of the configuration: "
+            "did you mean 'corruption'?",
+        ),
+        (
+            "experiments/memo/sweep/datset.corruption",
+            [0],
+            "experiments.memo.sweep names the key 'datset.corruption'",
+        ),
+        ("experiments/memo/seeds", [], "experiments.memo.seeds = []: tuple should have at least 1"),
+        (
+            "experiments/memo/training",
+            None,
+            "experiments.memo: training must be given where the model has no weights of its own",
+        ),
+        ("measurments", {}, "measurments is not a key of the configuration: did you mean"),
+        (
+            "measurements/unit_ablation/layer",
+            [],
+            "measurements.unit_ablation.layer is not a key of the configuration: "
+            "did you mean 'layers'?",
+        ),
+        (
+            "figures/memorisation_ablaton",
+            ["memo"],
+            "did you mean 'memorisation_ablation' or 'memorisation_noise'?",
+        ),
+        (
+            "figures/memorisation_ablation",
+            ["mem"],
+            "figures.memorisation_ablation names the experiment 'mem', which does not exist; "
+            "did you mean 'memo'?",
+        ),
+        ("experiments", {}, "experiments: dictionary should have at least 1 item"),
+    ],
+)
+def test_parse_config__refuses_in_one_line(path, value, message):
+    with pytest.raises(ConfigError) as refused:
+        parse_config(changed(path, value))
+
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_read_config__names_a_file_that_is_not_a_mapping(tmp_path):
+    path = tmp_path / "list.yaml"
+    path.write_text("- 1\n")
+
+    with pytest.raises(ConfigError, match=r"list\.yaml must be a mapping of keys to values"):
+        read_config(path)
+
+
+def test_parse_section__names_text_that_is_not_json():
+    with pytest.raises(ConfigError, match="DatasetSpec must be JSON, but '{name' is not"):
+        parse_section(DatasetSpec, "{name")
+
+
+def test_parse_section__inverts_the_dump():
+    section = parse_config(MINIMAL).experiments["memo"]
+
+    assert parse_section(ExperimentSpec, section.model_dump_json()) == section
+
+
+@pytest.mark.parametrize("path", [ROOT / "config.yaml", *sorted((ROOT / "presets").glob("*.yaml"))])
+def test_shipped_configurations__hold(path):
+    values = yaml.safe_load(path.read_text())
+    if path.stem.endswith("-2core"):  # a sibling: it overrides its preset
+        base = path.with_name(path.name.replace("-2core", ""))
+        values = merged(yaml.safe_load(base.read_text()), values)
+
+    assert isinstance(parse_config(values), Config)
+
+
+def merged(base, over):
+    if not (isinstance(base, dict) and isinstance(over, dict)):
+        return over
+    return {key: merged(base.get(key), over[key]) if key in over else base[key] for key in base} | {
+        key: over[key] for key in over if key not in base
+    }
+
+
+def test_default_configuration__draws_every_figure():
+    assert set(read_config(ROOT / "config.yaml").figures) == set(FIGURES)
+
+
+def test_schema__is_generated_from_the_models():
+    shipped = json.loads((ROOT / "workflow/schemas/config.schema.json").read_text())
+
+    assert shipped == config_schema(), "run: python -m unitlens schema > workflow/schemas/..."
+
+
+def test_reference__is_generated_from_the_models():
+    shipped = (ROOT / "docs/config.md").read_text()
+
+    assert shipped == config_reference() + "\n", "run: python -m unitlens schema --markdown"

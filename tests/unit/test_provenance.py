@@ -1,0 +1,41 @@
+"""The digest of a rule's code changes with the code that the rule can reach, and only with it."""
+
+import sys
+
+import pytest
+
+from unitlens.provenance import code_digest
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """Return a writer of modules of a package that stands where unitlens stands."""
+    import unitlens
+
+    monkeypatch.setattr(unitlens, "__path__", [*unitlens.__path__, str(tmp_path)])
+
+    def write(**modules):
+        for name, text in modules.items():
+            (tmp_path / f"{name}.py").write_text(text)
+        for cached in (code_digest, sys.modules["unitlens.provenance"]._imports):
+            cached.cache_clear()
+        return code_digest("unitlens.zz_top")
+
+    yield write
+    write(zz_top="")
+
+
+def test_code_digest__follows_imports_inside_functions(package):
+    source = "def f():\n    from unitlens.zz_low import g\n    return g\n"
+    before = package(zz_top=source, zz_low="g = 1\n", zz_other="x = 1\n")
+
+    assert package(zz_other="x = 2\n") == before
+    assert package(zz_low="g = 2\n") != before
+
+
+def test_code_digest__ignores_the_declaring_floors(package):
+    before = package(zz_top="x = 1\n")
+
+    assert package(zz_top="x = 1\n") == before
+    assert package(zz_top="from unitlens.config import Config\n") != before
+    assert "unitlens.config" not in sys.modules["unitlens.provenance"]._reached("unitlens.zz_top")

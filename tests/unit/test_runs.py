@@ -1,0 +1,110 @@
+"""Sweeps expand to runs; a run's name holds its identity; shared networks stand once."""
+
+import copy
+
+import pytest
+
+from unitlens.config import expand_runs, parse_config, run_identity
+from unitlens.planning import make_plan
+
+FAMILY = {
+    "dataset": {"name": "mnist5k"},
+    "model": {"name": "mlp"},
+    "training": {"epochs": 5},
+    "sweep": {"dataset.corruption": [0, 0.5], "model.dropout": [0, 0.2]},
+    "seeds": [1, 2],
+}
+
+
+def runs_of(**families):
+    return expand_runs(parse_config({"experiments": families}))
+
+
+def family(**changes):
+    return {**copy.deepcopy(FAMILY), **changes}
+
+
+def test_expand_runs__takes_all_combinations_and_seeds():
+    specs = [run.spec for run in runs_of(one=FAMILY).values()]
+
+    got = [(spec.dataset.corruption, spec.model.dropout, spec.seed) for spec in specs]
+    assert got == [(c, d, s) for c in (0, 0.5) for d in (0, 0.2) for s in (1, 2)]
+
+
+def test_expand_runs__shares_the_network_that_two_experiments_need():
+    runs = runs_of(one=FAMILY, two=family(sweep={"dataset.corruption": [0.5, 1]}))
+
+    shared = [run for run in runs.values() if run.experiments == ("one", "two")]
+    assert {run.spec.dataset.corruption for run in shared} == {0.5}
+    assert len(shared) == 2
+    assert len(runs) == 10
+
+
+def test_expand_runs__joins_the_epochs_that_two_experiments_want_kept():
+    sweepless = {"sweep": {}, "seeds": [1]}
+    runs = runs_of(
+        one=family(**sweepless, training={"epochs": 5, "checkpoints": [1, 3]}),
+        two=family(**sweepless, training={"epochs": 5, "checkpoints": [2, 3]}),
+    )
+
+    (run,) = runs.values()
+    assert run.spec.training.checkpoints == (1, 2, 3)
+
+
+def test_run_name__is_readable_and_ends_in_the_identity():
+    names = list(runs_of(one=FAMILY))
+
+    assert names[0].startswith("mnist5k-mlp-seed1-")
+    assert names[-1].startswith("mnist5k-mlp-corrupt0.5-dropout0.2-seed2-")
+    assert len({name.rsplit("-", 1)[1] for name in names}) == len(names)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dataset": {"name": "mnist5k", "corruption": 0.5}},
+        {"model": {"name": "mlp", "widths": [512]}},
+        {"training": {"epochs": 6}},
+        {"seeds": [3]},
+    ],
+)
+def test_run_identity__changes_with_what_determines_the_weights(change):
+    plain = {"sweep": {}, "seeds": [1]}
+    (one,) = runs_of(one=family(**plain)).values()
+    (two,) = runs_of(one=family(**{**plain, **change})).values()
+
+    assert run_identity(one.spec) != run_identity(two.spec)
+
+
+def test_run_identity__ignores_what_is_kept_and_defaults_that_are_written_out():
+    plain = {"sweep": {}, "seeds": [1]}
+    (one,) = runs_of(one=family(**plain)).values()
+    (two,) = runs_of(
+        one=family(**plain, training={"epochs": 5, "momentum": 0.9, "checkpoints": [2]})
+    ).values()
+
+    assert run_identity(one.spec) == run_identity(two.spec)
+
+
+def test_plan__measures_kept_epochs_where_asked():
+    values = {
+        "experiments": {
+            "one": family(sweep={}, seeds=[1], training={"epochs": 5, "checkpoints": [0, 3]})
+        },
+        "measurements": {
+            "unit_ablation": None,
+            "cumulative_ablation": {"checkpoints": True},
+        },
+    }
+    plan = make_plan(parse_config(values))
+    (run,) = plan.runs
+
+    assert plan.measured("unit_ablation") == []
+    assert plan.measured("noise_robustness") == [run]
+    assert plan.measured("cumulative_ablation") == [
+        run,
+        f"{run}/epoch-0000",
+        f"{run}/epoch-0003",
+    ]
+    assert plan.measured_checkpoints() == [f"{run}/epoch-0000", f"{run}/epoch-0003"]
+    assert plan.run_of(f"{run}/epoch-0003").name == run
