@@ -1,0 +1,89 @@
+"""Subcommands that need no network: statistics, tables, figures, the page."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unitlens.cli.job import Log, Settings, Threads, open_log, work
+from unitlens.config import StatisticsSpec, parse_section
+
+Results = Annotated[Path, typer.Argument(help="Directory of the results.")]
+
+
+def class_statistics(
+    network: Annotated[Path, typer.Argument(help="Directory of the network.")],
+    *,
+    settings: Settings = "{}",
+    threads: Threads = 1,
+    log: Log = None,
+) -> None:
+    """Read each store of a network once: class moments and histograms of every unit."""
+    open_log(log)
+    import dask
+
+    from unitlens.statistics import class_statistics
+    from unitlens.store import open_activations
+
+    section = parse_section(StatisticsSpec, settings)
+    with work(), dask.config.set(scheduler="threads", num_workers=threads):
+        for split in ("train", "test"):
+            activations = open_activations(network / split / "activations.zarr")
+            statistics = class_statistics(activations, fine_bins=section.fine_bins)
+            path = network / split / "class_statistics.nc"
+            statistics.to_netcdf(path, engine="h5netcdf")
+
+
+def tabulate(
+    output: Annotated[Path, typer.Argument(help="tables.json to write.")],
+    *,
+    networks: Annotated[str, typer.Option(help="Network to its experiments, as JSON.")],
+    log: Log = None,
+) -> None:
+    """Join everything about runs and units into the final tables."""
+    open_log(log)
+    from unitlens.tables.tabulate import tabulate
+
+    experiments = {name: tuple(of) for name, of in json.loads(networks).items()}
+    kept = {name: of for name, of in experiments.items() if "/" in name}
+    final = {name: of for name, of in experiments.items() if "/" not in name}
+    results = output.parent
+    with work():
+        tables = {"final": tabulate(results, final, results)}
+        if kept:
+            tables["checkpoints"] = tabulate(results, kept, results / "checkpoints")
+        output.write_text(json.dumps(tables, indent=2, sort_keys=True) + "\n")
+
+
+def draw_figures(
+    results: Results,
+    output: Annotated[Path, typer.Argument(help="figures.json to write.")],
+    *,
+    figures: Annotated[str, typer.Option(help="Figure to the experiments it shows, as JSON.")],
+    log: Log = None,
+) -> None:
+    """Draw the figures, each with what it shows."""
+    open_log(log)
+    from unitlens.figures.draw import draw_figures
+
+    wanted = {name: tuple(of) for name, of in json.loads(figures).items()}
+    with work():
+        draw_figures(results, wanted, output.parent)
+
+
+def write_report(
+    results: Results,
+    output: Annotated[Path, typer.Argument(help="HTML page to write.")],
+    *,
+    log: Log = None,
+) -> None:
+    """Write one page that works offline."""
+    open_log(log)
+    from unitlens.report import write_report
+
+    with work():
+        write_report(results, results / "figures", output)
+
+
+COMMANDS = (class_statistics, tabulate, draw_figures, write_report)

@@ -1,0 +1,56 @@
+"""What every subcommand that does work shares: its log, its threads, its account of time."""
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+logger = logging.getLogger("unitlens")
+
+Log = Annotated[Path | None, typer.Option(help="File for progress and tracebacks.")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads to compute with.")]
+Settings = Annotated[str, typer.Option(help="Section of the configuration, as JSON.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...; auto takes a GPU if there is one.")]
+
+
+def open_log(path: Path | None) -> None:
+    """Send the log to a file, or to the terminal where none is named."""
+    handler: logging.Handler = logging.StreamHandler()
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(path, mode="w")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logging.captureWarnings(capture=True)
+    logging.getLogger("py.warnings").addHandler(handler)
+
+
+@contextmanager
+def work() -> Iterator[None]:
+    """Account for the time of the work itself; what came before it is start-up."""
+    start_up = time.process_time()
+    start = time.monotonic()
+    yield
+    logger.info(
+        "work %.2f s, %.2f s of processor; start-up %.2f s of processor",
+        time.monotonic() - start,
+        time.process_time() - start_up,
+        start_up,
+    )
+
+
+def torch_device(device: str, threads: int) -> str:
+    """Set the threads of torch and return the device to compute on."""
+    import torch
+
+    torch.set_num_threads(min(threads, os.cpu_count() or threads))
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,48 @@
+"""The entry point: subcommands gathered, errors told in one line."""
+
+import logging
+import os
+import sys
+import traceback
+
+import typer
+
+from unitlens.cli import analysis, networks, tools
+from unitlens.errors import UnitlensError
+
+logger = logging.getLogger("unitlens")
+
+app = typer.Typer(
+    name="unitlens",
+    help="What every unit of a trained network does, and how much the network needs it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for room in (networks, analysis, tools):
+    for command in room.COMMANDS:
+        app.command()(command)
+
+
+def main() -> None:
+    """Run a subcommand; an error is one line on the terminal and a traceback in the log."""
+    try:
+        app()
+    except UnitlensError as error:
+        _tell(f"unitlens: {error}")
+        sys.exit(2)
+    except BrokenPipeError:
+        # The reader of a pipe went away (unitlens layers resnet50 | head).
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:  # noqa: BLE001 - the last place that can still say what happened
+        line = str(error).partition("\n")[0]
+        _tell(f"unitlens: unexpected {type(error).__name__}: {line}")
+        if not logger.handlers:
+            traceback.print_exc()
+        sys.exit(1)
+
+
+def _tell(line: str) -> None:
+    logger.error("%s\n%s", line, traceback.format_exc())
+    print(line, file=sys.stderr)  # noqa: T201 - the terminal is where a person looks

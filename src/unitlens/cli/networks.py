@@ -1,0 +1,273 @@
+"""Subcommands that run networks: each parses, opens its inputs, calls one function, writes."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from unitlens.cli.job import Device, Log, Settings, Threads, open_log, torch_device, work
+from unitlens.config import (
+    ActivationSpec,
+    CumulativeAblationSpec,
+    DatasetSpec,
+    MeasureSpec,
+    NoiseRobustnessSpec,
+    RunSpec,
+    UnitAblationSpec,
+    parse_section,
+)
+
+SPLITS = ("train", "test")
+
+Spec = Annotated[str, typer.Option(help="Data set, or run, as JSON.")]
+Prepared = Annotated[Path, typer.Argument(help="dataset.json of the prepared data set.")]
+Network = Annotated[Path, typer.Argument(help="Directory of the network.")]
+
+
+def prepare_dataset(
+    output: Annotated[Path, typer.Argument(help="dataset.json to write.")],
+    *,
+    spec: Spec,
+    data: Annotated[Path, typer.Option(help="Directory that data sets are read from.")] = Path("data"),
+    download: Annotated[bool, typer.Option("--download", help="Allow downloads.")] = False,
+    log: Log = None,
+) -> None:
+    """Check and convert a data set once."""
+    open_log(log)
+    from unitlens.networks.datasets import prepare_dataset
+
+    section = parse_section(DatasetSpec, spec)
+    with work():
+        prepare_dataset(section, output.parent, data=data, download=download)
+
+
+def train(
+    dataset: Prepared,
+    output: Annotated[Path, typer.Argument(help="checkpoint.json to write.")],
+    *,
+    spec: Spec,
+    threads: Threads = 1,
+    device: Device = "auto",
+    log: Log = None,
+) -> None:
+    """Train one network."""
+    open_log(log)
+    from unitlens.networks.training import train
+
+    section = parse_section(RunSpec, spec)
+    device = torch_device(device, threads)
+    with work():
+        train(section, dataset.parent, output.parent, device=device)
+
+
+def record_activations(
+    dataset: Prepared,
+    network: Network,
+    *,
+    settings: Settings = "{}",
+    code: Annotated[str, typer.Option(help="Digest of the code that records.")] = "",
+    threads: Threads = 1,
+    device: Device = "auto",
+    log: Log = None,
+) -> None:
+    """Write every unit's activation over both splits."""
+    open_log(log)
+    from unitlens.recording import record_activations
+
+    section = parse_section(ActivationSpec, settings)
+    device = torch_device(device, threads)
+    model, record = _open_network(network)
+    with work():
+        for split in SPLITS:
+            samples = _open_split(dataset, record.spec, split)
+            provenance = {
+                "weights_hash": record.weights_hash,
+                "dataset_identity": samples.identity,
+                "network": network.name,
+                "split": split,
+                "code": code,
+            }
+            record_activations(
+                model,
+                samples,
+                network / split / "activations.zarr",
+                layers=section.layers,
+                reduce=section.reduce,
+                dtype=section.dtype,
+                batch_size=section.batch_size,
+                device=device,
+                limit_gb=section.limit_gb,
+                provenance=provenance,
+            )
+
+
+def unit_measures(
+    dataset: Prepared,
+    network: Network,
+    *,
+    settings: Settings = "{}",
+    threads: Threads = 1,
+    log: Log = None,
+) -> None:
+    """Compute selectivity, mutual information, variance and L1 norm of every unit."""
+    open_log(log)
+    import xarray as xr
+
+    from unitlens.networks.weights import l1_norms
+    from unitlens.statistics import unit_measures
+
+    section = parse_section(MeasureSpec, settings)
+    torch_device("cpu", threads)
+    with work():
+        model, record = _open_network(network)
+        example = _open_split(dataset, record.spec, section.split).batch([0])[0]
+        statistics = {
+            split: xr.load_dataset(network / split / "class_statistics.nc", engine="h5netcdf")
+            for split in SPLITS
+        }
+        measures = unit_measures(
+            statistics[section.split],
+            statistics[section.variance_split],
+            l1_norms(model, example),
+            rest=section.rest,
+            bins=section.bins,
+        )
+        measures.to_netcdf(network / "unit_measures.nc", engine="h5netcdf")
+
+
+def unit_ablation(
+    dataset: Prepared,
+    network: Network,
+    *,
+    settings: Settings = "{}",
+    threads: Threads = 1,
+    device: Device = "auto",
+    log: Log = None,
+) -> None:
+    """Ablate every unit, one at a time."""
+    open_log(log)
+    from unitlens.perturbation.ablation import unit_ablation
+
+    section = parse_section(UnitAblationSpec, settings)
+    device = torch_device(device, threads)
+    model, record = _open_network(network)
+    with work():
+        result = unit_ablation(
+            model,
+            _open_split(dataset, record.spec, section.split),
+            layers=section.layers,
+            value=_value(section.value, network),
+            units=section.units,
+            samples=section.samples,
+            seed=record.spec.seed,
+            device=device,
+        )
+        result = result.assign_attrs(split=section.split, value=section.value)
+        result.to_netcdf(network / "unit_ablation.nc", engine="h5netcdf")
+
+
+def cumulative_ablation(
+    dataset: Prepared,
+    network: Network,
+    *,
+    settings: Settings = "{}",
+    threads: Threads = 1,
+    device: Device = "auto",
+    log: Log = None,
+) -> None:
+    """Ablate more and more units together."""
+    open_log(log)
+    from unitlens.perturbation.ablation import cumulative_ablation
+
+    section = parse_section(CumulativeAblationSpec, settings)
+    device = torch_device(device, threads)
+    model, record = _open_network(network)
+    with work():
+        by = {name: _measures(network)[name] for name in section.by}
+        result = cumulative_ablation(
+            model,
+            _open_split(dataset, record.spec, section.split),
+            orders=section.orders,
+            points=section.points,
+            layers=section.layers,
+            value=_value(section.value, network),
+            by=by,
+            samples=section.samples,
+            seed=record.spec.seed,
+            device=device,
+        )
+        result = result.assign_attrs(split=section.split, value=section.value)
+        result.to_netcdf(network / "cumulative_ablation.nc", engine="h5netcdf")
+
+
+def noise_robustness(
+    dataset: Prepared,
+    network: Network,
+    *,
+    settings: Settings = "{}",
+    threads: Threads = 1,
+    device: Device = "auto",
+    log: Log = None,
+) -> None:
+    """Add noise to all units at once."""
+    open_log(log)
+    import numpy as np
+
+    from unitlens.perturbation.noise import noise_robustness
+
+    section = parse_section(NoiseRobustnessSpec, settings)
+    device = torch_device(device, threads)
+    model, record = _open_network(network)
+    scales = section.scales
+    with work():
+        result = noise_robustness(
+            model,
+            _open_split(dataset, record.spec, section.split),
+            np.geomspace(scales.minimum, scales.maximum, scales.points),
+            variance=_measures(network)["variance"],
+            draws=section.draws,
+            seed=record.spec.seed,
+            samples=section.samples,
+            device=device,
+        )
+        result = result.assign_attrs(split=section.split)
+        result.to_netcdf(network / "noise_robustness.nc", engine="h5netcdf")
+
+
+def _open_network(network: Path) -> Any:
+    from unitlens.networks.checkpoints import load_checkpoint
+
+    return load_checkpoint(network)
+
+
+def _open_split(dataset: Path, spec: RunSpec, split: str) -> Any:
+    from unitlens.networks.datasets import load_dataset
+
+    corruption = spec.dataset.corruption
+    return load_dataset(dataset.parent, split, corruption=corruption, seed=spec.seed)
+
+
+def _measures(network: Path) -> Any:
+    import xarray as xr
+
+    from unitlens.variables import validate
+
+    measures = xr.load_dataset(network / "unit_measures.nc", engine="h5netcdf")
+    validate(measures, "unit_measures")
+    return measures
+
+
+def _value(value: str, network: Path) -> Any:
+    """Return the means over the training set where units are clamped to them."""
+    return _measures(network)["mean"] if value == "mean" else value
+
+
+COMMANDS = (
+    prepare_dataset,
+    train,
+    record_activations,
+    unit_measures,
+    unit_ablation,
+    cumulative_ablation,
+    noise_robustness,
+)

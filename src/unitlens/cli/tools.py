@@ -1,0 +1,72 @@
+"""Subcommands for people: what a configuration will do, what a model has."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unitlens.config import TorchvisionSpec, UserModelSpec, read_config
+
+ConfigFile = Annotated[Path, typer.Argument(help="Configuration file.")]
+
+
+def validate(config: ConfigFile = Path("config.yaml")) -> None:
+    """Check a configuration and list the networks that it names."""
+    from unitlens.planning import check_networks, make_plan
+
+    plan = make_plan(read_config(config))
+    check_networks(plan)
+    for name, run in plan.runs.items():
+        typer.echo(f"{name}  ({', '.join(run.experiments)})")
+    typer.echo(f"{len(plan.runs)} networks, {len(plan.kept())} kept epochs: the file holds")
+
+
+def estimate(config: ConfigFile = Path("config.yaml")) -> None:
+    """Say what the recordings of a configuration take: bytes, files, memory."""
+    from unitlens.planning import estimate_plan, make_plan
+
+    typer.echo(estimate_plan(make_plan(read_config(config))))
+
+
+def layers(
+    model: Annotated[str, typer.Argument(help="A torchvision name, or module:function.")],
+    *,
+    shape: Annotated[str, typer.Option(help="Shape of one input, without the batch.")] = "3,224,224",
+    arguments: Annotated[str, typer.Option(help="Keyword arguments, as JSON.")] = "{}",
+) -> None:
+    """Print the layers of a model in which units live: name, units, shape."""
+    import torch
+
+    from unitlens.networks.layers import unit_layers
+    from unitlens.networks.models import build_model
+
+    kind = UserModelSpec if ":" in model else TorchvisionSpec
+    spec = kind(name=model, arguments=json.loads(arguments))
+    sizes = _shape(shape)
+    built = build_model(spec, input_shape=sizes, classes=1000, seed=0)
+    typer.echo(unit_layers(built, torch.zeros(2, *sizes)))
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    from unitlens.errors import ArgumentError
+
+    try:
+        return tuple(int(size) for size in text.split(","))
+    except ValueError:
+        raise ArgumentError(
+            f"--shape {text!r} must be whole numbers between commas, such as 3,224,224"
+        ) from None
+
+
+def schema(
+    *,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As a reference to read.")] = False,
+) -> None:
+    """Print the JSON schema of the configuration, or its reference."""
+    from unitlens.config.reference import config_reference, config_schema
+
+    typer.echo(config_reference() if markdown else json.dumps(config_schema(), indent=2))
+
+
+COMMANDS = (validate, estimate, layers, schema)

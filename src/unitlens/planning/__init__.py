@@ -1,0 +1,7 @@
+"""What a configuration will do, known before anything runs: networks, checks, sizes."""
+
+from unitlens.planning.checks import check_networks
+from unitlens.planning.estimate import estimate_plan
+from unitlens.planning.plan import Plan, make_plan
+
+__all__ = ["Plan", "check_networks", "estimate_plan", "make_plan"]

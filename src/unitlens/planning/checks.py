@@ -1,0 +1,112 @@
+"""Checks of a plan against the networks themselves, before anything runs.
+
+They need torch, and some torchvision, so each is made only where the configuration asks for
+something that only the network can answer.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unitlens.config import ConvNetSpec, MLPSpec, ModelSpec, Run, TorchvisionSpec
+from unitlens.errors import ConfigError, LayerError, UnitlensError
+from unitlens.planning.plan import Plan
+
+if TYPE_CHECKING:
+    from unitlens.networks.layers import UnitLayers
+
+LAYERED = ("activations", "unit_ablation", "cumulative_ablation")
+
+
+def check_networks(plan: Plan) -> None:
+    """Refuse what the networks of a plan cannot do.
+
+    Parameters
+    ----------
+    plan
+        The plan of a configuration.
+
+    Raises
+    ------
+    ConfigError
+        Where a model is not one of torchvision's, a user's function cannot be imported, a weights
+        file is missing, or a named layer does not exist; the message names the key.
+    """
+    for run in _with_distinct_models(plan):
+        _check_weights(run)
+        if not isinstance(run.spec.model, MLPSpec | ConvNetSpec) or _named_layers(plan):
+            _check_model(plan, run)
+
+
+def _with_distinct_models(plan: Plan) -> Iterable[Run]:
+    """Return one run for each pair of data set and model: neither seed nor training matters."""
+    distinct: dict[tuple[str, str], Run] = {}
+    for run in plan.runs.values():
+        model = run.spec.model.model_dump_json()
+        distinct.setdefault((run.spec.dataset.name, model), run)
+    return distinct.values()
+
+
+def _named_layers(plan: Plan) -> dict[str, tuple[str, ...]]:
+    """Map each key of the measurements that names layers to the names."""
+    named = {}
+    for section in LAYERED:
+        choice = getattr(getattr(plan.config.measurements, section), "layers", None)
+        if isinstance(choice, tuple):
+            named[f"measurements.{section}.layers"] = choice
+    return named
+
+
+def _key(run: Run) -> str:
+    return f"experiments.{run.experiments[0]}.model"
+
+
+def _check_weights(run: Run) -> None:
+    weights = getattr(run.spec.model, "weights", None)
+    if weights is None or weights.startswith("torchvision:") or Path(weights).is_file():
+        return
+    raise ConfigError(
+        f"{_key(run)}.weights = {weights!r}: must be an existing file or torchvision:NAME; "
+        "paths are read from the directory in which the workflow runs"
+    )
+
+
+def _check_model(plan: Plan, run: Run) -> None:
+    try:
+        layers = describe_layers(run, Path(plan.config.data))
+        for key, names in _named_layers(plan).items():
+            _check_layers(key, names, layers, run)
+    except ConfigError:
+        raise
+    except UnitlensError as error:
+        raise ConfigError(f"{_key(run)}.name = {run.spec.model.name!r}: {error}") from error
+
+
+def _check_layers(key: str, names: tuple[str, ...], layers: "UnitLayers", run: Run) -> None:
+    from unitlens.networks.layers import choose_layers
+
+    try:
+        choose_layers(layers, names)
+    except LayerError as error:
+        raise ConfigError(f"{key} (for {run.spec.model.name}): {error}") from error
+
+
+def describe_layers(run: Run, data: Path) -> "UnitLayers":
+    """Build the untrained network of a run and return its layers."""
+    import torch
+
+    from unitlens.networks.facts import describe_dataset
+    from unitlens.networks.layers import unit_layers
+    from unitlens.networks.models import build_model
+
+    facts = describe_dataset(run.spec.dataset, data=data)
+    model = build_model(
+        _without_weights(run.spec.model), input_shape=facts.input_shape, classes=facts.classes, seed=0
+    )
+    return unit_layers(model, torch.zeros(2, *facts.input_shape))
+
+
+def _without_weights(model: ModelSpec) -> ModelSpec:
+    if isinstance(model, TorchvisionSpec) or getattr(model, "weights", None) is not None:
+        return model.model_copy(update={"weights": None})
+    return model

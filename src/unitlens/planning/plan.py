@@ -1,0 +1,77 @@
+"""The networks of a configuration and what is measured on each."""
+
+from dataclasses import dataclass
+
+from unitlens.config import Config, DatasetSpec, Run, dataset_name, expand_runs
+
+MEASUREMENTS = ("unit_ablation", "cumulative_ablation", "noise_robustness")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The runs of a configuration, their networks, and what is measured on each network.
+
+    A network is a run as it ends (named as the run) or as it was after an epoch that is kept
+    (``{run}/epoch-0005``).
+    """
+
+    config: Config
+    runs: dict[str, Run]
+
+    @property
+    def datasets(self) -> dict[str, DatasetSpec]:
+        """Data sets that must be prepared, by name."""
+        specs = [run.spec.dataset for run in self.runs.values()]
+        return {dataset_name(spec): spec for spec in specs}
+
+    def run_of(self, network: str) -> Run:
+        """Return the run that a network belongs to."""
+        return self.runs[network.partition("/")[0]]
+
+    def kept(self) -> list[str]:
+        """Return the networks of the epochs that are kept."""
+        return [
+            f"{name}/epoch-{epoch:04d}"
+            for name, run in self.runs.items()
+            if run.spec.training
+            for epoch in run.spec.training.checkpoints
+        ]
+
+    def measured(self, measurement: str) -> list[str]:
+        """Return the networks on which a measurement is made.
+
+        Parameters
+        ----------
+        measurement
+            A section of the configuration's measurements: ``measures``, ``unit_ablation``,
+            ``cumulative_ablation`` or ``noise_robustness``.
+        """
+        settings = getattr(self.config.measurements, measurement)
+        if settings is None:
+            return []
+        return [*self.runs, *(self.kept() if settings.checkpoints else [])]
+
+    def measured_stores(self) -> list[str]:
+        """Return the networks whose activations are recorded."""
+        needed = {*self.measured("measures"), *self.measured("noise_robustness")}
+        return [name for name in (*self.runs, *self.kept()) if name in needed]
+
+    def measured_checkpoints(self) -> list[str]:
+        """Return the kept epochs on which anything is measured."""
+        names = [n for m in ("measures", *MEASUREMENTS) for n in self.measured(m)]
+        return [name for name in self.kept() if name in set(names)]
+
+
+def make_plan(config: Config) -> Plan:
+    """Expand a configuration into its plan.
+
+    Parameters
+    ----------
+    config
+        The configuration.
+
+    Returns
+    -------
+    The plan.
+    """
+    return Plan(config, expand_runs(config))

@@ -1,0 +1,88 @@
+"""What the rules share: the plan of the configuration and the functions that look into it."""
+
+import json
+import sys
+from pathlib import Path
+from shlex import quote
+
+from unitlens.config import dataset_name, parse_config
+from unitlens.errors import UnitlensError
+from unitlens.planning import check_networks, make_plan
+from unitlens.provenance import code_digest
+
+try:
+    PLAN = make_plan(parse_config(config))
+    if workflow.is_main_process:
+        check_networks(PLAN)
+except UnitlensError as error:
+    sys.exit(f"unitlens: {error}")
+
+# The rules run the code beside the Snakefile, in whichever environment they are given.
+shell.prefix(f"export PYTHONPATH={quote(str(Path(workflow.basedir) / 'src'))}; ")
+
+RESULTS = PLAN.config.results
+MEASUREMENTS = PLAN.config.measurements
+
+
+pathvars:
+    results=RESULTS,
+    logs=f"{RESULTS}/logs",
+    benchmarks=f"{RESULTS}/benchmarks",
+
+
+wildcard_constraints:
+    dataset=r"[^/]+",
+    run=r"[^/]+",
+    network=r"[^/]+(/epoch-\d{4})?",
+
+
+def as_json(section):
+    """Write a section of the configuration, or plain values, as JSON for a command line."""
+    if hasattr(section, "model_dump"):
+        section = section.model_dump(mode="json")
+    return json.dumps(section, sort_keys=True)
+
+
+def get_run_spec(wildcards):
+    return as_json(PLAN.runs[wildcards.run].spec)
+
+
+def get_dataset(wildcards):
+    """Find the prepared data set of a run, or of the run that a network belongs to."""
+    name = getattr(wildcards, "run", None) or wildcards.network
+    return f"{RESULTS}/datasets/{dataset_name(PLAN.run_of(name).spec.dataset)}/dataset.json"
+
+
+def get_checkpoint(wildcards):
+    """Find what is declared of a network: kept epochs come with the end of their run."""
+    return f"{RESULTS}/{PLAN.run_of(wildcards.network).name}/checkpoint.json"
+
+
+def get_measures(section):
+    """Find the unit measures that a perturbation needs, which depends on its settings."""
+    needed = getattr(section, "value", None) == "mean" or getattr(section, "by", ())
+    return (
+        (lambda wildcards: f"{RESULTS}/{wildcards.network}/unit_measures.nc")
+        if needed
+        else []
+    )
+
+
+def get_tables(wildcards):
+    """List everything that the tables are made from."""
+    made = {
+        "unit_measures": PLAN.measured("measures"),
+        "unit_ablation": PLAN.measured("unit_ablation"),
+        "cumulative_ablation": PLAN.measured("cumulative_ablation"),
+        "noise_robustness": PLAN.measured("noise_robustness"),
+    }
+    files = [
+        f"{RESULTS}/{network}/{kind}.nc" for kind in made for network in made[kind]
+    ]
+    return files + [f"{RESULTS}/{run}/checkpoint.json" for run in PLAN.runs]
+
+
+def get_networks():
+    """Map each measured network to the experiments that use it."""
+    networks = [*PLAN.runs, *PLAN.measured_checkpoints()]
+    return {network: PLAN.run_of(network).experiments for network in networks}

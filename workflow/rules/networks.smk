@@ -1,0 +1,53 @@
+"""From a configuration to trained networks.
+
+REQUIRED INPUTS: none beside the files that the data sets are read from.
+OUTPUTS: <results>/datasets/{dataset}/dataset.json, <results>/{run}/checkpoint.json
+"""
+
+
+rule prepare_dataset:
+    """Check and convert a data set once, so that no other job parses it."""
+    output:
+        "<results>/datasets/{dataset}/dataset.json",
+    log:
+        "<logs>/prepare_dataset/{dataset}.log",
+    benchmark:
+        "<benchmarks>/prepare_dataset/{dataset}.tsv"
+    conda:
+        "../../envs/networks.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        spec=lambda wildcards: as_json(PLAN.datasets[wildcards.dataset]),
+        data=PLAN.config.data,
+        download="--download" if PLAN.config.download else "",
+        code=code_digest("unitlens.networks.datasets"),
+    shell:
+        "python -m unitlens prepare-dataset --spec {params.spec:q} --data {params.data:q}"
+        " {params.download} --log {log:q} {output:q}"
+
+
+rule train:
+    """Train one network, or take it as its weights file has it; a killed training resumes."""
+    input:
+        get_dataset,
+    output:
+        record="<results>/{run}/checkpoint.json",
+        weights="<results>/{run}/checkpoint.safetensors",
+        history="<results>/{run}/history.nc",
+    log:
+        "<logs>/train/{run}.log",
+    benchmark:
+        "<benchmarks>/train/{run}.tsv"
+    conda:
+        "../../envs/networks.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        spec=get_run_spec,
+        code=code_digest("unitlens.networks.training"),
+    shell:
+        "python -m unitlens train --spec {params.spec:q} --threads {threads} --log {log:q}"
+        " {input:q} {output.record:q}"

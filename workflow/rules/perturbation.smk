@@ -1,0 +1,84 @@
+"""From a network to what it loses when its units are perturbed.
+
+REQUIRED INPUTS: <results>/{run}/checkpoint.json, <results>/datasets/{dataset}/dataset.json
+OUTPUTS: <results>/{network}/unit_ablation.nc, <results>/{network}/cumulative_ablation.nc,
+<results>/{network}/noise_robustness.nc
+"""
+
+
+rule unit_ablation:
+    """Ablate every unit, one at a time."""
+    input:
+        checkpoint=get_checkpoint,
+        dataset=get_dataset,
+        measures=get_measures(MEASUREMENTS.unit_ablation),
+    output:
+        "<results>/{network}/unit_ablation.nc",
+    log:
+        "<logs>/unit_ablation/{network}.log",
+    benchmark:
+        "<benchmarks>/unit_ablation/{network}.tsv"
+    conda:
+        "../../envs/networks.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        network=subpath(output[0], parent=True),
+        settings=as_json(MEASUREMENTS.unit_ablation),
+        code=code_digest("unitlens.perturbation.ablation"),
+    shell:
+        "python -m unitlens unit-ablation --settings {params.settings:q} --threads {threads}"
+        " --log {log:q} {input.dataset:q} {params.network:q}"
+
+
+rule cumulative_ablation:
+    """Ablate more and more units, in random orders and in those of measures."""
+    input:
+        checkpoint=get_checkpoint,
+        dataset=get_dataset,
+        measures=get_measures(MEASUREMENTS.cumulative_ablation),
+    output:
+        "<results>/{network}/cumulative_ablation.nc",
+    log:
+        "<logs>/cumulative_ablation/{network}.log",
+    benchmark:
+        "<benchmarks>/cumulative_ablation/{network}.tsv"
+    conda:
+        "../../envs/networks.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        network=subpath(output[0], parent=True),
+        settings=as_json(MEASUREMENTS.cumulative_ablation),
+        code=code_digest("unitlens.perturbation.ablation"),
+    shell:
+        "python -m unitlens cumulative-ablation --settings {params.settings:q} --threads {threads}"
+        " --log {log:q} {input.dataset:q} {params.network:q}"
+
+
+rule noise_robustness:
+    """Add noise to all units at once."""
+    input:
+        checkpoint=get_checkpoint,
+        dataset=get_dataset,
+        measures="<results>/{network}/unit_measures.nc",
+    output:
+        "<results>/{network}/noise_robustness.nc",
+    log:
+        "<logs>/noise_robustness/{network}.log",
+    benchmark:
+        "<benchmarks>/noise_robustness/{network}.tsv"
+    conda:
+        "../../envs/networks.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        network=subpath(output[0], parent=True),
+        settings=as_json(MEASUREMENTS.noise_robustness),
+        code=code_digest("unitlens.perturbation.noise"),
+    shell:
+        "python -m unitlens noise-robustness --settings {params.settings:q} --threads {threads}"
+        " --log {log:q} {input.dataset:q} {params.network:q}"

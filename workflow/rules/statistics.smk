@@ -1,0 +1,58 @@
+"""From stored activations to the measures of every unit.
+
+REQUIRED INPUTS: <results>/{network}/{split}/activations.json
+OUTPUTS: <results>/{network}/{split}/class_statistics.nc, <results>/{network}/unit_measures.nc
+"""
+
+
+rule class_statistics:
+    """Read each store once: class moments and histograms of every unit."""
+    input:
+        "<results>/{network}/train/activations.json",
+        "<results>/{network}/test/activations.json",
+    output:
+        train="<results>/{network}/train/class_statistics.nc",
+        test="<results>/{network}/test/class_statistics.nc",
+    log:
+        "<logs>/class_statistics/{network}.log",
+    benchmark:
+        "<benchmarks>/class_statistics/{network}.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+    params:
+        network=subpath(output.train, ancestor=2),
+        settings=as_json(MEASUREMENTS.statistics),
+        code=code_digest("unitlens.statistics.class_statistics"),
+    shell:
+        "python -m unitlens class-statistics --settings {params.settings:q} --threads {threads}"
+        " --log {log:q} {params.network:q}"
+
+
+rule unit_measures:
+    """Selectivity, mutual information, variance and L1 norm from the class statistics."""
+    input:
+        checkpoint=get_checkpoint,
+        dataset=get_dataset,
+        train="<results>/{network}/train/class_statistics.nc",
+        test="<results>/{network}/test/class_statistics.nc",
+    output:
+        "<results>/{network}/unit_measures.nc",
+    log:
+        "<logs>/unit_measures/{network}.log",
+    benchmark:
+        "<benchmarks>/unit_measures/{network}.tsv"
+    conda:
+        "../../envs/networks.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+    params:
+        network=subpath(output[0], parent=True),
+        settings=as_json(MEASUREMENTS.measures),
+        code=code_digest("unitlens.statistics.measures"),
+    shell:
+        "python -m unitlens unit-measures --settings {params.settings:q} --threads {threads}"
+        " --log {log:q} {input.dataset:q} {params.network:q}"
