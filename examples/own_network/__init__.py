@@ -1,0 +1,1 @@
+"""Somebody's own network and data, which know nothing of unitlens."""

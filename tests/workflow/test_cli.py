@@ -1,0 +1,54 @@
+"""The command line tells errors in one line, and shows what a model has."""
+
+import json
+
+from workflow_runs import ROOT, run
+
+
+def test_layers__prints_names_units_and_shapes():
+    done = run(["unitlens", "layers", "resnet18", "--shape", "3,64,64"])
+
+    assert done.returncode == 0, done.stderr
+    rows = {line.split()[0]: line for line in done.stdout.splitlines() if line.strip()}
+    assert "64" in rows["relu"]
+    assert "layer4.1.relu_1" in rows
+
+
+def test_layers__names_an_unknown_model_and_the_nearest():
+    done = run(["unitlens", "layers", "resnet51"])
+
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("unitlens: ")
+    assert "resnet51" in line
+    assert "resnet50" in line
+
+
+def test_train__puts_the_traceback_in_the_log(tmp_path):
+    log = tmp_path / "train.log"
+    spec = {"dataset": {"name": "digits"}, "model": {"name": "mlp"}, "training": {"epochs": 1}}
+    done = run(
+        ["unitlens", "train", "--spec", json.dumps(spec), "--log", str(log)]
+        + [str(tmp_path / "nowhere/dataset.json"), str(tmp_path / "run/checkpoint.json")]
+    )
+
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "nowhere" in done.stderr
+    assert "Traceback" in log.read_text()
+
+
+def test_validate__lists_the_networks():
+    done = run(["unitlens", "validate", str(ROOT / "config.yaml")])
+
+    assert done.returncode == 0, done.stderr
+    assert "mnist5k-mlp-corrupt0.5-seed1-" in done.stdout
+
+
+def test_estimate__says_bytes_files_and_memory():
+    done = run(["unitlens", "estimate", str(ROOT / "config.yaml")])
+
+    assert done.returncode == 0, done.stderr
+    # 4,000 train samples and 1,024 units of four bytes each
+    assert "1024 units, 4000 samples" in done.stdout
+    assert "in all:" in done.stdout

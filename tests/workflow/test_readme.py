@@ -1,0 +1,81 @@
+"""Every command of the README runs."""
+
+import re
+import shlex
+
+import pytest
+import yaml
+from workflow_runs import ROOT, environment, run
+
+README = (ROOT / "README.md").read_text()
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
+SHELL = [
+    line.partition("#")[0].strip()
+    for block in re.findall(r"```sh\n(.*?)```", README, re.S)
+    for line in block.splitlines()
+]
+DRY = [line for line in SHELL if "snakemake" in line]
+SHOWN = [line for line in SHELL if line.startswith("unitlens ")]
+
+# `make test` runs these tests, `make all` and pip are run by .ci/run and by `make` itself.
+ELSEWHERE = {"make all", "make test", "pip install -e '.[slurm]'"}
+
+
+def test_readme__has_no_command_that_is_not_run_here():
+    assert set(SHELL) == {*DRY, *SHOWN, *ELSEWHERE}
+
+
+def test_make_targets__exist():
+    for target in ("all", "test"):
+        done = run(["make", "--dry-run", target], cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("line", DRY)
+def test_workflow_commands__are_accepted(line, tmp_path):
+    """Each is planned to its end; what the data holds is the job of the jobs."""
+    if "--workflow-profile" in line:  # the executor plugin is no dependency of the tests
+        profile = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
+        profile = {key: value for key, value in profile.items() if "slurm" not in f"{key}{value}"}
+        (tmp_path / "slurm").mkdir()
+        (tmp_path / "slurm/config.yaml").write_text(yaml.safe_dump(profile))
+        line = line.replace("profiles/slurm", str(tmp_path / "slurm"))
+    *variables, command = line.partition("snakemake")[0].split() + [
+        "snakemake" + line.partition("snakemake")[2]
+    ]
+    extra = dict(variable.split("=", 1) for variable in variables)
+    done = run(
+        [*shlex.split(command), "--dry-run", "--config", f"results={tmp_path}/results"],
+        cwd=ROOT,
+        env=environment(**extra),
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "write_report" in done.stdout
+
+
+@pytest.mark.parametrize("line", SHOWN)
+def test_commands__run(line):
+    done = run(shlex.split(line), cwd=ROOT)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+def test_own_model_block__runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (block,) = [block for block in PYTHON if "record_activations" in block]
+    names = {}
+    exec(block, names)
+
+    assert names["selectivity"].sizes["unit"] == 96
+    assert names["importance"].loss_increase.notnull().all()
+
+
+def test_query_block__runs(finished, monkeypatch):
+    monkeypatch.chdir(finished)
+    (block,) = [block for block in PYTHON if "open_results" in block]
+    names = {}
+    exec(block, names)
+
+    assert names["mine"].sizes["unit"] == 40
