@@ -36,7 +36,7 @@ class ActivationSpec(Strict):
 class StatisticsSpec(Strict):
     """How the class statistics are computed."""
 
-    fine_bins: PositiveInt = Field(
+    fine_bins: Annotated[int, Field(ge=2)] = Field(
         128, description="equal bins of a unit's activation between its extremes, beside zero's own"
     )
 
@@ -50,7 +50,8 @@ class MeasureSpec(Strict):
         "classes", description="mu_rest: mean of the other classes' means, or over their samples"
     )
     bins: PositiveInt = Field(
-        16, description="bins of equal counts that mutual information is computed on"
+        16,
+        description="bins of nearly equal counts, beside zero's own, for mutual information",
     )
     checkpoints: bool = Field(default=False, description="measure the kept epochs as well")
 

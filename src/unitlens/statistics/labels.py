@@ -1,0 +1,89 @@
+"""Which classes are told apart, and to which of them each sample belongs."""
+
+from collections.abc import Sequence
+from numbers import Integral
+
+import numpy as np
+import xarray as xr
+
+from unitlens.errors import ArgumentError, TableError
+from unitlens.statistics.moments import Integers
+
+
+def sample_labels(acts: xr.DataTree) -> Integers:
+    """Return the labels of the samples of `acts`, shape (samples,), checked.
+
+    Raises
+    ------
+    TableError
+        Where there is no coordinate ``label`` on ``sample``, or it holds anything but integers
+        from 0, or a label beyond the number of classes that the root's attributes give.
+    """
+    if "label" not in acts.variables:
+        raise TableError(
+            "the activations have no coordinate 'label' at their root, but class statistics need "
+            "the class of each sample; assign one with dimension 'sample'"
+        )
+    label = acts["label"]
+    if label.dims != ("sample",) or label.dtype.kind not in "iu":
+        raise TableError(
+            f"'label' of the activations has dimensions {label.dims} and dtype {label.dtype}, but "
+            "must have ('sample',) and an integer type; cast or rename it"
+        )
+    labels = label.to_numpy().astype(np.int64)
+    known = acts.attrs.get("classes")
+    allowed = known if isinstance(known, Integral) else None
+    wrong = labels < 0 if allowed is None else (labels < 0) | (labels >= allowed)
+    if wrong.any():
+        upper = "on" if allowed is None else f"to {allowed - 1}, as the attribute 'classes' says"
+        raise TableError(
+            f"label {labels[wrong][0]} of sample {np.flatnonzero(wrong)[0]} is out of range: "
+            f"labels run from 0 {upper}; correct the labels or leave the sample out"
+        )
+    return labels
+
+
+def choose_classes(labels: Integers, classes: int | Sequence[int] | None) -> Integers:
+    """Return the labels of the classes that are told apart, ascending, shape (classes,).
+
+    Raises
+    ------
+    ArgumentError
+        Where `classes` is no number above 0 and no sequence of distinct labels from 0, or a
+        sample has a label that is not among them.
+    """
+    if classes is None:
+        return np.unique(labels)
+    chosen = _asked_classes(classes)
+    foreign = ~np.isin(labels, chosen)
+    if foreign.any():
+        raise ArgumentError(
+            f"label {labels[foreign][0]} of sample {np.flatnonzero(foreign)[0]} is not among the "
+            f"classes asked for ({_shown(chosen)}): each sample must belong to one; ask for more "
+            "classes or select the samples first"
+        )
+    return chosen
+
+
+def _asked_classes(classes: int | Sequence[int]) -> Integers:
+    if not isinstance(classes, Sequence | np.ndarray):
+        if classes < 1 or classes != int(classes):
+            raise ArgumentError(
+                f"classes is {classes}, but a number of classes must be a whole one from 1; leave "
+                "it out to tell apart the labels that occur"
+            )
+        return np.arange(classes, dtype=np.int64)
+    chosen: Integers = np.unique(np.asarray(classes))
+    whole = chosen.dtype.kind in "iu" and chosen[0] >= 0
+    if not whole or len(chosen) != len(classes):
+        raise ArgumentError(
+            f"classes is {list(classes)!r}, but must be a number of classes or distinct labels "
+            "from 0; leave it out to tell apart the labels that occur"
+        )
+    return chosen.astype(np.int64)
+
+
+def _shown(chosen: Integers) -> str:
+    if len(chosen) == chosen[-1] + 1:
+        return f"0 to {chosen[-1]}"
+    return ", ".join(map(str, chosen[:12])) + (", ..." if len(chosen) > 12 else "")

@@ -1,0 +1,84 @@
+"""The measures of every unit, side by side in one table."""
+
+from itertools import zip_longest
+
+import numpy as np
+import xarray as xr
+
+from unitlens.errors import TableError
+from unitlens.statistics.information import mutual_information
+from unitlens.statistics.selectivity import Rest, class_selectivity
+from unitlens.statistics.variance import empirical_mean, empirical_variance
+from unitlens.variables import annotate
+
+
+def unit_measures(
+    test_stats: xr.Dataset,
+    train_stats: xr.Dataset,
+    l1_norm: xr.DataArray,
+    *,
+    rest: Rest = "classes",
+    bins: int = 16,
+) -> xr.Dataset:
+    """Compute the table of unit measures.
+
+    Parameters
+    ----------
+    test_stats
+        Class statistics of the split that selectivity, mutual information, class means and
+        ``dead`` are of.
+    train_stats
+        Class statistics of the split that mean and variance are of, for the same units.
+    l1_norm
+        L1 norms on ``unit``, matched by layer and channel; units that it lacks get NaN.
+    rest
+        As in :func:`unitlens.class_selectivity`.
+    bins
+        As in :func:`unitlens.mutual_information`.
+
+    Returns
+    -------
+    A table of schema ``unit_measures``.
+
+    Raises
+    ------
+    TableError
+        Where the two statistics are of different units, or `l1_norm` has no layer or channel.
+    """
+    ours = _places(test_stats)
+    _check_same_units(ours, _places(train_stats))
+    norms = dict(zip(_places(l1_norm), l1_norm.to_numpy().tolist(), strict=True))
+    selectivity = class_selectivity(test_stats, rest=rest)
+    information = mutual_information(test_stats, bins=bins)
+    table = selectivity.assign(
+        mutual_information=information["mutual_information"],
+        mean=("unit", empirical_mean(train_stats).to_numpy()),
+        variance=("unit", empirical_variance(train_stats).to_numpy()),
+        l1_norm=("unit", np.array([norms.get(place, np.nan) for place in ours], np.float64)),
+        class_mean=test_stats["class_mean"],
+    ).assign_attrs(information.attrs)
+    return annotate(table, "unit_measures")
+
+
+def _check_same_units(ours: list[tuple[str, int]], theirs: list[tuple[str, int]]) -> None:
+    if ours == theirs:
+        return
+    pairs = zip_longest(ours, theirs)
+    one, other = next(pair for pair in pairs if pair[0] != pair[1])
+    raise TableError(
+        f"the statistics of the two splits are of different units ({len(ours)} and {len(theirs)}, "
+        f"first difference: {one} and {other}), but must be of the same in the same order; record "
+        "both splits with the same layers"
+    )
+
+
+def _places(table: xr.Dataset | xr.DataArray) -> list[tuple[str, int]]:
+    """Return layer and channel of each unit."""
+    for name in ("layer", "channel"):
+        if name not in table.coords:
+            raise TableError(
+                f"a table of units has no coordinate '{name}', by which units are matched; "
+                "assign it on 'unit'"
+            )
+    layers, channels = table["layer"].to_numpy(), table["channel"].to_numpy()
+    return [(str(layer), int(channel)) for layer, channel in zip(layers, channels, strict=True)]

@@ -1,0 +1,156 @@
+import dataclasses
+from itertools import pairwise
+
+import dask
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from activation_trees import activation_tree
+from properties.strategies_statistics import cut, labelled, labelled_and_cut
+from unitlens.statistics import (
+    class_selectivity,
+    class_statistics,
+    empirical_mean,
+    empirical_variance,
+    mutual_information,
+)
+from unitlens.statistics.moments import class_moments, merge_moments
+
+checked = settings(deadline=None, max_examples=60, derandomize=True)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    with dask.config.set(scheduler="synchronous"):
+        yield
+
+
+def statistics(values, labels, chunks=None, **options):
+    return class_statistics(activation_tree({"x": values}, labels, chunks=chunks), **options)
+
+
+def assert_close(one, other, scale):
+    """Equal but for rounding in float64 of activations of size `scale`."""
+    for name in ("count", "histogram", "class_minimum", "class_maximum", "class_nonzero"):
+        xr.testing.assert_equal(one[name], other[name])
+    np.testing.assert_allclose(one["bin_edges"], other["bin_edges"], rtol=0)
+    np.testing.assert_allclose(one["class_mean"], other["class_mean"], 1e-12, 1e-13 * scale)
+    np.testing.assert_allclose(
+        one["class_variance"], other["class_variance"], 1e-9, 1e-13 * scale**2
+    )
+
+
+def size(values):
+    return float(np.abs(values.astype(np.float64)).max(initial=0))
+
+
+@given(labelled_and_cut())
+@checked
+def test_class_statistics__any_chunking_equals_in_memory(drawn):
+    values, labels, chunks = drawn
+    assert_close(statistics(values, labels, chunks), statistics(values, labels), size(values))
+
+
+@given(labelled(), st.data())
+@checked
+def test_merge_moments__is_associative_and_commutative(drawn, data):
+    values, labels = drawn
+    ends = np.cumsum((0, *data.draw(cut(len(labels)))))
+    parts = [class_moments(values[a:b], labels[a:b], 4) for a, b in pairwise(ends)]
+    left, right = parts[0], parts[-1]
+    for part in parts[1:]:
+        left = merge_moments(left, part)
+    for part in parts[-2::-1]:
+        right = merge_moments(right, part)
+    whole = class_moments(values, labels, 4)
+    scale = size(values)
+    for field in dataclasses.fields(whole):
+        tolerance = {"mean": 1e-13 * scale, "squares": 1e-12 * scale**2}.get(field.name, 0)
+        for merged in (left, right):
+            np.testing.assert_allclose(
+                getattr(merged, field.name), getattr(whole, field.name), 1e-9, tolerance
+            )
+
+
+@given(labelled(), st.permutations(range(4)))
+@checked
+def test_class_statistics__relabelling_classes_permutes(drawn, order):
+    values, labels = drawn
+    relabelled = np.array(order)[labels]
+    one = statistics(values, labels, classes=4)
+    other = statistics(values, relabelled, classes=4)
+    inverse = other.isel({"class": list(order)}).assign_coords({"class": range(4)})
+    assert_close(one, inverse, size(values))
+    np.testing.assert_allclose(
+        mutual_information(one)["mutual_information"],
+        mutual_information(other)["mutual_information"],
+        atol=1e-12,
+    )
+    ours, theirs = (class_selectivity(statistics(values, y)) for y in (labels, relabelled))
+    np.testing.assert_allclose(ours["selectivity"], theirs["selectivity"], atol=1e-9)
+
+
+@given(labelled(rectified=True, least=2), st.sampled_from([0.001, 0.3, 2.0, 7.0, 1e6]))
+@checked
+def test_class_selectivity__scaling_keeps_it(drawn, factor):
+    values, labels = drawn
+    values = values.astype(np.float64)
+    one = class_selectivity(statistics(values, labels))
+    other = class_selectivity(statistics(values * factor, labels))
+    np.testing.assert_allclose(one["selectivity"], other["selectivity"], atol=1e-9)
+    for name in ("dead", "undefined"):
+        xr.testing.assert_equal(one[name], other[name])
+
+
+@given(labelled(), st.sampled_from(["classes", "samples"]))
+@checked
+def test_class_selectivity__is_within_its_bounds_or_has_a_reason(drawn, rest):
+    values, labels = drawn
+    result = class_selectivity(statistics(values, labels), rest=rest)
+    selectivity = result["selectivity"].to_numpy()
+    defined = result["undefined"].to_numpy() == ""
+    np.testing.assert_array_equal(np.isnan(selectivity), ~defined)
+    assert ((selectivity[defined] >= 0) & (selectivity[defined] <= 1)).all()
+    np.testing.assert_array_equal(result["dead"], (values == 0).all(axis=0))
+    assert (selectivity[result["dead"]] == 0).all()
+    preferred = result["preferred_class"].to_numpy()
+    assert set(preferred.tolist()) <= {-1, *labels.tolist()}
+    np.testing.assert_array_equal(preferred == -1, ~defined | result["dead"])
+
+
+@given(labelled(), st.integers(1, 40), st.integers(2, 40))
+@checked
+def test_mutual_information__is_within_its_bounds(drawn, bins, fine_bins):
+    values, labels = drawn
+    result = mutual_information(statistics(values, labels, fine_bins=fine_bins), bins=bins)
+    information = result["mutual_information"]
+    share = np.unique(labels, return_counts=True)[1] / len(labels)
+    entropy = -(share * np.log(share)).sum()
+    np.testing.assert_allclose(result.attrs["class_entropy"], entropy, atol=1e-12)
+    assert ((information >= 0) & (information <= result.attrs["class_entropy"])).all()
+
+
+@given(labelled_and_cut(), st.integers(2, 40))
+@checked
+def test_class_statistics__histogram_sums_to_the_counts(drawn, fine_bins):
+    values, labels, chunks = drawn
+    stats = statistics(values, labels, chunks, fine_bins=fine_bins)
+    sums = stats["histogram"].sum("bin")
+    np.testing.assert_array_equal(sums, np.broadcast_to(stats["count"], sums.shape))
+    assert (np.diff(stats["bin_edges"], axis=1) >= 0).all()
+    ends = stats["bin_edges"].to_numpy()[:, [0, -1]]
+    assert (ends[:, 0] <= values.min(axis=0)).all()
+    assert (ends[:, 1] >= values.max(axis=0)).all()
+
+
+@given(labelled_and_cut())
+@checked
+def test_empirical_variance__equals_numpy_whatever_the_labels(drawn):
+    values, labels, chunks = drawn
+    stats = statistics(values, labels, chunks)
+    wide, scale = values.astype(np.float64), size(values)
+    np.testing.assert_allclose(empirical_mean(stats), wide.mean(axis=0), 1e-12, 1e-13 * scale)
+    np.testing.assert_allclose(empirical_variance(stats), wide.var(axis=0), 1e-9, 1e-13 * scale**2)

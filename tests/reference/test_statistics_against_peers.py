@@ -1,0 +1,102 @@
+"""Class statistics and measures against flox, NumPy, scipy and scikit-learn."""
+
+import flox
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+from sklearn.feature_selection import mutual_info_classif
+from sklearn.metrics import mutual_info_score
+
+from activation_trees import activation_tree
+from unitlens.statistics import class_selectivity, class_statistics, mutual_information
+from unitlens.statistics.information import merge_bins, zero_bin
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 7, 3000)
+    means = rng.normal(0, 1.5, (7, 30))
+    values = np.maximum(means[labels] + rng.normal(size=(3000, 30)), 0).astype(np.float32)
+    return values, labels
+
+
+@pytest.fixture(scope="module")
+def stats(data):
+    values, labels = data
+    return class_statistics(activation_tree({"relu1": values}, labels, chunks=(700, 11)))
+
+
+@pytest.mark.parametrize(
+    ("name", "reduction"),
+    [
+        ("class_mean", "mean"),
+        ("class_variance", "var"),
+        ("class_minimum", "min"),
+        ("class_maximum", "max"),
+    ],
+)
+def test_class_statistics__equals_flox(data, stats, name, reduction):
+    values, labels = data
+    expected, classes = flox.groupby_reduce(values.T.astype(np.float64), labels, func=reduction)
+    np.testing.assert_array_equal(stats["class"], classes)
+    np.testing.assert_allclose(stats[name], expected, rtol=1e-9)
+
+
+def test_class_statistics__share_of_non_zero_equals_flox(data, stats):
+    values, labels = data
+    expected, _ = flox.groupby_reduce((values.T != 0).astype(float), labels, func="mean")
+    np.testing.assert_allclose(stats["class_nonzero"], expected, rtol=1e-12)
+
+
+def test_class_statistics__histogram_equals_numpy(data, stats):
+    """Above zero numpy's bins hold their lower edge, ours the upper: mirror the values."""
+    values, labels = data
+    for unit in range(30):
+        edges = stats["bin_edges"].to_numpy()[unit]
+        for label in range(7):
+            column = values[labels == label, unit].astype(np.float64)
+            above, _ = np.histogram(-column[column > 0], -edges[1:][::-1])
+            expected = [(column == 0).sum(), *above[::-1]]
+            np.testing.assert_array_equal(stats["histogram"][unit, label], expected)
+
+
+def test_class_selectivity__equals_a_plain_loop(data, stats):
+    values, labels = data
+    result = class_selectivity(stats)
+    for unit in range(30):
+        means = [values[labels == label, unit].astype(float).mean() for label in range(7)]
+        largest = max(means)
+        rest = np.mean([mean for mean in means if mean is not largest])
+        np.testing.assert_allclose(
+            result["selectivity"][unit], (largest - rest) / (largest + rest), rtol=1e-9
+        )
+        assert result["preferred_class"][unit] == np.argmax(means)
+
+
+def test_mutual_information__equals_scikit_learn_on_the_binned_data(stats):
+    """mutual_info_score of the same bins is the plug-in; the correction is added to it."""
+    joint = merge_bins(stats["histogram"].to_numpy(), zero_bin(stats["bin_edges"].to_numpy()), 16)
+    result = mutual_information(stats)["mutual_information"]
+    for unit, table in enumerate(joint):
+        classes, bins = table.nonzero()
+        counts = table[classes, bins]
+        plugin = mutual_info_score(np.repeat(classes, counts), np.repeat(bins, counts))
+        entropies = [scipy_stats.entropy(part) for part in (table.sum(axis=0), table.sum(axis=1))]
+        np.testing.assert_allclose(
+            plugin, sum(entropies) - scipy_stats.entropy(table.ravel()), rtol=1e-9
+        )
+        cells = [(part > 0).sum() for part in (table.sum(axis=0), table.sum(axis=1), table)]
+        correction = (cells[0] + cells[1] - cells[2] - 1) / (2 * 3000)
+        np.testing.assert_allclose(result[unit], max(plugin + correction, 0), rtol=1e-9)
+    expected = scipy_stats.entropy(stats["count"])
+    np.testing.assert_allclose(mutual_information(stats).attrs["class_entropy"], expected)
+
+
+def test_mutual_information__near_scikit_learn_without_bins(data, stats):
+    """The nearest-neighbour estimator knows no bins; both estimate the same quantity."""
+    values, labels = data
+    neighbours = mutual_info_classif(values[:, :10], labels, random_state=0)
+    ours = mutual_information(stats)["mutual_information"].to_numpy()[:10]
+    assert np.abs(ours - neighbours).mean() < 0.03
+    assert scipy_stats.spearmanr(ours, neighbours).statistic > 0.95
