@@ -5,6 +5,9 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
+PACKAGE = Path(__file__).parent
+TEMPLATES = (".html", ".css")
+
 # The floors that only declare: editing their text must not train networks again. What they
 # declare reaches a rule as its parameters or shows in its checks.
 DECLARING = (
@@ -36,10 +39,9 @@ def code_digest(module: str) -> str:
     >>> code_digest("unitlens.errors") == code_digest("unitlens.errors")
     True
     """
-    sources = {name: _source(name).read_bytes() for name in sorted(_reached(module))}
     digest = hashlib.sha256()
-    for name, source in sources.items():
-        digest.update(name.encode() + b"\0" + source + b"\0")
+    for name in sorted(_reached(module)):
+        digest.update(name.encode() + b"\0" + b"\0".join(_texts(name)) + b"\0")
     return digest.hexdigest()[:12]
 
 
@@ -82,9 +84,12 @@ def _source(module: str) -> Path:
 
 def _files(module: str) -> list[Path]:
     """Find the source of a module without importing the packages it lies in."""
-    import unitlens
+    base = PACKAGE.joinpath(*module.split(".")[1:])
+    return [file for file in (base / "__init__.py", base.with_suffix(".py")) if file.is_file()]
 
-    parts = module.split(".")[1:]
-    bases = [Path(root, *parts) for root in unitlens.__path__]
-    candidates = [file for base in bases for file in (base / "__init__.py", base.with_suffix(".py"))]
-    return [file for file in candidates if file.is_file()]
+
+def _texts(module: str) -> list[bytes]:
+    """Return the source of a module and, of a package, the templates that lie in it."""
+    source = _source(module)
+    beside = sorted(source.parent.iterdir()) if source.name == "__init__.py" else []
+    return [path.read_bytes() for path in (source, *(p for p in beside if p.suffix in TEMPLATES))]

@@ -7,8 +7,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from unitlens.config import FIGURES, Config, parse_config, parse_section, read_config
-from unitlens.config import DatasetSpec, ExperimentSpec
+from unitlens.config import (
+    FIGURES,
+    Config,
+    DatasetSpec,
+    ExperimentSpec,
+    parse_config,
+    parse_section,
+    read_config,
+)
 from unitlens.config.reference import config_reference, config_schema
 from unitlens.errors import ConfigError
 
@@ -161,7 +168,7 @@ def test_read_config__names_a_file_that_is_not_a_mapping(tmp_path):
 
 
 def test_parse_section__names_text_that_is_not_json():
-    with pytest.raises(ConfigError, match="DatasetSpec must be JSON, but '{name' is not"):
+    with pytest.raises(ConfigError, match=r"DatasetSpec must be JSON, but '{name' is not"):
         parse_section(DatasetSpec, "{name")
 
 

@@ -10,9 +10,7 @@ from unitlens.provenance import code_digest
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """Return a writer of modules of a package that stands where unitlens stands."""
-    import unitlens
-
-    monkeypatch.setattr(unitlens, "__path__", [*unitlens.__path__, str(tmp_path)])
+    monkeypatch.setattr("unitlens.provenance.PACKAGE", tmp_path)
 
     def write(**modules):
         for name, text in modules.items():
@@ -31,6 +29,16 @@ def test_code_digest__follows_imports_inside_functions(package):
 
     assert package(zz_other="x = 2\n") == before
     assert package(zz_low="g = 2\n") != before
+
+
+def test_code_digest__covers_the_templates_of_a_package(package, tmp_path):
+    (tmp_path / "zz_pages").mkdir()
+    (tmp_path / "zz_pages/__init__.py").touch()
+    (tmp_path / "zz_pages/page.html").write_text("one")
+    before = package(zz_top="import unitlens.zz_pages\n")
+    (tmp_path / "zz_pages/page.html").write_text("two")
+
+    assert package() != before
 
 
 def test_code_digest__ignores_the_declaring_floors(package):

@@ -9,9 +9,9 @@ def test_layers__prints_names_units_and_shapes():
     done = run(["unitlens", "layers", "resnet18", "--shape", "3,64,64"])
 
     assert done.returncode == 0, done.stderr
-    rows = {line.split()[0]: line for line in done.stdout.splitlines() if line.strip()}
-    assert "64" in rows["relu"]
-    assert "layer4.1.relu_1" in rows
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert ["0", "relu", "64", "64", "x", "32", "x", "32"] in rows
+    assert ["16", "layer4.1.relu_1", "512", "512", "x", "2", "x", "2"] in rows
 
 
 def test_layers__names_an_unknown_model_and_the_nearest():
@@ -28,8 +28,11 @@ def test_train__puts_the_traceback_in_the_log(tmp_path):
     log = tmp_path / "train.log"
     spec = {"dataset": {"name": "digits"}, "model": {"name": "mlp"}, "training": {"epochs": 1}}
     done = run(
-        ["unitlens", "train", "--spec", json.dumps(spec), "--log", str(log)]
-        + [str(tmp_path / "nowhere/dataset.json"), str(tmp_path / "run/checkpoint.json")]
+        [
+            *("unitlens", "train", "--spec", json.dumps(spec), "--log", str(log)),
+            str(tmp_path / "nowhere/dataset.json"),
+            str(tmp_path / "run/checkpoint.json"),
+        ]
     )
 
     assert done.returncode == 2

@@ -8,10 +8,10 @@ import yaml
 from workflow_runs import ROOT, environment, run
 
 README = (ROOT / "README.md").read_text()
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 SHELL = [
     line.partition("#")[0].strip()
-    for block in re.findall(r"```sh\n(.*?)```", README, re.S)
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
     for line in block.splitlines()
 ]
 DRY = [line for line in SHELL if "snakemake" in line]
@@ -40,12 +40,10 @@ def test_workflow_commands__are_accepted(line, tmp_path):
         (tmp_path / "slurm").mkdir()
         (tmp_path / "slurm/config.yaml").write_text(yaml.safe_dump(profile))
         line = line.replace("profiles/slurm", str(tmp_path / "slurm"))
-    *variables, command = line.partition("snakemake")[0].split() + [
-        "snakemake" + line.partition("snakemake")[2]
-    ]
-    extra = dict(variable.split("=", 1) for variable in variables)
+    before, _, after = line.partition("snakemake")
+    extra = dict(variable.split("=", 1) for variable in before.split())
     done = run(
-        [*shlex.split(command), "--dry-run", "--config", f"results={tmp_path}/results"],
+        ["snakemake", *shlex.split(after), "--dry-run", "--config", f"results={tmp_path}/results"],
         cwd=ROOT,
         env=environment(**extra),
     )

@@ -6,17 +6,18 @@ from pathlib import Path
 import pytest
 from workflow_runs import ROOT, run
 
+RULE = re.compile(r"^rule (\w+):\n((?:    .*\n|\n)+)", re.MULTILINE)
 RULES = {
     name: text
     for path in sorted((ROOT / "workflow/rules").glob("*.smk"))
-    for name, text in re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", path.read_text(), re.M)
+    for name, text in RULE.findall(path.read_text())
 }
 
 
 @pytest.mark.parametrize("name", RULES)
 def test_rule__says_all_that_it_needs(name):
     text = RULES[name]
-    directives = re.findall(r"^    (\w+):", text, re.M)
+    directives = re.findall(r"^    (\w+):", text, re.MULTILINE)
 
     assert {"output", "log", "benchmark", "conda", "threads", "resources", "params"} <= set(
         directives

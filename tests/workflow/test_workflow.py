@@ -2,20 +2,39 @@
 
 import copy
 import json
-import os
+import shutil
 import signal
-import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 import xarray as xr
-from workflow_runs import ROOT, TINY, environment, planned_jobs, run, snakemake
+from workflow_runs import TINY, planned_jobs, run, snakemake
 
 import unitlens as ul
+from unitlens.config import ActivationSpec
 
 pytestmark = pytest.mark.slow
+
+# Records as the rule does, and is killed in the middle of the second split.
+_KILLED_WHILE_RECORDING = """
+import os, signal, sys
+from pathlib import Path
+import unitlens.recording.record as record
+from unitlens.cli.networks import record_activations
+
+dataset, network, settings, code = sys.argv[1:]
+batches = record.iterate_batches
+
+def killed(*arguments, **options):
+    for number, batch in enumerate(batches(*arguments, **options)):
+        if number == 1 and (Path(network) / "train/activations.json").exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield batch
+
+record.iterate_batches = killed
+record_activations(Path(dataset), Path(network), settings=settings, code=code)
+"""
 
 
 def changed(**measurements):
@@ -58,16 +77,22 @@ def test_workflow__reruns_only_what_hangs_on_a_setting(finished, section, jobs):
 
 def test_workflow__resumes_a_recording_that_was_killed(finished, tmp_path):
     """A job killed with SIGKILL is resumed by the next call, with the undisturbed result."""
-    target = "results/{}/test/activations.json"
     network = next((finished / "results").glob("digits-mlp-seed1-*")).name
-    process = subprocess.Popen(
-        [sys.executable, "-c", _KILLED_WHILE_RECORDING, str(ROOT), str(finished), str(tmp_path)],
-        env=environment(),
-    )
-    assert process.wait(timeout=120) == -signal.SIGKILL
-    assert not (tmp_path / target.format(network)).exists()
+    shutil.copytree(finished / "results/datasets", tmp_path / "results/datasets")
+    (tmp_path / "results" / network).mkdir()
+    for path in (finished / "results" / network).glob("checkpoint.*"):
+        shutil.copy2(path, tmp_path / "results" / network)
+    dataset = next((tmp_path / "results/datasets").glob("digits-*/dataset.json"))
+    manifest = json.loads((finished / f"results/{network}/test/activations.json").read_text())
+    settings = ActivationSpec(batch_size=100).model_dump_json()
+    arguments = [str(dataset), str(tmp_path / "results" / network), settings]
+    command = [sys.executable, "-c", _KILLED_WHILE_RECORDING, *arguments]
+    killed = run([*command, manifest["provenance"]["code"]])
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not (tmp_path / f"results/{network}/test/activations.json").exists()
 
-    done = snakemake(tmp_path, target.format(network), config=TINY)
+    target = f"results/{network}/test/activations.json"
+    done = snakemake(tmp_path, target)
     assert done.returncode == 0, done.stdout + done.stderr
 
     for split in ("train", "test"):

@@ -22,6 +22,7 @@ TINY = {
         }
     },
     "measurements": {
+        "activations": {"batch_size": 100},
         "unit_ablation": {"samples": 200},
         "cumulative_ablation": {"samples": 200, "orders": 2, "points": 5, "checkpoints": True},
         "noise_robustness": {
@@ -42,8 +43,8 @@ def environment(**more):
 
 def run(command, **options):
     """Run a command and return it done, its output as text."""
-    options = {"env": environment(), "check": False, **options}
-    return subprocess.run(command, capture_output=True, text=True, **options)
+    options = {"env": environment(), **options}
+    return subprocess.run(command, check=False, capture_output=True, text=True, **options)
 
 
 def snakemake(directory, *arguments, config=TINY, **options):
@@ -52,8 +53,8 @@ def snakemake(directory, *arguments, config=TINY, **options):
     path = directory / "tiny.yaml"
     path.write_text(yaml.safe_dump(config))
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
-    command += ["--directory", str(directory), "--cores", "2", "--configfile", str(path)]
-    return run([*command, *arguments], **options)
+    command += ["--directory", str(directory), "--cores", "2", *arguments]
+    return run([*command, "--configfile", str(path)], **options)
 
 
 def planned_jobs(done):

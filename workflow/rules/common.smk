@@ -40,7 +40,7 @@ def as_json(section):
     """Write a section of the configuration, or plain values, as JSON for a command line."""
     if hasattr(section, "model_dump"):
         section = section.model_dump(mode="json")
-    return json.dumps(section, sort_keys=True)
+    return json.dumps(section)
 
 
 def get_run_spec(wildcards):

@@ -15,7 +15,9 @@ logger = logging.getLogger("unitlens")
 Log = Annotated[Path | None, typer.Option(help="File for progress and tracebacks.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads to compute with.")]
 Settings = Annotated[str, typer.Option(help="Section of the configuration, as JSON.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...; auto takes a GPU if there is one.")]
+Device = Annotated[
+    str, typer.Option(help="cpu, cuda, cuda:1 ...; auto takes a GPU if there is one.")
+]
 
 
 def open_log(path: Path | None) -> None:

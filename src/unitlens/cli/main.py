@@ -38,11 +38,16 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - the last place that can still say what happened
         line = str(error).partition("\n")[0]
         _tell(f"unitlens: unexpected {type(error).__name__}: {line}")
-        if not logger.handlers:
+        if not _has_file():
             traceback.print_exc()
         sys.exit(1)
 
 
 def _tell(line: str) -> None:
-    logger.error("%s\n%s", line, traceback.format_exc())
+    if _has_file():
+        logger.error("%s\n%s", line, traceback.format_exc())
     print(line, file=sys.stderr)  # noqa: T201 - the terminal is where a person looks
+
+
+def _has_file() -> bool:
+    return any(isinstance(handler, logging.FileHandler) for handler in logger.handlers)

@@ -28,7 +28,9 @@ def prepare_dataset(
     output: Annotated[Path, typer.Argument(help="dataset.json to write.")],
     *,
     spec: Spec,
-    data: Annotated[Path, typer.Option(help="Directory that data sets are read from.")] = Path("data"),
+    data: Annotated[Path, typer.Option(help="Directory that data sets are read from.")] = Path(
+        "data"
+    ),
     download: Annotated[bool, typer.Option("--download", help="Allow downloads.")] = False,
     log: Log = None,
 ) -> None:
@@ -183,7 +185,7 @@ def cumulative_ablation(
     device = torch_device(device, threads)
     model, record = _open_network(network)
     with work():
-        by = {name: _measures(network)[name] for name in section.by}
+        by: dict[str, Any] = {name: _measures(network)[name] for name in section.by}
         result = cumulative_ablation(
             model,
             _open_split(dataset, record.spec, section.split),

@@ -32,7 +32,9 @@ def estimate(config: ConfigFile = Path("config.yaml")) -> None:
 def layers(
     model: Annotated[str, typer.Argument(help="A torchvision name, or module:function.")],
     *,
-    shape: Annotated[str, typer.Option(help="Shape of one input, without the batch.")] = "3,224,224",
+    shape: Annotated[
+        str, typer.Option(help="Shape of one input, without the batch.")
+    ] = "3,224,224",
     arguments: Annotated[str, typer.Option(help="Keyword arguments, as JSON.")] = "{}",
 ) -> None:
     """Print the layers of a model in which units live: name, units, shape."""

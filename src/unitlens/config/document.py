@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from unitlens.config.base import Strict
 from unitlens.config.measurements import MeasurementSpec
-from unitlens.config.networks import DatasetSpec, ModelSpec, RunSpec, TrainingSpec
+from unitlens.config.networks import DatasetSpec, ModelSpec, TrainingSpec
 from unitlens.errors import ConfigError, nearest
 
 FigureName = Literal[

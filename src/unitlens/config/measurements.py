@@ -82,9 +82,9 @@ class CumulativeAblationSpec(Strict):
     )
     layers: LayerChoice = None
     orders: PositiveInt = Field(10, description="number of random orders")
-    by: tuple[
-        Literal["selectivity", "mutual_information", "variance", "mean", "l1_norm"], ...
-    ] = Field((), description="unit measures by which units are ablated too, both up and down")
+    by: tuple[Literal["selectivity", "mutual_information", "variance", "mean", "l1_norm"], ...] = (
+        Field((), description="unit measures by which units are ablated too, both up and down")
+    )
     points: Annotated[int, Field(ge=2)] = Field(21, description="points of a curve, ends included")
     value: Literal["zero", "mean"] = Field(
         "zero", description="what a unit is clamped to; the mean is over the training set"
@@ -102,9 +102,7 @@ class ScaleSpec(Strict):
     @model_validator(mode="after")
     def _ascending(self) -> "ScaleSpec":
         if self.maximum <= self.minimum:
-            raise ValueError(
-                f"maximum ({self.maximum}) must be above minimum ({self.minimum})"
-            )
+            raise ValueError(f"maximum ({self.maximum}) must be above minimum ({self.minimum})")
         return self
 
 

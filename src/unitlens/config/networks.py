@@ -26,9 +26,7 @@ DATASETS = BUILT_IN_DATASETS + TORCHVISION_DATASETS + FOLDER_DATASETS
 def _known_dataset(name: str) -> str:
     if name in DATASETS or ":" in name:
         return name
-    raise ValueError(
-        f"must be a known data set or 'module:function'; {nearest(name, DATASETS)}"
-    )
+    raise ValueError(f"must be a known data set or 'module:function'; {nearest(name, DATASETS)}")
 
 
 class DatasetSpec(Strict):
@@ -233,5 +231,3 @@ class RunSpec(Strict):
         if getattr(self.model, "weights", None) is None:
             raise ValueError("training must be given where the model has no weights of its own")
         return self
-
-

@@ -7,8 +7,8 @@ from unitlens.config.document import Config
 
 _HEAD = """# The configuration
 
-Generated from the models in `src/unitlens/config/` by `python -m unitlens schema --markdown`; a test
-holds the two together. Unknown keys are refused. `config.yaml` and `presets/` are examples.
+Generated from the models in `src/unitlens/config/` by `python -m unitlens schema --markdown`; a
+test holds the two together. Unknown keys are refused. `config.yaml` and `presets/` are examples.
 """
 
 
@@ -37,8 +37,8 @@ def _section(title: str, section: dict[str, Any]) -> str:
         for key, value in section.get("properties", {}).items()
     ]
     about = " ".join(section.get("description", "").split())
-    head = f"\n## {title}\n\n{about}\n\n| key | type | default | meaning |\n| --- | --- | --- | --- |\n"
-    return head + "".join(rows)
+    columns = "| key | type | default | meaning |\n| --- | --- | --- | --- |\n"
+    return f"\n## {title}\n\n{about}\n\n{columns}" + "".join(rows)
 
 
 def _meaning(value: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unitlens.config import ConvNetSpec, MLPSpec, ModelSpec, Run, TorchvisionSpec
+from unitlens.config import ConvNetSpec, MLPSpec, Run
 from unitlens.errors import ConfigError, LayerError, UnitlensError
 from unitlens.planning.plan import Plan
 
@@ -97,16 +97,10 @@ def describe_layers(run: Run, data: Path) -> "UnitLayers":
 
     from unitlens.networks.facts import describe_dataset
     from unitlens.networks.layers import unit_layers
-    from unitlens.networks.models import build_model
+    from unitlens.networks.models import construct_model
 
     facts = describe_dataset(run.spec.dataset, data=data)
-    model = build_model(
-        _without_weights(run.spec.model), input_shape=facts.input_shape, classes=facts.classes, seed=0
+    model = construct_model(
+        run.spec.model, input_shape=facts.input_shape, classes=facts.classes, seed=0
     )
     return unit_layers(model, torch.zeros(2, *facts.input_shape))
-
-
-def _without_weights(model: ModelSpec) -> ModelSpec:
-    if isinstance(model, TorchvisionSpec) or getattr(model, "weights", None) is not None:
-        return model.model_copy(update={"weights": None})
-    return model

@@ -39,7 +39,12 @@ def estimate_plan(plan: Plan) -> str:
             }
         for split, (layers, samples, size) in known[key].items():
             units = sum(layer.units for layer in layers)
-            lines.append(f"{network} {split}: {len(layers)} layers, {units} units, {samples} samples, {size}")
+            lines.append(
+                f"{network} {split}: {len(layers)} layers, {units} units, {samples} samples, {size}"
+            )
             total_bytes, total_files = total_bytes + size.bytes, total_files + size.files
-    total = f"in all: {len(lines)} stores, {total_bytes / 1e9:.3g} GB before compression, {total_files} files"
+    total = (
+        f"in all: {len(lines)} stores, {total_bytes / 1e9:.3g} GB before compression, "
+        f"{total_files} files"
+    )
     return "\n".join([*lines, total])

@@ -1,0 +1,260 @@
+"""Recording: run a model over a data set and fill a store with its units' activations."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from math import ceil
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from unitlens.config import LastLayers
+from unitlens.errors import ArgumentError, DatasetError, ModelError, StoreError
+from unitlens.networks.batches import iterate_batches
+from unitlens.networks.layers import UnitLayer, UnitNetwork, choose_layers, reduce_positions
+from unitlens.progress import track
+from unitlens.recording.identity import complete_provenance
+from unitlens.store.estimate import Estimate, estimate_store
+from unitlens.store.layout import DEFAULT_LAYOUT, Layout, check_dtype, check_path
+from unitlens.store.lock import only_writer
+from unitlens.store.manifest import Contents, RecordedLayer
+from unitlens.store.writer import StoreWriter, is_recorded
+
+logger = logging.getLogger("unitlens")
+
+REDUCTIONS = ("mean", "max")
+
+Columns = dict[str, NDArray[Any]]
+
+
+def estimate_recording(
+    layers: Sequence[UnitLayer], samples: int, *, dtype: str = "float32"
+) -> Estimate:
+    """Return what recording these layers over so many samples takes.
+
+    Parameters
+    ----------
+    layers
+        Layers, as :func:`unitlens.unit_layers` lists them.
+    samples
+        Number of samples.
+    dtype
+        Of the activations on disk, ``float32`` or ``float16``.
+
+    Returns
+    -------
+    Bytes before compression, files, and bytes of memory; its text is readable.
+
+    Raises
+    ------
+    ArgumentError
+        Where there is no layer or no sample, or the dtype is none that is stored.
+    """
+    return estimate_store(layers, samples, dtype=dtype)
+
+
+def record_activations(
+    model: nn.Module,
+    dataset: Any,
+    path: str | Path,
+    *,
+    layers: Sequence[str] | LastLayers | None = None,
+    reduce: Literal["mean", "max"] = "mean",
+    dtype: Literal["float32", "float16"] = "float32",
+    batch_size: int = 500,
+    device: torch.device | str = "cpu",
+    limit_gb: float | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write every unit's activation for every sample of a data set.
+
+    A killed recording goes on after the last shard that every layer has and ends as an undisturbed
+    one, bit for bit, if weights, data, arguments, threads and versions are the same; otherwise it
+    starts over. A finished store is left as it is.
+
+    Parameters
+    ----------
+    model
+        Any module that takes one tensor and returns logits (samples, classes).
+    dataset
+        Any map-style data set of (input, label); ``true_labels`` and ``identity`` are used.
+    path
+        The store, a directory ``x.zarr``. Its manifest ``x.json`` is written last.
+    layers
+        Names of layers, or how many of the last layers; all by default.
+    reduce, dtype
+        Of a feature map over its positions, before it leaves the device; and on disk.
+    batch_size, device
+        Samples of a forward pass, and where it runs.
+    limit_gb
+        Refuse to record more gigabytes than this, before compression.
+    provenance
+        What the activations come from, stored and compared when recording goes on. Computed where
+        not given: ``weights_hash`` and ``dataset_identity``.
+
+    Returns
+    -------
+    The path of the store.
+
+    Raises
+    ------
+    ArgumentError, LayerError, ModelError, DatasetError
+        Where an argument, the model or the data breaks a rule.
+    StoreError
+        Where the recording is over the limit, a value does not fit the dtype, or the store is
+        another one's: finished and different, or being written by another process.
+    """
+    _check_arguments(path := Path(path), dataset, reduce, dtype, batch_size)
+    origin = complete_provenance(model, dataset, provenance or {})
+    example = _example(dataset, device)
+    with UnitNetwork(model, example, device=device) as network:
+        chosen = choose_layers(network.layers, layers)
+        classes, kept = _count_classes(network, example), _recorded(chosen)
+        contents = Contents(len(dataset), classes, kept, reduce, dtype, origin)
+        _Recording(network, dataset, chosen, contents, batch_size, device).run(path, limit_gb)
+    return path
+
+
+class _Recording:
+    """One recording: the network, the data, and what is kept of each activation."""
+
+    def __init__(
+        self,
+        network: UnitNetwork,
+        dataset: Any,
+        layers: tuple[UnitLayer, ...],
+        contents: Contents,
+        batch_size: int,
+        device: torch.device | str,
+    ) -> None:
+        self.network, self.dataset, self.layers, self.contents = network, dataset, layers, contents
+        self.batch_size, self.device = batch_size, torch.device(device)
+        self._true_labels = getattr(dataset, "true_labels", None)  # of label-corrupted sets
+        self._target: torch.dtype = getattr(torch, contents.dtype)
+
+    def run(self, path: Path, limit_gb: float | None) -> None:
+        """Fill the store at `path` unless it is finished."""
+        with only_writer(path):
+            if is_recorded(path, self.contents):
+                logger.info("%s is recorded already", path)
+            else:
+                _check_limit(path, self.contents, limit_gb)
+                self._fill(path, DEFAULT_LAYOUT)
+
+    def _fill(self, path: Path, layout: Layout) -> None:
+        conditions = {
+            "batch_size": self.batch_size,
+            "device": self.device.type,
+            "threads": torch.get_num_threads(),
+            "versions": {name: version(name) for name in ("unitlens", "torch", "numpy", "zarr")},
+        }
+        with StoreWriter(path, self.contents, conditions, layout=layout) as writer:
+            # The batches of an undisturbed recording: another cut could change the last bits.
+            first = writer.first // self.batch_size * self.batch_size
+            if writer.first:
+                logger.info("%s goes on at sample %d", path, writer.first)
+            for start, columns in self._columns(first, f"recording {path.name}"):
+                writer.append(start, columns)
+            nonfinite = writer.finish().nonfinite
+        for name, count in nonfinite.items():
+            if count:
+                logger.warning("%s: %d activations of '%s' are not finite", path, count, name)
+
+    def _columns(self, first: int, what: str) -> Iterator[tuple[int, Columns]]:
+        indices = np.arange(first, len(self.dataset))
+        batches = iterate_batches(
+            self.dataset, self.batch_size, indices=indices, device=self.device
+        )
+        total = ceil(len(indices) / self.batch_size)
+        for rows, inputs, labels in track(batches, what, total=total):
+            _check_labels(rows, labels, self.contents.classes)
+            logits, kept = self.network.capture(inputs, self.layers, self._keep)
+            columns = {f"{name}/activation": values for name, values in kept.items()}
+            columns |= _scores(logits, labels)
+            arrays = {name: values.cpu().numpy() for name, values in columns.items()}
+            true_labels = arrays["label"]
+            if self._true_labels is not None:
+                true_labels = np.asarray(self._true_labels)[rows]
+            yield int(rows[0]), {**arrays, "index": rows, "true_label": true_labels}
+
+    def _keep(self, layer: UnitLayer, activation: Tensor) -> Tensor:
+        values = reduce_positions(activation, layer, self.contents.reduce)
+        largest = torch.finfo(self._target).max
+        if torch.finfo(values.dtype).max > largest:
+            over = (values.abs() > largest) & values.isfinite()
+            if over.any():
+                raise StoreError(
+                    f"an activation of layer '{layer.name}' is {values[over][0].item():g}, but "
+                    f"{self.contents.dtype} holds no more than {largest:g}; record as float32"
+                )
+        return values.to(self._target)
+
+
+def _recorded(layers: Sequence[UnitLayer]) -> tuple[RecordedLayer, ...]:
+    return tuple(RecordedLayer(layer.name, layer.depth, layer.units) for layer in layers)
+
+
+def _check_labels(rows: NDArray[Any], labels: Tensor, classes: int) -> None:
+    wrong = ((labels < 0) | (labels >= classes)).cpu().numpy()
+    if wrong.any():
+        sample = int(np.flatnonzero(wrong)[0])
+        raise DatasetError(
+            f"sample {rows[sample]} has the label {int(labels[sample])}, but the model has "
+            f"{classes} logits, so labels must lie in 0..{classes - 1}; fit one to the other"
+        )
+
+
+def _scores(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    precise = logits if logits.dtype == torch.float64 else logits.float()
+    return {
+        "label": labels,
+        "prediction": logits.argmax(dim=1),
+        "loss": cross_entropy(precise, labels, reduction="none"),
+    }
+
+
+def _check_arguments(path: Path, dataset: Any, reduce: str, dtype: str, batch_size: int) -> None:
+    check_path(path)
+    check_dtype(dtype)
+    if reduce not in REDUCTIONS:
+        raise ArgumentError(f"reduce is {reduce!r}, but must be one of {', '.join(REDUCTIONS)}")
+    if batch_size < 1:
+        raise ArgumentError(f"batch_size is {batch_size}, but must be at least 1")
+    if len(dataset) < 1:
+        raise ArgumentError("the data set has no samples, but at least one is needed")
+
+
+def _check_limit(path: Path, contents: Contents, limit_gb: float | None) -> None:
+    layers, samples = contents.layers, contents.samples
+    estimate = estimate_store(layers, samples, dtype=contents.dtype)
+    units = sum(layer.units for layer in layers)
+    what = f"{units:,} units of {len(layers)} layers over {samples:,} samples"
+    if limit_gb is not None and estimate.bytes > limit_gb * 1e9:
+        smaller = " record as float16," if contents.dtype == "float32" else ""
+        raise StoreError(
+            f"recording {what} to {path} takes {estimate}, but limit_gb is {limit_gb:g}; choose "
+            f"fewer layers,{smaller} or raise the limit"
+        )
+    logger.info("recording %s to %s: %s", what, path, estimate)
+
+
+def _example(dataset: Any, device: torch.device | str) -> Tensor:
+    """Return a batch of the first samples, to find the layers with."""
+    rows = np.arange(min(2, len(dataset)))
+    _, inputs, _ = next(iterate_batches(dataset, len(rows), indices=rows, device=device))
+    return inputs
+
+
+def _count_classes(network: UnitNetwork, example: Tensor) -> int:
+    logits = network.forward_with(example, {})
+    if logits.dim() != 2:
+        raise ModelError(
+            f"the model puts out {tuple(logits.shape)} for {len(example)} samples, but must put "
+            "out logits of shape (samples, classes)"
+        )
+    return logits.shape[1]

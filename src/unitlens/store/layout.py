@@ -1,0 +1,223 @@
+"""Where everything of a store lies: its arrays, their chunks and shards, the files beside it.
+
+A store is a Zarr v3 group. The sample arrays lie in its root, on the dimension ``sample``; each
+layer is a sub-group with the layer's name that holds ``activation`` (sample, unit) and each
+unit's ``minimum`` and ``maximum``. Beside the store ``x.zarr`` lie ``x.json``, the manifest that
+is written last; ``x.journal``, the record of complete shards; and ``x.lock``.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import ceil, prod
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from unitlens.errors import ArgumentError, StoreError
+
+SAMPLE_ARRAYS = {
+    "index": "int64",
+    "label": "int64",
+    "true_label": "int64",
+    "prediction": "int64",
+    "loss": "float64",
+}
+RANGES = ("minimum", "maximum")
+DTYPES = ("float32", "float16")
+
+# A chunk spans only so many units, so that one unit's column is a small share of a wide layer.
+CHUNK_UNITS = 128
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Sizes that a store aims at, in bytes before compression."""
+
+    chunk_bytes: int = 2**20
+    shard_bytes: int = 2**26
+
+
+DEFAULT_LAYOUT = Layout()
+
+
+class Layer(Protocol):
+    """What a store needs to know of a layer."""
+
+    @property
+    def name(self) -> str:
+        """Name of the layer, and of its group."""
+
+    @property
+    def depth(self) -> int:
+        """Index of the layer in the forward pass, from 0."""
+
+    @property
+    def units(self) -> int:
+        """Number of units."""
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """One array of a store.
+
+    `path` is its place in the store; `chunks` is the shape of an inner chunk, `shards` of a
+    shard. A shard holds whole rows: it is one file.
+    """
+
+    path: str
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: str
+    chunks: tuple[int, ...]
+    shards: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes before compression."""
+        return prod(self.shape) * np.dtype(self.dtype).itemsize
+
+    @property
+    def shard_nbytes(self) -> int:
+        """Bytes of the rows of the largest shard before compression."""
+        rows = min(self.shards[0], self.shape[0])
+        return rows * prod(self.shape[1:]) * np.dtype(self.dtype).itemsize
+
+    @property
+    def shard_count(self) -> int:
+        """Number of shards."""
+        return ceil(self.shape[0] / self.shards[0])
+
+    def rows(self, shard: int) -> slice:
+        """Return the rows that a shard holds."""
+        first = shard * self.shards[0]
+        return slice(first, min(first + self.shards[0], self.shape[0]))
+
+    def key(self, shard: int) -> str:
+        """Return the place of a shard's file in the store."""
+        return "/".join([self.path, "c", str(shard), *["0"] * (len(self.shape) - 1)])
+
+
+def plan_arrays(
+    layers: Sequence[Layer], samples: int, dtype: str, layout: Layout = DEFAULT_LAYOUT
+) -> tuple[StoredArray, ...]:
+    """Return the arrays that are filled sample by sample: activations first, then the samples'.
+
+    Parameters
+    ----------
+    layers
+        Layers, in the order of the forward pass.
+    samples
+        Number of samples.
+    dtype
+        Of the activations on disk.
+    layout
+        Sizes to aim at.
+
+    Returns
+    -------
+    One array a layer, and those of :data:`SAMPLE_ARRAYS`. The sample arrays' shards are as short
+    as the shortest of the layers', so that they never hold a resumed recording back.
+
+    Raises
+    ------
+    ArgumentError
+        Where `dtype` is not one of :data:`DTYPES`, or there is no layer or no sample.
+    """
+    check_dtype(dtype)
+    if samples < 1 or not layers:
+        raise ArgumentError(
+            f"{samples} samples of {len(layers)} layers are to be stored, but at least one of "
+            "each is needed"
+        )
+    activations = [_activation(layer, samples, dtype, layout) for layer in layers]
+    rows = min(array.shards[0] for array in activations)
+    columns = [
+        StoredArray(name, ("sample",), (samples,), kind, (rows,), (rows,))
+        for name, kind in SAMPLE_ARRAYS.items()
+    ]
+    return (*activations, *columns)
+
+
+def plan_ranges(layers: Iterable[Layer], dtype: str) -> tuple[StoredArray, ...]:
+    """Return the arrays of each layer's unit minima and maxima."""
+    return tuple(
+        StoredArray(
+            f"{layer.name}/{name}",
+            ("unit",),
+            (layer.units,),
+            dtype,
+            (layer.units,),
+            (layer.units,),
+        )
+        for layer in layers
+        for name in RANGES
+    )
+
+
+def _activation(layer: Layer, samples: int, dtype: str, layout: Layout) -> StoredArray:
+    item = np.dtype(dtype).itemsize
+    row_bytes = layer.units * item
+    shards = max(1, samples * row_bytes // layout.shard_bytes)
+    shard_rows = ceil(samples / shards)
+    narrow = min(layer.units, CHUNK_UNITS)
+    chunk_rows = _even(shard_rows, max(1, layout.chunk_bytes // (narrow * item)))
+    wide = max(narrow, layout.chunk_bytes // (chunk_rows * item))
+    chunk = (chunk_rows, _even(layer.units, wide))
+    shard = tuple(
+        ceil(size / step) * step
+        for size, step in zip((shard_rows, layer.units), chunk, strict=True)
+    )
+    shape = (samples, layer.units)
+    return StoredArray(f"{layer.name}/activation", ("sample", "unit"), shape, dtype, chunk, shard)
+
+
+def _even(size: int, largest: int) -> int:
+    """Return the length of the fewest equal pieces of `size` that are not above `largest`."""
+    return ceil(size / ceil(size / largest))
+
+
+def check_layer_names(layers: Iterable[Layer]) -> None:
+    """Raise StoreError where a layer's name cannot be that of a group in a store."""
+    for layer in layers:
+        name = layer.name
+        if name in SAMPLE_ARRAYS:
+            why = f"is also a sample array of every store ({', '.join(SAMPLE_ARRAYS)})"
+        elif not name.strip(".") or "/" in name or name.startswith("__") or name == "zarr.json":
+            why = "is no valid name of a Zarr group"
+        else:
+            continue
+        raise StoreError(
+            f"layer {name!r} cannot be stored, for its name {why}; rename the module or leave "
+            "the layer out"
+        )
+
+
+def check_dtype(dtype: str) -> None:
+    """Raise ArgumentError where activations are not stored in `dtype`."""
+    if dtype not in DTYPES:
+        raise ArgumentError(f"dtype is {dtype!r}, but must be one of {', '.join(DTYPES)}")
+
+
+def check_path(path: Path) -> None:
+    """Raise ArgumentError where a store's path is also that of a file beside it."""
+    if path in (manifest_path(path), journal_path(path), lock_path(path)):
+        raise ArgumentError(
+            f"the store's path {path} ends in {path.suffix}, which is the suffix of a file beside "
+            "each store; let it end in .zarr"
+        )
+
+
+def manifest_path(path: Path) -> Path:
+    """Return the path of a store's manifest."""
+    return path.with_suffix(".json")
+
+
+def journal_path(path: Path) -> Path:
+    """Return the path of a store's journal of complete shards."""
+    return path.with_suffix(".journal")
+
+
+def lock_path(path: Path) -> Path:
+    """Return the path of a store's lock."""
+    return path.with_suffix(".lock")

@@ -1,0 +1,208 @@
+"""The manifest of a finished store: what it holds, and by what it can be told to be whole."""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from unitlens.errors import StoreError
+from unitlens.store.layout import StoredArray, manifest_path
+
+SCHEMA = "activations"
+SCHEMA_VERSION = 1
+
+RECORD_AGAIN = "record again: it resumes"
+
+
+@dataclass(frozen=True)
+class RecordedLayer:
+    """A layer in a store."""
+
+    name: str
+    depth: int
+    units: int
+
+
+@dataclass(frozen=True)
+class Contents:
+    """All that determines what a store holds; two recordings with equal contents are the same.
+
+    `provenance` says where the activations come from: at least ``weights_hash`` and
+    ``dataset_identity``.
+    """
+
+    samples: int
+    classes: int
+    layers: tuple[RecordedLayer, ...]
+    reduce: Literal["mean", "max"]
+    dtype: str
+    provenance: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the contents as they stand in JSON."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return values
+
+
+@dataclass(frozen=True)
+class ShardedFile:
+    """How the files of one array must look: bytes of each shard and hash of its values."""
+
+    array: StoredArray
+    metadata_hash: str
+    sizes: tuple[int, ...]
+    hashes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What stands in the manifest.
+
+    `metadata_hash` is of the root's metadata file; `nonfinite` counts each layer's activations
+    that are not finite; `conditions` holds what can change the last bits of a number: batch size,
+    device, threads, versions.
+    """
+
+    metadata_hash: str
+    contents: Contents
+    conditions: Mapping[str, Any]
+    nonfinite: Mapping[str, int]
+    files: tuple[ShardedFile, ...]
+
+    @property
+    def content_hash(self) -> str:
+        """Hash over the values of all arrays, independent of codecs and of where they come from."""
+        digest = hashlib.sha256()
+        for file in sorted(self.files, key=lambda file: file.array.path):
+            array = file.array
+            head = [array.path, array.dtype, list(array.shape), array.shards[0], *file.hashes]
+            digest.update(json.dumps(head).encode() + b"\n")
+        return digest.hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the manifest as it is written."""
+        return {
+            "schema": SCHEMA,
+            "schema_version": SCHEMA_VERSION,
+            "content_hash": self.content_hash,
+            **self.contents.to_json(),
+            "metadata_hash": self.metadata_hash,
+            "nonfinite": dict(self.nonfinite),
+            "conditions": dict(self.conditions),
+            "arrays": [
+                {
+                    **asdict(file.array),
+                    "metadata_hash": file.metadata_hash,
+                    "sizes": file.sizes,
+                    "hashes": file.hashes,
+                }
+                for file in self.files
+            ],
+        }
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Write the manifest of the store at `path`, whole or not at all."""
+    text = json.dumps(manifest.to_json(), indent=1, sort_keys=True) + "\n"
+    write_whole(manifest_path(path), text.encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that a reader finds the old one or the new one, never a part."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Return the manifest of the store at `path`.
+
+    Raises
+    ------
+    StoreError
+        Where there is none, or it is not one of an activation store, or it has been changed.
+    """
+    place = manifest_path(path)
+    if not place.exists():
+        what = "was not recorded to its end" if path.exists() else "does not exist"
+        raise StoreError(f"the store {path} {what} (it has no {place.name}); {RECORD_AGAIN}")
+    remedy = "move it away, or record to another path"
+    try:
+        values = json.loads(place.read_bytes())
+        known = (values["schema"], values["schema_version"]) == (SCHEMA, SCHEMA_VERSION)
+        manifest = _parse(values) if known else None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        manifest = None
+    if manifest is None:
+        raise StoreError(
+            f"{place} is not the manifest of an activation store of version {SCHEMA_VERSION}; "
+            f"{remedy}"
+        )
+    if manifest.content_hash != values["content_hash"]:
+        raise StoreError(f"{place} has been changed, for its content hash is another; {remedy}")
+    return manifest
+
+
+def _parse(values: dict[str, Any]) -> Manifest:
+    layers = tuple(RecordedLayer(**layer) for layer in values["layers"])
+    names = ("samples", "classes", "reduce", "dtype", "provenance")
+    contents = Contents(layers=layers, **{name: values[name] for name in names})
+    files = tuple(_parse_file(dict(entry)) for entry in values["arrays"])
+    return Manifest(
+        values["metadata_hash"], contents, values["conditions"], values["nonfinite"], files
+    )
+
+
+def _parse_file(entry: dict[str, Any]) -> ShardedFile:
+    sizes, hashes = tuple(entry.pop("sizes")), tuple(entry.pop("hashes"))
+    metadata_hash = entry.pop("metadata_hash")
+    lists = ("dims", "shape", "chunks", "shards")
+    entry.update({name: tuple(entry[name]) for name in lists})
+    return ShardedFile(StoredArray(**entry), metadata_hash, sizes, hashes)
+
+
+def faults(path: Path, manifest: Manifest) -> Iterator[str]:
+    """Yield what is missing or of the wrong size in a store, without reading any data."""
+    if metadata_hash(path, "") != manifest.metadata_hash:
+        yield "'zarr.json' is missing, changed, or of another recording"
+    for file in manifest.files:
+        array = file.array
+        if metadata_hash(path, array.path) != file.metadata_hash:
+            yield f"'{array.path}/zarr.json' is missing or changed"
+        if (len(file.sizes), len(file.hashes)) != (array.shard_count,) * 2:
+            yield f"its manifest does not list every shard of '{array.path}'"
+        for shard, size in enumerate(file.sizes):
+            found = file_size(path / array.key(shard))
+            if found is None:
+                yield f"the shard '{array.key(shard)}' is missing"
+            elif found != size:
+                yield f"the shard '{array.key(shard)}' has {found} bytes, but {size} were written"
+
+
+def check_whole(path: Path, manifest: Manifest) -> None:
+    """Raise StoreError where a file of the store is missing or of the wrong size."""
+    found = list(faults(path, manifest))
+    if found:
+        more = f", and {len(found) - 1} faults more" if len(found) > 1 else ""
+        raise StoreError(f"the store {path} is not whole: {found[0]}{more}; {RECORD_AGAIN}")
+
+
+def metadata_hash(path: Path, place: str) -> str | None:
+    """Return the hash of the metadata file of an array, or of the root if `place` is empty."""
+    with contextlib.suppress(OSError):
+        return hashlib.sha256((path / place / "zarr.json").read_bytes()).hexdigest()
+    return None
+
+
+def file_size(path: Path) -> int | None:
+    """Return the bytes of a file, or None where there is none."""
+    with contextlib.suppress(OSError):
+        return path.stat().st_size
+    return None

@@ -1,0 +1,162 @@
+"""Reading a store: lazy, whole or not at all."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+import zarr
+from numpy.typing import NDArray
+from zarr.abc.store import ByteRequest
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.storage import LocalStore
+
+from unitlens.errors import StoreError
+from unitlens.store.layout import RANGES, SAMPLE_ARRAYS, StoredArray
+from unitlens.store.manifest import RECORD_AGAIN, Manifest, check_whole, read_manifest
+from unitlens.variables import VARIABLES
+
+if TYPE_CHECKING:
+    from zarr.core.array import Array
+
+_LOSS = {
+    "long_name": "loss",
+    "units": "nats",
+    "description": "cross-entropy of the sample and its label",
+}
+
+
+def open_activations(path: str | Path) -> xr.DataTree:
+    """Open a store of activations, lazily.
+
+    Parameters
+    ----------
+    path
+        The store, as :func:`unitlens.record_activations` has written it.
+
+    Returns
+    -------
+    A tree. Its root holds the coordinates of the dimension ``sample``: ``index``, ``label`` (as
+    trained), ``true_label``, ``prediction`` and ``loss`` (nats). Each layer is a child of the
+    layer's name, in the order of the forward pass, with
+
+    * ``activation`` (sample, unit), a dask array of which each chunk is one shard of the store;
+    * ``minimum`` and ``maximum`` (unit) over all samples, NaN where an activation is NaN;
+    * the coordinate ``channel`` (unit), those of the samples again, and the attributes ``layer``
+      and ``depth``.
+
+    The root's attributes say what was recorded: ``reduce``, ``dtype``, ``classes``,
+    ``content_hash``, and the provenance with ``weights_hash`` and ``dataset_identity``.
+
+    Raises
+    ------
+    StoreError
+        Where the store is not finished, or a file of it is missing or of the wrong size; and,
+        when data is read, where a shard has gone missing or its checksum is wrong.
+
+    Examples
+    --------
+    >>> acts = open_activations("acts.zarr")  # doctest: +SKIP
+    >>> acts["relu1"].activation.mean("sample").compute()  # doctest: +SKIP
+    """
+    path = Path(path)
+    manifest = read_manifest(path)
+    check_whole(path, manifest)
+    arrays = {file.array.path: file.array for file in manifest.files}
+    store = _WholeStore(path, read_only=True)
+    opened = {name: _Shards(store, array) for name, array in arrays.items()}
+    samples = {name: ("sample", opened[name][:], _attributes(name)) for name in SAMPLE_ARRAYS}
+    tree = {"/": xr.Dataset(coords=samples, attrs=_root_attributes(manifest))}
+    token = hashlib.sha256(f"{manifest.content_hash} {path.resolve()}".encode()).hexdigest()[:16]
+    for layer in manifest.contents.layers:
+        tree[layer.name] = xr.Dataset(
+            _layer_variables(opened, layer.name, token),
+            coords={**tree["/"].coords, "channel": ("unit", np.arange(layer.units))},
+            attrs={"layer": layer.name, "depth": layer.depth},
+        )
+    return xr.DataTree.from_dict(tree)
+
+
+def _layer_variables(opened: "dict[str, _Shards]", layer: str, token: str) -> dict[str, Any]:
+    import dask.array as da
+
+    shards = opened[f"{layer}/activation"]
+    activation = da.from_array(  # type: ignore[no-untyped-call]
+        shards,
+        chunks=(shards.array.shards[0], shards.shape[1]),
+        name=f"activation-{token}-{layer}",
+        meta=np.empty((0, 0), shards.dtype),
+        inline_array=True,
+    )
+    ranges = {name: ("unit", opened[f"{layer}/{name}"][:], _attributes(name)) for name in RANGES}
+    return {"activation": (("sample", "unit"), activation, _attributes("activation")), **ranges}
+
+
+def _attributes(name: str) -> dict[str, str]:
+    if name == "loss":
+        return _LOSS
+    declared = VARIABLES[name]
+    return {
+        "long_name": declared.long_name,
+        "units": declared.units,
+        "description": declared.description,
+    }
+
+
+def _root_attributes(manifest: Manifest) -> dict[str, str | int | float]:
+    contents = manifest.contents
+    provenance = {
+        name: value if isinstance(value, str | int | float) else json.dumps(value)
+        for name, value in contents.provenance.items()
+    }
+    return {
+        **provenance,
+        "reduce": contents.reduce,
+        "dtype": contents.dtype,
+        "classes": contents.classes,
+        "content_hash": manifest.content_hash,
+    }
+
+
+class _WholeStore(LocalStore):
+    """A local store in which a missing shard is an error, not the fill value."""
+
+    async def get(
+        self,
+        key: str,
+        prototype: BufferPrototype | None = None,
+        byte_range: ByteRequest | None = None,
+    ) -> Buffer | None:
+        found = await super().get(key, prototype, byte_range)
+        if found is None and "/c/" in key:
+            raise StoreError(f"the shard '{key}' of {self.root} is missing; {RECORD_AGAIN}")
+        return found
+
+
+class _Shards:
+    """One array of a store, for dask: reading a damaged shard raises and names it."""
+
+    def __init__(self, store: _WholeStore, array: StoredArray) -> None:
+        self.store, self.array = store, array
+        self.shape, self.ndim, self.dtype = array.shape, len(array.shape), np.dtype(array.dtype)
+        self._zarr: Array[Any] = zarr.open_array(store, path=array.path, mode="r")
+
+    def __getitem__(self, selection: Any) -> NDArray[Any]:
+        try:
+            return np.asarray(self._zarr[selection])
+        except (ValueError, RuntimeError, OSError) as error:
+            raise self._damage(error) from error
+
+    def _damage(self, error: Exception) -> Exception:
+        """Return what is to be raised where a read has failed: the bad shard's name, if any."""
+        for shard in range(self.array.shard_count):
+            try:
+                self._zarr[self.array.rows(shard)]
+            except (ValueError, RuntimeError, OSError):
+                return StoreError(
+                    f"the shard '{self.array.key(shard)}' of {self.store.root} is damaged "
+                    f"({error}); remove this file and record again: it resumes"
+                )
+        return error

@@ -1,0 +1,245 @@
+"""Writing a store: whole shards only, resumable after a kill at any moment."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from zarr.storage import LocalStore
+
+from unitlens.errors import StoreError
+from unitlens.store.hierarchy import open_array
+from unitlens.store.journal import CompleteShard, Journal
+from unitlens.store.layout import (
+    DEFAULT_LAYOUT,
+    RANGES,
+    Layout,
+    StoredArray,
+    check_layer_names,
+    manifest_path,
+    plan_arrays,
+    plan_ranges,
+)
+from unitlens.store.manifest import (
+    Contents,
+    Manifest,
+    ShardedFile,
+    faults,
+    read_manifest,
+    write_manifest,
+)
+from unitlens.store.resume import resume_or_start
+
+logger = logging.getLogger("unitlens")
+
+Values = NDArray[Any]
+
+
+def is_recorded(path: Path, contents: Contents) -> bool:
+    """Say whether the store at `path` is finished, whole, and holds `contents`.
+
+    Raises
+    ------
+    StoreError
+        Where it is finished and holds something else: a finished store is not written again.
+    """
+    if not manifest_path(path).exists():
+        return False
+    manifest = read_manifest(path)
+    found = manifest.contents.to_json()
+    for name, wanted in contents.to_json().items():
+        if found[name] != wanted:
+            raise StoreError(
+                f"the store {path} is finished and holds another recording, whose {name} is "
+                f"{_short(found[name])}, not {_short(wanted)}; remove it or record to another path"
+            )
+    return next(faults(path, manifest), None) is None
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+class StoreWriter:
+    """Fills the store at `path`, going on after the shards that are complete already.
+
+    A store that is not finished goes on where its contents, conditions and layout are the same
+    as here, so that the result equals an undisturbed recording's bit for bit; any other one is
+    started over. At most one shard of each array is held in memory. The caller holds the lock
+    (:func:`unitlens.store.lock.only_writer`) and has made sure that the store is not finished
+    (:func:`is_recorded`).
+
+    Parameters
+    ----------
+    path
+        The store.
+    contents
+        What it will hold.
+    conditions
+        What else could change the last bits of a number.
+    layout
+        Sizes to aim at.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        contents: Contents,
+        conditions: Mapping[str, Any],
+        *,
+        layout: Layout = DEFAULT_LAYOUT,
+    ) -> None:
+        check_layer_names(contents.layers)
+        self.path, self.contents, self.conditions = path, contents, conditions
+        self._filled = plan_arrays(contents.layers, contents.samples, contents.dtype, layout)
+        self._ranges = plan_ranges(contents.layers, contents.dtype)
+        header, self._shards = resume_or_start(
+            path, contents, conditions, self._filled, self._ranges
+        )
+        self._metadata = header["metadata"]
+        store = LocalStore(path)
+        self._open = {a.path: open_array(store, a) for a in (*self._filled, *self._ranges)}
+        self._buffers = [_ShardBuffer(a, len(self._shards[a.path])) for a in self._filled]
+        self._journal = Journal(path, header, [s for of in self._shards.values() for s in of])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Let go of the journal; complete shards stay, and the next writer goes on after them."""
+        self._journal.close()
+
+    @property
+    def first(self) -> int:
+        """The sample to go on from: all before it are complete in every array."""
+        return min(buffer.next for buffer in self._buffers)
+
+    def append(self, first: int, columns: Mapping[str, Values]) -> None:
+        """Take the next samples, and write the shards that they complete.
+
+        Parameters
+        ----------
+        first
+            Index of the first of these samples. It may lie before :attr:`first`: rows that an
+            array has already are left out.
+        columns
+            Path of each array in the store to its rows for these samples.
+
+        Raises
+        ------
+        StoreError
+            Where a shard cannot be written, or samples have been left out.
+        """
+        if first > self.first:
+            raise StoreError(
+                f"samples {self.first} to {first} of {self.path} are left out; append them in "
+                "their order"
+            )
+        for buffer in self._buffers:
+            for shard, values in buffer.append(first, columns[buffer.array.path]):
+                self._write(buffer.array, shard, values)
+
+    def _write(self, array: StoredArray, shard: int, values: Values) -> None:
+        size = self._store_values(array, shard, values)
+        complete = _describe(array, shard, size, values)
+        self._journal.append(complete)
+        self._shards[array.path].append(complete)
+
+    def _store_values(self, array: StoredArray, shard: int, values: Values) -> int:
+        key = array.key(shard)
+        try:
+            self._open[array.path][array.rows(shard)] = values
+            return (self.path / key).stat().st_size
+        except OSError as error:
+            raise StoreError(
+                f"the shard '{key}' of {self.path} cannot be written ({error}); mend this and "
+                "record again: it resumes"
+            ) from error
+
+    def finish(self) -> Manifest:
+        """Write the units' ranges and, last of all, the manifest.
+
+        Raises
+        ------
+        StoreError
+            Where samples are missing.
+        """
+        if self.first < self.contents.samples:
+            raise StoreError(
+                f"the store {self.path} has {self.first} of {self.contents.samples} samples; "
+                "record again: it resumes"
+            )
+        files = [self._described(array, self._shards[array.path]) for array in self._filled]
+        files += [self._described(array, [self._write_range(array)]) for array in self._ranges]
+        nonfinite = {
+            layer.name: sum(s.nonfinite for s in self._shards[f"{layer.name}/activation"])
+            for layer in self.contents.layers
+        }
+        self._journal.close()
+        manifest = Manifest(
+            self._metadata[""], self.contents, self.conditions, nonfinite, tuple(files)
+        )
+        write_manifest(self.path, manifest)
+        return manifest
+
+    def _write_range(self, array: StoredArray) -> CompleteShard:
+        layer, name = array.path.rsplit("/", 1)
+        parts = [
+            np.frombuffer(bytes.fromhex(getattr(shard, name)), array.dtype)
+            for shard in self._shards[f"{layer}/activation"]
+        ]
+        values = (np.minimum if name == RANGES[0] else np.maximum).reduce(parts, axis=0)
+        return CompleteShard(array.path, 0, self._store_values(array, 0, values), _hash(values))
+
+    def _described(self, array: StoredArray, shards: list[CompleteShard]) -> ShardedFile:
+        sizes = tuple(shard.size for shard in shards)
+        hashes = tuple(shard.hash for shard in shards)
+        return ShardedFile(array, self._metadata[array.path], sizes, hashes)
+
+
+class _ShardBuffer:
+    """Gathers the rows of one array into whole shards."""
+
+    def __init__(self, array: StoredArray, complete: int) -> None:
+        self.array = array
+        self.next = min(complete * array.shards[0], array.shape[0])
+        self._values: Values | None = None
+
+    def append(self, first: int, rows: Values) -> Iterator[tuple[int, Values]]:
+        """Take `rows`, which begin at sample `first`; yield every shard that they complete."""
+        rows = rows[max(0, self.next - first) :]
+        while len(rows):
+            shard = self.next // self.array.shards[0]
+            span = self.array.rows(shard)
+            taken = rows[: span.stop - self.next]
+            start = self.next - span.start
+            self._room(span.stop - span.start)[start : start + len(taken)] = taken
+            self.next += len(taken)
+            rows = rows[len(taken) :]
+            if self.next == span.stop:
+                yield shard, self._room(span.stop - span.start)
+
+    def _room(self, rows: int) -> Values:
+        if self._values is None:
+            self._values = np.empty((rows, *self.array.shape[1:]), self.array.dtype)
+        return self._values[:rows]
+
+
+def _describe(array: StoredArray, shard: int, size: int, values: Values) -> CompleteShard:
+    if array.dims != ("sample", "unit"):
+        return CompleteShard(array.path, shard, size, _hash(values))
+    minimum, maximum = values.min(axis=0), values.max(axis=0)
+    nonfinite = 0
+    if not (np.isfinite(minimum).all() and np.isfinite(maximum).all()):
+        nonfinite = int(np.count_nonzero(~np.isfinite(values)))
+    spans = minimum.tobytes().hex(), maximum.tobytes().hex()
+    return CompleteShard(array.path, shard, size, _hash(values), nonfinite, *spans)
+
+
+def _hash(values: Values) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()

@@ -1,0 +1,26 @@
+"""Strategies for stores: their layers, sizes, layouts, and how they are cut into batches."""
+
+from hypothesis import strategies as st
+
+from unitlens.store.layout import Layout
+from unitlens.store.manifest import Contents, RecordedLayer
+
+layouts = st.builds(Layout, chunk_bytes=st.integers(4, 2**9), shard_bytes=st.integers(2**7, 2**11))
+
+names = st.sampled_from(["relu", "features.0.relu", "relu_1", "layer1.0.relu_2", "c", "0"])
+
+
+@st.composite
+def contents(draw):
+    """Draw what a small store holds."""
+    units = draw(st.dictionaries(names, st.integers(1, 20), min_size=1, max_size=3))
+    layers = tuple(RecordedLayer(name, i, size) for i, (name, size) in enumerate(units.items()))
+    dtype = draw(st.sampled_from(["float32", "float16"]))
+    return Contents(draw(st.integers(1, 60)), 3, layers, "mean", dtype, {"weights_hash": "a"})
+
+
+@st.composite
+def cuts(draw, samples):
+    """Draw ascending sample numbers that cut `samples` into batches, 0 and the end included."""
+    inner = draw(st.sets(st.integers(1, max(1, samples - 1)), max_size=6))
+    return sorted({0, samples} | {cut for cut in inner if cut < samples})

@@ -1,0 +1,71 @@
+"""Small stores with known numbers, and a process that writes one and waits to be killed."""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from unitlens.store.layout import Layout
+from unitlens.store.manifest import Contents, RecordedLayer
+from unitlens.store.writer import StoreWriter
+
+# Shards of a few kilobytes, so that a small store has many.
+SMALL = Layout(chunk_bytes=2**10, shard_bytes=2**12)
+LAYERS = {"relu1": 24, "layer1.0.relu_2": 7}
+
+
+def make_contents(samples=500, layers=None, **changes):
+    layers = LAYERS if layers is None else layers
+    recorded = tuple(
+        RecordedLayer(n, depth, units) for depth, (n, units) in enumerate(layers.items())
+    )
+    about = {"reduce": "mean", "dtype": "float32", "classes": 10}
+    about["provenance"] = {"weights_hash": "a0", "dataset_identity": "b1"}
+    return Contents(samples=samples, layers=recorded, **{**about, **changes})
+
+
+def make_columns(contents, seed=0):
+    """Return the columns of a store: ReLU-like activations, and labels that are corrupted."""
+    rng = np.random.default_rng(seed)
+    n = contents.samples
+    columns = {
+        f"{layer.name}/activation": np.maximum(rng.normal(size=(n, layer.units)), 0).astype(
+            contents.dtype
+        )
+        for layer in contents.layers
+    }
+    labels = rng.integers(0, contents.classes, (3, n))
+    columns |= dict(zip(("label", "true_label", "prediction"), labels, strict=True))
+    return {**columns, "index": np.arange(n), "loss": rng.random(n)}
+
+
+def fill(writer, columns, batch=50, pause=0.0):
+    """Append what a writer still lacks, batch by batch, and finish."""
+    samples = writer.contents.samples
+    for start in range(writer.first // batch * batch, samples, batch):
+        part = slice(start, min(start + batch, samples))
+        writer.append(start, {name: values[part] for name, values in columns.items()})
+        time.sleep(pause)
+    return writer.finish()
+
+
+def write_store(path, contents=None, columns=None, layout=SMALL, conditions=None, **options):
+    contents = make_contents() if contents is None else contents
+    columns = make_columns(contents) if columns is None else columns
+    with StoreWriter(path, contents, conditions or {"batch_size": 50}, layout=layout) as writer:
+        return fill(writer, columns, **options)
+
+
+def all_files(path):
+    """Return the name and the bytes of every file of a store and of its manifest."""
+    files = [file for file in path.rglob("*") if file.is_file()]
+    named = {str(file.relative_to(path)): file.read_bytes() for file in files}
+    return {**named, "manifest": path.with_suffix(".json").read_bytes()}
+
+
+if __name__ == "__main__":
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    write_store(Path(sys.argv[1]), batch=10, pause=0.01)
+    sys.stdout.write("finished\n")
