@@ -1,0 +1,34 @@
+"""Figures, one function each; :func:`draw_figures` draws what a configuration asks for."""
+
+from unitlens.figures.batch_norm import (
+    batch_norm_ablation,
+    batch_norm_information,
+    batch_norm_selectivity,
+)
+from unitlens.figures.draw import draw_figures
+from unitlens.figures.generalisation import auc_over_training, auc_test_accuracy
+from unitlens.figures.memorisation import (
+    dropout_ablation,
+    memorisation_ablation,
+    memorisation_noise,
+)
+from unitlens.figures.selectivity import (
+    selectivity_depth,
+    selectivity_importance,
+    selectivity_l1_norm,
+)
+
+__all__ = [
+    "auc_over_training",
+    "auc_test_accuracy",
+    "batch_norm_ablation",
+    "batch_norm_information",
+    "batch_norm_selectivity",
+    "draw_figures",
+    "dropout_ablation",
+    "memorisation_ablation",
+    "memorisation_noise",
+    "selectivity_depth",
+    "selectivity_importance",
+    "selectivity_l1_norm",
+]

@@ -1,0 +1,47 @@
+"""What stands over and under each figure, whatever its numbers are."""
+
+_ABLATION = (
+    "Units of all measured layers are clamped to a fixed value in random orders, more and more of "
+    "them together; lines are means over orders and seeds, bands one standard deviation."
+)
+_SIDE = (
+    "Each dot on the left is a unit, on the right the rank correlation in one layer of one network."
+)
+
+TITLES = {
+    "memorisation_ablation": "Ablating units of networks that memorise",
+    "memorisation_noise": "Noise on the units of networks that memorise",
+    "dropout_ablation": "Ablating units of networks trained with dropout",
+    "batch_norm_ablation": "Ablating units with and without batch norm",
+    "batch_norm_selectivity": "Class selectivity with and without batch norm",
+    "batch_norm_information": "Mutual information with and without batch norm",
+    "selectivity_importance": "Are selective units important?",
+    "selectivity_l1_norm": "Do selective units have large weights?",
+    "auc_test_accuracy": "Robustness to ablation and test accuracy",
+    "auc_over_training": "Robustness to ablation over the course of training",
+    "selectivity_depth": "Class selectivity by depth",
+}
+
+CAPTIONS = {
+    "memorisation_ablation": f"Accuracy against the share of units ablated, by the fraction of "
+    f"training labels that was permuted. {_ABLATION}",
+    "memorisation_noise": "Accuracy against the scale of Gaussian noise added to all units at "
+    "once, by the fraction of training labels that was permuted; a scale of 1 is each unit's own "
+    "standard deviation. Lines are means over draws and seeds, bands one standard deviation.",
+    "dropout_ablation": "Accuracy against the share of units ablated for networks trained with "
+    f"dropout; the dropout fraction is marked. {_ABLATION}",
+    "batch_norm_ablation": "Accuracy against the share of units ablated, with and without batch "
+    f"norm. {_ABLATION}",
+    "batch_norm_selectivity": "Distribution of class selectivity over all units of the networks "
+    "with and without batch norm.",
+    "batch_norm_information": "Distribution of the mutual information between a unit's activation "
+    "and the class, over all units of the networks with and without batch norm.",
+    "selectivity_importance": "Class selectivity against the increase of the loss when the unit "
+    f"alone is ablated; the vertical axis is linear near zero. {_SIDE}",
+    "selectivity_l1_norm": f"L1 norm of the incoming weights against class selectivity. {_SIDE}",
+    "auc_test_accuracy": "Area under the cumulative ablation curve, divided by the largest shown, "
+    "against test accuracy; a dot a network.",
+    "auc_over_training": "Area under the cumulative ablation curve at kept epochs (above), train "
+    "and test loss after every epoch (below).",
+    "selectivity_depth": "Median and quartiles of class selectivity by layer.",
+}

@@ -1,0 +1,90 @@
+"""Draw the figures that a configuration asks for, with what each shows."""
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unitlens.errors import TableError, nearest
+from unitlens.figures import batch_norm, generalisation, memorisation, selectivity
+from unitlens.figures.captions import CAPTIONS, TITLES
+from unitlens.figures.style import save
+from unitlens.progress import track
+from unitlens.tables import Results, open_results
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+logger = logging.getLogger("unitlens")
+
+Draw = Callable[[Results, Sequence[str]], "Figure"]
+Tell = Callable[[Results, Sequence[str]], str]
+
+FIGURES: dict[str, tuple[Draw, Tell]] = {
+    draw.__name__: (draw, tell)
+    for draw, tell in (
+        (memorisation.memorisation_ablation, memorisation.memorisation_ablation_finding),
+        (memorisation.memorisation_noise, memorisation.memorisation_noise_finding),
+        (memorisation.dropout_ablation, memorisation.dropout_ablation_finding),
+        (batch_norm.batch_norm_ablation, batch_norm.batch_norm_ablation_finding),
+        (batch_norm.batch_norm_selectivity, batch_norm.batch_norm_selectivity_finding),
+        (batch_norm.batch_norm_information, batch_norm.batch_norm_information_finding),
+        (selectivity.selectivity_importance, selectivity.selectivity_importance_finding),
+        (selectivity.selectivity_l1_norm, selectivity.selectivity_l1_norm_finding),
+        (generalisation.auc_test_accuracy, generalisation.auc_test_accuracy_finding),
+        (generalisation.auc_over_training, generalisation.auc_over_training_finding),
+        (selectivity.selectivity_depth, selectivity.selectivity_depth_finding),
+    )
+}
+
+
+def draw_figures(
+    results: str | Path, figures: Mapping[str, Sequence[str]], directory: str | Path
+) -> None:
+    """Draw figures as SVG and PNG, and write what each shows to ``figures.json``.
+
+    Parameters
+    ----------
+    results
+        A results directory with its tables.
+    figures
+        Name of each figure to the experiments that it shows.
+    directory
+        Where ``{name}.svg``, ``{name}.png`` and ``figures.json`` are written: a list, in the
+        order of `figures`, of name, title, caption, finding (two sentences with their numbers)
+        and experiments.
+
+    Raises
+    ------
+    TableError
+        Where a figure or an experiment does not exist, or what a figure needs was not measured;
+        it names both.
+    """
+    opened, directory = open_results(results), Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, experiments in track(figures.items(), "draw figures", total=len(figures)):
+        if name not in FIGURES:
+            raise TableError(f"there is no figure '{name}'; {nearest(name, FIGURES)}")
+        runs = runs_of(opened, experiments, name)
+        draw, tell = FIGURES[name]
+        save(draw(opened, runs), directory, name)
+        words = {"name": name, "title": TITLES[name], "caption": CAPTIONS[name]}
+        written.append(words | {"finding": tell(opened, runs), "experiments": list(experiments)})
+        logger.info("drew %s from %d runs", name, len(runs))
+    text = json.dumps(written, indent=2, ensure_ascii=False) + "\n"
+    (directory / "figures.json").write_text(text, encoding="utf-8")
+
+
+def runs_of(results: Results, experiments: Sequence[str], figure: str) -> list[str]:
+    """Return the names of the runs of experiments, in the order of the table of runs."""
+    known = list(map(str, results.runs["experiment"].values))
+    for experiment in experiments:
+        if experiment not in known:
+            raise TableError(
+                f"the figure {figure} is to show the experiment '{experiment}', which the results "
+                f"lack; {nearest(experiment, known)}"
+            )
+    shown = results.runs["member"].sel(experiment=list(experiments)).any("experiment").values
+    return [str(run) for run in results.runs["run"].values[shown]]

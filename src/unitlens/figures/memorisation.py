@@ -1,0 +1,181 @@
+"""Networks that memorise against networks that generalise: ablation, noise, dropout."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from unitlens.errors import TableError
+from unitlens.figures.curves import (
+    Curve,
+    ablation_curves,
+    accuracy_label,
+    colour,
+    draw_chance,
+    draw_curve,
+    label_fraction,
+    mean_spread,
+    noise_curves,
+)
+from unitlens.figures.selection import networks
+from unitlens.figures.style import (
+    DASHES,
+    GREY,
+    legend_below,
+    log_ticks,
+    marker,
+    new_figure,
+    styled,
+)
+from unitlens.tables import Results
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+HALF = 0.5
+
+
+@styled
+def memorisation_ablation(results: Results, runs: Sequence[str]) -> "Figure":
+    """Draw accuracy against the share of units ablated, a line a corruption level."""
+    curves = ablation_curves(results, runs, ("corruption",), "memorisation_ablation")
+    figure = new_figure(height=4.3)
+    axes = figure.subplots()
+    for place, curve in enumerate(curves):
+        label = f"{_corruption(curve):g}  (AUC {mean_spread(curve.summary)})"
+        draw_curve(axes, curve, color=colour(place), marker=marker(place), label=label)
+    draw_chance(axes, results, runs)
+    label_fraction(axes, results, runs)
+    axes.set_ylabel(accuracy_label(results, "curves"))
+    legend_below(figure, [axes], title="label corruption")
+    return figure
+
+
+def memorisation_ablation_finding(results: Results, runs: Sequence[str]) -> str:
+    """Tell how the area under the ablation curve changes with corruption."""
+    curves = ablation_curves(results, runs, ("corruption",), "memorisation_ablation")
+    areas = [float(np.nanmean(curve.summary)) for curve in curves]
+    if len(curves) == 1:
+        return (
+            f"Over the whole range of ablation the networks keep a mean accuracy (AUC) of "
+            f"{areas[0]:.2f} at label corruption {_corruption(curves[0]):g} "
+            f"({networks(len(curves[0].group.runs))}). There is no other corruption level among "
+            "the runs to compare it with."
+        )
+    listed = ", ".join(f"{area:.2f}" for area in areas)
+    order = "falls with every step of" if _falls(areas) else "does not fall in step with"
+    return (
+        f"Over the whole range of ablation the networks keep a mean accuracy (AUC) of "
+        f"{areas[0]:.2f} at label corruption {_corruption(curves[0]):g} and of {areas[-1]:.2f} at "
+        f"{_corruption(curves[-1]):g}. AUC {order} corruption ({listed})."
+    )
+
+
+@styled
+def memorisation_noise(results: Results, runs: Sequence[str]) -> "Figure":
+    """Draw accuracy against the scale of the noise on all units, a line a corruption level."""
+    curves = noise_curves(results, runs, ("corruption",), "memorisation_noise")
+    figure = new_figure(height=4.3)
+    axes = figure.subplots()
+    axes.axhline(HALF, color=GREY, linewidth=1, linestyle=":", zorder=1)
+    for place, curve in enumerate(curves):
+        label = f"{_corruption(curve):g}  (one half at {mean_spread(curve.summary)})"
+        draw_curve(axes, curve, color=colour(place), marker=marker(place), label=label)
+    draw_chance(axes, results, runs)
+    log_ticks(axes)
+    axes.set_ylim(0, 1.03)
+    axes.set_xlabel("noise on all units (standard deviations of each unit)")
+    axes.set_ylabel(accuracy_label(results, "noise"))
+    legend_below(figure, [axes], title="label corruption")
+    return figure
+
+
+def memorisation_noise_finding(results: Results, runs: Sequence[str]) -> str:
+    """Tell at which noise the accuracy has fallen to one half."""
+    curves = noise_curves(results, runs, ("corruption",), "memorisation_noise")
+    known = [curve for curve in curves if np.isfinite(curve.summary).any()]
+    if not known:
+        return (
+            "No network's accuracy falls from above to below one half within the measured scales "
+            f"of noise. The largest scale is {curves[0].x.max():g} standard deviations."
+        )
+    halves = [float(np.nanmean(curve.summary)) for curve in known]
+    told = "; ".join(
+        f"{half:.2f} at corruption {_corruption(curve):g}"
+        for half, curve in zip(halves, known, strict=True)
+    )
+    first = f"Accuracy falls to one half at a noise of this many standard deviations: {told}."
+    if len(known) == 1:
+        return f"{first} There is no other corruption level to compare it with."
+    order = "shrinks with every step of" if _falls(halves) else "does not shrink in step with"
+    return f"{first} The tolerated noise {order} corruption."
+
+
+@styled
+def dropout_ablation(results: Results, runs: Sequence[str]) -> "Figure":
+    """Draw ablation curves of networks trained with dropout, its fraction marked."""
+    curves = _dropout_curves(results, runs)
+    figure = new_figure(height=4.3)
+    axes = figure.subplots()
+    fractions = sorted({_dropout(curve) for curve in curves})
+    corruptions = sorted({_corruption(curve) for curve in curves})
+    for curve in curves:
+        place = corruptions.index(_corruption(curve))
+        dash = DASHES[fractions.index(_dropout(curve)) % len(DASHES)]
+        label = f"dropout {_dropout(curve):g}, corruption {_corruption(curve):g}"
+        draw_curve(
+            axes, curve, color=colour(place), linestyle=dash, marker=marker(place), label=label
+        )
+    for fraction in filter(None, fractions):
+        axes.axvline(fraction, color=GREY, linewidth=1.2, zorder=1)
+        text: dict[str, Any] = {"ha": "right", "va": "bottom", "color": GREY, "fontsize": 8.5}
+        axes.text(fraction - 0.004, 0.17, f"dropout {fraction:g}", rotation=90, **text)
+    draw_chance(axes, results, runs)
+    label_fraction(axes, results, runs)
+    axes.set_ylabel(accuracy_label(results, "curves"))
+    legend_below(figure, [axes])
+    return figure
+
+
+def dropout_ablation_finding(results: Results, runs: Sequence[str]) -> str:
+    """Tell what is lost up to the dropout fraction, and past it."""
+    dropped = [curve for curve in _dropout_curves(results, runs) if _dropout(curve) > 0]
+    corruptions = sorted({_corruption(curve) for curve in dropped})
+    fallen, left = [], []
+    for corruption in corruptions:
+        own = [curve for curve in dropped if _corruption(curve) == corruption]
+        fall = np.mean([curve.mean[0] - curve.at(_dropout(curve)) for curve in own])
+        half = np.mean([curve.at(HALF) for curve in own])
+        fallen.append(f"{fall:.2f} at corruption {corruption:g}")
+        left.append(f"{half:.2f} at corruption {corruption:g}")
+    fractions = ", ".join(f"{value:g}" for value in sorted({_dropout(c) for c in dropped}))
+    return (
+        f"With as many units ablated as dropout dropped in training (dropout {fractions}), "
+        f"accuracy has fallen by {'; '.join(fallen)}. With half of all units ablated, it is "
+        f"{'; '.join(left)}."
+    )
+
+
+def _dropout_curves(results: Results, runs: Sequence[str]) -> list[Curve]:
+    figure = "dropout_ablation"
+    curves = ablation_curves(results, runs, ("dropout", "corruption"), figure)
+    known = [curve for curve in curves if curve.group.values["dropout"] is not None]
+    if not any(_dropout(curve) > 0 for curve in known):
+        raise TableError(
+            f"the figure {figure} needs a run that was trained with dropout, but none of its runs "
+            "was; set model.dropout in one of its experiments"
+        )
+    return known
+
+
+def _corruption(curve: Curve) -> float:
+    return float(str(curve.group.values["corruption"]))
+
+
+def _dropout(curve: Curve) -> float:
+    return float(str(curve.group.values["dropout"]))
+
+
+def _falls(values: Sequence[float]) -> bool:
+    return all(a > b for a, b in pairwise(values))

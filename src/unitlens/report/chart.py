@@ -1,0 +1,101 @@
+"""An interactive chart of single units that needs no network connection."""
+
+import json
+from typing import Any
+
+import numpy as np
+
+from unitlens.tables import Results
+from unitlens.tables.groups import group_runs
+
+MOST_POINTS = 3000
+_DIGITS = 4
+_COLUMNS = ("selectivity", "loss_increase", "mutual_information")
+
+
+def unit_chart(results: Results) -> dict[str, str] | None:
+    """Return a chart of selectivity against importance, a dot a unit.
+
+    Parameters
+    ----------
+    results
+        Opened results.
+
+    Returns
+    -------
+    ``spec``, a Vega-Lite specification as JSON, and ``script``, the JavaScript that draws it;
+    None where selectivity or importance was not measured. At most 3,000 units, a seeded sample.
+    """
+    if not (results.directory / "units.zarr").exists():
+        return None
+    if not set(_COLUMNS) <= set(results.units.data_vars):
+        return None
+    rows = _rows(results)
+    if not rows:
+        return None
+    from vl_convert import javascript_bundle
+
+    spec = json.dumps(_chart(rows), separators=(",", ":"), sort_keys=True)
+    return {"spec": spec.replace("</", "<\\/"), "script": javascript_bundle()}  # type: ignore[call-arg]  # its stub
+
+
+def _rows(results: Results) -> list[dict[str, Any]]:
+    units = results.units
+    known = np.isfinite(units["selectivity"].values) & np.isfinite(units["loss_increase"].values)
+    places = np.random.default_rng(0).permutation(np.flatnonzero(known))[:MOST_POINTS]
+    shown = units.isel(unit=places)
+    groups = {run: group.label for group in group_runs(results.runs) for run in group.runs}
+    columns: dict[str, list[Any]] = {
+        name: [_rounded(v) for v in shown[name].values.tolist()] for name in _COLUMNS
+    }
+    columns |= {name: shown[name].values.tolist() for name in ("layer", "channel", "run")}
+    columns["class"] = shown["preferred_class"].values.tolist()
+    columns["networks"] = [groups[run] for run in columns["run"]]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _rounded(value: float) -> float | None:
+    return float(f"{value:.{_DIGITS}g}") if np.isfinite(value) else None
+
+
+def _chart(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    import altair as alt
+
+    names = sorted({row["networks"] for row in rows})
+    menu = alt.binding_select(
+        options=[None, *names], labels=["all networks", *names], name="Show: "
+    )
+    chosen = alt.selection_point(fields=["networks"], bind=menu, name="shown")
+    sizes = sorted(abs(row["loss_increase"]) for row in rows)
+    threshold = sizes[len(sizes) // 2] or 1e-6
+    chart = (
+        alt.Chart(alt.InlineData(values=rows))
+        .mark_circle(size=28)
+        .encode(
+            x=alt.X("selectivity:Q", title="class selectivity", scale=alt.Scale(domain=[0, 1])),
+            y=alt.Y(
+                "loss_increase:Q",
+                title="loss increase when ablated (nats)",
+                scale=alt.Scale(type="symlog", constant=threshold, nice=False),
+                axis=alt.Axis(format="~g", values=_ticks(threshold, sizes[-1])),
+            ),
+            color=alt.Color("layer:N", scale=alt.Scale(scheme="viridis")),
+            opacity=alt.condition(chosen, alt.value(0.55), alt.value(0.02)),
+            tooltip=[f"{name}:N" for name in ("networks", "run", "layer", "channel", "class")]
+            + [f"{name}:Q" for name in _COLUMNS],
+        )
+        .add_params(chosen)
+        .properties(width=620, height=380)
+        .interactive(name="zoom")
+        .configure_axis(labelFontSize=12, titleFontSize=13, titleFontWeight="normal")
+        .configure_legend(labelFontSize=12, titleFontSize=12)
+    )
+    spec: dict[str, Any] = chart.to_dict(context={"datasets": {}})
+    return spec
+
+
+def _ticks(threshold: float, largest: float) -> list[float]:
+    """Return zero and the powers of ten from the threshold on, of both signs."""
+    first, last = np.floor(np.log10((threshold, max(largest, threshold))))
+    powers = [float(f"1e{int(power)}") for power in np.arange(first, last + 1)]
+    return [-power for power in reversed(powers)] + [0.0, *powers]

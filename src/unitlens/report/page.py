@@ -1,0 +1,202 @@
+"""Gather what the page shows and write it."""
+
+import base64
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from unitlens.errors import TableError
+from unitlens.report.chart import unit_chart
+from unitlens.report.words import GLOSSARY, IN_THE_PAPER, PAPER
+from unitlens.tables import Results, open_results
+from unitlens.tables.groups import Group, group_runs, rows_of
+
+MOST_ROWS = 300  # of a table on the page; the rest is in the results
+NONE = "\N{EN DASH}"
+Row = Sequence[str]
+
+
+def write_report(results: str | Path, figures: str | Path, path: str | Path) -> None:
+    """Write one page that works offline.
+
+    Parameters
+    ----------
+    results
+        A results directory with its tables.
+    figures
+        Directory that :func:`unitlens.figures.draw_figures` has written.
+    path
+        HTML page to write. Everything is in it: figures, style, and the script of its one
+        interactive chart. The same results give the same bytes.
+
+    Raises
+    ------
+    TableError
+        Where there are no tables or no figures.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    opened = open_results(results)
+    environment = Environment(
+        loader=PackageLoader("unitlens.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("page.html").render(
+        style=files("unitlens.report").joinpath("page.css").read_text(encoding="utf-8"),
+        paper=PAPER,
+        glossary=GLOSSARY,
+        summary=_summary(opened),
+        runs=_run_rows(opened.runs),
+        left_out=max(0, opened.runs.sizes["run"] - MOST_ROWS),
+        numbers=_number_rows(opened),
+        figures=_figures(Path(figures)),
+        correlations=_correlation_rows(opened),
+        chart=unit_chart(opened),
+        example_run=str(opened.runs["run"].values[0]),
+    )
+    Path(path).write_text(page, encoding="utf-8")
+
+
+def _summary(results: Results) -> dict[str, str]:
+    runs = results.runs
+    units = runs["units"].values
+    return {
+        "networks": f"{runs.sizes['run']:,}",
+        "experiments": ", ".join(map(str, runs["experiment"].values)),
+        "datasets": ", ".join(dict.fromkeys(map(str, runs["dataset"].values))),
+        "models": ", ".join(dict.fromkeys(map(str, runs["model"].values))),
+        "units": f"{int(units[units > 0].sum()):,}",
+    }
+
+
+def _run_rows(runs: xr.Dataset) -> list[Row]:
+    return [_run_row(runs.isel(run=i)) for i in range(min(MOST_ROWS, runs.sizes["run"]))]
+
+
+def _run_row(run: xr.Dataset) -> Row:
+    value = {str(name): run[name].item() for name in run.variables if not run[name].ndim}
+    return (
+        value["dataset"],
+        f"{value['corruption']:g}",
+        _model(value),
+        str(value["seed"]),
+        str(value["epoch"]),
+        _number(value["train_accuracy"], 3),
+        _number(value["test_accuracy"], 3),
+        _number(value["auc"], 3),
+        value["run"],
+    )
+
+
+def _model(value: dict[str, Any]) -> str:
+    parts = [value["model"], value["widths"].replace(" ", "-")]
+    if np.isfinite(value["width"]) and value["width"] != 1:
+        parts.append(f"width x{value['width']:g}")
+    if np.isfinite(value["dropout"]) and value["dropout"]:
+        parts.append(f"dropout {value['dropout']:g}")
+    if value["batch_norm"] == 1:
+        parts.append("batch norm")
+    return " ".join(part for part in parts if part)
+
+
+def _number_rows(results: Results) -> list[Row]:
+    """Return a row for each group of runs that differ in their seed only, its means."""
+    return [
+        _number_row(group, rows_of(results.runs, group.runs), _correlations_of(results, group))
+        for group in group_runs(results.runs)[:MOST_ROWS]
+    ]
+
+
+def _number_row(group: Group, runs: xr.Dataset, rho: np.ndarray) -> Row:
+    measured = runs.isel(run=np.flatnonzero(runs["units"].values > 0))
+    dead = measured["dead_units"].values / measured["units"].values
+    return (
+        group.label,
+        str(len(group.runs)),
+        *(_mean(runs[name].values, 3) for name in ("train_accuracy", "test_accuracy")),
+        *(_mean(runs[name].values, 2) for name in ("auc", "noise_scale_at_half")),
+        *(_mean(runs[name].values, 2) for name in ("mean_selectivity", "mean_mutual_information")),
+        _mean(100 * dead, 1),
+        _mean(rho, 2),
+    )
+
+
+def _correlations_of(results: Results, group: Group) -> np.ndarray:
+    if not (results.directory / "correlations.zarr").exists():
+        return np.empty(0)
+    rows = results.correlations
+    wanted = (
+        (rows["scope"] == "run")
+        & (rows["measure"] == "selectivity")
+        & rows["run"].isin(list(group.runs))
+    )
+    return np.asarray(rows["spearman"].values[wanted.values])
+
+
+def _correlation_rows(results: Results) -> list[Row]:
+    """Return the pooled correlations, then each network's; layers are in the figures."""
+    if not (results.directory / "correlations.zarr").exists():
+        return []
+    rows = results.correlations
+    scopes = rows["scope"].values
+    places = [*np.flatnonzero(scopes == "pooled"), *np.flatnonzero(scopes == "run")][:MOST_ROWS]
+    return [_correlation_row(rows.isel(row=int(place))) for place in places]
+
+
+def _correlation_row(row: xr.Dataset) -> Row:
+    value = {str(name): row[name].item() for name in row.variables}
+    pooled = value["scope"] == "pooled"
+    where = f"all of {value['experiment']}" if pooled else value["run"]
+    p = value["p_value"]
+    return (
+        where,
+        str(value["measure"]).replace("_", " "),
+        _number(value["spearman"], 3),
+        "< .001" if p < 0.001 else _number(p, 3),
+        f"{value['n']:,}",
+    )
+
+
+def _mean(values: np.ndarray, digits: int) -> str:
+    known = values[np.isfinite(values)]
+    return _number(float(known.mean()), digits) if known.size else NONE
+
+
+def _number(value: float, digits: int) -> str:
+    if not np.isfinite(value):
+        return NONE
+    rounded = round(value, digits) + 0.0  # no minus before a zero
+    return f"{rounded:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _figures(directory: Path) -> list[dict[str, str]]:
+    path = directory / "figures.json"
+    if not path.exists():
+        raise TableError(f"there are no figures in {directory} (no figures.json); draw them first")
+    listed = json.loads(path.read_text(encoding="utf-8"))
+    return [
+        {
+            **{key: str(figure[key]) for key in ("name", "title", "caption", "finding")},
+            "image": _image(directory, figure["name"]),
+            "paper": IN_THE_PAPER.get(figure["name"], ""),
+        }
+        for figure in listed
+    ]
+
+
+def _image(directory: Path, name: str) -> str:
+    """Return the figure as a data URI, SVG or PNG, whichever is smaller."""
+    kinds = {"svg+xml": directory / f"{name}.svg", "png": directory / f"{name}.png"}
+    found = {kind: path.read_bytes() for kind, path in kinds.items() if path.exists()}
+    if not found:
+        raise TableError(f"the figure {name} is in {directory}/figures.json but not beside it")
+    kind = min(found, key=lambda key: len(found[key]))
+    return f"data:image/{kind};base64,{base64.b64encode(found[kind]).decode()}"

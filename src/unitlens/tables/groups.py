@@ -1,0 +1,89 @@
+"""Runs that agree in their spec, and how such groups are named."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+# Fields of a run's spec that may tell the groups of a figure apart, with how they are written.
+_WORDS: dict[str, Callable[[Any], str]] = {
+    "dataset": str,
+    "model": str,
+    "corruption": lambda value: f"corruption {value:g}",
+    "dropout": lambda value: f"dropout {value:g}" if value else "no dropout",
+    "batch_norm": lambda value: {1: "batch norm", 0: "no batch norm"}.get(value, ""),
+    "selectivity_regulariser": lambda value: f"alpha {value:g}",
+    "widths": lambda value: f"widths {value}",
+    "width": lambda value: f"width x{value:g}",
+    "optimizer": str,
+    "learning_rate": lambda value: f"rate {value:g}",
+    "batch_size": lambda value: f"batch {value}",
+    "weight_decay": lambda value: f"decay {value:g}",
+    "epochs": lambda value: f"{value} epochs",
+}
+FIELDS = tuple(_WORDS)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that agree in some fields of their spec."""
+
+    label: str
+    values: dict[str, object]
+    runs: tuple[str, ...]
+
+
+def rows_of(table: xr.Dataset, runs: Sequence[str]) -> xr.Dataset:
+    """Return the rows of a table on ``run`` or ``unit`` that belong to `runs`."""
+    dim = "unit" if "unit" in table.dims else "run"
+    return table.isel({dim: np.flatnonzero(np.isin(table["run"].values, list(runs)))})
+
+
+def group_runs(specs: xr.Dataset, fields: Sequence[str] | None = None) -> list[Group]:
+    """Group runs by fields of their spec, sorted by those.
+
+    Parameters
+    ----------
+    specs
+        Rows of the table of runs.
+    fields
+        Columns of it; by default all that the spec has but the seed.
+
+    Returns
+    -------
+    The groups. Their label names the fields in which they differ from each other.
+    """
+    fields = FIELDS if fields is None else fields
+    rows: dict[tuple[object, ...], list[str]] = {}
+    columns = [_plain(specs[name].values) for name in fields]
+    for run, *values in zip(specs["run"].values.tolist(), *columns, strict=True):
+        rows.setdefault(tuple(values), []).append(run)
+    keys = sorted(rows, key=lambda key: [(str(type(v)), v) for v in key])
+    return [
+        Group(label, dict(zip(fields, key, strict=True)), tuple(rows[key]))
+        for key, label in zip(keys, _labels(keys, fields), strict=True)
+    ]
+
+
+def _labels(keys: Sequence[tuple[object, ...]], fields: Sequence[str]) -> list[str]:
+    """Name each group by as few fields as tell it from the others."""
+    chosen: list[int] = []
+    for i in range(len(fields)):
+        with_it = {tuple(key[j] for j in (*chosen, i)) for key in keys}
+        if len(with_it) > len({tuple(key[j] for j in chosen) for key in keys}):
+            chosen.append(i)
+    model = fields.index("model") if "model" in fields else None
+    labels = []
+    for key in keys:
+        alike = [other for other in keys if model is None or other[model] == key[model]]
+        told = [i for i in chosen if i == model or len({other[i] for other in alike}) > 1]
+        words = [_WORDS[fields[i]](key[i]) for i in told if key[i] is not None]
+        labels.append(", ".join(filter(None, words)) or "all runs")
+    return labels
+
+
+def _plain(values: np.ndarray) -> list[object]:
+    """Return the values as Python's own; NaN, which equals nothing, as None."""
+    return [None if value != value else value for value in values.tolist()]

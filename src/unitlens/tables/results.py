@@ -1,0 +1,171 @@
+"""Everything that a finished workflow has left, opened lazily."""
+
+from functools import cached_property
+from pathlib import Path
+
+import xarray as xr
+
+from unitlens.errors import TableError, nearest
+from unitlens.tables.storage import TABLES, read_table
+from unitlens.tables.unit_index import NAMES, UnitIndex
+from unitlens.variables import validate
+
+COMMAND = "snakemake --cores 8 all"
+SHOWN = 20  # runs that the repr lists
+
+
+class Results:
+    """The tables over all networks of one results directory, and the way to their stores.
+
+    Opened by :func:`open_results`. Numbers are read when they are used.
+
+    Attributes
+    ----------
+    directory
+        The results directory.
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        self.directory = Path(directory)
+        self._networks = self.directory
+
+    @cached_property
+    def runs(self) -> xr.Dataset:
+        """One row a run: what it is, how well it does, its AUC and other summaries."""
+        return self._table("runs")
+
+    @cached_property
+    def units(self) -> xr.Dataset:
+        """One row a unit of all runs; select by ``units.sel(run=..., layer=..., channel=...)``."""
+        return self._table("units").set_xindex(NAMES, UnitIndex)
+
+    @cached_property
+    def curves(self) -> xr.Dataset:
+        """Cumulative ablation curves on ``run``, ``order`` and ``ablated``."""
+        return self._table("curves")
+
+    @cached_property
+    def noise(self) -> xr.Dataset:
+        """Noise robustness on ``run``, ``draw`` and ``noise_scale``."""
+        return self._table("noise")
+
+    @cached_property
+    def history(self) -> xr.Dataset:
+        """Accuracy and loss on ``run`` and ``epoch`` of training."""
+        return self._table("history")
+
+    @cached_property
+    def correlations(self) -> xr.Dataset:
+        """Spearman correlations of importance with the measures of the units, a row each."""
+        return self._table("correlations")
+
+    @cached_property
+    def checkpoints(self) -> "Results":
+        """The same tables over the kept epochs: ``run`` repeats, ``epoch`` tells them apart."""
+        path = self.directory / "checkpoints"
+        if not (path / "runs.zarr").exists():
+            raise TableError(
+                f"there is no table of kept epochs in {path}; list epochs under "
+                "training.checkpoints, set `checkpoints: true` on a measurement and run: "
+                f"{COMMAND}"
+            )
+        kept = Results(path)
+        kept._networks = self._networks
+        return kept
+
+    def activations(self, run: str, split: str, *, epoch: int | None = None) -> xr.DataTree:
+        """Open the activations of a run.
+
+        Parameters
+        ----------
+        run
+            Name of the run.
+        split
+            ``train`` or ``test``.
+        epoch
+            A kept epoch; the end of training if not given.
+
+        Returns
+        -------
+        What :func:`unitlens.open_activations` returns: one lazy array (sample, unit) a layer.
+
+        Raises
+        ------
+        TableError
+            Where there is no such run, or its activations were not recorded.
+        """
+        from unitlens.store import open_activations
+
+        names = list(map(str, self.runs["run"].values))
+        if run not in names:
+            raise TableError(
+                f"run = {run!r}: there is none in {self.directory}; {nearest(run, names)}"
+            )
+        network = run if epoch is None else f"{run}/epoch-{epoch:04d}"
+        path = self._networks / network / split / "activations.zarr"
+        if not path.exists():
+            raise TableError(
+                f"the activations of {network} over split = {split!r} were not recorded "
+                f"({path} does not exist); record them: {COMMAND}"
+            )
+        return open_activations(path)
+
+    def _table(self, name: str) -> xr.Dataset:
+        path = self.directory / f"{name}.zarr"
+        if not path.exists():
+            raise TableError(
+                f"there is no table '{name}' ({path} does not exist); make it: {COMMAND} "
+                "(a measurement that the configuration leaves out has no table)"
+            )
+        table = read_table(path)
+        validate(table, TABLES[name])
+        return table
+
+    def __repr__(self) -> str:
+        runs = self.runs
+        lines = [f"<unitlens.Results of {runs.sizes['run']} networks in {self.directory}>"]
+        for row in range(min(SHOWN, runs.sizes["run"])):
+            at = runs.isel(run=row)
+            lines.append(
+                f"  {at['run'].item()}  epoch {at['epoch'].item()}, accuracy "
+                f"train {at['train_accuracy'].item():.3f} test {at['test_accuracy'].item():.3f}"
+            )
+        if runs.sizes["run"] > SHOWN:
+            lines.append(f"  and {runs.sizes['run'] - SHOWN} more")
+        lines.append("tables")
+        lines += [f"  .{name:<13}{self._size(name)}" for name in TABLES]
+        return "\n".join(lines)
+
+    def _size(self, name: str) -> str:
+        path = self.directory / f"{name}.zarr"
+        if not path.exists():
+            return "not made"
+        dims = " x ".join(f"{size} {dim}" for dim, size in getattr(self, name).sizes.items())
+        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        return f"{dims}, {size / 1e6:.1f} MB"
+
+
+def open_results(directory: str | Path = "results") -> Results:
+    """Open the results of a workflow.
+
+    Parameters
+    ----------
+    directory
+        The results directory, ``results`` of the configuration.
+
+    Returns
+    -------
+    The tables ``.runs``, ``.units``, ``.curves``, ``.noise``, ``.history`` and
+    ``.correlations``, ``.checkpoints`` for kept epochs, and ``.activations(run, split)``.
+
+    Raises
+    ------
+    TableError
+        Where the directory holds no results.
+    """
+    results = Results(directory)
+    if not (results.directory / "runs.zarr").exists():
+        raise TableError(
+            f"there are no results in {results.directory} (no runs.zarr); make them: {COMMAND}"
+        )
+    return results

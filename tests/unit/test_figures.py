@@ -1,0 +1,208 @@
+"""Figures are drawn from what there is, say what they show, and refuse what is missing."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jinja2 import Environment, StrictUndefined
+
+from synthetic_results import MLP, default_networks, network, write_results
+from unitlens.config import FIGURES
+from unitlens.errors import TableError
+from unitlens.figures import captions, draw, draw_figures
+from unitlens.tables import open_results
+from unitlens.tables.groups import group_runs
+
+CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
+EXPERIMENTS = {
+    "memorisation_ablation": ("memorisation",),
+    "memorisation_noise": ("memorisation",),
+    "dropout_ablation": ("dropout",),
+    "batch_norm_ablation": ("batch_norm",),
+    "batch_norm_selectivity": ("batch_norm",),
+    "batch_norm_information": ("batch_norm",),
+    "selectivity_importance": ("memorisation",),
+    "selectivity_l1_norm": ("memorisation",),
+    "auc_test_accuracy": ("memorisation", "dropout", "batch_norm"),
+    "auc_over_training": ("memorisation",),
+    "selectivity_depth": ("memorisation", "batch_norm"),
+}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    return open_results(write_results(tmp_path_factory.mktemp("figures")))
+
+
+@pytest.fixture(scope="module")
+def one_seed(tmp_path_factory):
+    """One network, no kept epochs, trained on permuted labels."""
+    directory = tmp_path_factory.mktemp("one")
+    return open_results(write_results(directory, [network(("only",), corruption=0.5)]))
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    """Networks on which nothing was measured but their accuracy."""
+    without = ("unit_measures", "unit_ablation", "cumulative_ablation", "noise_robustness")
+    directory = tmp_path_factory.mktemp("bare")
+    return open_results(write_results(directory, without=without))
+
+
+def runs_for(results, name):
+    return draw.runs_of(results, EXPERIMENTS[name], name)
+
+
+def test_figures__are_those_of_the_configuration():
+    assert set(draw.FIGURES) == set(FIGURES) == set(captions.TITLES) == set(captions.CAPTIONS)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_caption__for_the_workflow_report_is_the_same(name):
+    text = (CAPTIONS / f"{name}.rst").read_text()
+
+    assert 1 <= len(text.strip().splitlines()) <= 4
+    rendered = Environment(undefined=StrictUndefined, autoescape=True).from_string(text).render()
+    assert " ".join(rendered.split()) == captions.CAPTIONS[name]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_finding__is_two_sentences_with_numbers(results, name):
+    _, tell = draw.FIGURES[name]
+
+    finding = tell(results, runs_for(results, name))
+
+    assert len(re.findall(r"[^\d.][.](?= [A-Z]|$)|\d[.](?= [A-Z]|$)|\)[.](?= |$)", finding)) == 2
+    assert len(re.findall(r"\d\.\d", finding)) >= 2
+    assert "nan" not in finding
+
+
+def test_draw_figures__writes_each_twice_over_the_same(results, tmp_path):
+    wanted = {name: EXPERIMENTS[name] for name in ("memorisation_ablation", "auc_test_accuracy")}
+
+    for place in ("first", "second"):
+        draw_figures(results.directory, wanted, tmp_path / place)
+
+    listed = json.loads((tmp_path / "first" / "figures.json").read_text())
+    assert [figure["name"] for figure in listed] == list(wanted)
+    assert set(listed[0]) == {"name", "title", "caption", "finding", "experiments"}
+    names = sorted(path.name for path in (tmp_path / "first").iterdir())
+    assert len(names) == 5
+    for name in names:
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_axes__are_named(results, name):
+    drawn, _ = draw.FIGURES[name]
+
+    figure = drawn(results, runs_for(results, name))
+
+    figure.draw_without_rendering()
+    assert any(axes.get_xlabel() for axes in figure.axes)
+    assert figure.axes[0].get_ylabel()
+
+
+def test_memorisation_ablation__lines_are_means_over_orders_and_seeds(results):
+    runs = runs_for(results, "memorisation_ablation")
+    figure = draw.FIGURES["memorisation_ablation"][0](results, runs)
+
+    line = figure.axes[0].get_lines()[0]
+    names = [n.name for n in default_networks() if n.spec.dataset.corruption == 0][:2]
+    rows = results.curves.sel(run=names, order=[f"random-{i}" for i in range(4)])
+    expected = rows["accuracy"].mean(["run", "order"])
+    np.testing.assert_allclose(line.get_ydata(), expected)
+    assert figure.axes[0].get_xlabel() == "units ablated (share of 48)"
+    assert figure.axes[0].get_ylabel() == "train accuracy"
+
+
+def test_memorisation_finding__numbers_are_the_tables(results):
+    runs = runs_for(results, "memorisation_ablation")
+    finding = draw.FIGURES["memorisation_ablation"][1](results, runs)
+    auc = results.runs.isel(run=range(6)).groupby("corruption").mean()["auc"].values
+
+    assert f"({', '.join(f'{value:.2f}' for value in auc)})" in finding
+
+
+def test_auc_finding__is_pearsons_correlation(results):
+    runs = runs_for(results, "auc_test_accuracy")
+    finding = draw.FIGURES["auc_test_accuracy"][1](results, runs)
+    r = np.corrcoef(results.runs["auc"], results.runs["test_accuracy"])[0, 1]
+
+    assert f"r = {r:.2f}" in finding
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "memorisation_ablation",
+        "memorisation_noise",
+        "batch_norm_ablation",
+        "batch_norm_selectivity",
+        "batch_norm_information",
+        "selectivity_importance",
+        "selectivity_l1_norm",
+        "auc_test_accuracy",
+        "selectivity_depth",
+    ],
+)
+def test_figure__copes_with_a_single_network(one_seed, name):
+    runs = [str(run) for run in one_seed.runs["run"].values]
+    drawn, tell = draw.FIGURES[name]
+
+    drawn(one_seed, runs).draw_without_rendering()
+    assert "nan" not in tell(one_seed, runs)
+
+
+def test_figure__names_itself_and_what_is_missing(one_seed, bare):
+    runs = [str(run) for run in one_seed.runs["run"].values]
+    with pytest.raises(TableError, match=r"dropout_ablation needs a run .* trained with dropout"):
+        draw.FIGURES["dropout_ablation"][0](one_seed, runs)
+    with pytest.raises(TableError, match=r"auc_over_training cannot be drawn: .* kept epochs"):
+        draw.FIGURES["auc_over_training"][0](one_seed, runs)
+    runs = [str(run) for run in bare.runs["run"].values]
+    for name in FIGURES:
+        for part in draw.FIGURES[name]:
+            with pytest.raises(TableError, match=f"the figure {name} "):
+                part(bare, runs)
+
+
+def test_draw_figures__refuses_unknown_names(results, tmp_path):
+    with pytest.raises(TableError, match="no figure 'memorisation'; "):
+        draw_figures(results.directory, {"memorisation": ("memorisation",)}, tmp_path)
+    with pytest.raises(TableError, match=r"experiment 'memorization'.*did you mean 'memorisation'"):
+        draw_figures(results.directory, {"memorisation_noise": ("memorization",)}, tmp_path)
+    with pytest.raises(TableError, match="is to show the run 'x', which the results lack"):
+        draw.FIGURES["memorisation_noise"][0](results, ["x"])
+
+
+def test_many_layers_and_levels__keep_readable(tmp_path):
+    networks = [
+        network(("deep",), corruption=level, **(MLP | {"widths": [6] * 9}))
+        for level in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+    ]
+    results = open_results(write_results(tmp_path, networks))
+    runs = [made.name for made in networks]
+
+    scatter = draw.FIGURES["selectivity_importance"][0](results, runs)
+    curves = draw.FIGURES["memorisation_ablation"][0](results, runs)
+
+    assert len(scatter.legends[0].get_texts()) == 2  # the first and the last layer
+    assert len({line.get_color() for line in curves.axes[0].get_lines()}) == 7
+
+
+def test_groups__are_named_by_what_tells_them_apart(results):
+    groups = group_runs(results.runs)
+
+    assert [group.label for group in groups] == [
+        "convnet, no batch norm",
+        "convnet, batch norm",
+        "mlp, corruption 0, no dropout",
+        "mlp, corruption 0, dropout 0.2",
+        "mlp, corruption 0.5, no dropout",
+        "mlp, corruption 1, no dropout",
+        "mlp, corruption 1, dropout 0.2",
+    ]
+    assert [len(group.runs) for group in groups] == [1, 1, 2, 1, 2, 2, 1]

@@ -1,0 +1,105 @@
+"""The page holds everything that it shows and needs nothing from outside."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from synthetic_results import default_networks, network, write_results
+from unitlens.config import FIGURES
+from unitlens.errors import TableError
+from unitlens.figures import draw_figures
+from unitlens.report import write_report
+from unitlens.report.words import IN_THE_PAPER
+from unitlens.tables import open_results
+
+SHOWN = {
+    "memorisation_ablation": ("memorisation",),
+    "selectivity_importance": ("memorisation",),
+}
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    directory = write_results(tmp_path_factory.mktemp("report"))
+    draw_figures(directory, SHOWN, directory / "figures")
+    write_report(directory, directory / "figures", directory / "report.html")
+    return directory
+
+
+class Outside(HTMLParser):
+    """Collects what a page would fetch, and checks that its tags are closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.fetched = []
+        self.open = []
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.fetched += [values[key] for key in ("src", "href") if values.get(key)]
+        if tag not in ("meta", "img", "link", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_page__fetches_nothing(page):
+    parser = Outside()
+    parser.feed((page / "report.html").read_text())
+
+    assert parser.open == []
+    assert parser.fetched
+    assert all(link.startswith(("data:", "#")) for link in parser.fetched)
+    assert (page / "report.html").stat().st_size < 4e6
+
+
+def test_page__shows_runs_findings_and_the_paper(page):
+    text = (page / "report.html").read_text()
+    results = open_results(page)
+
+    for made in default_networks():
+        assert made.name in text
+    assert f"{float(results.runs['auc'][0]):.3f}" in text
+    assert f"{float(results.runs['test_accuracy'][0]):.3f}" in text
+    assert "Over the whole range of ablation the networks keep" in text
+    assert IN_THE_PAPER["memorisation_ablation"] in text
+    assert text.count("data:image/") == 2
+    assert "vegaEmbed(&#34;" not in text
+    assert re.search(r'vegaEmbed\("#unit-chart", \{"\$schema"', text)
+
+
+def test_page__links_lead_to_what_is_on_it(page):
+    text = (page / "report.html").read_text()
+
+    for target in re.findall(r'<a href="#(.+?)"', text):
+        assert f'id="{target}"' in text
+
+
+def test_page__same_results_give_the_same_bytes(page, tmp_path):
+    write_report(page, page / "figures", tmp_path / "again.html")
+
+    assert (tmp_path / "again.html").read_bytes() == (page / "report.html").read_bytes()
+
+
+def test_page__leaves_out_what_was_not_measured(tmp_path):
+    without = ("unit_ablation", "noise_robustness")
+    write_results(tmp_path, [network(("a",))], without=without)
+    draw_figures(tmp_path, {"selectivity_depth": ("a",)}, tmp_path / "figures")
+
+    write_report(tmp_path, tmp_path / "figures", tmp_path / "report.html")
+
+    text = (tmp_path / "report.html").read_text()
+    assert "unit-chart" not in text
+    assert 'id="correlations"' not in text
+    assert ">nan<" not in text
+
+
+def test_page__needs_figures(page, tmp_path):
+    with pytest.raises(TableError, match="there are no figures in"):
+        write_report(page, tmp_path, tmp_path / "report.html")
+
+
+def test_paper__is_quoted_for_known_figures_only():
+    assert set(IN_THE_PAPER) <= set(FIGURES)

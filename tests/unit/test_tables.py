@@ -1,0 +1,247 @@
+"""The tables over all networks hold what the files of each network hold."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from synthetic_results import default_networks, network, write_networks, write_results
+from unitlens.errors import TableError
+from unitlens.tables import area_under_curve, open_results, tabulate
+from unitlens.variables import SCHEMAS, validate
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("tables")
+    return write_results(directory), default_networks()
+
+
+def load(directory, name, schema):
+    return xr.load_dataset(directory / name / f"{schema}.nc", engine="h5netcdf")
+
+
+def test_units__are_those_of_every_network(written):
+    directory, networks = written
+    results = open_results(directory)
+
+    assert results.units.sizes["unit"] == sum(c for n in networks for _, _, c in n.layers)
+    for made in networks:
+        own = results.units.sel(run=made.name)
+        measures = load(directory, made.name, "unit_measures")
+        ablation = load(directory, made.name, "unit_ablation")
+        assert own["layer"].values.tolist() == measures["layer"].values.tolist()
+        np.testing.assert_array_equal(own["channel"], measures["channel"])
+        for name in ("selectivity", "class_mean", "preferred_class", "dead", "undefined"):
+            np.testing.assert_array_equal(own[name], measures[name])
+        for name in ("loss_increase", "class_accuracy_drop"):
+            np.testing.assert_array_equal(own[name], ablation[name])
+
+
+def test_units__worst_class_is_the_one_that_loses_most(written):
+    units = open_results(written[0]).units
+    drop = units["class_accuracy_drop"].values
+
+    np.testing.assert_array_equal(units["class_accuracy_drop_max"], drop.max(1))
+    np.testing.assert_array_equal(units["most_damaged_class"], drop.argmax(1))
+
+
+def test_runs__say_what_each_network_is(written):
+    directory, networks = written
+    runs = open_results(directory).runs.set_index(run="run")
+
+    for made in networks:
+        row = runs.sel(run=made.name)
+        record = json.loads((directory / made.name / "checkpoint.json").read_text())
+        assert row["test_accuracy"] == record["test_accuracy"]
+        assert row["epoch"] == record["epoch"]
+        assert row["corruption"] == made.spec.dataset.corruption
+        assert row["batch_norm"] == made.spec.model.batch_norm
+        assert row["dataset"] == "mnist5k"
+        members = runs["experiment"].values[row["member"].values]
+        assert tuple(members) == made.experiments
+
+
+def test_runs__one_number_a_measurement(written):
+    directory, networks = written
+    results = open_results(directory)
+
+    for place, made in enumerate(networks):
+        row = results.runs.isel(run=place)
+        curve = load(directory, made.name, "cumulative_ablation")
+        chosen = [name.startswith("random") for name in curve["order"].values]
+        expected = np.mean(
+            [
+                np.trapezoid(accuracy, curve["ablated_fraction"])
+                for accuracy in curve["accuracy"].values[chosen]
+            ]
+        )
+        measures = load(directory, made.name, "unit_measures")
+        np.testing.assert_allclose(row["auc"], expected)
+        np.testing.assert_allclose(row["mean_selectivity"], measures["selectivity"].mean())
+        assert row["units"] == measures.sizes["unit"]
+        assert row["dead_units"] == measures["dead"].sum()
+    np.testing.assert_allclose(results.runs["auc_normalized"].max(), 1)
+
+
+def test_curves_and_noise_and_history__equal_the_files(written):
+    directory, networks = written
+    results = open_results(directory)
+
+    for place, made in enumerate(networks):
+        curve, noise, history = (
+            load(directory, made.name, schema)
+            for schema in ("cumulative_ablation", "noise_robustness", "history")
+        )
+        np.testing.assert_array_equal(results.curves["accuracy"][place], curve["accuracy"])
+        np.testing.assert_array_equal(results.noise["loss"][place], noise["loss"])
+        np.testing.assert_array_equal(results.history["test_loss"][place], history["test_loss"])
+    assert results.curves.attrs["split"] == "train"
+    assert results.curves["order"].values.tolist()[:2] == ["random-0", "random-1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "schema"),
+    [
+        ("runs", "runs"),
+        ("units", "units"),
+        ("curves", "curves"),
+        ("noise", "noise"),
+        ("history", "histories"),
+        ("correlations", "correlations"),
+    ],
+)
+def test_tables__follow_their_schema_and_say_what_they_hold(written, name, schema):
+    table = getattr(open_results(written[0]), name)
+
+    validate(table, schema)
+    for variable in SCHEMAS[schema].required:
+        assert table[variable].attrs["description"]
+
+
+def test_parquet__is_tidy_and_equal(written):
+    results = open_results(written[0])
+    frames = {name: pd.read_parquet(written[0] / f"{name}.parquet") for name in ("units", "curves")}
+    runs = pd.read_parquet(written[0] / "runs.parquet")
+
+    assert len(frames["units"]) == results.units.sizes["unit"]
+    assert {"run", "layer", "channel", "selectivity", "loss_increase"} <= set(frames["units"])
+    assert len(runs) == results.runs.sizes["run"]
+    assert runs["member_dropout"].sum() == 2
+    one = frames["curves"].query("order == 'random-1' and ablated == 3")
+    np.testing.assert_array_equal(
+        one["accuracy"], results.curves["accuracy"].sel(order="random-1", ablated=3)
+    )
+    assert one["run"].tolist() == results.curves["run"].values.tolist()
+
+
+def test_padding__of_curves_with_other_orders_and_points(tmp_path):
+    networks = [network(("a",), seed=seed) for seed in (0, 1)]
+    final, _ = write_networks(tmp_path, networks)
+    path = tmp_path / networks[1].name / "cumulative_ablation.nc"
+    curve = xr.load_dataset(path, engine="h5netcdf").drop_encoding()
+    shorter = curve.isel(order=[2, 0], ablated=[0, 5, 10])
+    path.unlink()
+    shorter.to_netcdf(path, engine="h5netcdf")
+
+    tabulate(tmp_path, final, tmp_path)
+
+    curves = open_results(tmp_path).curves.isel(run=1)
+    assert curves.sizes["ablated"] == 11
+    np.testing.assert_array_equal(
+        curves["accuracy"].sel(order=["random-2", "random-0"], ablated=[0, 1, 2]),
+        shorter["accuracy"],
+    )
+    assert np.isnan(curves["accuracy"].sel(order="random-1")).all()
+    assert curves["ablated_units"].values[3:].tolist() == [-1] * 8
+    frame = pd.read_parquet(tmp_path / "curves.parquet")
+    assert (frame["run"] == networks[1].name).sum() == 6
+    auc = area_under_curve(shorter)
+    np.testing.assert_allclose(open_results(tmp_path).runs["auc"][1], auc.mean())
+
+
+def test_units__missing_measurements_are_marked(tmp_path):
+    networks = [network(("a",), seed=seed) for seed in (0, 1)]
+    final, _ = write_networks(tmp_path, networks)
+    (tmp_path / networks[0].name / "unit_ablation.nc").unlink()
+    path = tmp_path / networks[1].name / "unit_measures.nc"
+    measures = xr.load_dataset(path, engine="h5netcdf").drop_encoding()
+    path.unlink()
+    measures.isel(unit=slice(24, 48)).to_netcdf(path, engine="h5netcdf")
+
+    tabulate(tmp_path, final, tmp_path)
+
+    units = open_results(tmp_path).units
+    without = units.sel(run=networks[0].name)
+    assert np.isnan(without["loss_increase"]).all()
+    assert (without["most_damaged_class"] == -1).all()
+    first = units.sel(run=networks[1].name, layer="relu1")
+    assert np.isfinite(first["loss_increase"]).all()
+    assert np.isnan(first["selectivity"]).all()
+    assert (first["preferred_class"] == -1).all()
+    assert set(first["undefined"].values) == {"not measured"}
+    assert open_results(tmp_path).runs["units"].values.tolist() == [48, 24]
+
+
+def test_units__classes_of_other_data_sets_are_joined(tmp_path):
+    networks = [network(("a",), seed=seed) for seed in (0, 1)]
+    final, _ = write_networks(tmp_path, networks)
+    path = tmp_path / networks[1].name / "unit_measures.nc"
+    measures = xr.load_dataset(path, engine="h5netcdf").drop_encoding()
+    path.unlink()
+    measures.isel({"class": slice(0, 4)}).to_netcdf(path, engine="h5netcdf")
+
+    tabulate(tmp_path, final, tmp_path)
+
+    means = open_results(tmp_path).units.sel(run=networks[1].name)["class_mean"]
+    assert np.isfinite(means[:, :4]).all()
+    assert np.isnan(means[:, 4:]).all()
+
+
+def test_tabulate__leaves_out_tables_without_a_measurement(tmp_path):
+    networks = [network(("a",))]
+    without = ("noise_robustness", "cumulative_ablation", "unit_ablation")
+    write_results(tmp_path, networks)
+    shutil.rmtree(tmp_path / networks[0].name)
+    final, _ = write_networks(tmp_path, networks, without=without)
+
+    sizes = tabulate(tmp_path, final, tmp_path)
+
+    assert set(sizes) == {"runs", "units", "history"}
+    assert sizes["units"] == {"unit": 48, "class": 10}
+    assert not (tmp_path / "noise.zarr").exists()
+    assert not (tmp_path / "correlations.parquet").exists()
+    assert np.isnan(open_results(tmp_path).runs["auc"]).all()
+    with pytest.raises(TableError, match=r"no table 'noise' .*snakemake --cores 8 all"):
+        _ = open_results(tmp_path).noise
+
+
+def test_tabulate__same_files_give_the_same_bytes(tmp_path):
+    final, _ = write_networks(tmp_path, [network(("a",))])
+
+    for name in ("first", "second"):
+        tabulate(tmp_path, final, tmp_path / name)
+
+    first = sorted(path for path in (tmp_path / "first").rglob("*") if path.is_file())
+    assert len(first) > 50
+    for path in first:
+        other = tmp_path / "second" / path.relative_to(tmp_path / "first")
+        assert path.read_bytes() == other.read_bytes(), path
+
+
+def test_tabulate__names_the_network_without_a_record(tmp_path):
+    with pytest.raises(TableError, match=r"the network gone has no .*checkpoint.json; train it"):
+        tabulate(tmp_path, {"gone": ("a",)}, tmp_path)
+    with pytest.raises(TableError, match="there is no network to tabulate"):
+        tabulate(tmp_path, {}, tmp_path)
+
+
+def test_tabulate__refuses_a_damaged_record(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoint.json").write_text('{"epoch": 3}')
+
+    with pytest.raises(TableError, match=r"checkpoint.json is no record of a network \(KeyError"):
+        tabulate(tmp_path, {"run": ("a",)}, tmp_path)
