@@ -1,0 +1,70 @@
+"""Borrow a user's model: whatever is done to it meanwhile, it comes back as it went in."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+
+@contextmanager
+def borrowed(model: nn.Module, device: torch.device | str | None = None) -> Iterator[nn.Module]:
+    """Put a model into eval mode, on a device, and give it back exactly as it was.
+
+    Parameters
+    ----------
+    model
+        The model.
+    device
+        Where it works meanwhile; where it is, if None.
+
+    Yields
+    ------
+    The same model. Afterwards, and after an exception too, each submodule has the attributes,
+    hooks and mode that it had before, and each parameter and buffer its own storage and values.
+    """
+    attributes = [(module, _attributes(module)) for module in model.modules()]
+    storages = [(parameter, parameter.data) for parameter in model.parameters()]
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    try:
+        if device is not None:
+            _move(model, torch.device(device))
+        yield model.eval()
+    finally:
+        for module, before in attributes:
+            _restore(module, before)
+        for parameter, data in storages:
+            if parameter.data is not data and parameter.data_ptr() != data.data_ptr():
+                parameter.data = data
+        for buffer, values in buffers:
+            if not torch.equal(buffer, values):
+                buffer.copy_(values)
+
+
+def _attributes(module: nn.Module) -> dict[str, tuple[Any, Any]]:
+    """Return each attribute with a shallow copy of it where it is a dictionary."""
+    return {
+        name: (value, value.copy() if isinstance(value, dict) else None)
+        for name, value in vars(module).items()
+    }
+
+
+def _restore(module: nn.Module, before: dict[str, tuple[Any, Any]]) -> None:
+    now = vars(module)
+    for name in [name for name in now if name not in before]:
+        del now[name]
+    for name, (value, content) in before.items():
+        if content is not None:
+            value.clear()
+            value.update(content)
+        now[name] = value
+
+
+def _move(model: nn.Module, device: torch.device) -> None:
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(device)
+    for module in model.modules():
+        for name, buffer in module._buffers.items():  # noqa: SLF001  no public way to rebind one
+            if buffer is not None:
+                module._buffers[name] = buffer.to(device)  # noqa: SLF001

@@ -1,0 +1,234 @@
+"""A network's forward pass as a graph of named steps that can be stopped, edited and resumed."""
+
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.node import map_arg
+
+Edit = Callable[[Tensor], Tensor]
+Values = dict[fx.Node, Any]
+
+
+class UnitTracer(fx.Tracer):
+    """Record a model's forward pass, naming each node as torchvision's feature extraction does.
+
+    A node's name is the path of the module that it runs in, then the operation; the second use of
+    a name gets ``_1``. Modules of ``torch.nn`` are single nodes, all others are looked into:
+    torchvision's composite operations (``Conv2dNormActivation``, ``SqueezeExcitation``) too, which
+    its own extraction takes as one node, because units live inside them.
+    """
+
+    def __init__(self) -> None:
+        # A model that uses torchvision's operations has loaded them.
+        operations: Any = [
+            sys.modules[name] for name in ("torchvision.ops",) if name in sys.modules
+        ]
+        super().__init__(autowrap_modules=(math, *operations))
+        self.names: dict[fx.Node, str] = {}
+        self._scope = ""
+        self._uses: dict[str, int] = {}
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Tell whether a module is one node."""
+        if m.__module__.startswith("torchvision.ops") and not any(m.children()):
+            return True
+        return super().is_leaf_module(m, module_qualified_name)
+
+    def create_args_for_root(
+        self,
+        root_fn: Callable[..., Any],
+        is_module: bool,  # noqa: FBT001  torch's signature
+        concrete_args: Any = None,
+    ) -> tuple[Any, list[Any]]:
+        """Trace with the default of every argument of ``forward`` but the first."""
+        function, args = super().create_args_for_root(root_fn, is_module, concrete_args)
+        return function, [*args[:2], *(_default(argument) for argument in args[2:])]
+
+    def call_module(
+        self,
+        m: nn.Module,
+        forward: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Record a module's call, or look into it, remembering where."""
+        outer = self._scope
+        try:
+            self._scope = self.path_of_module(m)
+            if self.is_leaf_module(m, self._scope):
+                return self.create_proxy("call_module", self._scope, args, kwargs)
+            return forward(*args, **kwargs)
+        finally:
+            self._scope = outer
+
+    def create_proxy(self, kind: str, *args: Any, **kwargs: Any) -> fx.Proxy:
+        """Record a node and name it."""
+        proxy = super().create_proxy(kind, *args, **kwargs)
+        self.names[proxy.node] = self._name(proxy.node)
+        return proxy
+
+    def _name(self, node: fx.Node) -> str:
+        name = self._scope
+        if node.op != "call_module":
+            name = f"{name}.{node}" if name else str(node)
+        stem, _, number = name.rpartition("_")
+        if stem and number.isdecimal():  # fx counts over the whole graph, the names by module
+            name = stem
+        uses = self._uses.get(name, 0)
+        self._uses[name] = uses + 1
+        return f"{name}_{uses}" if uses else name
+
+
+def _default(argument: Any) -> Any:
+    if not isinstance(argument, fx.Proxy):
+        return argument
+    if str(argument.node.target).startswith("**"):
+        return {}
+    return argument.node.args[0] if argument.node.args else argument
+
+
+class Program:
+    """A traced network: its nodes in order, each run by itself.
+
+    Attributes
+    ----------
+    nodes
+        The nodes in the order in which they run; the output node is not among them.
+    names
+        Name of each node.
+    overwrites_input
+        Whether an in-place operation writes into the input, which is then copied first.
+    """
+
+    def __init__(self, model: nn.Module, graph: fx.Graph, names: Mapping[fx.Node, str]) -> None:
+        self.names = dict(names)
+        self.nodes = [node for node in graph.nodes if node.op != "output"]
+        self.index = {node: index for index, node in enumerate(self.nodes)}
+        self.output = next(node for node in graph.nodes if node.op == "output")
+        self.modules = {
+            n: model.get_submodule(n.target) for n in self.nodes if n.op == "call_module"
+        }
+        self._constants = {n: _attribute(model, n.target) for n in self.nodes if n.op == "get_attr"}
+        self._input = next(node for node in self.nodes if node.op == "placeholder")
+        self.overwrites_input = False
+        self.relink()
+
+    def relink(self) -> None:
+        """Find anew where each value is used last; to be called when the graph was changed."""
+        self.last_use: dict[fx.Node, int] = {}
+        for node in self.nodes:
+            self.last_use[node] = max(map(self.position, node.users), default=self.index[node])
+        self._frees: list[list[fx.Node]] = [[] for _ in self.nodes]
+        for node, last in self.last_use.items():
+            if last < len(self.nodes):
+                self._frees[last].append(node)
+
+    def constant(self, node: Any) -> Any:
+        """Return the parameter, buffer or constant that a node reads, None if it reads none."""
+        return self._constants.get(node)
+
+    def position(self, node: fx.Node) -> int:
+        """Return where a node stands; the output stands after all."""
+        return self.index.get(node, len(self.nodes))
+
+    def live(self, node: fx.Node) -> list[fx.Node]:
+        """Return the nodes up to `node` whose values are needed after it."""
+        here = self.index[node]
+        return [other for other in self.nodes[: here + 1] if self.last_use[other] > here]
+
+    def run(self, inputs: Tensor, edits: Mapping[fx.Node, Edit] | None = None) -> Any:
+        """Run all nodes; `edits` replace the values of nodes as they come about."""
+        return self.finish(self.start(inputs), None, edits)
+
+    def start(self, inputs: Tensor) -> Values:
+        """Return the values before the first node."""
+        return {self._input: inputs.clone() if self.overwrites_input else inputs}
+
+    def finish(
+        self, values: Values, after: fx.Node | None, edits: Mapping[fx.Node, Edit] | None = None
+    ) -> Any:
+        """Run what comes after a node on the live `values` there, which are used up."""
+        start = 0 if after is None else self.index[after] + 1
+        for node in self.nodes[start:]:
+            self.step(node, values, edits)
+        return map_arg(self.output.args[0], values.__getitem__)
+
+    def pauses(self, inputs: Tensor, nodes: Iterable[fx.Node]) -> Iterator[tuple[fx.Node, Values]]:
+        """Run, and stop after each of `nodes` with the live values there, to be only read."""
+        stops = set(nodes)
+        values = self.start(inputs)
+        for node in self.nodes[: max((self.index[stop] for stop in stops), default=-1) + 1]:
+            self.step(node, values)
+            if node in stops:
+                yield node, values
+
+    def step(
+        self, node: fx.Node, values: Values, edits: Mapping[fx.Node, Edit] | None = None
+    ) -> Any:
+        """Run one node, let go of the values that are needed no more, and return its value."""
+        value = self._compute(node, values)
+        if edits and node in edits:
+            value = edits[node](value)
+        values[node] = value
+        for dead in self._frees[self.index[node]]:
+            values.pop(dead, None)
+        return value
+
+    def _compute(self, node: fx.Node, values: Values) -> Any:
+        if node.op == "placeholder":
+            return values.get(node)
+        if node.op == "get_attr":
+            return self._constants[node]
+        args: Any = map_arg(node.args, values.__getitem__)
+        kwargs: Any = map_arg(node.kwargs, values.__getitem__)
+        if node.op == "call_module":
+            return self.modules[node](*args, **kwargs)
+        if node.op == "call_method":
+            return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+        return node.target(*args, **kwargs)  # type: ignore[operator]
+
+
+def _attribute(model: nn.Module, path: str) -> Any:
+    value: Any = model
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def trace(model: nn.Module) -> Program:
+    """Trace a model in the mode it is in; raises whatever a model that cannot be traced raises."""
+    tracer = UnitTracer()
+    graph = tracer.trace(model)
+    return Program(model, graph, tracer.names)
+
+
+def first_tensor(output: Any) -> Any:
+    """Return the logits of a model's output.
+
+    That is the output itself where it is one tensor (or node of a graph), the entry or attribute
+    ``logits`` or ``out`` where there is one, else the first tensor in the order of the container.
+    """
+    if isinstance(output, Tensor | fx.Node):
+        return output
+    for name in ("logits", "out"):
+        found = output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
+        if isinstance(found, Tensor | fx.Node):
+            return found
+    entries = output.values() if isinstance(output, Mapping) else output
+    for entry in entries if isinstance(entries, Iterable) else ():
+        if isinstance(entry, Tensor | fx.Node):
+            return entry
+    return None
+
+
+def same_storage(one: Any, other: Any) -> bool:
+    """Tell whether two values are tensors over the same memory."""
+    if not (isinstance(one, Tensor) and isinstance(other, Tensor)):
+        return False
+    if torch.Size([0]) in (one.shape, other.shape):
+        return False
+    return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()

@@ -1,0 +1,164 @@
+"""What two small runs of a traced network tell: batch axes, memory, in-place operations."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from unitlens.networks.graph import Program, Values, same_storage
+
+Fold = Callable[[Any, Tensor], Any]
+
+
+class UntraceableError(Exception):
+    """The graph of a model does not stand for the model; the text says why."""
+
+
+class UnfoldableError(Exception):
+    """A value cannot be gathered by samples; the text says which and why."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Values of every node on two and on three samples (as meta tensors), and live bytes."""
+
+    two: Values
+    three: Values
+    sample_bytes: list[int]
+
+    def bytes_after(self, index: int) -> int:
+        """Return the largest number of bytes a sample needs at once from a node on."""
+        return max(self.sample_bytes[index:], default=0)
+
+    def fold(self, node: fx.Node) -> Fold:
+        """Return the function of a node's value and sample numbers that gathers these samples.
+
+        Raises
+        ------
+        UnfoldableError
+            Where the batch is not one axis of the value.
+        """
+        try:
+            return _fold(self.two[node], self.three[node])
+        except UnfoldableError as error:
+            raise UnfoldableError(f"'{node}' {error}") from None
+
+
+def observe(program: Program, example: Tensor) -> Observation:
+    """Run a program on two and on three samples, and resolve its in-place operations.
+
+    After it, no node is used once another one has overwritten its memory: later uses read the
+    node that did it. So the value of a node never changes between its making and its last use.
+
+    Raises
+    ------
+    UntraceableError
+        Where an in-place operation changes a view of a value that is used later.
+    """
+    rows = torch.arange(3, device=example.device) % len(example)
+    with torch.inference_mode(mode=False), torch.no_grad():
+        two, bytes_of_two = _watch(program, example[rows[:2]])
+        three, bytes_of_three = _watch(program, example[rows])
+    sample_bytes = [b - a for a, b in zip(bytes_of_two, bytes_of_three, strict=True)]
+    return Observation(two, three, sample_bytes)
+
+
+def _watch(program: Program, inputs: Tensor) -> tuple[Values, list[int]]:
+    values, seen, sizes = program.start(inputs), {}, []
+    version = inputs._version  # noqa: SLF001  the one way to see that a tensor was overwritten
+    for node in program.nodes:
+        before = {other: _version(value) for other, value in values.items()}
+        held = sum(_bytes(value) for value in values.values())
+        value = program.step(node, values)
+        seen[node] = _shape_only(value)
+        sizes.append(held + _bytes(seen[node]))
+        changed = [other for other in before if _version(values.get(other)) > before[other]]
+        if _redirect(program, node, value, {other: values[other] for other in changed}):
+            values[node] = value
+    if inputs._version > version:  # noqa: SLF001
+        program.overwrites_input = True
+    return seen, sizes
+
+
+def _redirect(program: Program, node: fx.Node, value: Any, changed: Values) -> bool:
+    """Let later uses of the values that a node overwrote read the node; tell if there were any."""
+    after = program.index[node]
+    for other, overwritten in changed.items():
+        if not _same_tensor(overwritten, value):
+            raise UntraceableError(f"'{node}' overwrites a view of '{other}', which is used later")
+        other.replace_all_uses_with(node, lambda user: program.position(user) > after)
+    if changed:
+        program.relink()
+    return bool(changed)
+
+
+def _version(value: Any) -> int:
+    return value._version if isinstance(value, Tensor) else 0  # noqa: SLF001
+
+
+def _same_tensor(one: Any, other: Any) -> bool:
+    return (
+        same_storage(one, other)
+        and one.data_ptr() == other.data_ptr()
+        and (one.shape, one.stride()) == (other.shape, other.stride())
+    )
+
+
+def _shape_only(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return torch.empty_like(value, device="meta", requires_grad=False)
+    if isinstance(value, tuple | list) and not isinstance(value, torch.Size):
+        return [_shape_only(entry) for entry in value]
+    return value
+
+
+def _bytes(value: Any) -> int:
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size()
+    if isinstance(value, tuple | list):
+        return sum(_bytes(entry) for entry in value)
+    return 0
+
+
+def batch_axis(two: Tensor, three: Tensor) -> int | None:
+    """Return the axis on which the samples lie, None if the value does not depend on them."""
+    if two.shape == three.shape:
+        return None
+    axes = [
+        axis
+        for axis in range(two.dim())
+        if two.shape[axis : axis + 1] != three.shape[axis : axis + 1]
+    ]
+    if two.dim() != three.dim() or len(axes) != 1:
+        raise UnfoldableError("changes in more than one axis with the number of samples")
+    if (two.shape[axes[0]], three.shape[axes[0]]) != (2, 3):
+        raise UnfoldableError("has several rows a sample")
+    return axes[0]
+
+
+def _fold(two: Any, three: Any) -> Fold:
+    if isinstance(two, Tensor):
+        axis = batch_axis(two, three)
+        return _keep if axis is None else lambda value, rows: value.index_select(axis, rows)
+    if isinstance(two, tuple | list):
+        folds = [_fold(a, b) for a, b in zip(two, three, strict=True)]
+        return lambda value, rows: _rebuilt(
+            value, [fold(entry, rows) for fold, entry in zip(folds, value, strict=True)]
+        )
+    if type(two) is int and two != three:
+        if two * 3 != three * 2:
+            raise UnfoldableError("is no multiple of the number of samples")
+        return lambda _, rows: (two // 2) * len(rows)
+    if two != three:
+        raise UnfoldableError("depends on the number of samples in an unknown way")
+    return _keep
+
+
+def _keep(value: Any, _: Tensor) -> Any:
+    return value
+
+
+def _rebuilt(value: Any, entries: list[Any]) -> Any:
+    return type(value)(*entries) if hasattr(value, "_fields") else type(value)(entries)

@@ -1,0 +1,35 @@
+"""What happens to a network's loss and accuracy when its units are ablated or made noisy.
+
+All functions here are exact, leave the model as it was, and take these arguments:
+
+model
+    A network that takes one tensor and puts out logits (samples, classes); where it puts out a
+    container, its entry or attribute ``logits`` or ``out``, else its first tensor. It is run in
+    eval mode and in its own dtype.
+dataset
+    Map-style data set of (input, label): the labels that the network is scored against.
+layers
+    Names of layers, or how many of the last layers (``LastLayers(last=3)``); all if None.
+value
+    What a unit is clamped to after the nonlinearity, for every sample and position: ``"zero"``;
+    ``"mean"``, its mean over the samples and positions of `reference`; or one value for each unit
+    of the chosen layers, an array in their order or a DataArray matched by layer and channel.
+reference
+    Data set for the means, usually the training set; `dataset` if None.
+samples
+    Size of a seeded subset of the data set; all of it if None.
+seed
+    Of all that is drawn at random.
+batch_size
+    Samples a batch at most; fewer are taken to stay within `memory_gb` and the caches of a CPU.
+device
+    Where to compute. The model is moved there and back.
+memory_gb
+    What the values of one batch may take, in 10^9 bytes.
+
+Every result carries the attributes ``samples``, ``seed``, ``layers``, ``baseline_loss`` and
+``baseline_accuracy`` (of the network as it is, on the same samples) and, for ablations, ``value``.
+
+They raise ``ArgumentError`` where an argument breaks its rule, ``LayerError`` where a layer does
+not exist, and ``ModelError`` where the model cannot be run or does not put out logits.
+"""

@@ -1,0 +1,179 @@
+"""Cumulative ablation: clamp more and more units together, in many orders."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import xarray as xr
+from torch import Tensor, nn
+
+from unitlens.errors import ArgumentError
+from unitlens.networks.batches import MapStyle
+from unitlens.networks.layers import UnitLayer
+from unitlens.networks.seeds import seeded
+from unitlens.perturbation.scores import Floats, score
+from unitlens.perturbation.session import (
+    Baseline,
+    Batch,
+    LayerChoice,
+    Session,
+    Settings,
+    open_session,
+)
+from unitlens.perturbation.values import Value, by_unit, clamp_values, on_axis, value_name
+from unitlens.variables import annotate
+
+Ints = npt.NDArray[np.int64]
+
+
+def cumulative_ablation(
+    model: nn.Module,
+    dataset: MapStyle,
+    *,
+    orders: int = 10,
+    points: int = 21,
+    layers: LayerChoice = None,
+    value: Value = "zero",
+    by: Mapping[str, xr.DataArray] | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    reference: MapStyle | None = None,
+    batch_size: int = 512,
+    device: torch.device | str = "cpu",
+    memory_gb: float = 2.0,
+) -> xr.Dataset:
+    """Ablate more and more units together: how much of the network is needed.
+
+    An order is one of all units of the chosen layers jointly; its sets are nested, from none to
+    all units.
+
+    Parameters
+    ----------
+    model, dataset, layers, samples, seed, batch_size, device, memory_gb
+        As :mod:`unitlens.perturbation` says.
+    value, reference
+        What units are clamped to, as :mod:`unitlens.perturbation` says.
+    orders
+        Number of random orders. The first orders do not depend on how many there are.
+    points
+        Points of a curve, evenly spaced from no unit to all of them and rounded; where there are
+        fewer units than points, fewer.
+    by
+        Unit measures, each a DataArray on `unit` with coordinates `layer` and `channel`, by which
+        units are ablated too, ascending and descending. NaN comes last in both; equal units come
+        in the order of the layers, then by channel.
+
+    Returns
+    -------
+    Dataset of the schema ``cumulative_ablation`` on `order` (``random-0``, ...,
+    ``selectivity-ascending``, ...) and `ablated`: accuracy and mean cross-entropy in nats, with
+    coordinates ``ablated_fraction`` and ``ablated_units``.
+
+    Raises
+    ------
+    ArgumentError, LayerError, ModelError
+        As :mod:`unitlens.perturbation` says; ArgumentError too where a measure lacks a unit.
+    """
+    settings = Settings(layers, samples, seed, batch_size, device, memory_gb)
+    _check_counts(orders, points, by)
+    with open_session(model, dataset, settings) as session:
+        values = clamp_values(session, value, dataset if reference is None else reference)
+        ranks = _ranks(session, orders, by or {}, seed)
+        ablated = np.unique(np.round(np.linspace(0, session.units, points)).astype(np.int64))
+        curves = _Curves(session, ranks, ablated, values)
+        for batch in session.batches("cumulative ablation"):
+            curves.add(batch)
+        attributes = {"value": value_name(value), **session.attributes()}
+        return curves.table().assign_attrs(attributes, **curves.baseline.attributes())
+
+
+def _check_counts(orders: int, points: int, by: Mapping[str, xr.DataArray] | None) -> None:
+    if points < 2:
+        raise ArgumentError(f"points is {points}, but must be at least 2: none and all units")
+    if orders < 0 or (orders == 0 and not by):
+        raise ArgumentError(
+            f"orders is {orders}, but must be at least 1, or 0 where measures are given in by"
+        )
+
+
+def _ranks(
+    session: Session, orders: int, by: Mapping[str, xr.DataArray], seed: int
+) -> dict[str, Ints]:
+    """Return, for each order, the place of each unit in it."""
+    sequences = {
+        f"random-{number}": seeded(seed, "order", number).permutation(session.units)
+        for number in range(orders)
+    }
+    for name, measure in by.items():
+        keys = by_unit(session, measure, f"by['{name}']")
+        sequences[f"{name}-ascending"] = np.argsort(keys, kind="stable")
+        sequences[f"{name}-descending"] = np.argsort(-keys, kind="stable")
+    return {name: np.argsort(sequence) for name, sequence in sequences.items()}
+
+
+class _Curves:
+    """Sums over samples for every set of every order; none and all are the same in each order."""
+
+    def __init__(
+        self, session: Session, ranks: Mapping[str, Ints], ablated: Ints, values: Tensor
+    ) -> None:
+        self._session, self._ablated, self._names = session, ablated, list(ranks)
+        self.baseline = Baseline()
+        inner = ablated[1:-1]
+        order_of = [*np.repeat(np.arange(len(ranks)), len(inner)), 0]
+        self._order_of = torch.as_tensor(np.array(order_of), device=session.device)
+        counts = [*np.tile(inner, len(ranks)), session.units]
+        self._counts = torch.as_tensor(np.array(counts), device=session.device).unsqueeze(1)
+        by_order = np.stack(list(ranks.values()))
+        self._ranks = session.split(torch.as_tensor(by_order, device=session.device))
+        self._values = session.split(values)
+        self._losses = np.zeros(len(counts))
+        self._hits = np.zeros(len(counts))
+
+    def add(self, batch: Batch) -> None:
+        """Score all sets on a batch."""
+        self.baseline.add(self._session.engine, batch)
+        sets = self._session.engine.together(batch.inputs, len(self._counts), self._clamped)
+        for which, logits in sets:
+            losses, hits = score(logits.flatten(0, 1), batch.labels.repeat(len(logits)))
+            self._losses[which] += losses.reshape(len(logits), -1).sum(1).cpu().numpy()
+            self._hits[which] += hits.reshape(len(logits), -1).sum(1).cpu().numpy()
+
+    def _clamped(self, layer: UnitLayer, activations: Tensor, sets: slice) -> Tensor:
+        ranks = self._ranks[layer.name][self._order_of[sets]]
+        ablated = on_axis((ranks < self._counts[sets]).unsqueeze(1), layer, activations.dim())
+        values = on_axis(self._values[layer.name].reshape(1, 1, -1), layer, activations.dim())
+        return _where(ablated, values, activations)
+
+    def table(self) -> xr.Dataset:
+        """Return the curves."""
+        scores = self.baseline.attributes()
+        accuracy = self._curves(self._hits, scores["baseline_accuracy"])
+        loss = self._curves(self._losses, scores["baseline_loss"])
+        coordinates = {
+            "order": np.array(self._names, dtype=object),
+            "ablated_fraction": ("ablated", self._ablated / self._session.units),
+            "ablated_units": ("ablated", self._ablated),
+        }
+        curves = {
+            "accuracy": (("order", "ablated"), accuracy),
+            "loss": (("order", "ablated"), loss),
+        }
+        return annotate(xr.Dataset(curves, coordinates), "cumulative_ablation")
+
+    def _curves(self, sums: Floats, baseline: float) -> Floats:
+        means = sums / self._session.samples
+        curves = np.empty((len(self._names), len(self._ablated)))
+        curves[:, 0], curves[:, -1] = baseline, means[-1]
+        curves[:, 1:-1] = means[:-1].reshape(len(self._names), -1)
+        return curves
+
+
+def _where(condition: Tensor, values: Tensor, activations: Tensor) -> Tensor:
+    """Do what ``torch.where`` does, four times as fast on a CPU where all numbers are finite."""
+    kept = (~condition).to(activations.dtype)
+    chosen = (activations * kept).add_(values * (1 - kept))
+    if torch.isfinite(chosen.sum()):
+        return chosen
+    return torch.where(condition, values, activations)

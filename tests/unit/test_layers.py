@@ -1,0 +1,429 @@
+"""Where units live, and that a borrowed model comes back as it went in."""
+
+import copy
+import logging
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import unitlens as ul
+from networks_by_hand import (
+    Untraceable,
+    batch_dependent,
+    convnet,
+    mlp,
+    preactivated,
+    residual,
+    untraceable,
+)
+from unitlens.config import LastLayers
+from unitlens.errors import ArgumentError, LayerError, ModelError
+from unitlens.networks.graph import UnitTracer
+from unitlens.networks.layers import UnitNetwork, choose_layers, reduce_positions
+
+# Models without torchvision's composite operations, which its own tracer takes as one node.
+PLAIN = ["resnet18", "densenet121", "googlenet", "inception_v3", "vgg11_bn", "shufflenet_v2_x0_5"]
+COMPOSITE = ["mobilenet_v2", "efficientnet_b0", "vit_b_16", "swin_t", "convnext_tiny"]
+
+
+def torchvision_model(name):
+    from torchvision.models import get_model
+
+    options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    with torch.device("meta"):
+        return get_model(name, weights=None, **options).eval()
+
+
+def our_names(model):
+    tracer = UnitTracer()
+    tracer.trace(model)
+    return list(tracer.names.values())
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_graph_node_names__are_torchvisions(name):
+    from torchvision.models.feature_extraction import get_graph_node_names
+
+    model = torchvision_model(name)
+
+    assert our_names(model) == get_graph_node_names(model, suppress_diff_warning=True)[1]
+
+
+def test_graph_node_names__of_functional_calls_are_torchvisions():
+    from torchvision.models.feature_extraction import get_graph_node_names
+
+    for model in (Functional(), residual(), preactivated()):
+        names = get_graph_node_names(model, suppress_diff_warning=True)[1]
+        assert our_names(model.eval()) == names
+
+
+@pytest.mark.parametrize("name", COMPOSITE)
+def test_graph_node_names__are_torchvisions_inside_composites_too(name):
+    import math
+
+    import torchvision
+    from torchvision.models.feature_extraction import NodePathTracer
+
+    leaves = (torchvision.ops.StochasticDepth, torchvision.ops.Permute)
+    tracer = NodePathTracer(
+        autowrap_modules=(math, torchvision.ops), leaf_modules=dict.fromkeys(leaves)
+    )
+    model = torchvision_model(name)
+    tracer.trace(model)
+
+    assert our_names(model) == list(tracer.node_to_qualname.values())
+
+
+def test_unit_layers__of_a_resnet():
+    from torchvision.models import resnet18
+
+    layers = ul.unit_layers(resnet18(), torch.randn(1, 3, 32, 32))
+
+    names = [layer.name for layer in layers]
+    assert names[:3] == ["relu", "layer1.0.relu", "layer1.0.relu_1"]
+    assert len(names) == 17
+    assert (layers[0].units, layers[0].shape, layers[0].axis) == (64, (64, 16, 16), 1)
+    assert [layer.depth for layer in layers] == list(range(17))
+    assert layers.traced
+    assert layers.reason == ""
+
+
+def test_unit_layers__of_a_vision_transformer_are_its_gelus():
+    from torchvision.models import VisionTransformer
+
+    model = VisionTransformer(16, 8, 2, 2, 12, 20, num_classes=5)
+
+    layers = ul.unit_layers(model, torch.randn(2, 3, 16, 16))
+
+    assert [layer.name for layer in layers] == [
+        f"encoder.layers.encoder_layer_{block}.mlp.1" for block in (0, 1)
+    ]
+    assert [(layer.units, layer.shape, layer.axis) for layer in layers] == [(20, (5, 20), -1)] * 2
+
+
+class Functional(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.dense = nn.ModuleList(nn.Linear(6, 6) for _ in range(9))
+
+    def forward(self, x):
+        x = functional.relu(self.dense[0](x))
+        x = torch.relu(self.dense[1](x))
+        x = self.dense[2](x).relu()
+        x = self.dense[3](x).relu_()
+        x = functional.gelu(self.dense[4](x))
+        x = torch.sigmoid(self.dense[5](x))
+        gated = self.dense[6](x)
+        x = gated * gated.sigmoid()
+        x = self.dense[7](x).clamp(min=0)
+        return functional.softmax(self.dense[8](x), dim=1)
+
+
+def test_unit_layers__finds_functional_calls():
+    layers = ul.unit_layers(Functional(), torch.randn(2, 6))
+
+    assert [layer.name for layer in layers] == [
+        "relu", "relu_1", "relu_2", "relu_", "gelu", "sigmoid", "mul", "clamp",
+    ]  # fmt: skip
+
+
+def test_unit_layers__a_relu_used_three_times():
+    layers = ul.unit_layers(residual(), torch.randn(1, 2, 7, 7))
+
+    assert [layer.name for layer in layers] == ["relu", "relu_1", "relu_2"]
+
+
+@pytest.mark.parametrize("head", [nn.Sigmoid(), nn.Sequential(nn.ReLU(), nn.Flatten())])
+def test_unit_layers__the_output_is_none(head):
+    model = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3), head)
+
+    assert [layer.name for layer in ul.unit_layers(model, torch.randn(2, 6))] == ["1"]
+
+
+def test_unit_layers__tells_what_it_cannot_trace(caplog):
+    caplog.set_level(logging.INFO, "unitlens")
+
+    layers = ul.unit_layers(untraceable(), torch.randn(2, 6))
+
+    assert [layer.name for layer in layers] == ["act", "act_1"]
+    assert not layers.traced
+    assert "symbolically traced variables cannot be used" in layers.reason
+    assert "the model cannot be traced" in caplog.text
+    assert repr(layers).splitlines()[-1].startswith("2 layers, 10 units, named by modules; not")
+
+
+def test_unit_layers__a_graph_that_lies_is_not_taken():
+    class Noisy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dense, self.act, self.calls = nn.Linear(6, 6), nn.ReLU(), 0
+
+        def forward(self, x):
+            self.calls += 1  # Python state: the graph keeps the number of one call
+            return self.dense(self.act(self.dense(x))) * self.calls
+
+    layers = ul.unit_layers(Noisy(), torch.randn(2, 6))
+
+    assert layers.reason == "its graph gives other numbers than the model itself"
+    assert [layer.name for layer in layers] == ["act"]
+
+
+def test_unit_layers__rows_that_are_no_samples_are_left_out(caplog):
+    class Windows(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dense, self.act = nn.Linear(3, 3), nn.ReLU()
+
+        def forward(self, x):
+            return self.dense(self.act(self.dense(x.reshape(-1, 3)))).reshape(x.shape[0], 6)
+
+    caplog.set_level(logging.INFO, "unitlens")
+
+    assert len(ul.unit_layers(Windows(), torch.randn(2, 6))) == 0
+    assert "'act' puts out (4, 3) for two samples: not one row of units each" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("model", "example", "axis", "units"),
+    [
+        (nn.Sequential(nn.Conv1d(3, 4, 3), nn.ReLU(), nn.Flatten()), (2, 3, 8), 1, 4),
+        (nn.Sequential(nn.Linear(8, 5), nn.ReLU(), nn.Flatten()), (2, 3, 8), -1, 5),
+        (nn.Sequential(nn.ReLU(), nn.Linear(8, 5)), (2, 3, 8), -1, 8),
+        (nn.Sequential(nn.Linear(8, 5), nn.GELU(), nn.Linear(5, 2)), (2, 3, 4, 8), -1, 5),
+        (nn.Sequential(nn.Conv3d(3, 4, 2), nn.ReLU(), nn.Flatten()), (2, 3, 4, 4, 4), 1, 4),
+        (nn.Sequential(nn.BatchNorm1d(3), nn.ELU(), nn.Flatten()), (2, 3, 8), 1, 3),
+    ],
+)
+def test_unit_layers__axis_of_the_units(model, example, axis, units):
+    model = nn.Sequential(model, nn.LazyLinear(2))
+    model(torch.randn(example))
+
+    (layer,) = ul.unit_layers(model, torch.randn(example))
+
+    assert (layer.axis, layer.units) == (axis, units)
+
+
+def test_unit_layers__forward_with_defaults_and_a_dictionary():
+    class Dictionary(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.head = nn.Linear(6, 5), nn.Linear(5, 3)
+
+        def forward(self, x, targets=None, *, scale=2.0):
+            hidden = torch.relu(self.first(x)) * scale
+            if targets is not None:
+                raise AssertionError
+            return {"hidden": hidden, "logits": self.head(hidden)}
+
+    model = Dictionary()
+    inputs = torch.randn(4, 6)
+    with UnitNetwork(model, inputs) as network:
+        assert network.layers.traced
+        assert [layer.name for layer in network.layers] == ["relu"]
+        logits = network.forward_with(inputs, {})
+    assert torch.equal(logits, model(inputs)["logits"])
+
+
+def test_unit_layers__prints_an_aligned_table():
+    assert repr(ul.unit_layers(mlp(), torch.randn(1, 6))).splitlines() == [
+        "depth  layer  units  shape",
+        "    0  2          9  9",
+        "    1  6          7  7",
+        "2 layers, 16 units, named by graph nodes",
+    ]
+
+
+def test_unit_layers__refuses_an_empty_example():
+    with pytest.raises(ArgumentError, match=r"example has shape \(0, 6\), but must be a batch"):
+        ul.unit_layers(mlp(), torch.empty(0, 6))
+
+
+def test_unit_layers__says_when_the_model_cannot_be_run():
+    with pytest.raises(ModelError, match=r"cannot be run on inputs of shape \(3, 5\): mat1 and"):
+        ul.unit_layers(mlp(), torch.randn(2, 5))
+
+
+def test_choose_layers():
+    layers = ul.unit_layers(residual(), torch.randn(1, 2, 7, 7))
+
+    assert choose_layers(layers, None) == tuple(layers)
+    assert choose_layers(layers, ["relu_2", "relu"]) == (layers[0], layers[2])
+    assert choose_layers(layers, LastLayers(last=2)) == (layers[1], layers[2])
+    with pytest.raises(LayerError, match="the model has no layer 'relu3'; did you mean 'relu'"):
+        choose_layers(layers, ["relu3"])
+    with pytest.raises(LayerError, match="last 4 layers were asked for, but there are 3"):
+        choose_layers(layers, LastLayers(last=4))
+    with pytest.raises(LayerError, match="layers is empty, but must name at least one layer"):
+        choose_layers(layers, [])
+    with pytest.raises(LayerError, match="no layer of units: no nonlinearity was found"):
+        choose_layers(ul.unit_layers(nn.Linear(2, 2), torch.randn(1, 2)), None)
+
+
+def plain_activations(model, inputs, names):
+    """Keep copies of what the calls of an activation module return, in order."""
+    kept, handles = [], []
+    for name in dict.fromkeys(names):
+        module = model.get_submodule(name)
+        handles.append(module.register_forward_hook(lambda *call: kept.append(call[-1].clone())))
+    with torch.no_grad():
+        output = model.eval()(inputs.clone())
+    for handle in handles:
+        handle.remove()
+    return output, kept
+
+
+@pytest.mark.parametrize(
+    ("build", "shape", "modules"),
+    [
+        (convnet, (2, 8, 8), ["2", "6"]),
+        (residual, (2, 7, 7), ["relu"]),
+        (untraceable, (6,), ["act"]),
+    ],
+)
+def test_capture__equals_plain_hooks(build, shape, modules):
+    model, inputs = build(), torch.randn(5, *shape, dtype=torch.float64)
+    expected_output, expected = plain_activations(model, inputs, modules)
+
+    with UnitNetwork(model, inputs) as network:
+        output, kept = network.capture(inputs, network.layers, lambda _, activation: activation)
+
+    torch.testing.assert_close(output, expected_output)
+    assert len(kept) == len(expected)
+    for found, activation in zip(kept.values(), expected, strict=True):
+        torch.testing.assert_close(found, activation)
+
+
+def test_capture__leaves_the_inputs_alone():
+    model, inputs = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(6, 2)), torch.randn(3, 6)
+    before = inputs.clone()
+
+    with UnitNetwork(model, inputs) as network:
+        network.capture(inputs, network.layers, lambda _, activation: activation.sum())
+
+    assert torch.equal(inputs, before)
+
+
+def test_reduce_positions():
+    (layer, _) = ul.unit_layers(convnet(), torch.randn(1, 2, 8, 8))
+    maps = torch.randn(3, 6, 8, 8)
+
+    torch.testing.assert_close(reduce_positions(maps, layer, "mean"), maps.mean((2, 3)))
+    torch.testing.assert_close(reduce_positions(maps, layer, "max"), maps.amax((2, 3)))
+
+
+class Restless(nn.Module):
+    """Counts calls in a buffer, replaces another, and keeps what it saw: even in eval mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense, self.act, self.head = nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)
+        self.register_buffer("calls", torch.zeros(()))
+        self.register_buffer("last", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls += 1
+        hidden = self.act(self.dense(x))
+        self.last = hidden.mean().detach()
+        self.seen = hidden
+        return self.head(hidden) + torch.tensor([1.0, 2.0, 3.0], dtype=x.dtype)
+
+
+def state_of(model):
+    return {
+        name: (
+            module.training,
+            dict(module._forward_hooks),
+            sorted(vars(module)),
+            {key: (id(value), value.clone()) for key, value in module._buffers.items()},
+            {key: (id(value), value.data_ptr()) for key, value in module.named_parameters()},
+        )
+        for name, module in model.named_modules()
+    }  # fmt: skip
+
+
+def assert_same_state(before, after):
+    for name, (mode, hooks, attributes, buffers, parameters) in before.items():
+        assert after[name][:3] == (mode, hooks, attributes)
+        assert after[name][4] == parameters
+        for key, (identity, values) in buffers.items():
+            assert after[name][3][key][0] == identity
+            assert torch.equal(after[name][3][key][1], values)
+
+
+@pytest.mark.parametrize("build", [mlp, convnet, residual, preactivated, untraceable, Restless])
+def test_model__comes_back_as_it_went_in(build):
+    model = build().double()
+    model.train()
+    next(iter(model.children())).eval()  # a mode of its own
+    model.register_forward_hook(lambda *_: None)
+    shape = {convnet: (2, 8, 8), residual: (2, 7, 7)}.get(build, (6,))
+    inputs = torch.randn(4, *shape, dtype=torch.float64)
+    before = state_of(model)
+
+    with UnitNetwork(model, inputs, device="cpu") as network:
+        assert not any(module.training for module in model.modules())
+        network.capture(inputs, network.layers, lambda _, activation: activation.sum())
+
+    assert_same_state(before, state_of(model))
+
+
+def test_model__comes_back_after_an_exception():
+    model, inputs = Untraceable(), torch.randn(4, 6)
+    before = state_of(model)
+
+    def fail(activation):
+        raise RuntimeError("stop")
+
+    with UnitNetwork(model, inputs) as network, pytest.raises(RuntimeError, match="stop"):
+        network.forward_with(inputs, {"act": fail})
+    with pytest.raises(ModelError):
+        ul.unit_layers(model, torch.randn(2, 5))
+
+    assert_same_state(before, state_of(model))
+    assert not torch.is_inference_mode_enabled()
+
+
+def test_model__can_be_trained_further():
+    model, inputs = mlp(), torch.randn(8, 6, dtype=torch.float64)
+    twin = copy.deepcopy(model)
+    ul.unit_layers(model, inputs)
+
+    for net in (model, twin):
+        torch.manual_seed(1)
+        net.train()(inputs).square().sum().backward()
+
+    for one, other in zip(model.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(one.grad, other.grad)
+
+
+def test_modes__a_model_that_asks_whether_it_is_training():
+    class Asking(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dense, self.head = nn.Linear(6, 5), nn.Linear(5, 3)
+
+        def forward(self, x):
+            hidden = torch.tanh(self.dense(x))
+            if self.training:
+                hidden = functional.relu(hidden) * torch.randn(())
+            return self.head(functional.dropout(hidden, 0.5, self.training))
+
+    layers = ul.unit_layers(Asking().train(), torch.randn(2, 6))
+
+    assert [layer.name for layer in layers] == ["tanh"]
+
+
+def test_batch_dependent_models__are_traced_all_the_same():
+    assert ul.unit_layers(batch_dependent(), torch.randn(4, 6)).traced
+
+
+def test_edits__replace_what_is_read_later():
+    model, inputs = residual(), torch.randn(3, 2, 7, 7, dtype=torch.float64)
+
+    with UnitNetwork(model, inputs) as network:
+        edited = network.forward_with(inputs, {"relu_2": torch.zeros_like})
+
+    np.testing.assert_allclose(edited, model.head.bias.detach().expand(3, -1))
