@@ -148,6 +148,16 @@ def test_parse_config__accepts_the_minimum():
             "figures.memorisation_ablation names the experiment 'mem', which does not exist; "
             "did you mean 'memo'?",
         ),
+        (
+            "measurements/activations",
+            {"layers": ["relu1"]},
+            "measurements: activations.layers must be null where noise_robustness is measured",
+        ),
+        (
+            "measurements",
+            {"activations": {"reduce": "max"}, "unit_ablation": {"value": "mean"}},
+            "measurements: activations.reduce must be mean where unit_ablation.value is mean",
+        ),
         ("experiments", {}, "experiments: dictionary should have at least 1 item"),
     ],
 )

@@ -18,7 +18,8 @@ except UnitlensError as error:
     sys.exit(f"unitlens: {error}")
 
 # The rules run the code beside the Snakefile, in whichever environment they are given.
-shell.prefix(f"export PYTHONPATH={quote(str(Path(workflow.basedir) / 'src'))}; ")
+SOURCE = quote(str(Path(workflow.basedir) / "src"))
+shell.prefix(f"export PYTHONPATH={SOURCE}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; ")
 
 RESULTS = PLAN.config.results
 MEASUREMENTS = PLAN.config.measurements

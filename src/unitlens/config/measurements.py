@@ -68,7 +68,7 @@ class UnitAblationSpec(Strict):
         None, description="size of a seeded sample of the units; all of them if null"
     )
     value: Literal["zero", "mean"] = Field(
-        "zero", description="what a unit is clamped to; the mean is over the training set"
+        "zero", description="what a unit is clamped to; the mean is over measures.variance_split"
     )
     checkpoints: bool = Field(default=False, description="measure the kept epochs as well")
 
@@ -87,7 +87,7 @@ class CumulativeAblationSpec(Strict):
     )
     points: Annotated[int, Field(ge=2)] = Field(21, description="points of a curve, ends included")
     value: Literal["zero", "mean"] = Field(
-        "zero", description="what a unit is clamped to; the mean is over the training set"
+        "zero", description="what a unit is clamped to; the mean is over measures.variance_split"
     )
     checkpoints: bool = Field(default=False, description="measure the kept epochs as well")
 
@@ -127,3 +127,23 @@ class MeasurementSpec(Strict):
     unit_ablation: UnitAblationSpec | None = UnitAblationSpec()
     cumulative_ablation: CumulativeAblationSpec | None = CumulativeAblationSpec()
     noise_robustness: NoiseRobustnessSpec | None = NoiseRobustnessSpec()
+
+    @model_validator(mode="after")
+    def _recorded_where_needed(self) -> "MeasurementSpec":
+        if self.noise_robustness is not None and self.activations.layers is not None:
+            raise ValueError(
+                "activations.layers must be null where noise_robustness is measured: the noise on "
+                "every unit is scaled by its recorded variance"
+            )
+        ablations = {
+            "unit_ablation": self.unit_ablation,
+            "cumulative_ablation": self.cumulative_ablation,
+        }
+        for name, ablation in ablations.items():
+            to_mean = ablation is not None and ablation.value == "mean"
+            if to_mean and self.activations.reduce != "mean":
+                raise ValueError(
+                    f"activations.reduce must be mean where {name}.value is mean: units are "
+                    "clamped to the mean of what is recorded"
+                )
+        return self
