@@ -30,7 +30,10 @@ def real_data(tmp_path_factory):
     """Return the folder with real MNIST, CIFAR-10 and Imagenette in torchvision's layout."""
     unpack = SHARED_DATA / "unpack.py"
     if not unpack.is_file():
-        pytest.skip("the real image data is not on this machine (shared/data/unpack.py)")
+        missing = f"the real image data is not on this machine ({unpack.relative_to(ROOT.parent)})"
+        if os.environ.get("UNITLENS_REQUIRE_REAL_DATA"):
+            pytest.fail(missing)
+        pytest.skip(missing)
     root = tmp_path_factory.mktemp("data")
     command = [sys.executable, str(unpack), str(root), "mnist", "cifar10", "imagenet"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

@@ -21,17 +21,17 @@ DECLARING = (
 
 
 @cache
-def code_digest(module: str) -> str:
-    """Return a digest of the source of a module and of all of unitlens that it imports.
+def code_digest(*modules: str) -> str:
+    """Return a digest of the source of modules and of all of unitlens that they import.
 
     Parameters
     ----------
-    module
-        Full name of a module of unitlens.
+    modules
+        Full names of modules of unitlens.
 
     Returns
     -------
-    Twelve hexadecimal digits; they change when a line of code that the module can reach through
+    Twelve hexadecimal digits; they change when a line of code that a module can reach through
     its imports changes, those of the declaring floors excepted.
 
     Examples
@@ -40,7 +40,7 @@ def code_digest(module: str) -> str:
     True
     """
     digest = hashlib.sha256()
-    for name in sorted(_reached(module)):
+    for name in sorted(set().union(*map(_reached, modules))):
         digest.update(name.encode() + b"\0" + b"\0".join(_texts(name)) + b"\0")
     return digest.hexdigest()[:12]
 

@@ -158,6 +158,36 @@ def test_parse_config__accepts_the_minimum():
             {"activations": {"reduce": "max"}, "unit_ablation": {"value": "mean"}},
             "measurements: activations.reduce must be mean where unit_ablation.value is mean",
         ),
+        (
+            "experiments/memo/model/widths",
+            [],
+            "experiments.memo.model.widths = []: tuple should have at least 1 item",
+        ),
+        (
+            "experiments/memo/sweep/dataset.corruption",
+            [],
+            "experiments.memo.sweep.dataset.corruption = []: tuple should have at least 1 item",
+        ),
+        (
+            "experiments/memo/sweep/dataset.name.size",
+            [1],
+            "experiments.memo.sweep names the key 'dataset.name.size', but 'name' is a value",
+        ),
+        (
+            "figures/memorisation_ablation",
+            [],
+            "figures.memorisation_ablation = []: tuple should have at least 1 item",
+        ),
+        (
+            "measurements/cumulative_ablation",
+            None,
+            "figures.memorisation_ablation needs measurements.cumulative_ablation, which is null",
+        ),
+        (
+            "figures/auc_over_training",
+            ["memo"],
+            "figures.auc_over_training needs measurements.cumulative_ablation.checkpoints: true",
+        ),
         ("experiments", {}, "experiments: dictionary should have at least 1 item"),
     ],
 )

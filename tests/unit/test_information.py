@@ -75,6 +75,7 @@ def test_mutual_information__undefined_cases():
     spoilt = information([[np.nan, 1, 2], [0, 1, 1]], [0, 1, 1])["mutual_information"]
     assert np.isnan(spoilt[0])
     assert spoilt[1] > 0
+    assert np.isnan(information([[np.nan, 1, 2]], [0, 1, 1])["mutual_information"].item())
     tree = activation_tree({"x": np.empty((0, 1))}, np.empty(0, int), ranges=False)
     assert mutual_information(class_statistics(tree))["mutual_information"].isnull().all()
     assert information([[0, 1, 2]], [3, 3, 3])["mutual_information"].item() == 0

@@ -31,6 +31,14 @@ def test_code_digest__follows_imports_inside_functions(package):
     assert package(zz_low="g = 2\n") != before
 
 
+def test_code_digest__of_several_modules(package):
+    package(zz_top="", zz_low="g = 1\n")
+    before = code_digest("unitlens.zz_top", "unitlens.zz_low")
+
+    package(zz_low="g = 2\n")
+    assert code_digest("unitlens.zz_top", "unitlens.zz_low") != before
+
+
 def test_code_digest__covers_the_templates_of_a_package(package, tmp_path):
     (tmp_path / "zz_pages").mkdir()
     (tmp_path / "zz_pages/__init__.py").touch()

@@ -186,6 +186,12 @@ def test_float16__overflow_is_refused_before_the_batch_is_written(path, dataset)
     assert open_activations(path)["1"].activation.max() == 70_000
 
 
+def test_float32__overflow_of_a_float64_model_has_another_remedy(path):
+    inputs = torch.full((3, 12), 1e200, dtype=torch.float64)
+    with pytest.raises(StoreError, match=r"float32 holds no more than 3.40282e\+38; scale it down"):
+        record_activations(mlp().double(), TensorDataset(inputs, torch.zeros(3).long()), path)
+
+
 # resuming
 
 
@@ -277,6 +283,15 @@ def test_finished__other_data_and_arguments_are_refused(path, dataset, other):
     other = dict(other)
     with pytest.raises(StoreError, match=r"finished and holds another recording"):
         record_activations(mlp(), other.pop("data", dataset), path, **other)
+
+
+def test_finished__one_other_sample_of_tensors_is_refused(path):
+    inputs, labels = torch.randn(100, 12), torch.arange(100) % 5
+    record_activations(mlp(), TensorDataset(inputs, labels), path)
+    other = inputs.clone()
+    other[3] += 1
+    with pytest.raises(StoreError, match=r"whose provenance is .*dataset_identity"):
+        record_activations(mlp(), TensorDataset(other, labels), path)
 
 
 def test_finished__activation_function_is_part_of_the_weights_hash(path, dataset):

@@ -201,6 +201,32 @@ def test_units__classes_of_other_data_sets_are_joined(tmp_path):
     assert np.isnan(means[:, 4:]).all()
 
 
+def test_units__classes_are_matched_by_label(tmp_path):
+    (made,) = networks = [network(("a",))]
+    final, _ = write_networks(tmp_path, networks)
+    path = tmp_path / made.name / "unit_measures.nc"
+    measures = xr.load_dataset(path, engine="h5netcdf").drop_encoding()
+    path.unlink()
+    some = measures.isel({"class": [0, 3, 7]})  # the other classes have no samples in the split
+    some.to_netcdf(path, engine="h5netcdf")
+
+    tabulate(tmp_path, final, tmp_path)
+
+    units = open_results(tmp_path).units
+    np.testing.assert_array_equal(units["class_mean"].sel({"class": [0, 3, 7]}), some["class_mean"])
+    assert np.isnan(units["class_mean"].sel({"class": [1, 2, 4, 5, 6, 8, 9]})).all()
+    assert units["class_accuracy_drop"].sizes["class"] == 10
+
+
+def test_tabulate__leaves_out_what_an_earlier_configuration_measured(tmp_path):
+    final, _ = write_networks(tmp_path, [network(("a",))])
+
+    sizes = tabulate(tmp_path, final, tmp_path, measured=["unit_measures"])
+
+    assert set(sizes) == {"runs", "units", "history"}
+    assert "loss_increase" not in open_results(tmp_path).units
+
+
 def test_tabulate__leaves_out_tables_without_a_measurement(tmp_path):
     networks = [network(("a",))]
     without = ("noise_robustness", "cumulative_ablation", "unit_ablation")

@@ -24,6 +24,35 @@ def test_layers__names_an_unknown_model_and_the_nearest():
     assert "resnet50" in line
 
 
+def test_layers__refuses_arguments_in_one_line():
+    for arguments, message in (("{bad", "must be JSON"), ("[1]", "must be a JSON object")):
+        done = run(["unitlens", "layers", "resnet18", "--arguments", arguments])
+
+        assert done.returncode == 2
+        (line,) = done.stderr.strip().splitlines()
+        assert message in line
+
+
+def test_layers__takes_our_own_models():
+    done = run(
+        ["unitlens", "layers", "mlp", "--shape", "1,8,8", "--arguments", '{"widths": [16, 8]}']
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "2 layers, 24 units" in done.stdout
+
+
+def test_estimate__of_a_model_with_arguments(tmp_path):
+    (tmp_path / "config.yaml").write_text(
+        "experiments:\n  a:\n    dataset: {name: cifar10}\n    model: {name: resnet18}\n"
+        "    training: {epochs: 1}\n"
+    )
+    done = run(["unitlens", "estimate", str(tmp_path / "config.yaml")])
+
+    assert done.returncode == 0, done.stderr
+    assert "17 layers" in done.stdout
+
+
 def test_train__puts_the_traceback_in_the_log(tmp_path):
     log = tmp_path / "train.log"
     spec = {"dataset": {"name": "digits"}, "model": {"name": "mlp"}, "training": {"epochs": 1}}

@@ -7,7 +7,7 @@ from shlex import quote
 
 from unitlens.config import dataset_name, parse_config
 from unitlens.errors import UnitlensError
-from unitlens.planning import check_networks, make_plan
+from unitlens.planning import FILES, check_networks, make_plan
 from unitlens.provenance import code_digest
 
 try:
@@ -40,12 +40,19 @@ wildcard_constraints:
 def as_json(section):
     """Write a section of the configuration, or plain values, as JSON for a command line."""
     if hasattr(section, "model_dump"):
-        section = section.model_dump(mode="json")
+        # Which networks are measured as well is the plan's affair, and changes no number.
+        section = section.model_dump(mode="json", exclude={"checkpoints"})
     return json.dumps(section)
 
 
 def get_run_spec(wildcards):
     return as_json(PLAN.runs[wildcards.run].spec)
+
+
+def get_weights(wildcards):
+    """Find the weights file that a run starts from, so that another one is noticed."""
+    weights = getattr(PLAN.runs[wildcards.run].spec.model, "weights", None)
+    return weights if weights and not weights.startswith("torchvision:") else []
 
 
 def get_dataset(wildcards):
@@ -71,14 +78,10 @@ def get_measures(section):
 
 def get_tables(wildcards):
     """List everything that the tables are made from."""
-    made = {
-        "unit_measures": PLAN.measured("measures"),
-        "unit_ablation": PLAN.measured("unit_ablation"),
-        "cumulative_ablation": PLAN.measured("cumulative_ablation"),
-        "noise_robustness": PLAN.measured("noise_robustness"),
-    }
     files = [
-        f"{RESULTS}/{network}/{kind}.nc" for kind in made for network in made[kind]
+        f"{RESULTS}/{network}/{kind}.nc"
+        for section, kind in FILES.items()
+        for network in PLAN.measured(section)
     ]
     return files + [f"{RESULTS}/{run}/checkpoint.json" for run in PLAN.runs]
 

@@ -31,7 +31,8 @@ rule prepare_dataset:
 rule train:
     """Train one network, or take it as its weights file has it; a killed training resumes."""
     input:
-        get_dataset,
+        dataset=get_dataset,
+        weights=get_weights,
     output:
         record="<results>/{run}/checkpoint.json",
         weights="<results>/{run}/checkpoint.safetensors",
@@ -50,4 +51,4 @@ rule train:
         code=code_digest("unitlens.networks.training"),
     shell:
         "python -m unitlens train --spec {params.spec:q} --threads {threads} --log {log:q}"
-        " {input:q} {output.record:q}"
+        " {input.dataset:q} {output.record:q}"

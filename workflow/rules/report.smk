@@ -41,6 +41,7 @@ rule draw_figures:
 rule write_report:
     """Write one page that works offline."""
     input:
+        [f"{RESULTS}/figures/{figure}.svg" for figure in PLAN.config.figures],
         "<results>/figures/figures.json",
     output:
         report("<results>/report.html", caption="../report/page.rst", category="Page"),

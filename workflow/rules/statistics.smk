@@ -52,7 +52,7 @@ rule unit_measures:
     params:
         network=subpath(output[0], parent=True),
         settings=as_json(MEASUREMENTS.measures),
-        code=code_digest("unitlens.statistics.measures"),
+        code=code_digest("unitlens.statistics.measures", "unitlens.networks.weights"),
     shell:
         "python -m unitlens unit-measures --settings {params.settings:q} --threads {threads}"
         " --log {log:q} {input.dataset:q} {params.network:q}"

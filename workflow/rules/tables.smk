@@ -23,6 +23,8 @@ rule tabulate:
         mem_mb=4000,
     params:
         networks=as_json(get_networks()),
+        measured=as_json(PLAN.kinds()),
         code=code_digest("unitlens.tables.tabulate"),
     shell:
-        "python -m unitlens tabulate --networks {params.networks:q} --log {log:q} {output:q}"
+        "python -m unitlens tabulate --networks {params.networks:q}"
+        " --measured {params.measured:q} --log {log:q} {output:q}"

@@ -41,20 +41,28 @@ def tabulate(
     output: Annotated[Path, typer.Argument(help="tables.json to write.")],
     *,
     networks: Annotated[str, typer.Option(help="Network to its experiments, as JSON.")],
+    measured: Annotated[
+        str, typer.Option(help="What is measured on 'runs' and on 'kept' epochs, as JSON.")
+    ],
     log: Log = None,
 ) -> None:
     """Join everything about runs and units into the final tables."""
     open_log(log)
+    from unitlens.tables.storage import remove_tables
     from unitlens.tables.tabulate import tabulate
 
+    wanted = json.loads(measured)
     experiments = {name: tuple(of) for name, of in json.loads(networks).items()}
     kept = {name: of for name, of in experiments.items() if "/" in name}
     final = {name: of for name, of in experiments.items() if "/" not in name}
     results = output.parent
     with work():
-        tables = {"final": tabulate(results, final, results)}
+        tables = {"final": tabulate(results, final, results, measured=wanted["runs"])}
+        remove_tables(results / "checkpoints")
         if kept:
-            tables["checkpoints"] = tabulate(results, kept, results / "checkpoints")
+            tables["checkpoints"] = tabulate(
+                results, kept, results / "checkpoints", measured=wanted["kept"]
+            )
         output.write_text(json.dumps(tables, indent=2, sort_keys=True) + "\n")
 
 

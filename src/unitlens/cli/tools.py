@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from unitlens.config import TorchvisionSpec, UserModelSpec, read_config
+from unitlens.config import (
+    ConvNetSpec,
+    MLPSpec,
+    ModelSpec,
+    TorchvisionSpec,
+    UserModelSpec,
+    parse_at,
+    read_config,
+)
+from unitlens.errors import ArgumentError
 
 ConfigFile = Annotated[Path, typer.Argument(help="Configuration file.")]
 
@@ -30,7 +39,9 @@ def estimate(config: ConfigFile = Path("config.yaml")) -> None:
 
 
 def layers(
-    model: Annotated[str, typer.Argument(help="A torchvision name, or module:function.")],
+    model: Annotated[
+        str, typer.Argument(help="mlp, convnet, one of torchvision's, or module:function.")
+    ],
     *,
     shape: Annotated[
         str, typer.Option(help="Shape of one input, without the batch.")
@@ -43,16 +54,31 @@ def layers(
     from unitlens.networks.layers import unit_layers
     from unitlens.networks.models import build_model
 
-    kind = UserModelSpec if ":" in model else TorchvisionSpec
-    spec = kind(name=model, arguments=json.loads(arguments))
+    spec = _model_spec(model, arguments)
     sizes = _shape(shape)
     built = build_model(spec, input_shape=sizes, classes=1000, seed=0)
     typer.echo(unit_layers(built, torch.zeros(2, *sizes)))
 
 
-def _shape(text: str) -> tuple[int, ...]:
-    from unitlens.errors import ArgumentError
+def _model_spec(name: str, arguments: str) -> ModelSpec:
+    try:
+        values = json.loads(arguments)
+    except json.JSONDecodeError as error:
+        raise ArgumentError(f"--arguments {arguments!r} must be JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise ArgumentError(f"--arguments {arguments!r} must be a JSON object of keyword arguments")
+    where = ("model",)
+    if name == "mlp":
+        return parse_at(MLPSpec, {"name": name, **values}, where)
+    if name == "convnet":
+        return parse_at(ConvNetSpec, {"name": name, **values}, where)
+    values = {"name": name, "arguments": values}
+    if ":" in name:
+        return parse_at(UserModelSpec, values, where)
+    return parse_at(TorchvisionSpec, values, where)
 
+
+def _shape(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(size) for size in text.split(","))
     except ValueError:

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -26,6 +26,16 @@ FigureName = Literal[
 ]
 Section = TypeVar("Section", bound=BaseModel)
 FIGURES: tuple[str, ...] = get_args(FigureName)
+# What a figure cannot be drawn without, beside the measures, which are always there.
+_NEEDED = {
+    "memorisation_ablation": "cumulative_ablation",
+    "memorisation_noise": "noise_robustness",
+    "dropout_ablation": "cumulative_ablation",
+    "batch_norm_ablation": "cumulative_ablation",
+    "selectivity_importance": "unit_ablation",
+    "auc_test_accuracy": "cumulative_ablation",
+    "auc_over_training": "cumulative_ablation",
+}
 
 
 class ExperimentSpec(Strict):
@@ -34,7 +44,7 @@ class ExperimentSpec(Strict):
     dataset: DatasetSpec
     model: ModelSpec
     training: TrainingSpec | None = None
-    sweep: dict[str, tuple[Any, ...]] = Field(
+    sweep: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(
         default_factory=dict,
         description="dotted key to its values (dataset.corruption: [0, 1]); all combinations",
     )
@@ -49,7 +59,7 @@ class Config(Strict):
     download: bool = Field(default=False, description="whether data sets may be downloaded")
     experiments: dict[str, ExperimentSpec] = Field(min_length=1)
     measurements: MeasurementSpec = MeasurementSpec()
-    figures: dict[FigureName, tuple[str, ...]] = Field(
+    figures: dict[FigureName, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(
         default_factory=dict, description="figure to the experiments it shows"
     )
 
@@ -62,6 +72,25 @@ class Config(Strict):
                         f"figures.{figure} names the experiment '{name}', which does not exist; "
                         f"{nearest(name, self.experiments)}"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _figures_of_measurements(self) -> "Config":
+        for figure in self.figures:
+            needed = _NEEDED.get(figure)
+            if needed is None:
+                continue
+            settings = getattr(self.measurements, needed)
+            if settings is None:
+                raise ValueError(
+                    f"figures.{figure} needs measurements.{needed}, which is null; measure it, or "
+                    "leave the figure out"
+                )
+            if figure == "auc_over_training" and not settings.checkpoints:
+                raise ValueError(
+                    f"figures.{figure} needs measurements.{needed}.checkpoints: true, so that the "
+                    "epochs are measured that training.checkpoints keeps"
+                )
         return self
 
 

@@ -81,7 +81,9 @@ class MLPSpec(Strict):
     """A multilayer perceptron: dense, (batch norm,) ReLU, (dropout) in each hidden layer."""
 
     name: Literal["mlp"]
-    widths: tuple[PositiveInt, ...] = Field((512, 512), description="units of each hidden layer")
+    widths: tuple[PositiveInt, ...] = Field(
+        (512, 512), min_length=1, description="units of each hidden layer"
+    )
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="probability that a hidden unit is dropped while training"
     )

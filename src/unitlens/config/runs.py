@@ -77,6 +77,11 @@ def _set(values: dict[str, Any], key: str, value: Any, experiment: str) -> None:
     place = values
     for part in parents:
         place = place.setdefault(part, {})
+        if not isinstance(place, dict):
+            raise ConfigError(
+                f"experiments.{experiment}.sweep names the key '{key}', but '{part}' is a value "
+                f"({place!r}) with no keys in it; end the key there"
+            )
     place[last] = value
 
 

@@ -2,6 +2,6 @@
 
 from unitlens.planning.checks import check_networks
 from unitlens.planning.estimate import estimate_plan
-from unitlens.planning.plan import Plan, make_plan
+from unitlens.planning.plan import FILES, Plan, make_plan
 
-__all__ = ["Plan", "check_networks", "estimate_plan", "make_plan"]
+__all__ = ["FILES", "Plan", "check_networks", "estimate_plan", "make_plan"]

@@ -29,7 +29,10 @@ def estimate_plan(plan: Plan) -> str:
     lines, total_bytes, total_files = [], 0, 0
     for network in plan.measured_stores():
         run = plan.run_of(network)
-        key = (run.spec.dataset.model_dump_json(exclude={"corruption"}), run.spec.model)
+        key = (
+            run.spec.dataset.model_dump_json(exclude={"corruption"}),
+            run.spec.model.model_dump_json(),
+        )
         if key not in known:
             facts = describe_dataset(run.spec.dataset, data=data)
             layers = choose_layers(describe_layers(run, data), settings.layers)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from unitlens.config import Config, DatasetSpec, Run, dataset_name, expand_runs
 
 MEASUREMENTS = ("unit_ablation", "cumulative_ablation", "noise_robustness")
+# Section of the measurements to the name of its file of each network.
+FILES = {"measures": "unit_measures"} | {name: name for name in MEASUREMENTS}
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,16 @@ class Plan:
             return []
         return [*self.runs, *(self.kept() if settings.checkpoints else [])]
 
+    def kinds(self) -> dict[str, list[str]]:
+        """Return the files of measurements that there are of each run, and of each kept epoch."""
+        sections = {
+            kind: getattr(self.config.measurements, section) for section, kind in FILES.items()
+        }
+        return {
+            "runs": [kind for kind, of in sections.items() if of],
+            "kept": [kind for kind, of in sections.items() if of and of.checkpoints],
+        }
+
     def measured_stores(self) -> list[str]:
         """Return the networks whose activations are recorded."""
         needed = {*self.measured("measures"), *self.measured("noise_robustness")}
@@ -58,7 +70,7 @@ class Plan:
 
     def measured_checkpoints(self) -> list[str]:
         """Return the kept epochs on which anything is measured."""
-        names = [n for m in ("measures", *MEASUREMENTS) for n in self.measured(m)]
+        names = [n for m in FILES for n in self.measured(m)]
         return [name for name in self.kept() if name in set(names)]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 
 from unitlens.errors import ArgumentError
 from unitlens.networks.batches import iterate_batches
@@ -30,7 +31,8 @@ def complete_provenance(model: nn.Module, dataset: Any, given: Mapping[str, Any]
     Returns
     -------
     `given`, and ``weights_hash`` and ``dataset_identity`` where it lacks them. The identity of a
-    data set is its own attribute ``identity``, or a hash of its length and of a few samples.
+    data set is its own attribute ``identity``, or a hash of its tensors (a TensorDataset), or of
+    its length and of a few samples.
 
     Raises
     ------
@@ -64,12 +66,16 @@ def _weights_hash(model: nn.Module) -> str:
 
 
 def _dataset_identity(dataset: Any) -> str:
-    """Return the data set's own identity, or a hash of its length and of samples all over it."""
+    """Return the data set's own identity, or a hash of its tensors or of samples all over it."""
     own = getattr(dataset, "identity", None)
     if isinstance(own, str):
         return own
     samples = len(dataset)
     digest = hashlib.sha256(f"{type(dataset).__qualname__} {samples}".encode())
+    if isinstance(dataset, TensorDataset):
+        for tensor in dataset.tensors:
+            _update(digest, tensor)
+        return digest.hexdigest()
     rows = np.unique(np.linspace(0, samples - 1, min(samples, PROBES)).astype(np.int64))
     for _, inputs, labels in iterate_batches(dataset, PROBES, indices=rows):
         _update(digest, inputs)

@@ -188,9 +188,10 @@ class _Recording:
         if torch.finfo(values.dtype).max > largest:
             over = (values.abs() > largest) & values.isfinite()
             if over.any():
+                wider = "record as float32" if self.contents.dtype == "float16" else "scale it down"
                 raise StoreError(
                     f"an activation of layer '{layer.name}' is {values[over][0].item():g}, but "
-                    f"{self.contents.dtype} holds no more than {largest:g}; record as float32"
+                    f"{self.contents.dtype} holds no more than {largest:g}; {wider}"
                 )
         return values.to(self._target)
 

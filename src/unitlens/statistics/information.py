@@ -68,7 +68,7 @@ def _information(stats: xr.Dataset, bins: int, samples: int) -> Floats:
     joint = merge_bins(histogram, zero_bin(stats["bin_edges"].to_numpy()), bins)
     complete = joint.sum(axis=(1, 2)) == samples  # non-finite units have an empty histogram
     information = np.full(len(joint), np.nan)
-    if samples:
+    if complete.any() and samples:
         information[complete] = corrected_information(joint[complete], samples)
     return information
 

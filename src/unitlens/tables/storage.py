@@ -36,13 +36,18 @@ def write_tables(tables: Mapping[str, xr.Dataset], directory: Path) -> None:
         removed, so that the tables of one directory always belong together.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    for name in TABLES:
-        rmtree(directory / f"{name}.zarr", ignore_errors=True)
-        (directory / f"{name}.parquet").unlink(missing_ok=True)
+    remove_tables(directory)
     for name, table in tables.items():
         plain = _with_object_text(table)
         plain.to_zarr(directory / f"{name}.zarr", mode="w", zarr_format=3, consolidated=False)
         tidy_frame(table, name).to_parquet(directory / f"{name}.parquet", index=False)
+
+
+def remove_tables(directory: Path) -> None:
+    """Remove the tables of a directory, if there are any."""
+    for name in TABLES:
+        rmtree(directory / f"{name}.zarr", ignore_errors=True)
+        (directory / f"{name}.parquet").unlink(missing_ok=True)
 
 
 def read_table(path: Path) -> xr.Dataset:

@@ -1,7 +1,7 @@
 """Join the files of all networks into the tables over all networks."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import xarray as xr
@@ -16,9 +16,15 @@ from unitlens.variables import validate
 
 logger = logging.getLogger("unitlens")
 
+MEASURED = (*PARTS, "cumulative_ablation", "noise_robustness")
+
 
 def tabulate(
-    results: str | Path, networks: Mapping[str, Sequence[str]], directory: str | Path
+    results: str | Path,
+    networks: Mapping[str, Sequence[str]],
+    directory: str | Path,
+    *,
+    measured: Collection[str] = MEASURED,
 ) -> dict[str, dict[str, int]]:
     """Write the tables over all networks, from the files of each that exist.
 
@@ -33,6 +39,9 @@ def tabulate(
         Where ``runs``, ``units``, ``curves``, ``noise``, ``history`` and ``correlations`` are
         written, each as ``.zarr`` and as tidy ``.parquet``. A table for which no network has
         been measured is not written (and one of an earlier call removed); ``runs`` always is.
+    measured
+        Which measurements are joined. A file of any other may lie there from an earlier
+        configuration, and be of other weights.
 
     Returns
     -------
@@ -50,7 +59,7 @@ def tabulate(
     names = list(networks)
     records = [read_record(results, name) for name in names]
     identity = run_identity_table(records)
-    tables, places = _measured(results, names, identity)
+    tables, places = _joined(results, names, identity, {*measured, "history"})
     tables["runs"] = run_table(records, list(networks.values()), tables, places)
     if {"loss_increase", "selectivity"} <= set(tables.get("units", {})):
         tables["correlations"] = correlation_table(tables["units"], _members(networks))
@@ -59,12 +68,12 @@ def tabulate(
     return {name: {str(dim): size for dim, size in tables[name].sizes.items()} for name in tables}
 
 
-def _measured(
-    results: Path, names: Sequence[str], identity: xr.Dataset
+def _joined(
+    results: Path, names: Sequence[str], identity: xr.Dataset, wanted: Collection[str]
 ) -> tuple[dict[str, xr.Dataset], dict[str, list[int]]]:
     """Return the tables for which there are files, and the positions of their networks."""
     tables, places = {}, {}
-    parts = {part: _read(results, names, part) for part in PARTS}
+    parts = {part: _read(results, names, part) for part in PARTS if part in wanted}
     if any(parts.values()):
         tables["units"] = unit_table(parts, identity)
     for table, schema, make in (
@@ -72,7 +81,7 @@ def _measured(
         ("noise", "noise_robustness", noise_table),
         ("history", "history", history_table),
     ):
-        found = _read(results, names, schema)
+        found = _read(results, names, schema) if schema in wanted else {}
         if found:
             tables[table], places[table] = make(found, identity), list(found)
     return tables, places

@@ -34,16 +34,18 @@ def unit_table(parts: Mapping[str, Mapping[int, xr.Dataset]], identity: xr.Datas
     A table of the schema ``units``: the units of the networks one after another, each network's
     by depth and channel. Units are matched by layer and channel; what was not measured on a
     unit is NaN (-1 for classes, ``undefined`` says "not measured"). Data sets may have
-    different numbers of classes: values of the classes that a network lacks are NaN.
+    different classes, and a split may lack some: values are matched by the class's label, and
+    those of the classes that a table lacks are NaN.
     """
     keys = _keys(parts)
+    size = len(keys), _class_count(parts)
     variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
     for name in PARTS:
         tables = parts.get(name, {})
         places = {network: _places(keys, network, table) for network, table in tables.items()}
         for variable in SCHEMAS[name].required:
             if tables and variable not in _WHERE:
-                variables[variable] = _filled(variable, tables, places, len(keys))
+                variables[variable] = _filled(variable, tables, places, size)
     network = keys["network"].to_numpy()
     table = xr.Dataset(
         variables,
@@ -92,15 +94,25 @@ def _places(keys: "pd.DataFrame", network: int, table: xr.Dataset) -> np.ndarray
     return first + index.get_indexer(wanted)
 
 
+def _class_count(parts: Mapping[str, Mapping[int, xr.Dataset]]) -> int:
+    labels = [_labels(table) for tables in parts.values() for table in tables.values()]
+    return max((int(own.max()) + 1 for own in labels if own.size), default=0)
+
+
+def _labels(table: xr.Dataset) -> np.ndarray:
+    """Return the label of each place on `class`: a split without a class has none for it."""
+    size = table.sizes.get("class", 0)
+    return table["class"].values if "class" in table.coords else np.arange(size)
+
+
 def _filled(
     variable: str,
     tables: Mapping[int, xr.Dataset],
     places: Mapping[int, np.ndarray],
-    size: int,
+    size: tuple[int, int],
 ) -> tuple[tuple[str, ...], np.ndarray]:
     first = next(iter(tables.values()))[variable]
-    classes = max(table.sizes.get("class", 0) for table in tables.values())
-    shape = (size, classes) if "class" in first.dims else (size,)
+    shape = size if "class" in first.dims else size[:1]
     fill = NOT_MEASURED if variable == "undefined" else _FILL[first.dtype.kind]
     kinds = [table[variable].dtype for table in tables.values()]
     dtype = np.dtype(object) if first.dtype.kind in "UTO" else np.result_type(*kinds)
@@ -110,7 +122,7 @@ def _filled(
         if values.ndim == 1:
             out[places[network]] = values
         else:
-            out[places[network], : values.shape[1]] = values
+            out[places[network][:, None], _labels(table)] = values
     return first.dims, out  # type: ignore[return-value]  # dims are names here
 
 
