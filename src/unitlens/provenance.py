@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -43,6 +44,27 @@ def code_digest(*modules: str) -> str:
     for name in sorted(set().union(*map(_reached, modules))):
         digest.update(name.encode() + b"\0" + b"\0".join(_texts(name)) + b"\0")
     return digest.hexdigest()[:12]
+
+
+def user_code_digest(function: str) -> str:
+    """Return a digest of the source of the module of a user's ``module:function``.
+
+    Parameters
+    ----------
+    function
+        The name; one without a colon is no user's.
+
+    Returns
+    -------
+    Twelve hexadecimal digits, or nothing where there is no such source to read.
+    """
+    module, colon, _ = function.partition(":")
+    for root in (Path.cwd(), *map(Path, sys.path)) if colon else ():
+        base = root.joinpath(*module.split("."))
+        for file in (base.with_suffix(".py"), base / "__init__.py"):
+            if file.is_file():
+                return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+    return ""
 
 
 def _reached(module: str) -> set[str]:

@@ -21,6 +21,7 @@ from unitlens.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 
+TWO_CORE = (ROOT / "presets/mnist-2core.yaml",)
 MINIMAL = {
     "experiments": {
         "memo": {
@@ -86,6 +87,11 @@ def test_parse_config__accepts_the_minimum():
             "experiments/memo/training/epochs",
             0,
             "experiments.memo.training.epochs = 0: input should be greater than 0",
+        ),
+        (
+            "experiments/memo/training/epochs",
+            True,
+            "experiments.memo.training.epochs = True: must not be a truth value",
         ),
         (
             "experiments/memo/training/epochs",
@@ -220,20 +226,18 @@ def test_parse_section__inverts_the_dump():
 
 @pytest.mark.parametrize("path", [ROOT / "config.yaml", *sorted((ROOT / "presets").glob("*.yaml"))])
 def test_shipped_configurations__hold(path):
-    values = yaml.safe_load(path.read_text())
-    if path.stem.endswith("-2core"):  # a sibling: it overrides its preset
-        base = path.with_name(path.name.replace("-2core", ""))
-        values = merged(yaml.safe_load(base.read_text()), values)
+    base = path.with_name(path.name.replace("-2core", ""))  # a sibling overrides its preset
 
-    assert isinstance(parse_config(values), Config)
+    assert isinstance(read_config(*dict.fromkeys((base, path))), Config)
 
 
-def merged(base, over):
-    if not (isinstance(base, dict) and isinstance(over, dict)):
-        return over
-    return {key: merged(base.get(key), over[key]) if key in over else base[key] for key in base} | {
-        key: over[key] for key in over if key not in base
-    }
+def test_read_config__overrides_what_the_second_file_names():
+    preset, sibling = (read_config(ROOT / "presets/mnist.yaml", *more) for more in ((), TWO_CORE))
+
+    assert preset.experiments["memorisation"].training.epochs == 640
+    assert sibling.experiments["memorisation"].training.epochs == 80
+    assert sibling.experiments["memorisation"].training.momentum == 0.9
+    assert sibling.experiments["memorisation"].seeds == (1,)
 
 
 def test_default_configuration__draws_every_figure():

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from unitlens.provenance import code_digest
+from unitlens.provenance import code_digest, user_code_digest
 
 
 @pytest.fixture
@@ -55,3 +55,14 @@ def test_code_digest__ignores_the_declaring_floors(package):
     assert package(zz_top="x = 1\n") == before
     assert package(zz_top="from unitlens.config import Config\n") != before
     assert "unitlens.config" not in sys.modules["unitlens.provenance"]._reached("unitlens.zz_top")
+
+
+def test_user_code_digest__changes_with_the_users_module(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "zz_mine.py").write_text("one")
+    before = user_code_digest("zz_mine:build")
+    (tmp_path / "zz_mine.py").write_text("two")
+
+    assert len(before) == 12
+    assert user_code_digest("zz_mine:build") != before
+    assert user_code_digest("resnet50") == ""

@@ -271,3 +271,20 @@ def test_tabulate__refuses_a_damaged_record(tmp_path):
 
     with pytest.raises(TableError, match=r"checkpoint.json is no record of a network \(KeyError"):
         tabulate(tmp_path, {"run": ("a",)}, tmp_path)
+
+
+def test_groups__tell_apart_runs_that_differ_in_any_field():
+    from unitlens.config import RunSpec
+    from unitlens.tables.records import _columns
+
+    def settings(**training):
+        values = {
+            "dataset": {"name": "mnist5k"},
+            "model": {"name": "mlp"},
+            "training": {"epochs": 3, **training},
+        }
+        return _columns(RunSpec.model_validate(values))["settings"]
+
+    assert settings() == ""
+    assert settings(momentum=0.5) == "training.momentum=0.5"
+    assert settings(schedule={"name": "cosine"}) == 'training.schedule.name="cosine"'

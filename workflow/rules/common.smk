@@ -8,7 +8,7 @@ from shlex import quote
 from unitlens.config import dataset_name, parse_config
 from unitlens.errors import UnitlensError
 from unitlens.planning import FILES, check_networks, make_plan
-from unitlens.provenance import code_digest
+from unitlens.provenance import code_digest, user_code_digest
 
 try:
     PLAN = make_plan(parse_config(config))

@@ -23,6 +23,7 @@ rule prepare_dataset:
         data=PLAN.config.data,
         download="--download" if PLAN.config.download else "",
         code=code_digest("unitlens.networks.datasets"),
+        user=lambda wildcards: user_code_digest(PLAN.datasets[wildcards.dataset].name),
     shell:
         "python -m unitlens prepare-dataset --spec {params.spec:q} --data {params.data:q}"
         " {params.download} --log {log:q} {output:q}"
@@ -49,6 +50,9 @@ rule train:
     params:
         spec=get_run_spec,
         code=code_digest("unitlens.networks.training"),
+        user=lambda wildcards: user_code_digest(
+            PLAN.runs[wildcards.run].spec.model.name
+        ),
     shell:
         "python -m unitlens train --spec {params.spec:q} --threads {threads} --log {log:q}"
         " {input.dataset:q} {output.record:q}"

@@ -129,7 +129,7 @@ def unit_measures(
         }
         measures = unit_measures(
             statistics[section.split],
-            statistics[section.variance_split],
+            statistics["train"],  # mean and variance, as the paper scales its noise
             l1_norms(model, example),
             rest=section.rest,
             bins=section.bins,

@@ -17,25 +17,29 @@ from unitlens.config import (
 )
 from unitlens.errors import ArgumentError
 
-ConfigFile = Annotated[Path, typer.Argument(help="Configuration file.")]
+ConfigFiles = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Configuration file, then files that override it; config.yaml if none."),
+]
+DEFAULT = (Path("config.yaml"),)
 
 
-def validate(config: ConfigFile = Path("config.yaml")) -> None:
+def validate(config: ConfigFiles = None) -> None:
     """Check a configuration and list the networks that it names."""
     from unitlens.planning import check_networks, make_plan
 
-    plan = make_plan(read_config(config))
+    plan = make_plan(read_config(*(config or DEFAULT)))
     check_networks(plan)
     for name, run in plan.runs.items():
         typer.echo(f"{name}  ({', '.join(run.experiments)})")
     typer.echo(f"{len(plan.runs)} networks, {len(plan.kept())} kept epochs: the file holds")
 
 
-def estimate(config: ConfigFile = Path("config.yaml")) -> None:
+def estimate(config: ConfigFiles = None) -> None:
     """Say what the recordings of a configuration take: bytes, files, memory."""
     from unitlens.planning import estimate_plan, make_plan
 
-    typer.echo(estimate_plan(make_plan(read_config(config))))
+    typer.echo(estimate_plan(make_plan(read_config(*(config or DEFAULT)))))
 
 
 def layers(

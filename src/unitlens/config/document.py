@@ -119,13 +119,14 @@ def parse_config(values: dict[str, Any]) -> Config:
     return config
 
 
-def read_config(path: str | Path) -> Config:
-    """Read and check a configuration file.
+def read_config(*paths: str | Path) -> Config:
+    """Read and check a configuration file, or one and the files that override it.
 
     Parameters
     ----------
-    path
-        A YAML file.
+    *paths
+        YAML files. Each overrides the keys of those before it that it names, as Snakemake's
+        ``--configfile`` does.
 
     Returns
     -------
@@ -134,8 +135,15 @@ def read_config(path: str | Path) -> Config:
     Raises
     ------
     ConfigError
-        As :func:`parse_config`; also where the file is not YAML or not a mapping.
+        As :func:`parse_config`; also where a file is not YAML or not a mapping.
     """
+    values: dict[str, Any] = {}
+    for path in paths:
+        values = _overridden(values, _read_mapping(path))
+    return parse_config(values)
+
+
+def _read_mapping(path: str | Path) -> dict[str, Any]:
     import yaml
 
     try:
@@ -145,7 +153,16 @@ def read_config(path: str | Path) -> Config:
         raise ConfigError(f"cannot read the configuration {path}: {reason}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"the configuration {path} must be a mapping of keys to values")
-    return parse_config(values)
+    return values
+
+
+def _overridden(values: dict[str, Any], by: dict[str, Any]) -> dict[str, Any]:
+    result = dict(values)
+    for key, value in by.items():
+        old = result.get(key)
+        nested = isinstance(old, dict) and isinstance(value, dict)
+        result[key] = _overridden(old, value) if nested else value
+    return result
 
 
 def parse_section(model: type[Section], text: str) -> Section:

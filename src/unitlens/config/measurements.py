@@ -45,7 +45,6 @@ class MeasureSpec(Strict):
     """How the measures of a unit are computed from its class statistics."""
 
     split: Split = Field("test", description="split for selectivity and mutual information")
-    variance_split: Split = Field("train", description="split for mean and variance")
     rest: Literal["classes", "samples"] = Field(
         "classes", description="mu_rest: mean of the other classes' means, or over their samples"
     )
@@ -68,7 +67,7 @@ class UnitAblationSpec(Strict):
         None, description="size of a seeded sample of the units; all of them if null"
     )
     value: Literal["zero", "mean"] = Field(
-        "zero", description="what a unit is clamped to; the mean is over measures.variance_split"
+        "zero", description="what a unit is clamped to; the mean is over the training set"
     )
     checkpoints: bool = Field(default=False, description="measure the kept epochs as well")
 
@@ -87,7 +86,7 @@ class CumulativeAblationSpec(Strict):
     )
     points: Annotated[int, Field(ge=2)] = Field(21, description="points of a curve, ends included")
     value: Literal["zero", "mean"] = Field(
-        "zero", description="what a unit is clamped to; the mean is over measures.variance_split"
+        "zero", description="what a unit is clamped to; the mean is over the training set"
     )
     checkpoints: bool = Field(default=False, description="measure the kept epochs as well")
 

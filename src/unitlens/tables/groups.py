@@ -22,6 +22,7 @@ _WORDS: dict[str, Callable[[Any], str]] = {
     "batch_size": lambda value: f"batch {value}",
     "weight_decay": lambda value: f"decay {value:g}",
     "epochs": lambda value: f"{value} epochs",
+    "settings": str,
 }
 FIELDS = tuple(_WORDS)
 

@@ -60,8 +60,42 @@ def _columns(spec: RunSpec) -> dict[str, Any]:
         "batch_size": training.batch_size if training else -1,
         "weight_decay": training.weight_decay if training else np.nan,
         "selectivity_regulariser": training.selectivity_regulariser if training else np.nan,
+        "settings": _other_settings(spec),
         "seed": spec.seed,
     }
+
+
+# Fields of a spec that have a column of their own, or tell nothing of what the network is.
+_TOLD: dict[str, Any] = {
+    "dataset": {"name", "corruption"},
+    "model": {"name", "widths", "channels", "width", "dropout", "batch_norm"},
+    "training": {
+        "epochs",
+        "optimizer",
+        "learning_rate",
+        "batch_size",
+        "weight_decay",
+        "selectivity_regulariser",
+        "checkpoints",
+    },
+    "seed": True,
+}
+
+
+def _other_settings(spec: RunSpec) -> str:
+    """Write the fields of a spec that no column tells, those at their defaults left out."""
+    rest = spec.model_dump(mode="json", exclude=_TOLD, exclude_defaults=True)
+    return " ".join(f"{key}={value}" for key, value in sorted(_flat(rest, "").items()))
+
+
+def _flat(values: Mapping[str, Any], prefix: str) -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = json.dumps(value)
+    return flat
 
 
 def run_identity_table(records: Sequence[Mapping[str, Any]]) -> xr.Dataset:
