@@ -160,8 +160,9 @@ def _overridden(values: dict[str, Any], by: dict[str, Any]) -> dict[str, Any]:
     result = dict(values)
     for key, value in by.items():
         old = result.get(key)
-        nested = isinstance(old, dict) and isinstance(value, dict)
-        result[key] = _overridden(old, value) if nested else value
+        if isinstance(old, dict) and isinstance(value, dict):
+            value = _overridden(old, value)
+        result[key] = value
     return result
 
 
