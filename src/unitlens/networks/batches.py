@@ -1,0 +1,137 @@
+"""Batches of any map-style data set of (input, label), in a known order."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from unitlens.errors import ArgumentError, DatasetError
+from unitlens.networks.seeds import seeded
+
+Indices = npt.NDArray[np.int64]
+
+
+class MapStyle(Protocol):
+    """What is asked of a data set: its length, and (input, label) by index."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+def iterate_batches(
+    dataset: MapStyle,
+    batch_size: int,
+    *,
+    indices: npt.ArrayLike | None = None,
+    device: torch.device | str = "cpu",
+) -> Iterator[tuple[Indices, Tensor, Tensor]]:
+    """Read a data set batch by batch.
+
+    Parameters
+    ----------
+    dataset
+        Map-style data set of (input, label). Where it has a method ``batch(indices)``, as
+        unitlens' own sets have, whole batches are read by it.
+    batch_size
+        Samples in a batch; the last one may hold fewer.
+    indices
+        Which samples, in which order; all in the data set's order if None.
+    device
+        Where the tensors go. Copies to a GPU are pinned and do not block.
+
+    Yields
+    ------
+    Indices of shape (batch,), inputs of shape (batch, ...) and int64 labels of shape (batch,).
+
+    Raises
+    ------
+    ArgumentError
+        Where the batch size is below 1.
+    DatasetError
+        Where an item is not a pair of an input and an integer label.
+    """
+    if batch_size < 1:
+        raise ArgumentError(f"batch_size is {batch_size}, but must be at least 1")
+    chosen = np.arange(len(dataset)) if indices is None else np.asarray(indices, np.int64)
+    starts = range(0, len(chosen), batch_size)
+    yield from read_batches(dataset, (chosen[s : s + batch_size] for s in starts), device=device)
+
+
+def read_batches(
+    dataset: MapStyle, batches: Iterable[Indices], *, device: torch.device | str = "cpu"
+) -> Iterator[tuple[Indices, Tensor, Tensor]]:
+    """Read given batches; as :func:`iterate_batches`."""
+    target = torch.device(device)
+    for batch in batches:
+        inputs, labels = _read(dataset, batch)
+        yield batch, _moved(inputs, target), _moved(labels, target)
+
+
+def _read(dataset: MapStyle, indices: Indices) -> tuple[Tensor, Tensor]:
+    """Read the samples at `indices`: inputs (batch, ...) and int64 labels (batch,)."""
+    whole = getattr(dataset, "batch", None)
+    if callable(whole):
+        inputs, labels = whole(indices)
+        return inputs, labels
+    items = [_pair(dataset, int(index)) for index in indices]
+    labels = torch.tensor([label for _, label in items], dtype=torch.int64)
+    return torch.stack([value for value, _ in items]), labels
+
+
+def _pair(dataset: MapStyle, index: int) -> tuple[Tensor, int]:
+    item = dataset[index]
+    if not isinstance(item, Sequence) or len(item) != 2:
+        raise DatasetError(
+            f"item {index} of the data set is a {type(item).__name__}, but must be a pair "
+            "(input, label)"
+        )
+    value, label = item
+    try:
+        return torch.as_tensor(value), _whole(label)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DatasetError(
+            f"item {index} of the data set is ({type(value).__name__}, {label!r}), but must be a "
+            "tensor or array and an integer label"
+        ) from error
+
+
+def _whole(label: Any) -> int:
+    if int(label) != label:
+        raise ValueError(f"{label} is not a whole number")
+    return int(label)
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def sample_indices(n: int, samples: int | None, seed: int) -> Indices:
+    """Choose a seeded subset of the samples of a data set.
+
+    Parameters
+    ----------
+    n
+        Samples of the data set.
+    samples
+        Size of the subset; all samples if None, or if there are no more.
+    seed
+        Equal seeds choose equal samples.
+
+    Returns
+    -------
+    Ascending indices of shape (samples,).
+
+    Examples
+    --------
+    >>> sample_indices(4, None, 0).tolist()
+    [0, 1, 2, 3]
+    """
+    if samples is None or samples >= n:
+        return np.arange(n)
+    return np.sort(seeded(seed, "samples").permutation(n)[:samples])

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+from unitlens.errors import ArgumentError, DatasetError
+from unitlens.networks.batches import iterate_batches, sample_indices
+
+DATA = TensorDataset(torch.arange(14.0).reshape(7, 2), torch.arange(7) % 3)
+
+
+def test_iterate_batches__reads_any_map_style_set_in_order():
+    batches = list(iterate_batches(DATA, 3))
+
+    assert [batch[0].tolist() for batch in batches] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert torch.equal(torch.cat([inputs for _, inputs, _ in batches]), DATA.tensors[0])
+    assert torch.cat([labels for *_, labels in batches]).tolist() == [0, 1, 2, 0, 1, 2, 0]
+
+
+def test_iterate_batches__keeps_the_order_of_the_indices():
+    ((indices, inputs, labels),) = iterate_batches(DATA, 10, indices=[5, 0, 5])
+
+    assert indices.tolist() == [5, 0, 5]
+    assert inputs[:, 0].tolist() == [10.0, 0.0, 10.0]
+    assert labels.tolist() == [2, 0, 2]
+    assert labels.dtype == torch.int64
+
+
+def test_iterate_batches__uses_the_batches_of_the_set_itself():
+    class Batched:
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, index):
+            raise AssertionError("samples must not be read one by one")
+
+        def batch(self, indices):
+            return torch.from_numpy(indices * 2.0), torch.zeros(len(indices), dtype=torch.int64)
+
+    assert [inputs.tolist() for _, inputs, _ in iterate_batches(Batched(), 2)] == [[0, 2], [4, 6]]
+
+
+def test_iterate_batches__reads_arrays_and_plain_numbers():
+    items = [(np.float32([1, 2]), 1), (np.float32([3, 4]), np.int64(0))]
+    ((_, inputs, labels),) = iterate_batches(items, 2)
+
+    assert inputs.tolist() == [[1, 2], [3, 4]]
+    assert labels.tolist() == [1, 0]
+
+
+def test_iterate_batches__refuses_a_batch_size_of_zero():
+    with pytest.raises(ArgumentError, match="batch_size is 0, but must be at least 1"):
+        next(iterate_batches(DATA, 0))
+
+
+@pytest.mark.parametrize("item", [torch.zeros(3), (torch.zeros(3), "cat")])
+def test_iterate_batches__refuses_items_that_are_no_pairs(item):
+    with pytest.raises(DatasetError, match=r"item 0 of the data set is .* but must be a"):
+        next(iterate_batches([item], 1))
+
+
+def test_sample_indices__is_sorted_seeded_and_without_repetition():
+    chosen = sample_indices(1000, 100, 7)
+
+    assert len(np.unique(chosen)) == 100
+    assert np.array_equal(chosen, np.sort(chosen))
+    assert np.array_equal(chosen, sample_indices(1000, 100, 7))
+    assert not np.array_equal(chosen, sample_indices(1000, 100, 8))
+
+
+@pytest.mark.parametrize("samples", [None, 5, 9])
+def test_sample_indices__takes_all_where_no_fewer_are_asked_for(samples):
+    assert sample_indices(5, samples, 0).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_iterate_batches__refuses_a_label_between_two_classes():
+    dataset = [(torch.zeros(3), 1.5)]
+
+    with pytest.raises(DatasetError, match=r"item 0 of the data set is .*1\.5.* an integer label"):
+        list(iterate_batches(dataset, 1))
