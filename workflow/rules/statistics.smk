@@ -34,8 +34,7 @@ rule class_statistics:
 rule unit_measures:
     """Selectivity, mutual information, variance and L1 norm from the class statistics."""
     input:
-        checkpoint=get_checkpoint,
-        dataset=get_dataset,
+        norms="<results>/{network}/l1_norm.nc",
         train="<results>/{network}/train/class_statistics.nc",
         test="<results>/{network}/test/class_statistics.nc",
     output:
@@ -45,14 +44,14 @@ rule unit_measures:
     benchmark:
         "<benchmarks>/unit_measures/{network}.tsv"
     conda:
-        "../../envs/networks.yaml"
+        "../../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=2000,
     params:
         network=subpath(output[0], parent=True),
         settings=as_json(MEASUREMENTS.measures),
-        code=code_digest("unitlens.statistics.measures", "unitlens.networks.weights"),
+        code=code_digest("unitlens.statistics.measures"),
     shell:
-        "python -m unitlens unit-measures --settings {params.settings:q} --threads {threads}"
-        " --log {log:q} {input.dataset:q} {params.network:q}"
+        "python -m unitlens unit-measures --settings {params.settings:q}"
+        " --log {log:q} {params.network:q}"

@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 
 from unitlens.cli.job import Log, Settings, Threads, open_log, work
-from unitlens.config import StatisticsSpec, parse_section
+from unitlens.config import MeasureSpec, StatisticsSpec, parse_section
 
+Network = Annotated[Path, typer.Argument(help="Directory of the network.")]
 Results = Annotated[Path, typer.Argument(help="Directory of the results.")]
 
 
 def class_statistics(
-    network: Annotated[Path, typer.Argument(help="Directory of the network.")],
+    network: Network,
     *,
     settings: Settings = "{}",
     threads: Threads = 1,
@@ -35,6 +36,34 @@ def class_statistics(
             # Most bins of most units are empty: level 1 already makes them a tenth.
             packed = {"histogram": {"zlib": True, "complevel": 1}}
             statistics.to_netcdf(path, engine="h5netcdf", encoding=packed)
+
+
+def unit_measures(
+    network: Network,
+    *,
+    settings: Settings = "{}",
+    log: Log = None,
+) -> None:
+    """Compute selectivity, mutual information and variance of every unit."""
+    open_log(log)
+    import xarray as xr
+
+    from unitlens.statistics import unit_measures
+
+    section = parse_section(MeasureSpec, settings)
+    with work():
+        statistics = {
+            split: xr.load_dataset(network / split / "class_statistics.nc", engine="h5netcdf")
+            for split in ("train", "test")
+        }
+        measures = unit_measures(
+            statistics[section.split],
+            statistics["train"],  # mean and variance, as the paper scales its noise
+            xr.load_dataarray(network / "l1_norm.nc", engine="h5netcdf"),
+            rest=section.rest,
+            bins=section.bins,
+        )
+        measures.to_netcdf(network / "unit_measures.nc", engine="h5netcdf")
 
 
 def tabulate(
@@ -96,4 +125,4 @@ def write_report(
         write_report(results, results / "figures", output)
 
 
-COMMANDS = (class_statistics, tabulate, draw_figures, write_report)
+COMMANDS = (class_statistics, unit_measures, tabulate, draw_figures, write_report)

@@ -10,7 +10,6 @@ from unitlens.config import (
     ActivationSpec,
     CumulativeAblationSpec,
     DatasetSpec,
-    MeasureSpec,
     NoiseRobustnessSpec,
     RunSpec,
     UnitAblationSpec,
@@ -72,8 +71,9 @@ def record_activations(
     device: Device = "auto",
     log: Log = None,
 ) -> None:
-    """Write every unit's activation over both splits."""
+    """Write every unit's activation over both splits, and the L1 norm of its weights."""
     open_log(log)
+    from unitlens.networks.weights import l1_norms
     from unitlens.recording import record_activations
 
     section = parse_section(ActivationSpec, settings)
@@ -101,40 +101,8 @@ def record_activations(
                 limit_gb=section.limit_gb,
                 provenance=provenance,
             )
-
-
-def unit_measures(
-    dataset: Prepared,
-    network: Network,
-    *,
-    settings: Settings = "{}",
-    threads: Threads = 1,
-    log: Log = None,
-) -> None:
-    """Compute selectivity, mutual information, variance and L1 norm of every unit."""
-    open_log(log)
-    import xarray as xr
-
-    from unitlens.networks.weights import l1_norms
-    from unitlens.statistics import unit_measures
-
-    section = parse_section(MeasureSpec, settings)
-    torch_device("cpu", threads)
-    with work():
-        model, record = _open_network(network)
-        example = _open_split(dataset, record.spec, section.split).batch([0])[0]
-        statistics = {
-            split: xr.load_dataset(network / split / "class_statistics.nc", engine="h5netcdf")
-            for split in SPLITS
-        }
-        measures = unit_measures(
-            statistics[section.split],
-            statistics["train"],  # mean and variance, as the paper scales its noise
-            l1_norms(model, example),
-            rest=section.rest,
-            bins=section.bins,
-        )
-        measures.to_netcdf(network / "unit_measures.nc", engine="h5netcdf")
+        norms = l1_norms(model, samples.batch([0])[0])
+        norms.to_netcdf(network / "l1_norm.nc", engine="h5netcdf")
 
 
 def unit_ablation(
@@ -268,7 +236,6 @@ COMMANDS = (
     prepare_dataset,
     train,
     record_activations,
-    unit_measures,
     unit_ablation,
     cumulative_ablation,
     noise_robustness,
