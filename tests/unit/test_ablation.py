@@ -63,6 +63,31 @@ def test_unit_ablation__of_a_dead_unit_is_exactly_zero():
         assert float(dead.accuracy_drop) == 0.0
 
 
+class ViewedMaps(nn.Module):
+    """Two convolutions, then a view whose second size must be inferred; the first maps are dead."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 3, 3), nn.Conv2d(3, 2, 1)
+        self.relu, self.head = nn.ReLU(), nn.Linear(8, 2)
+        nn.init.zeros_(self.first.weight)
+        nn.init.constant_(self.first.bias, -1.0)
+
+    def forward(self, x):
+        x = torch.tanh(self.second(self.relu(self.first(x))))
+        return self.head(x.view(x.size(0), -1))
+
+
+def test_unit_ablation__of_dead_maps_alone_changes_nothing():
+    """Nothing is left to recompute, and a batch of no samples cannot be viewed."""
+    samples = [(torch.randn(1, 4, 4), i % 2) for i in range(4)]
+
+    table = ul.unit_ablation(ViewedMaps(), samples, layers=["relu"])
+
+    assert (table.loss_increase == 0).all()
+    assert (table.accuracy_drop == 0).all()
+
+
 def test_unit_ablation__says_how_it_came_about(tmp_path):
     table = ul.unit_ablation(convnet(), random_pairs(9, 2, 8, 8), samples=7, seed=3)
 

@@ -156,6 +156,8 @@ class Engine:
         self, program: Program, resume: Resume, clamp: Clamp, activation: Tensor, values: Values
     ) -> Iterator[Effect]:
         units, samples = clamp.reached(activation).nonzero(as_tuple=True)
+        if not len(units):
+            return
         size = self._rows_at_once(resume)
         for chosen, rows in zip(torch.split(units, size), torch.split(samples, size), strict=True):
             taken = Rows(clamp.channels[chosen], rows, clamp.values[chosen])
