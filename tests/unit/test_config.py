@@ -193,6 +193,11 @@ def test_parse_config__accepts_the_minimum():
             ["memo"],
             "figures.auc_over_training needs measurements.cumulative_ablation.checkpoints: true",
         ),
+        (
+            "experiments/memo/dataset",
+            {"name": "mnist5k", "image_size": 32},
+            "experiments.memo.dataset: image_size is for image_folder and imagenet only, not for",
+        ),
         ("experiments", {}, "experiments: dictionary should have at least 1 item"),
     ],
 )

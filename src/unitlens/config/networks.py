@@ -47,7 +47,7 @@ class DatasetSpec(Strict):
     )
     class_indices: dict[str, int] = Field(
         default_factory=dict,
-        description="image_folder only: class folder to label, where it is not its rank",
+        description="image_folder and imagenet: class folder to label, where it is not its rank",
     )
     image_size: PositiveInt | None = Field(
         None, description="side in pixels to which images from files are resized and cropped"
@@ -67,6 +67,23 @@ class DatasetSpec(Strict):
     test_samples: PositiveInt | None = Field(
         None, description="size of a seeded, stratified subset of the test set; all if null"
     )
+
+    @model_validator(mode="after")
+    def _fields_that_fit(self) -> "DatasetSpec":
+        """Refuse what this kind of data set would silently ignore."""
+        from_files = self.name in ("imagenet", *FOLDER_DATASETS)
+        only = {
+            "arguments": (":" in self.name, "a module:function"),
+            "folders": (self.name in FOLDER_DATASETS, "image_folder"),
+            "class_indices": (from_files, "image_folder and imagenet"),
+            "image_size": (from_files, "image_folder and imagenet"),
+            "interpolation": (from_files, "image_folder and imagenet"),
+        }
+        for field, (fits, kinds) in only.items():
+            info = type(self).model_fields[field]
+            if not fits and getattr(self, field) != info.get_default(call_default_factory=True):
+                raise ValueError(f"{field} is for {kinds} only, not for {self.name}")
+        return self
 
     @model_validator(mode="after")
     def _folders_where_needed(self) -> "DatasetSpec":

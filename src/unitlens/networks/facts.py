@@ -47,7 +47,8 @@ def describe_dataset(spec: DatasetSpec, *, data: Path) -> DatasetFacts:
     Raises
     ------
     DatasetError
-        Where a folder does not exist or a user's function fails.
+        Where a folder does not exist, a user's function fails, or more samples are asked for than
+        there are.
     """
     if spec.name in _KNOWN:
         facts = _KNOWN[spec.name]
@@ -60,9 +61,13 @@ def describe_dataset(spec: DatasetSpec, *, data: Path) -> DatasetFacts:
     else:
         facts = _describe_function(spec)
     wanted = {"train": spec.train_samples, "test": spec.test_samples}
-    samples = {
-        split: min(count, wanted.get(split) or count) for split, count in facts.samples.items()
-    }
+    for split, count in wanted.items():
+        if count is not None and count > facts.samples[split]:
+            raise DatasetError(
+                f"dataset.{split}_samples = {count}: must be at most the {facts.samples[split]} "
+                f"samples of {spec.name}"
+            )
+    samples = {split: wanted.get(split) or count for split, count in facts.samples.items()}
     return DatasetFacts(facts.input_shape, facts.classes, samples)
 
 
@@ -82,10 +87,10 @@ def _describe_folders(spec: DatasetSpec, data: Path) -> DatasetFacts:
 
 
 def _describe_function(spec: DatasetSpec) -> DatasetFacts:
-    from unitlens.networks.user_code import call_user_function
+    from unitlens.networks.datasets_user import open_user_set, read_item
 
-    splits = call_user_function(spec.name, spec.arguments, key="dataset.name", error=DatasetError)
+    splits = open_user_set(spec)
+    first, _ = read_item(splits["train"], 0, spec.name)
     samples = {split: len(dataset) for split, dataset in splits.items()}
-    first, _ = splits["train"][0]
     # The number of classes is not known without reading every label; layers do not depend on it.
-    return DatasetFacts(tuple(first.shape), 1000, samples)
+    return DatasetFacts(first.shape, 1000, samples)

@@ -1,0 +1,56 @@
+"""What is known of a data set before it is prepared agrees with what preparing finds."""
+
+import pytest
+import torch
+
+from unitlens.config import DatasetSpec
+from unitlens.errors import DatasetError
+from unitlens.networks.datasets import load_dataset, prepare_dataset
+from unitlens.networks.facts import describe_dataset
+
+
+def pictures():
+    """Return a user's sets, whose images lack a channel axis."""
+    items = [(torch.zeros(5, 6), number % 3) for number in range(12)]
+    return {"train": items[:9], "test": items[9:]}
+
+
+def prepared(spec, tmp_path, data):
+    prepare_dataset(spec, tmp_path / "set", data=data)
+    splits = {split: load_dataset(tmp_path / "set", split) for split in ("train", "test")}
+    shape = splits["train"].input_shape
+    return shape, {split: len(dataset) for split, dataset in splits.items()}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"name": "mnist5k"},
+        {"name": "digits"},
+        {"name": "digits", "train_samples": 100, "test_samples": 50},
+        {"name": f"{__name__.rpartition('.')[2]}:pictures"},
+    ],
+    ids=lambda values: values["name"].rpartition(":")[2],
+)
+def test_describe_dataset__agrees_with_the_prepared_set(values, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(__file__.rpartition("/")[0])
+    spec = DatasetSpec.model_validate(values)
+    facts = describe_dataset(spec, data=tmp_path)
+
+    assert (facts.input_shape, facts.samples) == prepared(spec, tmp_path, tmp_path)
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+def test_describe_dataset__knows_the_real_sets(name, tmp_path, real_data):
+    spec = DatasetSpec(name=name)
+    facts = describe_dataset(spec, data=real_data)
+
+    assert (facts.input_shape, facts.samples) == prepared(spec, tmp_path, real_data)
+
+
+def test_describe_dataset__refuses_more_samples_than_there_are(tmp_path):
+    spec = DatasetSpec(name="digits", test_samples=400)
+
+    with pytest.raises(DatasetError, match=r"dataset.test_samples = 400: must be at most the 360"):
+        describe_dataset(spec, data=tmp_path)
