@@ -79,7 +79,9 @@ def _check_model(plan: Plan, run: Run) -> None:
     except ConfigError:
         raise
     except UnitlensError as error:
-        raise ConfigError(f"{_key(run)}.name = {run.spec.model.name!r}: {error}") from error
+        text = str(error).removeprefix("model.")
+        key = f"{_key(run)}." if text != str(error) else f"{_key(run)}: "
+        raise ConfigError(key + text) from error
 
 
 def _check_layers(key: str, names: tuple[str, ...], layers: "UnitLayers", run: Run) -> None:

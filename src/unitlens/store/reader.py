@@ -55,11 +55,6 @@ def open_activations(path: str | Path) -> xr.DataTree:
     StoreError
         Where the store is not finished, or a file of it is missing or of the wrong size; and,
         when data is read, where a shard has gone missing or its checksum is wrong.
-
-    Examples
-    --------
-    >>> acts = open_activations("acts.zarr")  # doctest: +SKIP
-    >>> acts["relu1"].activation.mean("sample").compute()  # doctest: +SKIP
     """
     path = Path(path)
     manifest = read_manifest(path)
