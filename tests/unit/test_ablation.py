@@ -216,6 +216,20 @@ def test_unit_ablation__refuses_values_that_lack_units():
         ul.unit_ablation(mlp(), random_pairs(9, 6), value=some.drop_vars("layer"))
 
 
+def test_unit_ablation__refuses_values_that_are_ambiguous_or_not_finite():
+    layers = ul.unit_layers(mlp(), torch.zeros(1, 6))
+    units = unit_coordinates((layer.name, layer.depth, layer.units) for layer in layers)
+    zeros = xr.DataArray(np.zeros(len(units["layer"])), units, "unit")
+
+    with pytest.raises(ArgumentError, match="value has several entries for channel 0 of layer '2'"):
+        ul.unit_ablation(mlp(), random_pairs(9, 6), value=xr.concat([zeros, zeros], "unit"))
+    with pytest.raises(ArgumentError, match="value holds nan for unit 0, but must be finite"):
+        ul.unit_ablation(mlp(), random_pairs(9, 6), value=zeros * np.nan)
+    empty = Pairs(torch.zeros(0, 6), [])
+    with pytest.raises(ArgumentError, match="reference is empty"):
+        ul.unit_ablation(mlp(), random_pairs(9, 6), value="mean", reference=empty)
+
+
 def test_unit_ablation__refuses_what_is_no_classifier():
     with pytest.raises(ArgumentError, match="has the label 7, but the model puts out 4 logits"):
         ul.unit_ablation(mlp(), Pairs(torch.zeros(2, 6), [0, 7]))

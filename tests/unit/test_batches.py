@@ -78,3 +78,27 @@ def test_iterate_batches__refuses_a_label_between_two_classes():
 
     with pytest.raises(DatasetError, match=r"item 0 of the data set is .*1\.5.* an integer label"):
         list(iterate_batches(dataset, 1))
+
+
+def test_iterate_batches__names_an_input_of_another_shape():
+    dataset = [(torch.zeros(3), 0), (torch.zeros(3), 1), (torch.zeros(2), 1)]
+
+    with pytest.raises(DatasetError, match=r"item 2 .* shape \(2,\), but item 1 one of \(3,\)"):
+        list(iterate_batches(dataset, 2, indices=[1, 2]))
+
+
+def test_iterate_batches__leaves_what_a_data_set_keeps_fit_for_training():
+    kept = {}
+
+    class Caching:
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            return kept.setdefault(index, torch.ones(3)), index
+
+    with torch.inference_mode():
+        (batch,) = iterate_batches(Caching(), 2)
+
+    assert batch[1].tolist() == [[1.0] * 3] * 2
+    assert not any(value.is_inference() for value in kept.values())

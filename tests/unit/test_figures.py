@@ -193,6 +193,17 @@ def test_many_layers_and_levels__keep_readable(tmp_path):
     assert len({line.get_color() for line in curves.axes[0].get_lines()}) == 7
 
 
+def test_layers_with_an_underscore__stand_in_the_legend(results, monkeypatch):
+    from unitlens.figures import selectivity
+
+    monkeypatch.setattr(selectivity, "_names", lambda _: {0: "_swish", 1: "_blocks.0._swish"})
+    runs = [run for run in results.runs.run.values.tolist() if "mlp" in run]
+    figure = draw.FIGURES["selectivity_importance"][0](results, runs)
+
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts == ["_swish", "_blocks.0._swish"]
+
+
 def test_groups__are_named_by_what_tells_them_apart(results):
     groups = group_runs(results.runs)
 

@@ -262,6 +262,23 @@ def test_choose_layers():
         choose_layers(ul.unit_layers(nn.Linear(2, 2), torch.randn(1, 2)), None)
 
 
+def test_choose_layers__says_why_an_untraceable_model_has_none():
+    class OverwritesPart(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.hidden, self.output = nn.Linear(6, 8), nn.Linear(8, 4)
+
+        def forward(self, inputs):
+            hidden = self.hidden(inputs)
+            torch.relu_(hidden[:, :4])
+            return self.output(hidden)
+
+    layers = ul.unit_layers(OverwritesPart(), torch.randn(2, 6))
+
+    with pytest.raises(LayerError, match=r"cannot be traced \('relu_' overwrites a view .*ReLU"):
+        choose_layers(layers, None)
+
+
 def plain_activations(model, inputs, names):
     """Keep copies of what the calls of an activation module return, in order."""
     kept, handles = [], []

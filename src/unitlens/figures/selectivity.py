@@ -12,6 +12,7 @@ from unitlens.figures.style import (
     COLOURS,
     GREY,
     depth_colours,
+    draw_legend,
     legend_below,
     log_ticks,
     marker,
@@ -147,10 +148,13 @@ def _scatter_and_side(units: xr.Dataset, x: str, y: str) -> "tuple[Figure, Axes,
         xs, ys, s=9, c=colours, alpha=0.55, linewidths=0, rasterized=shown.size > MOST_POINTS // 4
     )
     names = _names(units)
-    for depth, shade in shades.items():
-        if len(names) <= MOST_NAMES or depth in (min(names), max(names)):
-            axes.scatter([], [], s=28, color=shade, label=names[depth])
-    legend_below(figure, [axes], title="layer")
+    # Named here and not by label: matplotlib hides labels that begin with an underscore.
+    marks = {
+        names[depth]: axes.scatter([], [], s=28, color=shade)
+        for depth, shade in shades.items()
+        if len(names) <= MOST_NAMES or depth in (min(names), max(names))
+    }
+    draw_legend(figure, marks, title="layer")
     return figure, axes, side
 
 

@@ -85,6 +85,11 @@ def legend_below(figure: "Figure", panels: "Sequence[Axes]", *, title: str = "")
     for axes in panels:
         handles, labels = axes.get_legend_handles_labels()
         found |= dict(zip(labels, handles, strict=True))
+    draw_legend(figure, found, title=title)
+
+
+def draw_legend(figure: "Figure", found: dict[str, Any], *, title: str = "") -> None:
+    """Put a legend of these texts and marks under the figure."""
     room = LETTERS // (MARK + max(map(len, found)))
     legend = figure.legend(
         handles=list(found.values()),

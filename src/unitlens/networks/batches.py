@@ -52,7 +52,7 @@ def iterate_batches(
     ArgumentError
         Where the batch size is below 1.
     DatasetError
-        Where an item is not a pair of an input and an integer label.
+        Where an item is not a pair of an input and an integer label, or inputs differ in shape.
     """
     if batch_size < 1:
         raise ArgumentError(f"batch_size is {batch_size}, but must be at least 1")
@@ -73,13 +73,26 @@ def read_batches(
 
 def _read(dataset: MapStyle, indices: Indices) -> tuple[Tensor, Tensor]:
     """Read the samples at `indices`: inputs (batch, ...) and int64 labels (batch,)."""
-    whole = getattr(dataset, "batch", None)
-    if callable(whole):
-        inputs, labels = whole(indices)
-        return inputs, labels
-    items = [_pair(dataset, int(index)) for index in indices]
+    # What a data set keeps for itself must stay of use outside of inference mode.
+    with torch.inference_mode(mode=False):
+        whole = getattr(dataset, "batch", None)
+        if callable(whole):
+            inputs, labels = whole(indices)
+            return inputs, labels
+        items = [_pair(dataset, int(index)) for index in indices]
     labels = torch.tensor([label for _, label in items], dtype=torch.int64)
-    return torch.stack([value for value, _ in items]), labels
+    return _stacked([value for value, _ in items], indices), labels
+
+
+def _stacked(values: list[Tensor], indices: Indices) -> Tensor:
+    first = values[0].shape
+    for index, value in zip(indices, values, strict=True):
+        if value.shape != first:
+            raise DatasetError(
+                f"item {index} of the data set has an input of shape {tuple(value.shape)}, but "
+                f"item {indices[0]} one of {tuple(first)}; bring all inputs to one shape"
+            )
+    return torch.stack(values)
 
 
 def _pair(dataset: MapStyle, index: int) -> tuple[Tensor, int]:

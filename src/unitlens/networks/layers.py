@@ -86,8 +86,14 @@ def choose_layers(
     """
     names = [layer.name for layer in layers]
     if not names:
+        reason = layers.reason if isinstance(layers, UnitLayers) else ""
+        untraced = (
+            f"; it cannot be traced ({reason}), so only activation modules are seen: use "
+            "modules such as torch.nn.ReLU, or make forward traceable by torch.fx"
+        )
         raise LayerError(
             "the model has no layer of units: no nonlinearity was found before its output"
+            + (untraced if reason else "")
         )
     if choice is None:
         return tuple(layers)

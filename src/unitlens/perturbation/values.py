@@ -1,5 +1,6 @@
 """What units are clamped to, and numbers given by unit."""
 
+from collections import Counter
 from typing import Literal
 
 import numpy as np
@@ -26,7 +27,13 @@ def clamp_values(session: Session, value: Value, reference: MapStyle) -> Tensor:
             )
         means = unit_means(session, reference) if value == "mean" else np.zeros(session.units)
         return session.tensor(means)
-    return session.tensor(by_unit(session, value, "value"))
+    given = by_unit(session, value, "value")
+    wrong = np.flatnonzero(~np.isfinite(given))
+    if wrong.size:
+        raise ArgumentError(
+            f"value holds {given[wrong[0]]} for unit {wrong[0]}, but must be finite for every unit"
+        )
+    return session.tensor(given)
 
 
 def value_name(value: Value) -> str:
@@ -36,6 +43,8 @@ def value_name(value: Value) -> str:
 
 def unit_means(session: Session, dataset: MapStyle) -> Floats:
     """Return each unit's mean activation over positions and samples, shape (units,)."""
+    if len(dataset) == 0:
+        raise ArgumentError("reference is empty, but must have at least one sample for the means")
     totals: dict[str, Tensor] = {}
     for inputs in session.inputs_of(dataset, "mean activations"):
         _, kept = session.network.capture(inputs, session.layers, _summed)
@@ -65,7 +74,7 @@ def by_unit(session: Session, values: npt.ArrayLike | xr.DataArray, what: str) -
     Raises
     ------
     ArgumentError
-        Where a unit has no number, or their number is wrong.
+        Where a unit has no number or several, or their number is wrong.
     """
     if isinstance(values, xr.DataArray):
         return _matched(session, values, what)
@@ -85,8 +94,15 @@ def _matched(session: Session, values: xr.DataArray, what: str) -> Floats:
             f"{what} has dimensions {values.dims} and lacks the coordinates {sorted(missing)}, but "
             "must lie on ('unit',) with the coordinates 'layer' and 'channel'"
         )
-    units = zip(values["layer"].values.tolist(), values["channel"].values.tolist(), strict=True)
+    columns = (values[name].values.tolist() for name in ("layer", "channel"))
+    units = list(zip(*columns, strict=True))
     place = {unit: index for index, unit in enumerate(units)}
+    if len(place) < len(values):
+        name, channel = next(unit for unit, count in Counter(units).items() if count > 1)
+        raise ArgumentError(
+            f"{what} has several entries for channel {channel} of layer '{name}', but must have "
+            "one for each unit; select one run first"
+        )
     wanted = [(layer.name, channel) for layer in session.layers for channel in range(layer.units)]
     for name, channel in wanted:
         if (name, channel) not in place:
