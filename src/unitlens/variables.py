@@ -134,7 +134,7 @@ VARIABLES = _declare(
     Variable("target", _ROW, _TEXT, "", "target", "variable of the units that the measure is correlated with"),
     Variable("measure", _ROW, _TEXT, "", "measure", "variable of the units"),
     Variable("spearman", _ROW, "f", "1", "Spearman correlation", "rank correlation with mean ranks for ties; NaN where it is undefined"),
-    Variable("p_value", _ROW, "f", "1", "p", "two-sided p-value of the correlation, t distribution"),
+    Variable("p_value", _ROW, "f", "1", "p", "two-sided p-value of the correlation, t distribution; NaN for fewer than ten pairs"),
     Variable("n", _ROW, "iu", "units", "n", "number of units with both values"),
 )  # fmt: skip
 

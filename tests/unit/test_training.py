@@ -223,6 +223,32 @@ def test_train__refuses_too_few_logits(digits, tmp_path, monkeypatch):
         train(run_spec(model={"name": "my_narrow:network"}), digits, tmp_path)
 
 
+def test_train__takes_a_double_network_that_puts_out_a_dictionary(digits, tmp_path, monkeypatch):
+    (tmp_path / "my_double.py").write_text(
+        "from torch import nn\n"
+        "class Network(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.hidden, self.output = nn.Linear(64, 32), nn.Linear(32, 10)\n"
+        "    def forward(self, inputs):\n"
+        "        hidden = self.hidden(inputs.flatten(1)).relu()\n"
+        "        return {'hidden': hidden, 'logits': self.output(hidden)}\n"
+        "def network():\n"
+        "    return Network().double()\n"
+    )
+    monkeypatch.chdir(tmp_path)
+
+    network, record = trained(digits, tmp_path, run_spec(model={"name": "my_double:network"}))
+
+    assert next(network.parameters()).dtype == torch.float64
+    assert record.train_accuracy > 0.5
+
+
+def test_make_optimizer__refuses_a_network_that_is_frozen():
+    with pytest.raises(ModelError, match="none of the network's parameters requires a gradient"):
+        make_optimizer(nn.Linear(2, 2).requires_grad_(requires_grad=False), run_spec().training)
+
+
 # resuming
 
 SCRIPT = """

@@ -198,6 +198,7 @@ def _draw_correlations(axes: "Axes", units: xr.Dataset, target: str, measure: st
     rows = rank_correlations(
         units, target=target, measures=(measure,), by=("run", "epoch", "depth")
     )
+    rows = rows.isel(row=np.isfinite(rows["p_value"].values))  # ten units at least
     shades = depth_colours(units["depth"].values.tolist())
     rng = np.random.default_rng(0)
     for depth, rho, p in zip(
@@ -210,7 +211,11 @@ def _draw_correlations(axes: "Axes", units: xr.Dataset, target: str, measure: st
     most = float(np.nanmax(np.abs(rows["spearman"].values), initial=0.25))
     axes.set_ylim(-1.15 * most, 1.15 * most)
     axes.set_ylabel("Spearman correlation")
-    axes.set_title("by layer, a dot a network\n(filled: p < .05)", fontsize=8.5, color=GREY)
+    axes.set_title(
+        "by layer, a dot a network\n(of 10 units or more;\nfilled: p < .05)",
+        fontsize=8.5,
+        color=GREY,
+    )
     _label_layers(axes, units)
 
 
@@ -218,7 +223,7 @@ def _correlation_finding(units: xr.Dataset, target: str, measure: str, what: str
     pooled = rank_correlations(units, target=target, measures=(measure,), by=()).isel(row=0)
     rows = rank_correlations(units, target=target, measures=(measure,), by=("run", "layer"))
     rho, p = rows["spearman"].values, rows["p_value"].values
-    known = np.isfinite(rho)
+    known = np.isfinite(p)  # ten units at least
     count = networks(len(set(units["run"].values.tolist())))
     first = (
         f"Over {int(pooled['n']):,} units of {count} the rank correlation of {what} is "

@@ -21,6 +21,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 WIDTH = 6.6  # inches, a column of a web page
 LETTERS, MARK = 92, 8  # that fit into that width, and that a legend's mark takes
+MANY_DECADES = 1e4  # from here on an axis has room for powers of ten only
 
 _RC: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -109,11 +110,13 @@ def whole_numbers(axes: "Axes") -> None:
 
 
 def log_ticks(axes: "Axes") -> None:
-    """Make the horizontal axis logarithmic, with plain numbers at 1, 2 and 5."""
+    """Make the horizontal axis logarithmic, with plain numbers at 1, 2 and 5 where they fit."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axes.get_xlim()
+    few = high / low < MANY_DECADES
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=9))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
 

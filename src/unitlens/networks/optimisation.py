@@ -9,20 +9,32 @@ import torch
 from torch import Tensor, nn
 
 from unitlens.config import TrainingSpec
+from unitlens.errors import ModelError
 from unitlens.networks.augmentation import augment
 from unitlens.networks.batches import Indices, MapStyle, read_batches
 from unitlens.networks.dense import fast_dense_layers
 from unitlens.networks.dense_stack import DenseStack
 from unitlens.networks.generators import restore_generators, seed_generators
-from unitlens.networks.scoring import logits_of
+from unitlens.networks.scoring import as_weights, logits_of
 from unitlens.networks.seeds import derived_seed, seeded
 from unitlens.networks.selectivity_regulariser import SelectivityTerm
 from unitlens.networks.steps import Stepper
 
 
 def make_optimizer(model: nn.Module, spec: TrainingSpec) -> torch.optim.Optimizer:
-    """Return the optimiser of a specification, in its fused form where there is one."""
+    """Return the optimiser of a specification, in its fused form where there is one.
+
+    Raises
+    ------
+    ModelError
+        Where no parameter can be trained.
+    """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not parameters:
+        raise ModelError(
+            "none of the network's parameters requires a gradient, but training needs at least "
+            "one; unfreeze some, or set training to null to measure the network as it is"
+        )
     fused = all(p.device.type in ("cpu", "cuda") for p in parameters)
     rate, decay = spec.learning_rate, spec.weight_decay
     if spec.optimizer == "sgd":
@@ -133,7 +145,8 @@ def _gradient_finder(model: nn.Module, term: SelectivityTerm) -> Callable[[Tenso
         return stack.find_gradients
 
     def find_by_autograd(inputs: Tensor, labels: Tensor) -> None:
-        loss = nn.functional.cross_entropy(logits_of(model(inputs), labels), labels)
+        logits = logits_of(model(as_weights(inputs, model)), labels)
+        loss = nn.functional.cross_entropy(logits, labels)
         term.regularised(loss, labels).backward()  # type: ignore[no-untyped-call]
 
     return find_by_autograd

@@ -9,6 +9,7 @@ from unitlens.errors import ModelError
 from unitlens.networks.batches import iterate_batches
 from unitlens.networks.datasets_split import SplitDataset
 from unitlens.networks.dense import fast_dense_layers
+from unitlens.networks.graph import first_tensor
 
 BATCH_VALUES = 4_000_000  # input values in a batch, which bounds the memory of a forward pass
 
@@ -50,7 +51,7 @@ def score(model: nn.Module, dataset: SplitDataset, *, device: torch.device | str
     model.eval()
     with torch.inference_mode(), fast_dense_layers(model):
         for _, inputs, labels in iterate_batches(dataset, batch_size, device=device):
-            logits = logits_of(model(inputs), labels)
+            logits = logits_of(model(as_weights(inputs, model)), labels)
             _check_labels(logits, labels)
             losses = nn.functional.cross_entropy(logits, labels, reduction="none")
             loss += losses.sum(dtype=torch.float64)
@@ -61,14 +62,24 @@ def score(model: nn.Module, dataset: SplitDataset, *, device: torch.device | str
 
 
 def logits_of(output: object, labels: Tensor) -> Tensor:
-    """Return what a network put out, where it is one row of logits a sample."""
-    if isinstance(output, Tensor) and output.dim() == 2 and len(output) == len(labels):
-        return output
+    """Return the logits of what a network put out, where they are one row a sample.
+
+    Of a container that is its entry or attribute ``logits`` or ``out``, else its first tensor.
+    """
+    found = first_tensor(output)
+    if isinstance(found, Tensor) and found.dim() == 2 and len(found) == len(labels):
+        return found
     got = tuple(output.shape) if isinstance(output, Tensor) else f"a {type(output).__name__}"
     raise ModelError(
         f"the network puts out {got} for {len(labels)} samples, but must put out logits of "
         "shape (samples, classes)"
     )
+
+
+def as_weights(inputs: Tensor, model: nn.Module) -> Tensor:
+    """Bring inputs that are real numbers to the dtype of a network's first real weights."""
+    dtypes = (parameter.dtype for parameter in model.parameters() if parameter.is_floating_point())
+    return inputs.to(next(dtypes, inputs.dtype)) if inputs.is_floating_point() else inputs
 
 
 def _check_labels(logits: Tensor, labels: Tensor) -> None:

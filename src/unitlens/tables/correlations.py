@@ -10,6 +10,8 @@ from unitlens.variables import annotate
 
 MEASURES = ("selectivity", "mutual_information", "l1_norm")
 FEWEST = 3  # two pairs are always in perfect order
+# Below this the t distribution is a poor stand-in: it calls any perfect order of three certain.
+FEWEST_FOR_P = 10
 
 
 def rank_correlations(
@@ -106,7 +108,7 @@ def _spearman(x: np.ndarray, y: np.ndarray) -> dict[str, float | int]:
     found = spearmanr(x, y)
     return {
         "spearman": float(found.statistic),
-        "p_value": float(found.pvalue),
+        "p_value": float(found.pvalue) if x.size >= FEWEST_FOR_P else float("nan"),
         "n": x.size,
     }
 
