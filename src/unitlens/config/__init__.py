@@ -1,14 +1,6 @@
 """The configuration: its sections, the expansion of sweeps into runs, and run identity."""
 
-from unitlens.config.document import (
-    FIGURES,
-    Config,
-    ExperimentSpec,
-    parse_at,
-    parse_config,
-    parse_section,
-    read_config,
-)
+from unitlens.config.document import FIGURES, Config, ExperimentSpec
 from unitlens.config.measurements import (
     ActivationSpec,
     CumulativeAblationSpec,
@@ -29,6 +21,8 @@ from unitlens.config.networks import (
     TrainingSpec,
     UserModelSpec,
 )
+from unitlens.config.reading import parse_config, parse_section, read_config
+from unitlens.config.refusal import parse_at
 from unitlens.config.runs import Run, dataset_name, expand_runs, run_identity, run_name
 
 __all__ = [

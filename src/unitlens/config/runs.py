@@ -6,8 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from unitlens.config.document import Config, ExperimentSpec, parse_at
+from unitlens.config.document import Config, ExperimentSpec
 from unitlens.config.networks import DatasetSpec, ModelSpec, RunSpec
+from unitlens.config.refusal import parse_at
 from unitlens.errors import ConfigError, nearest
 
 SWEPT_SECTIONS = ("dataset", "model", "training")
