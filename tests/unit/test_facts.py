@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from PIL import Image
 
 from unitlens.config import DatasetSpec
 from unitlens.errors import DatasetError
@@ -53,4 +54,27 @@ def test_describe_dataset__refuses_more_samples_than_there_are(tmp_path):
     spec = DatasetSpec(name="digits", test_samples=400)
 
     with pytest.raises(DatasetError, match=r"dataset.test_samples = 400: must be at most the 360"):
+        describe_dataset(spec, data=tmp_path)
+
+
+def test_describe_dataset__counts_the_images_of_folders_and_nothing_else(tmp_path):
+    for place in ("train/a/deep/0.png", "train/b/1.PNG", "val/a/2.png", "val/b/3.png"):
+        path = tmp_path / place
+        path.parent.mkdir(parents=True)
+        Image.new("RGB", (5, 6)).save(path)
+    (tmp_path / "train" / "a" / "notes.txt").write_text("no image")
+    (tmp_path / "train" / "b" / "notes.txt").write_text("no image")
+    folders = {"train": "train", "test": "val"}
+    spec = DatasetSpec(name="image_folder", folders=folders, image_size=4)
+
+    facts = describe_dataset(spec, data=tmp_path)
+
+    assert facts.samples == {"train": 2, "test": 2}
+    assert (facts.input_shape, facts.samples) == prepared(spec, tmp_path, tmp_path)
+
+
+def test_describe_dataset__says_where_images_are_expected(tmp_path):
+    spec = DatasetSpec(name="image_folder", folders={"train": "train", "test": "val"})
+
+    with pytest.raises(DatasetError, match=r"expected the train images as .*/train/CLASS/IMAGE"):
         describe_dataset(spec, data=tmp_path)

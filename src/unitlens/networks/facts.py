@@ -72,17 +72,15 @@ def describe_dataset(spec: DatasetSpec, *, data: Path) -> DatasetFacts:
 
 
 def _describe_folders(spec: DatasetSpec, data: Path) -> DatasetFacts:
-    samples: dict[str, int] = {}
-    folders: set[str] = set()
-    for split, name in spec.folders.items():
-        root = data / name
-        if not root.is_dir():
-            raise DatasetError(f"the folder {root} of the {split} images does not exist")
-        inside = [folder for folder in root.iterdir() if folder.is_dir()]
-        folders |= {folder.name for folder in inside}
-        samples[split] = sum(len(list(folder.iterdir())) for folder in inside)
-    classes = max(spec.class_indices.values(), default=len(folders) - 1) + 1
-    size = spec.image_size or 224
+    from unitlens.networks.datasets_files import DEFAULT_SIZE, SUFFIXES, class_labels, split_folders
+
+    folders = split_folders(spec, data)
+    classes = max(class_labels(spec, folders).values()) + 1
+    samples = {
+        split: sum(path.suffix.lower() in SUFFIXES for path in root.glob("*/**/*"))
+        for split, root in folders.items()
+    }
+    size = spec.image_size or DEFAULT_SIZE
     return DatasetFacts((3, size, size), classes, samples)
 
 
