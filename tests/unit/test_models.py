@@ -85,6 +85,21 @@ def test_convnet__is_the_papers_by_default():
     assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
 
 
+def test_convnet__keeps_the_scale_of_activations_through_its_depth():
+    """With PyTorch's default weights the last of eleven layers is a hundred times weaker."""
+    model = build((3, 32, 32), name="convnet", batch_norm=False, width=0.25)
+    values = torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    scales = []
+    with torch.no_grad():
+        for layer in model:
+            values = layer(values)
+            if isinstance(layer, nn.ReLU):
+                scales.append(values.square().mean().sqrt().item())
+
+    assert len(scales) == 11
+    assert 1 / 3 < scales[-1] / scales[0] < 3
+
+
 def test_convnet__width_scales_every_layer():
     model = build(name="convnet", channels=[8, 3], strides=[1, 2], width=0.5)
 

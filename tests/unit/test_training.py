@@ -475,13 +475,17 @@ def test_selectivity_term__is_subtracted_as_the_mean_over_layers():
 
 
 @pytest.mark.parametrize(
-    "model", [None, {"name": "convnet", "channels": [8, 8], "strides": [2, 1]}]
+    ("model", "strength"),
+    [(None, 1.0), ({"name": "convnet", "channels": [8, 8], "strides": [2, 1]}, 4.0)],
+    ids=["mlp", "convnet"],
 )
-def test_train__the_regulariser_moves_selectivity_in_its_direction(digits, tmp_path, model):
+def test_train__the_regulariser_moves_selectivity_in_its_direction(
+    digits, tmp_path, model, strength
+):
     dataset = load_dataset(digits, "test")
     inputs, labels = dataset.batch(np.arange(len(dataset)))
     found = {}
-    for alpha in (-1.0, 0.0, 1.0):
+    for alpha in (-strength, 0.0, strength):
         spec = run_spec(model=model, epochs=4, selectivity_regulariser=alpha)
         network, _ = trained(digits, tmp_path / str(alpha), spec)
         seen = []
@@ -489,8 +493,8 @@ def test_train__the_regulariser_moves_selectivity_in_its_direction(digits, tmp_p
         network(inputs)
         found[alpha] = batch_selectivity(seen[0], labels).item()
 
-    assert found[-1.0] < found[0.0] - 0.05
-    assert found[1.0] > found[0.0] + 0.05
+    assert found[-strength] < found[0.0] - 0.05
+    assert found[strength] > found[0.0] + 0.05
 
 
 def test_train__refuses_a_regulariser_without_units(digits, tmp_path, monkeypatch):

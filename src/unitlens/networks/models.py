@@ -95,9 +95,9 @@ def _convnet(spec: ConvNetSpec, input_shape: tuple[int, ...], classes: int) -> n
     channels, height, width = input_shape
     for place, (maps, stride) in enumerate(zip(spec.channels, spec.strides, strict=True), start=1):
         maps = max(1, round(maps * spec.width))
-        layers[f"conv{place}"] = nn.Conv2d(
-            channels, maps, 3, stride, padding=1, bias=not spec.batch_norm
-        )
+        convolution = nn.Conv2d(channels, maps, 3, stride, padding=1, bias=not spec.batch_norm)
+        _he_initialised(convolution)
+        layers[f"conv{place}"] = convolution
         if spec.batch_norm:
             layers[f"norm{place}"] = nn.BatchNorm2d(maps)
         layers[f"relu{place}"] = nn.ReLU()
@@ -110,6 +110,13 @@ def _convnet(spec: ConvNetSpec, input_shape: tuple[int, ...], classes: int) -> n
     layers["flatten"] = nn.Flatten()
     layers["output"] = nn.Linear(channels * height * width, classes)
     return nn.Sequential(layers)
+
+
+def _he_initialised(convolution: nn.Conv2d) -> None:
+    """Keep the variance of activations through ReLUs (He et al. 2015), however many layers."""
+    nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+    if convolution.bias is not None:
+        nn.init.zeros_(convolution.bias)
 
 
 def _torchvision(spec: TorchvisionSpec, classes: int) -> nn.Module:
