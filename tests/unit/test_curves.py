@@ -93,3 +93,11 @@ def test_noise_scale__refuses_impossible_levels_and_other_tables():
         noise_scale_at(noise([0.9, 0.1], [0.1, 1.0]), accuracy=1.5)
     with pytest.raises(TableError, match="no 'accuracy' on the dimensions 'draw'"):
         noise_scale_at(curve([1.0, 0.0], [0.0, 1.0]))
+
+
+def test_noise_scale__from_a_scale_of_zero_is_linear():
+    noise = xr.Dataset(
+        {"accuracy": (("draw", "noise_scale"), [[0.9, 0.3]])}, coords={"noise_scale": [0.0, 3.0]}
+    )
+
+    assert noise_scale_at(noise, accuracy=0.5).item() == pytest.approx(2.0)

@@ -84,3 +84,11 @@ def test_estimate__says_bytes_files_and_memory():
     # 4,000 train samples and 1,024 units of four bytes each
     assert "1024 units, 4000 samples" in done.stdout
     assert "in all:" in done.stdout
+
+
+def test_device__that_does_not_exist_is_refused_in_one_line(tmp_path):
+    done = run(["unitlens", "unit-ablation", "--device", "xpu9", str(tmp_path), str(tmp_path)])
+
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("unitlens: --device 'xpu9' must be cpu, auto, or a GPU of this machine")

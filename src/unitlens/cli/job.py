@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from unitlens.errors import ArgumentError
 
 logger = logging.getLogger("unitlens")
 
@@ -53,6 +56,12 @@ def torch_device(device: str, threads: int) -> str:
     import torch
 
     torch.set_num_threads(min(threads, os.cpu_count() or threads))
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    there = torch.cuda.is_available()
+    if device == "auto":
+        return "cuda" if there else "cpu"
+    if device != "cpu" and not (there and re.fullmatch(r"cuda(:\d+)?", device)):
+        raise ArgumentError(
+            f"--device {device!r} must be cpu, auto, or a GPU of this machine such as cuda:0; "
+            f"{'GPUs are called cuda' if there else 'this machine has no GPU that torch can use'}"
+        )
+    return device

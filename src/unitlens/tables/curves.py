@@ -86,8 +86,8 @@ def noise_scale_at(noise: xr.Dataset, *, accuracy: float = 0.5) -> xr.DataArray:
 
     Returns
     -------
-    The scale, linear in the logarithm of the scale between the two neighbouring points of the
-    first fall from above the level; without ``draw`` and ``noise_scale``, with all other
+    The scale, linear in its logarithm (from a scale of 0: in the scale itself) between the two
+    neighbouring points of the first fall from above the level; without ``draw`` and ``noise_scale``, with all other
     dimensions. NaN where the accuracy is under the level from the start or never falls to it.
 
     Raises
@@ -105,11 +105,11 @@ def noise_scale_at(noise: xr.Dataset, *, accuracy: float = 0.5) -> xr.DataArray:
             "what noise_robustness returns, or results.noise"
         )
     mean = noise["accuracy"].mean("draw").transpose(..., "noise_scale").sortby("noise_scale")
-    scales = np.log(mean["noise_scale"].values)
+    scales = mean["noise_scale"].values
     rows = mean.values.reshape(-1, scales.size)
     found = np.array([_crossing(scales, row, accuracy) for row in rows])
     kept = mean.isel(noise_scale=0, drop=True)
-    return kept.copy(data=np.exp(found).reshape(kept.shape)).rename("noise_scale")
+    return kept.copy(data=found.reshape(kept.shape)).rename("noise_scale")
 
 
 def _crossing(x: np.ndarray, y: np.ndarray, level: float) -> float:
@@ -119,7 +119,9 @@ def _crossing(x: np.ndarray, y: np.ndarray, level: float) -> float:
     if falls.size == 0 or y[0] <= level:
         return float("nan")
     i = falls[0]
-    return float(x[i] + (x[i + 1] - x[i]) * (y[i] - level) / (y[i] - y[i + 1]))
+    low, high = x[i], x[i + 1]
+    share = (y[i] - level) / (y[i] - y[i + 1])
+    return float(low * (high / low) ** share if low > 0 else low + (high - low) * share)
 
 
 def curve_table(curves: Mapping[int, xr.Dataset], identity: xr.Dataset) -> xr.Dataset:
