@@ -87,8 +87,9 @@ def noise_scale_at(noise: xr.Dataset, *, accuracy: float = 0.5) -> xr.DataArray:
     Returns
     -------
     The scale, linear in its logarithm (from a scale of 0: in the scale itself) between the two
-    neighbouring points of the first fall from above the level; without ``draw`` and ``noise_scale``, with all other
-    dimensions. NaN where the accuracy is under the level from the start or never falls to it.
+    neighbouring points of the first fall from above the level; without ``draw`` and
+    ``noise_scale``, with all other dimensions. NaN where the accuracy is under the level from the
+    start or never falls to it.
 
     Raises
     ------
