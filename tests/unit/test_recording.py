@@ -260,8 +260,11 @@ def test_resume__other_arguments_start_over(path, change):
 
 def test_finished__same_recording_returns_at_once(path, dataset, monkeypatch):
     record_activations(mlp(), dataset, path)
+    before = all_files(path)
     monkeypatch.setattr(StoreWriter, "__init__", None)
-    record_activations(mlp(), dataset, path, batch_size=3)
+
+    assert record_activations(mlp(), dataset, path, batch_size=3) == path
+    assert all_files(path) == before
 
 
 def test_finished__other_weights_are_refused(path, dataset):
@@ -350,7 +353,10 @@ def test_limit__refuses_before_anything_is_written(path, dataset):
 
 def test_limit__is_not_asked_of_a_finished_store(path, dataset):
     record_activations(mlp(), dataset, path)
-    record_activations(mlp(), dataset, path, limit_gb=1e-5)
+    before = all_files(path)
+
+    assert record_activations(mlp(), dataset, path, limit_gb=1e-5) == path
+    assert all_files(path) == before
 
 
 def test_log__estimate_stands_at_the_start(path, dataset, caplog):

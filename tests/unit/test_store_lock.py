@@ -50,7 +50,7 @@ def test_lock__killed_holder_lets_go(tmp_path, holder):
 
 def test_lock__another_store_is_free(tmp_path, holder):
     with only_writer(tmp_path / "other.zarr", wait=0.05):
-        pass
+        assert str(os.getpid()) in (tmp_path / "other.holder").read_text()
 
 
 def test_lock__is_free_after_an_error(tmp_path):
