@@ -19,8 +19,9 @@ from recorded_networks import NETWORKS, Samples, convnet, mlp, record_small
 from small_stores import all_files
 from unitlens.config import LastLayers
 from unitlens.errors import ArgumentError, DatasetError, LayerError, ModelError, StoreError
-from unitlens.recording import estimate_recording, record, record_activations
+from unitlens.recording import record, record_activations
 from unitlens.store import open_activations
+from unitlens.store.estimate import estimate_store
 from unitlens.store.lock import only_writer
 from unitlens.store.writer import StoreWriter
 
@@ -368,7 +369,7 @@ def test_log__estimate_stands_at_the_start(path, dataset, caplog):
 
 def test_estimate__takes_the_layers_of_a_model():
     layers = ul.unit_layers(mlp(), torch.zeros(1, 12))
-    estimate = estimate_recording(layers, 100)
+    estimate = estimate_store(layers, 100)
     assert estimate.bytes == 100 * (35 * 4 + 5 * 8) + 2 * 35 * 4
     assert "18.3 kB" in str(estimate)
 

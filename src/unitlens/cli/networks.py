@@ -153,7 +153,8 @@ def cumulative_ablation(
     device = torch_device(device, threads)
     model, record = _open_network(network)
     with work():
-        by: dict[str, Any] = {name: _measures(network)[name] for name in section.by}
+        measures = _measures(network) if section.by else {}
+        by = {str(name): measures[name] for name in section.by}
         result = cumulative_ablation(
             model,
             _open_split(dataset, record.spec, section.split),

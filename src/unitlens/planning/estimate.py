@@ -21,7 +21,7 @@ def estimate_plan(plan: Plan) -> str:
     """
     from unitlens.networks.facts import describe_dataset
     from unitlens.networks.layers import choose_layers
-    from unitlens.recording import estimate_recording
+    from unitlens.store.estimate import estimate_store
 
     settings = plan.config.measurements.activations
     data = Path(plan.config.data)
@@ -37,7 +37,7 @@ def estimate_plan(plan: Plan) -> str:
             facts = describe_dataset(run.spec.dataset, data=data)
             layers = choose_layers(describe_layers(run, data), settings.layers)
             known[key] = {
-                split: (layers, samples, estimate_recording(layers, samples, dtype=settings.dtype))
+                split: (layers, samples, estimate_store(layers, samples, dtype=settings.dtype))
                 for split, samples in facts.samples.items()
             }
         for split, (layers, samples, size) in known[key].items():

@@ -19,7 +19,7 @@ from unitlens.networks.batches import iterate_batches
 from unitlens.networks.layers import UnitLayer, UnitNetwork, choose_layers, reduce_positions
 from unitlens.progress import track
 from unitlens.recording.identity import complete_provenance
-from unitlens.store.estimate import Estimate, estimate_store
+from unitlens.store.estimate import estimate_store
 from unitlens.store.layout import DEFAULT_LAYOUT, Layout, check_dtype, check_path
 from unitlens.store.lock import only_writer
 from unitlens.store.manifest import Contents, RecordedLayer
@@ -30,32 +30,6 @@ logger = logging.getLogger("unitlens")
 REDUCTIONS = ("mean", "max")
 
 Columns = dict[str, NDArray[Any]]
-
-
-def estimate_recording(
-    layers: Sequence[UnitLayer], samples: int, *, dtype: str = "float32"
-) -> Estimate:
-    """Return what recording these layers over so many samples takes.
-
-    Parameters
-    ----------
-    layers
-        Layers, as :func:`unitlens.unit_layers` lists them.
-    samples
-        Number of samples.
-    dtype
-        Of the activations on disk, ``float32`` or ``float16``.
-
-    Returns
-    -------
-    Bytes before compression, files, and bytes of memory; its text is readable.
-
-    Raises
-    ------
-    ArgumentError
-        Where there is no layer or no sample, or the dtype is none that is stored.
-    """
-    return estimate_store(layers, samples, dtype=dtype)
 
 
 def record_activations(
