@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -100,8 +100,9 @@ class Program:
         The nodes in the order in which they run; the output node is not among them.
     names
         Name of each node.
-    overwrites_input
-        Whether an in-place operation writes into the input, which is then copied first.
+    overwrites
+        For each node that works in place, the nodes whose values it would overwrite: it gets
+        copies of them, so that a value never changes once it is there.
     """
 
     def __init__(self, model: nn.Module, graph: fx.Graph, names: Mapping[fx.Node, str]) -> None:
@@ -114,7 +115,7 @@ class Program:
         }
         self._constants = {n: _attribute(model, n.target) for n in self.nodes if n.op == "get_attr"}
         self._input = next(node for node in self.nodes if node.op == "placeholder")
-        self.overwrites_input = False
+        self.overwrites: dict[fx.Node, set[fx.Node]] = {}
         self.relink()
 
     def relink(self) -> None:
@@ -127,6 +128,14 @@ class Program:
             if last < len(self.nodes):
                 self._frees[last].append(node)
 
+    def remove(self, node: fx.Node) -> None:
+        """Leave out a node that nothing reads; :meth:`relink` is to be called after it."""
+        node.graph.erase_node(node)
+        self.nodes.remove(node)
+        self.index = {other: index for index, other in enumerate(self.nodes)}
+        for known in (self.modules, self.names, self.overwrites):
+            known.pop(node, None)
+
     def constant(self, node: Any) -> Any:
         """Return the parameter, buffer or constant that a node reads, None if it reads none."""
         return self._constants.get(node)
@@ -135,42 +144,26 @@ class Program:
         """Return where a node stands; the output stands after all."""
         return self.index.get(node, len(self.nodes))
 
-    def live(self, node: fx.Node) -> list[fx.Node]:
-        """Return the nodes up to `node` whose values are needed after it."""
-        here = self.index[node]
-        return [other for other in self.nodes[: here + 1] if self.last_use[other] > here]
-
     def run(self, inputs: Tensor, edits: Mapping[fx.Node, Edit] | None = None) -> Any:
         """Run all nodes; `edits` replace the values of nodes as they come about."""
-        return self.finish(self.start(inputs), None, edits)
+        values = self.start(inputs)
+        for node in self.nodes:
+            self.step(node, values, edits)
+        return self.outcome(values)
 
     def start(self, inputs: Tensor) -> Values:
         """Return the values before the first node."""
-        return {self._input: inputs.clone() if self.overwrites_input else inputs}
+        return {self._input: inputs}
 
-    def finish(
-        self, values: Values, after: fx.Node | None, edits: Mapping[fx.Node, Edit] | None = None
-    ) -> Any:
-        """Run what comes after a node on the live `values` there, which are used up."""
-        start = 0 if after is None else self.index[after] + 1
-        for node in self.nodes[start:]:
-            self.step(node, values, edits)
+    def outcome(self, values: Values) -> Any:
+        """Return what the network puts out, from the values of the nodes that it reads."""
         return map_arg(self.output.args[0], values.__getitem__)
-
-    def pauses(self, inputs: Tensor, nodes: Iterable[fx.Node]) -> Iterator[tuple[fx.Node, Values]]:
-        """Run, and stop after each of `nodes` with the live values there, to be only read."""
-        stops = set(nodes)
-        values = self.start(inputs)
-        for node in self.nodes[: max((self.index[stop] for stop in stops), default=-1) + 1]:
-            self.step(node, values)
-            if node in stops:
-                yield node, values
 
     def step(
         self, node: fx.Node, values: Values, edits: Mapping[fx.Node, Edit] | None = None
     ) -> Any:
         """Run one node, let go of the values that are needed no more, and return its value."""
-        value = self._compute(node, values)
+        value = self.compute(node, values)
         if edits and node in edits:
             value = edits[node](value)
         values[node] = value
@@ -178,18 +171,27 @@ class Program:
             values.pop(dead, None)
         return value
 
-    def _compute(self, node: fx.Node, values: Values) -> Any:
+    def compute(self, node: fx.Node, values: Values) -> Any:
+        """Return the value of a node from those that it reads."""
         if node.op == "placeholder":
             return values.get(node)
         if node.op == "get_attr":
             return self._constants[node]
-        args: Any = map_arg(node.args, values.__getitem__)
-        kwargs: Any = map_arg(node.kwargs, values.__getitem__)
+        args, kwargs = self._arguments(node, values)
         if node.op == "call_module":
             return self.modules[node](*args, **kwargs)
         if node.op == "call_method":
             return getattr(args[0], str(node.target))(*args[1:], **kwargs)
         return node.target(*args, **kwargs)  # type: ignore[operator]
+
+    def _arguments(self, node: fx.Node, values: Values) -> Any:
+        overwritten = self.overwrites.get(node, ())
+
+        def value(argument: fx.Node) -> Any:
+            found = values[argument]
+            return found.clone() if argument in overwritten else found
+
+        return map_arg(node.args, value), map_arg(node.kwargs, value)
 
 
 def _attribute(model: nn.Module, path: str) -> Any:

@@ -14,6 +14,7 @@ from unitlens.networks.borrowing import borrowed
 from unitlens.networks.graph import Edit, Program, first_tensor, same_storage, trace
 from unitlens.networks.hooked import HookedNetwork
 from unitlens.networks.observation import Observation, observe
+from unitlens.networks.simplification import simplify
 from unitlens.networks.units import UnitLayer, UnitLayers, layers_of_calls, layers_of_program
 
 __all__ = [
@@ -151,6 +152,9 @@ class UnitNetwork:
         One batch of its inputs.
     device
         Where to work; where the model is, if None.
+    simplified
+        Whether the forward pass may be rewritten to do the same with less work; see
+        :func:`~unitlens.networks.simplification.simplify`.
 
     Attributes
     ----------
@@ -162,6 +166,8 @@ class UnitNetwork:
         Node of the program for each layer's name.
     observation
         What is known of the values of the program's nodes; None without a program.
+    model
+        The model itself.
     device, dtype
         Those of the network's parameters, to which inputs are brought.
     """
@@ -174,20 +180,26 @@ class UnitNetwork:
     observation: Observation | None
 
     def __init__(
-        self, model: nn.Module, example: Tensor, *, device: torch.device | str | None = None
+        self,
+        model: nn.Module,
+        example: Tensor,
+        *,
+        device: torch.device | str | None = None,
+        simplified: bool = False,
     ) -> None:
         if example.dim() == 0 or len(example) == 0:
             raise ArgumentError(
                 f"example has shape {tuple(example.shape)}, but must be a batch of at least one "
                 "input"
             )
-        self._model, self._example, self._device = model, example, device
+        self.model, self._example, self._device = model, example, device
+        self._simplified = simplified
         self._stack = ExitStack()
         self._hooked: HookedNetwork | None = None
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            stack.enter_context(borrowed(self._model, self._device))
+            stack.enter_context(borrowed(self.model, self._device))
             stack.enter_context(torch.inference_mode())
             self._prepare()
             self._stack = stack.pop_all()
@@ -266,14 +278,20 @@ class UnitNetwork:
         return found
 
     def _prepare(self) -> None:
-        weights = [p for p in self._model.parameters() if p.is_floating_point()]
+        weights = [p for p in self.model.parameters() if p.is_floating_point()]
         self.dtype = weights[0].dtype if weights else torch.get_default_dtype()
         self.device = weights[0].device if weights else torch.device(self._device or "cpu")
         with torch.inference_mode(mode=False), torch.no_grad():
             rows = torch.arange(3, device=self._example.device) % len(self._example)
             example = self.ready(self._example[rows])
             expected = self._expected(example)
-            self.program, self.observation, reason = _traced(self._model, example, expected)
+            reason = ""
+            for simplified in dict.fromkeys((self._simplified, False)):
+                self.program, self.observation, reason = _traced(
+                    self.model, example, expected, simplified=simplified
+                )
+                if self.program is not None:
+                    break
             if self.program is not None and self.observation is not None:
                 layers = layers_of_program(self.program, self.observation)
                 self.nodes = {layer.name: node for layer, node in layers}
@@ -281,13 +299,13 @@ class UnitNetwork:
                 return
             logger.info("the model cannot be traced (%s); its units are named by module", reason)
             self.nodes = {}
-            self._hooked = HookedNetwork(self._model)
+            self._hooked = HookedNetwork(self.model)
             calls = self._hooked.calls(example[:2]), self._hooked.calls(example)
             self.layers = UnitLayers(layers_of_calls(*calls), traced=False, reason=reason)
 
     def _expected(self, example: Tensor) -> Tensor:
         try:
-            return self.logits(self._model(example.clone()))
+            return self.logits(self.model(example.clone()))
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             raise ModelError(
                 f"the model cannot be run on inputs of shape {tuple(example.shape)}: "
@@ -296,13 +314,15 @@ class UnitNetwork:
 
 
 def _traced(
-    model: nn.Module, example: Tensor, expected: Tensor
+    model: nn.Module, example: Tensor, expected: Tensor, *, simplified: bool
 ) -> tuple[Program | None, Observation | None, str]:
     """Trace, and check on the example that the graph does what the model does."""
     try:
         with borrowed(model):  # tracing may leave attributes behind
             program = trace(model)
         observation = observe(program, example)
+        if simplified:
+            simplify(program, observation)
         logits = first_tensor(program.run(example))
     except Exception as error:  # noqa: BLE001  a user's forward may raise anything on proxies
         return None, None, _first_line(error)

@@ -1,5 +1,8 @@
 """What two small runs of a traced network tell: batch axes, memory, in-place operations."""
 
+import copy
+import math
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +11,14 @@ import torch
 from torch import Tensor, fx
 
 from unitlens.networks.graph import Program, Values, same_storage
+from unitlens.networks.sources import CONVOLUTIONS
+
+_OUT_OF_PLACE = {
+    operator.iadd: operator.add,
+    operator.isub: operator.sub,
+    operator.imul: operator.mul,
+    operator.itruediv: operator.truediv,
+}
 
 Fold = Callable[[Any, Tensor], Any]
 
@@ -22,15 +33,28 @@ class UnfoldableError(Exception):
 
 @dataclass(frozen=True)
 class Observation:
-    """Values of every node on two and on three samples (as meta tensors), and live bytes."""
+    """Values of every node on two and on three samples, as meta tensors."""
 
     two: Values
     three: Values
-    sample_bytes: list[int]
 
-    def bytes_after(self, index: int) -> int:
-        """Return the largest number of bytes a sample needs at once from a node on."""
-        return max(self.sample_bytes[index:], default=0)
+    def sample_bytes(self, node: fx.Node) -> int:
+        """Return how many bytes of a node's value each sample takes."""
+        return _bytes(self.three[node]) - _bytes(self.two[node])
+
+    def scratch_bytes(self, program: Program, node: fx.Node) -> int:
+        """Return how many bytes an operation needs beside its input and output, each sample.
+
+        PyTorch unfolds the patches that a convolution reads, but for those that oneDNN does.
+        """
+        module = program.modules.get(node)
+        if not isinstance(module, CONVOLUTIONS) or not isinstance(self.two[node], Tensor):
+            return 0
+        value: Tensor = self.two[node]
+        if value.dtype == torch.float32 or not module.groups == 1:
+            return 0
+        patch = module.in_channels * math.prod(module.kernel_size)
+        return patch * value[0, 0].numel() * value.element_size()
 
     def fold(self, node: fx.Node) -> Fold:
         """Return the function of a node's value and sample numbers that gathers these samples.
@@ -50,7 +74,7 @@ def observe(program: Program, example: Tensor) -> Observation:
     """Run a program on two and on three samples, and resolve its in-place operations.
 
     After it, no node is used once another one has overwritten its memory: later uses read the
-    node that did it. So the value of a node never changes between its making and its last use.
+    node that did it, which works on a copy. So the value of a node never changes.
 
     Raises
     ------
@@ -59,27 +83,26 @@ def observe(program: Program, example: Tensor) -> Observation:
     """
     rows = torch.arange(3, device=example.device) % len(example)
     with torch.inference_mode(mode=False), torch.no_grad():
-        two, bytes_of_two = _watch(program, example[rows[:2]])
-        three, bytes_of_three = _watch(program, example[rows])
-    sample_bytes = [b - a for a, b in zip(bytes_of_two, bytes_of_three, strict=True)]
-    return Observation(two, three, sample_bytes)
+        # The first run finds what is overwritten; copies, in case that is the example itself.
+        two = _watch(program, example[rows[:2]])
+        three = _watch(program, example[rows])
+    _work_out_of_place(program)
+    return Observation(two, three)
 
 
-def _watch(program: Program, inputs: Tensor) -> tuple[Values, list[int]]:
-    values, seen, sizes = program.start(inputs), {}, []
-    version = inputs._version  # noqa: SLF001  the one way to see that a tensor was overwritten
+def _watch(program: Program, inputs: Tensor) -> Values:
+    values, seen = program.start(inputs), {}
     for node in program.nodes:
-        before = {other: _version(value) for other, value in values.items()}
-        held = sum(_bytes(value) for value in values.values())
+        before = {other: (value, _version(value)) for other, value in values.items()}
         value = program.step(node, values)
         seen[node] = _shape_only(value)
-        sizes.append(held + _bytes(seen[node]))
-        changed = [other for other in before if _version(values.get(other)) > before[other]]
-        if _redirect(program, node, value, {other: values[other] for other in changed}):
+        changed = [other for other, (old, version) in before.items() if _version(old) > version]
+        overwritten = {other for other in changed if other in node.all_input_nodes}
+        if overwritten:
+            program.overwrites[node] = overwritten
+        if _redirect(program, node, value, {o: values[o] for o in changed if o in values}):
             values[node] = value
-    if inputs._version > version:  # noqa: SLF001
-        program.overwrites_input = True
-    return seen, sizes
+    return seen
 
 
 def _redirect(program: Program, node: fx.Node, value: Any, changed: Values) -> bool:
@@ -92,6 +115,22 @@ def _redirect(program: Program, node: fx.Node, value: Any, changed: Values) -> b
     if changed:
         program.relink()
     return bool(changed)
+
+
+def _work_out_of_place(program: Program) -> None:
+    """Spare the copies that operations in place are given, where they can do without."""
+    for node in list(program.overwrites):
+        module = program.modules.get(node)
+        if module is not None and getattr(module, "inplace", False):
+            program.modules[node] = copy.copy(module)
+            program.modules[node].inplace = False  # type: ignore[assignment]
+        elif node.kwargs.get("inplace"):
+            node.update_kwarg("inplace", False)  # noqa: FBT003  torch's signature
+        elif node.target in _OUT_OF_PLACE:
+            node.target = _OUT_OF_PLACE[node.target]
+        else:
+            continue
+        del program.overwrites[node]
 
 
 def _version(value: Any) -> int:
@@ -141,7 +180,7 @@ def batch_axis(two: Tensor, three: Tensor) -> int | None:
 def _fold(two: Any, three: Any) -> Fold:
     if isinstance(two, Tensor):
         axis = batch_axis(two, three)
-        return _keep if axis is None else lambda value, rows: value.index_select(axis, rows)
+        return _keep if axis is None else lambda value, rows: take(value, axis, rows)
     if isinstance(two, tuple | list):
         folds = [_fold(a, b) for a, b in zip(two, three, strict=True)]
         return lambda value, rows: _rebuilt(
@@ -158,6 +197,13 @@ def _fold(two: Any, three: Any) -> Fold:
 
 def _keep(value: Any, _: Tensor) -> Any:
     return value
+
+
+def take(value: Tensor, axis: int, rows: Tensor) -> Tensor:
+    """Select rows of a value, laid out in memory as it is, which ``index_select`` forgets."""
+    order = sorted(range(value.dim()), key=value.stride, reverse=True)
+    back = [order.index(place) for place in range(value.dim())]
+    return value.permute(order).index_select(order.index(axis), rows).permute(back)
 
 
 def _rebuilt(value: Any, entries: list[Any]) -> Any:

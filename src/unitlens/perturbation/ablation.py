@@ -4,13 +4,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import xarray as xr
-from torch import Tensor, nn
+from torch import nn
 
 from unitlens.errors import ArgumentError
 from unitlens.networks.batches import MapStyle
 from unitlens.networks.seeds import seeded
 from unitlens.perturbation.cumulative import cumulative_ablation
-from unitlens.perturbation.engine import Clamp
+from unitlens.perturbation.engine import Replacement, Units
 from unitlens.perturbation.scores import PairedSums, score
 from unitlens.perturbation.session import (
     Baseline,
@@ -20,7 +20,7 @@ from unitlens.perturbation.session import (
     Settings,
     open_session,
 )
-from unitlens.perturbation.values import Value, clamp_values, value_name
+from unitlens.perturbation.values import Value, clamp_values, constant, value_name
 from unitlens.variables import annotate, unit_coordinates
 
 __all__ = ["cumulative_ablation", "unit_ablation"]
@@ -75,9 +75,9 @@ def unit_ablation(
     with open_session(model, dataset, settings) as session:
         values = clamp_values(session, value, dataset if reference is None else reference)
         chosen = _chosen_units(session.units, units, seed)
-        clamps = _clamps(session, values, chosen)
+        clamps = _clamps(session, constant(session, values), chosen)
         baseline = Baseline()
-        sums = PairedSums(len(chosen), session.engine.classes, session.device)
+        sums = PairedSums(len(chosen), session.engine.output_shape[1], session.device)
         for batch in session.batches("unit ablation"):
             _add_changes(session, batch, clamps, baseline, sums)
         attributes = {"value": value_name(value), **session.attributes()}
@@ -86,7 +86,7 @@ def unit_ablation(
 
 
 def _add_changes(
-    session: Session, batch: Batch, clamps: list[Clamp], baseline: Baseline, sums: PairedSums
+    session: Session, batch: Batch, clamps: list[Units], baseline: Baseline, sums: PairedSums
 ) -> None:
     losses, hits = baseline.add(session.engine, batch)
     sums.count(batch.labels)
@@ -103,14 +103,14 @@ def _chosen_units(total: int, units: int | None, seed: int) -> Ints:
     return np.sort(seeded(seed, "units").permutation(total)[:units])
 
 
-def _clamps(session: Session, values: Tensor, chosen: Ints) -> list[Clamp]:
+def _clamps(session: Session, replacement: Replacement, chosen: Ints) -> list[Units]:
     clamps, first = [], 0
     for layer in session.layers:
         rows = np.flatnonzero((chosen >= first) & (chosen < first + layer.units))
         channels = torch.as_tensor(chosen[rows] - first, device=session.device)
         table_rows = torch.as_tensor(rows, device=session.device)
         if len(rows):
-            clamps.append(Clamp(layer, channels, values[channels + first], table_rows))
+            clamps.append(Units(layer, channels, replacement, table_rows))
         first += layer.units
     return clamps
 
@@ -121,5 +121,7 @@ def _unit_table(session: Session, sums: PairedSums, chosen: Ints) -> xr.Dataset:
     }
     every = unit_coordinates((layer.name, layer.depth, layer.units) for layer in session.layers)
     coordinates = {name: array[chosen] for name, array in every.items()}
-    table = xr.Dataset(variables, {**coordinates, "class": np.arange(session.engine.classes)})
+    table = xr.Dataset(
+        variables, {**coordinates, "class": np.arange(session.engine.output_shape[1])}
+    )
     return annotate(table, "unit_ablation")

@@ -99,11 +99,11 @@ class Session:
             start += len(inputs)
 
     def _check(self, labels: Tensor) -> None:
-        wrong = labels[(labels < 0) | (labels >= self.engine.classes)]
+        wrong = labels[(labels < 0) | (labels >= self.engine.output_shape[1])]
         if len(wrong):
             raise ArgumentError(
                 f"the data set has the label {int(wrong[0])}, but the model puts out "
-                f"{self.engine.classes} logits, so labels must be 0 to {self.engine.classes - 1}"
+                f"{self.engine.output_shape[1]} logits, so labels must be 0 to {self.engine.output_shape[1] - 1}"
             )
 
 
@@ -128,7 +128,7 @@ def open_session(model: nn.Module, dataset: MapStyle, settings: Settings) -> Ite
         raise ArgumentError("the data set is empty, but must have at least one sample")
     indices = sample_indices(len(dataset), settings.samples, settings.seed)
     _, example, _ = next(iterate_batches(dataset, 3, indices=indices[:3]))
-    with UnitNetwork(model, example, device=settings.device) as network:
+    with UnitNetwork(model, example, device=settings.device, simplified=True) as network:
         yield Session(network, dataset, indices, example, settings)
 
 

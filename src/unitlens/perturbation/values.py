@@ -12,6 +12,7 @@ from torch import Tensor
 from unitlens.errors import ArgumentError
 from unitlens.networks.batches import MapStyle
 from unitlens.networks.layers import UnitLayer, reduce_positions
+from unitlens.perturbation.engine import Replacement
 from unitlens.perturbation.scores import Floats
 from unitlens.perturbation.session import Session
 
@@ -34,6 +35,18 @@ def clamp_values(session: Session, value: Value, reference: MapStyle) -> Tensor:
             f"value holds {given[wrong[0]]} for unit {wrong[0]}, but must be finite for every unit"
         )
     return session.tensor(given)
+
+
+def constant(session: Session, values: Tensor) -> Replacement:
+    """Return what stands in for activations where each unit has one value, shape (units,)."""
+    by_layer = session.split(values)
+
+    def replacement(layer: UnitLayer, activation: Tensor) -> Tensor:
+        shape = [1] * activation.dim()
+        shape[layer.axis] = layer.units
+        return by_layer[layer.name].reshape(shape)
+
+    return replacement
 
 
 def value_name(value: Value) -> str:

@@ -1,0 +1,11 @@
+"""Perturbed forward passes, exact, at a fraction of a pass each.
+
+`plans` finds which operations a perturbation reaches and runs those alone; `readers` brings dense
+and convolutional operations up to date instead of running them; `directions` says what is
+perturbed; `engine` puts them together, many perturbations as the rows of one batch.
+"""
+
+from unitlens.perturbation.engine.directions import Directions, Mixtures, Replacement, Units
+from unitlens.perturbation.engine.engine import Effect, Engine
+
+__all__ = ["Directions", "Effect", "Engine", "Mixtures", "Replacement", "Units"]

@@ -1,0 +1,135 @@
+"""Perturbations of one layer, each along one direction of it."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from unitlens.networks.graph import Edit
+from unitlens.networks.layers import UnitLayer
+from unitlens.networks.observation import take
+from unitlens.perturbation.engine.readers import Changes, Reader
+
+Replacement = Callable[[UnitLayer, Tensor], Tensor]
+
+
+class Units:
+    """Units of one layer, each to be clamped alone.
+
+    Parameters
+    ----------
+    layer
+        The layer.
+    channels
+        The units, shape (directions,).
+    replacement
+        Function of the layer and its activation (samples, ...) that returns what stands in for
+        it, of a shape that broadcasts over it.
+    table_rows
+        Row of each unit in a table.
+    """
+
+    mixed = False
+
+    def __init__(
+        self, layer: UnitLayer, channels: Tensor, replacement: Replacement, table_rows: Tensor
+    ) -> None:
+        self.layer, self.table_rows = layer, table_rows
+        self._channels, self._replacement = channels, replacement
+        self._all = torch.equal(channels.cpu(), torch.arange(layer.units))
+        self._columns: dict[Reader, Tensor] = {}
+
+    def changes(self, activation: Tensor) -> Tensor:
+        """Return what is taken away along each direction, (directions, samples, positions ...)."""
+        changed = activation - self._replacement(self.layer, activation)
+        by_unit = changed.movedim(self.layer.axis, 0)
+        return by_unit.contiguous() if self._all else by_unit.index_select(0, self._channels)
+
+    def taken_away(self, activation: Tensor, changes: Changes) -> Tensor:
+        """Return the activation of the rows of `changes`, perturbed."""
+        rows = take(activation, 0, changes.samples)
+        replaced = self._replacement(self.layer, activation).expand_as(activation)
+        channels = self._channels[changes.directions]
+        everyone = torch.arange(len(rows), device=rows.device)
+        values = replaced.movedim(self.layer.axis, 1)[changes.samples, channels]
+        rows.movedim(self.layer.axis, 1)[everyone, channels] = values
+        return rows
+
+    def columns(self, reader: Reader) -> Tensor:
+        """Return what one unit of each direction does to what a reader puts out."""
+        if reader not in self._columns:
+            every = reader.columns(self.layer, None)
+            chosen = every if self._all else every.index_select(0, self._channels)
+            self._columns[reader] = chosen
+        return self._columns[reader]
+
+    def edit(self, number: int) -> Edit:
+        """Return the edit of a whole pass that perturbs along one direction."""
+
+        def clamp(activation: Tensor) -> Tensor:
+            replaced = self._replacement(self.layer, activation).expand_as(activation)
+            channel, axis = self._channels[number], self.layer.axis
+            edited = activation.clone()
+            edited.movedim(axis, 0)[channel] = replaced.movedim(axis, 0)[channel]
+            return edited
+
+        return clamp
+
+
+class Mixtures:
+    """Linear combinations of the units of one layer, each to be projected out alone.
+
+    Parameters
+    ----------
+    layer
+        The layer.
+    directions
+        Shape (directions, units), each of length 1.
+    levels
+        What the projection on each direction is clamped to, shape (directions,).
+    table_rows
+        Row of each direction in a table.
+    """
+
+    mixed = True
+
+    def __init__(
+        self, layer: UnitLayer, directions: Tensor, levels: Tensor, table_rows: Tensor
+    ) -> None:
+        self.layer, self.table_rows = layer, table_rows
+        self._directions, self._levels = directions, levels
+        self._columns: dict[Reader, Tensor] = {}
+
+    def changes(self, activation: Tensor) -> Tensor:
+        """Return what is taken away along each direction, (directions, samples, positions ...)."""
+        projected = activation.movedim(self.layer.axis, -1) @ self._directions.t()
+        return (projected - self._levels).movedim(-1, 0).contiguous()
+
+    def taken_away(self, activation: Tensor, changes: Changes) -> Tensor:
+        """Return the activation of the rows of `changes`, perturbed."""
+        rows = take(activation, 0, changes.samples)
+        by_unit = rows.movedim(self.layer.axis, -1)
+        shape = (len(rows), *[1] * (rows.dim() - 2), -1)
+        along = self._directions[changes.directions].reshape(shape)
+        by_unit.addcmul_(changes.coefficients.unsqueeze(-1), along, value=-1)
+        return rows
+
+    def columns(self, reader: Reader) -> Tensor:
+        """Return what one unit of each direction does to what a reader puts out."""
+        if reader not in self._columns:
+            self._columns[reader] = reader.columns(self.layer, self._directions)
+        return self._columns[reader]
+
+    def edit(self, number: int) -> Edit:
+        """Return the edit of a whole pass that perturbs along one direction."""
+
+        def project(activation: Tensor) -> Tensor:
+            samples = torch.arange(len(activation), device=activation.device)
+            change = self.changes(activation)[number]
+            directions = torch.full_like(samples, number)
+            return self.taken_away(activation, Changes(directions, samples, change))
+
+        return project
+
+
+Directions = Units | Mixtures

@@ -1,0 +1,227 @@
+"""Which operations a perturbed pass runs again, and which values it takes from the pass before."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx
+
+from unitlens.networks.graph import Edit, Program, Values
+from unitlens.networks.layers import UnitLayer, UnitNetwork
+from unitlens.networks.observation import Fold, UnfoldableError
+from unitlens.perturbation.engine.readers import Reader, find_readers
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to go on from perturbed layers with any choice of samples as the rows of a batch.
+
+    Attributes
+    ----------
+    layers
+        The perturbed layers by node.
+    explicit
+        The layers that depend on no other one and whose perturbed values themselves are read, not
+        just by `readers`.
+    readers
+        Operations that are brought up to date instead of being run again.
+    steps
+        The operations that are run again, in order, each with the nodes that nothing reads after
+        it.
+    folds
+        For each value that does not depend on the layers but is read again, how it is gathered
+        by samples.
+    needs
+        All nodes whose values of the pass before are needed.
+    ready
+        Index of the node after which they all are there.
+    row_bytes
+        Bytes that one row needs at once.
+    """
+
+    layers: dict[fx.Node, UnitLayer]
+    explicit: frozenset[fx.Node]
+    readers: dict[fx.Node, Reader]
+    steps: tuple[tuple[fx.Node, tuple[fx.Node, ...]], ...]
+    folds: dict[fx.Node, Fold]
+    needs: frozenset[fx.Node]
+    ready: int
+    row_bytes: int
+
+    def gathered(self, values: Values, samples: Tensor) -> Values:
+        """Gather by samples the values that do not depend on the layers."""
+        return {node: fold(values[node], samples) for node, fold in self.folds.items()}
+
+    def finish(self, program: Program, values: Values, edits: Mapping[fx.Node, Edit]) -> object:
+        """Run the steps on the rows' `values`, which are used up, and return the output."""
+        for node, dead in self.steps:
+            value = program.compute(node, values)
+            values[node] = edits[node](value) if node in edits else value
+            for other in dead:
+                values.pop(other, None)
+        return program.outcome(values)
+
+
+def make_plan(
+    network: UnitNetwork, layers: Sequence[UnitLayer], *, update: bool, mixed: bool = False
+) -> Plan | None:
+    """Return how a pass goes on from perturbed layers, None where only whole passes are right.
+
+    Parameters
+    ----------
+    network
+        The network.
+    layers
+        The layers that are perturbed, in the order of the forward pass.
+    update
+        Whether a single layer's linear readers are to be brought up to date; else they are run.
+    mixed
+        Whether the directions mix the units of a layer.
+    """
+    program, observation = network.program, network.observation
+    if program is None or observation is None:
+        return None
+    nodes = {network.nodes[layer.name]: layer for layer in layers}
+    readers: dict[fx.Node, Reader] = {}
+    if update:
+        ((node, layer),) = nodes.items()
+        found = find_readers(program, observation, node, layer)
+        readers = {n: r for n, r in found.items() if not mixed or r.fits_directions()}
+    dependent = _dependents(program, nodes)
+    needed = _needed(program, dependent, readers)
+    runs = [n for n in program.nodes if n in needed and n in dependent and n not in readers]
+    fixed = [n for n in needed if n not in dependent and n not in nodes]
+    try:
+        folds = {n: observation.fold(n) for n in fixed}
+    except UnfoldableError:
+        return None
+    sources = [n for n in nodes if n not in dependent]
+    explicit = frozenset(n for n in sources if n in needed)
+    chosen = {n: reader for n, reader in readers.items() if n in needed}
+    needs = frozenset((*sources, *chosen, *fixed))
+    steps = tuple(_with_frees(program, runs))
+    start = [*explicit, *chosen, *fixed]
+    return Plan(
+        layers=nodes,
+        explicit=explicit,
+        readers=chosen,
+        steps=steps,
+        folds=folds,
+        needs=needs,
+        ready=max(program.index[n] for n in needs),
+        row_bytes=_peak_bytes(network, start, steps),
+    )
+
+
+def _dependents(program: Program, sources: Collection[fx.Node]) -> set[fx.Node]:
+    """Return the nodes that read, directly or not, one of the sources."""
+    found: set[fx.Node] = set()
+    for node in program.nodes:
+        if any(n in found or n in sources for n in node.all_input_nodes):
+            found.add(node)
+    return found
+
+
+def _needed(
+    program: Program, dependent: Collection[fx.Node], readers: Collection[fx.Node]
+) -> set[fx.Node]:
+    """Return the nodes whose perturbed values, or values as they are, make up the output."""
+    needed = set(program.output.all_input_nodes)
+    for node in reversed(program.nodes):
+        if node in needed and node in dependent and node not in readers:
+            needed.update(node.all_input_nodes)
+    return needed
+
+
+def _with_frees(
+    program: Program, runs: Sequence[fx.Node]
+) -> Iterator[tuple[fx.Node, tuple[fx.Node, ...]]]:
+    kept = set(program.output.all_input_nodes)
+    steps = []
+    for node in reversed(runs):
+        dead = [n for n in node.all_input_nodes if n not in kept]
+        kept.update(node.all_input_nodes)
+        steps.append((node, tuple(dead)))
+    yield from reversed(steps)
+
+
+def _peak_bytes(
+    network: UnitNetwork,
+    start: Iterable[fx.Node],
+    steps: Iterable[tuple[fx.Node, Sequence[fx.Node]]],
+) -> int:
+    """Return the largest number of bytes that a sample's values take at once."""
+    program, observation = network.program, network.observation
+    if program is None or observation is None:
+        return 1
+    held = {node: observation.sample_bytes(node) for node in start}
+    peak = sum(held.values())
+    for node, dead in steps:
+        held[node] = observation.sample_bytes(node)
+        peak = max(peak, sum(held.values()) + observation.scratch_bytes(program, node))
+        for other in dead:
+            held.pop(other, None)
+    return max(peak, 1)
+
+
+class Traversal:
+    """One pass over a network as it is, that stops wherever what a plan needs is there.
+
+    Parameters
+    ----------
+    network
+        A network that was traced.
+    program
+        Its program.
+    plans
+        The plans.
+    """
+
+    def __init__(self, network: UnitNetwork, program: Program, plans: Sequence[Plan]) -> None:
+        self._program = program
+        self._stops: dict[fx.Node, list[Plan]] = {}
+        for plan in plans:
+            self._stops.setdefault(program.nodes[plan.ready], []).append(plan)
+        end = max((plan.ready for plan in plans), default=-1)
+        release = {node: program.last_use[node] for node in program.nodes[: end + 1]}
+        for plan in plans:
+            for node in plan.needs:
+                release[node] = max(release[node], plan.ready)
+        self._steps = [
+            (node, [n for n, last in release.items() if last == index])
+            for index, node in enumerate(program.nodes[: end + 1])
+        ]
+        self.sample_bytes = _peak_bytes(network, (), self._steps)
+
+    def stops(self, inputs: Tensor) -> Iterator[tuple[Plan, Values]]:
+        """Run, and yield each plan with the values there, to be only read."""
+        values = self._program.start(inputs)
+        for node, dead in self._steps:
+            values[node] = self._program.compute(node, values)
+            for plan in self._stops.get(node, ()):
+                yield plan, values
+            for other in dead:
+                values.pop(other, None)
+
+
+def samples_are_independent(network: UnitNetwork, example: Tensor) -> bool:
+    """Tell whether what the network makes of a sample does not depend on the others in its batch.
+
+    Parameters
+    ----------
+    network
+        The network.
+    example
+        At least one input.
+    """
+    in_company = network.forward_with(torch.cat([example[:1], example]), {})
+    return close(in_company[1:], network.forward_with(example, {}))
+
+
+def close(one: Tensor, other: Tensor) -> bool:
+    """Tell whether logits agree within what rounding in another order explains."""
+    if one.shape != other.shape:
+        return False
+    tolerance = torch.finfo(one.dtype).eps ** 0.5
+    scale = float(other.abs().nan_to_num(posinf=0.0).amax()) if other.numel() else 0.0
+    return torch.allclose(one, other, rtol=tolerance, atol=tolerance * scale, equal_nan=True)

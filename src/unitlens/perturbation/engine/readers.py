@@ -1,0 +1,227 @@
+"""Dense and convolutional operations that read a layer, and what one direction of it does to them.
+
+What such an operation puts out is linear in the layer. If `c` is taken away from an activation
+along one direction, the output `z` changes by one column of the weights,
+
+    z' = z - c W[:, u]                    dense
+    z' = z - conv(c, W[:, u])             convolution: one input channel instead of all
+
+also where average pooling or flattening lies between the layer and the operation.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
+
+from unitlens.networks.graph import Program
+from unitlens.networks.layers import UnitLayer
+from unitlens.networks.nonlinearities import function_name
+from unitlens.networks.observation import Observation, take
+from unitlens.networks.simplification import is_watched
+
+_CONVOLUTIONS = {
+    nn.Conv1d: functional.conv1d,
+    nn.Conv2d: functional.conv2d,
+    nn.Conv3d: functional.conv3d,
+}
+_AVERAGES = (
+    *(nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
+    *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d),
+)
+_FLATTENING = frozenset(("flatten", "view", "reshape"))
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is taken away from activations: rows of one folded batch, sorted by direction.
+
+    Attributes
+    ----------
+    directions, samples
+        Which direction and which sample a row is of.
+    coefficients
+        How much is taken away along the direction, (rows, positions ...).
+    """
+
+    directions: Tensor
+    samples: Tensor
+    coefficients: Tensor
+
+    def segments(self) -> Iterator[tuple[int, slice]]:
+        """Yield each direction and the slice of its rows."""
+        numbers, counts = torch.unique_consecutive(self.directions, return_counts=True)
+        start = 0
+        for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
+            yield number, slice(start, start + count)
+            start += count
+
+
+@dataclass(frozen=True)
+class Reader:
+    """An operation that is linear in a layer.
+
+    Attributes
+    ----------
+    node, module
+        The operation.
+    pools
+        Averages over positions between the layer and it.
+    by_position
+        Whether it works at each position by itself: a dense layer on the axis of the units.
+    """
+
+    node: fx.Node
+    module: Any
+    pools: tuple[nn.Module, ...]
+    by_position: bool
+
+    def columns(self, layer: UnitLayer, directions: Tensor | None) -> Tensor:
+        """Return what one unit of each direction does to the output.
+
+        Parameters
+        ----------
+        layer
+            The layer.
+        directions
+            Shape (directions, units); the units themselves if None.
+
+        Returns
+        -------
+        Of a dense operation (directions, out) or, where it reads flattened positions,
+        (directions, positions, out); of a convolution (directions, out, 1, kernel ...), with the
+        `out` of its group alone where there are several.
+        """
+        weight = self.module.weight.detach()
+        if isinstance(self.module, nn.Linear):
+            if self.by_position:
+                columns = weight.t()
+            else:
+                columns = weight.t().reshape(layer.units, -1, len(weight))
+        else:
+            by_group = weight.unflatten(0, (self.module.groups, -1)).transpose(1, 2)
+            columns = by_group.flatten(0, 1).unsqueeze(2)
+        chosen: Tensor = columns if directions is None else torch.tensordot(directions, columns, 1)
+        return chosen.contiguous()
+
+    def fits_directions(self) -> bool:
+        """Tell whether directions that mix all units stay within one group of channels."""
+        return isinstance(self.module, nn.Linear) or self.module.groups == 1
+
+    def updated(self, output: Tensor, changes: Changes, columns: Tensor) -> Tensor:
+        """Return the operation's output for the rows of `changes`, from its output as it is.
+
+        Parameters
+        ----------
+        output
+            Of the network as it is, (samples, ...).
+        changes
+            The rows.
+        columns
+            As :meth:`columns` gives them.
+        """
+        coefficients = changes.coefficients
+        if self.pools:
+            maps = coefficients.unsqueeze(1)
+            for pool in self.pools:
+                maps = pool(maps)
+            coefficients = maps.squeeze(1)
+        if isinstance(self.module, nn.Linear):
+            return self._dense(output, replace(changes, coefficients=coefficients), columns)
+        return self._convolved(output, replace(changes, coefficients=coefficients), columns)
+
+    def _dense(self, output: Tensor, changes: Changes, columns: Tensor) -> Tensor:
+        rows = take(output, 0, changes.samples)
+        coefficients = changes.coefficients
+        if self.by_position:
+            coefficients = coefficients.reshape(rows.shape[:-1])
+            of_rows = columns.index_select(0, changes.directions)
+            of_rows = of_rows.reshape(len(rows), *[1] * (rows.dim() - 2), -1)
+            return rows.addcmul_(coefficients.unsqueeze(-1), of_rows, value=-1)
+        flat = coefficients.flatten(1)
+        for number, segment in changes.segments():
+            rows[segment].addmm_(flat[segment], columns[number], alpha=-1)
+        return rows
+
+    def _convolved(self, output: Tensor, changes: Changes, columns: Tensor) -> Tensor:
+        module, convolve = self.module, _CONVOLUTIONS[type(self.module)]
+        rows = take(output, 0, changes.samples)
+        maps = changes.coefficients.unsqueeze(1)
+        width, group = columns.shape[1], module.in_channels // module.groups
+        for number, segment in changes.segments():
+            change = convolve(
+                maps[segment], columns[number], None,
+                stride=module.stride, padding=module.padding, dilation=module.dilation,
+            )  # fmt: skip
+            first = number // group * width if module.groups > 1 else 0
+            rows[segment, first : first + width].sub_(change)
+        return rows
+
+
+def find_readers(
+    program: Program, observation: Observation, node: fx.Node, layer: UnitLayer
+) -> dict[fx.Node, Reader]:
+    """Find the operations that read a layer through nothing but averages and flattening."""
+    found: dict[fx.Node, Reader] = {}
+    paths: list[tuple[fx.Node, tuple[nn.Module, ...], bool]] = [(node, (), False)]
+    while paths:
+        place, pools, flat = paths.pop()
+        for user in place.users:
+            if user in found or not _reads_only(user, place):
+                continue
+            module = program.modules.get(user)
+            plain = module is not None and not is_watched(module)
+            if plain and type(module) in (nn.Linear, *_CONVOLUTIONS):
+                reader = _reader(observation, user, module, layer, (place, pools, flat))
+                if reader is not None:
+                    found[user] = reader
+            elif plain and type(module) in _AVERAGES and not flat and layer.axis == 1:
+                paths.append((user, (*pools, module), flat))  # type: ignore[arg-type]
+            elif not flat and _flattens(program, observation, user, place, layer):
+                paths.append((user, pools, True))
+    return found
+
+
+def _reader(
+    observation: Observation,
+    node: fx.Node,
+    module: Any,
+    layer: UnitLayer,
+    path: tuple[fx.Node, tuple[nn.Module, ...], bool],
+) -> Reader | None:
+    place, pools, flat = path
+    before: Tensor = observation.two[place]
+    if isinstance(module, nn.Linear):
+        on_units = before.dim() == 2 or layer.axis == -1
+        if flat or on_units:
+            one_position = flat and before[0].numel() == layer.units
+            return Reader(node, module, pools, by_position=not flat or one_position)
+        return None
+    maps = before.dim() == module.weight.dim() and layer.axis == 1 and not flat
+    padded = module.padding_mode == "zeros"
+    return Reader(node, module, pools, by_position=False) if maps and padded else None
+
+
+def _reads_only(user: fx.Node, place: fx.Node) -> bool:
+    """Tell whether a node is read as the one input, beside sizes, of an operation."""
+    return bool(user.args) and user.args[0] is place and list(user.args).count(place) == 1
+
+
+def _flattens(
+    program: Program, observation: Observation, user: fx.Node, place: fx.Node, layer: UnitLayer
+) -> bool:
+    """Tell whether a node makes one row a sample of an activation, units before positions."""
+    flattening = isinstance(program.modules.get(user), nn.Flatten) or (
+        user.op in ("call_function", "call_method") and function_name(user.target) in _FLATTENING
+    )
+    if not flattening or layer.axis != 1:
+        return False
+    before, after = observation.two[place], observation.two[user]
+    return bool(
+        isinstance(after, Tensor)
+        and before.dim() > 2
+        and after.shape == (before.shape[0], before[0].numel())
+    )
