@@ -63,18 +63,10 @@ def principal_components(
     Philosophical Magazine 2, 1901.
     """
     chosen = _find_layer(activation_layers(acts), layer)
-    samples, units = (chosen.activation.sizes[name] for name in ("sample", "unit"))
+    units = chosen.table.sizes["unit"]
     wanted = units if components is None else components
-    if not 1 <= wanted <= units:
-        raise ArgumentError(
-            f"components is {wanted}, but must be from 1 to {units}, the units of layer '{layer}'"
-        )
-    if samples < 2:
-        raise TableError(
-            f"layer '{layer}' has activations of {samples} samples, but principal components "
-            "need at least 2; record more"
-        )
-    logger.info("principal components of layer '%s', %d units, %d samples", layer, units, samples)
+    _check_sizes(chosen, wanted)
+    logger.info("principal components of layer '%s', %d units", layer, units)
     state = computed(_layer_state(chosen))
     _check_finite(state, layer, chosen.channel)
     return _table(state, chosen, wanted)
@@ -86,6 +78,20 @@ def _find_layer(layers: list[Layer], name: str) -> Layer:
             return layer
     known = [layer.name for layer in layers]
     raise LayerError(f"the activations have no layer '{name}'; {nearest(name, known)}")
+
+
+def _check_sizes(layer: Layer, components: int) -> None:
+    samples, units = (layer.table.sizes[name] for name in ("sample", "unit"))
+    if not 1 <= components <= units:
+        raise ArgumentError(
+            f"components is {components}, but must be from 1 to {units}, the units of layer "
+            f"'{layer.name}'"
+        )
+    if samples < 2:
+        raise TableError(
+            f"layer '{layer.name}' has activations of {samples} samples, but principal "
+            "components need at least 2; record more"
+        )
 
 
 def _layer_state(layer: Layer) -> Any:
