@@ -17,6 +17,8 @@ if TYPE_CHECKING:
         class_statistics,
         empirical_variance,
         mutual_information,
+        principal_components,
+        random_directions,
     )
     from unitlens.store import open_activations
     from unitlens.tables import open_results
@@ -31,6 +33,8 @@ _HOMES = {
     "class_selectivity": "unitlens.statistics",
     "mutual_information": "unitlens.statistics",
     "empirical_variance": "unitlens.statistics",
+    "principal_components": "unitlens.statistics",
+    "random_directions": "unitlens.statistics",
     "unit_ablation": "unitlens.perturbation.ablation",
     "cumulative_ablation": "unitlens.perturbation.ablation",
     "noise_robustness": "unitlens.perturbation.noise",
@@ -46,6 +50,8 @@ __all__ = [
     "noise_robustness",
     "open_activations",
     "open_results",
+    "principal_components",
+    "random_directions",
     "record_activations",
     "unit_ablation",
     "unit_layers",

@@ -16,6 +16,7 @@ from unitlens.errors import TableError, nearest
 DIMENSIONS = {
     "sample": "samples of one split, in the order of the data set",
     "unit": "units, in the order of the layers in the forward pass, then by channel",
+    "direction": "directions of one layer: vectors over its units",
     "class": "classes, as integers from 0",
     "bin": "bins of a unit's activation histogram, ascending",
     "bin_edge": "edges of those bins, ascending, one more than there are bins",
@@ -85,6 +86,10 @@ VARIABLES = _declare(
     Variable("variance", _UNIT, "f", "activation^2", "empirical variance", "population variance of the activation over the samples"),
     Variable("mean", _UNIT, "f", "activation", "mean activation", "mean activation over the samples"),
     Variable("l1_norm", _UNIT, "f", "1", "L1 norm", "sum of the absolute incoming weights of the unit, NaN where the layer has none of its own"),
+    # directions
+    Variable("component", ("direction", "unit"), "f", "1", "component", "component of a direction along a unit; the directions of a table are orthonormal"),
+    Variable("explained_variance", ("direction",), "f", "activation^2", "explained variance", "population variance over the samples of the activations projected on a direction"),
+    Variable("explained_variance_ratio", ("direction",), "f", "1", "explained variance ratio", "explained variance as a share of the sum of the variances of all units; NaN where that is zero"),
     # importance
     Variable("loss_increase", _UNIT, "f", "nats", "loss increase", "mean cross-entropy with the unit ablated minus without"),
     Variable("loss_increase_se", _UNIT, "f", "nats", "standard error of the loss increase", "paired over samples"),
@@ -215,6 +220,11 @@ SCHEMAS = {
             ),
         ),
         Schema("unit_measures", 1, (*_WHERE, *_MEASURES, *_MOMENTS)),
+        Schema(
+            "principal_components",
+            1,
+            (*_WHERE, "component", "explained_variance", "explained_variance_ratio", "mean"),
+        ),
         Schema("unit_ablation", 1, (*_WHERE, *_IMPORTANCE)),
         Schema("cumulative_ablation", 1, ("accuracy", "loss", "ablated_fraction", "ablated_units")),
         Schema(

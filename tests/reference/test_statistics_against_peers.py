@@ -4,11 +4,17 @@ import flox
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
+from sklearn.decomposition import PCA
 from sklearn.feature_selection import mutual_info_classif
 from sklearn.metrics import mutual_info_score
 
 from activation_trees import activation_tree
-from unitlens.statistics import class_selectivity, class_statistics, mutual_information
+from unitlens.statistics import (
+    class_selectivity,
+    class_statistics,
+    mutual_information,
+    principal_components,
+)
 from unitlens.statistics.information import merge_bins, zero_bin
 
 
@@ -100,3 +106,20 @@ def test_mutual_information__near_scikit_learn_without_bins(data, stats):
     ours = mutual_information(stats)["mutual_information"].to_numpy()[:10]
     assert np.abs(ours - neighbours).mean() < 0.03
     assert scipy_stats.spearmanr(ours, neighbours).statistic > 0.95
+
+
+def test_principal_components__equal_scikit_learn(data):
+    """scikit-learn divides by one sample less, and signs its components otherwise."""
+    values, labels = data
+    tree = activation_tree({"relu1": values}, labels, chunks=(700, 11))
+    table = principal_components(tree, "relu1", components=10)
+    peer = PCA(10, svd_solver="full").fit(values.astype(np.float64))
+    np.testing.assert_allclose(table["mean"], peer.mean_, rtol=1e-12)
+    np.testing.assert_allclose(
+        table["explained_variance"], peer.explained_variance_ * 2999 / 3000, rtol=1e-9
+    )
+    np.testing.assert_allclose(
+        table["explained_variance_ratio"], peer.explained_variance_ratio_, rtol=1e-9
+    )
+    cosines = (table["component"].to_numpy() * peer.components_).sum(axis=1)
+    np.testing.assert_allclose(np.abs(cosines), 1, rtol=1e-9)

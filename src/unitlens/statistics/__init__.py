@@ -1,6 +1,8 @@
-"""What the activations of every unit say about the classes: moments, histograms, measures."""
+"""What the activations of units say: moments, histograms, measures, and directions of a layer."""
 
 from unitlens.statistics.class_statistics import class_statistics
+from unitlens.statistics.components import principal_components
+from unitlens.statistics.directions import random_directions
 from unitlens.statistics.information import mutual_information
 from unitlens.statistics.measures import unit_measures
 from unitlens.statistics.selectivity import class_selectivity
@@ -12,5 +14,7 @@ __all__ = [
     "empirical_mean",
     "empirical_variance",
     "mutual_information",
+    "principal_components",
+    "random_directions",
     "unit_measures",
 ]

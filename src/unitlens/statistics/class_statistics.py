@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -28,11 +27,10 @@ from unitlens.statistics.moments import (
     class_moments,
     merge_moments,
 )
+from unitlens.statistics.reduction import merged
 from unitlens.variables import VARIABLES, annotate
 
 logger = logging.getLogger("unitlens")
-
-_MERGED_AT_ONCE = 4  # states that one task of the merging tree takes in
 
 
 def class_statistics(
@@ -104,26 +102,17 @@ def _layer_states(layer: Layer, index: Integers, classes: int, bins: Bins) -> li
     rows, columns = (np.cumsum((0, *sizes)) for sizes in blocks.chunks)
     state = delayed(_block_state, traverse=False)
     return [
-        _merged(
+        merged(
             [
                 state(block, index[first:last], classes, bins[units], layer.name)
                 for block, first, last in zip(column, rows[:-1], rows[1:], strict=True)
-            ]
+            ],
+            _merge,
         )
         for column, units in zip(
             blocks.to_delayed().T, map(slice, columns[:-1], columns[1:]), strict=True
         )
     ]
-
-
-def _merged(states: list[Any]) -> Any:
-    merge = delayed(_merge)
-    while len(states) > 1:
-        states = [
-            merge(states[first : first + _MERGED_AT_ONCE])
-            for first in range(0, len(states), _MERGED_AT_ONCE)
-        ]
-    return states[0]
 
 
 def _block_state(values: Values, index: Integers, classes: int, bins: Bins, layer: str) -> _State:
@@ -135,11 +124,7 @@ def _block_state(values: Values, index: Integers, classes: int, bins: Bins, laye
     return _State(moments, class_histogram(values, index, classes, bins), bins)
 
 
-def _merge(states: list[_State]) -> _State:
-    return reduce(_merge_two, states)
-
-
-def _merge_two(one: _State, other: _State) -> _State:
+def _merge(one: _State, other: _State) -> _State:
     moments = merge_moments(one.moments, other.moments)
     counts = np.int32 if moments.count.sum() < 2**31 else np.int64
     return _State(moments, np.add(one.histogram, other.histogram, dtype=counts), one.bins)
