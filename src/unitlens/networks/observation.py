@@ -32,6 +32,10 @@ class Observation:
         """Return the largest number of bytes a sample needs at once from a node on."""
         return max(self.sample_bytes[index:], default=0)
 
+    def bytes_of_all(self) -> int:
+        """Return the bytes a sample needs where all values are kept, as for a backward pass."""
+        return sum(_bytes(three) - _bytes(self.two[node]) for node, three in self.three.items())
+
     def fold(self, node: fx.Node) -> Fold:
         """Return the function of a node's value and sample numbers that gathers these samples.
 

@@ -64,13 +64,13 @@ class Engine:
 
     Attributes
     ----------
-    classes
-        Number of logits.
+    output_shape
+        Shape of what the network puts out for the example.
 
     Raises
     ------
     ModelError
-        Where the output is not of shape (samples, classes).
+        Where the output does not have its samples on axis 0.
     """
 
     def __init__(
@@ -82,15 +82,15 @@ class Engine:
         self._example = example[:3]
         self._on_cpu = example.device.type == "cpu"
         self._resumes: dict[tuple[str, bool], Resume | None] = {}
-        self.classes = self.logits(self._example).shape[1]
+        self.output_shape = self.logits(self._example).shape
 
     def logits(self, inputs: Tensor) -> Tensor:
-        """Return the logits (samples, classes) of the network as it is."""
+        """Return the logits (samples, ...) of the network as it is."""
         logits = self._network.forward_with(inputs, {})
-        if logits.dim() != 2:
+        if logits.shape[:1] != inputs.shape[:1]:
             raise ModelError(
-                f"the model's output has shape {tuple(logits.shape)}, but must be logits of shape "
-                "(samples, classes)"
+                f"the model's output has shape {tuple(logits.shape)} for {len(inputs)} samples, "
+                "but must have one row for each"
             )
         return logits
 
@@ -194,7 +194,7 @@ class Engine:
 
         Yields
         ------
-        A slice of variants and their logits (variants, samples, classes), until all are done.
+        A slice of variants and their logits (variants, samples, ...), until all are done.
         """
         program, resume = self._network.program, self._resume(self._layers[0], single=False)
         if program is None or resume is None:
@@ -221,7 +221,8 @@ class Engine:
             for layer in self._layers[1:]
         }
         output = program.finish(folded, resume.stop, edits)
-        return self._network.logits(output).reshape(number, len(samples), -1)
+        logits = self._network.logits(output)
+        return logits.reshape(number, len(samples), *logits.shape[1:])
 
     def _rows_at_once(self, resume: Resume) -> int:
         allowed = min(self._budget, CPU_WORKING_SET) if self._on_cpu else self._budget
@@ -277,6 +278,8 @@ def _close(one: Tensor, other: Tensor) -> bool:
     """Tell whether logits agree within what rounding in another order explains."""
     if one.shape != other.shape:
         return False
+    if not one.is_floating_point():
+        return torch.equal(one, other)
     tolerance = torch.finfo(one.dtype).eps ** 0.5
     scale = float(other.abs().nan_to_num(posinf=0.0).amax())
     return torch.allclose(one, other, rtol=tolerance, atol=tolerance * scale, equal_nan=True)
