@@ -219,9 +219,16 @@ def unit_ablation(made: Network, measures: xr.Dataset, rng: np.random.Generator)
         "loss_increase_se": 0.1 * np.abs(increase),
         "accuracy_drop": per_class.mean(1),
         "accuracy_drop_se": 0.1 * per_class.mean(1),
+        "class_accuracy_drop_max": per_class.max(1),
+        "class_accuracy_drop_max_se": 0.1 * per_class.max(1),
+        "most_damaged_class": per_class.argmax(1),
+        "loss_increase_first_order": 0.8 * increase,
+        "loss_increase_first_order_se": 0.1 * np.abs(increase),
     }
     table = xr.Dataset({name: ("unit", array) for name, array in data.items()}, coords=where)
     table = table.assign_coords({"class": np.arange(CLASSES)})
+    table["class_loss_increase"] = (("unit", "class"), increase[:, None] + per_class)
+    table["class_loss_increase_se"] = (("unit", "class"), 0.1 * per_class)
     table["class_accuracy_drop"] = (("unit", "class"), per_class)
     table["class_accuracy_drop_se"] = (("unit", "class"), 0.1 * per_class)
     return table.assign_attrs(value="zero", split="train")

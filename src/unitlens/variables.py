@@ -91,16 +91,21 @@ VARIABLES = _declare(
     Variable("explained_variance", ("direction",), "f", "activation^2", "explained variance", "population variance over the samples of the activations projected on a direction"),
     Variable("explained_variance_ratio", ("direction",), "f", "1", "explained variance ratio", "explained variance as a share of the sum of the variances of all units; NaN where that is zero"),
     # importance
-    Variable("loss_increase", _UNIT, "f", "nats", "loss increase", "mean cross-entropy with the unit ablated minus without"),
+    Variable("loss_increase", _UNIT, "f", "nats", "loss increase", "mean loss with the unit ablated minus without; cross-entropy, unless scored by a function of your own"),
     Variable("loss_increase_se", _UNIT, "f", "nats", "standard error of the loss increase", "paired over samples"),
-    Variable("accuracy_drop", _UNIT, "f", "1", "accuracy drop", "accuracy without ablation minus accuracy with the unit ablated"),
+    Variable("loss_increase_first_order", _UNIT, "f", "nats", "first-order loss increase", "what the gradient of the loss at the activations makes of the loss increase: mean over samples of the sum over positions of (value - activation) x gradient"),
+    Variable("loss_increase_first_order_se", _UNIT, "f", "nats", "standard error of the first-order loss increase", "over samples"),
+    Variable("accuracy_drop", _UNIT, "f", "1", "accuracy drop", "accuracy (share of hits) without ablation minus accuracy with the unit ablated"),
     Variable("accuracy_drop_se", _UNIT, "f", "1", "standard error of the accuracy drop", "paired over samples"),
+    Variable("class_loss_increase", _UNIT_CLASS, "f", "nats", "loss increase of a class", "loss increase over the samples of a class"),
+    Variable("class_loss_increase_se", _UNIT_CLASS, "f", "nats", "standard error of a class's loss increase", "paired over samples"),
     Variable("class_accuracy_drop", _UNIT_CLASS, "f", "1", "accuracy drop of a class", "accuracy drop over the samples of a class"),
     Variable("class_accuracy_drop_se", _UNIT_CLASS, "f", "1", "standard error of a class's accuracy drop", "paired over samples"),
-    Variable("class_accuracy_drop_max", _UNIT, "f", "1", "largest accuracy drop of a class", "accuracy drop over the samples of the class that loses most"),
+    Variable("class_accuracy_drop_max", _UNIT, "f", "1", "largest accuracy drop of a class", "accuracy drop over the samples of the class that loses most; the largest of noisy drops is biased upwards"),
+    Variable("class_accuracy_drop_max_se", _UNIT, "f", "1", "standard error of the largest accuracy drop of a class", "that of the chosen class's accuracy drop, paired over samples; the choice is not part of it"),
     Variable("most_damaged_class", _UNIT, "i", "", "most damaged class", "class whose accuracy drops most, -1 where not measured"),
     # curves
-    Variable("accuracy", _CURVE, "f", "1", "accuracy", "share of samples whose largest logit is the label"),
+    Variable("accuracy", _CURVE, "f", "1", "accuracy", "share of samples that are hits: the largest logit is the label's, or the score asked for says so"),
     Variable("loss", _CURVE, "f", "nats", "loss", "mean cross-entropy"),
     Variable("ablated_fraction", ("ablated",), "f", "1", "ablated fraction", "share of the units of the chosen layers that are ablated"),
     Variable("ablated_units", ("ablated",), "iu", "units", "ablated units", "number of units that are ablated"),
@@ -156,17 +161,19 @@ class Schema:
 
 
 _WHERE = ("layer", "depth", "channel")
-_IMPORTANCE = (
-    "loss_increase",
-    "loss_increase_se",
-    "accuracy_drop",
-    "accuracy_drop_se",
+_IMPORTANCE = ("loss_increase", "loss_increase_se", "accuracy_drop", "accuracy_drop_se")
+_CLASS_IMPORTANCE = (  # where the targets are classes
+    "class_loss_increase",
+    "class_loss_increase_se",
     "class_accuracy_drop",
     "class_accuracy_drop_se",
+    "class_accuracy_drop_max",
+    "class_accuracy_drop_max_se",
+    "most_damaged_class",
 )
+_FIRST_ORDER = ("loss_increase_first_order", "loss_increase_first_order_se")
 _MEASURES = ("selectivity", "preferred_class", "dead", "undefined", "mutual_information")
 _MOMENTS = ("mean", "variance", "l1_norm", "class_mean")
-_WORST = ("class_accuracy_drop_max", "most_damaged_class")
 _SPEC = (
     "dataset",
     "corruption",
@@ -225,7 +232,7 @@ SCHEMAS = {
             1,
             (*_WHERE, "component", "explained_variance", "explained_variance_ratio", "mean"),
         ),
-        Schema("unit_ablation", 1, (*_WHERE, *_IMPORTANCE)),
+        Schema("unit_ablation", 1, (*_WHERE, *_IMPORTANCE), (*_CLASS_IMPORTANCE, *_FIRST_ORDER)),
         Schema("cumulative_ablation", 1, ("accuracy", "loss", "ablated_fraction", "ablated_units")),
         Schema(
             "noise_robustness",
@@ -233,7 +240,12 @@ SCHEMAS = {
             ("accuracy", "loss"),
             dims={"accuracy": _NOISE, "loss": _NOISE},
         ),
-        Schema("units", 1, _WHERE, (*_MEASURES, *_MOMENTS, *_IMPORTANCE, *_WORST)),
+        Schema(
+            "units",
+            1,
+            _WHERE,
+            (*_MEASURES, *_MOMENTS, *_IMPORTANCE, *_CLASS_IMPORTANCE, *_FIRST_ORDER),
+        ),
         Schema("runs", 1, (*_RUN_SCORES, *_SPEC, *_RUN_SUMMARY, "member")),
         Schema(
             "curves",

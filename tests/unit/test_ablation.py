@@ -233,7 +233,7 @@ def test_unit_ablation__refuses_values_that_are_ambiguous_or_not_finite():
 def test_unit_ablation__refuses_what_is_no_classifier():
     with pytest.raises(ArgumentError, match="has the label 7, but the model puts out 4 logits"):
         ul.unit_ablation(mlp(), Pairs(torch.zeros(2, 6), [0, 7]))
-    with pytest.raises(ModelError, match=r"shape \(3, 4, 2, 2\), but must be logits of shape"):
+    with pytest.raises(ModelError, match=r"shape \(2, 4, 2, 2\), but must be logits of shape"):
         ul.unit_ablation(
             nn.Sequential(nn.ReLU(), nn.Conv2d(2, 4, 1)),
             random_pairs(9, 2, 2, 2),

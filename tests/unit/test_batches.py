@@ -102,3 +102,31 @@ def test_iterate_batches__leaves_what_a_data_set_keeps_fit_for_training():
 
     assert batch[1].tolist() == [[1.0] * 3] * 2
     assert not any(value.is_inference() for value in kept.values())
+
+
+def test_iterate_batches__reads_any_targets():
+    image = torch.zeros(2)
+    floats = [(image, 0.1), (image, np.float32(2.5))]
+    arrays = [(image, np.int16([1, 2])), (image, torch.tensor([3, 4], dtype=torch.int16))]
+
+    ((_, _, plain),) = iterate_batches(floats, 2, targets="any")
+    ((_, _, stacked),) = iterate_batches(arrays, 2, targets="any")
+    ((_, _, labels),) = iterate_batches(DATA, 7, targets="any")
+
+    assert plain.tolist() == [0.1, 2.5]
+    assert plain.dtype == torch.float64
+    assert stacked.tolist() == [[1, 2], [3, 4]]
+    assert stacked.dtype == torch.int16
+    assert torch.equal(labels, DATA.tensors[1])
+
+
+def test_iterate_batches__refuses_targets_that_are_no_numbers_or_of_two_shapes():
+    image = torch.zeros(2)
+
+    with pytest.raises(DatasetError, match=r"item 0 .* array and a number, tensor or array"):
+        next(iterate_batches([(image, "cat")], 1, targets="any"))
+    two = [(image, torch.zeros(2)), (image, torch.zeros(3))]
+    with pytest.raises(
+        DatasetError, match=r"item 1 .* a target of shape \(3,\), .* all targets to"
+    ):
+        next(iterate_batches(two, 2, targets="any"))

@@ -138,3 +138,14 @@ def test_correlation_table__pools_kept_epochs_one_by_one():
     pooled = table.isel(row=np.flatnonzero(table["scope"].values == "pooled"))
     assert pooled["epoch"].values.tolist() == [7] * 3 + [9] * 3
     assert pooled["n"].values.tolist() == [120] * 6
+
+
+def test_correlation_table__has_the_first_order_estimate_where_it_is_known():
+    made = units()
+    made["loss_increase_first_order"] = made["loss_increase"] ** 3
+
+    table = correlation_table(made, {"both": ["a", "b"]})
+
+    rows = table.isel(row=table["measure"].values == "loss_increase_first_order")
+    assert rows["scope"].values.tolist() == ["run"] * 2 + ["layer"] * 4 + ["pooled"]
+    np.testing.assert_allclose(rows["spearman"], 1)

@@ -65,6 +65,7 @@ def test_page__shows_runs_findings_and_the_paper(page):
     assert f"{float(results.runs['test_accuracy'][0]):.3f}" in text
     assert "Over the whole range of ablation the networks keep" in text
     assert IN_THE_PAPER["memorisation_ablation"] in text
+    assert ">first-order loss increase</td>" in text
     assert text.count("data:image/") == 2
     assert "vegaEmbed(&#34;" not in text
     assert re.search(r'vegaEmbed\("#unit-chart", \{"\$schema"', text)

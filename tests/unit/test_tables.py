@@ -37,7 +37,7 @@ def test_units__are_those_of_every_network(written):
         np.testing.assert_array_equal(own["channel"], measures["channel"])
         for name in ("selectivity", "class_mean", "preferred_class", "dead", "undefined"):
             np.testing.assert_array_equal(own[name], measures[name])
-        for name in ("loss_increase", "class_accuracy_drop"):
+        for name in ("loss_increase", "class_accuracy_drop", "loss_increase_first_order"):
             np.testing.assert_array_equal(own[name], ablation[name])
 
 
@@ -47,6 +47,50 @@ def test_units__worst_class_is_the_one_that_loses_most(written):
 
     np.testing.assert_array_equal(units["class_accuracy_drop_max"], drop.max(1))
     np.testing.assert_array_equal(units["most_damaged_class"], drop.argmax(1))
+
+
+def test_units__worst_class_is_a_label_whatever_classes_others_have(tmp_path):
+    networks = [network(("a",), seed=seed) for seed in (0, 1)]
+    final, _ = write_networks(tmp_path, networks)
+    path = tmp_path / networks[1].name / "unit_ablation.nc"
+    ablation = xr.load_dataset(path, engine="h5netcdf").drop_encoding()
+    path.unlink()
+    some = ablation.isel({"class": slice(0, 4)})
+    drop = some["class_accuracy_drop"]
+    some["most_damaged_class"] = drop.argmax("class")
+    some["class_accuracy_drop_max"] = drop.max("class")
+    some.to_netcdf(path, engine="h5netcdf")
+
+    tabulate(tmp_path, final, tmp_path)
+
+    units = open_results(tmp_path).units
+    expected = np.nanargmax(units["class_accuracy_drop"].values, 1)
+    np.testing.assert_array_equal(units["most_damaged_class"], expected)
+    assert units["most_damaged_class"].sel(run=networks[1].name).max() == 3
+
+
+def test_units__of_networks_without_classes_or_gradients_are_joined(tmp_path):
+    networks = [network(("a",), seed=seed) for seed in (0, 1)]
+    final, _ = write_networks(tmp_path, networks)
+    path = tmp_path / networks[0].name / "unit_ablation.nc"
+    ablation = xr.load_dataset(path, engine="h5netcdf").drop_encoding()
+    path.unlink()
+    gone = ["class_accuracy_drop_max", "class_accuracy_drop_max_se", "most_damaged_class"]
+    gone += ["loss_increase_first_order", "loss_increase_first_order_se"]
+    ablation.drop_dims("class").drop_vars(gone).to_netcdf(path, engine="h5netcdf")
+
+    tabulate(tmp_path, final, tmp_path)
+
+    units = open_results(tmp_path).units
+    without, whole = (units.sel(run=made.name) for made in networks)
+    for name in ("class_loss_increase", "class_accuracy_drop_max", "loss_increase_first_order"):
+        assert np.isnan(without[name]).all()
+        assert np.isfinite(whole[name]).all()
+    assert (without["most_damaged_class"] == -1).all()
+    rows = open_results(tmp_path).correlations
+    first_order = rows.isel(row=rows["measure"].values == "loss_increase_first_order")
+    of_run = first_order.isel(row=first_order["scope"].values == "run")
+    assert of_run["n"].values.tolist() == [0, 48]
 
 
 def test_runs__say_what_each_network_is(written):
@@ -129,6 +173,7 @@ def test_parquet__is_tidy_and_equal(written):
 
     assert len(frames["units"]) == results.units.sizes["unit"]
     assert {"run", "layer", "channel", "selectivity", "loss_increase"} <= set(frames["units"])
+    assert {"loss_increase_first_order", "class_accuracy_drop_max_se"} <= set(frames["units"])
     assert len(runs) == results.runs.sizes["run"]
     assert runs["member_dropout"].sum() == 2
     one = frames["curves"].query("order == 'random-1' and ablated == 3")

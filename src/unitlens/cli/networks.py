@@ -131,6 +131,8 @@ def unit_ablation(
             samples=section.samples,
             seed=record.spec.seed,
             device=device,
+            score=section.score,
+            first_order=section.first_order,
         )
         result = result.assign_attrs(split=section.split, value=section.value)
         result.to_netcdf(network / "unit_ablation.nc", engine="h5netcdf")
@@ -166,6 +168,7 @@ def cumulative_ablation(
             samples=section.samples,
             seed=record.spec.seed,
             device=device,
+            score=section.score,
         )
         result = result.assign_attrs(split=section.split, value=section.value)
         result.to_netcdf(network / "cumulative_ablation.nc", engine="h5netcdf")
@@ -200,6 +203,7 @@ def noise_robustness(
             seed=record.spec.seed,
             samples=section.samples,
             device=device,
+            score=section.score,
         )
         result = result.assign_attrs(split=section.split)
         result.to_netcdf(network / "noise_robustness.nc", engine="h5netcdf")

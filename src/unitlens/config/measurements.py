@@ -7,6 +7,10 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from unitlens.config.base import Strict
 
 Split = Literal["train", "test"]
+TopScore = Annotated[
+    Literal["top1", "top5"],
+    Field(description="accuracy: the label has the largest logit, or is among the five largest"),
+]
 
 
 class LastLayers(Strict):
@@ -69,6 +73,10 @@ class UnitAblationSpec(Strict):
     value: Literal["zero", "mean"] = Field(
         "zero", description="what a unit is clamped to; the mean is over the training set"
     )
+    score: TopScore = "top1"
+    first_order: bool = Field(
+        default=True, description="estimate the loss increase by the gradient as well"
+    )
     checkpoints: bool = Field(default=False, description="measure the kept epochs as well")
 
 
@@ -88,6 +96,7 @@ class CumulativeAblationSpec(Strict):
     value: Literal["zero", "mean"] = Field(
         "zero", description="what a unit is clamped to; the mean is over the training set"
     )
+    score: TopScore = "top1"
     checkpoints: bool = Field(default=False, description="measure the kept epochs as well")
 
 
@@ -114,6 +123,7 @@ class NoiseRobustnessSpec(Strict):
     )
     scales: ScaleSpec = ScaleSpec()
     draws: PositiveInt = Field(10, description="independent draws of the noise at each scale")
+    score: TopScore = "top1"
     checkpoints: bool = Field(default=False, description="measure the kept epochs as well")
 
 

@@ -1,7 +1,7 @@
 """Batches of any map-style data set of (input, label), in a known order."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from unitlens.errors import ArgumentError, DatasetError
 from unitlens.networks.seeds import seeded
 
 Indices = npt.NDArray[np.int64]
+Targets = Literal["labels", "any"]
 
 
 class MapStyle(Protocol):
@@ -28,6 +29,7 @@ def iterate_batches(
     *,
     indices: npt.ArrayLike | None = None,
     device: torch.device | str = "cpu",
+    targets: Targets = "labels",
 ) -> Iterator[tuple[Indices, Tensor, Tensor]]:
     """Read a data set batch by batch.
 
@@ -42,60 +44,73 @@ def iterate_batches(
         Which samples, in which order; all in the data set's order if None.
     device
         Where the tensors go. Copies to a GPU are pinned and do not block.
+    targets
+        What stands beside the inputs: integer labels, or with ``any`` numbers, arrays or tensors
+        of one shape.
 
     Yields
     ------
-    Indices of shape (batch,), inputs of shape (batch, ...) and int64 labels of shape (batch,).
+    Indices of shape (batch,), inputs of shape (batch, ...) and int64 labels of shape (batch,);
+    with ``any`` targets of shape (batch, ...), plain floats as float64.
 
     Raises
     ------
     ArgumentError
         Where the batch size is below 1.
     DatasetError
-        Where an item is not a pair of an input and an integer label, or inputs differ in shape.
+        Where an item is not a pair of an input and an integer label or target, or inputs or
+        targets differ in shape.
     """
     if batch_size < 1:
         raise ArgumentError(f"batch_size is {batch_size}, but must be at least 1")
     chosen = np.arange(len(dataset)) if indices is None else np.asarray(indices, np.int64)
     starts = range(0, len(chosen), batch_size)
-    yield from read_batches(dataset, (chosen[s : s + batch_size] for s in starts), device=device)
+    batches = (chosen[s : s + batch_size] for s in starts)
+    yield from read_batches(dataset, batches, device=device, targets=targets)
 
 
 def read_batches(
-    dataset: MapStyle, batches: Iterable[Indices], *, device: torch.device | str = "cpu"
+    dataset: MapStyle,
+    batches: Iterable[Indices],
+    *,
+    device: torch.device | str = "cpu",
+    targets: Targets = "labels",
 ) -> Iterator[tuple[Indices, Tensor, Tensor]]:
     """Read given batches; as :func:`iterate_batches`."""
     target = torch.device(device)
     for batch in batches:
-        inputs, labels = _read(dataset, batch)
+        inputs, labels = _read(dataset, batch, targets)
         yield batch, _moved(inputs, target), _moved(labels, target)
 
 
-def _read(dataset: MapStyle, indices: Indices) -> tuple[Tensor, Tensor]:
-    """Read the samples at `indices`: inputs (batch, ...) and int64 labels (batch,)."""
+def _read(dataset: MapStyle, indices: Indices, targets: Targets) -> tuple[Tensor, Tensor]:
+    """Read the samples at `indices`: inputs (batch, ...) and labels or targets (batch, ...)."""
     # What a data set keeps for itself must stay of use outside of inference mode.
     with torch.inference_mode(mode=False):
         whole = getattr(dataset, "batch", None)
         if callable(whole):
             inputs, labels = whole(indices)
             return inputs, labels
-        items = [_pair(dataset, int(index)) for index in indices]
-    labels = torch.tensor([label for _, label in items], dtype=torch.int64)
-    return _stacked([value for value, _ in items], indices), labels
+        items = [_pair(dataset, int(index), targets) for index in indices]
+    inputs = _stacked([value for value, _ in items], indices, "input")
+    if targets == "any":
+        return inputs, _stacked([label for _, label in items], indices, "target")
+    return inputs, torch.tensor([label for _, label in items], dtype=torch.int64)
 
 
-def _stacked(values: list[Tensor], indices: Indices) -> Tensor:
+def _stacked(values: list[Tensor], indices: Indices, what: str) -> Tensor:
     first = values[0].shape
     for index, value in zip(indices, values, strict=True):
         if value.shape != first:
+            kind = f"an {what}" if what == "input" else f"a {what}"
             raise DatasetError(
-                f"item {index} of the data set has an input of shape {tuple(value.shape)}, but "
-                f"item {indices[0]} one of {tuple(first)}; bring all inputs to one shape"
+                f"item {index} of the data set has {kind} of shape {tuple(value.shape)}, but "
+                f"item {indices[0]} one of {tuple(first)}; bring all {what}s to one shape"
             )
     return torch.stack(values)
 
 
-def _pair(dataset: MapStyle, index: int) -> tuple[Tensor, int]:
+def _pair(dataset: MapStyle, index: int, targets: Targets) -> tuple[Tensor, Any]:
     item = dataset[index]
     if not isinstance(item, Sequence) or len(item) != 2:
         raise DatasetError(
@@ -104,12 +119,18 @@ def _pair(dataset: MapStyle, index: int) -> tuple[Tensor, int]:
         )
     value, label = item
     try:
-        return torch.as_tensor(value), _whole(label)
+        return torch.as_tensor(value), _whole(label) if targets == "labels" else _tensor(label)
     except (TypeError, ValueError, RuntimeError) as error:
+        wanted = "an integer label" if targets == "labels" else "a number, tensor or array"
         raise DatasetError(
             f"item {index} of the data set is ({type(value).__name__}, {label!r}), but must be a "
-            "tensor or array and an integer label"
+            f"tensor or array and {wanted}"
         ) from error
+
+
+def _tensor(target: Any) -> Tensor:
+    # torch makes plain floats float32, which would lose digits of them.
+    return torch.as_tensor(target, dtype=torch.float64 if isinstance(target, float) else None)
 
 
 def _whole(label: Any) -> int:

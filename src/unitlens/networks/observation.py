@@ -51,10 +51,14 @@ class Observation:
         if not isinstance(module, CONVOLUTIONS) or not isinstance(self.two[node], Tensor):
             return 0
         value: Tensor = self.two[node]
-        if value.dtype == torch.float32 or not module.groups == 1:
+        if value.dtype == torch.float32 or module.groups != 1:
             return 0
         patch = module.in_channels * math.prod(module.kernel_size)
         return patch * value[0, 0].numel() * value.element_size()
+
+    def bytes_of_all(self) -> int:
+        """Return the bytes a sample needs where all values are kept, as for a backward pass."""
+        return sum(self.sample_bytes(node) for node in self.three)
 
     def fold(self, node: fx.Node) -> Fold:
         """Return the function of a node's value and sample numbers that gathers these samples.

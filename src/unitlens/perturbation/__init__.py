@@ -3,11 +3,12 @@
 All functions here are exact, leave the model as it was, and take these arguments:
 
 model
-    A network that takes one tensor and puts out logits (samples, classes); where it puts out a
-    container, its entry or attribute ``logits`` or ``out``, else its first tensor. It is run in
-    eval mode and in its own dtype.
+    A network that takes one tensor and puts out logits (samples, classes), or whatever `score`
+    can score; where it puts out a container, its entry or attribute ``logits`` or ``out``, else
+    its first tensor. It is run in eval mode and in its own dtype.
 dataset
-    Map-style data set of (input, label): the labels that the network is scored against.
+    Map-style data set of (input, label): the labels that the network is scored against; of
+    (input, target) where `score` is a function.
 layers
     Names of layers, or how many of the last layers (``LastLayers(last=3)``); all if None.
 value
@@ -26,9 +27,19 @@ device
     Where to compute. The model is moved there and back.
 memory_gb
     What the values of one batch may take, in 10^9 bytes.
+score
+    ``"top1"``: cross-entropy in nats, and a hit where the largest logit is the label's (the first
+    of equal ones). ``"top5"``: the same loss, and a hit where the label is among the five largest
+    logits (of equal ones, the smaller classes come first); for six classes and more. Or a
+    function of outputs and targets that returns loss and hit of every sample, two tensors of shape
+    (samples,). It is given what the model puts out, samples on axis 0, and the data set's second
+    elements as one tensor (numbers, arrays or tensors, stacked; plain floats as float64), and must
+    score each sample by itself: rows may come from any number of perturbations, in any order.
+    Accuracy is the mean of the hits. Integer targets of shape (samples,) are classes.
 
-Every result carries the attributes ``samples``, ``seed``, ``layers``, ``baseline_loss`` and
-``baseline_accuracy`` (of the network as it is, on the same samples) and, for ablations, ``value``.
+Every result carries the attributes ``samples``, ``seed``, ``layers``, ``score``,
+``baseline_loss`` and ``baseline_accuracy`` (of the network as it is, on the same samples) and, for
+ablations, ``value``.
 
 They raise ``ArgumentError`` where an argument breaks its rule, ``LayerError`` where a layer does
 not exist, and ``ModelError`` where the model cannot be run or does not put out logits.

@@ -4,14 +4,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import xarray as xr
-from torch import nn
+from torch import Tensor, nn
 
 from unitlens.errors import ArgumentError
 from unitlens.networks.batches import MapStyle
 from unitlens.networks.seeds import seeded
 from unitlens.perturbation.cumulative import cumulative_ablation
 from unitlens.perturbation.engine import Replacement, Units
-from unitlens.perturbation.scores import PairedSums, score
+from unitlens.perturbation.first_order import first_order_importance
+from unitlens.perturbation.scores import Floats, ScoreChoice
 from unitlens.perturbation.session import (
     Baseline,
     Batch,
@@ -20,8 +21,9 @@ from unitlens.perturbation.session import (
     Settings,
     open_session,
 )
+from unitlens.perturbation.sums import PairedSums
 from unitlens.perturbation.values import Value, clamp_values, constant, value_name
-from unitlens.variables import annotate, unit_coordinates
+from unitlens.variables import unit_coordinates
 
 __all__ = ["cumulative_ablation", "unit_ablation"]
 
@@ -41,6 +43,8 @@ def unit_ablation(
     batch_size: int = 512,
     device: torch.device | str = "cpu",
     memory_gb: float = 2.0,
+    score: ScoreChoice = "top1",
+    first_order: bool = False,
 ) -> xr.Dataset:
     """Ablate every unit alone: what is lost without it.
 
@@ -50,51 +54,68 @@ def unit_ablation(
 
     Parameters
     ----------
-    model, dataset, layers, samples, seed, batch_size, device, memory_gb
+    model, dataset, layers, samples, seed, batch_size, device, memory_gb, score
         As :mod:`unitlens.perturbation` says.
     value, reference
         What units are clamped to, as :mod:`unitlens.perturbation` says.
     units
         Size of a seeded sample of the units; all of them if None.
+    first_order
+        Whether to estimate the loss increase by the loss's gradient as well; see
+        :mod:`unitlens.perturbation.first_order`.
 
     Returns
     -------
-    Dataset of the schema ``unit_ablation`` on `unit` and `class` (as many as there are logits):
-    loss increase in nats, accuracy drop, accuracy drop by class (NaN for a class without
-    samples), and the standard error of each, paired over samples. A unit that always has the
-    value it is clamped to has an importance of exactly 0.
+    Dataset of the schema ``unit_ablation`` on `unit` and, where targets are classes, `class`: loss
+    increase in nats and accuracy drop, overall and by class (NaN for a class without samples),
+    the largest drop of a class and which class it is of, and the standard error of each, paired
+    over samples. A unit that always has the value it is clamped to has an importance of exactly 0.
+    The largest of noisy drops is biased upwards, and its error is that of the chosen class alone.
 
     Raises
     ------
     ArgumentError, LayerError, ModelError
-        As :mod:`unitlens.perturbation` says.
+        As :mod:`unitlens.perturbation` says, and where no gradient can be computed for
+        `first_order`.
     """
-    settings = Settings(layers, samples, seed, batch_size, device, memory_gb)
+    settings = Settings(layers, samples, seed, batch_size, device, memory_gb, score)
     if units is not None and units < 1:
         raise ArgumentError(f"units is {units}, but must be at least 1")
     with open_session(model, dataset, settings) as session:
         values = clamp_values(session, value, dataset if reference is None else reference)
         chosen = _chosen_units(session.units, units, seed)
-        clamps = _clamps(session, constant(session, values), chosen)
-        baseline = Baseline()
-        sums = PairedSums(len(chosen), session.engine.output_shape[1], session.device)
-        for batch in session.batches("unit ablation"):
-            _add_changes(session, batch, clamps, baseline, sums)
+        estimates = _first_order(session, values, chosen) if first_order else {}
+        sums, baseline = _exact(session, values, chosen)
+        found = sums.importance(by_class=session.by_class) | estimates
         attributes = {"value": value_name(value), **session.attributes()}
-        table = _unit_table(session, sums, chosen)
+        table = _unit_table(session, found, chosen)
         return table.assign_attrs(attributes, **baseline.attributes())
+
+
+def _exact(session: Session, values: Tensor, chosen: Ints) -> tuple[PairedSums, Baseline]:
+    clamps = _clamps(session, constant(session, values), chosen)
+    baseline = Baseline()
+    sums = PairedSums(len(chosen), session.classes, session.device)
+    for batch in session.batches("unit ablation"):
+        _add_changes(session, batch, clamps, baseline, sums)
+    return sums, baseline
+
+
+def _first_order(session: Session, values: Tensor, chosen: Ints) -> dict[str, Floats]:
+    replacement = constant(session, values)
+    found = first_order_importance(session, lambda _: replacement)
+    return {name: array[chosen] for name, array in found.items()}
 
 
 def _add_changes(
     session: Session, batch: Batch, clamps: list[Units], baseline: Baseline, sums: PairedSums
 ) -> None:
-    losses, hits = baseline.add(session.engine, batch)
-    sums.count(batch.labels)
+    losses, hits = baseline.add(session, batch)
+    sums.count(batch.classes)
     for effect in session.engine.each_alone(batch.inputs, clamps):
-        labels = batch.labels[effect.samples]
-        loss, hit = score(effect.logits, labels)
+        loss, hit = session.score(effect.logits, batch.targets[effect.samples])
         changes = loss - losses[effect.samples], hit - hits[effect.samples]
-        sums.add(effect.table_rows, labels, *changes)
+        sums.add(effect.table_rows, batch.classes[effect.samples], *changes)
 
 
 def _chosen_units(total: int, units: int | None, seed: int) -> Ints:
@@ -115,13 +136,10 @@ def _clamps(session: Session, replacement: Replacement, chosen: Ints) -> list[Un
     return clamps
 
 
-def _unit_table(session: Session, sums: PairedSums, chosen: Ints) -> xr.Dataset:
-    variables = {
-        name: (("unit", "class")[: array.ndim], array) for name, array in sums.importance().items()
-    }
+def _unit_table(session: Session, found: dict[str, Floats], chosen: Ints) -> xr.Dataset:
+    variables = {name: (("unit", "class")[: array.ndim], array) for name, array in found.items()}
     every = unit_coordinates((layer.name, layer.depth, layer.units) for layer in session.layers)
-    coordinates = {name: array[chosen] for name, array in every.items()}
-    table = xr.Dataset(
-        variables, {**coordinates, "class": np.arange(session.engine.output_shape[1])}
-    )
-    return annotate(table, "unit_ablation")
+    table = xr.Dataset(variables, {name: array[chosen] for name, array in every.items()})
+    if "class" in table.dims:
+        table = table.assign_coords({"class": np.arange(table.sizes["class"])})
+    return session.annotated(table, "unit_ablation")

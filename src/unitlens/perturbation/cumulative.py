@@ -12,7 +12,7 @@ from unitlens.errors import ArgumentError
 from unitlens.networks.batches import MapStyle
 from unitlens.networks.layers import UnitLayer
 from unitlens.networks.seeds import seeded
-from unitlens.perturbation.scores import Floats, score
+from unitlens.perturbation.scores import Floats, ScoreChoice
 from unitlens.perturbation.session import (
     Baseline,
     Batch,
@@ -22,7 +22,6 @@ from unitlens.perturbation.session import (
     open_session,
 )
 from unitlens.perturbation.values import Value, by_unit, clamp_values, on_axis, value_name
-from unitlens.variables import annotate
 
 Ints = npt.NDArray[np.int64]
 
@@ -42,6 +41,7 @@ def cumulative_ablation(
     batch_size: int = 512,
     device: torch.device | str = "cpu",
     memory_gb: float = 2.0,
+    score: ScoreChoice = "top1",
 ) -> xr.Dataset:
     """Ablate more and more units together: how much of the network is needed.
 
@@ -50,7 +50,7 @@ def cumulative_ablation(
 
     Parameters
     ----------
-    model, dataset, layers, samples, seed, batch_size, device, memory_gb
+    model, dataset, layers, samples, seed, batch_size, device, memory_gb, score
         As :mod:`unitlens.perturbation` says.
     value, reference
         What units are clamped to, as :mod:`unitlens.perturbation` says.
@@ -75,7 +75,7 @@ def cumulative_ablation(
     ArgumentError, LayerError, ModelError
         As :mod:`unitlens.perturbation` says; ArgumentError too where a measure lacks a unit.
     """
-    settings = Settings(layers, samples, seed, batch_size, device, memory_gb)
+    settings = Settings(layers, samples, seed, batch_size, device, memory_gb, score)
     _check_counts(orders, points, by)
     with open_session(model, dataset, settings) as session:
         values = clamp_values(session, value, dataset if reference is None else reference)
@@ -133,12 +133,12 @@ class _Curves:
 
     def add(self, batch: Batch) -> None:
         """Score all sets on a batch."""
-        self.baseline.add(self._session.engine, batch)
+        self.baseline.add(self._session, batch)
         sets = self._session.engine.together(batch.inputs, len(self._counts), self._clamped)
         for which, logits in sets:
-            losses, hits = score(logits.flatten(0, 1), batch.labels.repeat(len(logits)))
-            self._losses[which] += losses.reshape(len(logits), -1).sum(1).cpu().numpy()
-            self._hits[which] += hits.reshape(len(logits), -1).sum(1).cpu().numpy()
+            losses, hits = self._session.score.of_variants(logits, batch.targets)
+            self._losses[which] += losses.sum(1).cpu().numpy()
+            self._hits[which] += hits.sum(1).cpu().numpy()
 
     def _clamped(self, layer: UnitLayer, activations: Tensor, sets: slice) -> Tensor:
         ranks = self._ranks[layer.name][self._order_of[sets]]
@@ -160,7 +160,7 @@ class _Curves:
             "accuracy": (("order", "ablated"), accuracy),
             "loss": (("order", "ablated"), loss),
         }
-        return annotate(xr.Dataset(curves, coordinates), "cumulative_ablation")
+        return self._session.annotated(xr.Dataset(curves, coordinates), "cumulative_ablation")
 
     def _curves(self, sums: Floats, baseline: float) -> Floats:
         means = sums / self._session.samples

@@ -10,10 +10,9 @@ from unitlens.errors import ArgumentError
 from unitlens.networks.batches import MapStyle
 from unitlens.networks.layers import UnitLayer
 from unitlens.networks.seeds import derived_seed
-from unitlens.perturbation.scores import Floats, score
+from unitlens.perturbation.scores import Floats, ScoreChoice
 from unitlens.perturbation.session import Baseline, Batch, Session, Settings, open_session
 from unitlens.perturbation.values import by_unit, on_axis
-from unitlens.variables import annotate
 
 NOISE_BLOCK = 64  # samples whose noise one generator draws; part of what a seed means
 
@@ -30,6 +29,7 @@ def noise_robustness(
     batch_size: int = 512,
     device: torch.device | str = "cpu",
     memory_gb: float = 2.0,
+    score: ScoreChoice = "top1",
 ) -> xr.Dataset:
     """Add Gaussian noise to all units of all layers at once, and score the network.
 
@@ -42,7 +42,7 @@ def noise_robustness(
 
     Parameters
     ----------
-    model, dataset, samples, seed, batch_size, device, memory_gb
+    model, dataset, samples, seed, batch_size, device, memory_gb, score
         As :mod:`unitlens.perturbation` says. The noise of a sample depends on its place among
         those that are scored, not on the batch size or the device.
     scales
@@ -64,7 +64,7 @@ def noise_robustness(
         As :mod:`unitlens.perturbation` says; ArgumentError too where a unit has no variance or
         one that is not a number of at least 0.
     """
-    settings = Settings(None, samples, seed, batch_size, device, memory_gb)
+    settings = Settings(None, samples, seed, batch_size, device, memory_gb, score)
     chosen = _checked_scales(scales)
     if draws < 1:
         raise ArgumentError(f"draws is {draws}, but must be at least 1")
@@ -139,7 +139,7 @@ class _Noisy:
 
     def add(self, batch: Batch) -> None:
         """Score all draws and scales on a batch."""
-        self.baseline.add(self._session.engine, batch)
+        self.baseline.add(self._session, batch)
 
         def edit(layer: UnitLayer, activations: Tensor, variants: slice) -> Tensor:
             noise = self._noise(layer, batch, variants)
@@ -147,9 +147,9 @@ class _Noisy:
 
         variants = len(self._factors)
         for which, logits in self._session.engine.together(batch.inputs, variants, edit):
-            losses, hits = score(logits.flatten(0, 1), batch.labels.repeat(len(logits)))
-            self._losses[which] += losses.reshape(len(logits), -1).sum(1).cpu().numpy()
-            self._hits[which] += hits.reshape(len(logits), -1).sum(1).cpu().numpy()
+            losses, hits = self._session.score.of_variants(logits, batch.targets)
+            self._losses[which] += losses.sum(1).cpu().numpy()
+            self._hits[which] += hits.sum(1).cpu().numpy()
 
     def _noise(self, layer: UnitLayer, batch: Batch, variants: slice) -> Tensor:
         """Return the noise of a layer's units, shape (variants, samples, units)."""
@@ -175,4 +175,4 @@ class _Noisy:
             for name, sums in means.items()
         }
         coordinates = {"draw": np.arange(self._draws), "noise_scale": self._scales}
-        return annotate(xr.Dataset(variables, coordinates), "noise_robustness")
+        return self._session.annotated(xr.Dataset(variables, coordinates), "noise_robustness")

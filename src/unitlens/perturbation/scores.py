@@ -1,4 +1,8 @@
-"""Loss and hit of every sample, and sums over samples from which means and errors follow."""
+"""How a network's outputs are scored: a loss and a hit for every sample."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -6,86 +10,152 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from unitlens.errors import ArgumentError, ModelError
+
 Floats = npt.NDArray[np.float64]
+ScoreFunction = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+ScoreChoice = Literal["top1", "top5"] | ScoreFunction
+
+BUILT_IN = {"top1": 1, "top5": 5}
 
 
-def score(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Score logits against labels, in float64 whatever the network's own dtype.
+@dataclass(frozen=True)
+class Score:
+    """A loss and a hit for every sample, from what the network puts out and the targets.
 
-    Parameters
+    Attributes
     ----------
-    logits
-        Shape (samples, classes).
-    labels
-        Shape (samples,).
-
-    Returns
-    -------
-    Cross-entropy in nats, and 1 where the largest logit is the label's (the first of equal
-    ones), else 0; each of shape (samples,).
-    """
-    losses = functional.cross_entropy(logits.double(), labels, reduction="none")
-    return losses, (logits.argmax(dim=1) == labels).double()
-
-
-class PairedSums:
-    """Sums over samples of what each unit's ablation changes, by unit and class.
-
-    A sample that is never added counts as unchanged.
+    name
+        ``top1``, ``top5``, or the name of the user's function.
+    top
+        A built-in score is cross-entropy in nats, and a hit where the label is among so many
+        largest logits; of equal ones, the smaller class comes first. None for a user's function.
+    function
+        The user's function.
     """
 
-    def __init__(self, units: int, classes: int, device: torch.device) -> None:
-        self._shape = (units, classes)
-        self._samples = torch.zeros(classes, dtype=torch.float64, device=device)
-        zeros = torch.zeros(units * classes, dtype=torch.float64, device=device)
-        self._loss, self._loss_squares = zeros.clone(), zeros.clone()
-        self._hits, self._hits_squares = zeros.clone(), zeros.clone()
+    name: str
+    top: int | None
+    function: ScoreFunction | None = None
 
-    def count(self, labels: Tensor) -> None:
-        """Count the samples of a batch."""
-        self._samples += torch.bincount(labels, minlength=len(self._samples))
+    @property
+    def targets(self) -> Literal["labels", "any"]:
+        """What the data set must hold beside its inputs."""
+        return "any" if self.top is None else "labels"
 
-    def add(self, units: Tensor, labels: Tensor, loss: Tensor, hits: Tensor) -> None:
-        """Add changes of loss and of hits, one for each (unit, sample)."""
-        cells = units * self._shape[1] + labels
-        self._loss.index_add_(0, cells, loss)
-        self._loss_squares.index_add_(0, cells, loss**2)
-        self._hits.index_add_(0, cells, hits)
-        self._hits_squares.index_add_(0, cells, hits**2)
+    def __call__(self, output: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Score outputs, in float64 whatever the network's own dtype.
 
-    def importance(self) -> dict[str, Floats]:
-        """Return mean changes and their standard errors, under the names of the declared variables.
+        Parameters
+        ----------
+        output
+            What the network puts out, samples on axis 0: logits (samples, classes) for a built-in
+            score.
+        targets
+            Targets of the samples: labels (samples,) for a built-in score.
 
-        The standard error is that of a mean of paired differences: their standard deviation (with
-        n - 1) over the root of n. NaN where there are too few samples: none, or one for an error.
+        Returns
+        -------
+        Losses and hits, each of shape (samples,).
+
+        Raises
+        ------
+        ArgumentError
+            Where a user's function does not return two tensors of that shape.
         """
-        by_class = self._samples.cpu().numpy()
-        hits, squares = self._array(self._hits), self._array(self._hits_squares)
-        total = by_class.sum()
-        loss, loss_error = _mean_and_error(
-            self._array(self._loss).sum(1), self._array(self._loss_squares).sum(1), total
-        )
-        drop, drop_error = _mean_and_error(-hits.sum(1), squares.sum(1), total)
-        class_drop, class_error = _mean_and_error(-hits, squares, by_class)
-        return {
-            "loss_increase": loss,
-            "loss_increase_se": loss_error,
-            "accuracy_drop": drop,
-            "accuracy_drop_se": drop_error,
-            "class_accuracy_drop": class_drop,
-            "class_accuracy_drop_se": class_error,
-        }
+        if self.function is not None:
+            return self._checked(self.function(output, targets), len(output))
+        losses = functional.cross_entropy(output.double(), targets, reduction="none")
+        if self.top == 1:  # the same as below, but faster
+            return losses, (output.argmax(dim=1) == targets).double()
+        return losses, (_logits_before(output, targets) < (self.top or 0)).double()
 
-    def _array(self, sums: Tensor) -> Floats:
-        return sums.reshape(self._shape).cpu().numpy()
+    def of_variants(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Score several variants of the network on the same samples.
+
+        Parameters
+        ----------
+        outputs
+            Shape (variants, samples, ...).
+        targets
+            Shape (samples, ...).
+
+        Returns
+        -------
+        Losses and hits, each of shape (variants, samples).
+        """
+        repeated = targets.unsqueeze(0).expand(len(outputs), *targets.shape).flatten(0, 1)
+        losses, hits = self(outputs.flatten(0, 1), repeated)
+        return losses.reshape(outputs.shape[:2]), hits.reshape(outputs.shape[:2])
+
+    def check(self, shape: torch.Size) -> None:
+        """Refuse outputs that cannot be scored.
+
+        Raises
+        ------
+        ModelError
+            Where a built-in score is asked for, and `shape` is not (samples, classes).
+        ArgumentError
+            Where there are so few classes that every label would be a hit.
+        """
+        if self.top is None:
+            return
+        if len(shape) != 2:
+            raise ModelError(
+                f"the model's output has shape {tuple(shape)}, but must be logits of shape "
+                "(samples, classes); give a function as score for other outputs"
+            )
+        if self.top > 1 and shape[1] <= self.top:
+            raise ArgumentError(
+                f"score is '{self.name}', but the model puts out {shape[1]} logits, so every label "
+                "would be a hit; use 'top1'"
+            )
+
+    def _checked(self, returned: object, samples: int) -> tuple[Tensor, Tensor]:
+        match returned:
+            case [Tensor() as loss, Tensor() as hit]:
+                pass
+            case _:
+                raise ArgumentError(
+                    f"the score function '{self.name}' returned a {type(returned).__name__}, but "
+                    "must return a pair of tensors: loss and hit"
+                )
+        for what, tensor in (("losses", loss), ("hits", hit)):
+            if tensor.shape != (samples,):
+                raise ArgumentError(
+                    f"the score function '{self.name}' returned {what} of shape "
+                    f"{tuple(tensor.shape)} for {samples} samples, but must return shape "
+                    f"({samples},): one number a sample"
+                )
+        return loss.double(), hit.double()
 
 
-def _mean_and_error(
-    total: Floats, squares: Floats, samples: Floats | np.float64
-) -> tuple[Floats, Floats]:
-    n = np.asarray(samples, np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = total / n + 0.0  # no negative zeros
-        variance = np.maximum(squares - total**2 / n, 0) / (n - 1)
-        error = np.where(n > 1, np.sqrt(variance / n), np.nan)
-    return np.where(n > 0, mean, np.nan), error
+def _logits_before(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return how many logits come before the label's; NaN is as large as infinity."""
+    logits = logits.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)
+    own = logits.gather(1, labels.unsqueeze(1))
+    smaller = torch.arange(logits.shape[1], device=labels.device) < labels.unsqueeze(1)
+    before = (logits > own) | ((logits == own) & smaller)
+    return before.sum(dim=1)
+
+
+def make_score(choice: ScoreChoice) -> Score:
+    """Return the score that a user asks for.
+
+    Raises
+    ------
+    ArgumentError
+        Where it is neither built in nor a function.
+
+    Examples
+    --------
+    >>> make_score("top5").top
+    5
+    """
+    if isinstance(choice, str) and choice in BUILT_IN:
+        return Score(choice, BUILT_IN[choice])
+    if callable(choice):
+        return Score(getattr(choice, "__name__", type(choice).__name__), None, choice)
+    raise ArgumentError(
+        f"score is {choice!r}, but must be 'top1', 'top5', or a function of outputs and targets"
+    )

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import xarray as xr
 from torch import Tensor, nn
 
 from unitlens.config import LastLayers
-from unitlens.errors import ArgumentError
+from unitlens.errors import ArgumentError, DatasetError
 from unitlens.networks.batches import Indices, MapStyle, iterate_batches, sample_indices
 from unitlens.networks.layers import UnitNetwork, choose_layers
 from unitlens.perturbation.engine import Engine
-from unitlens.perturbation.scores import Floats, score
+from unitlens.perturbation.scores import Floats, ScoreChoice, make_score
 from unitlens.progress import track
+from unitlens.variables import annotate
 
 LayerChoice = Sequence[str] | LastLayers | None
 
@@ -29,28 +31,46 @@ class Settings:
     batch_size: int
     device: torch.device | str
     memory_gb: float
+    score: ScoreChoice = "top1"
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch: its first sample's place among those that are scored, inputs, and labels."""
+    """One batch: its first sample's place among those that are scored, inputs, and targets.
+
+    `classes` has the class of each sample: its target, or 0 where targets are no classes.
+    """
 
     start: int
     inputs: Tensor
-    labels: Tensor
+    targets: Tensor
+    classes: Tensor
 
 
 class Session:
-    """Batches of the scored samples beside the engine that perturbs the network on them."""
+    """Batches of the scored samples beside the engine that perturbs the network on them.
+
+    Attributes
+    ----------
+    score
+        How outputs are scored.
+    by_class
+        Whether targets are classes: integers, one a sample.
+    classes
+        Number of classes as far as the outputs tell; 1 where targets are no classes.
+    backward_samples
+        How many samples a backward pass may hold at once; None where that is not known.
+    """
 
     def __init__(
         self,
         network: UnitNetwork,
         dataset: MapStyle,
         indices: Indices,
-        example: Tensor,
+        example: tuple[Tensor, Tensor],
         settings: Settings,
     ) -> None:
+        inputs, targets = example
         self.network = network
         self.layers = choose_layers(network.layers, settings.layers)
         self.units = sum(layer.units for layer in self.layers)
@@ -58,13 +78,28 @@ class Session:
         self.device = network.device
         self._dataset, self._indices, self._settings = dataset, indices, settings
         budget = settings.memory_gb * 1e9
-        self.engine = Engine(network, self.layers, network.ready(example), budget=budget)
+        self.engine = Engine(network, self.layers, network.ready(inputs), budget=budget)
+        self.score = make_score(settings.score)
+        shape = self.engine.output_shape
+        self.score.check(shape)
+        self._kind = targets.dtype
+        self.by_class = targets.dim() == 1 and not (
+            targets.is_floating_point() or targets.is_complex()
+        )
+        width = shape[1] if len(shape) == 2 else 0
+        self.classes = width if self.by_class else 1
+        observation = network.observation
+        self.backward_samples = (  # values and their gradients
+            None
+            if observation is None
+            else max(1, int(budget // (2 * max(observation.bytes_of_all(), 1))))
+        )
 
-    def batches(self, description: str) -> Iterator[Batch]:
-        """Read the scored samples, showing progress."""
-        for start, inputs, labels in self._read(self._dataset, self._indices, description):
-            self._check(labels)
-            yield Batch(start, inputs, labels)
+    def batches(self, description: str, *, at_most: int | None = None) -> Iterator[Batch]:
+        """Read the scored samples, `at_most` so many at once, showing progress."""
+        read = self._read(self._dataset, self._indices, description, at_most)
+        for start, inputs, targets in read:
+            yield Batch(start, inputs, targets, self._classes_of(targets))
 
     def inputs_of(self, dataset: MapStyle, description: str) -> Iterator[Tensor]:
         """Read the inputs of another data set, all of it."""
@@ -77,7 +112,16 @@ class Session:
             "samples": self.samples,
             "seed": self._settings.seed,
             "layers": [layer.name for layer in self.layers],
+            "score": self.score.name,
         }
+
+    def annotated(self, table: xr.Dataset, schema: str) -> xr.Dataset:
+        """Return a table with its declared attributes; only a built-in loss is known as nats."""
+        table = annotate(table, schema)
+        for array in table.variables.values() if self.score.top is None else ():
+            if array.attrs.get("units") == "nats":
+                array.attrs["units"] = ""
+        return table
 
     def split(self, by_unit: Tensor) -> dict[str, Tensor]:
         """Split an array whose last axis is the units of all layers by layer."""
@@ -89,22 +133,40 @@ class Session:
         return torch.as_tensor(values, dtype=self.network.dtype, device=self.device)
 
     def _read(
-        self, dataset: MapStyle, indices: Indices, description: str
+        self, dataset: MapStyle, indices: Indices, description: str, at_most: int | None = None
     ) -> Iterator[tuple[int, Tensor, Tensor]]:
         size = self.engine.batch_size(self._settings.batch_size)
-        batches = iterate_batches(dataset, size, indices=indices, device=self.device)
+        size = size if at_most is None else min(size, at_most)
+        batches = iterate_batches(
+            dataset, size, indices=indices, device=self.device, targets=self.score.targets
+        )
         start = 0
-        for _, inputs, labels in track(batches, description, total=-(-len(indices) // size)):
-            yield start, self.network.ready(inputs), labels
+        for _, inputs, targets in track(batches, description, total=-(-len(indices) // size)):
+            yield start, self.network.ready(inputs), targets
             start += len(inputs)
 
-    def _check(self, labels: Tensor) -> None:
-        wrong = labels[(labels < 0) | (labels >= self.engine.output_shape[1])]
-        if len(wrong):
-            raise ArgumentError(
-                f"the data set has the label {int(wrong[0])}, but the model puts out "
-                f"{self.engine.output_shape[1]} logits, so labels must be 0 to {self.engine.output_shape[1] - 1}"
+    def _classes_of(self, targets: Tensor) -> Tensor:
+        if targets.dtype != self._kind:
+            raise DatasetError(
+                f"the data set has targets of {targets.dtype} and of {self._kind}; give all one "
+                "type"
             )
+        if not self.by_class:
+            return torch.zeros(len(targets), dtype=torch.int64, device=targets.device)
+        classes = targets.long()
+        known = self.classes if self.score.top is not None else torch.iinfo(torch.int64).max
+        wrong = classes[(classes < 0) | (classes >= known)]
+        if not len(wrong):
+            return classes
+        if self.score.top is None:
+            raise ArgumentError(
+                f"the data set has the target {int(wrong[0])}, but integers are taken as classes, "
+                "so they must be at least 0; give numbers as floats"
+            )
+        raise ArgumentError(
+            f"the data set has the label {int(wrong[0])}, but the model puts out "
+            f"{self.classes} logits, so labels must be 0 to {self.classes - 1}"
+        )
 
 
 @contextmanager
@@ -126,22 +188,23 @@ def open_session(model: nn.Module, dataset: MapStyle, settings: Settings) -> Ite
         raise ArgumentError(f"memory_gb is {settings.memory_gb}, but must be above 0")
     if len(dataset) == 0:
         raise ArgumentError("the data set is empty, but must have at least one sample")
+    kind = make_score(settings.score).targets
     indices = sample_indices(len(dataset), settings.samples, settings.seed)
-    _, example, _ = next(iterate_batches(dataset, 3, indices=indices[:3]))
-    with UnitNetwork(model, example, device=settings.device, simplified=True) as network:
-        yield Session(network, dataset, indices, example, settings)
+    _, *example = next(iterate_batches(dataset, 3, indices=indices[:3], targets=kind))
+    with UnitNetwork(model, example[0], device=settings.device, simplified=True) as network:
+        yield Session(network, dataset, indices, (example[0], example[1]), settings)
 
 
 class Baseline:
-    """Mean loss and accuracy of the network as it is, summed batch by batch."""
+    """Mean loss and hit of the network as it is, summed batch by batch."""
 
     def __init__(self) -> None:
         self._loss = self._hits = 0.0
         self._samples = 0
 
-    def add(self, engine: Engine, batch: Batch) -> tuple[Tensor, Tensor]:
+    def add(self, session: Session, batch: Batch) -> tuple[Tensor, Tensor]:
         """Score a batch, and return loss and hit of each sample."""
-        losses, hits = score(engine.logits(batch.inputs), batch.labels)
+        losses, hits = session.score(session.engine.logits(batch.inputs), batch.targets)
         self._loss += float(losses.sum())
         self._hits += float(hits.sum())
         self._samples += len(losses)

@@ -15,6 +15,7 @@ from unitlens.report.chart import unit_chart
 from unitlens.report.words import GLOSSARY, IN_THE_PAPER, PAPER
 from unitlens.tables import Results, open_results
 from unitlens.tables.groups import Group, group_runs, rows_of
+from unitlens.variables import VARIABLES
 
 MOST_ROWS = 300  # of a table on the page; the rest is in the results
 NONE = "\N{EN DASH}"
@@ -158,7 +159,7 @@ def _correlation_row(row: xr.Dataset) -> Row:
     p = value["p_value"]
     return (
         where,
-        str(value["measure"]).replace("_", " "),
+        VARIABLES[value["measure"]].long_name,
         _number(value["spearman"], 3),
         "< .001" if p < 0.001 else _number(p, 3),
         f"{value['n']:,}",

@@ -17,6 +17,8 @@ GLOSSARY = {
     "mutual information": "how many nats a unit's activation tells about the class of a sample",
     "ablation": "clamping a unit to a fixed value, for every sample and position",
     "importance": "how much the mean loss rises (or accuracy drops) when one unit is ablated",
+    "first-order loss increase": "what the gradient of the loss at a unit's activations makes of "
+    "the loss increase: one backward pass for all units, right where the loss is linear",
     "AUC": "area under the cumulative ablation curve: the mean accuracy while more and more "
     "units are ablated, from none to all; large for networks that no single unit is vital to",
     "noise scale at half": "the Gaussian noise on all units, in standard deviations of each "

@@ -8,7 +8,7 @@ import xarray as xr
 from unitlens.errors import TableError, nearest
 from unitlens.variables import annotate
 
-MEASURES = ("selectivity", "mutual_information", "l1_norm")
+MEASURES = ("selectivity", "mutual_information", "l1_norm", "loss_increase_first_order")
 FEWEST = 3  # two pairs are always in perfect order
 # Below this the t distribution is a poor stand-in: it calls any perfect order of three certain.
 FEWEST_FOR_P = 10
@@ -18,7 +18,7 @@ def rank_correlations(
     units: xr.Dataset,
     *,
     target: str = "loss_increase",
-    measures: Sequence[str] = MEASURES,
+    measures: Sequence[str] | None = None,
     by: Sequence[str] = ("run",),
 ) -> xr.Dataset:
     """Return Spearman's rank correlation of a target with measures, over groups of units.
@@ -30,7 +30,8 @@ def rank_correlations(
     target
         Variable that every measure is correlated with, by default an importance.
     measures
-        The other variables.
+        The other variables; if None, those of selectivity, mutual information, L1 norm and
+        first-order loss increase that the table has.
     by
         Coordinates of the units; each combination of their values is a group of its own. With
         none, all units are one group. Ranks are within a group.
@@ -51,6 +52,8 @@ def rank_correlations(
     -----
     Spearman, C. (1904). The proof and measurement of association between two things.
     """
+    if measures is None:
+        measures = [name for name in MEASURES if name in units.variables]
     for name in (target, *measures, *by):
         _need(units, name)
     values = {name: np.asarray(units[name].values, float) for name in (target, *measures)}
@@ -129,20 +132,16 @@ def correlation_table(units: xr.Dataset, members: Mapping[str, Sequence[str]]) -
     over the networks of each experiment (epoch by epoch). Columns that do not apply to a row
     are empty, or -1.
     """
-    measures = [name for name in MEASURES if name in units]
     parts = [
-        _scoped(rank_correlations(units, measures=measures, by=("run", "epoch")), "run"),
-        _scoped(
-            rank_correlations(units, measures=measures, by=("run", "epoch", "layer", "depth")),
-            "layer",
-        ),
+        _scoped(rank_correlations(units, by=("run", "epoch")), "run"),
+        _scoped(rank_correlations(units, by=("run", "epoch", "layer", "depth")), "layer"),
     ]
     for experiment, runs in members.items():
         of_runs = units.isel(unit=np.flatnonzero(np.isin(units["run"].values, list(runs))))
         if of_runs.sizes["unit"] == 0:
             continue
         by = ("epoch",) if _several_epochs(of_runs) else ()
-        pooled = rank_correlations(of_runs, measures=measures, by=by)
+        pooled = rank_correlations(of_runs, by=by)
         parts.append(_scoped(pooled, "pooled", experiment=experiment))
     return annotate(xr.concat(parts, "row", data_vars="all"), "correlations")
 

@@ -43,9 +43,11 @@ def unit_table(parts: Mapping[str, Mapping[int, xr.Dataset]], identity: xr.Datas
     for name in PARTS:
         tables = parts.get(name, {})
         places = {network: _places(keys, network, table) for network, table in tables.items()}
-        for variable in SCHEMAS[name].required:
-            if tables and variable not in _WHERE:
-                variables[variable] = _filled(variable, tables, places, size)
+        rules = SCHEMAS[name]
+        for variable in (*rules.required, *rules.optional):
+            having = {network: table for network, table in tables.items() if variable in table}
+            if having and variable not in _WHERE:
+                variables[variable] = _filled(variable, having, places, size)
     network = keys["network"].to_numpy()
     table = xr.Dataset(
         variables,
@@ -57,7 +59,7 @@ def unit_table(parts: Mapping[str, Mapping[int, xr.Dataset]], identity: xr.Datas
     )
     if "class" in table.dims:
         table = table.assign_coords({"class": np.arange(table.sizes["class"])})
-    return annotate(table.assign(_worst(table)).assign_attrs(_attributes(parts)), "units")
+    return annotate(table.assign_attrs(_attributes(parts)), "units")
 
 
 def _kind(name: str) -> Any:
@@ -124,16 +126,3 @@ def _filled(
         else:
             out[places[network][:, None], _labels(table)] = values
     return first.dims, out  # type: ignore[return-value]  # dims are names here
-
-
-def _worst(table: xr.Dataset) -> dict[str, tuple[str, np.ndarray]]:
-    """Return the class that each unit matters to most (Zhou et al. 2018, 1806.02891)."""
-    if "class_accuracy_drop" not in table:
-        return {}
-    drop = table["class_accuracy_drop"].values
-    known = np.isfinite(drop).any(1)
-    filled = np.where(np.isfinite(drop), drop, -np.inf)
-    return {
-        "class_accuracy_drop_max": ("unit", np.where(known, filled.max(1), np.nan)),
-        "most_damaged_class": ("unit", np.where(known, filled.argmax(1), -1)),
-    }

@@ -268,7 +268,7 @@ class Engine:
     def _resumed(
         self, plan: Plan, directions: Directions, changes: Callable[[Tensor], Changes]
     ) -> Tensor:
-        """Return the logits of the example with the changes that a function of activations tells."""
+        """Return the logits of the example, with the changes that a function says."""
         ((node, _),) = plan.layers.items()
         logits = torch.empty(0)
         for _, values in self._traversal([plan]).stops(self._example):

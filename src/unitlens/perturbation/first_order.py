@@ -1,0 +1,133 @@
+"""First-order importance: what ablating each unit does to the loss, by the loss's gradient.
+
+To first order, replacing the values a of a unit by v changes a sample's loss l by
+
+    sum over positions of (v - a) dl / da
+
+which one backward pass gives for all units at once. It is exact where the loss is linear in the
+unit. Molchanov et al. 2017 (1611.06440) and 2019 (1906.10771), who rank by its size; here it
+keeps its sign, and estimates the loss increase.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+
+from unitlens.errors import ArgumentError, ModelError
+from unitlens.networks.graph import Edit
+from unitlens.networks.layers import UnitLayer
+from unitlens.perturbation.engine import Replacement
+from unitlens.perturbation.scores import Floats
+from unitlens.perturbation.session import Batch, Session
+from unitlens.perturbation.sums import mean_and_error
+
+
+def first_order_importance(
+    session: Session, replacement: Callable[[Batch], Replacement]
+) -> dict[str, Floats]:
+    """Return the first-order loss increase of every unit of the session's layers.
+
+    Parameters
+    ----------
+    session
+        The session.
+    replacement
+        Returns, for a batch, what the activations are replaced by.
+
+    Returns
+    -------
+    Mean over samples and its standard error under the names of the declared variables, each of
+    shape (units,).
+
+    Raises
+    ------
+    ArgumentError, ModelError
+        Where score or model let no gradient through.
+    """
+    sums, squares = np.zeros((2, session.units))
+    for batch in session.batches("first-order importance", at_most=session.backward_samples):
+        changes = first_order_changes(session, batch, replacement(batch))
+        sums += changes.sum(0).cpu().numpy()
+        squares += changes.square().sum(0).cpu().numpy()
+    mean, error = mean_and_error(sums, squares, np.float64(session.samples))
+    return {"loss_increase_first_order": mean, "loss_increase_first_order_se": error}
+
+
+def first_order_changes(session: Session, batch: Batch, replacement: Replacement) -> Tensor:
+    """Return the first-order change of each sample's loss by each unit, float64 (samples, units).
+
+    Where samples of a batch depend on each other, it is the change of the batch's summed loss by
+    the unit on that sample. Where no gradient comes back to a layer, it is 0.
+    """
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        changes, gradients = _gradients(session, batch, replacement)
+    columns = [
+        _summed(layer, changes[layer.name], gradient)
+        for layer, gradient in zip(session.layers, gradients, strict=True)
+    ]
+    return torch.cat(columns, dim=1)
+
+
+def _gradients(
+    session: Session, batch: Batch, replacement: Replacement
+) -> tuple[dict[str, Tensor], tuple[Tensor | None, ...]]:
+    """Return, by layer, what is to be added to its activation, and the gradient there."""
+    changes: dict[str, Tensor] = {}
+    edges: dict[str, GradientEdge] = {}
+
+    def noting(layer: UnitLayer) -> Edit:
+        def note(activation: Tensor) -> Tensor:
+            if not torch.is_grad_enabled():
+                raise ModelError(
+                    f"layer '{layer.name}' runs under torch.no_grad, but first_order needs the "
+                    "gradient there; set first_order to False"
+                )
+            if not activation.requires_grad:  # nothing before it does, so the gradient ends here
+                activation = activation.detach().requires_grad_().clone()
+            # Of the value as it is now, whatever operations in place do to the tensor later.
+            edges[layer.name] = get_gradient_edge(activation)
+            with torch.no_grad():
+                changes[layer.name] = replacement(layer, activation) - activation
+            return activation
+
+        return note
+
+    # Tensors made in inference mode cannot be part of a graph of gradients; clones can.
+    inputs, targets = batch.inputs.clone(), batch.targets.clone()
+    edits = {layer.name: noting(layer) for layer in session.layers}
+    try:
+        output = session.network.forward_with(inputs, edits)
+        losses, _ = session.score(output, targets)
+        _check(session, output, losses)
+        wanted = [edges[layer.name] for layer in session.layers]
+        return changes, torch.autograd.grad(losses.sum(), wanted, allow_unused=True)
+    except RuntimeError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelError(
+            f"no gradient can be computed through the model ({reason}); set first_order to False"
+        ) from error
+
+
+def _check(session: Session, output: Tensor, losses: Tensor) -> None:
+    if not output.requires_grad:
+        raise ModelError(
+            "the model's output has no gradient, which first_order needs; compute it without "
+            "detach, or set first_order to False"
+        )
+    if not losses.requires_grad:
+        raise ArgumentError(
+            f"the score function '{session.score.name}' returned losses without a gradient, which "
+            "first_order needs; use differentiable operations of torch, or set first_order to False"
+        )
+
+
+def _summed(layer: UnitLayer, changes: Tensor, gradient: Tensor | None) -> Tensor:
+    """Return the sums over positions, shape (samples, units)."""
+    by_unit = changes.movedim(layer.axis, 1)
+    if gradient is None:  # the loss does not depend on the layer
+        return by_unit.new_zeros(by_unit.shape[:2], dtype=torch.float64)
+    products = by_unit * gradient.movedim(layer.axis, 1)
+    return products.reshape(*products.shape[:2], -1).sum(dim=2, dtype=torch.float64)
