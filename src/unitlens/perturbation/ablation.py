@@ -10,7 +10,7 @@ from unitlens.errors import ArgumentError
 from unitlens.networks.batches import MapStyle
 from unitlens.networks.seeds import seeded
 from unitlens.perturbation.cumulative import cumulative_ablation
-from unitlens.perturbation.engine import Replacement, Units
+from unitlens.perturbation.engine import Replacement, Scored, SummedEffect, Units
 from unitlens.perturbation.first_order import first_order_importance
 from unitlens.perturbation.scores import Floats, ScoreChoice
 from unitlens.perturbation.session import (
@@ -112,7 +112,12 @@ def _add_changes(
 ) -> None:
     losses, hits = baseline.add(session, batch)
     sums.count(batch.classes)
-    for effect in session.engine.each_alone(batch.inputs, clamps):
+    top = session.score.top
+    scored = None if top is None else Scored(batch.classes, losses, hits, top)
+    for effect in session.engine.each_alone(batch.inputs, clamps, scored):
+        if isinstance(effect, SummedEffect):
+            sums.add_sums(effect.table_rows, *map(torch.from_numpy, effect.sums))
+            continue
         loss, hit = session.score(effect.logits, batch.targets[effect.samples])
         changes = loss - losses[effect.samples], hit - hits[effect.samples]
         sums.add(effect.table_rows, batch.classes[effect.samples], *changes)

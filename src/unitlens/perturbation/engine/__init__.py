@@ -2,10 +2,20 @@
 
 `plans` finds which operations a perturbation reaches and runs those alone; `readers` brings dense
 and convolutional operations up to date instead of running them; `directions` says what is
-perturbed; `engine` puts them together, many perturbations as the rows of one batch.
+perturbed; `endings` leaves a small dense end to the kernels of `fused`; `engine` puts them together, many perturbations as the rows of one batch.
 """
 
 from unitlens.perturbation.engine.directions import Directions, Mixtures, Replacement, Units
-from unitlens.perturbation.engine.engine import Effect, Engine
+from unitlens.perturbation.engine.endings import Scored
+from unitlens.perturbation.engine.engine import Effect, Engine, SummedEffect
 
-__all__ = ["Directions", "Effect", "Engine", "Mixtures", "Replacement", "Units"]
+__all__ = [
+    "Directions",
+    "Effect",
+    "Engine",
+    "Mixtures",
+    "Replacement",
+    "Scored",
+    "SummedEffect",
+    "Units",
+]

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from unitlens.networks.graph import Edit, Program, Values
 from unitlens.networks.layers import UnitLayer, UnitNetwork
 from unitlens.networks.simplification import extra_bytes
 from unitlens.perturbation.engine.directions import Directions, Units
+from unitlens.perturbation.engine.endings import Scored, dense_end
 from unitlens.perturbation.engine.plans import (
     Plan,
     Traversal,
@@ -20,6 +22,9 @@ from unitlens.perturbation.engine.plans import (
     samples_are_independent,
 )
 from unitlens.perturbation.engine.readers import Changes
+
+if TYPE_CHECKING:
+    from unitlens.perturbation.engine import fused
 
 logger = logging.getLogger("unitlens")
 
@@ -37,6 +42,14 @@ class Effect:
     table_rows: Tensor
     samples: Tensor
     logits: Tensor
+
+
+@dataclass(frozen=True)
+class SummedEffect:
+    """What single perturbations do, summed over samples: row of each in a table, and the sums."""
+
+    table_rows: Tensor
+    sums: "fused.Changes"
 
 
 class Engine:
@@ -96,7 +109,9 @@ class Engine:
         sample_bytes = self._sample_bytes()
         return max(1, min(asked, int(self._budget / 2 // sample_bytes)))
 
-    def each_alone(self, inputs: Tensor, perturbed: Sequence[Directions]) -> Iterator[Effect]:
+    def each_alone(
+        self, inputs: Tensor, perturbed: Sequence[Directions], scored: Scored | None = None
+    ) -> Iterator[Effect | SummedEffect]:
         """Perturb along every direction of `perturbed` alone.
 
         Parameters
@@ -105,23 +120,27 @@ class Engine:
             One batch.
         perturbed
             The directions, one entry a layer.
+        scored
+            The samples' scores, where changes of loss and hits may be summed at once.
 
         Yields
         ------
         Effects that together hold, for every direction, every sample on which it changes the
         activation at some position. All other outputs stay as they are.
         """
-        planned: dict[int, tuple[Plan, Directions]] = {}
+        planned: dict[int, Directions] = {}
+        plans: list[Plan] = []
         whole = []
         for directions in perturbed:
             plan = self._plan((directions.layer,), update=True, mixed=directions.mixed)
             if plan is None:
                 whole.append(directions)
             else:
-                planned[id(plan)] = plan, directions
-        if planned:
-            for plan, values in self._traversal([p for p, _ in planned.values()]).stops(inputs):
-                yield from self._effects(*planned[id(plan)], values)
+                plans.append(plan)
+                planned[id(plan)] = directions
+        if plans:
+            for plan, values in self._traversal(plans).stops(inputs):
+                yield from self._effects(inputs, plan, planned[id(plan)], values, scored)
         for directions in whole:
             yield from self._in_whole_passes(inputs, directions)
 

@@ -72,12 +72,15 @@ class Reader:
         Averages over positions between the layer and it.
     by_position
         Whether it works at each position by itself: a dense layer on the axis of the units.
+    by_sample
+        Whether there is a single position, so that it puts out one row a sample.
     """
 
     node: fx.Node
     module: Any
     pools: tuple[nn.Module, ...]
     by_position: bool
+    by_sample: bool
 
     def columns(self, layer: UnitLayer, directions: Tensor | None) -> Tensor:
         """Return what one unit of each direction does to the output.
@@ -123,15 +126,19 @@ class Reader:
         columns
             As :meth:`columns` gives them.
         """
-        coefficients = changes.coefficients
-        if self.pools:
-            maps = coefficients.unsqueeze(1)
-            for pool in self.pools:
-                maps = pool(maps)
-            coefficients = maps.squeeze(1)
+        pooled = replace(changes, coefficients=self.pooled(changes.coefficients))
         if isinstance(self.module, nn.Linear):
-            return self._dense(output, replace(changes, coefficients=coefficients), columns)
-        return self._convolved(output, replace(changes, coefficients=coefficients), columns)
+            return self._dense(output, pooled, columns)
+        return self._convolved(output, pooled, columns)
+
+    def pooled(self, coefficients: Tensor) -> Tensor:
+        """Average coefficients (rows, positions ...) as the layer is before it is read."""
+        if not self.pools:
+            return coefficients
+        maps = coefficients.unsqueeze(1)
+        for pool in self.pools:
+            maps = pool(maps)
+        return maps.squeeze(1)
 
     def _dense(self, output: Tensor, changes: Changes, columns: Tensor) -> Tensor:
         rows = take(output, 0, changes.samples)
@@ -197,12 +204,14 @@ def _reader(
     if isinstance(module, nn.Linear):
         on_units = before.dim() == 2 or layer.axis == -1
         if flat or on_units:
-            one_position = flat and before[0].numel() == layer.units
-            return Reader(node, module, pools, by_position=not flat or one_position)
+            one = before[0].numel() == layer.units
+            return Reader(node, module, pools, by_position=not flat or one, by_sample=one)
         return None
     maps = before.dim() == module.weight.dim() and layer.axis == 1 and not flat
     padded = module.padding_mode == "zeros"
-    return Reader(node, module, pools, by_position=False) if maps and padded else None
+    if not maps or not padded:
+        return None
+    return Reader(node, module, pools, by_position=False, by_sample=False)
 
 
 def _reads_only(user: fx.Node, place: fx.Node) -> bool:

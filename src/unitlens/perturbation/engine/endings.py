@@ -1,0 +1,111 @@
+"""Where a small dense end is all that is left of a network, one fused kernel does the rest."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from unitlens.networks.graph import Program, first_tensor
+from unitlens.networks.nonlinearities import function_name
+from unitlens.networks.simplification import is_watched
+from unitlens.perturbation.engine.plans import Plan
+from unitlens.perturbation.engine.readers import Reader
+
+if TYPE_CHECKING:
+    from unitlens.perturbation.engine.fused import Changes
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What the fused kernels must know of the samples of a batch.
+
+    Attributes
+    ----------
+    labels
+        Class of each sample.
+    losses, hits
+        How the network as it is scores on each, float64.
+    top
+        A label among so many of the largest logits is a hit.
+    """
+
+    labels: Tensor
+    losses: Tensor
+    hits: Tensor
+    top: int
+
+
+@dataclass(frozen=True)
+class DenseEnd:
+    """A network's end behind a layer: a dense operation, or two with a ReLU between them.
+
+    Attributes
+    ----------
+    reader
+        The operation that reads the layer.
+    last
+        The one that puts out the logits, where that is another one.
+    """
+
+    reader: Reader
+    last: nn.Linear | None
+
+    def score(self, output: Tensor, changes: Tensor, columns: Tensor, scored: Scored) -> "Changes":
+        """Sum what perturbations change over the samples of a batch.
+
+        Parameters
+        ----------
+        output
+            What the reader puts out in the network as it is, (samples, out).
+        changes
+            What each direction takes away, (directions, samples, positions ...).
+        columns
+            What one unit of each direction does to the reader's output, (directions, out).
+        scored
+            The samples.
+        """
+        from unitlens.perturbation.engine import fused
+
+        change = self.reader.pooled(changes.flatten(0, 1)).reshape(changes.shape[:2]).t()
+        of_samples = scored.labels, scored.losses, scored.hits
+        arrays = [_array(t) for t in (change, columns, output)]
+        rest = [_array(t) for t in of_samples]
+        if self.last is None:
+            return fused.score_output_layer(*arrays, *rest, scored.top)
+        weight = self.last.weight.detach()
+        bias = weight.new_zeros(len(weight)) if self.last.bias is None else self.last.bias.detach()
+        return fused.score_hidden_layer(*arrays, _array(weight), _array(bias), *rest, scored.top)
+
+
+def dense_end(program: Program, plan: Plan) -> DenseEnd | None:
+    """Return the dense end that is left behind a plan's readers, None if there is more."""
+    if plan.explicit or plan.folds or len(plan.readers) != 1:
+        return None
+    ((node, reader),) = plan.readers.items()
+    logits = first_tensor(program.output.args[0])
+    weight = reader.module.weight
+    fast = weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64)
+    if not fast or not isinstance(reader.module, nn.Linear) or not reader.by_sample:
+        return None
+    if logits is node and not plan.steps:
+        return DenseEnd(reader, None)
+    if len(plan.steps) != 2:
+        return None
+    (relu, _), (last, _) = plan.steps
+    module = program.modules.get(last)
+    dense = type(module) is nn.Linear and not is_watched(module)
+    if logits is last and dense and relu in last.all_input_nodes and _is_relu(program, relu):
+        return DenseEnd(reader, module)  # type: ignore[arg-type]
+    return None
+
+
+def _is_relu(program: Program, node: fx.Node) -> bool:
+    if node in program.modules:
+        module = program.modules[node]
+        return type(module) is nn.ReLU and not is_watched(module)
+    return node.op in ("call_function", "call_method") and function_name(node.target) == "relu"
+
+
+def _array(tensor: Tensor) -> Any:
+    return tensor.contiguous().numpy()
