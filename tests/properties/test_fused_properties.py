@@ -5,7 +5,7 @@ from hypothesis import given, settings
 
 from ablated_by_hand import naive_hidden, naive_output
 from properties.strategies_fused import hidden_layers, output_layers
-from unitlens.perturbation.fused import score_hidden_layer, score_output_layer
+from unitlens.perturbation.engine.fused import score_hidden_layer, score_output_layer
 
 COMPILING = settings(deadline=None)
 

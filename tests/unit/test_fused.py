@@ -12,12 +12,12 @@ import torch
 
 from ablated_by_hand import naive_hidden, naive_output, naive_score
 from unitlens.errors import ArgumentError
-from unitlens.perturbation.fused import score_hidden_layer, score_output_layer
+from unitlens.perturbation.engine.fused import score_hidden_layer, score_output_layer
 
 FIRST_CALL = """
 import sys
 import numpy as np
-from unitlens.perturbation.fused import score_output_layer
+from unitlens.perturbation.engine.fused import score_output_layer
 before = "numba" in sys.modules
 one = np.ones((1, 2), np.float32)
 sums = score_output_layer(one[:, :1], one, one, np.zeros(1, int), np.ones(1), np.ones(1), 1)

@@ -291,7 +291,7 @@ def test_score__refuses_targets_and_outputs_that_it_cannot_use():
     with pytest.raises(DatasetError, match=r"targets of torch\.float64 and of torch\.int64"):
         ul.unit_ablation(mlp(), mixed, score=lambda o, _: (o[:, 0], o[:, 0]))
     maps = nn.Sequential(nn.Conv2d(2, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1)).double()
-    with pytest.raises(ModelError, match=r"\(3, 4, 2, 2\), .* give a function as score for other"):
+    with pytest.raises(ModelError, match=r"\(2, 4, 2, 2\), .* give a function as score for other"):
         ul.unit_ablation(maps, random_pairs(9, 2, 2, 2))
     flat = nn.Sequential(nn.ReLU(), nn.Linear(6, 4), nn.Flatten(0)).double()
     with pytest.raises(ModelError, match=r"shape \(12,\) for 3 samples, but must have one row"):

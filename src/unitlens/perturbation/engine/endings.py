@@ -68,14 +68,14 @@ class DenseEnd:
         from unitlens.perturbation.engine import fused
 
         change = self.reader.pooled(changes.flatten(0, 1)).reshape(changes.shape[:2]).t()
-        of_samples = scored.labels, scored.losses, scored.hits
-        arrays = [_array(t) for t in (change, columns, output)]
-        rest = [_array(t) for t in of_samples]
+        changed = _array(change), _array(columns), _array(output)
+        labels, losses, hits = (_array(t) for t in (scored.labels, scored.losses, scored.hits))
         if self.last is None:
-            return fused.score_output_layer(*arrays, *rest, scored.top)
-        weight = self.last.weight.detach()
-        bias = weight.new_zeros(len(weight)) if self.last.bias is None else self.last.bias.detach()
-        return fused.score_hidden_layer(*arrays, _array(weight), _array(bias), *rest, scored.top)
+            return fused.score_output_layer(*changed, labels, losses, hits, scored.top)
+        weight, bias = self.last.weight.detach(), self.last.bias
+        bias = weight.new_zeros(len(weight)) if bias is None else bias.detach()
+        after = _array(weight), _array(bias)
+        return fused.score_hidden_layer(*changed, *after, labels, losses, hits, scored.top)
 
 
 def dense_end(program: Program, plan: Plan) -> DenseEnd | None:

@@ -144,9 +144,25 @@ class Engine:
         for directions in whole:
             yield from self._in_whole_passes(inputs, directions)
 
-    def _effects(self, plan: Plan, directions: Directions, values: Values) -> Iterator[Effect]:
+    def _effects(
+        self,
+        inputs: Tensor,
+        plan: Plan,
+        directions: Directions,
+        values: Values,
+        scored: Scored | None,
+    ) -> Iterator[Effect | SummedEffect]:
         activation = values[self._network.nodes[directions.layer.name]]
         changes = directions.changes(activation)
+        if plan.readers and not torch.isfinite(changes.sum()):  # infinities have no difference
+            yield from self._in_whole_passes(inputs, directions)
+            return
+        end = None if scored is None else dense_end(self._traced, plan)
+        if scored is not None and end is not None:
+            columns, output = directions.columns(end.reader), values[end.reader.node]
+            sums = end.score(output, changes, columns, scored)
+            yield SummedEffect(directions.table_rows, sums)
+            return
         numbers, samples = _reached(changes).nonzero(as_tuple=True)
         if not len(numbers):
             return

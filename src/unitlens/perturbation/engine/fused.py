@@ -71,7 +71,7 @@ def score_output_layer(
     Parameters
     ----------
     change, labels, losses, hits, top, threads
-        As :mod:`unitlens.perturbation.fused` says.
+        As :mod:`unitlens.perturbation.engine.fused` says.
     columns
         What one unit of change does to the logits, (K, classes).
     logits
@@ -82,7 +82,7 @@ def score_output_layer(
     ArgumentError
         Where shapes or dtypes do not fit, or a label is no class.
     """
-    from unitlens.perturbation import fused_kernels as kernels
+    from unitlens.perturbation.engine import fused_kernels as kernels
 
     change, columns, logits = _like(change, change=change, columns=columns, logits=logits)
     samples, classes = logits.shape
@@ -116,7 +116,7 @@ def score_hidden_layer(
     Parameters
     ----------
     change, labels, losses, hits, top, threads
-        As :mod:`unitlens.perturbation.fused` says.
+        As :mod:`unitlens.perturbation.engine.fused` says.
     columns
         What one unit of change does to the dense layer's outputs, (K, H).
     hidden
@@ -129,7 +129,7 @@ def score_hidden_layer(
     ArgumentError
         Where shapes or dtypes do not fit, or a label is no class.
     """
-    from unitlens.perturbation import fused_kernels as kernels
+    from unitlens.perturbation.engine import fused_kernels as kernels
 
     change, columns, hidden, weight, bias = _like(
         change, change=change, columns=columns, hidden=hidden, weight=weight, bias=bias
@@ -149,7 +149,7 @@ def score_hidden_layer(
 
 def _padded(weight: Array, bias: Array, width: int) -> tuple[Array, Array]:
     """Return the last layer with rows and columns of zeros, so that no loop over it has a rest."""
-    from unitlens.perturbation.fused_kernels import CLASSES
+    from unitlens.perturbation.engine.fused_kernels import CLASSES
 
     classes, lanes = len(bias), _CACHE_LINE // weight.itemsize
     if weight.shape != (classes, width):
@@ -235,7 +235,7 @@ def _over_perturbations(
 
 def _scratch(width: int, rows: int, dtype: np.dtype[Any]) -> tuple[Array, Array, Floats, Array]:
     """Return what a thread works on: hidden rows of two pairs, logits, scores, and the queue."""
-    from unitlens.perturbation.fused_kernels import PAIRS
+    from unitlens.perturbation.engine.fused_kernels import PAIRS
 
     return (
         _zeros((2, width), dtype),

@@ -1,4 +1,4 @@
-"""The compiled inner loops of :mod:`unitlens.perturbation.fused`.
+"""The compiled inner loops of :mod:`unitlens.perturbation.engine.fused`.
 
 Importing this module imports numba. All compiled functions stand here together, because numba's
 cache of one source file does not notice a change in another.
@@ -42,7 +42,7 @@ def _compiled(**options: Any) -> Callable[[Any], Any]:
 @_compiled(fastmath={"contract"})
 def _exp(x):
     """Return e**x for x <= 0, to 1e-15 of it, in arithmetic that vectorises; NaN stays NaN."""
-    x = -708.0 if x < -708.0 else x
+    x = max(x, -708.0)
     shifted = x * _LOG2_E + _ROUNDING
     power = shifted - _ROUNDING
     r = (x - power * _LN2_HIGH) - power * _LN2_LOW
@@ -92,7 +92,7 @@ def _score(logits, pairs, labels, top, work):
     for c in range(1, len(logits)):
         for p in range(pairs):
             x = logits[c, p]
-            largest[p] = x if x > largest[p] else largest[p]
+            largest[p] = max(largest[p], x)
     for c in range(len(logits)):
         for p in range(pairs):
             x = logits[c, p]
@@ -128,7 +128,7 @@ def _rectified(hidden, change, column, out):
     zero = out.dtype.type(0)
     for j in range(len(column)):
         x = hidden[j] - change * column[j]
-        out[j] = zero if x < zero else x
+        out[j] = max(x, zero)
 
 
 @_compiled(fastmath=REORDERED)
