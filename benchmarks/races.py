@@ -86,6 +86,9 @@ def agreement(ours, theirs):
 class Race:
     """One work on one network: `ours` and `peer` compute it, each from the data to `Numbers`.
 
+    `first_call` comes first: unitlens on a small part of the work, so that what it compiles is
+    ready. Then `prepare_peer`; at the end `agreement` compares, and `needed_macs` counts the work.
+
     Parameters
     ----------
     subject, size

@@ -22,7 +22,10 @@ class UnitRace(Race):
         )
 
     def first_call(self):
-        self._table(max(1, self.samples // 40))
+        table = self._table(max(1, self.samples // 40))
+        columns = (table[name].values.tolist() for name in ("layer", "channel"))
+        self._classes = table.sizes["class"]
+        self.units = list(zip(*columns, strict=True))
 
     def ours(self):
         table = self._table(None)
@@ -31,10 +34,6 @@ class UnitRace(Race):
         return Numbers(table.loss_increase.values, hits, table.attrs["baseline_loss"], self.samples)
 
     def prepare_peer(self):
-        table = self._table(1)  # of one sample: it says which units these are
-        columns = (table[name].values.tolist() for name in ("layer", "channel"))
-        self.units = list(zip(*columns, strict=True))
-        self._classes = table.sizes["class"]
         order = seeded(SEED, "peer").permutation(len(self.units))
         self._rows = np.sort(order[: self._part(len(self.units))])
         self._mine = [self.units[row] for row in self._rows]

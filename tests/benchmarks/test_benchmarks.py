@@ -3,13 +3,14 @@
 import dataclasses
 import json
 import sys
+import time
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from measuring import alternate
+from measuring import alternate, fastest
 from needed_work import Work, reached
 from networks_by_hand import random_pairs
 from peers import captum_mask
@@ -166,6 +167,14 @@ def test_reached__counts_samples_by_unit():
 def test_captum_mask__puts_all_other_units_into_one_feature():
     assert captum_mask([2, 0], 4, 2).tolist() == [[1, 2, 0, 2]]
     assert captum_mask([2, 0], 4, 4).shape == (1, 4, 1, 1)
+
+
+def test_fastest__is_by_sample():
+    def trial(batch):
+        time.sleep(0.002 if batch == 1 else 0.004)
+        return batch
+
+    assert fastest([1, 4], trial) == 4
 
 
 def test_alternate__changes_who_goes_first():
