@@ -4,7 +4,8 @@ import torch
 from hypothesis import strategies as st
 from torch import nn
 
-ACTIVATIONS = [nn.ReLU, lambda: nn.ReLU(inplace=True), nn.Tanh, nn.GELU, nn.ELU]
+ACTIVATIONS = [nn.ReLU, lambda: nn.ReLU(inplace=True), nn.Tanh, nn.GELU, nn.ELU, nn.Hardswish]
+POOLS = [nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d]
 
 
 @st.composite
@@ -23,22 +24,110 @@ def dense_networks(draw):
     return nn.Sequential(*layers, nn.Linear(before, 3)), (5,)
 
 
+class Residual(nn.Module):
+    """The sum of a layer and what a block makes of it, in place or not."""
+
+    def __init__(self, block, in_place):
+        super().__init__()
+        self.block, self.in_place = block, in_place
+
+    def forward(self, x):
+        out = self.block(x)
+        if not self.in_place:
+            return out + x
+        out += x
+        return out
+
+
+class Concatenation(nn.Module):
+    """A layer beside what a block makes of it."""
+
+    def __init__(self, block):
+        super().__init__()
+        self.block = block
+
+    def forward(self, x):
+        return torch.cat([x, self.block(x)], dim=1)
+
+
+class TwoReaders(nn.Module):
+    """Two convolutions of one layer, multiplied or added, and perhaps the layer itself."""
+
+    def __init__(self, one, other, product, itself):
+        super().__init__()
+        self.one, self.other, self.product, self.itself = one, other, product, itself
+
+    def forward(self, x):
+        one, other = self.one(x), self.other(x)
+        out = one * other if self.product else one + other
+        return out + x if self.itself else out
+
+
+@st.composite
+def convolutions(draw, before, width=None, *, same_size=False):
+    """Draw a convolution of any stride, dilation and groups, and how many maps it puts out."""
+    groups = draw(st.sampled_from([1, 2, before]))
+    groups = groups if before % groups == 0 and (width or groups) % groups == 0 else 1
+    width = width or groups * draw(st.integers(1, max(1, 6 // groups)))
+    kernel, dilation = draw(st.sampled_from([1, 3])), draw(st.integers(1, 2))
+    stride = 1 if same_size else draw(st.integers(1, 2))
+    mode = "circular" if dilation == 1 and draw(st.booleans()) else "zeros"  # maps may be tiny
+    options = {"dilation": dilation, "groups": groups, "bias": draw(st.booleans())}
+    padding = dilation * (kernel - 1) // 2 if kernel > 1 else 0
+    return nn.Conv2d(before, width, kernel, stride, padding, padding_mode=mode, **options), width
+
+
+@st.composite
+def blocks(draw, before, width=None, *, same_size=False):
+    """Draw a convolution and its layer, with batch norm before, behind or nowhere."""
+    convolution, width = draw(convolutions(before, width, same_size=same_size))
+    act = draw(st.sampled_from(ACTIVATIONS))()
+    order = draw(st.sampled_from(["plain", "norm before", "norm behind", "preactivated"]))
+    parts = {
+        "plain": [convolution, act],
+        "norm before": [convolution, nn.BatchNorm2d(width), act],
+        "norm behind": [convolution, act, nn.BatchNorm2d(width)],
+        "preactivated": [nn.BatchNorm2d(before), act, convolution],
+    }[order]
+    return nn.Sequential(*parts), width
+
+
+@st.composite
+def stages(draw, before):
+    """Draw something between maps and maps, and how many maps come out."""
+    kind = draw(st.sampled_from(["block", "block", "residual", "concatenation", "readers", "pool"]))
+    if kind == "residual":
+        block, _ = draw(blocks(before, before, same_size=True))
+        return Residual(block, in_place=draw(st.booleans())), before
+    if kind == "concatenation":
+        block, width = draw(blocks(before, same_size=True))
+        return Concatenation(block), before + width
+    if kind == "readers":
+        pair = [draw(convolutions(before, before, same_size=True))[0] for _ in range(2)]
+        return TwoReaders(*pair, draw(st.booleans()), draw(st.booleans())), before
+    if kind == "pool":
+        pool = draw(st.sampled_from([nn.MaxPool2d, nn.AvgPool2d]))
+        return pool(3, stride=draw(st.integers(1, 2)), padding=1), before
+    return draw(blocks(before))
+
+
 @st.composite
 def convolutional_networks(draw):
-    """Draw a convnet of one to three layers and the shape of its inputs."""
-    layers, before = [], 2
-    for _ in range(draw(st.integers(1, 3))):
-        groups = draw(st.sampled_from([1, 2]))
-        width = groups * draw(st.integers(1, 3)) if before % groups == 0 else before
-        groups = groups if before % groups == 0 else 1
-        stride, bias = draw(st.integers(1, 2)), draw(st.booleans())
-        layers.append(nn.Conv2d(before, width, 3, stride, 1, groups=groups, bias=bias))
-        if draw(st.booleans()):
-            layers.append(nn.BatchNorm2d(width))
-        layers.append(draw(st.sampled_from(ACTIVATIONS))())
-        before = width
-    pool = draw(st.sampled_from([nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d]))
-    return nn.Sequential(*layers, pool(1), nn.Flatten(), nn.Linear(before, 3)), (2, 6, 6)
+    """Draw a convnet of one block and up to three stages, and the shape of its inputs."""
+    first, width = draw(blocks(2))
+    layers = [first]
+    for _ in range(draw(st.integers(0, 3))):
+        stage, width = draw(stages(width))
+        layers.append(stage)
+    if draw(st.booleans()):
+        layers.append(draw(st.sampled_from(POOLS))(draw(st.integers(1, 2))))
+    body = nn.Sequential(*layers, nn.Flatten()).eval()
+    with torch.no_grad():
+        features = body(torch.zeros(2, 2, 6, 6)).shape[1]
+    head = [nn.Linear(features, 3)]
+    if draw(st.booleans()):
+        head = [nn.Linear(features, 4), draw(st.sampled_from(ACTIVATIONS))(), nn.Linear(4, 3)]
+    return nn.Sequential(*body, *head), (2, 6, 6)
 
 
 @st.composite
@@ -50,4 +139,4 @@ def networks(draw):
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.running_mean.normal_()
             module.running_var.uniform_(0.5, 2)
-    return model.double(), shape
+    return model.double().eval(), shape

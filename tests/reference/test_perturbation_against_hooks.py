@@ -1,4 +1,4 @@
-"""Ablation and noise against naive loops of forward hooks and against Captum, in float64."""
+"""Ablation and noise against naive loops of forward hooks, in float64."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,6 @@ from networks_by_hand import (
     Pairs,
     clamp,
     naive_scores,
-    plain_mlp,
     preactivated,
     random_pairs,
     relative,
@@ -92,27 +91,6 @@ def test_unit_ablation__where_a_result_of_relu_is_dropped():
     assert list(dict.fromkeys(table.layer.values)) == ["relu_", "gelu"]
 
 
-def test_unit_ablation__of_resnet18_equals_a_loop_of_hooks():
-    from torchvision.models import resnet18
-
-    torch.manual_seed(0)
-    model = resnet18(num_classes=4).double()
-    pairs = random_pairs(3, 3, 33, 33)
-    places = ["relu", "layer1.0.relu", "layer3.1.relu_1", "layer4.1.relu_1"]
-
-    table = ul.unit_ablation(model, pairs, layers=places, units=10, seed=3)
-
-    losses, hits = naive_scores(model, pairs, {})
-    for unit in range(table.sizes["unit"]):
-        layer, channel = str(table.layer.values[unit]), int(table.channel.values[unit])
-        module, _, call = layer.partition("_")
-        edits = {(module, int(call or 0)): clamp([channel], [0.0])}
-        loss, hit = naive_scores(model, pairs, edits)
-        expected = (loss - losses).mean()
-        assert float(table.loss_increase[unit]) == pytest.approx(expected, rel=1e-9, abs=1e-13)
-        assert float(table.accuracy_drop[unit]) == (hits - hit).mean()
-
-
 @pytest.mark.parametrize("value", ["zero", "mean"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_cumulative_ablation__equals_masks_by_hooks(name, value):
@@ -179,27 +157,6 @@ def test_noise_robustness__equals_the_same_noise_by_hooks(name, batch_size):
             loss, hit = naive_scores(model, pairs, edits)
             assert float(noise.loss[draw, number]) == pytest.approx(loss.mean(), rel=1e-9)
             assert float(noise.accuracy[draw, number]) == pytest.approx(hit.mean(), abs=1e-12)
-
-
-def test_unit_ablation__equals_captums_layer_feature_ablation():
-    from captum.attr import LayerFeatureAblation
-
-    model, pairs = plain_mlp().eval(), random_pairs(SAMPLES, 6)
-    model[1].inplace = False  # Captum 156: it cannot ablate what works in place
-
-    def mean_loss(inputs):
-        return functional.cross_entropy(model(inputs), pairs.labels, reduction="none")
-
-    expected = []
-    for index in (1, 4):
-        ablator = LayerFeatureAblation(mean_loss, model[index])
-        with torch.no_grad():
-            attributions = ablator.attribute(pairs.inputs, perturbations_per_eval=1)
-        expected.append(-attributions.mean(0))
-
-    table = ul.unit_ablation(model, pairs)
-
-    assert relative(table.loss_increase, torch.cat(expected)) < 1e-9
 
 
 def test_unit_ablation__of_images_on_a_double_model_takes_float32_inputs():
