@@ -143,11 +143,12 @@ class Overwriting(nn.Module):
     def __init__(self):
         super().__init__()
         self.first, self.head = nn.Linear(6, 5), nn.Linear(5, 4)
-        self.second = nn.Linear(5, 5)
+        self.act = nn.Tanh()
 
     def forward(self, x):
-        hidden = torch.relu(self.first(x))
-        return self.head(torch.tanh(self.second(hidden)).mul_(2))
+        if x.isnan().all():  # such a network cannot be traced, and works in place as it stands
+            return x
+        return self.head(self.act(self.first(x)).mul_(2))
 
 
 def test_first_order__says_where_there_is_no_gradient():

@@ -72,8 +72,7 @@ class DenseEnd:
         labels, losses, hits = (_array(t) for t in (scored.labels, scored.losses, scored.hits))
         if self.last is None:
             return fused.score_output_layer(*changed, labels, losses, hits, scored.top)
-        weight, bias = self.last.weight.detach(), self.last.bias
-        bias = weight.new_zeros(len(weight)) if bias is None else bias.detach()
+        weight, bias = self.last.weight.detach(), _bias(self.last)
         after = _array(weight), _array(bias)
         return fused.score_hidden_layer(*changed, *after, labels, losses, hits, scored.top)
 
@@ -105,6 +104,11 @@ def _is_relu(program: Program, node: fx.Node) -> bool:
         module = program.modules[node]
         return type(module) is nn.ReLU and not is_watched(module)
     return node.op in ("call_function", "call_method") and function_name(node.target) == "relu"
+
+
+def _bias(module: Any) -> Tensor:
+    bias: Tensor | None = module.bias
+    return module.weight.new_zeros(module.out_features) if bias is None else bias.detach()
 
 
 def _array(tensor: Tensor) -> Any:

@@ -92,7 +92,7 @@ def score_output_layer(
     def run(first: int, last: int, scratch: Any, sums: Floats) -> None:
         kernels.output_layer(first, last, change, columns, logits, *of_samples, top, scratch, sums)
 
-    return _over_perturbations(run, change, (1, classes), classes, threads)
+    return _over_perturbations(run, change, classes, classes, threads)
 
 
 def score_hidden_layer(
@@ -144,7 +144,7 @@ def score_hidden_layer(
             first, last, change, columns, hidden, padded, offsets, *of_samples, top, scratch, sums
         )
 
-    return _over_perturbations(run, change, padded.shape[::-1], classes, threads)
+    return _over_perturbations(run, change, len(offsets), classes, threads)
 
 
 def _padded(weight: Array, bias: Array, width: int) -> tuple[Array, Array]:
@@ -208,7 +208,7 @@ def _of_samples(
 def _over_perturbations(
     run: Callable[[int, int, Any, Floats], None],
     change: Array,
-    widths: tuple[int, int],
+    rows: int,
     classes: int,
     threads: int | None,
 ) -> Changes:
@@ -218,7 +218,7 @@ def _over_perturbations(
     starts = iter(range(0, count, _PERTURBATIONS))
 
     def work() -> None:
-        scratch = _scratch(*widths, change.dtype)
+        scratch = _scratch(rows, change.dtype)
         for first in starts:
             run(first, min(first + _PERTURBATIONS, count), scratch, sums)
 
@@ -233,12 +233,12 @@ def _over_perturbations(
     return Changes(*sums)
 
 
-def _scratch(width: int, rows: int, dtype: np.dtype[Any]) -> tuple[Array, Array, Floats, Array]:
-    """Return what a thread works on: hidden rows of two pairs, logits, scores, and the queue."""
-    from unitlens.perturbation.engine.fused_kernels import PAIRS
+def _scratch(rows: int, dtype: np.dtype[Any]) -> tuple[Array, Array, Floats, Array]:
+    """Return what a thread works on: sums of two pairs, logits, scores, and the queue."""
+    from unitlens.perturbation.engine.fused_kernels import CLASSES, PAIRS
 
     return (
-        _zeros((2, width), dtype),
+        _zeros((2 * CLASSES + _CACHE_LINE // dtype.itemsize,), dtype),
         _zeros((rows, PAIRS), np.float64),
         _zeros((4, PAIRS), np.float64),
         np.zeros((3, PAIRS + 1), np.int64),

@@ -7,21 +7,26 @@ Each function does the (perturbation, sample) pairs of a range of perturbations,
 that change anything, and works on PAIRS of them at a time, whatever perturbations they belong to.
 """
 
-# mypy: disable-error-code="no-untyped-def"
-
 import math
 from collections.abc import Callable
 from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic
 
-PAIRS = 32  # pairs whose logits are scored together, the classes one after the other
-CLASSES = 5  # classes that one loop of `_logits_of_two` does: twice five sums fill the FMA units
+# Vectors of the whole width are written out in `_products`: left alone, LLVM takes half of it on
+# many CPUs and checks each call whether arrays overlap, which takes twice the time. The features
+# are those by which numba's cache tells CPUs apart, so that cached code and CLASSES agree.
+_WIDE = "+avx512f" in cpu_target.target_context.codegen().magic_tuple()[2]
+VECTOR_BYTES = 64 if _WIDE else 32
+CLASSES = 10 if _WIDE else 5  # of one call of `_products`: twice so many sums stay in registers
+PAIRS = 64  # pairs whose logits are scored together, the classes one after the other
 SAMPLES = 4  # rows of `hidden` that stay in the first cache while the columns stream by
 
-# What reordering may do; NaN and infinities keep their meaning.
-REORDERED = {"reassoc", "contract", "arcp", "nsz"}
 _LOG2_E = 1.4426950408889634
 _LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 _ROUNDING = 6755399441055744.0  # 1.5 * 2**52: adding it rounds to an integer, in the low bits
@@ -42,7 +47,7 @@ def _compiled(**options: Any) -> Callable[[Any], Any]:
 @_compiled(fastmath={"contract"})
 def _exp(x):
     """Return e**x for x <= 0, to 1e-15 of it, in arithmetic that vectorises; NaN stays NaN."""
-    x = max(x, -708.0)
+    x = -708.0 if x < -708.0 else x
     shifted = x * _LOG2_E + _ROUNDING
     power = shifted - _ROUNDING
     r = (x - power * _LN2_HIGH) - power * _LN2_LOW
@@ -92,7 +97,7 @@ def _score(logits, pairs, labels, top, work):
     for c in range(1, len(logits)):
         for p in range(pairs):
             x = logits[c, p]
-            largest[p] = max(largest[p], x)
+            largest[p] = x if x > largest[p] else largest[p]
     for c in range(len(logits)):
         for p in range(pairs):
             x = logits[c, p]
@@ -123,49 +128,133 @@ def _score_and_add(logits, pairs, queue, labels, losses, hits, top, work, sums):
         sums[3, k, c] += hit * hit
 
 
-@_compiled(fastmath=REORDERED)
-def _rectified(hidden, change, column, out):
-    zero = out.dtype.type(0)
-    for j in range(len(column)):
-        x = hidden[j] - change * column[j]
-        out[j] = max(x, zero)
+class _Vectors:
+    """Instructions on vectors of one type of number, for :func:`_products`."""
+
+    def __init__(self, builder, scalar, size):
+        self.builder = builder
+        self.lanes = VECTOR_BYTES // size
+        self.size = size
+        self.type = ir.VectorType(scalar, self.lanes)
+        self.zero = ir.Constant(self.type, [0.0] * self.lanes)
+
+    def _shuffled(self, a, b, order):
+        indices = ir.Constant(ir.VectorType(ir.IntType(32), len(order)), list(order))
+        return self.builder.shuffle_vector(a, b, indices)
+
+    def _place(self, start, index):
+        return self.builder.bitcast(self.builder.gep(start, [index]), self.type.as_pointer())
+
+    def load(self, start, index):
+        return self.builder.load(self._place(start, index), align=self.size)
+
+    def store(self, vector, start, index):
+        self.builder.store(vector, self._place(start, index), align=self.size)
+
+    def everywhere(self, value):
+        lane = ir.Constant(ir.IntType(32), 0)
+        one = self.builder.insert_element(self.zero, value, lane)
+        return self._shuffled(one, one, [0] * self.lanes)
+
+    def product_and_sum(self, a, b, c):
+        product = self.builder.fmul(a, b, flags=("contract",))
+        return self.builder.fadd(product, c, flags=("contract",))
+
+    def rectified(self, vector):
+        negative = self.builder.fcmp_ordered("<", vector, self.zero)  # not NaN, which stays
+        return self.builder.select(negative, self.zero, vector)
+
+    def folded(self, vectors):
+        """Return the sum of each vector's lanes, as lanes of as few vectors, in their order."""
+        for _ in range(self.lanes.bit_length() - 1):
+            vectors = vectors + vectors[-1:] * (len(vectors) % 2)
+            vectors = [
+                self.builder.fadd(
+                    *(self._shuffled(a, b, range(i, 2 * self.lanes, 2)) for i in (0, 1))
+                )
+                for a, b in zip(vectors[::2], vectors[1::2], strict=True)
+            ]
+        return vectors
 
 
-@_compiled(fastmath=REORDERED)
-def _logits_of_two(hidden, weight, bias, logits, p):
-    """Put the logits of two rows of hidden activations into the columns p and p + 1."""
-    u, v = hidden[0], hidden[1]
-    for c in range(0, len(bias), CLASSES):
-        w0, w1, w2, w3, w4 = weight[c], weight[c + 1], weight[c + 2], weight[c + 3], weight[c + 4]
-        a0 = a1 = a2 = a3 = a4 = b0 = b1 = b2 = b3 = b4 = hidden.dtype.type(0)
-        for j in range(len(u)):
-            x, y = u[j], v[j]
-            a0 += x * w0[j]
-            b0 += y * w0[j]
-            a1 += x * w1[j]
-            b1 += y * w1[j]
-            a2 += x * w2[j]
-            b2 += y * w2[j]
-            a3 += x * w3[j]
-            b3 += y * w3[j]
-            a4 += x * w4[j]
-            b4 += y * w4[j]
-        logits[c, p], logits[c, p + 1] = a0 + bias[c], b0 + bias[c]
-        logits[c + 1, p], logits[c + 1, p + 1] = a1 + bias[c + 1], b1 + bias[c + 1]
-        logits[c + 2, p], logits[c + 2, p + 1] = a2 + bias[c + 2], b2 + bias[c + 2]
-        logits[c + 3, p], logits[c + 3, p + 1] = a3 + bias[c + 3], b3 + bias[c + 3]
-        logits[c + 4, p], logits[c + 4, p + 1] = a4 + bias[c + 4], b4 + bias[c + 4]
+@intrinsic
+def _products(_typing, hidden, samples, columns, rows, changes, weight, first, whole, out):
+    """Put ``weight @ relu(hidden - change * column)`` of two pairs into `out`, one by one.
+
+    The pairs are given by twos: samples, rows of `columns`, and minus their changes. Of weight,
+    CLASSES rows from `first` on count, and of each row the first `whole` entries, a multiple of
+    the lanes. `out` has room for whole vectors. Arrays come entire, since a slice of one costs
+    numba two atomic operations.
+    """
+
+    def generate(context, builder, signature, values):
+        dtype = signature.args[-1].dtype
+        vectors = _Vectors(builder, context.get_data_type(dtype), dtype.bitwidth // 8)
+
+        def array(place):
+            return context.make_array(signature.args[place])(context, builder, values[place])
+
+        def row(place, number):
+            length = builder.extract_value(array(place).shape, 1)
+            return builder.gep(array(place).data, [builder.mul(number, length)])
+
+        def two(place):
+            return (builder.extract_value(values[place], i) for i in range(2))
+
+        hiddens = [row(0, number) for number in two(1)]
+        starts = [row(2, number) for number in two(3)]
+        minus = [vectors.everywhere(change) for change in two(4)]
+        number = values[6].type
+        weights = [row(5, builder.add(values[6], number(i))) for i in range(CLASSES)]
+        sums = [cgutils.alloca_once_value(builder, vectors.zero) for _ in range(2 * CLASSES)]
+        lanes = number(vectors.lanes)
+        with cgutils.for_range_slice(builder, number(0), values[7], lanes) as (j, _):
+            outputs = [
+                vectors.rectified(
+                    vectors.product_and_sum(factor, vectors.load(start, j), vectors.load(before, j))
+                )
+                for before, factor, start in zip(hiddens, minus, starts, strict=True)
+            ]
+            for i, start in enumerate(weights):
+                factor = vectors.load(start, j)
+                for output, total in zip(outputs, (sums[i], sums[CLASSES + i]), strict=True):
+                    added = vectors.product_and_sum(output, factor, builder.load(total))
+                    builder.store(added, total)
+        for i, vector in enumerate(vectors.folded([builder.load(total) for total in sums])):
+            vectors.store(vector, array(8).data, number(i * vectors.lanes))
+        return context.get_dummy_value()
+
+    return types.void(hidden, samples, columns, rows, changes, weight, first, whole, out), generate
+
+
+@_compiled(fastmath={"contract"})
+def _add_rest(hidden, s, columns, k, change, weight, first, whole, out, start):
+    """Add to `out` from `start` on the products of the entries behind the `whole` ones."""
+    for j in range(whole, hidden.shape[1]):
+        output = hidden[s, j] - change * columns[k, j]
+        output = hidden.dtype.type(0) if output < 0 else output
+        for i in range(CLASSES):
+            out[start + i] += weight[first + i, j] * output
 
 
 @_compiled()
-def _hidden_logits(pairs, queue, change, columns, hidden, weight, bias, tile, logits):
-    samples, rows = queue[0], queue[1]
-    samples[pairs], rows[pairs] = samples[pairs - 1], rows[pairs - 1]  # fills an odd last two
+def _hidden_logits(pairs, queue, change, columns, hidden, weight, bias, out, logits):
+    """Put the logits of the queued pairs into the columns of `logits`."""
+    queue[:2, pairs] = queue[:2, pairs - 1]  # fills an odd last two
+    lanes = VECTOR_BYTES // hidden.itemsize
+    whole = hidden.shape[1] // lanes * lanes
     for p in range(0, pairs, 2):
-        for i in range(2):
-            s, k = samples[p + i], rows[p + i]
-            _rectified(hidden[s], change[s, k], columns[k], tile[i])
-        _logits_of_two(tile, weight, bias, logits, p)
+        s, t = queue[0, p], queue[0, p + 1]
+        k, m = queue[1, p], queue[1, p + 1]
+        x, y = change[s, k], change[t, m]
+        for c in range(0, len(bias), CLASSES):
+            _products(hidden, (s, t), columns, (k, m), (-x, -y), weight, c, whole, out)
+            if whole < hidden.shape[1]:
+                _add_rest(hidden, s, columns, k, x, weight, c, whole, out, 0)
+                _add_rest(hidden, t, columns, m, y, weight, c, whole, out, CLASSES)
+            for i in range(CLASSES):
+                logits[c + i, p] = out[i] + bias[c + i]
+                logits[c + i, p + 1] = out[CLASSES + i] + bias[c + i]
 
 
 @_compiled()
@@ -176,7 +265,7 @@ def hidden_layer(
 
     Weight, bias and scratch are padded: zeros, rows to a multiple of CLASSES.
     """
-    tile, logits, work, queue = scratch
+    out, logits, work, queue = scratch
     classes = sums.shape[2]
     pairs = 0
     for start in range(0, len(change), SAMPLES):
@@ -185,15 +274,13 @@ def hidden_layer(
                 queue[0, pairs], queue[1, pairs] = s, k
                 pairs += change[s, k] != 0
                 if pairs == PAIRS:
-                    _hidden_logits(
-                        pairs, queue, change, columns, hidden, weight, bias, tile, logits
-                    )
+                    _hidden_logits(pairs, queue, change, columns, hidden, weight, bias, out, logits)
                     _score_and_add(
                         logits[:classes], pairs, queue, labels, losses, hits, top, work, sums
                     )
                     pairs = 0
     if pairs:
-        _hidden_logits(pairs, queue, change, columns, hidden, weight, bias, tile, logits)
+        _hidden_logits(pairs, queue, change, columns, hidden, weight, bias, out, logits)
         _score_and_add(logits[:classes], pairs, queue, labels, losses, hits, top, work, sums)
 
 
