@@ -224,12 +224,11 @@ def _over_perturbations(
 
     wanted = torch.get_num_threads() if threads is None else threads
     workers = max(1, min(wanted, -(-count // _PERTURBATIONS)))
-    if workers == 1:
+    with ThreadPoolExecutor(max(1, workers - 1)) as pool:  # starts no thread that is not needed
+        others = [pool.submit(work) for _ in range(workers - 1)]
         work()
-    else:
-        with ThreadPoolExecutor(workers) as pool:
-            for future in [pool.submit(work) for _ in range(workers)]:
-                future.result()
+        for other in others:
+            other.result()
     return Changes(*sums)
 
 
