@@ -294,7 +294,7 @@ def test_score__refuses_targets_and_outputs_that_it_cannot_use():
     with pytest.raises(ModelError, match=r"\(2, 4, 2, 2\), .* give a function as score for other"):
         ul.unit_ablation(maps, random_pairs(9, 2, 2, 2))
     flat = nn.Sequential(nn.ReLU(), nn.Linear(6, 4), nn.Flatten(0)).double()
-    with pytest.raises(ModelError, match=r"shape \(12,\) for 3 samples, but must have one row"):
+    with pytest.raises(ModelError, match=r"shape \(8,\) for 2 samples, but must have one row"):
         ul.unit_ablation(flat, random_pairs(9, 6), score=lambda o, _: (o, o))
 
 

@@ -35,8 +35,26 @@ NONLINEAR_MODULES: tuple[type[nn.Module], ...] = (
 NONLINEAR_FUNCTIONS = frozenset(
     (
         *("celu", "elu", "gelu", "glu", "leaky_relu", "mish", "prelu", "relu", "relu6", "rrelu"),
-        *("selu", "silu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "softplus"),
-        *("softshrink", "softsign", "sigmoid", "expit", "logsigmoid", "tanh", "tanhshrink"),
+        *(
+            "tanh",
+            "tanhshrink",
+            "selu",
+            "silu",
+            "hardshrink",
+            "hardsigmoid",
+            "hardswish",
+            "hardtanh",
+            "softplus",
+        ),
+        *(
+            "softshrink",
+            "softsign",
+            "sigmoid",
+            "expit",
+            "special_expit",
+            "logsigmoid",
+            "log_sigmoid",
+        ),
     )
 )
 CLAMPS = frozenset(("clamp", "clamp_min", "clip"))

@@ -130,7 +130,7 @@ def silu_gate(node: fx.Node) -> fx.Node | None:
 def is_sigmoid(node: fx.Node) -> bool:
     """Tell whether a node is a call of a sigmoid function or method."""
     called = node.op in ("call_function", "call_method")
-    return called and function_name(node.target) in ("sigmoid", "expit")
+    return called and function_name(node.target) in ("sigmoid", "expit", "special_expit")
 
 
 def is_weighted(program: Program, node: fx.Node) -> bool:

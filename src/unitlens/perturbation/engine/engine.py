@@ -99,8 +99,8 @@ class Engine:
         logits = self._network.forward_with(inputs, {})
         if logits.shape[:1] != inputs.shape[:1]:
             raise ModelError(
-                f"the model's output has shape {tuple(logits.shape)}, but must have its "
-                f"{len(inputs)} samples on axis 0"
+                f"the model's output has shape {tuple(logits.shape)} for {len(inputs)} samples, "
+                "but must have one row for each"
             )
         return logits
 
