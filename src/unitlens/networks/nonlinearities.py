@@ -35,26 +35,9 @@ NONLINEAR_MODULES: tuple[type[nn.Module], ...] = (
 NONLINEAR_FUNCTIONS = frozenset(
     (
         *("celu", "elu", "gelu", "glu", "leaky_relu", "mish", "prelu", "relu", "relu6", "rrelu"),
-        *(
-            "tanh",
-            "tanhshrink",
-            "selu",
-            "silu",
-            "hardshrink",
-            "hardsigmoid",
-            "hardswish",
-            "hardtanh",
-            "softplus",
-        ),
-        *(
-            "softshrink",
-            "softsign",
-            "sigmoid",
-            "expit",
-            "special_expit",
-            "logsigmoid",
-            "log_sigmoid",
-        ),
+        *("selu", "silu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "softplus"),
+        *("softshrink", "softsign", "sigmoid", "expit", "special_expit", "logsigmoid"),
+        *("log_sigmoid", "tanh", "tanhshrink"),
     )
 )
 CLAMPS = frozenset(("clamp", "clamp_min", "clip"))
