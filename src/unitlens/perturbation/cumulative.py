@@ -1,6 +1,6 @@
 """Cumulative ablation: clamp more and more units together, in many orders."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -134,11 +134,28 @@ class _Curves:
     def add(self, batch: Batch) -> None:
         """Score all sets on a batch."""
         self.baseline.add(self._session, batch)
-        sets = self._session.engine.together(batch.inputs, len(self._counts), self._clamped)
-        for which, logits in sets:
+        for which, logits in self._sets(batch):
             losses, hits = self._session.score.of_variants(logits, batch.targets)
             self._losses[which] += losses.sum(1).cpu().numpy()
             self._hits[which] += hits.sum(1).cpu().numpy()
+
+    def _sets(self, batch: Batch) -> Iterator[tuple[slice, Tensor]]:
+        """Yield slices of the sets and their logits (sets, samples, ...)."""
+        engine = self._session.engine
+        if not engine.is_chain:
+            yield from engine.together(batch.inputs, len(self._counts), self._clamped)
+            return
+        inner = (len(self._counts) - 1) // len(self._names)
+        last = len(self._counts) - 1
+        counts = self._counts[[last, *reversed(range(inner))], 0].tolist()
+        orders = [
+            {name: ranks[number] for name, ranks in self._ranks.items()}
+            for number in range(len(self._names))
+        ]
+        for number, logits in engine.nested(batch.inputs, self._values, orders, counts):
+            yield slice(number * inner, (number + 1) * inner), logits[1:].flip(0)
+            if number == 0:
+                yield slice(last, last + 1), logits[:1]
 
     def _clamped(self, layer: UnitLayer, activations: Tensor, sets: slice) -> Tensor:
         ranks = self._ranks[layer.name][self._order_of[sets]]

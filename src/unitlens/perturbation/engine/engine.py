@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,9 +13,12 @@ from unitlens.errors import ModelError
 from unitlens.networks.graph import Edit, Program, Values
 from unitlens.networks.layers import UnitLayer, UnitNetwork
 from unitlens.networks.simplification import extra_bytes
+from unitlens.perturbation.engine.chain_search import find_chain
+from unitlens.perturbation.engine.chains import Chain, Channels
 from unitlens.perturbation.engine.directions import Directions, Units
 from unitlens.perturbation.engine.endings import Scored, dense_end
 from unitlens.perturbation.engine.plans import (
+    AnyStop,
     Plan,
     Traversal,
     close,
@@ -240,13 +244,77 @@ class Engine:
         output = self._network.logits(plan.finish(self._traced, folded, edits))
         return output.reshape(number, samples, *output.shape[1:])
 
+    def nested(
+        self, inputs: Tensor, values: Channels, orders: Sequence[Channels], counts: Sequence[int]
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Ablate nested sets of the units of all the engine's layers; where :attr:`is_chain`.
+
+        Parameters
+        ----------
+        inputs
+            One batch.
+        values
+            For each layer's name what each unit is clamped to, (units,).
+        orders
+            For each layer's name the place of each unit in an order over all layers.
+        counts
+            How many units are ablated in each set, descending.
+
+        Yields
+        ------
+        Number of an order, and the logits (sets, samples, ...) of its sets, until all are done.
+        """
+        if self._chain is not None:
+            yield from self._along(self._chain, inputs, values, orders, counts)
+
+    def _along(
+        self,
+        chain: Chain,
+        inputs: Tensor,
+        values: Channels,
+        orders: Sequence[Channels],
+        counts: Sequence[int],
+    ) -> Iterator[tuple[int, Tensor]]:
+        node = self._network.nodes[self._layers[0].name]
+        for _, found in self._traversal([chain]).stops(inputs):
+            for number, ranks in enumerate(orders):
+                yield number, torch.stack([*chain.logits(found[node], values, ranks, counts)])
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether nested sets of units can be ablated by :meth:`nested`."""
+        return self._chain is not None
+
+    @cached_property
+    def _chain(self) -> Chain | None:
+        """Find the network's end behind the first layer, where it is a chain that agrees."""
+        chain = find_chain(self._network, self._layers) if self._foldable else None
+        if chain is None:
+            return None
+        counts = [layer.units for layer in self._layers]
+        places = torch.randperm(sum(counts), generator=torch.Generator().manual_seed(0))
+        by_layer = torch.split(places.to(self._network.device), counts)
+        ranks = {layer.name: part for layer, part in zip(self._layers, by_layer, strict=True)}
+        half, dtype = len(places) // 2, self._network.dtype
+        values = {name: torch.full_like(part, 0.5, dtype=dtype) for name, part in ranks.items()}
+        edits = {
+            layer.name: _clamping(layer, values[layer.name], ranks[layer.name] < half)
+            for layer in self._layers
+        }
+        expected = self._network.forward_with(self._example, edits)
+        try:
+            ((_, logits),) = self._along(chain, self._example, values, [ranks], [half])
+        except (RuntimeError, ValueError, TypeError, IndexError):  # sizes that do not fit
+            return None
+        return chain if close(logits[0], expected) else None
+
     def _sample_bytes(self) -> int:
         if self._network.program is None:
             return 1
         plans = [self._plan((layer,), update=True) for layer in self._layers]
         return self._traversal([plan for plan in plans if plan is not None]).sample_bytes
 
-    def _traversal(self, plans: Sequence[Plan]) -> Traversal:
+    def _traversal(self, plans: Sequence[AnyStop]) -> Traversal[AnyStop]:
         return Traversal(self._network, self._traced, plans)
 
     @property
@@ -315,6 +383,15 @@ class Engine:
 def _reached(changes: Tensor) -> Tensor:
     """Tell for each direction and sample whether anything changes, shape (directions, samples)."""
     return (changes != 0).flatten(2).any(2) if changes.dim() > 2 else changes != 0
+
+
+def _clamping(layer: UnitLayer, values: Tensor, ablated: Tensor) -> Edit:
+    def clamp(activation: Tensor) -> Tensor:
+        by_unit = activation.clone().movedim(layer.axis, -1)
+        by_unit[..., ablated] = values[ablated]
+        return by_unit.movedim(-1, layer.axis)
+
+    return clamp
 
 
 def _editing(edit: VariantEdit, layer: UnitLayer, variants: slice) -> Edit:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, fx
@@ -164,7 +165,22 @@ def _peak_bytes(
     return max(peak, 1)
 
 
-class Traversal:
+class Stop(Protocol):
+    """Somewhere to stop: after the node of index `ready`, where the values of `needs` are there."""
+
+    @property
+    def needs(self) -> frozenset[fx.Node]:
+        """Nodes whose values are needed."""
+
+    @property
+    def ready(self) -> int:
+        """Index of the node after which they are there."""
+
+
+AnyStop = TypeVar("AnyStop", bound=Stop)
+
+
+class Traversal(Generic[AnyStop]):
     """One pass over a network as it is, that stops wherever what a plan needs is there.
 
     Parameters
@@ -177,9 +193,9 @@ class Traversal:
         The plans.
     """
 
-    def __init__(self, network: UnitNetwork, program: Program, plans: Sequence[Plan]) -> None:
+    def __init__(self, network: UnitNetwork, program: Program, plans: Sequence[AnyStop]) -> None:
         self._program = program
-        self._stops: dict[fx.Node, list[Plan]] = {}
+        self._stops: dict[fx.Node, list[AnyStop]] = {}
         for plan in plans:
             self._stops.setdefault(program.nodes[plan.ready], []).append(plan)
         end = max((plan.ready for plan in plans), default=-1)
@@ -193,7 +209,7 @@ class Traversal:
         ]
         self.sample_bytes = _peak_bytes(network, (), self._steps)
 
-    def stops(self, inputs: Tensor) -> Iterator[tuple[Plan, Values]]:
+    def stops(self, inputs: Tensor) -> Iterator[tuple[AnyStop, Values]]:
         """Run, and yield each plan with the values there, to be only read."""
         values = self._program.start(inputs)
         for node, dead in self._steps:

@@ -1,0 +1,117 @@
+"""Find out whether a network is a chain behind its perturbed layers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import fx, nn
+
+from unitlens.networks.graph import first_tensor
+from unitlens.networks.layers import UnitLayer, UnitNetwork
+from unitlens.networks.nonlinearities import function_name
+from unitlens.networks.simplification import is_watched
+from unitlens.perturbation.engine.chains import Block, Chain
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_BY_CHANNEL = (
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish),
+    *(nn.Tanh, nn.Sigmoid, nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Softplus, nn.Softsign),
+    *(nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d),
+    *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d),
+    *(nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
+)
+_BY_CHANNEL_FUNCTIONS = frozenset(("relu", "relu6", "tanh", "sigmoid", "gelu", "elu", "silu"))
+
+
+def find_chain(network: UnitNetwork, layers: Sequence[UnitLayer]) -> Chain | None:
+    """Return the network's end from the first of some layers on, None if it is no chain.
+
+    Parameters
+    ----------
+    network
+        The network.
+    layers
+        The layers that are perturbed, in the order of the forward pass.
+    """
+    program = network.program
+    if program is None or any(layer.axis != 1 for layer in layers):
+        return None
+    chosen = {network.nodes[layer.name]: layer for layer in layers}
+    start = network.nodes[layers[0].name]
+    parts = [_Part(None, layers[0])]
+    node, found = start, {start}
+    while True:
+        users = list(node.users)
+        if len(users) != 1 or users[0].args[:1] != (node,):
+            break
+        (user,) = users
+        module = program.modules.get(user)
+        if _is_weighted(network, node, user):
+            parts.append(_Part(module, None))
+        elif _is_flattening(network, node, user):
+            pass  # the dense operation behind it flattens what it is given
+        elif _treats_channels_alone(network, user):
+            parts[-1].add(user, chosen.get(user))
+        else:
+            return None
+        found.add(user)
+        node = user
+    if first_tensor(program.output.args[0]) is not node or not set(chosen) <= found:
+        return None
+    if len(parts) < 2 or parts[-1].layer is not None:
+        return None
+    blocks = tuple(part.block() for part in parts)
+    return Chain(program, blocks, frozenset((start,)), program.index[start])
+
+
+class _Part:
+    """A block in the making."""
+
+    def __init__(self, module: Any, layer: UnitLayer | None) -> None:
+        self._module, self.layer = module, layer
+        self._before: list[fx.Node] = []
+        self._after: list[fx.Node] = []
+
+    def add(self, node: fx.Node, layer: UnitLayer | None) -> None:
+        behind = self.layer is not None
+        (self._after if behind else self._before).append(node)
+        if layer is not None:
+            self.layer = layer
+
+    def block(self) -> Block:
+        return Block(self._module, tuple(self._before), self.layer, tuple(self._after))
+
+
+def _is_weighted(network: UnitNetwork, node: fx.Node, user: fx.Node) -> bool:
+    program, observation = network.program, network.observation
+    if program is None or observation is None:
+        return False
+    module: Any = program.modules.get(user)
+    if module is None or is_watched(module):
+        return False
+    if type(module) is nn.Linear:
+        return bool(observation.two[node].dim() == 2)
+    return type(module) in _CONVOLUTIONS and module.groups == 1 and module.padding_mode == "zeros"
+
+
+def _is_flattening(network: UnitNetwork, node: fx.Node, user: fx.Node) -> bool:
+    """Tell whether a node flattens the positions of each channel for the dense one behind it."""
+    program, observation = network.program, network.observation
+    if program is None or observation is None or len(user.users) != 1:
+        return False
+    before, after = observation.two[node], observation.two[user]
+    named = isinstance(program.modules.get(user), nn.Flatten) or (
+        user.op in ("call_function", "call_method")
+        and function_name(user.target) in ("flatten", "reshape", "view")
+    )
+    fits = named and before.dim() > 2 and after.shape == (2, before[0].numel())
+    return bool(fits and type(program.modules.get(next(iter(user.users)))) is nn.Linear)
+
+
+def _treats_channels_alone(network: UnitNetwork, user: fx.Node) -> bool:
+    program = network.program
+    module = None if program is None else program.modules.get(user)
+    if module is not None:
+        return type(module) in _BY_CHANNEL and not is_watched(module)
+    if user.op not in ("call_function", "call_method") or len(user.all_input_nodes) != 1:
+        return False
+    return function_name(user.target) in _BY_CHANNEL_FUNCTIONS
