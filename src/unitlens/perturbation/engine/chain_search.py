@@ -39,10 +39,10 @@ def find_chain(network: UnitNetwork, layers: Sequence[UnitLayer]) -> Chain | Non
     start = network.nodes[layers[0].name]
     parts = [_Part(None, layers[0])]
     node, found = start, {start}
-    while True:
+    while node not in program.output.all_input_nodes:
         users = list(node.users)
         if len(users) != 1 or users[0].args[:1] != (node,):
-            break
+            return None
         (user,) = users
         module = program.modules.get(user)
         if _is_weighted(network, node, user):
