@@ -82,7 +82,9 @@ def cumulative_ablation(
         ranks = _ranks(session, orders, by or {}, seed)
         ablated = np.unique(np.round(np.linspace(0, session.units, points)).astype(np.int64))
         curves = _Curves(session, ranks, ablated, values)
-        for batch in session.batches("cumulative ablation"):
+        for batch in session.batches(
+            "cumulative ablation", at_most=session.engine.samples_together
+        ):
             curves.add(batch)
         attributes = {"value": value_name(value), **session.attributes()}
         return curves.table().assign_attrs(attributes, **curves.baseline.attributes())

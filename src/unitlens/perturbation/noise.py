@@ -70,7 +70,7 @@ def noise_robustness(
         raise ArgumentError(f"draws is {draws}, but must be at least 1")
     with open_session(model, dataset, settings) as session:
         noisy = _Noisy(session, chosen, _deviations(session, variance), draws, seed)
-        for batch in session.batches("noise robustness"):
+        for batch in session.batches("noise robustness", at_most=session.engine.samples_together):
             noisy.add(batch)
         return noisy.table().assign_attrs(session.attributes(), **noisy.baseline.attributes())
 
@@ -143,7 +143,10 @@ class _Noisy:
 
         def edit(layer: UnitLayer, activations: Tensor, variants: slice) -> Tensor:
             noise = self._noise(layer, batch, variants)
-            return activations + on_axis(noise, layer, activations.dim())
+            shaped = on_axis(noise, layer, activations.dim())
+            if len(activations) == len(noise):
+                return activations.add_(shaped)
+            return activations + shaped
 
         variants = len(self._factors)
         for which, logits in self._session.engine.together(batch.inputs, variants, edit):

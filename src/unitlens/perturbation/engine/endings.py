@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from unitlens.networks.graph import Program, first_tensor
-from unitlens.networks.nonlinearities import function_name
 from unitlens.networks.simplification import is_watched
-from unitlens.perturbation.engine.plans import Plan
+from unitlens.perturbation.engine.plans import Plan, is_relu
 from unitlens.perturbation.engine.readers import Reader
 
 if TYPE_CHECKING:
@@ -94,16 +93,9 @@ def dense_end(program: Program, plan: Plan) -> DenseEnd | None:
     (relu, _), (last, _) = plan.steps
     module = program.modules.get(last)
     dense = type(module) is nn.Linear and not is_watched(module)
-    if logits is last and dense and relu in last.all_input_nodes and _is_relu(program, relu):
+    if logits is last and dense and relu in last.all_input_nodes and is_relu(program, relu):
         return DenseEnd(reader, module)  # type: ignore[arg-type]
     return None
-
-
-def _is_relu(program: Program, node: fx.Node) -> bool:
-    if node in program.modules:
-        module = program.modules[node]
-        return type(module) is nn.ReLU and not is_watched(module)
-    return node.op in ("call_function", "call_method") and function_name(node.target) == "relu"
 
 
 def _bias(module: Any) -> Tensor:

@@ -213,7 +213,8 @@ class Engine:
             Number of variants.
         edit
             Function of a layer, its activations (variants or 1, samples, ...) and the slice of
-            variants, that returns new activations (variants, samples, ...).
+            variants, that returns new activations (variants, samples, ...). It may change given
+            activations in place where there is one for each variant.
 
         Yields
         ------
@@ -238,7 +239,8 @@ class Engine:
         everyone = torch.arange(samples, device=self._network.device)
         folded = plan.gathered(values, everyone.repeat(number))
         for node in plan.explicit:
-            edited = edit(plan.layers[node], values[node].unsqueeze(0), variants)
+            base = values[node].clone() if number == 1 else values[node]
+            edited = edit(plan.layers[node], base.unsqueeze(0), variants)
             folded[node] = edited.flatten(0, 1)
         edits = {node: _editing(edit, layer, variants) for node, layer in plan.layers.items()}
         output = self._network.logits(plan.finish(self._traced, folded, edits))
@@ -307,6 +309,12 @@ class Engine:
         except (RuntimeError, ValueError, TypeError, IndexError):  # sizes that do not fit
             return None
         return chain if close(logits[0], expected) else None
+
+    @property
+    def samples_together(self) -> int | None:
+        """How many samples :meth:`together` runs at once at most; None where that is open."""
+        plan = self._plan(self._layers, update=False)
+        return None if plan is None else self._rows_at_once(plan)
 
     def _sample_bytes(self) -> int:
         if self._network.program is None:

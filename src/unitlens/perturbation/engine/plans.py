@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from unitlens.networks.graph import Edit, Program, Values
 from unitlens.networks.layers import UnitLayer, UnitNetwork
+from unitlens.networks.nonlinearities import function_name, is_nonlinear_function
 from unitlens.networks.observation import Fold, UnfoldableError
+from unitlens.networks.simplification import is_watched
+from unitlens.networks.sources import is_weighted
 from unitlens.perturbation.engine.readers import Reader, find_readers
 
 
@@ -36,6 +39,9 @@ class Plan:
         All nodes whose values of the pass before are needed.
     ready
         Index of the node after which they all are there.
+    rectified
+        ReLUs among the steps that may work in place: nothing else reads what a dense or
+        convolutional operation has put out for them.
     row_bytes
         Bytes that one row needs at once.
     """
@@ -45,6 +51,7 @@ class Plan:
     readers: dict[fx.Node, Reader]
     steps: tuple[tuple[fx.Node, tuple[fx.Node, ...]], ...]
     folds: dict[fx.Node, Fold]
+    rectified: frozenset[fx.Node]
     needs: frozenset[fx.Node]
     ready: int
     row_bytes: int
@@ -56,7 +63,10 @@ class Plan:
     def finish(self, program: Program, values: Values, edits: Mapping[fx.Node, Edit]) -> object:
         """Run the steps on the rows' `values`, which are used up, and return the output."""
         for node, dead in self.steps:
-            value = program.compute(node, values)
+            if node in self.rectified:
+                value = values[dead[0]].relu_()
+            else:
+                value = program.compute(node, values)
             values[node] = edits[node](value) if node in edits else value
             for other in dead:
                 values.pop(other, None)
@@ -108,6 +118,7 @@ def make_plan(
         readers=chosen,
         steps=steps,
         folds=folds,
+        rectified=frozenset(_rectified(program, steps, chosen)),
         needs=needs,
         ready=max(program.index[n] for n in needs),
         row_bytes=_peak_bytes(network, start, steps),
@@ -132,6 +143,28 @@ def _needed(
         if node in needed and node in dependent and node not in readers:
             needed.update(node.all_input_nodes)
     return needed
+
+
+def _rectified(
+    program: Program,
+    steps: Iterable[tuple[fx.Node, Sequence[fx.Node]]],
+    readers: Collection[fx.Node],
+) -> Iterator[fx.Node]:
+    made = set(readers)
+    for node, dead in steps:
+        if is_weighted(program, node):
+            made.add(node)
+        elif len(dead) == 1 and dead[0] in made and is_relu(program, node):
+            yield node
+
+
+def is_relu(program: Program, node: fx.Node) -> bool:
+    """Tell whether a node is a ReLU and nothing more."""
+    if node in program.modules:
+        module = program.modules[node]
+        return type(module) is nn.ReLU and not is_watched(module)
+    called = node.op in ("call_function", "call_method")
+    return called and is_nonlinear_function(node.target) and function_name(node.target) == "relu"
 
 
 def _with_frees(
