@@ -43,7 +43,9 @@ class Units:
         """Return what is taken away along each direction, (directions, samples, positions ...)."""
         changed = activation - self._replacement(self.layer, activation)
         by_unit = changed.movedim(self.layer.axis, 0)
-        return by_unit.contiguous() if self._all else by_unit.index_select(0, self._channels)
+        if not self._all:
+            return by_unit.index_select(0, self._channels)
+        return by_unit if by_unit.dim() == 2 else by_unit.contiguous()
 
     def taken_away(self, activation: Tensor, changes: Changes) -> Tensor:
         """Return the activation of the rows of `changes`, perturbed."""

@@ -34,7 +34,7 @@ logger = logging.getLogger("unitlens")
 
 # Bytes that the rows of one folded batch may take on a CPU: what its caches hold, and below the
 # size from which the C library gives memory back to the system after each operation.
-CPU_WORKING_SET = 16 * 2**20
+CPU_WORKING_SET = 8 * 2**20
 
 VariantEdit = Callable[[UnitLayer, Tensor, slice], Tensor]
 
