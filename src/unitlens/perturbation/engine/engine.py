@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from unitlens.errors import ModelError
+from unitlens.networks.agreement import close
 from unitlens.networks.graph import Edit, Program, Values
 from unitlens.networks.layers import UnitLayer, UnitNetwork
 from unitlens.networks.simplification import extra_bytes
@@ -21,7 +22,6 @@ from unitlens.perturbation.engine.plans import (
     AnyStop,
     Plan,
     Traversal,
-    close,
     make_plan,
     samples_are_independent,
 )

@@ -7,6 +7,7 @@ from typing import Generic, Protocol, TypeVar
 import torch
 from torch import Tensor, fx, nn
 
+from unitlens.networks.agreement import close
 from unitlens.networks.graph import Edit, Program, Values
 from unitlens.networks.layers import UnitLayer, UnitNetwork
 from unitlens.networks.nonlinearities import function_name, is_nonlinear_function
@@ -265,14 +266,3 @@ def samples_are_independent(network: UnitNetwork, example: Tensor) -> bool:
     """
     in_company = network.forward_with(torch.cat([example[:1], example]), {})
     return close(in_company[1:], network.forward_with(example, {}))
-
-
-def close(one: Tensor, other: Tensor) -> bool:
-    """Tell whether logits agree within what rounding in another order explains."""
-    if one.shape != other.shape:
-        return False
-    if not one.is_floating_point():
-        return torch.equal(one, other)
-    tolerance = torch.finfo(one.dtype).eps ** 0.5
-    scale = float(other.abs().nan_to_num(posinf=0.0).amax()) if other.numel() else 0.0
-    return torch.allclose(one, other, rtol=tolerance, atol=tolerance * scale, equal_nan=True)
