@@ -10,22 +10,20 @@ import torch
 from torch import Tensor
 
 from unitlens.errors import ModelError
-from unitlens.networks.agreement import close
 from unitlens.networks.graph import Edit, Program, Values
 from unitlens.networks.layers import UnitLayer, UnitNetwork
 from unitlens.networks.simplification import extra_bytes
 from unitlens.perturbation.engine.chain_search import find_chain
 from unitlens.perturbation.engine.chains import Chain, Channels
-from unitlens.perturbation.engine.directions import Directions, Units
+from unitlens.perturbation.engine.directions import Directions
 from unitlens.perturbation.engine.endings import Scored, dense_end
-from unitlens.perturbation.engine.plans import (
-    AnyStop,
-    Plan,
-    Traversal,
-    make_plan,
+from unitlens.perturbation.engine.plans import AnyStop, Plan, Traversal, make_plan
+from unitlens.perturbation.engine.readers import Changes
+from unitlens.perturbation.engine.trials import (
+    agreeing_plans,
+    chain_agrees,
     samples_are_independent,
 )
-from unitlens.perturbation.engine.readers import Changes
 
 if TYPE_CHECKING:
     from unitlens.perturbation.engine import fused
@@ -89,7 +87,7 @@ class Engine:
         self._layers = tuple(layers)
         self._example = example[:2]
         self._on_cpu = example.device.type == "cpu"
-        self._plans: dict[tuple[tuple[str, ...], bool, bool], Plan | None] = {}
+        self._plans: dict[bool, dict[str, Plan]] = {}  # by whether directions mix units
         self._budget = budget
         if network.program is not None:
             self._budget = max(budget / 8, budget - extra_bytes(network.program, network.model))
@@ -136,7 +134,7 @@ class Engine:
         plans: list[Plan] = []
         whole = []
         for directions in perturbed:
-            plan = self._plan((directions.layer,), update=True, mixed=directions.mixed)
+            plan = self._plan(directions.layer, mixed=directions.mixed)
             if plan is None:
                 whole.append(directions)
             else:
@@ -173,21 +171,9 @@ class Engine:
         size = self._rows_at_once(plan)
         for some, rows in zip(torch.split(numbers, size), torch.split(samples, size), strict=True):
             taken = Changes(some, rows, changes[some, rows])
-            folded = self._folded(plan, directions, values, taken)
+            folded = plan.perturbed(values, directions, taken)
             output = self._network.logits(plan.finish(self._traced, folded, {}))
             yield Effect(directions.table_rows[some], rows, output)
-
-    def _folded(
-        self, plan: Plan, directions: Directions, values: Values, changes: Changes
-    ) -> Values:
-        """Return the values that the rows of `changes` start from."""
-        folded = plan.gathered(values, changes.samples)
-        for node in plan.explicit:
-            folded[node] = directions.taken_away(values[node], changes)
-        for node, reader in plan.readers.items():
-            columns = directions.columns(reader)
-            folded[node] = reader.updated(values[node], changes, columns)
-        return folded
 
     def _in_whole_passes(self, inputs: Tensor, directions: Directions) -> Iterator[Effect]:
         layer, samples = directions.layer, torch.arange(len(inputs), device=inputs.device)
@@ -220,7 +206,7 @@ class Engine:
         ------
         A slice of variants and their outputs (variants, samples, ...), until all are done.
         """
-        plan = self._plan(self._layers, update=False)
+        plan = self._joint_plan
         if plan is None:
             for number in range(count):
                 variant = slice(number, number + 1)
@@ -266,21 +252,11 @@ class Engine:
         ------
         Number of an order, and the logits (sets, samples, ...) of its sets, until all are done.
         """
-        if self._chain is not None:
-            yield from self._along(self._chain, inputs, values, orders, counts)
-
-    def _along(
-        self,
-        chain: Chain,
-        inputs: Tensor,
-        values: Channels,
-        orders: Sequence[Channels],
-        counts: Sequence[int],
-    ) -> Iterator[tuple[int, Tensor]]:
-        node = self._network.nodes[self._layers[0].name]
-        for _, found in self._traversal([chain]).stops(inputs):
+        chains = [] if self._chain is None else [self._chain]
+        for chain, found in self._traversal(chains).stops(inputs):
+            activation = found[self._network.nodes[self._layers[0].name]]
             for number, ranks in enumerate(orders):
-                yield number, torch.stack([*chain.logits(found[node], values, ranks, counts)])
+                yield number, torch.stack([*chain.logits(activation, values, ranks, counts)])
 
     @property
     def is_chain(self) -> bool:
@@ -289,37 +265,20 @@ class Engine:
 
     @cached_property
     def _chain(self) -> Chain | None:
-        """Find the network's end behind the first layer, where it is a chain that agrees."""
+        """Find the network's end behind the first layer, where it is a chain."""
         chain = find_chain(self._network, self._layers) if self._foldable else None
-        if chain is None:
-            return None
-        counts = [layer.units for layer in self._layers]
-        places = torch.randperm(sum(counts), generator=torch.Generator().manual_seed(0))
-        by_layer = torch.split(places.to(self._network.device), counts)
-        ranks = {layer.name: part for layer, part in zip(self._layers, by_layer, strict=True)}
-        half, dtype = len(places) // 2, self._network.dtype
-        values = {name: torch.full_like(part, 0.5, dtype=dtype) for name, part in ranks.items()}
-        edits = {
-            layer.name: _clamping(layer, values[layer.name], ranks[layer.name] < half)
-            for layer in self._layers
-        }
-        expected = self._network.forward_with(self._example, edits)
-        try:
-            ((_, logits),) = self._along(chain, self._example, values, [ranks], [half])
-        except (RuntimeError, ValueError, TypeError, IndexError):  # sizes that do not fit
-            return None
-        return chain if close(logits[0], expected) else None
+        agrees = chain is not None and chain_agrees(self._network, self._example, chain)
+        return chain if agrees else None
 
     @property
     def samples_together(self) -> int | None:
         """How many samples :meth:`together` runs at once at most; None where that is open."""
-        plan = self._plan(self._layers, update=False)
-        return None if plan is None else self._rows_at_once(plan)
+        return None if self._joint_plan is None else self._rows_at_once(self._joint_plan)
 
     def _sample_bytes(self) -> int:
         if self._network.program is None:
             return 1
-        plans = [self._plan((layer,), update=True) for layer in self._layers]
+        plans = [self._plan(layer) for layer in self._layers]
         return self._traversal([plan for plan in plans if plan is not None]).sample_bytes
 
     def _traversal(self, plans: Sequence[AnyStop]) -> Traversal[AnyStop]:
@@ -337,69 +296,44 @@ class Engine:
             allowed = min(allowed, CPU_WORKING_SET)
         return max(1, int(allowed // plan.row_bytes))
 
-    def _plan(
-        self, layers: Sequence[UnitLayer], *, update: bool, mixed: bool = False
-    ) -> Plan | None:
-        """Return the fastest way to resume behind layers that agrees with whole passes."""
-        key = (tuple(layer.name for layer in layers), update, mixed)
-        if key not in self._plans:
-            self._plans[key] = self._find_plan(layers, update=update, mixed=mixed)
-        return self._plans[key]
+    def _plan(self, layer: UnitLayer, *, mixed: bool = False) -> Plan | None:
+        """Return how passes are resumed behind a layer; None where only whole ones are right."""
+        if mixed not in self._plans:
+            self._plans[mixed] = self._tried_plans(mixed=mixed)
+        return self._plans[mixed].get(layer.name)
 
-    def _find_plan(self, layers: Sequence[UnitLayer], *, update: bool, mixed: bool) -> Plan | None:
-        if self._foldable:
-            for way in dict.fromkeys((update, False)):
-                plan = make_plan(self._network, layers, update=way, mixed=mixed)
-                if plan is not None and (not update or self._agrees(plan)):
-                    return plan
-        if self._network.layers.traced:
-            logger.info(
-                "'%s': no pass can be resumed from here; whole passes are run", layers[0].name
-            )
-        return None
+    def _tried_plans(self, *, mixed: bool) -> dict[str, Plan]:
+        """Return for each layer the fastest plan that agrees with the plain pass."""
+        found: dict[str, Plan] = {}
+        for update in (True, False):
+            left = [layer for layer in self._layers if layer.name not in found]
+            tried = {
+                layer.name: make_plan(self._network, [layer], update=update, mixed=mixed)
+                for layer in left
+                if self._foldable
+            }
+            plans = {name: plan for name, plan in tried.items() if plan is not None}
+            if plans:
+                agreeing = agreeing_plans(
+                    self._network, self._traced, self._example, [*plans.values()]
+                )
+                found |= {name: plans[name] for name in agreeing}
+        for layer in self._layers:
+            if layer.name not in found and self._network.layers.traced:
+                logger.info(
+                    "'%s': no pass can be resumed from here; whole passes are run", layer.name
+                )
+        return found
 
-    def _agrees(self, plan: Plan) -> bool:
-        """Compare, on the example, a resumed pass with a whole pass; units at both ends change."""
-        (layer,) = plan.layers.values()
-        samples = torch.arange(len(self._example), device=self._network.device)
-        channels = samples * (layer.units - 1)
-        probe = Units(layer, channels, lambda _, a: a.amax() + 1, channels)
-
-        def changes(activation: Tensor) -> Changes:
-            return Changes(samples, samples, probe.changes(activation)[samples, samples])
-
-        edits = {layer.name: lambda activation: probe.taken_away(activation, changes(activation))}
-        expected = self._network.forward_with(self._example, edits)
-        try:
-            found = self._resumed(plan, probe, changes)
-        except (RuntimeError, ValueError, TypeError, IndexError):  # sizes that do not fit
-            return False
-        return close(found, expected)
-
-    def _resumed(
-        self, plan: Plan, directions: Directions, changes: Callable[[Tensor], Changes]
-    ) -> Tensor:
-        """Return the logits of the example, with the changes that a function says."""
-        ((node, _),) = plan.layers.items()
-        logits = torch.empty(0)
-        for _, values in self._traversal([plan]).stops(self._example):
-            folded = self._folded(plan, directions, values, changes(values[node]))
-            logits = self._network.logits(plan.finish(self._traced, folded, {}))
-        return logits
+    @cached_property
+    def _joint_plan(self) -> Plan | None:
+        """How passes are resumed behind the first of all layers; None where whole ones are run."""
+        return make_plan(self._network, self._layers, update=False) if self._foldable else None
 
 
 def _reached(changes: Tensor) -> Tensor:
     """Tell for each direction and sample whether anything changes, shape (directions, samples)."""
     return (changes != 0).flatten(2).any(2) if changes.dim() > 2 else changes != 0
-
-
-def _clamping(layer: UnitLayer, values: Tensor, ablated: Tensor) -> Edit:
-    def clamp(activation: Tensor) -> Tensor:
-        by_unit = activation.clone().movedim(layer.axis, -1)
-        by_unit[..., ablated] = values[ablated]
-        return by_unit.movedim(-1, layer.axis)
-
-    return clamp
 
 
 def _editing(edit: VariantEdit, layer: UnitLayer, variants: slice) -> Edit:

@@ -4,17 +4,16 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-import torch
 from torch import Tensor, fx, nn
 
-from unitlens.networks.agreement import close
 from unitlens.networks.graph import Edit, Program, Values
 from unitlens.networks.layers import UnitLayer, UnitNetwork
 from unitlens.networks.nonlinearities import function_name, is_nonlinear_function
 from unitlens.networks.observation import Fold, UnfoldableError
 from unitlens.networks.simplification import is_watched
 from unitlens.networks.sources import is_weighted
-from unitlens.perturbation.engine.readers import Reader, find_readers
+from unitlens.perturbation.engine.directions import Directions
+from unitlens.perturbation.engine.readers import Changes, Reader, find_readers
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,23 @@ class Plan:
     def gathered(self, values: Values, samples: Tensor) -> Values:
         """Gather by samples the values that do not depend on the layers."""
         return {node: fold(values[node], samples) for node, fold in self.folds.items()}
+
+    def perturbed(self, values: Values, directions: Directions, changes: Changes) -> Values:
+        """Return the values that rows start from, perturbed along directions of the one layer.
+
+        Parameters
+        ----------
+        values
+            Of the pass before.
+        directions, changes
+            The directions, and what is taken away along them, row by row.
+        """
+        found = self.gathered(values, changes.samples)
+        for node in self.explicit:
+            found[node] = directions.taken_away(values[node], changes)
+        for node, reader in self.readers.items():
+            found[node] = reader.updated(values[node], changes, directions.columns(reader))
+        return found
 
     def finish(self, program: Program, values: Values, edits: Mapping[fx.Node, Edit]) -> object:
         """Run the steps on the rows' `values`, which are used up, and return the output."""
@@ -252,17 +268,3 @@ class Traversal(Generic[AnyStop]):
                 yield plan, values
             for other in dead:
                 values.pop(other, None)
-
-
-def samples_are_independent(network: UnitNetwork, example: Tensor) -> bool:
-    """Tell whether what the network makes of a sample does not depend on the others in its batch.
-
-    Parameters
-    ----------
-    network
-        The network.
-    example
-        At least one input.
-    """
-    in_company = network.forward_with(torch.cat([example[:1], example]), {})
-    return close(in_company[1:], network.forward_with(example, {}))
