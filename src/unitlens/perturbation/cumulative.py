@@ -21,7 +21,7 @@ from unitlens.perturbation.session import (
     Settings,
     open_session,
 )
-from unitlens.perturbation.values import Value, by_unit, clamp_values, on_axis, value_name
+from unitlens.perturbation.values import Clamping, Value, by_unit, clamp_to, on_axis, value_name
 
 Ints = npt.NDArray[np.int64]
 
@@ -78,11 +78,11 @@ def cumulative_ablation(
     settings = Settings(layers, samples, seed, batch_size, device, memory_gb, score)
     _check_counts(orders, points, by)
     with open_session(model, dataset, settings) as session:
-        values = clamp_values(session, value, dataset if reference is None else reference)
+        clamping = clamp_to(session, value, reference)
         ranks = _ranks(session, orders, by or {}, seed)
         ablated = np.unique(np.round(np.linspace(0, session.units, points)).astype(np.int64))
-        curves = _Curves(session, ranks, ablated, values)
-        for batch in session.batches("cumulative ablation"):
+        curves = _Curves(session, ranks, ablated, clamping)
+        for batch in session.batches("cumulative ablation", kept_bytes=clamping.kept_bytes):
             curves.add(batch)
         attributes = {"value": value_name(value), **session.attributes()}
         return curves.table().assign_attrs(attributes, **curves.baseline.attributes())
@@ -116,7 +116,7 @@ class _Curves:
     """Sums over samples for every set of every order; none and all are the same in each order."""
 
     def __init__(
-        self, session: Session, ranks: Mapping[str, Ints], ablated: Ints, values: Tensor
+        self, session: Session, ranks: Mapping[str, Ints], ablated: Ints, clamping: Clamping
     ) -> None:
         self._session, self._ablated, self._names = session, ablated, list(ranks)
         self.baseline = Baseline()
@@ -127,24 +127,27 @@ class _Curves:
         self._counts = torch.as_tensor(np.array(counts), device=session.device).unsqueeze(1)
         by_order = np.stack(list(ranks.values()))
         self._ranks = session.split(torch.as_tensor(by_order, device=session.device))
-        self._values = session.split(values)
+        self._clamping = clamping
         self._losses = np.zeros(len(counts))
         self._hits = np.zeros(len(counts))
 
     def add(self, batch: Batch) -> None:
         """Score all sets on a batch."""
         self.baseline.add(self._session, batch)
-        sets = self._session.engine.together(batch.inputs, len(self._counts), self._clamped)
+        replacement = self._clamping.replacement(batch)
+
+        def clamped(layer: UnitLayer, activations: Tensor, sets: slice) -> Tensor:
+            ranks = self._ranks[layer.name][self._order_of[sets]]
+            ablated = (ranks < self._counts[sets]).unsqueeze(1)
+            # What replaces one variant's activation broadcasts over all of them.
+            values = replacement(layer, activations[0])
+            return _where(on_axis(ablated, layer, activations.dim()), values, activations)
+
+        sets = self._session.engine.together(batch.inputs, len(self._counts), clamped)
         for which, logits in sets:
             losses, hits = self._session.score.of_variants(logits, batch.targets)
             self._losses[which] += losses.sum(1).cpu().numpy()
             self._hits[which] += hits.sum(1).cpu().numpy()
-
-    def _clamped(self, layer: UnitLayer, activations: Tensor, sets: slice) -> Tensor:
-        ranks = self._ranks[layer.name][self._order_of[sets]]
-        ablated = on_axis((ranks < self._counts[sets]).unsqueeze(1), layer, activations.dim())
-        values = on_axis(self._values[layer.name].reshape(1, 1, -1), layer, activations.dim())
-        return _where(ablated, values, activations)
 
     def table(self) -> xr.Dataset:
         """Return the curves."""
@@ -171,7 +174,13 @@ class _Curves:
 
 
 def _where(condition: Tensor, values: Tensor, activations: Tensor) -> Tensor:
-    """Do what ``torch.where`` does, four times as fast on a CPU where all numbers are finite."""
+    """Do what ``torch.where`` does, faster on a CPU where all numbers are finite.
+
+    Several times so where a sample's values are few; where each position of each sample has a
+    value, nothing is spared.
+    """
+    if values.numel() >= activations[0].numel():
+        return torch.where(condition, values, activations)
     kept = (~condition).to(activations.dtype)
     chosen = (activations * kept).add_(values * (1 - kept))
     if torch.isfinite(chosen.sum()):
