@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import unitlens as ul
+from clamped_by_hand import KINDS
 from eager_passes import Network, assert_layers, assert_unit_ablation, clamp, run, scores
 from networks_by_hand import Pairs, random_pairs, relative
 from properties.strategies_perturbation import networks
@@ -64,7 +65,7 @@ def test_unit_ablation__of_dead_units_is_exactly_zero(network, data):
     assert (table.accuracy_drop[same] == 0.0).all()
 
 
-@given(networks(), st.integers(1, SAMPLES - 1), st.sampled_from(["zero", "mean"]))
+@given(networks(), st.integers(1, SAMPLES - 1), st.sampled_from(KINDS))
 def test_perturbations__do_not_depend_on_the_batch_size(network, batch_size, value):
     net = setting(network)
     options = {"orders": 1, "points": 4, "value": value}

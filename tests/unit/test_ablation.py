@@ -193,7 +193,7 @@ def test_unit_ablation__gives_the_model_back(build):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"value": "median"}, "value is 'median', but must be 'zero', 'mean' or an array"),
+        ({"value": "median"}, "value is 'median', but must be 'zero', 'mean', 'position_mean'"),
         ({"value": [0.0]}, r"value has shape \(1,\), but must have one number for each of the 16"),
         ({"samples": 0}, "samples is 0, but must be at least 1"),
         ({"batch_size": 0}, "batch_size is 0, but must be at least 1"),

@@ -209,6 +209,15 @@ def test_parse_config__refuses_in_one_line(path, value, message):
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("value", ["position_mean", "class_mean", "resample"])
+def test_parse_config__takes_values_that_need_no_recorded_means(value):
+    sections = {"activations": {"reduce": "max"}, "unit_ablation": {"value": value}}
+
+    measurements = parse_config(changed("measurements", sections)).measurements
+
+    assert measurements.unit_ablation.value == value
+
+
 def test_read_config__names_a_file_that_is_not_a_mapping(tmp_path):
     path = tmp_path / "list.yaml"
     path.write_text("- 1\n")

@@ -2,7 +2,15 @@
 
 import json
 
+import numpy as np
+import pytest
+import xarray as xr
 from workflow_runs import ROOT, run
+
+import unitlens as ul
+from unitlens.cli import networks
+from unitlens.networks.checkpoints import load_checkpoint
+from unitlens.networks.datasets import load_dataset
 
 
 def test_layers__prints_names_units_and_shapes():
@@ -92,3 +100,47 @@ def test_device__that_does_not_exist_is_refused_in_one_line(tmp_path):
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("unitlens: --device 'xpu9' must be cpu, auto, or a GPU of this machine")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Return a prepared data set and a network trained on it."""
+    root = tmp_path_factory.mktemp("trained")
+    dataset, network = root / "digits/dataset.json", root / "network"
+    spec = {
+        "dataset": {"name": "digits", "corruption": 0.5},
+        "model": {"name": "mlp", "widths": [9]},
+        "training": {"epochs": 1},
+    }
+    networks.prepare_dataset(dataset, spec=json.dumps(spec["dataset"]))
+    networks.train(dataset, network / "checkpoint.json", spec=json.dumps(spec), device="cpu")
+    return dataset, network
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("value", ["position_mean", "class_mean", "resample"])
+def test_ablation__takes_values_from_the_training_set_as_it_was_trained_on(trained, value, split):
+    dataset, network = trained
+    settings = json.dumps({"split": split, "samples": 50, "value": value})
+    model, record = load_checkpoint(network)
+    train, test = (
+        load_dataset(dataset.parent, name, corruption=0.5, seed=record.spec.seed)
+        for name in ("train", "test")
+    )
+    options = {"samples": 50, "seed": record.spec.seed, "value": value, "reference": train}
+    scored = train if split == "train" else test
+
+    networks.unit_ablation(dataset, network, settings=settings, device="cpu")
+    networks.cumulative_ablation(dataset, network, settings=settings, device="cpu")
+
+    units, curve = (
+        xr.load_dataset(network / f"{name}.nc", engine="h5netcdf")
+        for name in ("unit_ablation", "cumulative_ablation")
+    )
+    expected = ul.unit_ablation(model, scored, first_order=True, **options)
+    np.testing.assert_array_equal(units.loss_increase, expected.loss_increase)
+    np.testing.assert_array_equal(
+        units.loss_increase_first_order, expected.loss_increase_first_order
+    )
+    np.testing.assert_array_equal(curve.loss, ul.cumulative_ablation(model, scored, **options).loss)
+    assert units.attrs["value"] == curve.attrs["value"] == value

@@ -122,11 +122,13 @@ def unit_ablation(
     device = torch_device(device, threads)
     model, record = _open_network(network)
     with work():
+        samples = _open_split(dataset, record.spec, section.split)
         result = unit_ablation(
             model,
-            _open_split(dataset, record.spec, section.split),
+            samples,
             layers=section.layers,
             value=_value(section.value, network),
+            reference=_reference(section, dataset, record.spec, samples),
             units=section.units,
             samples=section.samples,
             seed=record.spec.seed,
@@ -157,13 +159,15 @@ def cumulative_ablation(
     with work():
         measures = _measures(network) if section.by else {}
         by = {str(name): measures[name] for name in section.by}
+        samples = _open_split(dataset, record.spec, section.split)
         result = cumulative_ablation(
             model,
-            _open_split(dataset, record.spec, section.split),
+            samples,
             orders=section.orders,
             points=section.points,
             layers=section.layers,
             value=_value(section.value, network),
+            reference=_reference(section, dataset, record.spec, samples),
             by=by,
             samples=section.samples,
             seed=record.spec.seed,
@@ -235,6 +239,15 @@ def _measures(network: Path) -> Any:
 def _value(value: str, network: Path) -> Any:
     """Return the means over the training set where units are clamped to them."""
     return _measures(network)["mean"] if value == "mean" else value
+
+
+def _reference(
+    section: UnitAblationSpec | CumulativeAblationSpec, dataset: Path, spec: RunSpec, scored: Any
+) -> Any:
+    """Return the training set where the value is made from it; it may be what is scored."""
+    if section.value in ("zero", "mean"):
+        return None
+    return scored if section.split == "train" else _open_split(dataset, spec, "train")
 
 
 COMMANDS = (

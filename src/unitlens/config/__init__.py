@@ -10,6 +10,7 @@ from unitlens.config.measurements import (
     NoiseRobustnessSpec,
     StatisticsSpec,
     UnitAblationSpec,
+    ValueName,
 )
 from unitlens.config.networks import (
     ConvNetSpec,
@@ -46,6 +47,7 @@ __all__ = [
     "TrainingSpec",
     "UnitAblationSpec",
     "UserModelSpec",
+    "ValueName",
     "dataset_name",
     "expand_runs",
     "parse_at",

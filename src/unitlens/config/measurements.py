@@ -7,6 +7,11 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from unitlens.config.base import Strict
 
 Split = Literal["train", "test"]
+ValueName = Literal["zero", "mean", "position_mean", "class_mean", "resample"]
+ClampValue = Annotated[
+    ValueName,
+    Field(description="what a unit is clamped to; means and other samples are of the training set"),
+]
 TopScore = Annotated[
     Literal["top1", "top5"],
     Field(description="accuracy: the label has the largest logit, or is among the five largest"),
@@ -70,9 +75,7 @@ class UnitAblationSpec(Strict):
     units: PositiveInt | None = Field(
         None, description="size of a seeded sample of the units; all of them if null"
     )
-    value: Literal["zero", "mean"] = Field(
-        "zero", description="what a unit is clamped to; the mean is over the training set"
-    )
+    value: ClampValue = "zero"
     score: TopScore = "top1"
     first_order: bool = Field(
         default=True, description="estimate the loss increase by the gradient as well"
@@ -93,9 +96,7 @@ class CumulativeAblationSpec(Strict):
         Field((), description="unit measures by which units are ablated too, both up and down")
     )
     points: Annotated[int, Field(ge=2)] = Field(21, description="points of a curve, ends included")
-    value: Literal["zero", "mean"] = Field(
-        "zero", description="what a unit is clamped to; the mean is over the training set"
-    )
+    value: ClampValue = "zero"
     score: TopScore = "top1"
     checkpoints: bool = Field(default=False, description="measure the kept epochs as well")
 

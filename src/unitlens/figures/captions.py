@@ -1,7 +1,7 @@
 """What stands over and under each figure, whatever its numbers are."""
 
 _ABLATION = (
-    "Units of all measured layers are clamped to a fixed value in random orders, more and more of "
+    "Units of all measured layers are clamped to a given value in random orders, more and more of "
     "them together; lines are means over orders and seeds, bands one standard deviation."
 )
 _SIDE = (

@@ -12,11 +12,31 @@ dataset
 layers
     Names of layers, or how many of the last layers (``LastLayers(last=3)``); all if None.
 value
-    What a unit is clamped to after the nonlinearity, for every sample and position: ``"zero"``;
-    ``"mean"``, its mean over the samples and positions of `reference`; or one value for each unit
-    of the chosen layers, an array in their order or a DataArray matched by layer and channel.
+    What a unit is clamped to after the nonlinearity.
+
+    ``"zero"``
+        0, for every sample and position.
+    ``"mean"``
+        Its mean over the samples and positions of `reference`, for every sample and position.
+    ``"position_mean"``
+        Its mean over the samples of `reference` at each position; as ``"mean"`` where a layer has
+        no positions. Inputs must all give activations of one shape.
+    ``"class_mean"``
+        Its mean over positions and over those samples of `reference` that have the label of the
+        sample that is scored. Targets must be classes, and `reference` have each that is scored.
+    ``"resample"``
+        Its whole activation, position by position, on another sample of `reference`: one partner
+        for each sample, the same for all units, by `seed`, the sample's place in its data set and
+        the number of samples of `reference`. Where that is `dataset` (None, or the same object),
+        a seeded permutation of the data set is a single cycle, and a sample's partner the one that
+        follows it, so never the sample itself; else the samples in order take those of a seeded
+        permutation of `reference`, again from its start when they are used up. A second pass a
+        batch computes the partners' activations.
+    an array
+        One value for each unit of the chosen layers, for every sample and position: in their
+        order, or a DataArray matched by layer and channel.
 reference
-    Data set for the means, usually the training set; `dataset` if None.
+    Data set for means and partners, usually the training set; `dataset` if None.
 samples
     Size of a seeded subset of the data set; all of it if None.
 seed

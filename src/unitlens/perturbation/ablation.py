@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import xarray as xr
-from torch import Tensor, nn
+from torch import nn
 
 from unitlens.errors import ArgumentError
 from unitlens.networks.batches import MapStyle
@@ -22,7 +22,7 @@ from unitlens.perturbation.session import (
     open_session,
 )
 from unitlens.perturbation.sums import PairedSums
-from unitlens.perturbation.values import Value, clamp_values, constant, value_name
+from unitlens.perturbation.values import Clamping, Value, clamp_to, value_name
 from unitlens.variables import unit_coordinates
 
 __all__ = ["cumulative_ablation", "unit_ablation"]
@@ -82,28 +82,31 @@ def unit_ablation(
     if units is not None and units < 1:
         raise ArgumentError(f"units is {units}, but must be at least 1")
     with open_session(model, dataset, settings) as session:
-        values = clamp_values(session, value, dataset if reference is None else reference)
+        clamping = clamp_to(session, value, reference)
         chosen = _chosen_units(session.units, units, seed)
-        estimates = _first_order(session, values, chosen) if first_order else {}
-        sums, baseline = _exact(session, values, chosen)
+        estimates = _first_order(session, clamping, chosen) if first_order else {}
+        sums, baseline = _exact(session, clamping, chosen)
         found = sums.importance(by_class=session.by_class) | estimates
         attributes = {"value": value_name(value), **session.attributes()}
         table = _unit_table(session, found, chosen)
         return table.assign_attrs(attributes, **baseline.attributes())
 
 
-def _exact(session: Session, values: Tensor, chosen: Ints) -> tuple[PairedSums, Baseline]:
-    clamps = _clamps(session, constant(session, values), chosen)
+def _exact(session: Session, clamping: Clamping, chosen: Ints) -> tuple[PairedSums, Baseline]:
+    clamps: list[Units] = []
     baseline = Baseline()
     sums = PairedSums(len(chosen), session.classes, session.device)
-    for batch in session.batches("unit ablation"):
+    for batch in session.batches("unit ablation", kept_bytes=clamping.kept_bytes):
+        replacement = clamping.replacement(batch)
+        clamps = [units.replaced_by(replacement) for units in clamps] or _clamps(
+            session, replacement, chosen
+        )
         _add_changes(session, batch, clamps, baseline, sums)
     return sums, baseline
 
 
-def _first_order(session: Session, values: Tensor, chosen: Ints) -> dict[str, Floats]:
-    replacement = constant(session, values)
-    found = first_order_importance(session, lambda _: replacement)
+def _first_order(session: Session, clamping: Clamping, chosen: Ints) -> dict[str, Floats]:
+    found = first_order_importance(session, clamping)
     return {name: array[chosen] for name, array in found.items()}
 
 

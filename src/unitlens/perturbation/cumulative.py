@@ -12,6 +12,7 @@ from unitlens.errors import ArgumentError
 from unitlens.networks.batches import MapStyle
 from unitlens.networks.layers import UnitLayer
 from unitlens.networks.seeds import seeded
+from unitlens.perturbation.engine import VariantEdit
 from unitlens.perturbation.scores import Floats, ScoreChoice
 from unitlens.perturbation.session import (
     Baseline,
@@ -21,7 +22,7 @@ from unitlens.perturbation.session import (
     Settings,
     open_session,
 )
-from unitlens.perturbation.values import Value, by_unit, clamp_values, on_axis, value_name
+from unitlens.perturbation.values import Clamping, Value, by_unit, clamp_to, on_axis, value_name
 
 Ints = npt.NDArray[np.int64]
 
@@ -78,13 +79,13 @@ def cumulative_ablation(
     settings = Settings(layers, samples, seed, batch_size, device, memory_gb, score)
     _check_counts(orders, points, by)
     with open_session(model, dataset, settings) as session:
-        values = clamp_values(session, value, dataset if reference is None else reference)
+        clamping = clamp_to(session, value, reference)
         ranks = _ranks(session, orders, by or {}, seed)
         ablated = np.unique(np.round(np.linspace(0, session.units, points)).astype(np.int64))
-        curves = _Curves(session, ranks, ablated, values)
-        for batch in session.batches(
-            "cumulative ablation", at_most=session.engine.samples_together
-        ):
+        curves = _Curves(session, ranks, ablated, clamping)
+        at_most, kept_bytes = session.engine.samples_together, clamping.kept_bytes
+        batches = session.batches("cumulative ablation", at_most=at_most, kept_bytes=kept_bytes)
+        for batch in batches:
             curves.add(batch)
         attributes = {"value": value_name(value), **session.attributes()}
         return curves.table().assign_attrs(attributes, **curves.baseline.attributes())
@@ -118,7 +119,7 @@ class _Curves:
     """Sums over samples for every set of every order; none and all are the same in each order."""
 
     def __init__(
-        self, session: Session, ranks: Mapping[str, Ints], ablated: Ints, values: Tensor
+        self, session: Session, ranks: Mapping[str, Ints], ablated: Ints, clamping: Clamping
     ) -> None:
         self._session, self._ablated, self._names = session, ablated, list(ranks)
         self.baseline = Baseline()
@@ -129,7 +130,9 @@ class _Curves:
         self._counts = torch.as_tensor(np.array(counts), device=session.device).unsqueeze(1)
         by_order = np.stack(list(ranks.values()))
         self._ranks = session.split(torch.as_tensor(by_order, device=session.device))
-        self._values = session.split(values)
+        self._clamping = clamping
+        constants = clamping.constants
+        self._constants = None if constants is None else session.split(constants)
         self._losses = np.zeros(len(counts))
         self._hits = np.zeros(len(counts))
 
@@ -144,26 +147,33 @@ class _Curves:
     def _sets(self, batch: Batch) -> Iterator[tuple[slice, Tensor]]:
         """Yield slices of the sets and their logits (sets, samples, ...)."""
         engine = self._session.engine
-        if not engine.is_chain:
-            yield from engine.together(batch.inputs, len(self._counts), self._clamped)
+        if self._constants is None or not engine.is_chain:
+            yield from engine.together(batch.inputs, len(self._counts), self._clamped(batch))
             return
-        inner = (len(self._counts) - 1) // len(self._names)
         last = len(self._counts) - 1
+        inner = last // len(self._names)
         counts = self._counts[[last, *reversed(range(inner))], 0].tolist()
         orders = [
             {name: ranks[number] for name, ranks in self._ranks.items()}
             for number in range(len(self._names))
         ]
-        for number, logits in engine.nested(batch.inputs, self._values, orders, counts):
+        for number, logits in engine.nested(batch.inputs, self._constants, orders, counts):
             yield slice(number * inner, (number + 1) * inner), logits[1:].flip(0)
             if number == 0:
                 yield slice(last, last + 1), logits[:1]
 
-    def _clamped(self, layer: UnitLayer, activations: Tensor, sets: slice) -> Tensor:
-        ranks = self._ranks[layer.name][self._order_of[sets]]
-        ablated = on_axis((ranks < self._counts[sets]).unsqueeze(1), layer, activations.dim())
-        values = on_axis(self._values[layer.name].reshape(1, 1, -1), layer, activations.dim())
-        return _where(ablated, values, activations)
+    def _clamped(self, batch: Batch) -> VariantEdit:
+        """Return the edit that clamps each set's units on a batch."""
+        replacement = self._clamping.replacement(batch)
+
+        def clamped(layer: UnitLayer, activations: Tensor, sets: slice) -> Tensor:
+            ranks = self._ranks[layer.name][self._order_of[sets]]
+            ablated = (ranks < self._counts[sets]).unsqueeze(1)
+            # What replaces one variant's activation broadcasts over all of them.
+            values = replacement(layer, activations[0])
+            return _where(on_axis(ablated, layer, activations.dim()), values, activations)
+
+        return clamped
 
     def table(self) -> xr.Dataset:
         """Return the curves."""
@@ -190,7 +200,13 @@ class _Curves:
 
 
 def _where(condition: Tensor, values: Tensor, activations: Tensor) -> Tensor:
-    """Do what ``torch.where`` does, four times as fast on a CPU where all numbers are finite."""
+    """Do what ``torch.where`` does, faster on a CPU where all numbers are finite.
+
+    Several times so where a sample's values are few; where each position of each sample has a
+    value, nothing is spared.
+    """
+    if values.numel() >= activations[0].numel():
+        return torch.where(condition, values, activations)
     kept = (~condition).to(activations.dtype)
     chosen = (activations * kept).add_(values * (1 - kept))
     if torch.isfinite(chosen.sum()):

@@ -9,8 +9,6 @@ unit. Molchanov et al. 2017 (1611.06440) and 2019 (1906.10771), who rank by its 
 keeps its sign, and estimates the loss increase.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -23,19 +21,18 @@ from unitlens.perturbation.engine import Replacement
 from unitlens.perturbation.scores import Floats
 from unitlens.perturbation.session import Batch, Session
 from unitlens.perturbation.sums import mean_and_error
+from unitlens.perturbation.values import Clamping
 
 
-def first_order_importance(
-    session: Session, replacement: Callable[[Batch], Replacement]
-) -> dict[str, Floats]:
+def first_order_importance(session: Session, clamping: Clamping) -> dict[str, Floats]:
     """Return the first-order loss increase of every unit of the session's layers.
 
     Parameters
     ----------
     session
         The session.
-    replacement
-        Returns, for a batch, what the activations are replaced by.
+    clamping
+        What the activations are replaced by.
 
     Returns
     -------
@@ -48,8 +45,10 @@ def first_order_importance(
         Where score or model let no gradient through.
     """
     sums, squares = np.zeros((2, session.units))
-    for batch in session.batches("first-order importance", at_most=session.backward_samples):
-        changes = first_order_changes(session, batch, replacement(batch))
+    kept = clamping.kept_bytes
+    at_most = session.backward_samples(kept)
+    for batch in session.batches("first-order importance", at_most=at_most, kept_bytes=kept):
+        changes = first_order_changes(session, batch, clamping.replacement(batch))
         sums += changes.sum(0).cpu().numpy()
         squares += changes.square().sum(0).cpu().numpy()
     mean, error = mean_and_error(sums, squares, np.float64(session.samples))

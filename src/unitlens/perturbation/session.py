@@ -52,14 +52,16 @@ class Session:
 
     Attributes
     ----------
+    dataset, indices
+        The data set, and which of its samples are scored.
+    seed
+        Of all that is drawn at random.
     score
         How outputs are scored.
     by_class
         Whether targets are classes: integers, one a sample.
     classes
         Number of classes as far as the outputs tell; 1 where targets are no classes.
-    backward_samples
-        How many samples a backward pass may hold at once; None where that is not known.
     """
 
     def __init__(
@@ -76,35 +78,55 @@ class Session:
         self.units = sum(layer.units for layer in self.layers)
         self.samples = len(indices)
         self.device = network.device
-        self._dataset, self._indices, self._settings = dataset, indices, settings
-        budget = settings.memory_gb * 1e9
-        self.engine = Engine(network, self.layers, network.ready(inputs), budget=budget)
+        self.dataset, self.indices, self.seed = dataset, indices, settings.seed
+        self._settings, self._budget = settings, settings.memory_gb * 1e9
+        self.engine = Engine(network, self.layers, network.ready(inputs), budget=self._budget)
         self.score = make_score(settings.score)
         shape = self.engine.output_shape
         self.score.check(shape)
         self._kind = targets.dtype
-        self.by_class = targets.dim() == 1 and not (
-            targets.is_floating_point() or targets.is_complex()
-        )
+        self.by_class = are_classes(targets)
         width = shape[1] if len(shape) == 2 else 0
         self.classes = width if self.by_class else 1
-        observation = network.observation
-        self.backward_samples = (  # values and their gradients
-            None
-            if observation is None
-            else max(1, int(budget // (2 * max(observation.bytes_of_all(), 1))))
-        )
 
-    def batches(self, description: str, *, at_most: int | None = None) -> Iterator[Batch]:
-        """Read the scored samples, `at_most` so many at once, showing progress."""
-        read = self._read(self._dataset, self._indices, description, at_most)
-        for start, inputs, targets in read:
+    def batches(
+        self, description: str, *, at_most: int | None = None, kept_bytes: int = 0
+    ) -> Iterator[Batch]:
+        """Read the scored samples, showing progress.
+
+        Parameters
+        ----------
+        description
+            What the progress is of.
+        at_most
+            So many samples at once.
+        kept_bytes
+            Bytes that are kept for each sample beside what the engine needs.
+        """
+        size = self._batch_size(at_most, kept_bytes)
+        for start, inputs, targets in self._read(self.dataset, self.indices, description, size):
             yield Batch(start, inputs, targets, self._classes_of(targets))
 
-    def inputs_of(self, dataset: MapStyle, description: str) -> Iterator[Tensor]:
-        """Read the inputs of another data set, all of it."""
-        for _, inputs, _ in self._read(dataset, np.arange(len(dataset)), description):
-            yield inputs
+    def backward_samples(self, kept_bytes: int = 0) -> int | None:
+        """Return how many samples a backward pass may hold at once; None if that is not known."""
+        observation = self.network.observation
+        if observation is None:
+            return None
+        sample_bytes = 2 * observation.bytes_of_all() + kept_bytes  # values and their gradients
+        return max(1, int(self._budget // max(sample_bytes, 1)))
+
+    def samples_of(self, dataset: MapStyle, description: str) -> Iterator[tuple[Tensor, Tensor]]:
+        """Read the inputs and targets of another data set, all of it, showing progress."""
+        everyone, size = np.arange(len(dataset)), self._batch_size()
+        for _, inputs, targets in self._read(dataset, everyone, description, size):
+            yield inputs, targets
+
+    def inputs_at(self, dataset: MapStyle, indices: Indices) -> Tensor:
+        """Read some inputs of another data set at once."""
+        ((_, inputs, _),) = iterate_batches(
+            dataset, len(indices), indices=indices, device=self.device, targets=self.score.targets
+        )
+        return self.network.ready(inputs)
 
     def attributes(self) -> dict[str, object]:
         """Return what every result says of how it came about."""
@@ -128,15 +150,17 @@ class Session:
         parts = torch.split(by_unit, [layer.units for layer in self.layers], dim=-1)
         return {layer.name: part for layer, part in zip(self.layers, parts, strict=True)}
 
-    def tensor(self, values: Floats) -> Tensor:
+    def tensor(self, values: Floats | Tensor) -> Tensor:
         """Return values of units in the network's dtype, on its device."""
         return torch.as_tensor(values, dtype=self.network.dtype, device=self.device)
 
+    def _batch_size(self, at_most: int | None = None, kept_bytes: int = 0) -> int:
+        size = self.engine.batch_size(self._settings.batch_size, kept_bytes)
+        return size if at_most is None else min(size, at_most)
+
     def _read(
-        self, dataset: MapStyle, indices: Indices, description: str, at_most: int | None = None
+        self, dataset: MapStyle, indices: Indices, description: str, size: int
     ) -> Iterator[tuple[int, Tensor, Tensor]]:
-        size = self.engine.batch_size(self._settings.batch_size)
-        size = size if at_most is None else min(size, at_most)
         batches = iterate_batches(
             dataset, size, indices=indices, device=self.device, targets=self.score.targets
         )
@@ -167,6 +191,11 @@ class Session:
             f"the data set has the label {int(wrong[0])}, but the model puts out "
             f"{self.classes} logits, so labels must be 0 to {self.classes - 1}"
         )
+
+
+def are_classes(targets: Tensor) -> bool:
+    """Tell whether targets are integers, one a sample."""
+    return targets.dim() == 1 and not (targets.is_floating_point() or targets.is_complex())
 
 
 @contextmanager

@@ -15,7 +15,7 @@ GLOSSARY = {
     "class selectivity": "(mu_max - mu_rest) / (mu_max + mu_rest): 0 for a unit as active for "
     "every class, 1 for a unit active for one class only",
     "mutual information": "how many nats a unit's activation tells about the class of a sample",
-    "ablation": "clamping a unit to a fixed value, for every sample and position",
+    "ablation": "clamping a unit to a given value, for every sample and position",
     "importance": "how much the mean loss rises (or accuracy drops) when one unit is ablated",
     "first-order loss increase": "what the gradient of the loss at a unit's activations makes of "
     "the loss increase: one backward pass for all units, right where the loss is linear",

@@ -8,7 +8,7 @@ together, many perturbations as the rows of one batch.
 
 from unitlens.perturbation.engine.directions import Directions, Mixtures, Replacement, Units
 from unitlens.perturbation.engine.endings import Scored
-from unitlens.perturbation.engine.engine import Effect, Engine, SummedEffect
+from unitlens.perturbation.engine.engine import Effect, Engine, SummedEffect, VariantEdit
 
 __all__ = [
     "Directions",
@@ -19,4 +19,5 @@ __all__ = [
     "Scored",
     "SummedEffect",
     "Units",
+    "VariantEdit",
 ]

@@ -1,5 +1,6 @@
 """Perturbations of one layer, each along one direction of it."""
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -38,6 +39,12 @@ class Units:
         self._channels, self._replacement = channels, replacement
         self._all = torch.equal(channels.cpu(), torch.arange(layer.units))
         self._columns: dict[Reader, Tensor] = {}
+
+    def replaced_by(self, replacement: Replacement) -> "Units":
+        """Return the same units, clamped to something else; what is known of readers is shared."""
+        other = copy.copy(self)
+        other._replacement = replacement  # noqa: SLF001  of its own class
+        return other
 
     def changes(self, activation: Tensor) -> Tensor:
         """Return what is taken away along each direction, (directions, samples, positions ...)."""

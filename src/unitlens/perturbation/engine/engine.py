@@ -106,9 +106,17 @@ class Engine:
             )
         return logits
 
-    def batch_size(self, asked: int) -> int:
-        """Return how many samples to run at once: what is asked, or what the budget allows."""
-        sample_bytes = self._sample_bytes()
+    def batch_size(self, asked: int, kept_bytes: int = 0) -> int:
+        """Return how many samples to run at once: what is asked, or what the budget allows.
+
+        Parameters
+        ----------
+        asked
+            At most so many.
+        kept_bytes
+            Bytes that the caller keeps for each sample meanwhile.
+        """
+        sample_bytes = self._sample_bytes() + kept_bytes
         return max(1, min(asked, int(self._budget / 2 // sample_bytes)))
 
     def each_alone(

@@ -1,74 +1,16 @@
-"""What units are clamped to, and numbers given by unit."""
+"""Numbers given by unit, and their place in an activation."""
 
 from collections import Counter
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 import xarray as xr
 from torch import Tensor
 
 from unitlens.errors import ArgumentError
-from unitlens.networks.batches import MapStyle
-from unitlens.networks.layers import UnitLayer, reduce_positions
-from unitlens.perturbation.engine import Replacement
+from unitlens.networks.layers import UnitLayer
 from unitlens.perturbation.scores import Floats
 from unitlens.perturbation.session import Session
-
-Value = Literal["zero", "mean"] | npt.ArrayLike | xr.DataArray
-
-
-def clamp_values(session: Session, value: Value, reference: MapStyle) -> Tensor:
-    """Return the value that each unit of the session's layers is clamped to, shape (units,)."""
-    if isinstance(value, str):
-        if value not in ("zero", "mean"):
-            raise ArgumentError(
-                f"value is '{value}', but must be 'zero', 'mean' or an array of one value a unit"
-            )
-        means = unit_means(session, reference) if value == "mean" else np.zeros(session.units)
-        return session.tensor(means)
-    given = by_unit(session, value, "value")
-    wrong = np.flatnonzero(~np.isfinite(given))
-    if wrong.size:
-        raise ArgumentError(
-            f"value holds {given[wrong[0]]} for unit {wrong[0]}, but must be finite for every unit"
-        )
-    return session.tensor(given)
-
-
-def constant(session: Session, values: Tensor) -> Replacement:
-    """Return what stands in for activations where each unit has one value, shape (units,)."""
-    by_layer = session.split(values)
-
-    def replacement(layer: UnitLayer, activation: Tensor) -> Tensor:
-        shape = [1] * activation.dim()
-        shape[layer.axis] = layer.units
-        return by_layer[layer.name].reshape(shape)
-
-    return replacement
-
-
-def value_name(value: Value) -> str:
-    """Return how the value is called in the attributes of a result."""
-    return value if isinstance(value, str) else "array"
-
-
-def unit_means(session: Session, dataset: MapStyle) -> Floats:
-    """Return each unit's mean activation over positions and samples, shape (units,)."""
-    if len(dataset) == 0:
-        raise ArgumentError("reference is empty, but must have at least one sample for the means")
-    totals: dict[str, Tensor] = {}
-    for inputs in session.inputs_of(dataset, "mean activations"):
-        _, kept = session.network.capture(inputs, session.layers, _summed)
-        for name, sums in kept.items():
-            totals[name] = totals[name] + sums if name in totals else sums
-    sums = torch.cat([totals[layer.name] for layer in session.layers])
-    return (sums / len(dataset)).cpu().numpy()
-
-
-def _summed(layer: UnitLayer, activation: Tensor) -> Tensor:
-    return reduce_positions(activation, layer).sum(dim=0, dtype=torch.float64)
 
 
 def by_unit(session: Session, values: npt.ArrayLike | xr.DataArray, what: str) -> Floats:

@@ -1,0 +1,11 @@
+"""What units are clamped to, and numbers given by unit.
+
+`clamping` makes of a name or of numbers what stands in for a batch's activations; `means` are
+those over a reference, `resampling` finds and reads other samples of it; `given` brings a user's
+numbers into the order of the units.
+"""
+
+from unitlens.perturbation.values.clamping import Clamping, Value, clamp_to, value_name
+from unitlens.perturbation.values.given import by_unit, on_axis
+
+__all__ = ["Clamping", "Value", "by_unit", "clamp_to", "on_axis", "value_name"]
