@@ -60,9 +60,11 @@ def test_unit_ablation__of_dead_units_is_exactly_zero(network, data):
 
     table = ul.unit_ablation(net.model, net.pairs, value=values)
 
-    assert (table.loss_increase[same] == 0.0).all()
-    assert (table.loss_increase_se[same] == 0.0).all()
-    assert (table.accuracy_drop[same] == 0.0).all()
+    dead = [place for place in same if values[place] == 0]
+    for name in ("loss_increase", "loss_increase_se", "accuracy_drop"):
+        assert (table[name][dead] == 0.0).all()
+        # Folding batch norm rounds other constants by a last digit.
+        np.testing.assert_allclose(table[name][same], 0.0, atol=1e-12)
 
 
 @given(networks(), st.integers(1, SAMPLES - 1), st.sampled_from(KINDS))
