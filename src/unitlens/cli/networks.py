@@ -165,6 +165,7 @@ def cumulative_ablation(
             layers=section.layers,
             value=_value(section.value, network),
             by=by,
+            basis=section.basis,
             samples=section.samples,
             seed=record.spec.seed,
             device=device,

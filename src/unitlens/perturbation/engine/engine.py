@@ -197,9 +197,13 @@ class Engine:
                 yield Effect(directions.table_rows[number].expand(len(inputs)), samples, output)
 
     def together(
-        self, inputs: Tensor, count: int, edit: VariantEdit
+        self,
+        inputs: Tensor,
+        count: int,
+        edit: VariantEdit,
+        layers: Sequence[UnitLayer] | None = None,
     ) -> Iterator[tuple[slice, Tensor]]:
-        """Run `count` variants of the network, each with edits in all the engine's layers.
+        """Run `count` variants of the network, each with edits in several layers.
 
         Parameters
         ----------
@@ -210,16 +214,19 @@ class Engine:
         edit
             Function of a layer, its activations (variants or 1, samples, ...) and the slice of
             variants, that returns new activations (variants, samples, ...).
+        layers
+            The layers that are edited; all the engine's if None.
 
         Yields
         ------
         A slice of variants and their outputs (variants, samples, ...), until all are done.
         """
-        plan = self._plan(self._layers, update=False)
+        edited = self._layers if layers is None else layers
+        plan = self._plan(edited, update=False)
         if plan is None:
             for number in range(count):
                 variant = slice(number, number + 1)
-                edits = {layer.name: _editing(edit, layer, variant) for layer in self._layers}
+                edits = {layer.name: _editing(edit, layer, variant) for layer in edited}
                 yield variant, self._network.forward_with(inputs, edits).unsqueeze(0)
             return
         size = max(1, self._rows_at_once(plan) // len(inputs))
