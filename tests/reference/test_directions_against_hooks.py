@@ -156,6 +156,18 @@ def test_groups_and_directions__depend_on_neither_batches_nor_memory(name):
         xr.testing.assert_allclose(whole, pieces, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", [name for name in CHOSEN if name != "batch_dependent"])
+def test_cumulative_ablation__along_a_basis_depends_on_neither_batches_nor_memory(name):
+    """A batch of one has fewer positions than a layer has units, which is computed otherwise."""
+    model, pairs, _, _ = setting(name)
+    options = {"orders": 2, "points": 6, "basis": "random", "value": "mean"}
+
+    whole = ul.cumulative_ablation(model, pairs, batch_size=SAMPLES, **options)
+    for size in (1, 5):
+        pieces = ul.cumulative_ablation(model, pairs, batch_size=size, memory_gb=1e-5, **options)
+        xr.testing.assert_allclose(whole, pieces, rtol=1e-9)
+
+
 def bases_of(counts, seed):
     """Return the basis named so: rows by layer."""
     layers = enumerate(counts.items())

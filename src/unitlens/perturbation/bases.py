@@ -89,9 +89,23 @@ class Basis:
             Which directions are ablated in each variant, (variants, directions).
         """
         rows, axis = self._rows[layer.name], 2 if layer.axis == 1 else -1
-        along = (activations - values).movedim(axis, -1) @ rows.t()
-        taken = along * ablated.to(along.dtype).reshape(len(ablated), *[1] * (along.dim() - 2), -1)
+        away, chosen = activations - values, ablated.to(activations.dtype)
+        if layer.units < away[0].numel() // layer.units:  # the fewer multiply-adds, then
+            return _kept(rows, chosen, away, axis).add_(values)
+        along = away.movedim(axis, -1) @ rows.t()
+        taken = along * chosen.reshape(len(chosen), *[1] * (along.dim() - 2), -1)
         return (activations - (taken @ rows).movedim(-1, axis)).contiguous()
+
+
+def _kept(rows: Tensor, chosen: Tensor, away: Tensor, axis: int) -> Tensor:
+    """Return what is left by each variant's projection, made as a matrix (units, units) first."""
+    identity = torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device)
+    kept = identity - (rows.t() * chosen.unsqueeze(1)) @ rows
+    if axis == 2 and away.dim() > 3:
+        left = kept.unsqueeze(1) @ away.flatten(3)
+    else:
+        left = away.flatten(1, -2) @ kept
+    return left.reshape(len(chosen), *away.shape[1:])
 
 
 def read_basis(
