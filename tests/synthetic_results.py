@@ -259,7 +259,7 @@ def cumulative_ablation(
             "ablated_fraction": ("ablated", fraction),
             "ablated_units": ("ablated", ablated),
         },
-        attrs={"value": "zero", "split": "train"},
+        attrs={"value": "zero", "basis": "units", "split": "train"},
     )
 
 

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from unitlens.networks.layers import unit_layers
     from unitlens.perturbation.ablation import cumulative_ablation, unit_ablation
+    from unitlens.perturbation.directions import direction_ablation
+    from unitlens.perturbation.groups import group_ablation
+    from unitlens.perturbation.membership import random_groups
     from unitlens.perturbation.noise import noise_robustness
     from unitlens.recording import record_activations
     from unitlens.statistics import (
@@ -37,6 +40,9 @@ _HOMES = {
     "random_directions": "unitlens.statistics",
     "unit_ablation": "unitlens.perturbation.ablation",
     "cumulative_ablation": "unitlens.perturbation.ablation",
+    "group_ablation": "unitlens.perturbation.groups",
+    "random_groups": "unitlens.perturbation.membership",
+    "direction_ablation": "unitlens.perturbation.directions",
     "noise_robustness": "unitlens.perturbation.noise",
     "open_results": "unitlens.tables",
 }
@@ -45,13 +51,16 @@ __all__ = [
     "class_selectivity",
     "class_statistics",
     "cumulative_ablation",
+    "direction_ablation",
     "empirical_variance",
+    "group_ablation",
     "mutual_information",
     "noise_robustness",
     "open_activations",
     "open_results",
     "principal_components",
     "random_directions",
+    "random_groups",
     "record_activations",
     "unit_ablation",
     "unit_layers",

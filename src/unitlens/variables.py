@@ -17,11 +17,12 @@ DIMENSIONS = {
     "sample": "samples of one split, in the order of the data set",
     "unit": "units, in the order of the layers in the forward pass, then by channel",
     "direction": "directions of one layer: vectors over its units",
+    "group": "groups of units that are ablated at once",
     "class": "classes, as integers from 0",
     "bin": "bins of a unit's activation histogram, ascending",
     "bin_edge": "edges of those bins, ascending, one more than there are bins",
-    "order": "orders in which units are ablated cumulatively",
-    "ablated": "steps of a cumulative ablation, from none to all units",
+    "order": "orders in which units, or directions, are ablated cumulatively",
+    "ablated": "steps of a cumulative ablation, from none to all units, or directions",
     "draw": "independent draws of the noise",
     "noise_scale": "standard deviation of the noise in units of each unit's own",
     "run": "trained networks",
@@ -91,11 +92,11 @@ VARIABLES = _declare(
     Variable("explained_variance", ("direction",), "f", "activation^2", "explained variance", "population variance over the samples of the activations projected on a direction"),
     Variable("explained_variance_ratio", ("direction",), "f", "1", "explained variance ratio", "explained variance as a share of the sum of the variances of all units; NaN where that is zero"),
     # importance
-    Variable("loss_increase", _UNIT, "f", "nats", "loss increase", "mean loss with the unit ablated minus without; cross-entropy, unless scored by a function of your own"),
+    Variable("loss_increase", _UNIT, "f", "nats", "loss increase", "mean loss with the ablation minus without; cross-entropy, unless scored by a function of your own"),
     Variable("loss_increase_se", _UNIT, "f", "nats", "standard error of the loss increase", "paired over samples"),
     Variable("loss_increase_first_order", _UNIT, "f", "nats", "first-order loss increase", "what the gradient of the loss at the activations makes of the loss increase: mean over samples of the sum over positions of (value - activation) x gradient"),
     Variable("loss_increase_first_order_se", _UNIT, "f", "nats", "standard error of the first-order loss increase", "over samples"),
-    Variable("accuracy_drop", _UNIT, "f", "1", "accuracy drop", "accuracy (share of hits) without ablation minus accuracy with the unit ablated"),
+    Variable("accuracy_drop", _UNIT, "f", "1", "accuracy drop", "accuracy (share of hits) without ablation minus accuracy with it"),
     Variable("accuracy_drop_se", _UNIT, "f", "1", "standard error of the accuracy drop", "paired over samples"),
     Variable("class_loss_increase", _UNIT_CLASS, "f", "nats", "loss increase of a class", "loss increase over the samples of a class"),
     Variable("class_loss_increase_se", _UNIT_CLASS, "f", "nats", "standard error of a class's loss increase", "paired over samples"),
@@ -104,11 +105,12 @@ VARIABLES = _declare(
     Variable("class_accuracy_drop_max", _UNIT, "f", "1", "largest accuracy drop of a class", "accuracy drop over the samples of the class that loses most; the largest of noisy drops is biased upwards"),
     Variable("class_accuracy_drop_max_se", _UNIT, "f", "1", "standard error of the largest accuracy drop of a class", "that of the chosen class's accuracy drop, paired over samples; the choice is not part of it"),
     Variable("most_damaged_class", _UNIT, "i", "", "most damaged class", "class whose accuracy drops most, -1 where not measured"),
+    Variable("group_size", ("group",), "iu", "units", "size of the group", "number of units that are ablated at once"),
     # curves
     Variable("accuracy", _CURVE, "f", "1", "accuracy", "share of samples that are hits: the largest logit is the label's, or the score asked for says so"),
     Variable("loss", _CURVE, "f", "nats", "loss", "mean cross-entropy"),
-    Variable("ablated_fraction", ("ablated",), "f", "1", "ablated fraction", "share of the units of the chosen layers that are ablated"),
-    Variable("ablated_units", ("ablated",), "iu", "units", "ablated units", "number of units that are ablated"),
+    Variable("ablated_fraction", ("ablated",), "f", "1", "ablated fraction", "share of the units of the chosen layers, or of the directions of the basis, that are ablated"),
+    Variable("ablated_units", ("ablated",), "iu", "units", "ablated units", "number of units, or of directions of the basis, that are ablated"),
     # runs
     Variable("auc", _RUN, "f", "1", "AUC", "mean accuracy over the cumulative ablation curve of random orders, trapezoid over the ablated fraction"),
     Variable("auc_normalized", _RUN, "f", "1", "normalised AUC", "AUC divided by the largest of the table"),
@@ -175,23 +177,10 @@ _FIRST_ORDER = ("loss_increase_first_order", "loss_increase_first_order_se")
 _MEASURES = ("selectivity", "preferred_class", "dead", "undefined", "mutual_information")
 _MOMENTS = ("mean", "variance", "l1_norm", "class_mean")
 _SPEC = (
-    "dataset",
-    "corruption",
-    "model",
-    "widths",
-    "width",
-    "dropout",
-    "batch_norm",
-    "epochs",
-    "optimizer",
-    "settings",
-    "learning_rate",
-    "batch_size",
-    "weight_decay",
-    "selectivity_regulariser",
-    "seed",
-    "classes",
-)
+    "dataset", "corruption", "model", "widths", "width", "dropout",
+    "batch_norm", "epochs", "optimizer", "settings", "learning_rate", "batch_size",
+    "weight_decay", "selectivity_regulariser", "seed", "classes",
+)  # fmt: skip
 _RUN_SUMMARY = (
     "auc",
     "auc_normalized",
@@ -202,6 +191,11 @@ _RUN_SUMMARY = (
     "dead_units",
 )
 _RUN_SCORES = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
+
+
+def _along(dim: str, *names: str) -> dict[str, tuple[str, ...]]:
+    """Return the dimensions of variables of a unit where they are of something else."""
+    return {name: (dim, *VARIABLES[name].dims[1:]) for name in names}
 
 
 def _with_run(*names: str) -> dict[str, tuple[str, ...]]:
@@ -233,6 +227,20 @@ SCHEMAS = {
             (*_WHERE, "component", "explained_variance", "explained_variance_ratio", "mean"),
         ),
         Schema("unit_ablation", 1, (*_WHERE, *_IMPORTANCE), (*_CLASS_IMPORTANCE, *_FIRST_ORDER)),
+        Schema(
+            "direction_ablation",
+            1,
+            ("layer", "depth", *_IMPORTANCE),
+            _CLASS_IMPORTANCE,
+            dims=_along("direction", "layer", "depth", *_IMPORTANCE, *_CLASS_IMPORTANCE),
+        ),
+        Schema(
+            "group_ablation",
+            1,
+            (*_IMPORTANCE, "group_size"),
+            _CLASS_IMPORTANCE,
+            dims=_along("group", *_IMPORTANCE, *_CLASS_IMPORTANCE),
+        ),
         Schema("cumulative_ablation", 1, ("accuracy", "loss", "ablated_fraction", "ablated_units")),
         Schema(
             "noise_robustness",

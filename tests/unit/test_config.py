@@ -194,6 +194,16 @@ def test_parse_config__accepts_the_minimum():
             "figures.auc_over_training needs measurements.cumulative_ablation.checkpoints: true",
         ),
         (
+            "measurements/cumulative_ablation",
+            {"basis": "random", "by": ["mean"]},
+            "measurements.cumulative_ablation: by must be empty where basis is random",
+        ),
+        (
+            "measurements/cumulative_ablation",
+            {"basis": "pca"},
+            "measurements.cumulative_ablation.basis = 'pca'",
+        ),
+        (
             "experiments/memo/dataset",
             {"name": "mnist5k", "image_size": 32},
             "experiments.memo.dataset: image_size is for image_folder and imagenet only, not for",

@@ -144,6 +144,7 @@ def test_curves_and_noise_and_history__equal_the_files(written):
         np.testing.assert_array_equal(results.noise["loss"][place], noise["loss"])
         np.testing.assert_array_equal(results.history["test_loss"][place], history["test_loss"])
     assert results.curves.attrs["split"] == "train"
+    assert results.curves.attrs["basis"] == "units"
     assert results.curves["order"].values.tolist()[:2] == ["random-0", "random-1"]
 
 

@@ -70,6 +70,20 @@ def test_own_model_block__runs(tmp_path, monkeypatch):
     assert names["importance"].loss_increase.notnull().all()
 
 
+def test_groups_and_directions_block__runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, second = (
+        block for block in PYTHON if "record_activations" in block or "group_ablation" in block
+    )
+    names = {}
+    exec(first, names)
+    exec(second, names)
+
+    assert names["together"].sizes["group"] == 1 + 20
+    assert names["alone"].sizes["direction"] == 32
+    assert names["turned"].attrs["basis"] == "random"
+
+
 def test_query_block__runs(finished, monkeypatch):
     monkeypatch.chdir(finished)
     (block,) = [block for block in PYTHON if "open_results" in block]

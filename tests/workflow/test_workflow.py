@@ -52,6 +52,22 @@ def test_workflow__ends_in_report_and_tables(finished):
     assert not np.isnan(results.units.loss_increase).any()
 
 
+def test_cumulative_ablation__along_random_bases(finished, tmp_path):
+    network = tmp_path / "network"
+    made = ul.open_results(finished / "results").runs
+    shutil.copytree(finished / "results" / str(made.run.values[0]), network)
+    (dataset,) = (finished / "results/datasets").glob("*/dataset.json")
+    settings = {"basis": "random", "orders": 2, "points": 3, "samples": 50}
+    command = ["unitlens", "cumulative-ablation", "--settings", json.dumps(settings)]
+
+    done = run([*command, str(dataset), str(network)])
+
+    assert done.returncode == 0, done.stderr
+    curve = xr.load_dataset(network / "cumulative_ablation.nc", engine="h5netcdf")
+    assert curve.attrs["basis"] == "random"
+    assert curve.ablated_units.values.tolist() == [0, 20, 40]
+
+
 def test_workflow__does_nothing_the_second_time(finished):
     done = snakemake(finished, "--dry-run", "all")
 

@@ -169,6 +169,7 @@ def cumulative_ablation(
             value=_value(section.value, network),
             reference=_reference(section, dataset, record.spec, samples),
             by=by,
+            basis=section.basis,
             samples=section.samples,
             seed=record.spec.seed,
             device=device,

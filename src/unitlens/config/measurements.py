@@ -95,10 +95,22 @@ class CumulativeAblationSpec(Strict):
     by: tuple[Literal["selectivity", "mutual_information", "variance", "mean", "l1_norm"], ...] = (
         Field((), description="unit measures by which units are ablated too, both up and down")
     )
+    basis: Literal["units", "random"] = Field(
+        "units",
+        description="what is ablated: units, or the directions of a random basis of each layer",
+    )
     points: Annotated[int, Field(ge=2)] = Field(21, description="points of a curve, ends included")
     value: ClampValue = "zero"
     score: TopScore = "top1"
     checkpoints: bool = Field(default=False, description="measure the kept epochs as well")
+
+    @model_validator(mode="after")
+    def _of_units(self) -> "CumulativeAblationSpec":
+        if self.by and self.basis != "units":
+            raise ValueError(
+                f"by must be empty where basis is {self.basis}: its measures are of units"
+            )
+        return self
 
 
 class ScaleSpec(Strict):

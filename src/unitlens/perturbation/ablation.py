@@ -1,5 +1,7 @@
 """Ablation of single units: clamp each alone and score the network."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -10,7 +12,7 @@ from unitlens.errors import ArgumentError
 from unitlens.networks.batches import MapStyle
 from unitlens.networks.seeds import seeded
 from unitlens.perturbation.cumulative import cumulative_ablation
-from unitlens.perturbation.engine import Replacement, Scored, SummedEffect, Units
+from unitlens.perturbation.engine import Directions, Replacement, Scored, SummedEffect, Units
 from unitlens.perturbation.first_order import first_order_importance
 from unitlens.perturbation.scores import Floats, ScoreChoice
 from unitlens.perturbation.session import (
@@ -101,7 +103,7 @@ def _exact(session: Session, clamping: Clamping, chosen: Ints) -> tuple[PairedSu
         clamps = [units.replaced_by(replacement) for units in clamps] or _clamps(
             session, replacement, chosen
         )
-        _add_changes(session, batch, clamps, baseline, sums)
+        add_changes(session, batch, clamps, baseline, sums)
     return sums, baseline
 
 
@@ -110,14 +112,19 @@ def _first_order(session: Session, clamping: Clamping, chosen: Ints) -> dict[str
     return {name: array[chosen] for name, array in found.items()}
 
 
-def _add_changes(
-    session: Session, batch: Batch, clamps: list[Units], baseline: Baseline, sums: PairedSums
+def add_changes(
+    session: Session,
+    batch: Batch,
+    perturbed: Sequence[Directions],
+    baseline: Baseline,
+    sums: PairedSums,
 ) -> None:
+    """Add what each direction of `perturbed` alone changes on a batch, and the batch's baseline."""
     losses, hits = baseline.add(session, batch)
     sums.count(batch.classes)
     top = session.score.top
     scored = None if top is None else Scored(batch.classes, losses, hits, top)
-    for effect in session.engine.each_alone(batch.inputs, clamps, scored):
+    for effect in session.engine.each_alone(batch.inputs, perturbed, scored):
         if isinstance(effect, SummedEffect):
             sums.add_sums(effect.table_rows, *map(torch.from_numpy, effect.sums))
             continue
@@ -145,9 +152,40 @@ def _clamps(session: Session, replacement: Replacement, chosen: Ints) -> list[Un
 
 
 def _unit_table(session: Session, found: dict[str, Floats], chosen: Ints) -> xr.Dataset:
-    variables = {name: (("unit", "class")[: array.ndim], array) for name, array in found.items()}
     every = unit_coordinates((layer.name, layer.depth, layer.units) for layer in session.layers)
-    table = xr.Dataset(variables, {name: array[chosen] for name, array in every.items()})
+    units = xr.Dataset(coords={name: array[chosen] for name, array in every.items()})
+    return importance_table(session, found, "unit", units, "unit_ablation")
+
+
+def importance_table(
+    session: Session,
+    found: dict[str, Floats],
+    dim: str,
+    coordinates: xr.Dataset,
+    schema: str,
+    **beside: Ints,
+) -> xr.Dataset:
+    """Return the table of what is ablated alone: units, directions or groups, along `dim`.
+
+    Parameters
+    ----------
+    session
+        The session.
+    found
+        What :meth:`~unitlens.perturbation.sums.PairedSums.importance` says.
+    dim
+        The dimension.
+    coordinates
+        Its coordinates.
+    schema
+        Name of the table's schema.
+    beside
+        Further variables on `dim`.
+    """
+    arrays = found | beside
+    table = coordinates.assign(
+        {name: ((dim, "class")[: array.ndim], array) for name, array in arrays.items()}
+    )
     if "class" in table.dims:
         table = table.assign_coords({"class": np.arange(table.sizes["class"])})
-    return session.annotated(table, "unit_ablation")
+    return session.annotated(table, schema)

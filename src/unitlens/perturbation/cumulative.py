@@ -12,6 +12,14 @@ from unitlens.errors import ArgumentError
 from unitlens.networks.batches import MapStyle
 from unitlens.networks.layers import UnitLayer
 from unitlens.networks.seeds import seeded
+from unitlens.perturbation.bases import (
+    Basis,
+    BasisChoice,
+    ReadBasis,
+    basis_name,
+    open_basis,
+    read_basis,
+)
 from unitlens.perturbation.engine import VariantEdit
 from unitlens.perturbation.scores import Floats, ScoreChoice
 from unitlens.perturbation.session import (
@@ -36,6 +44,7 @@ def cumulative_ablation(
     layers: LayerChoice = None,
     value: Value = "zero",
     by: Mapping[str, xr.DataArray] | None = None,
+    basis: BasisChoice = "units",
     samples: int | None = None,
     seed: int = 0,
     reference: MapStyle | None = None,
@@ -51,19 +60,17 @@ def cumulative_ablation(
 
     Parameters
     ----------
-    model, dataset, layers, samples, seed, batch_size, device, memory_gb, score
+    model, dataset, layers, value, samples, seed, reference, batch_size, device, memory_gb, score
         As :mod:`unitlens.perturbation` says.
-    value, reference
-        What units are clamped to, as :mod:`unitlens.perturbation` says.
     orders
         Number of random orders. The first orders do not depend on how many there are.
     points
-        Points of a curve, evenly spaced from no unit to all of them and rounded; where there are
-        fewer units than points, fewer.
+        Points of a curve, evenly spaced from no unit to all of them and rounded, each once.
     by
-        Unit measures, each a DataArray on `unit` with coordinates `layer` and `channel`, by which
-        units are ablated too, ascending and descending. NaN comes last in both; equal units come
-        in the order of the layers, then by channel.
+        Measures on `unit` with coordinates `layer` and `channel`, by which units are ablated too,
+        ascending and descending. NaN comes last in both; equal units come by layer, then channel.
+    basis
+        ``"units"``, ``"random"`` or your own: see :mod:`unitlens.perturbation.bases`.
 
     Returns
     -------
@@ -74,42 +81,59 @@ def cumulative_ablation(
     Raises
     ------
     ArgumentError, LayerError, ModelError
-        As :mod:`unitlens.perturbation` says; ArgumentError too where a measure lacks a unit.
+        As :mod:`unitlens.perturbation` and ``bases`` say, and where a measure lacks a unit.
     """
+    along, layers = read_basis(basis, by, layers)
+    _check_counts(orders, points, ordered=bool(by) or isinstance(along, dict))
     settings = Settings(layers, samples, seed, batch_size, device, memory_gb, score)
-    _check_counts(orders, points, by)
     with open_session(model, dataset, settings) as session:
         clamping = clamp_to(session, value, reference)
-        ranks = _ranks(session, orders, by or {}, seed)
-        ablated = np.unique(np.round(np.linspace(0, session.units, points)).astype(np.int64))
-        curves = _Curves(session, ranks, ablated, clamping)
+        rows = open_basis(session, along, seed)
+        ranks = _ranks(session, rows, orders, _keys(session, by or {}, along, rows), seed)
+        curves = _Curves(session, ranks, _points(ranks, points), clamping, rows)
         at_most, kept_bytes = session.engine.samples_together, clamping.kept_bytes
         batches = session.batches("cumulative ablation", at_most=at_most, kept_bytes=kept_bytes)
         for batch in batches:
             curves.add(batch)
-        attributes = {"value": value_name(value), **session.attributes()}
-        return curves.table().assign_attrs(attributes, **curves.baseline.attributes())
+        table = curves.table().assign_attrs(value=value_name(value), basis=basis_name(along))
+        return table.assign_attrs(session.attributes(), **curves.baseline.attributes())
 
 
-def _check_counts(orders: int, points: int, by: Mapping[str, xr.DataArray] | None) -> None:
+def _points(ranks: Mapping[str, Ints], points: int) -> Ints:
+    size = len(next(iter(ranks.values())))
+    return np.unique(np.round(np.linspace(0, size, points)).astype(np.int64))
+
+
+def _check_counts(orders: int, points: int, *, ordered: bool) -> None:
     if points < 2:
         raise ArgumentError(f"points is {points}, but must be at least 2: none and all units")
-    if orders < 0 or (orders == 0 and not by):
+    if orders < 0 or (orders == 0 and not ordered):
         raise ArgumentError(
-            f"orders is {orders}, but must be at least 1, or 0 where measures are given in by"
+            f"orders is {orders}, but must be at least 1, or 0 where measures are given in by or "
+            "directions in basis"
         )
 
 
+def _keys(
+    session: Session, by: Mapping[str, xr.DataArray], along: ReadBasis, rows: Basis | None
+) -> dict[str, Floats]:
+    """Return what units, or the directions of a given basis, are ordered by."""
+    keys = {name: by_unit(session, given, f"by['{name}']") for name, given in by.items()}
+    if rows is not None and isinstance(along, dict):
+        keys["basis"] = rows.numbers
+    return keys
+
+
 def _ranks(
-    session: Session, orders: int, by: Mapping[str, xr.DataArray], seed: int
+    session: Session, rows: Basis | None, orders: int, by: Mapping[str, Floats], seed: int
 ) -> dict[str, Ints]:
-    """Return, for each order, the place of each unit in it."""
+    """Return, for each order, the place in it of each unit, or direction."""
+    size = session.units if rows is None else rows.size
     sequences = {
-        f"random-{number}": seeded(seed, "order", number).permutation(session.units)
+        f"random-{number}": seeded(seed, "order", number).permutation(size)
         for number in range(orders)
     }
-    for name, measure in by.items():
-        keys = by_unit(session, measure, f"by['{name}']")
+    for name, keys in by.items():
         sequences[f"{name}-ascending"] = np.argsort(keys, kind="stable")
         sequences[f"{name}-descending"] = np.argsort(-keys, kind="stable")
     return {name: np.argsort(sequence) for name, sequence in sequences.items()}
@@ -119,17 +143,25 @@ class _Curves:
     """Sums over samples for every set of every order; none and all are the same in each order."""
 
     def __init__(
-        self, session: Session, ranks: Mapping[str, Ints], ablated: Ints, clamping: Clamping
+        self,
+        session: Session,
+        ranks: Mapping[str, Ints],
+        ablated: Ints,
+        clamping: Clamping,
+        basis: Basis | None,
     ) -> None:
+        self._basis = basis
         self._session, self._ablated, self._names = session, ablated, list(ranks)
         self.baseline = Baseline()
         inner = ablated[1:-1]
         order_of = [*np.repeat(np.arange(len(ranks)), len(inner)), 0]
         self._order_of = torch.as_tensor(np.array(order_of), device=session.device)
-        counts = [*np.tile(inner, len(ranks)), session.units]
+        counts = [*np.tile(inner, len(ranks)), ablated[-1]]
         self._counts = torch.as_tensor(np.array(counts), device=session.device).unsqueeze(1)
         by_order = np.stack(list(ranks.values()))
-        self._ranks = session.split(torch.as_tensor(by_order, device=session.device))
+        self._ranks = (session if basis is None else basis).split(
+            torch.as_tensor(by_order, device=session.device)
+        )
         self._clamping = clamping
         constants = clamping.constants
         self._constants = None if constants is None else session.split(constants)
@@ -147,7 +179,7 @@ class _Curves:
     def _sets(self, batch: Batch) -> Iterator[tuple[slice, Tensor]]:
         """Yield slices of the sets and their logits (sets, samples, ...)."""
         engine = self._session.engine
-        if self._constants is None or not engine.is_chain:
+        if self._constants is None or self._basis is not None or not engine.is_chain:
             yield from engine.together(batch.inputs, len(self._counts), self._clamped(batch))
             return
         last = len(self._counts) - 1
@@ -163,15 +195,18 @@ class _Curves:
                 yield slice(last, last + 1), logits[:1]
 
     def _clamped(self, batch: Batch) -> VariantEdit:
-        """Return the edit that clamps each set's units on a batch."""
+        """Return the edit that clamps each set's units, or directions, on a batch."""
         replacement = self._clamping.replacement(batch)
 
         def clamped(layer: UnitLayer, activations: Tensor, sets: slice) -> Tensor:
             ranks = self._ranks[layer.name][self._order_of[sets]]
-            ablated = (ranks < self._counts[sets]).unsqueeze(1)
+            ablated = ranks < self._counts[sets]
             # What replaces one variant's activation broadcasts over all of them.
             values = replacement(layer, activations[0])
-            return _where(on_axis(ablated, layer, activations.dim()), values, activations)
+            if self._basis is not None:
+                return self._basis.projected(layer, activations, values, ablated)
+            ablated = on_axis(ablated.unsqueeze(1), layer, activations.dim())
+            return _where(ablated, values, activations)
 
         return clamped
 
@@ -182,7 +217,7 @@ class _Curves:
         loss = self._curves(self._losses, scores["baseline_loss"])
         coordinates = {
             "order": np.array(self._names, dtype=object),
-            "ablated_fraction": ("ablated", self._ablated / self._session.units),
+            "ablated_fraction": ("ablated", self._ablated / self._ablated[-1]),
             "ablated_units": ("ablated", self._ablated),
         }
         curves = {

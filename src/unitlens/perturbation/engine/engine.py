@@ -87,6 +87,7 @@ class Engine:
         self._layers = tuple(layers)
         self._example = example[:2]
         self._on_cpu = example.device.type == "cpu"
+        self._joint_plans: dict[tuple[str, ...], Plan | None] = {}
         self._plans: dict[bool, dict[str, Plan]] = {}  # by whether directions mix units
         self._budget = budget
         if network.program is not None:
@@ -195,9 +196,13 @@ class Engine:
                 yield Effect(directions.table_rows[number].expand(len(inputs)), samples, output)
 
     def together(
-        self, inputs: Tensor, count: int, edit: VariantEdit
+        self,
+        inputs: Tensor,
+        count: int,
+        edit: VariantEdit,
+        layers: Sequence[UnitLayer] | None = None,
     ) -> Iterator[tuple[slice, Tensor]]:
-        """Run `count` variants of the network, each with edits in all the engine's layers.
+        """Run `count` variants of the network, each with edits in several layers.
 
         Parameters
         ----------
@@ -209,16 +214,19 @@ class Engine:
             Function of a layer, its activations (variants or 1, samples, ...) and the slice of
             variants, that returns new activations (variants, samples, ...). It may change given
             activations in place where there is one for each variant.
+        layers
+            The layers that are edited; all the engine's if None.
 
         Yields
         ------
         A slice of variants and their outputs (variants, samples, ...), until all are done.
         """
-        plan = self._joint_plan
+        edited = self._layers if layers is None else layers
+        plan = self._joint_plan(edited)
         if plan is None:
             for number in range(count):
                 variant = slice(number, number + 1)
-                edits = {layer.name: _editing(edit, layer, variant) for layer in self._layers}
+                edits = {layer.name: _editing(edit, layer, variant) for layer in edited}
                 yield variant, self._network.forward_with(inputs, edits).unsqueeze(0)
             return
         size = max(1, self._rows_at_once(plan) // len(inputs))
@@ -281,7 +289,8 @@ class Engine:
     @property
     def samples_together(self) -> int | None:
         """How many samples :meth:`together` runs at once at most; None where that is open."""
-        return None if self._joint_plan is None else self._rows_at_once(self._joint_plan)
+        plan = self._joint_plan(self._layers)
+        return None if plan is None else self._rows_at_once(plan)
 
     def _sample_bytes(self) -> int:
         if self._network.program is None:
@@ -333,10 +342,13 @@ class Engine:
                 )
         return found
 
-    @cached_property
-    def _joint_plan(self) -> Plan | None:
-        """How passes are resumed behind the first of all layers; None where whole ones are run."""
-        return make_plan(self._network, self._layers, update=False) if self._foldable else None
+    def _joint_plan(self, layers: Sequence[UnitLayer]) -> Plan | None:
+        """Return how passes are resumed behind several layers; None where whole ones are run."""
+        key = tuple(layer.name for layer in layers)
+        if key not in self._joint_plans:
+            plan = make_plan(self._network, layers, update=False) if self._foldable else None
+            self._joint_plans[key] = plan
+        return self._joint_plans[key]
 
 
 def _reached(changes: Tensor) -> Tensor:
