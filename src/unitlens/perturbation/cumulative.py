@@ -91,10 +91,7 @@ def cumulative_ablation(
         rows = open_basis(session, along, seed)
         ranks = _ranks(session, rows, orders, _keys(session, by or {}, along, rows), seed)
         curves = _Curves(session, ranks, _points(ranks, points), clamping, rows)
-        at_most, kept_bytes = session.engine.samples_together, clamping.kept_bytes
-        batches = session.batches("cumulative ablation", at_most=at_most, kept_bytes=kept_bytes)
-        for batch in batches:
-            curves.add(batch)
+        curves.add_all()
         table = curves.table().assign_attrs(value=value_name(value), basis=basis_name(along))
         return table.assign_attrs(session.attributes(), **curves.baseline.attributes())
 
@@ -168,8 +165,15 @@ class _Curves:
         self._losses = np.zeros(len(counts))
         self._hits = np.zeros(len(counts))
 
-    def add(self, batch: Batch) -> None:
-        """Score all sets on a batch."""
+    def add_all(self) -> None:
+        """Score all sets on all samples."""
+        engine, kept_bytes = self._session.engine, self._clamping.kept_bytes
+        for batch in self._session.batches(
+            "cumulative ablation", at_most=engine.samples_together, kept_bytes=kept_bytes
+        ):
+            self._add(batch)
+
+    def _add(self, batch: Batch) -> None:
         self.baseline.add(self._session, batch)
         for which, logits in self._sets(batch):
             losses, hits = self._session.score.of_variants(logits, batch.targets)

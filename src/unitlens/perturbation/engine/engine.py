@@ -33,6 +33,7 @@ logger = logging.getLogger("unitlens")
 # Bytes that the rows of one folded batch may take on a CPU: what its caches hold, and below the
 # size from which the C library gives memory back to the system after each operation.
 CPU_WORKING_SET = 8 * 2**20
+FEWEST_ROWS = 8  # of large maps: for fewer, reading the weights takes too much of the time
 
 VariantEdit = Callable[[UnitLayer, Tensor, slice], Tensor]
 
@@ -308,10 +309,10 @@ class Engine:
         return program
 
     def _rows_at_once(self, plan: Plan) -> int:
-        allowed = self._budget / 2
+        allowed = int(self._budget / 2 // plan.row_bytes)
         if self._on_cpu:
-            allowed = min(allowed, CPU_WORKING_SET)
-        return max(1, int(allowed // plan.row_bytes))
+            allowed = min(allowed, max(FEWEST_ROWS, CPU_WORKING_SET // plan.row_bytes))
+        return max(1, allowed)
 
     def _plan(self, layer: UnitLayer, *, mixed: bool = False) -> Plan | None:
         """Return how passes are resumed behind a layer; None where only whole ones are right."""
