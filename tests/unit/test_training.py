@@ -476,7 +476,7 @@ def test_selectivity_term__is_subtracted_as_the_mean_over_layers():
 
 @pytest.mark.parametrize(
     ("model", "strength"),
-    [(None, 1.0), ({"name": "convnet", "channels": [8, 8], "strides": [2, 1]}, 4.0)],
+    [(None, 1.0), ({"name": "convnet", "channels": [8, 8], "strides": [2, 1]}, 2.0)],
     ids=["mlp", "convnet"],
 )
 def test_train__the_regulariser_moves_selectivity_in_its_direction(
