@@ -10,13 +10,12 @@ from unitlens.networks.layers import UnitLayer, UnitNetwork
 from unitlens.networks.nonlinearities import function_name
 from unitlens.networks.simplification import is_watched
 from unitlens.perturbation.engine.chains import Block, Chain
+from unitlens.perturbation.engine.readers import CONVOLVE, averages, flattens
 
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _BY_CHANNEL = (
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish),
     *(nn.Tanh, nn.Sigmoid, nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Softplus, nn.Softsign),
-    *(nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d),
-    *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d),
+    *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d),
     *(nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
 )
 _BY_CHANNEL_FUNCTIONS = frozenset(("relu", "relu6", "tanh", "sigmoid", "gelu", "elu", "silu"))
@@ -49,7 +48,7 @@ def find_chain(network: UnitNetwork, layers: Sequence[UnitLayer]) -> Chain | Non
             parts.append(_Part(module, None))
         elif _is_flattening(network, node, user):
             pass  # the dense operation behind it flattens what it is given
-        elif _treats_channels_alone(network, user):
+        elif _treats_channels_alone(network, node, user):
             parts[-1].add(user, chosen.get(user))
         else:
             return None
@@ -90,7 +89,7 @@ def _is_weighted(network: UnitNetwork, node: fx.Node, user: fx.Node) -> bool:
         return False
     if type(module) is nn.Linear:
         return bool(observation.two[node].dim() == 2)
-    return type(module) in _CONVOLUTIONS and module.groups == 1 and module.padding_mode == "zeros"
+    return type(module) in CONVOLVE and module.groups == 1 and module.padding_mode == "zeros"
 
 
 def _is_flattening(network: UnitNetwork, node: fx.Node, user: fx.Node) -> bool:
@@ -98,18 +97,17 @@ def _is_flattening(network: UnitNetwork, node: fx.Node, user: fx.Node) -> bool:
     program, observation = network.program, network.observation
     if program is None or observation is None or len(user.users) != 1:
         return False
-    before, after = observation.two[node], observation.two[user]
-    named = isinstance(program.modules.get(user), nn.Flatten) or (
-        user.op in ("call_function", "call_method")
-        and function_name(user.target) in ("flatten", "reshape", "view")
-    )
-    fits = named and before.dim() > 2 and after.shape == (2, before[0].numel())
-    return bool(fits and type(program.modules.get(next(iter(user.users)))) is nn.Linear)
+    dense = type(program.modules.get(next(iter(user.users)))) is nn.Linear
+    return dense and flattens(program, observation, node, user)
 
 
-def _treats_channels_alone(network: UnitNetwork, user: fx.Node) -> bool:
-    program = network.program
-    module = None if program is None else program.modules.get(user)
+def _treats_channels_alone(network: UnitNetwork, node: fx.Node, user: fx.Node) -> bool:
+    program, observation = network.program, network.observation
+    if program is None or observation is None:
+        return False
+    if averages(program, observation, node, user):
+        return True
+    module = program.modules.get(user)
     if module is not None:
         return type(module) in _BY_CHANNEL and not is_watched(module)
     if user.op not in ("call_function", "call_method") or len(user.all_input_nodes) != 1:

@@ -22,14 +22,9 @@ from torch.nn import functional
 
 from unitlens.networks.graph import Program
 from unitlens.networks.layers import UnitLayer
+from unitlens.perturbation.engine.readers import CONVOLVE, by_channel
 
 Channels = Mapping[str, Tensor]  # for each layer's name, something of each of its channels
-
-_CONVOLVE = {
-    nn.Conv1d: functional.conv1d,
-    nn.Conv2d: functional.conv2d,
-    nn.Conv3d: functional.conv3d,
-}
 
 
 @dataclass(frozen=True)
@@ -160,7 +155,7 @@ class _Link:
         module = self.target.module
         if isinstance(module, nn.Linear):
             return functional.linear(values.flatten(1), weight.flatten(1), bias)
-        return _CONVOLVE[type(module)](
+        return CONVOLVE[type(module)](
             values, weight, bias,
             stride=module.stride, padding=module.padding, dilation=module.dilation,
         )  # fmt: skip
@@ -207,10 +202,3 @@ def _first_outputs(
             output = output + link.apply(back[:, some], link.weight[:, some], None)
         before = left
         yield output
-
-
-def by_channel(program: Program, nodes: Sequence[fx.Node], values: Tensor) -> Tensor:
-    """Run operations that treat each channel by itself on some of the channels."""
-    for node in nodes:
-        values = program.compute(node, {node.all_input_nodes[0]: values})
-    return values

@@ -9,7 +9,7 @@ along one direction, the output `z` changes by one column of the weights,
 also where average pooling or flattening lies between the layer and the operation.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from unitlens.networks.nonlinearities import function_name
 from unitlens.networks.observation import Observation, take
 from unitlens.networks.simplification import is_watched
 
-_CONVOLUTIONS = {
+CONVOLVE = {
     nn.Conv1d: functional.conv1d,
     nn.Conv2d: functional.conv2d,
     nn.Conv3d: functional.conv3d,
@@ -31,6 +31,12 @@ _CONVOLUTIONS = {
 _AVERAGES = (
     *(nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
     *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d),
+)
+_AVERAGING = frozenset(
+    (
+        *("avg_pool1d", "avg_pool2d", "avg_pool3d"),
+        *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"),
+    )
 )
 _FLATTENING = frozenset(("flatten", "view", "reshape"))
 
@@ -68,8 +74,8 @@ class Reader:
     ----------
     node, module
         The operation.
-    pools
-        Averages over positions between the layer and it.
+    program, pools
+        The network's program, and its averages over positions between the layer and it.
     by_position
         Whether it works at each position by itself: a dense layer on the axis of the units.
     by_sample
@@ -78,7 +84,8 @@ class Reader:
 
     node: fx.Node
     module: Any
-    pools: tuple[nn.Module, ...]
+    program: Program
+    pools: tuple[fx.Node, ...]
     by_position: bool
     by_sample: bool
 
@@ -135,10 +142,7 @@ class Reader:
         """Average coefficients (rows, positions ...) as the layer is before it is read."""
         if not self.pools:
             return coefficients
-        maps = coefficients.unsqueeze(1)
-        for pool in self.pools:
-            maps = pool(maps)
-        return maps.squeeze(1)
+        return by_channel(self.program, self.pools, coefficients.unsqueeze(1)).squeeze(1)
 
     def _dense(self, output: Tensor, changes: Changes, columns: Tensor) -> Tensor:
         rows = take(output, 0, changes.samples)
@@ -154,7 +158,7 @@ class Reader:
         return rows
 
     def _convolved(self, output: Tensor, changes: Changes, columns: Tensor) -> Tensor:
-        module, convolve = self.module, _CONVOLUTIONS[type(self.module)]
+        module, convolve = self.module, CONVOLVE[type(self.module)]
         rows = take(output, 0, changes.samples)
         maps = changes.coefficients.unsqueeze(1)
         width, group = columns.shape[1], module.in_channels // module.groups
@@ -173,7 +177,7 @@ def find_readers(
 ) -> dict[fx.Node, Reader]:
     """Find the operations that read a layer through nothing but averages and flattening."""
     found: dict[fx.Node, Reader] = {}
-    paths: list[tuple[fx.Node, tuple[nn.Module, ...], bool]] = [(node, (), False)]
+    paths: list[tuple[fx.Node, tuple[fx.Node, ...], bool]] = [(node, (), False)]
     while paths:
         place, pools, flat = paths.pop()
         for user in place.users:
@@ -181,37 +185,39 @@ def find_readers(
                 continue
             module = program.modules.get(user)
             plain = module is not None and not is_watched(module)
-            if plain and type(module) in (nn.Linear, *_CONVOLUTIONS):
-                reader = _reader(observation, user, module, layer, (place, pools, flat))
+            if plain and type(module) in (nn.Linear, *CONVOLVE):
+                reader = _reader(program, observation, user, layer, (place, pools, flat))
                 if reader is not None:
                     found[user] = reader
-            elif plain and type(module) in _AVERAGES and not flat and layer.axis == 1:
-                paths.append((user, (*pools, module), flat))  # type: ignore[arg-type]
-            elif not flat and _flattens(program, observation, user, place, layer):
+            elif not flat and layer.axis == 1 and averages(program, observation, place, user):
+                paths.append((user, (*pools, user), flat))
+            elif not flat and layer.axis == 1 and flattens(program, observation, place, user):
                 paths.append((user, pools, True))
     return found
 
 
 def _reader(
+    program: Program,
     observation: Observation,
     node: fx.Node,
-    module: Any,
     layer: UnitLayer,
-    path: tuple[fx.Node, tuple[nn.Module, ...], bool],
+    path: tuple[fx.Node, tuple[fx.Node, ...], bool],
 ) -> Reader | None:
     place, pools, flat = path
+    module: Any = program.modules[node]
     before: Tensor = observation.two[place]
     if isinstance(module, nn.Linear):
         on_units = before.dim() == 2 or layer.axis == -1
         if flat or on_units:
             one = before[0].numel() == layer.units
-            return Reader(node, module, pools, by_position=not flat or one, by_sample=one)
+            by_position = not flat or one
+            return Reader(node, module, program, pools, by_position, by_sample=one)
         return None
     maps = before.dim() == module.weight.dim() and layer.axis == 1 and not flat
     padded = module.padding_mode == "zeros"
     if not maps or not padded:
         return None
-    return Reader(node, module, pools, by_position=False, by_sample=False)
+    return Reader(node, module, program, pools, by_position=False, by_sample=False)
 
 
 def _reads_only(user: fx.Node, place: fx.Node) -> bool:
@@ -219,18 +225,36 @@ def _reads_only(user: fx.Node, place: fx.Node) -> bool:
     return bool(user.args) and user.args[0] is place and list(user.args).count(place) == 1
 
 
-def _flattens(
-    program: Program, observation: Observation, user: fx.Node, place: fx.Node, layer: UnitLayer
-) -> bool:
-    """Tell whether a node makes one row a sample of an activation, units before positions."""
+def averages(program: Program, observation: Observation, place: fx.Node, user: fx.Node) -> bool:
+    """Tell whether a node averages each map over positions, some or all."""
+    module = program.modules.get(user)
+    if module is not None:
+        return type(module) in _AVERAGES and not is_watched(module)
+    called = user.op in ("call_function", "call_method") and user.all_input_nodes == [place]
+    if not called or observation.two[place].dim() < 3:
+        return False
+    name = function_name(user.target)
+    if name != "mean":
+        return name in _AVERAGING
+    dims = user.args[1] if len(user.args) > 1 else user.kwargs.get("dim")
+    every = observation.two[place].dim()
+    given = {dim % every for dim in dims} if isinstance(dims, list | tuple) else set()
+    return given == set(range(2, every)) and "dtype" not in user.kwargs
+
+
+def by_channel(program: Program, nodes: Sequence[fx.Node], values: Tensor) -> Tensor:
+    """Run operations that treat each channel by itself on some of the channels."""
+    for node in nodes:
+        values = program.compute(node, {node.all_input_nodes[0]: values})
+    return values
+
+
+def flattens(program: Program, observation: Observation, place: fx.Node, user: fx.Node) -> bool:
+    """Tell whether a node makes one row a sample of maps, (samples, channels x positions)."""
     flattening = isinstance(program.modules.get(user), nn.Flatten) or (
         user.op in ("call_function", "call_method") and function_name(user.target) in _FLATTENING
     )
-    if not flattening or layer.axis != 1:
-        return False
     before, after = observation.two[place], observation.two[user]
-    return bool(
-        isinstance(after, Tensor)
-        and before.dim() > 2
-        and after.shape == (before.shape[0], before[0].numel())
-    )
+    if not (flattening and isinstance(after, Tensor) and before.dim() > 2):
+        return False
+    return bool(after.shape == (before.shape[0], before[0].numel()))
