@@ -83,7 +83,8 @@ def cumulative_ablation(
         ranks = _ranks(session, orders, by or {}, seed)
         ablated = np.unique(np.round(np.linspace(0, session.units, points)).astype(np.int64))
         curves = _Curves(session, ranks, ablated, clamping)
-        at_most, kept_bytes = session.engine.samples_together, clamping.kept_bytes
+        at_most = session.engine.samples_together
+        kept_bytes = clamping.kept_bytes + session.engine.memory.score_bytes(points)
         batches = session.batches("cumulative ablation", at_most=at_most, kept_bytes=kept_bytes)
         for batch in batches:
             curves.add(batch)
