@@ -5,11 +5,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @contextmanager
-def borrowed(model: nn.Module, device: torch.device | str | None = None) -> Iterator[nn.Module]:
+def borrowed(
+    model: nn.Module,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Iterator[nn.Module]:
     """Put a model into eval mode, on a device, and give it back exactly as it was.
 
     Parameters
@@ -18,6 +22,8 @@ def borrowed(model: nn.Module, device: torch.device | str | None = None) -> Iter
         The model.
     device
         Where it works meanwhile; where it is, if None.
+    dtype
+        What its real parameters and buffers are brought to meanwhile; what they are, if None.
 
     Yields
     ------
@@ -28,8 +34,7 @@ def borrowed(model: nn.Module, device: torch.device | str | None = None) -> Iter
     storages = [(parameter, parameter.data) for parameter in model.parameters()]
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     try:
-        if device is not None:
-            _move(model, torch.device(device))
+        _move(model, device, dtype)
         yield model.eval()
     finally:
         for module, before in attributes:
@@ -61,10 +66,13 @@ def _restore(module: nn.Module, before: dict[str, tuple[Any, Any]]) -> None:
         now[name] = value
 
 
-def _move(model: nn.Module, device: torch.device) -> None:
+def _move(model: nn.Module, device: torch.device | str | None, dtype: torch.dtype | None) -> None:
+    def moved(tensor: Tensor) -> Tensor:
+        return tensor.to(device, dtype if tensor.is_floating_point() else None)
+
     for parameter in model.parameters():
-        parameter.data = parameter.data.to(device)
+        parameter.data = moved(parameter.data)
     for module in model.modules():
         for name, buffer in module._buffers.items():  # noqa: SLF001  no public way to rebind one
             if buffer is not None:
-                module._buffers[name] = buffer.to(device)  # noqa: SLF001
+                module._buffers[name] = moved(buffer)  # noqa: SLF001

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from unitlens.networks.graph import Edit, first_tensor, same_storage
+from unitlens.networks.memory import MemoryWatch
 from unitlens.networks.nonlinearities import NONLINEAR_MODULES
 from unitlens.networks.sources import Source, is_source, source_of
 
@@ -39,10 +40,10 @@ class HookedNetwork:
         with self._visited(edit):
             return self._model(inputs)
 
-    def calls(self, inputs: Tensor) -> dict[str, tuple[Tensor, Source]]:
+    def calls(self, inputs: Tensor) -> tuple[dict[str, tuple[Tensor, Source]], MemoryWatch]:
         """Return each call's activation (as a meta tensor) and the weighted module called before.
 
-        The call that makes the model's output is left out.
+        The call that makes the model's output is left out. And the memory of the pass.
         """
         found: dict[str, tuple[Tensor, Source]] = {}
         last: list[tuple[str, Tensor]] = []
@@ -60,14 +61,14 @@ class HookedNetwork:
             m.register_forward_hook(note_source) for m in self._model.modules() if is_source(m)
         ]
         try:
-            with self._visited(note):
+            with self._visited(note), MemoryWatch() as memory:
                 logits = first_tensor(self._model(inputs))
         finally:
             for handle in handles:
                 handle.remove()
         if last and same_storage(last[0][1], logits) and logits.shape[:2] == last[0][1].shape[:2]:
             del found[last[0][0]]
-        return found
+        return found, memory
 
     @contextmanager
     def _visited(self, visit: Visitor) -> Iterator[None]:

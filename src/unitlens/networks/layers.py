@@ -14,6 +14,7 @@ from unitlens.networks.agreement import close
 from unitlens.networks.borrowing import borrowed
 from unitlens.networks.graph import Edit, Program, first_tensor, same_storage, trace
 from unitlens.networks.hooked import HookedNetwork
+from unitlens.networks.memory import PassMemory
 from unitlens.networks.observation import Observation, observe
 from unitlens.networks.simplification import simplify
 from unitlens.networks.units import UnitLayer, UnitLayers, layers_of_calls, layers_of_program
@@ -153,6 +154,8 @@ class UnitNetwork:
         One batch of its inputs.
     device
         Where to work; where the model is, if None.
+    dtype
+        What to work in; the model's own type if None.
     simplified
         Whether the forward pass may be rewritten to do the same with less work; see
         :func:`~unitlens.networks.simplification.simplify`.
@@ -167,6 +170,8 @@ class UnitNetwork:
         Node of the program for each layer's name.
     observation
         What is known of the values of the program's nodes; None without a program.
+    memory
+        Bytes that each sample takes in a pass.
     model
         The model itself.
     device, dtype
@@ -179,6 +184,7 @@ class UnitNetwork:
     program: Program | None
     nodes: dict[str, fx.Node]
     observation: Observation | None
+    memory: PassMemory
 
     def __init__(
         self,
@@ -186,6 +192,7 @@ class UnitNetwork:
         example: Tensor,
         *,
         device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
         simplified: bool = False,
     ) -> None:
         if example.dim() == 0 or len(example) == 0:
@@ -194,13 +201,13 @@ class UnitNetwork:
                 "input"
             )
         self.model, self._example, self._device = model, example, device
-        self._simplified = simplified
+        self._dtype, self._simplified = dtype, simplified
         self._stack = ExitStack()
         self._hooked: HookedNetwork | None = None
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            stack.enter_context(borrowed(self.model, self._device))
+            stack.enter_context(borrowed(self.model, self._device, self._dtype))
             stack.enter_context(torch.inference_mode())
             self._prepare()
             self._stack = stack.pop_all()
@@ -280,7 +287,7 @@ class UnitNetwork:
 
     def _prepare(self) -> None:
         weights = [p for p in self.model.parameters() if p.is_floating_point()]
-        self.dtype = weights[0].dtype if weights else torch.get_default_dtype()
+        self.dtype = weights[0].dtype if weights else self._dtype or torch.get_default_dtype()
         self.device = weights[0].device if weights else torch.device(self._device or "cpu")
         with torch.inference_mode(mode=False), torch.no_grad():
             rows = torch.arange(3, device=self._example.device) % len(self._example)
@@ -297,12 +304,15 @@ class UnitNetwork:
                 layers = layers_of_program(self.program, self.observation)
                 self.nodes = {layer.name: node for layer, node in layers}
                 self.layers = UnitLayers([layer for layer, _ in layers])
+                self.memory = self.observation.memory
                 return
             logger.info("the model cannot be traced (%s); its units are named by module", reason)
             self.nodes = {}
             self._hooked = HookedNetwork(self.model)
-            calls = self._hooked.calls(example[:2]), self._hooked.calls(example)
-            self.layers = UnitLayers(layers_of_calls(*calls), traced=False, reason=reason)
+            two, on_two = self._hooked.calls(example[:2])
+            three, on_three = self._hooked.calls(example)
+            self.memory = PassMemory.between(on_two, on_three)
+            self.layers = UnitLayers(layers_of_calls(two, three), traced=False, reason=reason)
 
     def _expected(self, example: Tensor) -> Tensor:
         try:

@@ -1,7 +1,6 @@
 """What two small runs of a traced network tell: batch axes, memory, in-place operations."""
 
 import copy
-import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, fx
 
 from unitlens.networks.graph import Program, Values, same_storage
-from unitlens.networks.sources import CONVOLUTIONS
+from unitlens.networks.memory import MemoryWatch, PassMemory
 
 _OUT_OF_PLACE = {
     operator.iadd: operator.add,
@@ -33,32 +32,26 @@ class UnfoldableError(Exception):
 
 @dataclass(frozen=True)
 class Observation:
-    """Values of every node on two and on three samples, as meta tensors."""
+    """Values of every node on two and on three samples, as meta tensors.
+
+    Attributes
+    ----------
+    two, three
+        The values.
+    memory
+        Bytes of each sample in a pass.
+    scratch
+        Bytes that each node needs beside its input and output, each sample.
+    """
 
     two: Values
     three: Values
+    memory: PassMemory
+    scratch: dict[fx.Node, int]
 
     def sample_bytes(self, node: fx.Node) -> int:
         """Return how many bytes of a node's value each sample takes."""
         return _bytes(self.three[node]) - _bytes(self.two[node])
-
-    def scratch_bytes(self, program: Program, node: fx.Node) -> int:
-        """Return how many bytes an operation needs beside its input and output, each sample.
-
-        PyTorch unfolds the patches that a convolution reads, but for those that oneDNN does.
-        """
-        module = program.modules.get(node)
-        if not isinstance(module, CONVOLUTIONS) or not isinstance(self.two[node], Tensor):
-            return 0
-        value: Tensor = self.two[node]
-        if value.dtype == torch.float32 or module.groups != 1:
-            return 0
-        patch = module.in_channels * math.prod(module.kernel_size)
-        return patch * value[0, 0].numel() * value.element_size()
-
-    def bytes_of_all(self) -> int:
-        """Return the bytes a sample needs where all values are kept, as for a backward pass."""
-        return sum(self.sample_bytes(node) for node in self.three)
 
     def fold(self, node: fx.Node) -> Fold:
         """Return the function of a node's value and sample numbers that gathers these samples.
@@ -91,14 +84,28 @@ def observe(program: Program, example: Tensor) -> Observation:
         two = _watch(program, example[rows[:2]])
         three = _watch(program, example[rows])
     _work_out_of_place(program)
-    return Observation(two, three)
+    scratch = {n: max(0, more - two.scratch[n]) for n, more in three.scratch.items()}
+    memory = PassMemory.between(two.memory, three.memory)
+    return Observation(two.values, three.values, memory, scratch)
 
 
-def _watch(program: Program, inputs: Tensor) -> Values:
-    values, seen = program.start(inputs), {}
+@dataclass(frozen=True)
+class _Watched:
+    """What one run tells: values as meta tensors, scratch of each node, and memory."""
+
+    values: Values
+    scratch: dict[fx.Node, int]
+    memory: MemoryWatch
+
+
+def _watch(program: Program, inputs: Tensor) -> _Watched:
+    values, seen, scratch, memory = program.start(inputs), {}, {}, MemoryWatch()
     for node in program.nodes:
         before = {other: (value, _version(value)) for other, value in values.items()}
-        value = program.step(node, values)
+        memory.begin()
+        with memory:
+            value = program.step(node, values)
+        scratch[node] = memory.peak - memory.alive
         seen[node] = _shape_only(value)
         changed = [other for other, (old, version) in before.items() if _version(old) > version]
         overwritten = {other for other in changed if other in node.all_input_nodes}
@@ -106,7 +113,7 @@ def _watch(program: Program, inputs: Tensor) -> Values:
             program.overwrites[node] = overwritten
         if _redirect(program, node, value, {o: values[o] for o in changed if o in values}):
             values[node] = value
-    return seen
+    return _Watched(seen, scratch, memory)
 
 
 def _redirect(program: Program, node: fx.Node, value: Any, changed: Values) -> bool:

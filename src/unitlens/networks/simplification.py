@@ -46,8 +46,7 @@ def simplify(program: Program, observation: Observation) -> None:
         elif node.op == "call_method" and node.target == "view":
             _reshape(node)
     for node, module in program.modules.items():
-        if type(module) is nn.Conv2d and not is_watched(module):
-            program.modules[node] = _channels_last(module)
+        program.modules[node] = _channels_last(module)
     program.relink()
 
 
@@ -83,7 +82,8 @@ def _fold(program: Program, observation: Observation, node: fx.Node, norm: Any) 
     if norm.running_mean is None or norm.training:
         return
     if type(before) is not nn.Linear:
-        program.modules[source] = fuse_conv_bn_eval(before, norm)
+        # At once: copies of all weights in both orders would be there together otherwise.
+        program.modules[source] = _channels_last(fuse_conv_bn_eval(before, norm))
     elif observation.two[source].dim() == 2:  # else batch norm takes another axis
         program.modules[source] = fuse_linear_bn_eval(before, norm)
     else:
@@ -91,7 +91,9 @@ def _fold(program: Program, observation: Observation, node: fx.Node, norm: Any) 
     _leave_out(program, node)
 
 
-def _channels_last(module: nn.Conv2d) -> nn.Module:
+def _channels_last(module: nn.Module) -> nn.Module:
+    if type(module) is not nn.Conv2d or is_watched(module):
+        return module
     weight = module.weight
     if weight.device.type != "cpu" or weight.dtype != torch.float32:
         return module

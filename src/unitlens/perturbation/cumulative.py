@@ -167,7 +167,8 @@ class _Curves:
 
     def add_all(self) -> None:
         """Score all sets on all samples."""
-        engine, kept_bytes = self._session.engine, self._clamping.kept_bytes
+        engine = self._session.engine
+        kept_bytes = self._clamping.kept_bytes + engine.memory.score_bytes(len(self._ablated))
         for batch in self._session.batches(
             "cumulative ablation", at_most=engine.samples_together, kept_bytes=kept_bytes
         ):

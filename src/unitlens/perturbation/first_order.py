@@ -46,7 +46,7 @@ def first_order_importance(session: Session, clamping: Clamping) -> dict[str, Fl
     """
     sums, squares = np.zeros((2, session.units))
     kept = clamping.kept_bytes
-    at_most = session.backward_samples(kept)
+    at_most = session.engine.memory.backward_samples(kept)
     for batch in session.batches("first-order importance", at_most=at_most, kept_bytes=kept):
         changes = first_order_changes(session, batch, clamping.replacement(batch))
         sums += changes.sum(0).cpu().numpy()

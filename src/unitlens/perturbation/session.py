@@ -18,6 +18,8 @@ from unitlens.perturbation.scores import Floats, ScoreChoice, make_score
 from unitlens.progress import track
 from unitlens.variables import annotate
 
+SIMPLIFIED = 1 / 4  # share of memory up to which a network is simplified, which copies its weights
+
 LayerChoice = Sequence[str] | LastLayers | None
 
 
@@ -79,8 +81,14 @@ class Session:
         self.samples = len(indices)
         self.device = network.device
         self.dataset, self.indices, self.seed = dataset, indices, settings.seed
-        self._settings, self._budget = settings, settings.memory_gb * 1e9
-        self.engine = Engine(network, self.layers, network.ready(inputs), budget=self._budget)
+        self._settings = settings
+        self.engine = Engine(
+            network,
+            self.layers,
+            network.ready(inputs),
+            budget=settings.memory_gb * 1e9,
+            target_bytes=targets[0].nbytes,
+        )
         self.score = make_score(settings.score)
         shape = self.engine.output_shape
         self.score.check(shape)
@@ -106,14 +114,6 @@ class Session:
         size = self._batch_size(at_most, kept_bytes)
         for start, inputs, targets in self._read(self.dataset, self.indices, description, size):
             yield Batch(start, inputs, targets, self._classes_of(targets))
-
-    def backward_samples(self, kept_bytes: int = 0) -> int | None:
-        """Return how many samples a backward pass may hold at once; None if that is not known."""
-        observation = self.network.observation
-        if observation is None:
-            return None
-        sample_bytes = 2 * observation.bytes_of_all() + kept_bytes  # values and their gradients
-        return max(1, int(self._budget // max(sample_bytes, 1)))
 
     def samples_of(self, dataset: MapStyle, description: str) -> Iterator[tuple[Tensor, Tensor]]:
         """Read the inputs and targets of another data set, all of it, showing progress."""
@@ -220,7 +220,8 @@ def open_session(model: nn.Module, dataset: MapStyle, settings: Settings) -> Ite
     kind = make_score(settings.score).targets
     indices = sample_indices(len(dataset), settings.samples, settings.seed)
     _, *example = next(iterate_batches(dataset, 3, indices=indices[:3], targets=kind))
-    with UnitNetwork(model, example[0], device=settings.device, simplified=True) as network:
+    light = sum(p.nbytes for p in model.parameters()) <= SIMPLIFIED * settings.memory_gb * 1e9
+    with UnitNetwork(model, example[0], device=settings.device, simplified=light) as network:
         yield Session(network, dataset, indices, (example[0], example[1]), settings)
 
 

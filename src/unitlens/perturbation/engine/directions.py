@@ -46,18 +46,36 @@ class Units:
         other._replacement = replacement  # noqa: SLF001  of its own class
         return other
 
+    def __len__(self) -> int:
+        return len(self._channels)
+
+    def part(self, some: slice) -> "Units":
+        """Return some of the units."""
+        return Units(self.layer, self._channels[some], self._replacement, self.table_rows[some])
+
     def changes(self, activation: Tensor) -> Tensor:
         """Return what is taken away along each direction, (directions, samples, positions ...)."""
-        changed = activation - self._replacement(self.layer, activation)
-        by_unit = changed.movedim(self.layer.axis, 0)
+        by_unit = activation.movedim(self.layer.axis, 0)
+        replaced = self._replaced(activation).movedim(self.layer.axis, 0)
         if not self._all:
-            return by_unit.index_select(0, self._channels)
-        return by_unit if by_unit.dim() == 2 else by_unit.contiguous()
+            chosen = by_unit.index_select(0, self._channels)
+            return chosen.sub_(replaced.index_select(0, self._channels))
+        if by_unit.dim() == 2:
+            return by_unit - replaced
+        changed = torch.empty(by_unit.shape, dtype=activation.dtype, device=activation.device)
+        return torch.sub(by_unit, replaced, out=changed)
+
+    def _replaced(self, activation: Tensor) -> Tensor:
+        """Return what stands in for the activation, of as many axes, with one entry a unit."""
+        replaced = self._replacement(self.layer, activation).to(activation.dtype)
+        if replaced.dim() == activation.dim() and replaced.shape[self.layer.axis] != 1:
+            return replaced
+        return replaced.expand_as(activation)
 
     def taken_away(self, activation: Tensor, changes: Changes) -> Tensor:
         """Return the activation of the rows of `changes`, perturbed."""
         rows = take(activation, 0, changes.samples)
-        replaced = self._replacement(self.layer, activation).expand_as(activation)
+        replaced = self._replaced(activation).expand_as(activation)
         channels = self._channels[changes.directions]
         everyone = torch.arange(len(rows), device=rows.device)
         values = replaced.movedim(self.layer.axis, 1)[changes.samples, channels]
@@ -67,16 +85,15 @@ class Units:
     def columns(self, reader: Reader) -> Tensor:
         """Return what one unit of each direction does to what a reader puts out."""
         if reader not in self._columns:
-            every = reader.columns(self.layer, None)
-            chosen = every if self._all else every.index_select(0, self._channels)
-            self._columns[reader] = chosen
+            channels = None if self._all else self._channels
+            self._columns[reader] = reader.columns(self.layer, channels)
         return self._columns[reader]
 
     def edit(self, number: int) -> Edit:
         """Return the edit of a whole pass that perturbs along one direction."""
 
         def clamp(activation: Tensor) -> Tensor:
-            replaced = self._replacement(self.layer, activation).expand_as(activation)
+            replaced = self._replaced(activation).expand_as(activation)
             channel, axis = self._channels[number], self.layer.axis
             edited = activation.clone()
             edited.movedim(axis, 0)[channel] = replaced.movedim(axis, 0)[channel]
@@ -109,10 +126,19 @@ class Mixtures:
         self._directions, self._levels = directions, levels
         self._columns: dict[Reader, Tensor] = {}
 
+    def __len__(self) -> int:
+        return len(self._directions)
+
+    def part(self, some: slice) -> "Mixtures":
+        """Return some of the directions."""
+        return Mixtures(
+            self.layer, self._directions[some], self._levels[some], self.table_rows[some]
+        )
+
     def changes(self, activation: Tensor) -> Tensor:
         """Return what is taken away along each direction, (directions, samples, positions ...)."""
         projected = activation.movedim(self.layer.axis, -1) @ self._directions.t()
-        return (projected - self._levels).movedim(-1, 0).contiguous()
+        return projected.sub_(self._levels).movedim(-1, 0).contiguous()
 
     def taken_away(self, activation: Tensor, changes: Changes) -> Tensor:
         """Return the activation of the rows of `changes`, perturbed."""
@@ -134,9 +160,9 @@ class Mixtures:
 
         def project(activation: Tensor) -> Tensor:
             samples = torch.arange(len(activation), device=activation.device)
-            change = self.changes(activation)[number]
-            directions = torch.full_like(samples, number)
-            return self.taken_away(activation, Changes(directions, samples, change))
+            one = self.part(slice(number, number + 1))
+            changes = Changes(torch.zeros_like(samples), samples, one.changes(activation)[0])
+            return one.taken_away(activation, changes)
 
         return project
 

@@ -1,7 +1,7 @@
 """Perturb units exactly and run only what lies behind them, many perturbations at once."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -12,11 +12,11 @@ from torch import Tensor
 from unitlens.errors import ModelError
 from unitlens.networks.graph import Edit, Program, Values
 from unitlens.networks.layers import UnitLayer, UnitNetwork
-from unitlens.networks.simplification import extra_bytes
 from unitlens.perturbation.engine.chain_search import find_chain
 from unitlens.perturbation.engine.chains import Chain, Channels
 from unitlens.perturbation.engine.directions import Directions
 from unitlens.perturbation.engine.endings import Scored, dense_end
+from unitlens.perturbation.engine.memory import Memory, chain_bytes, column_bytes
 from unitlens.perturbation.engine.plans import AnyStop, Plan, Traversal, make_plan
 from unitlens.perturbation.engine.readers import Changes
 from unitlens.perturbation.engine.trials import (
@@ -29,11 +29,6 @@ if TYPE_CHECKING:
     from unitlens.perturbation.engine import fused
 
 logger = logging.getLogger("unitlens")
-
-# Bytes that the rows of one folded batch may take on a CPU: what its caches hold, and below the
-# size from which the C library gives memory back to the system after each operation.
-CPU_WORKING_SET = 8 * 2**20
-FEWEST_ROWS = 8  # of large maps: for fewer, reading the weights takes too much of the time
 
 VariantEdit = Callable[[UnitLayer, Tensor, slice], Tensor]
 
@@ -68,12 +63,19 @@ class Engine:
         A few inputs, on which every shortcut is compared with whole passes; one that gives other
         numbers is not taken, and a log line says so.
     budget
-        Bytes that all values may take.
+        Bytes that values and copies of weights may take; see
+        :mod:`unitlens.perturbation.engine.memory`.
+    target_bytes
+        Bytes of one sample's target.
+    updates
+        Whether what reads a layer may be brought up to date by its weights, instead of being run.
 
     Attributes
     ----------
     output_shape
         Shape of what the network puts out for the example.
+    memory
+        How many samples the budget holds.
 
     Raises
     ------
@@ -82,18 +84,27 @@ class Engine:
     """
 
     def __init__(
-        self, network: UnitNetwork, layers: Sequence[UnitLayer], example: Tensor, *, budget: float
+        self,
+        network: UnitNetwork,
+        layers: Sequence[UnitLayer],
+        example: Tensor,
+        *,
+        budget: float,
+        target_bytes: int = 8,
+        updates: bool = True,
     ) -> None:
         self._network = network
         self._layers = tuple(layers)
         self._example = example[:2]
-        self._on_cpu = example.device.type == "cpu"
+        self._updates = updates
         self._joint_plans: dict[tuple[str, ...], Plan | None] = {}
         self._plans: dict[bool, dict[str, Plan]] = {}  # by whether directions mix units
-        self._budget = budget
-        if network.program is not None:
-            self._budget = max(budget / 8, budget - extra_bytes(network.program, network.model))
-        self.output_shape = self.logits(self._example).shape
+        self.memory = Memory(
+            network, layers, self._example, budget=budget, target_bytes=target_bytes
+        )
+        output = self.logits(self._example)
+        self.memory.expect(output)
+        self.output_shape = output.shape
         self._foldable = network.program is not None and samples_are_independent(
             network, self._example
         )
@@ -118,8 +129,9 @@ class Engine:
         kept_bytes
             Bytes that the caller keeps for each sample meanwhile.
         """
-        sample_bytes = self._sample_bytes() + kept_bytes
-        return max(1, min(asked, int(self._budget / 2 // sample_bytes)))
+        plans = [self._plan(layer) for layer in self._layers]
+        known = [plan for plan in plans if plan is not None]
+        return self.memory.samples(asked, known, kept_bytes)
 
     def each_alone(
         self, inputs: Tensor, perturbed: Sequence[Directions], scored: Scored | None = None
@@ -152,9 +164,21 @@ class Engine:
                 planned[id(plan)] = directions
         if plans:
             for plan, values in self._traversal(plans).stops(inputs):
-                yield from self._effects(inputs, plan, planned[id(plan)], values, scored)
+                for some in self._parts(planned[id(plan)], len(inputs), plan):
+                    yield from self._effects(inputs, plan, some, values, scored)
         for directions in whole:
             yield from self._in_whole_passes(inputs, directions)
+
+    def _parts(
+        self, directions: Directions, samples: int, plan: Plan | None
+    ) -> Iterator[Directions]:
+        """Yield the directions, or parts of them where memory does not hold what all change."""
+        size, count = self.memory.directions(directions, samples, plan), len(directions)
+        if size >= count:
+            yield directions
+            return
+        for start in range(0, count, size):
+            yield directions.part(slice(start, start + size))
 
     def _effects(
         self,
@@ -178,7 +202,7 @@ class Engine:
         numbers, samples = _reached(changes).nonzero(as_tuple=True)
         if not len(numbers):
             return
-        size = self._rows_at_once(plan)
+        size = self.memory.rows(plan)
         for some, rows in zip(torch.split(numbers, size), torch.split(samples, size), strict=True):
             taken = Changes(some, rows, changes[some, rows])
             folded = plan.perturbed(values, directions, taken)
@@ -187,11 +211,14 @@ class Engine:
 
     def _in_whole_passes(self, inputs: Tensor, directions: Directions) -> Iterator[Effect]:
         layer, samples = directions.layer, torch.arange(len(inputs), device=inputs.device)
-        _, kept = self._network.capture(
-            inputs, [layer], lambda _, a: _reached(directions.changes(a)).any(dim=1)
-        )
-        for number, reached in enumerate(kept[layer.name].tolist()):
-            if reached:
+
+        def reached(_: UnitLayer, activation: Tensor) -> Tensor:
+            parts = self._parts(directions, len(inputs), None)
+            return torch.cat([_reached(some.changes(activation)).any(dim=1) for some in parts])
+
+        _, kept = self._network.capture(inputs, [layer], reached)
+        for number, changed in enumerate(kept[layer.name].tolist()):
+            if changed:
                 edit = directions.edit(number)
                 output = self._network.forward_with(inputs, {layer.name: edit})
                 yield Effect(directions.table_rows[number].expand(len(inputs)), samples, output)
@@ -230,7 +257,7 @@ class Engine:
                 edits = {layer.name: _editing(edit, layer, variant) for layer in edited}
                 yield variant, self._network.forward_with(inputs, edits).unsqueeze(0)
             return
-        size = max(1, self._rows_at_once(plan) // len(inputs))
+        size = max(1, self.memory.rows(plan) // len(inputs))
         for _, values in self._traversal([plan]).stops(inputs):
             for start in range(0, count, size):
                 variants = slice(start, min(start + size, count))
@@ -272,8 +299,12 @@ class Engine:
         chains = [] if self._chain is None else [self._chain]
         for chain, found in self._traversal(chains).stops(inputs):
             activation = found[self._network.nodes[self._layers[0].name]]
+            parts = torch.split(activation, self.memory.chain_samples(chain))
             for number, ranks in enumerate(orders):
-                yield number, torch.stack([*chain.logits(activation, values, ranks, counts)])
+                logits = [
+                    torch.stack([*chain.logits(part, values, ranks, counts)]) for part in parts
+                ]
+                yield number, logits[0] if len(logits) == 1 else torch.cat(logits, dim=1)
 
     @property
     def is_chain(self) -> bool:
@@ -283,21 +314,17 @@ class Engine:
     @cached_property
     def _chain(self) -> Chain | None:
         """Find the network's end behind the first layer, where it is a chain."""
-        chain = find_chain(self._network, self._layers) if self._foldable else None
-        agrees = chain is not None and chain_agrees(self._network, self._example, chain)
-        return chain if agrees else None
+        tried = self._foldable and self._updates
+        chain = find_chain(self._network, self._layers) if tried else None
+        if chain is None or not self.memory.allows(chain_bytes(chain)):
+            return None
+        return chain if chain_agrees(self._network, self._example, chain) else None
 
     @property
     def samples_together(self) -> int | None:
         """How many samples :meth:`together` runs at once at most; None where that is open."""
         plan = self._joint_plan(self._layers)
-        return None if plan is None else self._rows_at_once(plan)
-
-    def _sample_bytes(self) -> int:
-        if self._network.program is None:
-            return 1
-        plans = [self._plan(layer) for layer in self._layers]
-        return self._traversal([plan for plan in plans if plan is not None]).sample_bytes
+        return None if plan is None else self.memory.rows(plan)
 
     def _traversal(self, plans: Sequence[AnyStop]) -> Traversal[AnyStop]:
         return Traversal(self._network, self._traced, plans)
@@ -308,12 +335,6 @@ class Engine:
         assert program is not None  # noqa: S101  there are plans for traced networks only
         return program
 
-    def _rows_at_once(self, plan: Plan) -> int:
-        allowed = int(self._budget / 2 // plan.row_bytes)
-        if self._on_cpu:
-            allowed = min(allowed, max(FEWEST_ROWS, CPU_WORKING_SET // plan.row_bytes))
-        return max(1, allowed)
-
     def _plan(self, layer: UnitLayer, *, mixed: bool = False) -> Plan | None:
         """Return how passes are resumed behind a layer; None where only whole ones are right."""
         if mixed not in self._plans:
@@ -323,14 +344,14 @@ class Engine:
     def _tried_plans(self, *, mixed: bool) -> dict[str, Plan]:
         """Return for each layer the fastest plan that agrees with the plain pass."""
         found: dict[str, Plan] = {}
-        for update in (True, False):
+        for update in (True, False) if self._updates else (False,):
             left = [layer for layer in self._layers if layer.name not in found]
             tried = {
                 layer.name: make_plan(self._network, [layer], update=update, mixed=mixed)
                 for layer in left
                 if self._foldable
             }
-            plans = {name: plan for name, plan in tried.items() if plan is not None}
+            plans = self._held(tried)
             if plans:
                 agreeing = agreeing_plans(
                     self._network, self._traced, self._example, [*plans.values()]
@@ -342,6 +363,15 @@ class Engine:
                     "'%s': no pass can be resumed from here; whole passes are run", layer.name
                 )
         return found
+
+    def _held(self, tried: Mapping[str, Plan | None]) -> dict[str, Plan]:
+        """Return those of the plans that there are whose copies of weights memory holds."""
+        held, copied = {}, 0
+        for name, plan in tried.items():
+            if plan is not None and self.memory.allows(copied + column_bytes(plan)):
+                held[name] = plan
+                copied += column_bytes(plan)
+        return held
 
     def _joint_plan(self, layers: Sequence[UnitLayer]) -> Plan | None:
         """Return how passes are resumed behind several layers; None where whole ones are run."""

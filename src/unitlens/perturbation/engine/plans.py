@@ -8,12 +8,15 @@ from torch import Tensor, fx, nn
 
 from unitlens.networks.graph import Edit, Program, Values
 from unitlens.networks.layers import UnitLayer, UnitNetwork
+from unitlens.networks.memory import ONEDNN
 from unitlens.networks.nonlinearities import function_name, is_nonlinear_function
 from unitlens.networks.observation import Fold, UnfoldableError
 from unitlens.networks.simplification import is_watched
 from unitlens.networks.sources import is_weighted
 from unitlens.perturbation.engine.directions import Directions
 from unitlens.perturbation.engine.readers import Changes, Reader, find_readers
+
+_EDIT_COPIES = 4  # of an activation, while the variants of all its units are made
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,8 @@ class Plan:
     rectified
         ReLUs among the steps that may work in place: nothing else reads what a dense or
         convolutional operation has put out for them.
-    row_bytes
-        Bytes that one row needs at once.
+    row_bytes, peak_row_bytes
+        Bytes of one row that operations go through at once, and those with all that they copy.
     """
 
     layers: dict[fx.Node, UnitLayer]
@@ -55,6 +58,7 @@ class Plan:
     needs: frozenset[fx.Node]
     ready: int
     row_bytes: int
+    peak_row_bytes: int
 
     def gathered(self, values: Values, samples: Tensor) -> Values:
         """Gather by samples the values that do not depend on the layers."""
@@ -138,7 +142,10 @@ def make_plan(
         rectified=frozenset(_rectified(program, steps, chosen)),
         needs=needs,
         ready=max(program.index[n] for n in needs),
-        row_bytes=_peak_bytes(network, start, steps),
+        row_bytes=_peak_bytes(
+            network, start, steps, {} if network.dtype in ONEDNN else observation.scratch
+        ),
+        peak_row_bytes=_peak_row_bytes(network, start, steps, nodes, chosen),
     )
 
 
@@ -196,20 +203,53 @@ def _with_frees(
     yield from reversed(steps)
 
 
+def _peak_row_bytes(
+    network: UnitNetwork,
+    start: Sequence[fx.Node],
+    steps: Sequence[tuple[fx.Node, Sequence[fx.Node]]],
+    layers: Mapping[fx.Node, UnitLayer],
+    readers: Collection[fx.Node],
+) -> int:
+    """Return the bytes that one row needs with all that operations take beside their values."""
+    observation = network.observation
+    if observation is None:
+        return 1
+    size, scratch = observation.sample_bytes, observation.scratch
+    # An edit of all variants works on copies; what is taken away from a single unit is less.
+    edited = {node: _EDIT_COPIES * size(node) for node in layers}
+    begun = max((edited[node] for node in start if node in layers), default=0)
+    updated = max((size(node) + scratch.get(node, 0) for node in readers), default=0)
+    beside = {node: scratch.get(node, 0) + edited.get(node, 0) for node, _ in steps}
+    return _peak_bytes(network, start, steps, beside) + max(begun, updated)
+
+
 def _peak_bytes(
     network: UnitNetwork,
     start: Iterable[fx.Node],
     steps: Iterable[tuple[fx.Node, Sequence[fx.Node]]],
+    beside: Mapping[fx.Node, int],
 ) -> int:
-    """Return the largest number of bytes that a sample's values take at once."""
-    program, observation = network.program, network.observation
-    if program is None or observation is None:
+    """Return the largest number of bytes that a sample's values take at once.
+
+    Parameters
+    ----------
+    network
+        The network.
+    start
+        Nodes whose values are there at first.
+    steps
+        Nodes that are run, each with those whose values are let go of after it.
+    beside
+        What some nodes take beside the values.
+    """
+    observation = network.observation
+    if observation is None:
         return 1
     held = {node: observation.sample_bytes(node) for node in start}
     peak = sum(held.values())
     for node, dead in steps:
         held[node] = observation.sample_bytes(node)
-        peak = max(peak, sum(held.values()) + observation.scratch_bytes(program, node))
+        peak = max(peak, sum(held.values()) + beside.get(node, 0))
         for other in dead:
             held.pop(other, None)
     return max(peak, 1)
@@ -225,6 +265,14 @@ class Stop(Protocol):
     @property
     def ready(self) -> int:
         """Index of the node after which they are there."""
+
+
+@dataclass(frozen=True)
+class End:
+    """A stop at a node, where nothing but what later ones read is needed."""
+
+    ready: int
+    needs: frozenset[fx.Node] = frozenset()
 
 
 AnyStop = TypeVar("AnyStop", bound=Stop)
@@ -257,7 +305,8 @@ class Traversal(Generic[AnyStop]):
             (node, [n for n, last in release.items() if last == index])
             for index, node in enumerate(program.nodes[: end + 1])
         ]
-        self.sample_bytes = _peak_bytes(network, (), self._steps)
+        scratch = {} if network.observation is None else network.observation.scratch
+        self.sample_bytes = _peak_bytes(network, (), self._steps, scratch)
 
     def stops(self, inputs: Tensor) -> Iterator[tuple[AnyStop, Values]]:
         """Run, and yield each plan with the values there, to be only read."""

@@ -97,7 +97,8 @@ class Reader:
         layer
             The layer.
         directions
-            Shape (directions, units); the units themselves if None.
+            Shape (directions, units), or integers: numbers of units, (directions,); all units
+            themselves if None.
 
         Returns
         -------
@@ -114,7 +115,11 @@ class Reader:
         else:
             by_group = weight.unflatten(0, (self.module.groups, -1)).transpose(1, 2)
             columns = by_group.flatten(0, 1).unsqueeze(2)
-        chosen: Tensor = columns if directions is None else torch.tensordot(directions, columns, 1)
+        chosen: Tensor = columns
+        if directions is not None and directions.dim() == 1:
+            chosen = columns.index_select(0, directions)
+        elif directions is not None:
+            chosen = torch.tensordot(directions, columns, 1)
         return chosen.contiguous()
 
     def fits_directions(self) -> bool:

@@ -164,7 +164,8 @@ def _resample(session: Session, reference: MapStyle) -> Clamping:
 
         return replacement
 
-    return Clamping(of_batch, kept_bytes=activation_bytes(session))
+    # Those of the batch before are there until its successor's are.
+    return Clamping(of_batch, kept_bytes=2 * activation_bytes(session))
 
 
 _FROM_REFERENCE: dict[str, Callable[[Session, MapStyle], Clamping]] = {
