@@ -63,7 +63,7 @@ def growth(*arguments):
 )
 @pytest.mark.parametrize("function", ["unit", "cumulative", "noise"])
 @pytest.mark.parametrize(
-    ("network", "budget"), [("convnet", 0.03), ("convnet64", 0.06), ("mlp", 0.04)]
+    ("network", "budget"), [("convnet", 0.04), ("convnet64", 0.12), ("mlp", 0.06)]
 )
 def test_perturbations__stay_within_their_budget(network, budget, function):
     assert growth(network, function, budget) < budget * 1e9
@@ -73,4 +73,4 @@ def test_perturbations__stay_within_their_budget(network, budget, function):
     not Path("/proc/self/clear_refs").exists(), reason="the high-water mark is Linux's"
 )
 def test_budget__is_what_keeps_them_small():
-    assert growth("convnet", "unit", 2.0) > 0.03e9
+    assert growth("convnet", "unit", 2.0) > 0.04e9
