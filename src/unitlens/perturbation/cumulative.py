@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from unitlens.errors import ArgumentError
 from unitlens.networks.batches import MapStyle
+from unitlens.networks.casting import Precision
 from unitlens.networks.layers import UnitLayer
 from unitlens.networks.seeds import seeded
 from unitlens.perturbation.engine import VariantEdit
@@ -43,6 +44,7 @@ def cumulative_ablation(
     device: torch.device | str = "cpu",
     memory_gb: float = 2.0,
     score: ScoreChoice = "top1",
+    precision: Precision = None,
 ) -> xr.Dataset:
     """Ablate more and more units together: how much of the network is needed.
 
@@ -51,19 +53,17 @@ def cumulative_ablation(
 
     Parameters
     ----------
-    model, dataset, layers, samples, seed, batch_size, device, memory_gb, score
+    model, dataset, layers, samples, seed, batch_size, device, memory_gb, score, precision
         As :mod:`unitlens.perturbation` says.
     value, reference
         What units are clamped to, as :mod:`unitlens.perturbation` says.
     orders
         Number of random orders. The first orders do not depend on how many there are.
     points
-        Points of a curve, evenly spaced from no unit to all of them and rounded; where there are
-        fewer units than points, fewer.
+        Points of a curve, evenly spaced from no unit to all of them and rounded, each once.
     by
-        Unit measures, each a DataArray on `unit` with coordinates `layer` and `channel`, by which
-        units are ablated too, ascending and descending. NaN comes last in both; equal units come
-        in the order of the layers, then by channel.
+        Measures on `unit` with coordinates `layer` and `channel`, by which units are ablated too,
+        ascending and descending. NaN comes last in both; equal units come by layer, then channel.
 
     Returns
     -------
@@ -76,17 +76,14 @@ def cumulative_ablation(
     ArgumentError, LayerError, ModelError
         As :mod:`unitlens.perturbation` says; ArgumentError too where a measure lacks a unit.
     """
-    settings = Settings(layers, samples, seed, batch_size, device, memory_gb, score)
+    settings = Settings(layers, samples, seed, batch_size, device, memory_gb, score, precision)
     _check_counts(orders, points, by)
     with open_session(model, dataset, settings) as session:
         clamping = clamp_to(session, value, reference)
         ranks = _ranks(session, orders, by or {}, seed)
         ablated = np.unique(np.round(np.linspace(0, session.units, points)).astype(np.int64))
         curves = _Curves(session, ranks, ablated, clamping)
-        at_most = session.engine.samples_together
-        kept_bytes = clamping.kept_bytes + session.engine.memory.score_bytes(points)
-        batches = session.batches("cumulative ablation", at_most=at_most, kept_bytes=kept_bytes)
-        for batch in batches:
+        for batch in curves.batches():
             curves.add(batch)
         attributes = {"value": value_name(value), **session.attributes()}
         return curves.table().assign_attrs(attributes, **curves.baseline.attributes())
@@ -136,6 +133,15 @@ class _Curves:
         self._constants = None if constants is None else session.split(constants)
         self._losses = np.zeros(len(counts))
         self._hits = np.zeros(len(counts))
+
+    def batches(self) -> Iterator[Batch]:
+        """Read the scored samples, so many at once that all sets of an order can be scored."""
+        engine = self._session.engine
+        return self._session.batches(
+            "cumulative ablation",
+            at_most=engine.samples_together,
+            kept_bytes=self._clamping.kept_bytes + engine.memory.score_bytes(len(self._ablated)),
+        )
 
     def add(self, batch: Batch) -> None:
         """Score all sets on a batch."""
