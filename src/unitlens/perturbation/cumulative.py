@@ -83,8 +83,7 @@ def cumulative_ablation(
         ranks = _ranks(session, orders, by or {}, seed)
         ablated = np.unique(np.round(np.linspace(0, session.units, points)).astype(np.int64))
         curves = _Curves(session, ranks, ablated, clamping)
-        for batch in curves.batches():
-            curves.add(batch)
+        curves.add_all()
         attributes = {"value": value_name(value), **session.attributes()}
         return curves.table().assign_attrs(attributes, **curves.baseline.attributes())
 
@@ -134,17 +133,16 @@ class _Curves:
         self._losses = np.zeros(len(counts))
         self._hits = np.zeros(len(counts))
 
-    def batches(self) -> Iterator[Batch]:
-        """Read the scored samples, so many at once that all sets of an order can be scored."""
+    def add_all(self) -> None:
+        """Score all sets on all samples."""
         engine = self._session.engine
-        return self._session.batches(
-            "cumulative ablation",
-            at_most=engine.samples_together,
-            kept_bytes=self._clamping.kept_bytes + engine.memory.score_bytes(len(self._ablated)),
-        )
+        kept_bytes = self._clamping.kept_bytes + engine.memory.score_bytes(len(self._ablated))
+        for batch in self._session.batches(
+            "cumulative ablation", at_most=engine.samples_together, kept_bytes=kept_bytes
+        ):
+            self._add(batch)
 
-    def add(self, batch: Batch) -> None:
-        """Score all sets on a batch."""
+    def _add(self, batch: Batch) -> None:
         self.baseline.add(self._session, batch)
         for which, logits in self._sets(batch):
             losses, hits = self._session.score.of_variants(logits, batch.targets)
