@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from unitlens.errors import ArgumentError, DatasetError
+from unitlens.networks.casting import uncast
 from unitlens.networks.seeds import seeded
 
 Indices = npt.NDArray[np.int64]
@@ -79,7 +80,8 @@ def read_batches(
     """Read given batches; as :func:`iterate_batches`."""
     target = torch.device(device)
     for batch in batches:
-        inputs, labels = _read(dataset, batch, targets)
+        with uncast(target):
+            inputs, labels = _read(dataset, batch, targets)
         yield batch, _moved(inputs, target), _moved(labels, target)
 
 

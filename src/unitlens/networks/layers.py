@@ -172,6 +172,8 @@ class UnitNetwork:
         What is known of the values of the program's nodes; None without a program.
     memory
         Bytes that each sample takes in a pass.
+    converted_bytes
+        Bytes of the parameters that were brought to another type.
     model
         The model itself.
     device, dtype
@@ -185,6 +187,7 @@ class UnitNetwork:
     nodes: dict[str, fx.Node]
     observation: Observation | None
     memory: PassMemory
+    converted_bytes: int
 
     def __init__(
         self,
@@ -206,9 +209,11 @@ class UnitNetwork:
         self._hooked: HookedNetwork | None = None
 
     def __enter__(self) -> Self:
+        own = {parameter: parameter.dtype for parameter in self.model.parameters()}
         with ExitStack() as stack:
             stack.enter_context(borrowed(self.model, self._device, self._dtype))
             stack.enter_context(torch.inference_mode())
+            self.converted_bytes = sum(p.nbytes for p, dtype in own.items() if p.dtype != dtype)
             self._prepare()
             self._stack = stack.pop_all()
         return self

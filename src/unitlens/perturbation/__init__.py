@@ -5,7 +5,7 @@ All functions here are exact, leave the model as it was, and take these argument
 model
     A network that takes one tensor and puts out logits (samples, classes), or whatever `score`
     can score; where it puts out a container, its entry or attribute ``logits`` or ``out``, else
-    its first tensor. It is run in eval mode and in its own dtype.
+    its first tensor. It is run in eval mode.
 dataset
     Map-style data set of (input, label): the labels that the network is scored against; of
     (input, target) where `score` is a function.
@@ -44,9 +44,24 @@ seed
 batch_size
     Samples a batch at most; fewer are taken to stay within `memory_gb` and the caches of a CPU.
 device
-    Where to compute. The model is moved there and back.
+    Where to compute. The model is moved there and back. Written for GPUs, but untested on one.
 memory_gb
-    What the values of one batch may take, in 10^9 bytes.
+    What all values, and copies of weights that save time, may take at once, in 10^9 bytes: the
+    peak of memory stays below it, beside the model, the data set and the results. Batches get
+    smaller for it, and what copies weights is left out. A single sample with a single
+    perturbation is run whatever it takes, and to begin with three samples are.
+precision
+    What the network computes in; of `unit_ablation`, `cumulative_ablation`, `noise_robustness`.
+
+    None
+        Its own type.
+    ``"float64"``
+        Parameters and buffers are brought to float64 for the time of the call: a check of what
+        rounding does. It needs memory for the copies.
+    ``"bfloat16"``
+        Parameters are in float32, and passes run under ``torch.autocast`` to bfloat16, which has
+        three digits. For hardware that is fast in it; what computes with weights itself is left
+        out, so on others it is slower. Data sets and scores are not cast.
 score
     ``"top1"``: cross-entropy in nats, and a hit where the largest logit is the label's (the first
     of equal ones). ``"top5"``: the same loss, and a hit where the label is among the five largest
@@ -60,7 +75,7 @@ score
 Directions of a layer have forms and bases of their own: :mod:`unitlens.perturbation.rows`,
 :mod:`unitlens.perturbation.bases`.
 
-Every result carries the attributes ``samples``, ``seed``, ``layers``, ``score``,
+Every result carries the attributes ``samples``, ``seed``, ``layers``, ``score``, ``precision``,
 ``baseline_loss`` and ``baseline_accuracy`` (of the network as it is, on the same samples) and, for
 ablations, ``value``.
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from unitlens.errors import ArgumentError
 from unitlens.networks.batches import MapStyle
+from unitlens.networks.casting import Precision
 from unitlens.networks.seeds import seeded
 from unitlens.perturbation.cumulative import cumulative_ablation
 from unitlens.perturbation.engine import Directions, Replacement, Scored, SummedEffect, Units
@@ -46,6 +47,7 @@ def unit_ablation(
     device: torch.device | str = "cpu",
     memory_gb: float = 2.0,
     score: ScoreChoice = "top1",
+    precision: Precision = None,
     first_order: bool = False,
 ) -> xr.Dataset:
     """Ablate every unit alone: what is lost without it.
@@ -56,7 +58,7 @@ def unit_ablation(
 
     Parameters
     ----------
-    model, dataset, layers, samples, seed, batch_size, device, memory_gb, score
+    model, dataset, layers, samples, seed, batch_size, device, memory_gb, score, precision
         As :mod:`unitlens.perturbation` says.
     value, reference
         What units are clamped to, as :mod:`unitlens.perturbation` says.
@@ -77,10 +79,9 @@ def unit_ablation(
     Raises
     ------
     ArgumentError, LayerError, ModelError
-        As :mod:`unitlens.perturbation` says, and where no gradient can be computed for
-        `first_order`.
+        As :mod:`unitlens.perturbation` says, and where no gradient comes for `first_order`.
     """
-    settings = Settings(layers, samples, seed, batch_size, device, memory_gb, score)
+    settings = Settings(layers, samples, seed, batch_size, device, memory_gb, score, precision)
     if units is not None and units < 1:
         raise ArgumentError(f"units is {units}, but must be at least 1")
     with open_session(model, dataset, settings) as session:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from unitlens.errors import ArgumentError
 from unitlens.networks.batches import MapStyle
+from unitlens.networks.casting import Precision
 from unitlens.networks.layers import UnitLayer
 from unitlens.networks.seeds import seeded
 from unitlens.perturbation.bases import (
@@ -52,15 +53,16 @@ def cumulative_ablation(
     device: torch.device | str = "cpu",
     memory_gb: float = 2.0,
     score: ScoreChoice = "top1",
+    precision: Precision = None,
 ) -> xr.Dataset:
     """Ablate more and more units together: how much of the network is needed.
 
-    An order is one of all units of the chosen layers jointly; its sets are nested, from none to
-    all units.
+    An order is one of all units of the chosen layers jointly, its sets nested, from none to all.
 
     Parameters
     ----------
-    model, dataset, layers, value, samples, seed, reference, batch_size, device, memory_gb, score
+    model, dataset, layers, value, samples, seed, reference, batch_size, device, memory_gb, score,
+    precision
         As :mod:`unitlens.perturbation` says.
     orders
         Number of random orders. The first orders do not depend on how many there are.
@@ -85,7 +87,7 @@ def cumulative_ablation(
     """
     along, layers = read_basis(basis, by, layers)
     _check_counts(orders, points, ordered=bool(by) or isinstance(along, dict))
-    settings = Settings(layers, samples, seed, batch_size, device, memory_gb, score)
+    settings = Settings(layers, samples, seed, batch_size, device, memory_gb, score, precision)
     with open_session(model, dataset, settings) as session:
         clamping = clamp_to(session, value, reference)
         rows = open_basis(session, along, seed)

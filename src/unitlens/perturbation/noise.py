@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from unitlens.errors import ArgumentError
 from unitlens.networks.batches import MapStyle
+from unitlens.networks.casting import Precision
 from unitlens.networks.layers import UnitLayer
 from unitlens.networks.seeds import derived_seed
 from unitlens.perturbation.scores import Floats, ScoreChoice
@@ -30,6 +31,7 @@ def noise_robustness(
     device: torch.device | str = "cpu",
     memory_gb: float = 2.0,
     score: ScoreChoice = "top1",
+    precision: Precision = None,
 ) -> xr.Dataset:
     """Add Gaussian noise to all units of all layers at once, and score the network.
 
@@ -42,7 +44,7 @@ def noise_robustness(
 
     Parameters
     ----------
-    model, dataset, samples, seed, batch_size, device, memory_gb, score
+    model, dataset, samples, seed, batch_size, device, memory_gb, score, precision
         As :mod:`unitlens.perturbation` says. The noise of a sample depends on its place among
         those that are scored, not on the batch size or the device.
     scales
@@ -64,7 +66,7 @@ def noise_robustness(
         As :mod:`unitlens.perturbation` says; ArgumentError too where a unit has no variance or
         one that is not a number of at least 0.
     """
-    settings = Settings(None, samples, seed, batch_size, device, memory_gb, score)
+    settings = Settings(None, samples, seed, batch_size, device, memory_gb, score, precision)
     chosen = _checked_scales(scales)
     if draws < 1:
         raise ArgumentError(f"draws is {draws}, but must be at least 1")

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from unitlens.errors import ArgumentError, ModelError
+from unitlens.networks.casting import uncast
 
 Floats = npt.NDArray[np.float64]
 ScoreFunction = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -64,7 +65,8 @@ class Score:
             Where a user's function does not return two tensors of that shape.
         """
         if self.function is not None:
-            return self._checked(self.function(output, targets), len(output))
+            with uncast(output.device):
+                return self._checked(self.function(output, targets), len(output))
         losses = functional.cross_entropy(output.double(), targets, reduction="none")
         if self.top == 1:  # the same as below, but faster
             return losses, (output.argmax(dim=1) == targets).double()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from unitlens.config import LastLayers
 from unitlens.errors import ArgumentError, DatasetError
 from unitlens.networks.batches import Indices, MapStyle, iterate_batches, sample_indices
+from unitlens.networks.casting import Precision, passes_in, stored_dtype
 from unitlens.networks.layers import UnitNetwork, choose_layers
 from unitlens.perturbation.engine import Engine
 from unitlens.perturbation.scores import Floats, ScoreChoice, make_score
@@ -34,6 +35,7 @@ class Settings:
     device: torch.device | str
     memory_gb: float
     score: ScoreChoice = "top1"
+    precision: Precision = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Session:
             network.ready(inputs),
             budget=settings.memory_gb * 1e9,
             target_bytes=targets[0].nbytes,
+            updates=settings.precision != "bfloat16",
         )
         self.score = make_score(settings.score)
         shape = self.engine.output_shape
@@ -135,6 +138,7 @@ class Session:
             "seed": self._settings.seed,
             "layers": [layer.name for layer in self.layers],
             "score": self.score.name,
+            "precision": self._settings.precision or str(self.network.dtype).split(".")[-1],
         }
 
     def annotated(self, table: xr.Dataset, schema: str) -> xr.Dataset:
@@ -215,13 +219,15 @@ def open_session(model: nn.Module, dataset: MapStyle, settings: Settings) -> Ite
             raise ArgumentError(f"{name} is {number}, but must be at least {least}")
     if not settings.memory_gb > 0:
         raise ArgumentError(f"memory_gb is {settings.memory_gb}, but must be above 0")
+    dtype = stored_dtype(settings.precision)
     if len(dataset) == 0:
         raise ArgumentError("the data set is empty, but must have at least one sample")
     kind = make_score(settings.score).targets
     indices = sample_indices(len(dataset), settings.samples, settings.seed)
     _, *example = next(iterate_batches(dataset, 3, indices=indices[:3], targets=kind))
     light = sum(p.nbytes for p in model.parameters()) <= SIMPLIFIED * settings.memory_gb * 1e9
-    with UnitNetwork(model, example[0], device=settings.device, simplified=light) as network:
+    borrowed = UnitNetwork(model, example[0], device=settings.device, dtype=dtype, simplified=light)
+    with passes_in(settings.precision, settings.device), borrowed as network:
         yield Session(network, dataset, indices, (example[0], example[1]), settings)
 
 

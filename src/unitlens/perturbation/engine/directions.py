@@ -146,7 +146,8 @@ class Mixtures:
         by_unit = rows.movedim(self.layer.axis, -1)
         shape = (len(rows), *[1] * (rows.dim() - 2), -1)
         along = self._directions[changes.directions].reshape(shape)
-        by_unit.addcmul_(changes.coefficients.unsqueeze(-1), along, value=-1)
+        coefficients = changes.coefficients.unsqueeze(-1)
+        by_unit.addcmul_(coefficients.to(rows.dtype), along.to(rows.dtype), value=-1)
         return rows
 
     def columns(self, reader: Reader) -> Tensor:

@@ -271,7 +271,7 @@ class Engine:
         for node in plan.explicit:
             base = values[node].clone() if number == 1 else values[node]
             edited = edit(plan.layers[node], base.unsqueeze(0), variants)
-            folded[node] = edited.flatten(0, 1)
+            folded[node] = edited.flatten(0, 1).to(base.dtype)
         edits = {node: _editing(edit, layer, variants) for node, layer in plan.layers.items()}
         output = self._network.logits(plan.finish(self._traced, folded, edits))
         return output.reshape(number, samples, *output.shape[1:])
@@ -390,6 +390,6 @@ def _reached(changes: Tensor) -> Tensor:
 def _editing(edit: VariantEdit, layer: UnitLayer, variants: slice) -> Edit:
     def apply(activation: Tensor) -> Tensor:
         split = activation.reshape(variants.stop - variants.start, -1, *activation.shape[1:])
-        return edit(layer, split, variants).flatten(0, 1)
+        return edit(layer, split, variants).flatten(0, 1).to(activation.dtype)
 
     return apply

@@ -1,7 +1,7 @@
 """How many samples, directions and rows are worked on at once, so that memory stays in a budget.
 
-Copies of weights come first. Of what they leave, half is for the values of a batch, an eighth for
-what directions take away from them, and a quarter for rows that are run again; the rest is what an
+Copies of weights come first. Of what they leave, three eighths are for the values of a batch, one
+for what directions take away from them, and two for rows that are run again; the rest is what an
 allocator cannot use. A single sample, direction or row is worked on whatever it takes.
 """
 
@@ -21,7 +21,7 @@ from unitlens.perturbation.engine.plans import End, Plan, Traversal
 CPU_WORKING_SET = 8 * 2**20
 FEWEST_ROWS = 8  # of large maps: for fewer, reading the weights takes too much of the time
 
-_VALUES, _CHANGES, _ROWS = 1 / 2, 1 / 8, 1 / 4
+_VALUES, _CHANGES, _ROWS = 3 / 8, 1 / 8, 1 / 4
 _COPIES = 1 / 4  # of the whole budget, that copies of weights may take for a shortcut
 _INPUT_COPIES = 4  # items, the batch of them, that batch in the network's type, and another one
 _EDIT_COPIES = 4  # of an activation, while all of it is edited
@@ -62,6 +62,7 @@ class Memory:
         self._output_numbers = 0
         # Convolutions bring their weights into an order of their own at each call.
         copied = max((p.nbytes for p in network.model.parameters()), default=0)
+        copied += network.converted_bytes
         if network.program is not None:
             copied += extra_bytes(network.program, network.model)
         self._copied = float(copied)
@@ -118,7 +119,7 @@ class Memory:
         taken += sum(sizes) + (2 + 8 // self._item) * max(sizes, default=0)  # changes, products
         taken += 32 * sum(layer.units for layer in self._layers)  # float64 sums over positions
         taken += self._input_bytes + self.score_bytes() + kept_bytes
-        return max(1, int((1 - _CHANGES) * self._free // max(taken, 1)))
+        return max(1, int((_VALUES + _ROWS) * self._free // max(taken, 1)))
 
     def rows(self, plan: Plan) -> int:
         """Return how many rows of a plan are run at once."""

@@ -1,0 +1,154 @@
+"""What numbers perturbed passes are computed in: the network's own, float64, or bfloat16."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from torch import nn
+from torch.nn import functional
+
+import unitlens as ul
+from networks_by_hand import Pairs, convnet, mlp, random_pairs
+from unitlens.errors import ArgumentError
+from unitlens.networks.layers import UnitLayers
+from unitlens.variables import unit_coordinates
+
+
+class Branching(nn.Module):
+    """A network that cannot be traced, and gives the same numbers as the one inside."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs):
+        return self.model(inputs) if inputs.sum() < torch.inf else inputs
+
+
+NETWORKS = {
+    "mlp": (lambda: mlp().float(), (6,)),
+    "convnet": (lambda: convnet().float(), (2, 8, 8)),
+    "untraceable": (lambda: Branching(convnet().float()), (2, 8, 8)),
+}
+
+
+def variance_of(layers: UnitLayers):
+    coordinates = unit_coordinates((layer.name, layer.depth, layer.units) for layer in layers)
+    ones = np.ones(sum(layer.units for layer in layers))
+    return xr.DataArray(ones, coords=coordinates, dims="unit")
+
+
+def noise_robustness(model, pairs, **options):
+    variance = variance_of(ul.unit_layers(model, pairs.inputs[:2]))
+    return ul.noise_robustness(model, pairs, [0.1, 0.4], variance=variance, draws=2, **options)
+
+
+MEASURES = {
+    "unit_ablation": ul.unit_ablation,
+    "first_order": lambda *given, **options: ul.unit_ablation(*given, first_order=True, **options),
+    "mean": lambda *given, **options: ul.unit_ablation(*given, value="class_mean", **options),
+    "cumulative_ablation": lambda *given, **options: ul.cumulative_ablation(
+        *given, orders=3, points=5, **options
+    ),
+    "resample": lambda *given, **options: ul.cumulative_ablation(
+        *given, orders=2, points=5, value="resample", **options
+    ),
+    "noise_robustness": noise_robustness,
+}
+
+
+@pytest.fixture(params=NETWORKS)
+def network(request):
+    build, shape = NETWORKS[request.param]
+    return build(), random_pairs(64, *shape, dtype=torch.float32)
+
+
+@pytest.fixture(params=MEASURES)
+def measure(request):
+    return MEASURES[request.param]
+
+
+def test_float64__equals_the_network_made_double(network, measure):
+    model, pairs = network
+
+    found = measure(model, pairs, precision="float64")
+
+    expected = measure(copy.deepcopy(model).double(), pairs)
+    xr.testing.assert_identical(found, expected)  # that the numbers are float64 too
+    assert found.precision == "float64"
+    assert not found.equals(measure(model, pairs))
+
+
+@pytest.mark.parametrize("precision", ["float64", "bfloat16"])
+def test_precision__is_only_for_the_time_of_the_call(network, measure, precision):
+    model, pairs = network
+    model.register_buffer("unused", torch.ones(2, dtype=torch.float16))
+    before = {name: (t, t.data_ptr(), t.clone()) for name, t in model.state_dict().items()}
+    tensors = [*model.parameters(), *model.buffers()]
+
+    measure(model, pairs, precision=precision)
+
+    assert all(
+        a is b for a, b in zip(tensors, [*model.parameters(), *model.buffers()], strict=True)
+    )
+    for name, tensor in model.state_dict().items():
+        _, place, values = before[name]
+        assert tensor.data_ptr() == place
+        assert tensor.dtype == values.dtype
+        assert torch.equal(tensor, values)
+    assert not torch.is_autocast_enabled("cpu")
+
+
+def test_bfloat16__agrees_with_float32(network, measure):
+    model, pairs = network
+
+    found, expected = measure(model, pairs, precision="bfloat16"), measure(model, pairs)
+
+    assert (found.precision, expected.precision) == ("bfloat16", "float32")
+    for name in ("loss", "loss_increase", "loss_increase_first_order"):
+        if name in expected:
+            assert not np.array_equal(found[name], expected[name])
+            np.testing.assert_allclose(found[name], expected[name], atol=3e-2)
+    for name in ("accuracy", "accuracy_drop"):
+        if name in expected:
+            np.testing.assert_allclose(found[name], expected[name], atol=3 / 64 + 1e-9)
+
+
+def test_bfloat16__of_a_double_network_is_not_left_in_float64():
+    pairs = random_pairs(40, 6)
+
+    found = ul.unit_ablation(mlp(), pairs, precision="bfloat16")
+
+    xr.testing.assert_identical(found, ul.unit_ablation(mlp().float(), pairs, precision="bfloat16"))
+
+
+def test_bfloat16__leaves_data_sets_and_scores_alone():
+    """A user's own products are made in the types that they are given."""
+    model, given = mlp().float(), random_pairs(12, 6, dtype=torch.float32)
+    rotation = torch.linalg.qr(torch.randn(6, 6))[0]
+    seen = []
+
+    class Rotated(Pairs):
+        def __getitem__(self, index):
+            inputs = self.inputs[index] @ rotation
+            seen.append(inputs.dtype)
+            return inputs, int(self.labels[index])
+
+    def score(logits, labels):
+        seen.append((torch.eye(2) @ torch.eye(2)).dtype)
+        losses = functional.cross_entropy(logits.float(), labels, reduction="none")
+        return losses, losses
+
+    ul.unit_ablation(model, Rotated(given.inputs, given.labels), precision="bfloat16", score=score)
+
+    assert set(seen) == {torch.float32}
+
+
+@pytest.mark.parametrize("precision", ["float16", 64, torch.float64, ""])
+def test_precision__refuses_others(measure, precision):
+    model, pairs = mlp(), random_pairs(4, 6)
+    message = "but must be None \\(the network's own\\), 'float64' or 'bfloat16'"
+    with pytest.raises(ArgumentError, match=f"^precision is {precision!r}, {message}$"):
+        measure(model, pairs, precision=precision)
