@@ -84,7 +84,7 @@ def unit_ablation(
     settings = Settings(layers, samples, seed, batch_size, device, memory_gb, score, precision)
     if units is not None and units < 1:
         raise ArgumentError(f"units is {units}, but must be at least 1")
-    with open_session(model, dataset, settings) as session:
+    with open_session(model, dataset, settings, "units") as session:
         clamping = clamp_to(session, value, reference)
         chosen = _chosen_units(session.units, units, seed)
         estimates = _first_order(session, clamping, chosen) if first_order else {}

@@ -88,7 +88,7 @@ def cumulative_ablation(
     along, layers = read_basis(basis, by, layers)
     _check_counts(orders, points, ordered=bool(by) or isinstance(along, dict))
     settings = Settings(layers, samples, seed, batch_size, device, memory_gb, score, precision)
-    with open_session(model, dataset, settings) as session:
+    with open_session(model, dataset, settings, "together") as session:
         clamping = clamp_to(session, value, reference)
         rows = open_basis(session, along, seed)
         ranks = _ranks(session, rows, orders, _keys(session, by or {}, along, rows), seed)

@@ -69,7 +69,7 @@ def direction_ablation(
         raise ArgumentError(f"value is {value!r}, but must be 'zero' or 'mean' for directions")
     given = by_layer(directions, "directions")
     settings = Settings(tuple(given), samples, seed, batch_size, device, memory_gb, score)
-    with open_session(model, dataset, settings) as session:
+    with open_session(model, dataset, settings, "mixtures") as session:
         rows = {layer.name: _unit_rows(given[layer.name], layer) for layer in session.layers}
         values = clamp_to(session, value, reference).constants
         sums, baseline = _exact(session, _mixtures(session, rows, values))

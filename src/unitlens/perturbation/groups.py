@@ -69,7 +69,7 @@ def group_ablation(
     """
     settings = Settings(layers, samples, seed, batch_size, device, memory_gb, score)
     names = names_of(groups)
-    with open_session(model, dataset, settings) as session:
+    with open_session(model, dataset, settings, "together") as session:
         numbers = numbers_of(groups, pairs_of(session.layers))
         sums, baseline = _exact(session, numbers, clamp_to(session, value, reference))
         table = importance_table(

@@ -70,7 +70,7 @@ def noise_robustness(
     chosen = _checked_scales(scales)
     if draws < 1:
         raise ArgumentError(f"draws is {draws}, but must be at least 1")
-    with open_session(model, dataset, settings) as session:
+    with open_session(model, dataset, settings, "together") as session:
         noisy = _Noisy(session, chosen, _deviations(session, variance), draws, seed)
         for batch in session.batches("noise robustness", at_most=session.engine.samples_together):
             noisy.add(batch)

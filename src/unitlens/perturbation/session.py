@@ -14,7 +14,7 @@ from unitlens.errors import ArgumentError, DatasetError
 from unitlens.networks.batches import Indices, MapStyle, iterate_batches, sample_indices
 from unitlens.networks.casting import Precision, passes_in, stored_dtype
 from unitlens.networks.layers import UnitNetwork, choose_layers
-from unitlens.perturbation.engine import Engine
+from unitlens.perturbation.engine import Engine, Perturbed
 from unitlens.perturbation.scores import Floats, ScoreChoice, make_score
 from unitlens.progress import track
 from unitlens.variables import annotate
@@ -75,6 +75,7 @@ class Session:
         indices: Indices,
         example: tuple[Tensor, Tensor],
         settings: Settings,
+        perturbed: Perturbed,
     ) -> None:
         inputs, targets = example
         self.network = network
@@ -90,6 +91,7 @@ class Session:
             network.ready(inputs),
             budget=settings.memory_gb * 1e9,
             target_bytes=targets[0].nbytes,
+            perturbed=perturbed,
             updates=settings.precision != "bfloat16",
         )
         self.score = make_score(settings.score)
@@ -203,8 +205,17 @@ def are_classes(targets: Tensor) -> bool:
 
 
 @contextmanager
-def open_session(model: nn.Module, dataset: MapStyle, settings: Settings) -> Iterator[Session]:
+def open_session(
+    model: nn.Module, dataset: MapStyle, settings: Settings, perturbed: Perturbed
+) -> Iterator[Session]:
     """Borrow the model and check the settings.
+
+    Parameters
+    ----------
+    model, dataset, settings
+        What is measured, and how.
+    perturbed
+        What the session's engine will be asked for.
 
     Raises
     ------
@@ -228,7 +239,7 @@ def open_session(model: nn.Module, dataset: MapStyle, settings: Settings) -> Ite
     light = sum(p.nbytes for p in model.parameters()) <= SIMPLIFIED * settings.memory_gb * 1e9
     borrowed = UnitNetwork(model, example[0], device=settings.device, dtype=dtype, simplified=light)
     with passes_in(settings.precision, settings.device), borrowed as network:
-        yield Session(network, dataset, indices, (example[0], example[1]), settings)
+        yield Session(network, dataset, indices, (example[0], example[1]), settings, perturbed)
 
 
 class Baseline:

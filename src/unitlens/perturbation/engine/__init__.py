@@ -8,13 +8,14 @@ together, many perturbations as the rows of one batch.
 
 from unitlens.perturbation.engine.directions import Directions, Mixtures, Replacement, Units
 from unitlens.perturbation.engine.endings import Scored
-from unitlens.perturbation.engine.engine import Effect, Engine, SummedEffect, VariantEdit
+from unitlens.perturbation.engine.engine import Effect, Engine, Perturbed, SummedEffect, VariantEdit
 
 __all__ = [
     "Directions",
     "Effect",
     "Engine",
     "Mixtures",
+    "Perturbed",
     "Replacement",
     "Scored",
     "SummedEffect",

@@ -165,17 +165,15 @@ def _link(program: Program, source: Block, target: Block, values: Channels, orde
     weight, bias = target.module.weight.detach(), target.module.bias
     bias = None if bias is None else bias.detach()
     absent = None
-    if isinstance(target.module, nn.Linear):
-        positions = 1
-        weight = weight.unflatten(1, (-1, positions))
+    if isinstance(target.module, nn.Linear):  # by channel, and its positions
+        channels = weight.shape[1] if source.layer is None else source.layer.units
+        weight = weight.unflatten(1, (channels, -1))
     if target.layer is not None:
         rows = order.channels[target.layer.name]
         weight, bias = weight[rows], None if bias is None else bias[rows]
     if source.layer is not None:
         layer = source.layer
         columns = order.channels[layer.name]
-        if isinstance(target.module, nn.Linear):
-            weight = weight.flatten(1).unflatten(1, (layer.units, -1))
         weight = weight[:, columns]
         if values[layer.name].any():
             clamped = values[layer.name][columns].reshape(1, -1, *[1] * (len(layer.shape) - 1))

@@ -30,8 +30,6 @@ class Units:
         Row of each unit in a table.
     """
 
-    mixed = False
-
     def __init__(
         self, layer: UnitLayer, channels: Tensor, replacement: Replacement, table_rows: Tensor
     ) -> None:
@@ -116,8 +114,6 @@ class Mixtures:
     table_rows
         Row of each direction in a table.
     """
-
-    mixed = True
 
     def __init__(
         self, layer: UnitLayer, directions: Tensor, levels: Tensor, table_rows: Tensor

@@ -1,10 +1,10 @@
 """Perturb units exactly and run only what lies behind them, many perturbations at once."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -16,12 +16,12 @@ from unitlens.perturbation.engine.chain_search import find_chain
 from unitlens.perturbation.engine.chains import Chain, Channels
 from unitlens.perturbation.engine.directions import Directions
 from unitlens.perturbation.engine.endings import Scored, dense_end
-from unitlens.perturbation.engine.memory import Memory, chain_bytes, column_bytes
+from unitlens.perturbation.engine.memory import Memory, chain_bytes
 from unitlens.perturbation.engine.plans import AnyStop, Plan, Traversal, make_plan
 from unitlens.perturbation.engine.readers import Changes
 from unitlens.perturbation.engine.trials import (
-    agreeing_plans,
     chain_agrees,
+    fastest_plans,
     samples_are_independent,
 )
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("unitlens")
 
+# How a network is perturbed: its units, or mixtures of them, one at a time; or many together.
+Perturbed = Literal["units", "mixtures", "together"]
 VariantEdit = Callable[[UnitLayer, Tensor, slice], Tensor]
 
 
@@ -67,6 +69,9 @@ class Engine:
         :mod:`unitlens.perturbation.engine.memory`.
     target_bytes
         Bytes of one sample's target.
+    perturbed
+        Whether :meth:`each_alone` is asked of units or of mixtures of them; or :meth:`together`
+        and :meth:`nested`.
     updates
         Whether what reads a layer may be brought up to date by its weights, instead of being run.
 
@@ -91,14 +96,14 @@ class Engine:
         *,
         budget: float,
         target_bytes: int = 8,
+        perturbed: Perturbed = "units",
         updates: bool = True,
     ) -> None:
         self._network = network
         self._layers = tuple(layers)
         self._example = example[:2]
-        self._updates = updates
+        self._perturbed, self._updates = perturbed, updates
         self._joint_plans: dict[tuple[str, ...], Plan | None] = {}
-        self._plans: dict[bool, dict[str, Plan]] = {}  # by whether directions mix units
         self.memory = Memory(
             network, layers, self._example, budget=budget, target_bytes=target_bytes
         )
@@ -129,9 +134,14 @@ class Engine:
         kept_bytes
             Bytes that the caller keeps for each sample meanwhile.
         """
-        plans = [self._plan(layer) for layer in self._layers]
-        known = [plan for plan in plans if plan is not None]
-        return self.memory.samples(asked, known, kept_bytes)
+        if self._perturbed == "together":
+            joint = self._joint_plan(self._layers)
+            plans = [] if joint is None else [joint]
+            whole = joint is None
+        else:
+            plans = [*self._plans.values()]
+            whole = len(plans) < len(self._layers)
+        return self.memory.samples(asked, plans, kept_bytes, whole=whole)
 
     def each_alone(
         self, inputs: Tensor, perturbed: Sequence[Directions], scored: Scored | None = None
@@ -156,7 +166,7 @@ class Engine:
         plans: list[Plan] = []
         whole = []
         for directions in perturbed:
-            plan = self._plan(directions.layer, mixed=directions.mixed)
+            plan = self._plans.get(directions.layer.name)
             if plan is None:
                 whole.append(directions)
             else:
@@ -335,43 +345,23 @@ class Engine:
         assert program is not None  # noqa: S101  there are plans for traced networks only
         return program
 
-    def _plan(self, layer: UnitLayer, *, mixed: bool = False) -> Plan | None:
-        """Return how passes are resumed behind a layer; None where only whole ones are right."""
-        if mixed not in self._plans:
-            self._plans[mixed] = self._tried_plans(mixed=mixed)
-        return self._plans[mixed].get(layer.name)
-
-    def _tried_plans(self, *, mixed: bool) -> dict[str, Plan]:
-        """Return for each layer the fastest plan that agrees with the plain pass."""
+    @cached_property
+    def _plans(self) -> dict[str, Plan]:
+        """Find for each layer how passes are resumed; for others whole ones are run."""
         found: dict[str, Plan] = {}
-        for update in (True, False) if self._updates else (False,):
-            left = [layer for layer in self._layers if layer.name not in found]
-            tried = {
-                layer.name: make_plan(self._network, [layer], update=update, mixed=mixed)
-                for layer in left
-                if self._foldable
-            }
-            plans = self._held(tried)
-            if plans:
-                agreeing = agreeing_plans(
-                    self._network, self._traced, self._example, [*plans.values()]
-                )
-                found |= {name: plans[name] for name in agreeing}
+        if self._foldable:
+            found = fastest_plans(
+                self._network, self._traced, self._example, self._layers, self.memory,
+                updates=self._updates, mixed=self._perturbed == "mixtures",
+            )  # fmt: skip
         for layer in self._layers:
-            if layer.name not in found and self._network.layers.traced:
-                logger.info(
-                    "'%s': no pass can be resumed from here; whole passes are run", layer.name
-                )
+            if layer.name not in found:
+                self._say_whole(layer)
         return found
 
-    def _held(self, tried: Mapping[str, Plan | None]) -> dict[str, Plan]:
-        """Return those of the plans that there are whose copies of weights memory holds."""
-        held, copied = {}, 0
-        for name, plan in tried.items():
-            if plan is not None and self.memory.allows(copied + column_bytes(plan)):
-                held[name] = plan
-                copied += column_bytes(plan)
-        return held
+    def _say_whole(self, layer: UnitLayer) -> None:
+        if self._network.layers.traced:  # of others it is said that they cannot be
+            logger.info("'%s': no pass can be resumed from here; whole passes are run", layer.name)
 
     def _joint_plan(self, layers: Sequence[UnitLayer]) -> Plan | None:
         """Return how passes are resumed behind several layers; None where whole ones are run."""
@@ -379,6 +369,8 @@ class Engine:
         if key not in self._joint_plans:
             plan = make_plan(self._network, layers, update=False) if self._foldable else None
             self._joint_plans[key] = plan
+            if plan is None:
+                self._say_whole(layers[0])
         return self._joint_plans[key]
 
 

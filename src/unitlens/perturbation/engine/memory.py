@@ -14,7 +14,7 @@ from unitlens.networks.layers import UnitLayer, UnitNetwork
 from unitlens.networks.simplification import extra_bytes
 from unitlens.perturbation.engine.chains import Chain
 from unitlens.perturbation.engine.directions import Directions
-from unitlens.perturbation.engine.plans import End, Plan, Traversal
+from unitlens.perturbation.engine.plans import EDIT_COPIES, End, Plan, Traversal
 
 # Bytes that the rows of one folded batch may take on a CPU: what its caches hold, and below the
 # size from which the C library gives memory back to the system after each operation.
@@ -24,7 +24,6 @@ FEWEST_ROWS = 8  # of large maps: for fewer, reading the weights takes too much 
 _VALUES, _CHANGES, _ROWS = 3 / 8, 1 / 8, 1 / 4
 _COPIES = 1 / 4  # of the whole budget, that copies of weights may take for a shortcut
 _INPUT_COPIES = 4  # items, the batch of them, that batch in the network's type, and another one
-_EDIT_COPIES = 4  # of an activation, while all of it is edited
 _SCORE_BYTES = 32  # of each number put out: in float64 more than once
 
 
@@ -90,7 +89,7 @@ class Memory:
     def _bytes_of(self, layer: UnitLayer) -> int:
         return math.prod(layer.shape) * self._item
 
-    def samples(self, asked: int, plans: Sequence[Plan], kept_bytes: int) -> int:
+    def samples(self, asked: int, plans: Sequence[Plan], kept_bytes: int, *, whole: bool) -> int:
         """Return how many samples are run at once: what is asked, or fewer.
 
         Parameters
@@ -98,16 +97,18 @@ class Memory:
         asked
             At most so many.
         plans
-            How passes are resumed; where a layer has no plan, whole ones are run.
+            How passes are resumed.
         kept_bytes
             Bytes that the caller keeps for each sample meanwhile.
+        whole
+            Whether whole passes are run too, where there is no plan.
         """
         program = self._network.program
         taken = self._network.memory.peak
         if program is not None:
             stops: list[Plan | End] = [*plans, End(len(program.nodes) - 1)]
             taken = Traversal(self._network, program, stops).sample_bytes
-        copies = 1 if len(plans) == len(self._layers) else _EDIT_COPIES
+        copies = EDIT_COPIES if whole else 1
         taken += copies * max(map(self._bytes_of, self._layers), default=0)
         taken += self._input_bytes + self.score_bytes() + kept_bytes
         return max(1, min(asked, int(_VALUES * self._free // max(taken, 1))))

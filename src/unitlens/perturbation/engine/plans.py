@@ -16,7 +16,7 @@ from unitlens.networks.sources import is_weighted
 from unitlens.perturbation.engine.directions import Directions
 from unitlens.perturbation.engine.readers import Changes, Reader, find_readers
 
-_EDIT_COPIES = 4  # of an activation, while the variants of all its units are made
+EDIT_COPIES = 4  # of an activation, while all of it is edited
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ def _peak_row_bytes(
         return 1
     size, scratch = observation.sample_bytes, observation.scratch
     # An edit of all variants works on copies; what is taken away from a single unit is less.
-    edited = {node: _EDIT_COPIES * size(node) for node in layers}
+    edited = {node: EDIT_COPIES * size(node) for node in layers}
     begun = max((edited[node] for node in start if node in layers), default=0)
     updated = max((size(node) + scratch.get(node, 0) for node in readers), default=0)
     beside = {node: scratch.get(node, 0) + edited.get(node, 0) for node, _ in steps}

@@ -16,7 +16,8 @@ from unitlens.networks.graph import Program, Values
 from unitlens.networks.layers import UnitLayer, UnitNetwork
 from unitlens.perturbation.engine.chains import Chain
 from unitlens.perturbation.engine.directions import Units
-from unitlens.perturbation.engine.plans import Plan, Traversal
+from unitlens.perturbation.engine.memory import Memory, column_bytes
+from unitlens.perturbation.engine.plans import Plan, Traversal, make_plan
 from unitlens.perturbation.engine.readers import Changes
 
 # What sizes that do not fit make PyTorch raise.
@@ -44,6 +45,47 @@ def samples_are_independent(network: UnitNetwork, example: Tensor) -> bool:
     """
     in_company = network.forward_with(torch.cat([example[:1], example]), {})
     return close(in_company[1:], network.forward_with(example, {}))
+
+
+def fastest_plans(
+    network: UnitNetwork,
+    program: Program,
+    example: Tensor,
+    layers: Sequence[UnitLayer],
+    memory: Memory,
+    *,
+    updates: bool,
+    mixed: bool,
+) -> dict[str, Plan]:
+    """Return for each layer the fastest plan that agrees with the plain pass, if there is one.
+
+    Parameters
+    ----------
+    network, program, example
+        As :func:`agreeing_plans`.
+    layers
+        The layers, each to be perturbed alone.
+    memory
+        What the budget allows for copies of weights.
+    updates
+        Whether what reads a layer may be brought up to date, instead of being run.
+    mixed
+        Whether directions mix the units of a layer.
+    """
+    found: dict[str, Plan] = {}
+    for update in (True, False) if updates else (False,):
+        copied = 0
+        plans: dict[str, Plan] = {}
+        for layer in layers:
+            if layer.name in found:
+                continue
+            plan = make_plan(network, [layer], update=update, mixed=mixed)
+            if plan is not None and memory.allows(copied + column_bytes(plan)):
+                plans[layer.name] = plan
+                copied += column_bytes(plan)
+        agreeing = agreeing_plans(network, program, example, [*plans.values()])
+        found |= {name: plans[name] for name in agreeing}
+    return found
 
 
 def agreeing_plans(
