@@ -29,7 +29,8 @@ def kinds(model, shape):
         for layer in network.layers:
             channels = torch.arange(layer.units)
             units = Units(layer, channels, lambda _, a: torch.zeros_like(a), channels)
-            effects = engine.each_alone(inputs, [units], Scored(labels, scores, scores, 1))
+            base = engine.base_pass(inputs)
+            effects = engine.each_alone(base, [units], Scored(labels, scores, scores, 1))
             found[layer.name] = [isinstance(effect, SummedEffect) for effect in effects]
         return found
 
@@ -39,6 +40,40 @@ def test_each_alone__leaves_small_dense_ends_to_fused_kernels():
     assert kinds(convnet(), (2, 8, 8))["6"] == [True]  # behind pooling and flattening
     assert kinds(plain_mlp(), (6,)) == {"1": [False], "4": [True]}  # a tanh is between
     assert not any(any(fused) for fused in kinds(untraceable(), (6,)).values())
+
+
+@pytest.mark.parametrize(
+    ("build", "shape"), [(mlp, (6,)), (convnet, (2, 8, 8)), (residual, (2, 7, 7))]
+)
+def test_each_alone__reads_what_the_base_pass_held(build, shape):
+    with opened(build(), shape) as (network, engine, inputs):
+        again = engine.base_pass(inputs)
+        assert again.values is None  # nothing was asked of memory
+        assert engine.batch_size(len(inputs)) == len(inputs)
+        held = engine.base_pass(inputs)
+        assert held.values is not None
+        assert torch.equal(held.logits, again.logits)
+
+        for layer in network.layers:
+            channels = torch.arange(layer.units)
+            units = [Units(layer, channels, lambda _, a: torch.zeros_like(a), channels)]
+            effects, expected = (list(engine.each_alone(one, units)) for one in (held, again))
+            assert len(effects) == len(expected) > 0
+            for effect, other in zip(effects, expected, strict=True):
+                assert torch.equal(effect.table_rows, other.table_rows)
+                assert torch.equal(effect.samples, other.samples)
+                assert torch.equal(effect.logits, other.logits)
+
+
+def test_base_pass__is_not_held_beyond_the_budget():
+    inputs = random_pairs(5, 2, 8, 8).inputs
+    with UnitNetwork(convnet(), inputs[:2], simplified=True) as network:
+        engine = Engine(network, network.layers, inputs[:2], budget=3e5)
+
+        size = engine.batch_size(512)
+
+        assert size < 512
+        assert engine.base_pass(inputs[:size]).values is None
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,17 @@ def noise_robustness(model, pairs, **options):
     return ul.noise_robustness(model, pairs, [0.1, 0.4], variance=variance, draws=2, **options)
 
 
+def group_ablation(model, pairs, **options):
+    return ul.group_ablation(model, pairs, [[0, 1], [2], [0, 3]], **options)
+
+
+def direction_ablation(model, pairs, **options):
+    units = variance_of(ul.unit_layers(model, pairs.inputs[:2]))
+    by_layer = (layer for _, layer in units.groupby("layer"))
+    directions = [ul.random_directions(layer, directions=2, seed=1) for layer in by_layer]
+    return ul.direction_ablation(model, pairs, directions, **options)
+
+
 MEASURES = {
     "unit_ablation": ul.unit_ablation,
     "first_order": lambda *given, **options: ul.unit_ablation(*given, first_order=True, **options),
@@ -55,7 +66,12 @@ MEASURES = {
     "resample": lambda *given, **options: ul.cumulative_ablation(
         *given, orders=2, points=5, value="resample", **options
     ),
+    "basis": lambda *given, **options: ul.cumulative_ablation(
+        *given, orders=2, points=5, basis="random", **options
+    ),
     "noise_robustness": noise_robustness,
+    "group_ablation": group_ablation,
+    "direction_ablation": direction_ablation,
 }
 
 

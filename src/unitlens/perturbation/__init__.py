@@ -51,7 +51,7 @@ memory_gb
     smaller for it, and what copies weights is left out. A single sample with a single
     perturbation is run whatever it takes, and to begin with three samples are.
 precision
-    What the network computes in; of `unit_ablation`, `cumulative_ablation`, `noise_robustness`.
+    What the network computes in.
 
     None
         Its own type.

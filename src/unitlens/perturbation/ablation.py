@@ -43,7 +43,7 @@ def unit_ablation(
     samples: int | None = None,
     seed: int = 0,
     reference: MapStyle | None = None,
-    batch_size: int = 512,
+    batch_size: int = 4096,
     device: torch.device | str = "cpu",
     memory_gb: float = 2.0,
     score: ScoreChoice = "top1",
@@ -121,11 +121,12 @@ def add_changes(
     sums: PairedSums,
 ) -> None:
     """Add what each direction of `perturbed` alone changes on a batch, and the batch's baseline."""
-    losses, hits = baseline.add(session, batch)
+    base = session.engine.base_pass(batch.inputs)
+    losses, hits = baseline.add(session, batch, base.logits)
     sums.count(batch.classes)
     top = session.score.top
     scored = None if top is None else Scored(batch.classes, losses, hits, top)
-    for effect in session.engine.each_alone(batch.inputs, perturbed, scored):
+    for effect in session.engine.each_alone(base, perturbed, scored):
         if isinstance(effect, SummedEffect):
             sums.add_sums(effect.table_rows, *map(torch.from_numpy, effect.sums))
             continue

@@ -31,6 +31,7 @@ import xarray as xr
 from torch import Tensor
 
 from unitlens.errors import ArgumentError
+from unitlens.networks.casting import uncast
 from unitlens.networks.layers import UnitLayer
 from unitlens.networks.seeds import derived_seed
 from unitlens.perturbation.rows import Directions, by_layer, matched
@@ -88,6 +89,13 @@ class Basis:
         ablated
             Which directions are ablated in each variant, (variants, directions).
         """
+        with uncast(activations.device):
+            rows = self._rows[layer.name]
+            return self._projected(layer, activations.to(rows.dtype), values, ablated)
+
+    def _projected(
+        self, layer: UnitLayer, activations: Tensor, values: Tensor, ablated: Tensor
+    ) -> Tensor:
         rows, axis = self._rows[layer.name], 2 if layer.axis == 1 else -1
         away, chosen = activations - values, ablated.to(activations.dtype)
         if layer.units < away[0].numel() // layer.units:  # the fewer multiply-adds, then

@@ -49,7 +49,7 @@ def cumulative_ablation(
     samples: int | None = None,
     seed: int = 0,
     reference: MapStyle | None = None,
-    batch_size: int = 512,
+    batch_size: int = 4096,
     device: torch.device | str = "cpu",
     memory_gb: float = 2.0,
     score: ScoreChoice = "top1",

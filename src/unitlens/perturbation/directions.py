@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from unitlens.errors import ArgumentError
 from unitlens.networks.batches import MapStyle
+from unitlens.networks.casting import Precision
 from unitlens.networks.layers import UnitLayer
 from unitlens.perturbation.ablation import add_changes, importance_table
 from unitlens.perturbation.engine import Mixtures
@@ -29,10 +30,11 @@ def direction_ablation(
     reference: MapStyle | None = None,
     samples: int | None = None,
     seed: int = 0,
-    batch_size: int = 512,
+    batch_size: int = 4096,
     device: torch.device | str = "cpu",
     memory_gb: float = 2.0,
     score: ScoreChoice = "top1",
+    precision: Precision = None,
 ) -> xr.Dataset:
     """Ablate every direction alone: what is lost without what its layer says along it.
 
@@ -42,7 +44,7 @@ def direction_ablation(
 
     Parameters
     ----------
-    model, dataset, samples, seed, batch_size, device, memory_gb, score
+    model, dataset, samples, seed, batch_size, device, memory_gb, score, precision
         As :mod:`unitlens.perturbation` says.
     directions
         A DataArray (direction, unit) with coordinates ``layer`` and ``channel``, of all units of
@@ -68,7 +70,9 @@ def direction_ablation(
     if str(value) not in ("zero", "mean"):  # not an array, above all
         raise ArgumentError(f"value is {value!r}, but must be 'zero' or 'mean' for directions")
     given = by_layer(directions, "directions")
-    settings = Settings(tuple(given), samples, seed, batch_size, device, memory_gb, score)
+    settings = Settings(
+        tuple(given), samples, seed, batch_size, device, memory_gb, score, precision
+    )
     with open_session(model, dataset, settings, "mixtures") as session:
         rows = {layer.name: _unit_rows(given[layer.name], layer) for layer in session.layers}
         values = clamp_to(session, value, reference).constants

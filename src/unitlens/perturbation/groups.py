@@ -9,6 +9,7 @@ import xarray as xr
 from torch import Tensor, nn
 
 from unitlens.networks.batches import MapStyle
+from unitlens.networks.casting import Precision
 from unitlens.networks.layers import UnitLayer
 from unitlens.perturbation.ablation import importance_table
 from unitlens.perturbation.engine import Replacement
@@ -36,16 +37,17 @@ def group_ablation(
     samples: int | None = None,
     seed: int = 0,
     reference: MapStyle | None = None,
-    batch_size: int = 512,
+    batch_size: int = 4096,
     device: torch.device | str = "cpu",
     memory_gb: float = 2.0,
     score: ScoreChoice = "top1",
+    precision: Precision = None,
 ) -> xr.Dataset:
     """Ablate groups of units, all units of a group at once: what they do together.
 
     Parameters
     ----------
-    model, dataset, layers, samples, seed, batch_size, device, memory_gb, score
+    model, dataset, layers, samples, seed, batch_size, device, memory_gb, score, precision
         As :mod:`unitlens.perturbation` says.
     groups
         Lists of units, or such lists by name. A unit is a pair of its layer's name and its
@@ -67,7 +69,7 @@ def group_ablation(
         As :mod:`unitlens.perturbation` says; ArgumentError too where there is no group, or a group
         holds a unit twice or one that is none of the chosen layers'.
     """
-    settings = Settings(layers, samples, seed, batch_size, device, memory_gb, score)
+    settings = Settings(layers, samples, seed, batch_size, device, memory_gb, score, precision)
     names = names_of(groups)
     with open_session(model, dataset, settings, "together") as session:
         numbers = numbers_of(groups, pairs_of(session.layers))
@@ -175,7 +177,7 @@ class _Clamped:
         edited = activations.expand(which.stop - which.start, *activations.shape[1:]).clone()
         by_unit = edited.movedim(2 if axis == 1 else -1, 1)
         before = by_unit[places]
-        values = replaced.expand_as(activations[0]).movedim(axis, 0)[channels]
+        values = replaced.to(before.dtype).expand_as(activations[0]).movedim(axis, 0)[channels]
         self._reached[variants[(before != values).flatten(1).any(1)]] = True
         by_unit[places] = values
         return edited

@@ -27,7 +27,7 @@ def noise_robustness(
     draws: int = 10,
     seed: int = 0,
     samples: int | None = None,
-    batch_size: int = 512,
+    batch_size: int = 4096,
     device: torch.device | str = "cpu",
     memory_gb: float = 2.0,
     score: ScoreChoice = "top1",

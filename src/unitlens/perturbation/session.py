@@ -249,9 +249,13 @@ class Baseline:
         self._loss = self._hits = 0.0
         self._samples = 0
 
-    def add(self, session: Session, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Score a batch, and return loss and hit of each sample."""
-        losses, hits = session.score(session.engine.logits(batch.inputs), batch.targets)
+    def add(
+        self, session: Session, batch: Batch, logits: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Score a batch, whose logits may be given, and return loss and hit of each sample."""
+        if logits is None:
+            logits = session.engine.logits(batch.inputs)
+        losses, hits = session.score(logits, batch.targets)
         self._loss += float(losses.sum())
         self._hits += float(hits.sum())
         self._samples += len(losses)

@@ -7,8 +7,9 @@ together, many perturbations as the rows of one batch.
 """
 
 from unitlens.perturbation.engine.directions import Directions, Mixtures, Replacement, Units
+from unitlens.perturbation.engine.effects import Effect, SummedEffect
 from unitlens.perturbation.engine.endings import Scored
-from unitlens.perturbation.engine.engine import Effect, Engine, Perturbed, SummedEffect, VariantEdit
+from unitlens.perturbation.engine.engine import Engine, Perturbed, VariantEdit
 
 __all__ = [
     "Directions",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from unitlens.networks.casting import uncast
 from unitlens.networks.graph import Edit
 from unitlens.networks.layers import UnitLayer
 from unitlens.networks.observation import take
@@ -133,7 +134,9 @@ class Mixtures:
 
     def changes(self, activation: Tensor) -> Tensor:
         """Return what is taken away along each direction, (directions, samples, positions ...)."""
-        projected = activation.movedim(self.layer.axis, -1) @ self._directions.t()
+        by_unit = activation.movedim(self.layer.axis, -1).to(self._directions.dtype)
+        with uncast(activation.device):
+            projected = by_unit @ self._directions.t()
         return projected.sub_(self._levels).movedim(-1, 0).contiguous()
 
     def taken_away(self, activation: Tensor, changes: Changes) -> Tensor:

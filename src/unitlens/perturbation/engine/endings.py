@@ -66,8 +66,10 @@ class DenseEnd:
         """
         from unitlens.perturbation.engine import fused
 
-        change = self.reader.pooled(changes.flatten(0, 1)).reshape(changes.shape[:2]).t()
-        changed = _array(change), _array(columns), _array(output)
+        by_sample = changes
+        if changes.dim() > 2:
+            by_sample = self.reader.pooled(changes.flatten(0, 1)).reshape(changes.shape[:2])
+        changed = _array(by_sample.t()), _array(columns), _array(output)
         labels, losses, hits = (_array(t) for t in (scored.labels, scored.losses, scored.hits))
         if self.last is None:
             return fused.score_output_layer(*changed, labels, losses, hits, scored.top)

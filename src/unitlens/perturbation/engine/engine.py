@@ -2,9 +2,8 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,9 +14,10 @@ from unitlens.networks.layers import UnitLayer, UnitNetwork
 from unitlens.perturbation.engine.chain_search import find_chain
 from unitlens.perturbation.engine.chains import Chain, Channels
 from unitlens.perturbation.engine.directions import Directions
+from unitlens.perturbation.engine.effects import BasePass, Effect, SummedEffect
 from unitlens.perturbation.engine.endings import Scored, dense_end
 from unitlens.perturbation.engine.memory import Memory, chain_bytes
-from unitlens.perturbation.engine.plans import AnyStop, Plan, Traversal, make_plan
+from unitlens.perturbation.engine.plans import AnyStop, Plan, Traversal, holding_end, make_plan
 from unitlens.perturbation.engine.readers import Changes
 from unitlens.perturbation.engine.trials import (
     chain_agrees,
@@ -25,31 +25,11 @@ from unitlens.perturbation.engine.trials import (
     samples_are_independent,
 )
 
-if TYPE_CHECKING:
-    from unitlens.perturbation.engine import fused
-
 logger = logging.getLogger("unitlens")
 
 # How a network is perturbed: its units, or mixtures of them, one at a time; or many together.
 Perturbed = Literal["units", "mixtures", "together"]
 VariantEdit = Callable[[UnitLayer, Tensor, slice], Tensor]
-
-
-@dataclass(frozen=True)
-class Effect:
-    """What single perturbations do: row of each in a table, sample, and the logits there."""
-
-    table_rows: Tensor
-    samples: Tensor
-    logits: Tensor
-
-
-@dataclass(frozen=True)
-class SummedEffect:
-    """What single perturbations do, summed over samples: row of each in a table, and the sums."""
-
-    table_rows: Tensor
-    sums: "fused.Changes"
 
 
 class Engine:
@@ -124,6 +104,15 @@ class Engine:
             )
         return logits
 
+    def base_pass(self, inputs: Tensor) -> BasePass:
+        """Run the network as it is, for :meth:`each_alone`."""
+        plans = [*self._plans.values()]
+        if not plans or not self.memory.holds(len(inputs)):
+            return BasePass(inputs, self.logits(inputs))
+        end = holding_end(self._traced, plans)
+        _, values = next(self._traversal([end]).stops(inputs))
+        return BasePass(inputs, self._network.logits(self._traced.outcome(values)), values)
+
     def batch_size(self, asked: int, kept_bytes: int = 0) -> int:
         """Return how many samples to run at once: what is asked, or what the budget allows.
 
@@ -144,14 +133,14 @@ class Engine:
         return self.memory.samples(asked, plans, kept_bytes, whole=whole)
 
     def each_alone(
-        self, inputs: Tensor, perturbed: Sequence[Directions], scored: Scored | None = None
+        self, base: BasePass, perturbed: Sequence[Directions], scored: Scored | None = None
     ) -> Iterator[Effect | SummedEffect]:
         """Perturb along every direction of `perturbed` alone.
 
         Parameters
         ----------
-        inputs
-            One batch.
+        base
+            What :meth:`base_pass` returned for a batch.
         perturbed
             The directions, one entry a layer.
         scored
@@ -172,12 +161,17 @@ class Engine:
             else:
                 plans.append(plan)
                 planned[id(plan)] = directions
-        if plans:
-            for plan, values in self._traversal(plans).stops(inputs):
-                for some in self._parts(planned[id(plan)], len(inputs), plan):
-                    yield from self._effects(inputs, plan, some, values, scored)
+        for plan, values in self._stops(base, plans):
+            for some in self._parts(planned[id(plan)], len(base.inputs), plan):
+                yield from self._effects(base.inputs, plan, some, values, scored)
         for directions in whole:
-            yield from self._in_whole_passes(inputs, directions)
+            yield from self._in_whole_passes(base.inputs, directions)
+
+    def _stops(self, base: BasePass, plans: Sequence[Plan]) -> Iterator[tuple[Plan, Values]]:
+        if base.values is not None:
+            yield from ((plan, base.values) for plan in plans)
+        elif plans:
+            yield from self._traversal(plans).stops(base.inputs)
 
     def _parts(
         self, directions: Directions, samples: int, plan: Plan | None

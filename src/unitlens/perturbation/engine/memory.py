@@ -14,11 +14,15 @@ from unitlens.networks.layers import UnitLayer, UnitNetwork
 from unitlens.networks.simplification import extra_bytes
 from unitlens.perturbation.engine.chains import Chain
 from unitlens.perturbation.engine.directions import Directions
-from unitlens.perturbation.engine.plans import EDIT_COPIES, End, Plan, Traversal
+from unitlens.perturbation.engine.plans import EDIT_COPIES, End, Plan, Traversal, holding_end
 
 # Bytes that the rows of one folded batch may take on a CPU: what its caches hold, and below the
 # size from which the C library gives memory back to the system after each operation.
 CPU_WORKING_SET = 8 * 2**20
+# Bytes that the values of a batch may take on a CPU: some more samples than its caches hold, for
+# each batch costs some milliseconds of its own.
+CPU_BATCH = 64 * 2**20
+FEWEST_SAMPLES = 512  # of a batch, as far as the budget allows
 FEWEST_ROWS = 8  # of large maps: for fewer, reading the weights takes too much of the time
 
 _VALUES, _CHANGES, _ROWS = 3 / 8, 1 / 8, 1 / 4
@@ -66,6 +70,7 @@ class Memory:
             copied += extra_bytes(network.program, network.model)
         self._copied = float(copied)
         self._shortcuts = 0
+        self._held = 0
 
     def expect(self, output: Tensor) -> None:
         """Note what the network puts out for some samples."""
@@ -103,15 +108,35 @@ class Memory:
         whole
             Whether whole passes are run too, where there is no plan.
         """
-        program = self._network.program
-        taken = self._network.memory.peak
-        if program is not None:
-            stops: list[Plan | End] = [*plans, End(len(program.nodes) - 1)]
-            taken = Traversal(self._network, program, stops).sample_bytes
         copies = EDIT_COPIES if whole else 1
-        taken += copies * max(map(self._bytes_of, self._layers), default=0)
-        taken += self._input_bytes + self.score_bytes() + kept_bytes
-        return max(1, min(asked, int(_VALUES * self._free // max(taken, 1))))
+        beside = copies * max(map(self._bytes_of, self._layers), default=0)
+        beside += self._input_bytes + self.score_bytes() + kept_bytes
+        most = self._fitting(asked, beside + self._pass_bytes(plans, held=True))
+        self._held = most if most >= min(asked, FEWEST_SAMPLES) else 0
+        if self._held:
+            return most
+        taken = beside + self._pass_bytes(plans, held=False)
+        return max(1, self._fitting(asked, taken, least=FEWEST_SAMPLES))
+
+    def _fitting(self, asked: int, sample_bytes: int, *, least: int = 0) -> int:
+        """Return how many samples fit; on a CPU, so many as its caches hold but `least`."""
+        fitting = min(asked, int(_VALUES * self._free // max(sample_bytes, 1)))
+        if not self._on_cpu:
+            return fitting
+        return min(fitting, max(least, CPU_BATCH // max(sample_bytes, 1)))
+
+    def holds(self, samples: int) -> bool:
+        """Tell whether memory holds all that plans need of so many samples, as last asked for."""
+        return samples <= self._held
+
+    def _pass_bytes(self, plans: Sequence[Plan], *, held: bool) -> int:
+        """Return the bytes of one sample's values, while all that plans need is held or not."""
+        program = self._network.program
+        if program is None:
+            return self._network.memory.peak
+        end = holding_end(program, plans if held else ())
+        stops: list[Plan | End] = [*plans, end]
+        return Traversal(self._network, program, stops).sample_bytes
 
     def backward_samples(self, kept_bytes: int) -> int:
         """Return how many samples a backward pass may hold at once."""

@@ -269,10 +269,15 @@ class Stop(Protocol):
 
 @dataclass(frozen=True)
 class End:
-    """A stop at a node, where nothing but what later ones read is needed."""
+    """A stop at a node, where what later ones read is needed, and perhaps more."""
 
     ready: int
     needs: frozenset[fx.Node] = frozenset()
+
+
+def holding_end(program: Program, plans: Sequence[Plan]) -> End:
+    """Return the stop at a pass's end at which the values that plans need are all still there."""
+    return End(len(program.nodes) - 1, frozenset().union(*(plan.needs for plan in plans)))
 
 
 AnyStop = TypeVar("AnyStop", bound=Stop)
