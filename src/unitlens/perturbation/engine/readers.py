@@ -22,6 +22,7 @@ from unitlens.networks.layers import UnitLayer
 from unitlens.networks.nonlinearities import function_name
 from unitlens.networks.observation import Observation, take
 from unitlens.networks.simplification import is_watched
+from unitlens.perturbation.engine.convolutions import subtract_convolved, subtracts_at_once
 
 CONVOLVE = {
     nn.Conv1d: functional.conv1d,
@@ -167,7 +168,11 @@ class Reader:
         rows = take(output, 0, changes.samples)
         maps = changes.coefficients.unsqueeze(1)
         width, group = columns.shape[1], module.in_channels // module.groups
+        at_once = subtracts_at_once(module)
         for number, segment in changes.segments():
+            if at_once:
+                subtract_convolved(rows[segment], maps[segment], columns[number], module)
+                continue
             change = convolve(
                 maps[segment], columns[number], None,
                 stride=module.stride, padding=module.padding, dilation=module.dilation,
