@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from unitlens.perturbation.noise import noise_robustness
     from unitlens.recording import record_activations
     from unitlens.statistics import (
+        class_means,
         class_selectivity,
         class_statistics,
         empirical_variance,
@@ -32,6 +33,7 @@ _HOMES = {
     "unit_layers": "unitlens.networks.layers",
     "record_activations": "unitlens.recording",
     "open_activations": "unitlens.store",
+    "class_means": "unitlens.statistics",
     "class_statistics": "unitlens.statistics",
     "class_selectivity": "unitlens.statistics",
     "mutual_information": "unitlens.statistics",
@@ -48,6 +50,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "class_means",
     "class_selectivity",
     "class_statistics",
     "cumulative_ablation",
