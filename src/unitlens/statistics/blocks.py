@@ -15,7 +15,7 @@ from unitlens.statistics.moments import (
     merge_moments,
     no_moments,
 )
-from unitlens.statistics.strongest import Strongest, merge_strongest, no_strongest, ranked
+from unitlens.statistics.ranking import Strongest, merge_strongest, no_strongest, ranked
 
 _COPIED = 2**22  # activations of a block that are copied to another type at a time
 
