@@ -132,7 +132,7 @@ def test_class_selectivity__is_within_its_bounds_or_has_a_reason(drawn, rest):
     np.testing.assert_array_equal(preferred == -1, ~defined | result["dead"])
 
 
-@given(labelled(), st.integers(1, 40), st.integers(2, 40))
+@given(labelled(), st.none() | st.integers(1, 40), st.integers(2, 40))
 @checked
 def test_mutual_information__is_within_its_bounds(drawn, bins, fine_bins):
     values, labels = drawn

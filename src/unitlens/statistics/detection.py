@@ -189,6 +189,7 @@ def _average_precision(
     def mean(sums: Floats) -> Floats:
         """Sum over the bins of each class, and divide by its samples."""
         sums = np.where(single[unit, at], tied, sums)
-        return np.bincount(cells, sums, samples.size).reshape(samples.shape) / samples
+        by_class = np.bincount(cells, sums, samples.size).reshape(samples.shape)
+        return np.asarray(by_class / samples)
 
     return mean(even), mean(least), mean(most)

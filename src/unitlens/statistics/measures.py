@@ -22,7 +22,7 @@ def unit_measures(
     l1_norm: xr.DataArray,
     *,
     rest: Rest = "classes",
-    bins: int = 16,
+    bins: int | None = None,
 ) -> xr.Dataset:
     """Compute the table of unit measures.
 

@@ -10,7 +10,7 @@ VARIABLES = declare(
     Variable("preferred_class", UNIT, "i", "", "preferred class", "class with the largest mean activation, -1 where undefined"),
     Variable("dead", UNIT, "b", "", "dead", "the activation is zero on every sample"),
     Variable("undefined", UNIT, TEXT, "", "reason for NaN", "why the selectivity is undefined; empty where it is defined"),
-    Variable("mutual_information", UNIT, "f", "nats", "mutual information", "mutual information of the binned activation and the class, Miller-Madow corrected"),
+    Variable("mutual_information", UNIT, "f", "nats", "mutual information", "mutual information of the binned activation and the class, corrected by the jackknife"),
     Variable("mutual_information_se", UNIT, "f", "nats", "standard error of the mutual information", "of samples drawn independently, by the delta method; that binning loses information is not part of it"),
     Variable("ccmas", UNIT, "f", "1", "CCMAS", "class-conditional mean activity selectivity, (mu_A - mu_not_A) / (mu_A + mu_not_A): A has the largest mean, the others are pooled by sample"),
     Variable("roc_auc", UNIT, "f", "1", "ROC AUC", "chance that the activation is larger for a sample of a class than for one of the others, ties a half: the largest over the classes"),

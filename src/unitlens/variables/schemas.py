@@ -36,6 +36,7 @@ _CLASS_IMPORTANCE = (  # where the targets are classes
 _FIRST_ORDER = ("loss_increase_first_order", "loss_increase_first_order_se")
 _MEASURES = (
     "selectivity", "preferred_class", "dead", "undefined", "ccmas", "mutual_information",
+    "mutual_information_se",
     "roc_auc", "roc_auc_bound", "roc_auc_class",
     "informedness", "informedness_bound", "informedness_class",
     "average_precision", "average_precision_bound", "average_precision_class",
