@@ -16,13 +16,21 @@ if TYPE_CHECKING:
     from unitlens.perturbation.noise import noise_robustness
     from unitlens.recording import record_activations
     from unitlens.statistics import (
+        average_precision,
+        ccmas,
+        class_correlation,
         class_means,
         class_selectivity,
         class_statistics,
         empirical_variance,
+        informedness,
+        layer_dimensionality,
         mutual_information,
         principal_components,
         random_directions,
+        roc_auc,
+        sparsity,
+        top_precision,
     )
     from unitlens.store import open_activations
     from unitlens.tables import open_results
@@ -38,6 +46,14 @@ _HOMES = {
     "class_selectivity": "unitlens.statistics",
     "mutual_information": "unitlens.statistics",
     "empirical_variance": "unitlens.statistics",
+    "roc_auc": "unitlens.statistics",
+    "informedness": "unitlens.statistics",
+    "average_precision": "unitlens.statistics",
+    "ccmas": "unitlens.statistics",
+    "class_correlation": "unitlens.statistics",
+    "top_precision": "unitlens.statistics",
+    "sparsity": "unitlens.statistics",
+    "layer_dimensionality": "unitlens.statistics",
     "principal_components": "unitlens.statistics",
     "random_directions": "unitlens.statistics",
     "unit_ablation": "unitlens.perturbation.ablation",
@@ -50,6 +66,9 @@ _HOMES = {
 }
 
 __all__ = [
+    "average_precision",
+    "ccmas",
+    "class_correlation",
     "class_means",
     "class_selectivity",
     "class_statistics",
@@ -57,6 +76,8 @@ __all__ = [
     "direction_ablation",
     "empirical_variance",
     "group_ablation",
+    "informedness",
+    "layer_dimensionality",
     "mutual_information",
     "noise_robustness",
     "open_activations",
@@ -65,6 +86,9 @@ __all__ = [
     "random_directions",
     "random_groups",
     "record_activations",
+    "roc_auc",
+    "sparsity",
+    "top_precision",
     "unit_ablation",
     "unit_layers",
 ]

@@ -9,13 +9,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activation_trees import activation_tree
+from detectors_by_hand import (
+    average_precision_by_samples,
+    best_over_classes,
+    informedness_by_thresholds,
+    roc_auc_by_pairs,
+)
 from properties.strategies_statistics import cut, labelled, labelled_and_cut
 from unitlens.statistics import (
+    average_precision,
+    class_correlation,
     class_selectivity,
     class_statistics,
     empirical_mean,
     empirical_variance,
+    informedness,
     mutual_information,
+    roc_auc,
+    sparsity,
 )
 from unitlens.statistics.blocks import block_statistics, merge_statistics
 from unitlens.statistics.histograms import make_bins
@@ -146,7 +157,7 @@ def test_class_selectivity__is_within_its_bounds_or_has_a_reason(drawn, rest):
     np.testing.assert_array_equal(preferred == -1, ~defined | result["dead"])
 
 
-@given(labelled(), st.integers(1, 40), st.integers(2, 40))
+@given(labelled(), st.none() | st.integers(1, 40), st.integers(2, 40))
 @checked
 def test_mutual_information__is_within_its_bounds(drawn, bins, fine_bins):
     values, labels = drawn
@@ -179,3 +190,52 @@ def test_empirical_variance__equals_numpy_whatever_the_labels(drawn):
     wide, scale = values.astype(np.float64), size(values)
     np.testing.assert_allclose(empirical_mean(stats), wide.mean(axis=0), 1e-12, 1e-13 * scale)
     np.testing.assert_allclose(empirical_variance(stats), wide.var(axis=0), 1e-9, 1e-13 * scale**2)
+
+
+DETECTORS = {
+    "roc_auc": (roc_auc, roc_auc_by_pairs),
+    "informedness": (informedness, informedness_by_thresholds),
+    "average_precision": (average_precision, average_precision_by_samples),
+}
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+@given(labelled(least=2), st.integers(2, 40))
+@checked
+def test_detection__within_its_bound_of_the_raw_activations(name, drawn, fine_bins):
+    values, labels = drawn
+    measure, by_hand = DETECTORS[name]
+    table = measure(statistics(values, labels, fine_bins=fine_bins))
+    score, bound = table[name].to_numpy(), table[f"{name}_bound"].to_numpy()
+    if len(np.unique(labels)) == 1:
+        assert np.isnan(score).all()
+        return
+    expected = [best_over_classes(by_hand, column, labels) for column in values.T]
+    assert (np.abs(score - expected) <= bound + 1e-12).all()
+    assert ((score >= 0) & (score <= 1 + 1e-12)).all()
+    constant = (values == values[0]).all(axis=0)
+    np.testing.assert_array_equal(table[f"{name}_class"] == -1, constant)
+
+
+@pytest.mark.parametrize("measure", [roc_auc, informedness, average_precision])
+@given(labelled(least=2), st.permutations(range(4)))
+@checked
+def test_detection__relabelling_classes_keeps_it(measure, drawn, order):
+    values, labels = drawn
+    one, other = (
+        measure(statistics(values, y, classes=4)) for y in (labels, np.array(order)[labels])
+    )
+    for column in (measure.__name__, f"{measure.__name__}_bound"):
+        np.testing.assert_allclose(one[column], other[column], atol=1e-12)
+
+
+@given(labelled(least=2), st.sampled_from([0.001, 0.3, 7.0, 1e6]))
+@checked
+def test_class_correlation_and_sparsity__scaling_keeps_them(drawn, factor):
+    values, labels = drawn
+    values = values.astype(np.float64)
+    one, other = (statistics(scaled, labels) for scaled in (values, values * factor))
+    for measure, name in ((class_correlation, "class_correlation"), (sparsity, "sparsity")):
+        ours, theirs = measure(one)[name], measure(other)[name]
+        np.testing.assert_allclose(ours, theirs, atol=1e-7)
+        assert ((ours >= 0) & (ours <= 1)).values[~np.isnan(ours)].all()

@@ -57,9 +57,10 @@ class MeasureSpec(Strict):
     rest: Literal["classes", "samples"] = Field(
         "classes", description="mu_rest: mean of the other classes' means, or over their samples"
     )
-    bins: PositiveInt = Field(
-        16,
-        description="bins of nearly equal counts, beside zero's own, for mutual information",
+    bins: PositiveInt | None = Field(
+        None,
+        description="bins of nearly equal counts, beside zero's own, for mutual information; "
+        "null: chosen for each unit by its samples",
     )
     checkpoints: bool = Field(default=False, description="measure the kept epochs as well")
 
