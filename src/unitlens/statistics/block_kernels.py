@@ -16,6 +16,8 @@ import numpy as np
 
 UNITS = 64
 SLAB_ROWS, SLAB_UNITS = 512, 512
+_TOGETHER = 8  # units that are looked at together, most often in vain, for stronger samples
+_ASIDE = 4  # times as many samples are put aside before the strongest are selected
 _APART = 16  # entries between the rows of a slab, so that they do not all fall on one cache set
 
 
@@ -40,7 +42,7 @@ def block_sums(values, index, sums):
 
 @_compiled
 def block_statistics(
-    values, order, segments, slabs, seen, moments, bins, histogram, strongest, samples
+    values, order, segments, slabs, seen, moments, bins, histogram, floors, strongest, samples
 ):
     """Find the moments, histogram and strongest samples of a block, in one reading of it.
 
@@ -65,16 +67,25 @@ def block_statistics(
         on either side, and bins per activation on either side: (6, units).
     histogram
         Zeros, (units, classes, bins).
+    floors
+        For each unit an activation so that at least as many samples as are kept reach it, here or
+        in other blocks; raised where this one has stronger ones.
     strongest, samples
-        Value and number of the strongest samples of each unit, (units, k): minus infinity, and
-        the number of samples. They come as heaps, the weakest first.
+        Activation and number of the strongest samples of each unit, (units, ranks), in no order:
+        minus infinity and -1 before, and where there are fewer.
     """
     slab = np.empty((SLAB_ROWS, SLAB_UNITS + _APART), values.dtype)
     numbers = np.empty((SLAB_ROWS, UNITS), np.int32)
     work = np.empty(UNITS), np.empty(UNITS), np.empty(UNITS), np.empty(UNITS)
-    weakest = np.empty(UNITS), np.empty(UNITS, np.int64)
+    ranks = strongest.shape[1]
+    aside = np.empty((SLAB_UNITS, _ASIDE * ranks))
+    numbers_aside = np.empty((SLAB_UNITS, _ASIDE * ranks), np.int64)
     for left in range(0, values.shape[1], SLAB_UNITS):
         wide = min(SLAB_UNITS, values.shape[1] - left)
+        counts, weakest = np.zeros(wide, np.int64), np.full(SLAB_UNITS, np.inf)
+        weakest[:wide] = floors[left : left + wide]
+        last = np.full(wide, len(values))  # all samples that reach a floor may be among them
+        state = aside, numbers_aside, counts, weakest, last
         for i in range(len(slabs) - 1):
             top, bottom = segments[slabs[i], 0], segments[slabs[i + 1] - 1, 1]
             _read(values, order, top, bottom, left, wide, slab)
@@ -91,7 +102,12 @@ def block_statistics(
                 for j in range(slabs[i], slabs[i + 1]):
                     start, stop, c = segments[j, 0] - top, segments[j, 1] - top, segments[j, 2]
                     _count(numbers, start, stop, at, width, c, histogram)
-                _keep(slab, order, top, bottom, first, width, at, weakest, strongest, samples)
+                _keep(slab, order, top, bottom, first, width, state, ranks)
+        for u in range(wide):
+            _select(u, state, ranks)
+            floors[left + u] = max(floors[left + u], weakest[u])
+            strongest[left + u, : counts[u]] = aside[u, : counts[u]]
+            samples[left + u, : counts[u]] = numbers_aside[u, : counts[u]]
 
 
 @_compiled
@@ -180,42 +196,44 @@ def _count(numbers, start, stop, at, width, c, histogram):
 
 
 @_compiled
-def _keep(slab, order, top, bottom, first, width, at, roots, strongest, samples):
-    """Keep the strongest samples of each unit; of equal ones, the first."""
-    weakest, weakest_sample = roots
-    for u in range(width):
-        weakest[u], weakest_sample[u] = strongest[at + u, 0], samples[at + u, 0]
+def _keep(slab, order, top, bottom, first, width, state, ranks):
+    """Put the samples aside that may be among the strongest of each unit; of equal ones the first.
+
+    `state` is what is put aside of each unit of the slab: activations, samples, how many, and the
+    weakest activation and sample that would still be among the strongest.
+    """
+    aside, numbers, counts, weakest, weakest_sample = state
     for place in range(top, bottom):
-        s, r, found = order[place], place - top, 0
-        for u in range(width):
-            x = np.float64(slab[r, first + u])
-            found += (x > weakest[u]) | ((x == weakest[u]) & (s < weakest_sample[u]))
-        if found == 0:
-            continue
-        for u in range(width):
-            x = np.float64(slab[r, first + u])
-            if x > weakest[u] or (x == weakest[u] and s < weakest_sample[u]):
-                _replace_weakest(strongest, samples, at + u, x, s)
-                weakest[u], weakest_sample[u] = strongest[at + u, 0], samples[at + u, 0]
+        s, r = order[place], place - top
+        for left in range(first, first + width, _TOGETHER):
+            found = 0
+            for u in range(left, left + _TOGETHER):
+                found += np.float64(slab[r, u]) >= weakest[u]
+            if found == 0:
+                continue
+            for u in range(left, min(left + _TOGETHER, first + width)):
+                x = np.float64(slab[r, u])
+                if x > weakest[u] or (x == weakest[u] and s < weakest_sample[u]):
+                    aside[u, counts[u]], numbers[u, counts[u]] = x, s
+                    counts[u] += 1
+                    if counts[u] == aside.shape[1]:
+                        _select(u, state, ranks)
 
 
 @_compiled
-def _replace_weakest(strongest, samples, unit, value, sample):
-    """Put a sample in place of the root of a unit's heap, and let it sink."""
-    size, place = strongest.shape[1], 0
-    while 2 * place + 1 < size:
-        child = 2 * place + 1
-        if child + 1 < size and _weaker(strongest, samples, unit, child + 1, child):
-            child += 1
-        x, s = strongest[unit, child], samples[unit, child]
-        if value < x or (value == x and sample > s):
-            break
-        strongest[unit, place], samples[unit, place] = x, s
-        place = child
-    strongest[unit, place], samples[unit, place] = value, sample
-
-
-@_compiled
-def _weaker(strongest, samples, unit, one, other):
-    x, y = strongest[unit, one], strongest[unit, other]
-    return x < y or (x == y and samples[unit, one] > samples[unit, other])
+def _select(u, state, ranks):
+    """Leave only the strongest of what is put aside of a unit."""
+    aside, numbers, counts, weakest, weakest_sample = state
+    values, samples = aside[u, : counts[u]], numbers[u, : counts[u]]
+    if len(values) <= ranks:
+        return
+    least = np.partition(values, len(values) - ranks)[len(values) - ranks]
+    equal = np.sort(samples[values == least])
+    last = equal[ranks - (values > least).sum() - 1]
+    kept = 0
+    for i in range(len(values)):
+        x, s = values[i], samples[i]
+        if x > least or (x == least and s <= last):
+            values[kept], samples[kept] = x, s
+            kept += 1
+    counts[u], weakest[u], weakest_sample[u] = kept, least, last

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from unitlens.statistics.histograms import Bins
 from unitlens.statistics.moments import (
     ClassMoments,
+    Floats,
     Integers,
     Values,
     merge_moments,
@@ -33,7 +34,13 @@ class Statistics:
 
 
 def block_statistics(
-    values: Values, index: Integers, classes: int, bins: Bins, ranks: int, first: int
+    values: Values,
+    index: Integers,
+    classes: int,
+    bins: Bins,
+    ranks: int,
+    first: int,
+    floors: Floats | None = None,
 ) -> Statistics:
     """Return the statistics of a block.
 
@@ -52,6 +59,10 @@ def block_statistics(
         How many of the strongest samples are kept.
     first
         Number of the block's first sample.
+    floors
+        For each unit an activation that at least `ranks` samples reach in this block or others,
+        shape (units,); it is raised where there are stronger ones here, for the blocks to come.
+        Weaker samples may be left out.
 
     Returns
     -------
@@ -68,18 +79,20 @@ def block_statistics(
     from unitlens.statistics import block_kernels as kernels
 
     sorted_samples = _sorted_by_slab_and_class(index, classes, kernels.SLAB_ROWS)
+    if floors is None or not floors.flags.writeable:  # as another process may have it
+        floors = np.full(values.shape[1], -np.inf) if floors is None else floors.copy()
     parts = []
     for part, columns in column_slabs(values):
         units = part.shape[1]
         moments = no_moments(classes, units)
         four = moments.mean, moments.squares, moments.minimum, moments.maximum
         histogram = np.zeros((units, classes, bins.fine + 1), np.int32)
-        heaps = no_strongest(units, ranks, len(part))
+        strongest = no_strongest(units, ranks)
         kernels.block_statistics(
-            part, *sorted_samples, four, bins[columns].for_kernel(), histogram,
-            heaps.values, heaps.samples,
+            part, *sorted_samples, four, bins[columns].for_kernel(), histogram, floors[columns],
+            strongest.values, strongest.samples,
         )  # fmt: skip
-        parts.append(Statistics(moments, histogram, ranked(heaps, first)))
+        parts.append(Statistics(moments, histogram, ranked(strongest, first)))
     found = parts[0] if len(parts) == 1 else _side_by_side(parts)
     return replace(found, moments=_counted(found.moments, np.bincount(index, minlength=classes)))
 

@@ -27,7 +27,7 @@ from unitlens.statistics.layers import (
     layer_ranges,
     unit_coordinates_of,
 )
-from unitlens.statistics.moments import ClassMoments, Integers, Values
+from unitlens.statistics.moments import ClassMoments, Floats, Integers, Values
 from unitlens.statistics.reduction import merged
 from unitlens.variables import VARIABLES, annotate
 
@@ -115,10 +115,21 @@ def _layer_states(
     blocks = layer.activation.data
     rows, columns = (np.cumsum((0, *sizes)) for sizes in blocks.chunks)
     state = delayed(_block_state, traverse=False)
+    # Blocks in one process share what the strongest samples reach so far: later ones skip more.
+    floors = np.full(columns[-1], -np.inf)
     return [
         merged(
             [
-                state(block, index[first:last], classes, bins[units], strongest, first, layer.name)
+                state(
+                    block,
+                    index[first:last],
+                    classes,
+                    bins[units],
+                    strongest,
+                    first,
+                    floors[units],
+                    layer.name,
+                )  # fmt: skip
                 for block, first, last in zip(column, rows[:-1], rows[1:], strict=True)
             ],
             _merge,
@@ -136,9 +147,10 @@ def _block_state(
     bins: Bins,
     strongest: int,
     first: int,
+    floors: Floats,
     layer: str,
 ) -> _State:
-    found = block_statistics(values, index, classes, bins, strongest, first)
+    found = block_statistics(values, index, classes, bins, strongest, first, floors)
     _check_range(found.moments, bins.finite & _finite(found.moments), bins, layer)
     return _State(found, bins)
 

@@ -19,18 +19,17 @@ class Strongest:
     samples: Integers
 
 
-def no_strongest(units: int, ranks: int, samples: int) -> Strongest:
-    """Return none, as the kernel begins with."""
+def no_strongest(units: int, ranks: int) -> Strongest:
+    """Return none."""
     shape = (units, ranks)
-    return Strongest(np.full(shape, -np.inf), np.full(shape, samples))
+    return Strongest(np.full(shape, -np.inf), np.full(shape, -1))
 
 
-def ranked(heaps: Strongest, first: int) -> Strongest:
-    """Return heaps of a block, whose samples are numbered from `first` on, in descending order."""
-    known = heaps.values > -np.inf
-    samples = np.where(known, heaps.samples + first, np.iinfo(np.int64).max)
-    values, samples = _sorted(heaps.values, samples, heaps.values.shape[1])
-    return Strongest(values, np.where(values > -np.inf, samples, -1))
+def ranked(unordered: Strongest, first: int) -> Strongest:
+    """Return those of a block, whose samples are numbered from `first` on, in descending order."""
+    values, samples = unordered.values, unordered.samples
+    samples = np.where(samples >= 0, samples + first, -1)
+    return Strongest(*_sorted(values, samples, values.shape[1]))
 
 
 def merge_strongest(one: Strongest, other: Strongest) -> Strongest:
