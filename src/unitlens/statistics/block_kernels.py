@@ -76,7 +76,7 @@ def block_statistics(
     """
     slab = np.empty((SLAB_ROWS, SLAB_UNITS + _APART), values.dtype)
     numbers = np.empty((SLAB_ROWS, UNITS), np.int32)
-    work = np.empty(UNITS), np.empty(UNITS), np.empty(UNITS), np.empty(UNITS)
+    work = numbers, np.empty(UNITS), np.empty(UNITS), np.empty(UNITS), np.empty(UNITS)
     ranks = strongest.shape[1]
     aside = np.empty((SLAB_UNITS, _ASIDE * ranks))
     numbers_aside = np.empty((SLAB_UNITS, _ASIDE * ranks), np.int64)
@@ -89,19 +89,10 @@ def block_statistics(
         for i in range(len(slabs) - 1):
             top, bottom = segments[slabs[i], 0], segments[slabs[i + 1] - 1, 1]
             _read(values, order, top, bottom, left, wide, slab)
+            of_slab = segments[slabs[i] : slabs[i + 1]], seen[slabs[i] : slabs[i + 1]]
             for first in range(0, wide, UNITS):
                 width, at = min(UNITS, wide - first), left + first
-                for j in range(slabs[i], slabs[i + 1]):
-                    start, stop, c = segments[j, 0] - top, segments[j, 1] - top, segments[j, 2]
-                    _find_moments(slab, start, stop, first, width, *work)
-                    _merge_moments(moments, c, at, width, seen[j], stop - start, *work)
-                if bins[0, at : at + width].any():
-                    _find_signed_bins(slab, bottom - top, first, width, at, bins, numbers)
-                else:
-                    _find_bins(slab, bottom - top, first, width, at, bins, numbers)
-                for j in range(slabs[i], slabs[i + 1]):
-                    start, stop, c = segments[j, 0] - top, segments[j, 1] - top, segments[j, 2]
-                    _count(numbers, start, stop, at, width, c, histogram)
+                _add_classes(slab, *of_slab, first, width, at, moments, bins, histogram, work)
                 _keep(slab, order, top, bottom, first, width, state, ranks)
         for u in range(wide):
             _select(u, state, ranks)
@@ -116,6 +107,23 @@ def _read(values, order, top, bottom, left, wide, slab):
         s = order[place]
         for u in range(wide):
             slab[place - top, u] = values[s, left + u]
+
+
+@_compiled
+def _add_classes(slab, segments, seen, first, width, at, moments, bins, histogram, work):
+    """Add some units of a slab to the moments and histograms of the classes."""
+    numbers, total, squares, lowest, highest = work
+    top, rows = segments[0, 0], segments[-1, 1] - segments[0, 0]
+    if bins[0, at : at + width].any():
+        _find_signed_bins(slab, rows, first, width, at, bins, numbers)
+    else:
+        _find_bins(slab, rows, first, width, at, bins, numbers)
+    for j in range(len(segments)):
+        start, stop, c = segments[j, 0] - top, segments[j, 1] - top, segments[j, 2]
+        found = total, squares, lowest, highest
+        _find_moments(slab, start, stop, first, width, *found)
+        _merge_moments(moments, c, at, width, seen[j], stop - start, *found)
+        _count(numbers, start, stop, at, width, c, histogram)
 
 
 @_compiled

@@ -76,25 +76,38 @@ def block_statistics(
     it), and the update of Chan, Golub and LeVeque (1979) between slabs: the error does not grow
     with mean over deviation.
     """
-    from unitlens.statistics import block_kernels as kernels
+    from unitlens.statistics.block_kernels import SLAB_ROWS
 
-    sorted_samples = _sorted_by_slab_and_class(index, classes, kernels.SLAB_ROWS)
+    samples = _sorted_by_slab_and_class(index, classes, SLAB_ROWS)
     if floors is None or not floors.flags.writeable:  # as another process may have it
         floors = np.full(values.shape[1], -np.inf) if floors is None else floors.copy()
-    parts = []
-    for part, columns in column_slabs(values):
-        units = part.shape[1]
-        moments = no_moments(classes, units)
-        four = moments.mean, moments.squares, moments.minimum, moments.maximum
-        histogram = np.zeros((units, classes, bins.fine + 1), np.int32)
-        strongest = no_strongest(units, ranks)
-        kernels.block_statistics(
-            part, *sorted_samples, four, bins[columns].for_kernel(), histogram, floors[columns],
-            strongest.values, strongest.samples,
-        )  # fmt: skip
-        parts.append(Statistics(moments, histogram, ranked(strongest, first)))
+    parts = [
+        _statistics_of(part, samples, classes, bins[columns], ranks, floors[columns])
+        for part, columns in column_slabs(values)
+    ]
     found = parts[0] if len(parts) == 1 else _side_by_side(parts)
-    return replace(found, moments=_counted(found.moments, np.bincount(index, minlength=classes)))
+    counted = _counted(found.moments, np.bincount(index, minlength=classes))
+    return Statistics(counted, found.histogram, ranked(found.strongest, first))
+
+
+def _statistics_of(
+    values: Values,
+    samples: tuple[Integers, Integers, Integers, Integers],
+    classes: int,
+    bins: Bins,
+    ranks: int,
+    floors: Floats,
+) -> Statistics:
+    """Return what the kernel finds, without counts and with the strongest samples in no order."""
+    from unitlens.statistics.block_kernels import block_statistics as kernel
+
+    units = values.shape[1]
+    moments, strongest = no_moments(classes, units), no_strongest(units, ranks)
+    four = moments.mean, moments.squares, moments.minimum, moments.maximum
+    histogram = np.zeros((units, classes, bins.fine + 1), np.int32)
+    kept = floors, strongest.values, strongest.samples
+    kernel(values, *samples, four, bins.for_kernel(), histogram, *kept)
+    return Statistics(moments, histogram, strongest)
 
 
 def merge_statistics(one: Statistics, other: Statistics) -> Statistics:

@@ -129,7 +129,7 @@ def _layer_states(
                     first,
                     floors[units],
                     layer.name,
-                )  # fmt: skip
+                )
                 for block, first, last in zip(column, rows[:-1], rows[1:], strict=True)
             ],
             _merge,
