@@ -71,6 +71,7 @@ def test_manifest__holds_no_time_and_no_place(path):
     assert set(manifest) == {
         "arrays",
         "classes",
+        "codec",
         "conditions",
         "content_hash",
         "dtype",

@@ -36,6 +36,10 @@ class ActivationSpec(Strict):
     layers: LayerChoice = None
     reduce: Literal["mean", "max"] = Field("mean", description="of a feature map over positions")
     dtype: Literal["float32", "float16"] = Field("float32", description="on disk")
+    codec: Literal["lz4", "lz4-bitshuffle", "zstd", "none"] = Field(
+        "lz4",
+        description="how the numbers are compressed on disk; docs/codecs.md has sizes and speeds",
+    )
     batch_size: PositiveInt = Field(500, description="samples a forward pass")
     limit_gb: PositiveFloat = Field(
         100.0, description="a recording that would write more than this is refused"

@@ -19,6 +19,7 @@ from unitlens.networks.batches import iterate_batches
 from unitlens.networks.layers import UnitLayer, UnitNetwork, choose_layers, reduce_positions
 from unitlens.progress import track
 from unitlens.recording.identity import complete_provenance
+from unitlens.store.codecs import DEFAULT_CODEC, check_codec
 from unitlens.store.estimate import estimate_store
 from unitlens.store.layout import DEFAULT_LAYOUT, Layout, check_dtype, check_path
 from unitlens.store.lock import only_writer
@@ -40,6 +41,7 @@ def record_activations(
     layers: Sequence[str] | LastLayers | None = None,
     reduce: Literal["mean", "max"] = "mean",
     dtype: Literal["float32", "float16"] = "float32",
+    codec: str = DEFAULT_CODEC,
     batch_size: int = 500,
     device: torch.device | str = "cpu",
     limit_gb: float | None = None,
@@ -63,6 +65,9 @@ def record_activations(
         Names of layers, or how many of the last layers; all by default.
     reduce, dtype
         Of a feature map over its positions, before it leaves the device; and on disk.
+    codec
+        How the numbers are compressed on disk: one of :data:`unitlens.store.codecs.CODECS`. All
+        keep every bit.
     batch_size, device
         Samples of a forward pass, and where it runs.
     limit_gb
@@ -83,13 +88,14 @@ def record_activations(
         Where the recording is over the limit, a value does not fit the dtype, or the store is
         another one's: finished and different, or being written by another process.
     """
+    check_codec(codec)
     _check_arguments(path := Path(path), dataset, reduce, dtype, batch_size)
     origin = complete_provenance(model, dataset, provenance or {})
     example = _example(dataset, device)
     with UnitNetwork(model, example, device=device) as network:
         chosen = choose_layers(network.layers, layers)
         classes, kept = _count_classes(network, example), _recorded(chosen)
-        contents = Contents(len(dataset), classes, kept, reduce, dtype, origin)
+        contents = Contents(len(dataset), classes, kept, reduce, dtype, origin, codec)
         _Recording(network, dataset, chosen, contents, batch_size, device).run(path, limit_gb)
     return path
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from unitlens.store.background import PENDING_BYTES
 from unitlens.store.layout import DEFAULT_LAYOUT, Layer, Layout, plan_arrays, plan_ranges
 
 # While a shard is written, its encoded chunks and their concatenation lie beside its values.
@@ -58,10 +59,12 @@ def estimate_store(
     arrays = (*filled, *plan_ranges(layers, dtype))
     groups = 1 + len(layers)
     shards = [array.shard_nbytes for array in filled]
+    followed = [array.shard_nbytes for array in filled if array.shard_count > 1]
+    pending = min(sum(followed), max(PENDING_BYTES, *shards))
     return Estimate(
         bytes=sum(array.nbytes for array in arrays),
         files=sum(array.shard_count + 1 for array in arrays) + groups + FILES_BESIDE_A_STORE,
-        memory=sum(shards) + COPIES_WHILE_WRITING * max(shards),
+        memory=sum(shards) + pending + COPIES_WHILE_WRITING * max(shards),
     )
 
 

@@ -5,15 +5,16 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from unitlens.errors import StoreError
+from unitlens.store.codecs import DEFAULT_CODEC
 from unitlens.store.layout import StoredArray, manifest_path
 
 SCHEMA = "activations"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 RECORD_AGAIN = "record again: it resumes"
 
@@ -41,6 +42,7 @@ class Contents:
     reduce: Literal["mean", "max"]
     dtype: str
     provenance: Mapping[str, Any]
+    codec: str = DEFAULT_CODEC
 
     def to_json(self) -> dict[str, Any]:
         """Return the contents as they stand in JSON."""
@@ -152,8 +154,8 @@ def read_manifest(path: Path) -> Manifest:
 
 def _parse(values: dict[str, Any]) -> Manifest:
     layers = tuple(RecordedLayer(**layer) for layer in values["layers"])
-    names = ("samples", "classes", "reduce", "dtype", "provenance")
-    contents = Contents(layers=layers, **{name: values[name] for name in names})
+    given = {of.name: values[of.name] for of in fields(Contents)}
+    contents = Contents(**{**given, "layers": layers})
     files = tuple(_parse_file(dict(entry)) for entry in values["arrays"])
     return Manifest(
         values["metadata_hash"], contents, values["conditions"], values["nonfinite"], files

@@ -47,8 +47,9 @@ def open_activations(path: str | Path) -> xr.DataTree:
     * the coordinate ``channel`` (unit), those of the samples again, and the attributes ``layer``
       and ``depth``.
 
-    The root's attributes say what was recorded: ``reduce``, ``dtype``, ``classes``,
-    ``content_hash``, and the provenance with ``weights_hash`` and ``dataset_identity``.
+    The root's attributes say what was recorded: ``reduce``, ``dtype``, ``codec``,
+    ``classes``, ``content_hash``, and the provenance with ``weights_hash`` and
+    ``dataset_identity``.
 
     Raises
     ------
@@ -110,6 +111,7 @@ def _root_attributes(manifest: Manifest) -> dict[str, str | int | float]:
         **provenance,
         "reduce": contents.reduce,
         "dtype": contents.dtype,
+        "codec": contents.codec,
         "classes": contents.classes,
         "content_hash": manifest.content_hash,
     }
