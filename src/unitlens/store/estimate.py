@@ -36,6 +36,7 @@ def estimate_store(
     *,
     dtype: str = "float32",
     layout: Layout = DEFAULT_LAYOUT,
+    reductions: Sequence[str] = ("mean",),
 ) -> Estimate:
     """Return what a store of these layers over so many samples will take.
 
@@ -49,13 +50,15 @@ def estimate_store(
         Of the activations on disk.
     layout
         Sizes that the store aims at.
+    reductions
+        What is kept of each layer.
 
     Raises
     ------
     ArgumentError
         Where there is no layer or no sample, or the dtype is none that is stored.
     """
-    filled = plan_arrays(layers, samples, dtype, layout)
+    filled = plan_arrays(layers, samples, dtype, layout, reductions=reductions)
     arrays = (*filled, *plan_ranges(layers, dtype))
     groups = 1 + len(layers)
     shards = [array.shard_nbytes for array in filled]

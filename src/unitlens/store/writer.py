@@ -4,6 +4,8 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -98,7 +100,13 @@ class StoreWriter:
     ) -> None:
         check_layer_names(contents.layers)
         self.path, self.contents, self.conditions = path, contents, conditions
-        self._filled = plan_arrays(contents.layers, contents.samples, contents.dtype, layout)
+        self._filled = plan_arrays(
+            contents.layers,
+            contents.samples,
+            contents.dtype,
+            layout,
+            reductions=contents.reductions,
+        )
         self._ranges = plan_ranges(contents.layers, contents.dtype)
         header, self._shards = resume_or_start(
             path, contents, conditions, self._filled, self._ranges
@@ -109,6 +117,7 @@ class StoreWriter:
         self._buffers = [ShardBuffer(a, len(self._shards[a.path])) for a in self._filled]
         self._journal = Journal(path, header, [s for of in self._shards.values() for s in of])
         self._background = Background()
+        self._describing = ThreadPoolExecutor(1, thread_name_prefix="unitlens-hashes")
 
     def __enter__(self) -> Self:
         return self
@@ -120,6 +129,7 @@ class StoreWriter:
                 self._background.drain()
         finally:
             self._background.close()
+            self._describing.shutdown()
             self._journal.close()
 
     @property
@@ -154,8 +164,10 @@ class StoreWriter:
                 self._background.submit(write, values.nbytes)
 
     def _write(self, array: StoredArray, shard: int, values: Values) -> None:
+        # Both take long, and neither needs the other: a processor each.
+        description = self._describing.submit(_describe, array, shard, values)
         size = self._store_values(array, shard, values)
-        complete = _describe(array, shard, size, values)
+        complete = replace(description.result(), size=size)
         self._journal.append(complete)
         self._shards[array.path].append(complete)
 
@@ -212,15 +224,16 @@ class StoreWriter:
         return ShardedFile(array, self._metadata[array.path], sizes, hashes)
 
 
-def _describe(array: StoredArray, shard: int, size: int, values: Values) -> CompleteShard:
+def _describe(array: StoredArray, shard: int, values: Values) -> CompleteShard:
+    """Return what the journal says of a shard, but for the bytes of its file."""
     if array.dims != ("sample", "unit"):
-        return CompleteShard(array.path, shard, size, _hash(values))
+        return CompleteShard(array.path, shard, 0, _hash(values))
     minimum, maximum = values.min(axis=0), values.max(axis=0)
     nonfinite = 0
     if not (np.isfinite(minimum).all() and np.isfinite(maximum).all()):
         nonfinite = int(np.count_nonzero(~np.isfinite(values)))
     spans = minimum.tobytes().hex(), maximum.tobytes().hex()
-    return CompleteShard(array.path, shard, size, _hash(values), nonfinite, *spans)
+    return CompleteShard(array.path, shard, 0, _hash(values), nonfinite, *spans)
 
 
 def _hash(values: Values) -> str:
