@@ -111,7 +111,7 @@ def test_record__unknown_layer(path, dataset):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"reduce": "sum"}, "reduce is 'sum', but must be one of mean, max"),
+        ({"reduce": "sum"}, "reduce is 'sum', but must be one of mean, max, active"),
         ({"dtype": "int"}, "dtype is 'int', but must be one of float32, float16"),
         ({"dtype": "float64"}, "dtype is 'float64', but must be one of float32, float16"),
         ({"batch_size": 0}, "batch_size is 0, but must be at least 1"),

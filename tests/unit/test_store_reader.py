@@ -69,8 +69,10 @@ def test_open__attributes_say_what_was_recorded(path):
 def test_manifest__holds_no_time_and_no_place(path):
     manifest = json.loads(path.with_suffix(".json").read_text())
     assert set(manifest) == {
+        "also",
         "arrays",
         "classes",
+        "codec",
         "conditions",
         "content_hash",
         "dtype",

@@ -96,6 +96,7 @@ def record_activations(
                 layers=section.layers,
                 reduce=section.reduce,
                 dtype=section.dtype,
+                codec=section.codec,
                 batch_size=section.batch_size,
                 device=device,
                 limit_gb=section.limit_gb,

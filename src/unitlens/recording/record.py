@@ -16,9 +16,11 @@ from torch.nn.functional import cross_entropy
 from unitlens.config import LastLayers
 from unitlens.errors import ArgumentError, DatasetError, ModelError, StoreError
 from unitlens.networks.batches import iterate_batches
-from unitlens.networks.layers import UnitLayer, UnitNetwork, choose_layers, reduce_positions
+from unitlens.networks.layers import REDUCTIONS, UnitLayer, UnitNetwork, choose_layers
 from unitlens.progress import track
 from unitlens.recording.identity import complete_provenance
+from unitlens.recording.keeping import Keeper, suitable_batch
+from unitlens.store.codecs import DEFAULT_CODEC, check_codec
 from unitlens.store.estimate import estimate_store
 from unitlens.store.layout import DEFAULT_LAYOUT, Layout, check_dtype, check_path
 from unitlens.store.lock import only_writer
@@ -26,8 +28,6 @@ from unitlens.store.manifest import Contents, RecordedLayer
 from unitlens.store.writer import StoreWriter, is_recorded
 
 logger = logging.getLogger("unitlens")
-
-REDUCTIONS = ("mean", "max")
 
 Columns = dict[str, NDArray[Any]]
 
@@ -38,9 +38,10 @@ def record_activations(
     path: str | Path,
     *,
     layers: Sequence[str] | LastLayers | None = None,
-    reduce: Literal["mean", "max"] = "mean",
+    reduce: str | Sequence[str] = "mean",
     dtype: Literal["float32", "float16"] = "float32",
-    batch_size: int = 500,
+    codec: str = DEFAULT_CODEC,
+    batch_size: int | None = None,
     device: torch.device | str = "cpu",
     limit_gb: float | None = None,
     provenance: Mapping[str, Any] | None = None,
@@ -61,10 +62,17 @@ def record_activations(
         The store, a directory ``x.zarr``. Its manifest ``x.json`` is written last.
     layers
         Names of layers, or how many of the last layers; all by default.
-    reduce, dtype
-        Of a feature map over its positions, before it leaves the device; and on disk.
+    reduce
+        Of a feature map over its positions, before it leaves the device: ``mean``, ``max``, or
+        ``active``, the share that is not zero. Of several, the first is the ``activation`` that
+        statistics are of, and the others stand beside it (``activation_max``).
+    dtype
+        On disk.
+    codec
+        How the numbers are compressed on disk: one of :data:`unitlens.store.codecs.CODECS`. All
+        keep every bit.
     batch_size, device
-        Samples of a forward pass, and where it runs.
+        Samples of a forward pass, as many as caches hold by default; and where it runs.
     limit_gb
         Refuse to record more gigabytes than this, before compression.
     provenance
@@ -83,14 +91,20 @@ def record_activations(
         Where the recording is over the limit, a value does not fit the dtype, or the store is
         another one's: finished and different, or being written by another process.
     """
-    _check_arguments(path := Path(path), dataset, reduce, dtype, batch_size)
+    check_codec(codec)
+    reductions = (reduce,) if isinstance(reduce, str) else tuple(reduce)
+    _check_arguments(path := Path(path), dataset, reductions, dtype, batch_size)
     origin = complete_provenance(model, dataset, provenance or {})
     example = _example(dataset, device)
     with UnitNetwork(model, example, device=device) as network:
         chosen = choose_layers(network.layers, layers)
         classes, kept = _count_classes(network, example), _recorded(chosen)
-        contents = Contents(len(dataset), classes, kept, reduce, dtype, origin)
-        _Recording(network, dataset, chosen, contents, batch_size, device).run(path, limit_gb)
+        first, *also = reductions
+        contents = Contents(
+            len(dataset), classes, kept, first, dtype, origin, also=tuple(also), codec=codec
+        )
+        size = batch_size or suitable_batch(network, example)
+        _Recording(network, dataset, chosen, contents, size, device).run(path, limit_gb)
     return path
 
 
@@ -109,7 +123,7 @@ class _Recording:
         self.network, self.dataset, self.layers, self.contents = network, dataset, layers, contents
         self.batch_size, self.device = batch_size, torch.device(device)
         self._true_labels = getattr(dataset, "true_labels", None)  # of label-corrupted sets
-        self._target: torch.dtype = getattr(torch, contents.dtype)
+        self._keeper = Keeper(network, contents.reductions, contents.dtype)
 
     def run(self, path: Path, limit_gb: float | None) -> None:
         """Fill the store at `path` unless it is finished."""
@@ -147,8 +161,12 @@ class _Recording:
         total = ceil(len(indices) / self.batch_size)
         for rows, inputs, labels in track(batches, what, total=total):
             _check_labels(rows, labels, self.contents.classes)
-            logits, kept = self.network.capture(inputs, self.layers, self._keep)
-            columns = {f"{name}/activation": values for name, values in kept.items()}
+            logits, kept = self.network.capture(inputs, self.layers, self._keeper.keep)
+            columns = {
+                f"{layer}/{name}": values
+                for layer, arrays in kept.items()
+                for name, values in arrays.items()
+            }
             columns |= _scores(logits, labels)
             arrays = {name: values.cpu().numpy() for name, values in columns.items()}
             true_labels = arrays["label"]
@@ -156,22 +174,9 @@ class _Recording:
                 true_labels = np.asarray(self._true_labels)[rows]
             yield int(rows[0]), {**arrays, "index": rows, "true_label": true_labels}
 
-    def _keep(self, layer: UnitLayer, activation: Tensor) -> Tensor:
-        values = reduce_positions(activation, layer, self.contents.reduce)
-        largest = torch.finfo(self._target).max
-        if torch.finfo(values.dtype).max > largest:
-            over = (values.abs() > largest) & values.isfinite()
-            if over.any():
-                wider = "record as float32" if self.contents.dtype == "float16" else "scale it down"
-                raise StoreError(
-                    f"an activation of layer '{layer.name}' is {values[over][0].item():g}, but "
-                    f"{self.contents.dtype} holds no more than {largest:g}; {wider}"
-                )
-        return values.to(self._target)
-
 
 def _recorded(layers: Sequence[UnitLayer]) -> tuple[RecordedLayer, ...]:
-    return tuple(RecordedLayer(layer.name, layer.depth, layer.units) for layer in layers)
+    return tuple(RecordedLayer(of.name, of.depth, of.units, of.positions) for of in layers)
 
 
 def _check_labels(rows: NDArray[Any], labels: Tensor, classes: int) -> None:
@@ -193,12 +198,20 @@ def _scores(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
     }
 
 
-def _check_arguments(path: Path, dataset: Any, reduce: str, dtype: str, batch_size: int) -> None:
+def _check_arguments(
+    path: Path, dataset: Any, reductions: Sequence[str], dtype: str, batch_size: int | None
+) -> None:
     check_path(path)
     check_dtype(dtype)
-    if reduce not in REDUCTIONS:
-        raise ArgumentError(f"reduce is {reduce!r}, but must be one of {', '.join(REDUCTIONS)}")
-    if batch_size < 1:
+    for reduction in reductions:
+        if reduction not in REDUCTIONS:
+            known = ", ".join(REDUCTIONS)
+            raise ArgumentError(f"reduce is {reduction!r}, but must be one of {known}")
+    if not reductions or len(set(reductions)) < len(reductions):
+        raise ArgumentError(
+            f"reduce is {list(reductions)}, but must name at least one reduction, and each once"
+        )
+    if batch_size is not None and batch_size < 1:
         raise ArgumentError(f"batch_size is {batch_size}, but must be at least 1")
     if len(dataset) < 1:
         raise ArgumentError("the data set has no samples, but at least one is needed")
@@ -206,7 +219,7 @@ def _check_arguments(path: Path, dataset: Any, reduce: str, dtype: str, batch_si
 
 def _check_limit(path: Path, contents: Contents, limit_gb: float | None) -> None:
     layers, samples = contents.layers, contents.samples
-    estimate = estimate_store(layers, samples, dtype=contents.dtype)
+    estimate = estimate_store(layers, samples, dtype=contents.dtype, reductions=contents.reductions)
     units = sum(layer.units for layer in layers)
     what = f"{units:,} units of {len(layers)} layers over {samples:,} samples"
     if limit_gb is not None and estimate.bytes > limit_gb * 1e9:

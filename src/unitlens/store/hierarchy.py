@@ -9,16 +9,13 @@ from typing import Any
 
 import numpy as np
 import zarr
-from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.core.array import Array
 from zarr.storage import LocalStore
 
 from unitlens.errors import StoreError
+from unitlens.store.codecs import compressors
 from unitlens.store.layout import SAMPLE_ARRAYS, StoredArray
 from unitlens.store.manifest import SCHEMA, SCHEMA_VERSION, Contents, metadata_hash
-
-# Level 1 writes twice as fast as level 3 for 4 % more bytes on ReLU outputs, and reads as fast.
-ZSTD_LEVEL = 1
 
 
 def create_hierarchy(path: Path, contents: Contents, arrays: Iterable[StoredArray]) -> None:
@@ -36,11 +33,11 @@ def create_hierarchy(path: Path, contents: Contents, arrays: Iterable[StoredArra
         attributes = {"layer": layer["name"], "depth": layer["depth"]}
         zarr.create_group(store, path=layer["name"], zarr_format=3, attributes=attributes)
     for array in arrays:
-        _create_array(store, array)
+        _create_array(store, array, contents.codec)
 
 
-def _create_array(store: LocalStore, array: StoredArray) -> None:
-    floating = np.dtype(array.dtype).kind == "f"
+def _create_array(store: LocalStore, array: StoredArray, codec: str) -> None:
+    dtype = np.dtype(array.dtype)
     zarr.create_array(
         store,
         name=array.path,
@@ -49,8 +46,8 @@ def _create_array(store: LocalStore, array: StoredArray) -> None:
         chunks=array.chunks,
         shards=None if array.shards == array.chunks else array.shards,
         filters=None,
-        compressors=(ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec()),
-        fill_value=math.nan if floating else -1,
+        compressors=compressors(codec, dtype.itemsize),
+        fill_value=math.nan if dtype.kind == "f" else -1,
         dimension_names=array.dims,
     )
 

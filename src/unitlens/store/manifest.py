@@ -5,15 +5,16 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from unitlens.errors import StoreError
+from unitlens.store.codecs import DEFAULT_CODEC
 from unitlens.store.layout import StoredArray, manifest_path
 
 SCHEMA = "activations"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 RECORD_AGAIN = "record again: it resumes"
 
@@ -25,12 +26,14 @@ class RecordedLayer:
     name: str
     depth: int
     units: int
+    positions: int = 1
 
 
 @dataclass(frozen=True)
 class Contents:
     """All that determines what a store holds; two recordings with equal contents are the same.
 
+    `reduce` is the reduction that ``activation`` holds, and `also` are those beside it.
     `provenance` says where the activations come from: at least ``weights_hash`` and
     ``dataset_identity``.
     """
@@ -38,9 +41,16 @@ class Contents:
     samples: int
     classes: int
     layers: tuple[RecordedLayer, ...]
-    reduce: Literal["mean", "max"]
+    reduce: str
     dtype: str
     provenance: Mapping[str, Any]
+    also: tuple[str, ...] = ()
+    codec: str = DEFAULT_CODEC
+
+    @property
+    def reductions(self) -> tuple[str, ...]:
+        """All reductions, that of ``activation`` first."""
+        return (self.reduce, *self.also)
 
     def to_json(self) -> dict[str, Any]:
         """Return the contents as they stand in JSON."""
@@ -152,8 +162,8 @@ def read_manifest(path: Path) -> Manifest:
 
 def _parse(values: dict[str, Any]) -> Manifest:
     layers = tuple(RecordedLayer(**layer) for layer in values["layers"])
-    names = ("samples", "classes", "reduce", "dtype", "provenance")
-    contents = Contents(layers=layers, **{name: values[name] for name in names})
+    given = {of.name: values[of.name] for of in fields(Contents)}
+    contents = Contents(**{**given, "layers": layers, "also": tuple(given["also"])})
     files = tuple(_parse_file(dict(entry)) for entry in values["arrays"])
     return Manifest(
         values["metadata_hash"], contents, values["conditions"], values["nonfinite"], files

@@ -14,7 +14,7 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore
 
 from unitlens.errors import StoreError
-from unitlens.store.layout import RANGES, SAMPLE_ARRAYS, StoredArray
+from unitlens.store.layout import ACTIVATION, RANGES, SAMPLE_ARRAYS, StoredArray
 from unitlens.store.manifest import RECORD_AGAIN, Manifest, check_whole, read_manifest
 from unitlens.variables import VARIABLES
 
@@ -43,12 +43,14 @@ def open_activations(path: str | Path) -> xr.DataTree:
     layer's name, in the order of the forward pass, with
 
     * ``activation`` (sample, unit), a dask array of which each chunk is one shard of the store;
+    * ``activation_max`` and the like, where other reductions were recorded beside it;
     * ``minimum`` and ``maximum`` (unit) over all samples, NaN where an activation is NaN;
     * the coordinate ``channel`` (unit), those of the samples again, and the attributes ``layer``
       and ``depth``.
 
-    The root's attributes say what was recorded: ``reduce``, ``dtype``, ``classes``,
-    ``content_hash``, and the provenance with ``weights_hash`` and ``dataset_identity``.
+    The root's attributes say what was recorded: ``reduce`` (that of ``activation``), ``also``
+    (the others), ``dtype``, ``codec``, ``classes``, ``content_hash``,
+    and the provenance with ``weights_hash`` and ``dataset_identity``.
 
     Raises
     ------
@@ -67,26 +69,34 @@ def open_activations(path: str | Path) -> xr.DataTree:
     token = hashlib.sha256(f"{manifest.content_hash} {path.resolve()}".encode()).hexdigest()[:16]
     for layer in manifest.contents.layers:
         tree[layer.name] = xr.Dataset(
-            _layer_variables(opened, layer.name, token),
+            _layer_variables(opened, layer.name, token, manifest.contents.also),
             coords={**tree["/"].coords, "channel": ("unit", np.arange(layer.units))},
             attrs={"layer": layer.name, "depth": layer.depth},
         )
     return xr.DataTree.from_dict(tree)
 
 
-def _layer_variables(opened: "dict[str, _Shards]", layer: str, token: str) -> dict[str, Any]:
+def _layer_variables(
+    opened: "dict[str, _Shards]", layer: str, token: str, also: tuple[str, ...]
+) -> dict[str, Any]:
     import dask.array as da
 
-    shards = opened[f"{layer}/activation"]
-    activation = da.from_array(  # type: ignore[no-untyped-call]
-        shards,
-        chunks=(shards.array.shards[0], shards.shape[1]),
-        name=f"activation-{token}-{layer}",
-        meta=np.empty((0, 0), shards.dtype),
-        inline_array=True,
-    )
-    ranges = {name: ("unit", opened[f"{layer}/{name}"][:], _attributes(name)) for name in RANGES}
-    return {"activation": (("sample", "unit"), activation, _attributes("activation")), **ranges}
+    variables: dict[str, Any] = {
+        name: ("unit", opened[f"{layer}/{name}"][:], _attributes(name)) for name in RANGES
+    }
+    for name in (ACTIVATION, *(f"{ACTIVATION}_{reduction}" for reduction in also)):
+        shards = opened.get(f"{layer}/{name}")
+        if shards is None:
+            continue  # a dense layer's mean is its maximum
+        activation = da.from_array(  # type: ignore[no-untyped-call]
+            shards,
+            chunks=(shards.array.shards[0], shards.shape[1]),
+            name=f"{name}-{token}-{layer}",
+            meta=np.empty((0, 0), shards.dtype),
+            inline_array=True,
+        )
+        variables[name] = (("sample", "unit"), activation, _attributes(name))
+    return variables
 
 
 def _attributes(name: str) -> dict[str, str]:
@@ -109,7 +119,9 @@ def _root_attributes(manifest: Manifest) -> dict[str, str | int | float]:
     return {
         **provenance,
         "reduce": contents.reduce,
+        "also": ", ".join(contents.also),
         "dtype": contents.dtype,
+        "codec": contents.codec,
         "classes": contents.classes,
         "content_hash": manifest.content_hash,
     }

@@ -3,15 +3,19 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from zarr.storage import LocalStore
 
 from unitlens.errors import StoreError
+from unitlens.store.background import Background
+from unitlens.store.buffers import ShardBuffer, Values
 from unitlens.store.hierarchy import open_array
 from unitlens.store.journal import CompleteShard, Journal
 from unitlens.store.layout import (
@@ -35,8 +39,6 @@ from unitlens.store.manifest import (
 from unitlens.store.resume import resume_or_start
 
 logger = logging.getLogger("unitlens")
-
-Values = NDArray[Any]
 
 
 def is_recorded(path: Path, contents: Contents) -> bool:
@@ -70,9 +72,11 @@ class StoreWriter:
 
     A store that is not finished goes on where its contents, conditions and layout are the same
     as here, so that the result equals an undisturbed recording's bit for bit; any other one is
-    started over. At most one shard of each array is held in memory. The caller holds the lock
-    (:func:`unitlens.store.lock.only_writer`) and has made sure that the store is not finished
-    (:func:`is_recorded`).
+    started over. Shards are written by a thread, so that their samples' successors can be
+    computed meanwhile: what fails there is raised by the next call. At most one shard of each array
+    and what may wait (:data:`~unitlens.store.background.PENDING_BYTES`) are held in memory. The
+    caller holds the lock (:func:`unitlens.store.lock.only_writer`) and has made sure that the store
+    is not finished (:func:`is_recorded`).
 
     Parameters
     ----------
@@ -96,7 +100,13 @@ class StoreWriter:
     ) -> None:
         check_layer_names(contents.layers)
         self.path, self.contents, self.conditions = path, contents, conditions
-        self._filled = plan_arrays(contents.layers, contents.samples, contents.dtype, layout)
+        self._filled = plan_arrays(
+            contents.layers,
+            contents.samples,
+            contents.dtype,
+            layout,
+            reductions=contents.reductions,
+        )
         self._ranges = plan_ranges(contents.layers, contents.dtype)
         header, self._shards = resume_or_start(
             path, contents, conditions, self._filled, self._ranges
@@ -104,15 +114,23 @@ class StoreWriter:
         self._metadata = header["metadata"]
         store = LocalStore(path)
         self._open = {a.path: open_array(store, a) for a in (*self._filled, *self._ranges)}
-        self._buffers = [_ShardBuffer(a, len(self._shards[a.path])) for a in self._filled]
+        self._buffers = [ShardBuffer(a, len(self._shards[a.path])) for a in self._filled]
         self._journal = Journal(path, header, [s for of in self._shards.values() for s in of])
+        self._background = Background()
+        self._describing = ThreadPoolExecutor(1, thread_name_prefix="unitlens-hashes")
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, exception: type[BaseException] | None, *_: object) -> None:
         """Let go of the journal; complete shards stay, and the next writer goes on after them."""
-        self._journal.close()
+        try:
+            if exception is None:
+                self._background.drain()
+        finally:
+            self._background.close()
+            self._describing.shutdown()
+            self._journal.close()
 
     @property
     def first(self) -> int:
@@ -120,7 +138,7 @@ class StoreWriter:
         return min(buffer.next for buffer in self._buffers)
 
     def append(self, first: int, columns: Mapping[str, Values]) -> None:
-        """Take the next samples, and write the shards that they complete.
+        """Take the next samples, and have the shards written that they complete.
 
         Parameters
         ----------
@@ -133,7 +151,7 @@ class StoreWriter:
         Raises
         ------
         StoreError
-            Where a shard cannot be written, or samples have been left out.
+            Where a shard, perhaps an earlier one, cannot be written, or samples are left out.
         """
         if first > self.first:
             raise StoreError(
@@ -142,11 +160,14 @@ class StoreWriter:
             )
         for buffer in self._buffers:
             for shard, values in buffer.append(first, columns[buffer.array.path]):
-                self._write(buffer.array, shard, values)
+                write = partial(self._write, buffer.array, shard, values)
+                self._background.submit(write, values.nbytes)
 
     def _write(self, array: StoredArray, shard: int, values: Values) -> None:
+        # Both take long, and neither needs the other: a processor each.
+        description = self._describing.submit(_describe, array, shard, values)
         size = self._store_values(array, shard, values)
-        complete = _describe(array, shard, size, values)
+        complete = replace(description.result(), size=size)
         self._journal.append(complete)
         self._shards[array.path].append(complete)
 
@@ -167,13 +188,14 @@ class StoreWriter:
         Raises
         ------
         StoreError
-            Where samples are missing.
+            Where samples are missing, or a shard cannot be written.
         """
         if self.first < self.contents.samples:
             raise StoreError(
                 f"the store {self.path} has {self.first} of {self.contents.samples} samples; "
                 "record again: it resumes"
             )
+        self._background.drain()
         files = [self._described(array, self._shards[array.path]) for array in self._filled]
         files += [self._described(array, [self._write_range(array)]) for array in self._ranges]
         nonfinite = {
@@ -202,43 +224,16 @@ class StoreWriter:
         return ShardedFile(array, self._metadata[array.path], sizes, hashes)
 
 
-class _ShardBuffer:
-    """Gathers the rows of one array into whole shards."""
-
-    def __init__(self, array: StoredArray, complete: int) -> None:
-        self.array = array
-        self.next = min(complete * array.shards[0], array.shape[0])
-        self._values: Values | None = None
-
-    def append(self, first: int, rows: Values) -> Iterator[tuple[int, Values]]:
-        """Take `rows`, which begin at sample `first`; yield every shard that they complete."""
-        rows = rows[max(0, self.next - first) :]
-        while len(rows):
-            shard = self.next // self.array.shards[0]
-            span = self.array.rows(shard)
-            taken = rows[: span.stop - self.next]
-            start = self.next - span.start
-            self._room(span.stop - span.start)[start : start + len(taken)] = taken
-            self.next += len(taken)
-            rows = rows[len(taken) :]
-            if self.next == span.stop:
-                yield shard, self._room(span.stop - span.start)
-
-    def _room(self, rows: int) -> Values:
-        if self._values is None:
-            self._values = np.empty((rows, *self.array.shape[1:]), self.array.dtype)
-        return self._values[:rows]
-
-
-def _describe(array: StoredArray, shard: int, size: int, values: Values) -> CompleteShard:
+def _describe(array: StoredArray, shard: int, values: Values) -> CompleteShard:
+    """Return what the journal says of a shard, but for the bytes of its file."""
     if array.dims != ("sample", "unit"):
-        return CompleteShard(array.path, shard, size, _hash(values))
+        return CompleteShard(array.path, shard, 0, _hash(values))
     minimum, maximum = values.min(axis=0), values.max(axis=0)
     nonfinite = 0
     if not (np.isfinite(minimum).all() and np.isfinite(maximum).all()):
         nonfinite = int(np.count_nonzero(~np.isfinite(values)))
     spans = minimum.tobytes().hex(), maximum.tobytes().hex()
-    return CompleteShard(array.path, shard, size, _hash(values), nonfinite, *spans)
+    return CompleteShard(array.path, shard, 0, _hash(values), nonfinite, *spans)
 
 
 def _hash(values: Values) -> str:

@@ -15,6 +15,9 @@ VARIABLES = declare(
     Variable("prediction", ("sample",), "iu", "", "prediction", "class of the largest logit"),
     # activations
     Variable("activation", ("sample", "unit"), "f", "activation", "activation", "a unit's value for a sample, after the nonlinearity; of a feature map, reduced over positions"),
+    Variable("activation_mean", ("sample", "unit"), "f", "activation", "mean activation", "mean of a feature map over its positions"),
+    Variable("activation_max", ("sample", "unit"), "f", "activation", "largest activation", "maximum of a feature map over its positions"),
+    Variable("activation_active", ("sample", "unit"), "f", "share", "active share", "share of a feature map's positions that are not zero"),
     Variable("minimum", UNIT, "f", "activation", "minimum", "smallest activation over the samples"),
     Variable("maximum", UNIT, "f", "activation", "maximum", "largest activation over the samples"),
     # class statistics
