@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, NullLocator
 from scipy.stats import norm
 from sklearn.feature_selection import mutual_info_classif
 
@@ -169,8 +169,8 @@ def draw(rows):
     for axes in panels.flat:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(numticks=4))
-        axes.xaxis.set_major_formatter("{x:,.0f}")
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_minor_locator(NullLocator())
     for axes in panels[0]:
         axes.axhline(0, color="black", linewidth=0.8)
     handles, labels = panels[0, 0].get_legend_handles_labels()
