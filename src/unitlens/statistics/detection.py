@@ -9,7 +9,7 @@ from unitlens.statistics.moments import Floats, Integers
 from unitlens.statistics.seen import Flags, constant_units, finite_units, seen_classes
 from unitlens.variables import validate
 
-_CELLS_AT_ONCE = 2**20  # of the histogram, so that the arrays beside it take tens of MB
+_CELLS_AT_ONCE = 2**18  # of the histogram, so that the arrays beside it stay in cache
 
 # Samples of each class and of all others by bin, (units, classes, bins), and which bins hold a
 # single value (units, bins); to the score of each class and the least and the most it can be.
@@ -142,7 +142,8 @@ def _best_class(stats: xr.Dataset, score: Score, name: str) -> xr.Dataset:
 
 def _roc_auc(own: Integers, rest: Integers, single: Flags) -> tuple[Floats, Floats, Floats]:
     pairs = own.sum(axis=2) * rest.sum(axis=2)
-    below = rest.cumsum(axis=2) - rest
+    below = rest.cumsum(axis=2)
+    below -= rest
     tied = own * rest
     value = ((own * below).sum(axis=2) + tied.sum(axis=2) / 2) / pairs
     unknown = np.where(single[:, None], 0, tied).sum(axis=2) / 2 / pairs
@@ -150,16 +151,14 @@ def _roc_auc(own: Integers, rest: Integers, single: Flags) -> tuple[Floats, Floa
 
 
 def _informedness(own: Integers, rest: Integers, single: Flags) -> tuple[Floats, Floats, Floats]:
-    hits, alarms = (
-        part[:, :, ::-1].cumsum(axis=2)[:, :, ::-1] / part.sum(axis=2, keepdims=True)
-        for part in (own, rest)
-    )
-    at_edge = hits - alarms  # of the threshold under each bin; under the first it is 0
-    above = np.pad(at_edge[:, :, 1:], ((0, 0), (0, 0), (0, 1)))
-    within = above + own / own.sum(axis=2, keepdims=True)
-    within = np.where(single[:, None] | (own == 0), 0.0, within)
-    value = at_edge.max(axis=2)
-    return value, value, np.maximum(value, within.max(axis=2))
+    """Take the shares under a threshold, of which the others' should be the larger."""
+    share = 1 / own.sum(axis=2, keepdims=True)
+    above = rest.cumsum(axis=2) / rest.sum(axis=2, keepdims=True)  # of a threshold over each bin
+    above -= own.cumsum(axis=2) * share
+    value = above.max(axis=2).clip(0.0)  # over the last bin it is 0
+    above += own * share
+    above[single[:, None] | (own == 0)] = 0.0
+    return value, value, np.maximum(value, above.max(axis=2))
 
 
 def _average_precision(
@@ -170,8 +169,9 @@ def _average_precision(
 
     unit, label, at = np.nonzero(own)
     inside, other = own[unit, label, at], rest[unit, label, at]
-    hits = (own[:, :, ::-1].cumsum(axis=2)[:, :, ::-1] - own)[unit, label, at]
-    alarms = (rest[:, :, ::-1].cumsum(axis=2)[:, :, ::-1] - rest)[unit, label, at]
+    hits, alarms = (
+        part.sum(axis=2)[unit, label] - part.cumsum(axis=2)[unit, label, at] for part in (own, rest)
+    )
 
     def spread(start: Integers, stride: Floats) -> Floats:
         """Sum (hits + i) / (start + i stride) for i from 1 to `inside`."""

@@ -1,5 +1,6 @@
 """Mutual information of a unit's activation and the class, from the class-by-bin histogram."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from unitlens.variables import validate
 
 Counts = NDArray[np.integer[Any]]
 
-_CELLS_AT_ONCE = 2**22  # of the histogram, so that the counts in float64 take tens of MB
+_CELLS_AT_ONCE = 2**20  # of the histogram, so that the arrays beside it take tens of MB
 
 
 def mutual_information(stats: xr.Dataset, *, bins: int | None = None) -> xr.Dataset:
@@ -112,12 +113,17 @@ def jackknifed_information(joint: Integers, samples: int) -> Floats:
 
         D(N) - sum_k (n_k / N) D(n_k)        D(n) = n ln n - (n - 1) ln(n - 1)
     """
-    n = np.arange(samples + 1, dtype=np.float64)
-    power = n * np.log(np.maximum(n, 1))
-    steps = n * np.diff(power, prepend=0)  # n D(n)
+    steps = _jackknife_steps(samples)
     rows, columns = steps[joint.sum(axis=1)].sum(axis=1), steps[joint.sum(axis=2)].sum(axis=1)
     cells = steps[joint].sum(axis=(1, 2))
     return np.asarray((steps[samples] - rows - columns + cells) / samples)
+
+
+@lru_cache(maxsize=1)
+def _jackknife_steps(samples: int) -> Floats:
+    """Return n D(n) for n from 0 to `samples`."""
+    n = np.arange(samples + 1, dtype=np.float64)
+    return np.asarray(n * np.diff(n * np.log(np.maximum(n, 1)), prepend=0))
 
 
 def information_error(joint: Integers, samples: int) -> Floats:
