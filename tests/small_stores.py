@@ -64,6 +64,13 @@ def all_files(path):
     return {**named, "manifest": path.with_suffix(".json").read_bytes()}
 
 
+def flip(file, position, bit):
+    """Flip one bit of a file."""
+    content = bytearray(file.read_bytes())
+    content[position] ^= 1 << bit
+    file.write_bytes(content)
+
+
 if __name__ == "__main__":
     sys.stdout.write("ready\n")
     sys.stdout.flush()

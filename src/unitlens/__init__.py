@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         principal_components,
         random_directions,
     )
-    from unitlens.store import open_activations
+    from unitlens.store import open_activations, verify_store
     from unitlens.tables import open_results
 
 __version__ = "0.1.0"
@@ -32,6 +32,7 @@ _HOMES = {
     "unit_layers": "unitlens.networks.layers",
     "record_activations": "unitlens.recording",
     "open_activations": "unitlens.store",
+    "verify_store": "unitlens.store",
     "class_statistics": "unitlens.statistics",
     "class_selectivity": "unitlens.statistics",
     "mutual_information": "unitlens.statistics",
@@ -64,6 +65,7 @@ __all__ = [
     "record_activations",
     "unit_ablation",
     "unit_layers",
+    "verify_store",
 ]
 
 
