@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from unitlens.perturbation.groups import group_ablation
     from unitlens.perturbation.membership import random_groups
     from unitlens.perturbation.noise import noise_robustness
-    from unitlens.recording import record_activations
+    from unitlens.recording import record_activations, repair_activations
     from unitlens.statistics import (
         class_selectivity,
         class_statistics,
@@ -31,6 +31,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "unit_layers": "unitlens.networks.layers",
     "record_activations": "unitlens.recording",
+    "repair_activations": "unitlens.recording",
     "open_activations": "unitlens.store",
     "verify_store": "unitlens.store",
     "class_statistics": "unitlens.statistics",
@@ -63,6 +64,7 @@ __all__ = [
     "random_directions",
     "random_groups",
     "record_activations",
+    "repair_activations",
     "unit_ablation",
     "unit_layers",
     "verify_store",

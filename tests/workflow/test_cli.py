@@ -8,7 +8,7 @@ import xarray as xr
 from workflow_runs import ROOT, run
 
 import unitlens as ul
-from small_stores import flip, write_store
+from small_stores import all_files, flip, write_store
 from unitlens.cli import networks
 from unitlens.networks.checkpoints import load_checkpoint
 from unitlens.networks.datasets import load_dataset
@@ -166,3 +166,24 @@ def test_verify__says_that_all_is_well_or_what_is_not(tmp_path):
     done = run(["unitlens", "verify", str(tmp_path / "nowhere.zarr")])
     assert done.returncode == 2
     assert "nowhere.zarr does not exist" in done.stderr
+
+
+def test_repair__records_a_bad_shard_again(trained):
+    dataset, network = trained
+    networks.record_activations(dataset, network, device="cpu")
+    path = network / "test/activations.zarr"
+    before = all_files(path)
+    (path / "relu1/activation/c/0/0").unlink()
+
+    done = run(["unitlens", "repair", str(dataset), str(network), "test"])
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        f"{path}: the shard 'relu1/activation/c/0/0' is missing",
+        f"{path}: repaired, 1 faults are no more",
+    ]
+    assert all_files(path) == before
+    again = run(["unitlens", "repair", str(dataset), str(network), "test"])
+    assert again.stdout.startswith(f"{path} is whole: read ")
+    wrong = run(["unitlens", "repair", str(dataset), str(network), "tests"])
+    assert wrong.stderr.strip() == "unitlens: the split is 'tests', but must be one of train, test"

@@ -15,6 +15,7 @@ from unitlens.config import (
     UnitAblationSpec,
     parse_section,
 )
+from unitlens.errors import ArgumentError
 
 SPLITS = ("train", "test")
 
@@ -103,6 +104,38 @@ def record_activations(
             )
         norms = l1_norms(model, samples.batch([0])[0])
         norms.to_netcdf(network / "l1_norm.nc", engine="h5netcdf")
+
+
+def repair(
+    dataset: Prepared,
+    network: Network,
+    split: Annotated[str, typer.Argument(help="train or test.")],
+    *,
+    threads: Threads = 1,
+    device: Device = "auto",
+    log: Log = None,
+) -> None:
+    """Record again just those shards of a finished store that are missing or damaged."""
+    open_log(log)
+    from unitlens.recording import repair_activations
+
+    if split not in SPLITS:
+        raise ArgumentError(f"the split is {split!r}, but must be one of {', '.join(SPLITS)}")
+    torch_device(device, threads)
+    model, record = _open_network(network)
+    with work():
+        samples = _open_split(dataset, record.spec, split)
+        path = network / split / "activations.zarr"
+        report = repair_activations(
+            model,
+            samples,
+            path,
+            device=None if device == "auto" else device,
+            provenance={"weights_hash": record.weights_hash, "dataset_identity": samples.identity},
+        )
+    typer.echo(report)
+    if not report.whole:
+        typer.echo(f"{path}: repaired, {len(report.faults)} faults are no more")
 
 
 def unit_ablation(
@@ -255,6 +288,7 @@ COMMANDS = (
     prepare_dataset,
     train,
     record_activations,
+    repair,
     unit_ablation,
     cumulative_ablation,
     noise_robustness,

@@ -33,7 +33,8 @@ ZSTD_LEVEL = 1
 def create_hierarchy(path: Path, contents: Contents, arrays: Iterable[StoredArray]) -> None:
     """Create the groups and the empty arrays of a store; there must be none yet."""
     store = LocalStore(path)
-    about = contents.to_json()
+    # In one order, so that the same contents, read from a manifest, make the same file again.
+    about = json.loads(json.dumps(contents.to_json(), sort_keys=True))
     attributes = {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,

@@ -168,19 +168,28 @@ def _hash_json(values: Mapping[str, Any]) -> str:
 
 
 def _parse(values: dict[str, Any]) -> Manifest:
-    layers = tuple(RecordedLayer(**layer) for layer in values["layers"])
-    names = ("samples", "classes", "reduce", "dtype", "provenance")
-    contents = Contents(layers=layers, **{name: values[name] for name in names})
     files = tuple(_parse_file(dict(entry)) for entry in values["arrays"])
-    return Manifest(values["metadata"], contents, values["conditions"], values["nonfinite"], files)
+    contents, conditions = parse_contents(values), values["conditions"]
+    return Manifest(values["metadata"], contents, conditions, values["nonfinite"], files)
 
 
 def _parse_file(entry: dict[str, Any]) -> ShardedFile:
     sizes, hashes = tuple(entry.pop("sizes")), tuple(entry.pop("hashes"))
     metadata_hash = entry.pop("metadata_hash")
+    return ShardedFile(parse_array(entry), metadata_hash, sizes, hashes)
+
+
+def parse_contents(values: Mapping[str, Any]) -> Contents:
+    """Return contents from what :meth:`Contents.to_json` has made of them."""
+    layers = tuple(RecordedLayer(**layer) for layer in values["layers"])
+    names = ("samples", "classes", "reduce", "dtype", "provenance")
+    return Contents(layers=layers, **{name: values[name] for name in names})
+
+
+def parse_array(values: Mapping[str, Any]) -> StoredArray:
+    """Return an array from its fields as they stand in JSON."""
     lists = ("dims", "shape", "chunks", "shards")
-    entry.update({name: tuple(entry[name]) for name in lists})
-    return ShardedFile(StoredArray(**entry), metadata_hash, sizes, hashes)
+    return StoredArray(**{**values, **{name: tuple(values[name]) for name in lists}})
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,14 @@ class Left:
 
     `header` begins its journals; `filled` are the arrays that are filled shard by shard, `ranges`
     those that are written at the end; `shards` are the complete ones by array and number.
+    `expected` are the hashes of values that shards must have, where they are known.
     """
 
     header: dict[str, Any]
     filled: tuple[StoredArray, ...]
     ranges: tuple[StoredArray, ...]
     shards: Shards
+    expected: Mapping[tuple[str, int], str] = field(default_factory=dict)
 
 
 def resume_or_start(

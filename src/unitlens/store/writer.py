@@ -111,7 +111,7 @@ class StoreWriter:
             ranges = plan_ranges(contents.layers, contents.dtype)
             left = resume_or_start(path, contents, conditions, filled, ranges, part, share)
         self._filled, self._ranges, self._shards = left.filled, left.ranges, left.shards
-        self._metadata = left.header["metadata"]
+        self._metadata, self._expected = left.header["metadata"], left.expected
         store = LocalStore(path)
         self._open = {a.path: open_array(store, a) for a in (*self._filled, *self._ranges)}
         self._buffers = [
@@ -169,6 +169,13 @@ class StoreWriter:
     def _write(self, array: StoredArray, shard: int, values: Values) -> None:
         size = self._store_values(array, shard, values)
         complete = describe_shard(array, shard, size, values)
+        if self._expected.get((array.path, shard), complete.hash) != complete.hash:
+            (self.path / array.key(shard)).unlink()
+            raise StoreError(
+                f"the shard '{array.key(shard)}' of {self.path}, made again, holds other values "
+                f"than it had under {json.dumps(dict(self.conditions))}; repair under these "
+                "conditions, or remove the store and record it anew"
+            )
         self._journal.append(complete)
         self._shards[array.path][shard] = complete
 
