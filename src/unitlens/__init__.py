@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         principal_components,
         random_directions,
     )
-    from unitlens.store import open_activations, verify_store
+    from unitlens.store import merge_activations, open_activations, verify_store
     from unitlens.tables import open_results
 
 __version__ = "0.1.0"
@@ -32,6 +32,7 @@ _HOMES = {
     "unit_layers": "unitlens.networks.layers",
     "record_activations": "unitlens.recording",
     "repair_activations": "unitlens.recording",
+    "merge_activations": "unitlens.store",
     "open_activations": "unitlens.store",
     "verify_store": "unitlens.store",
     "class_statistics": "unitlens.statistics",
@@ -56,6 +57,7 @@ __all__ = [
     "direction_ablation",
     "empirical_variance",
     "group_ablation",
+    "merge_activations",
     "mutual_information",
     "noise_robustness",
     "open_activations",

@@ -4,15 +4,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from unitlens.store.merge import merge_activations
     from unitlens.store.reader import open_activations
     from unitlens.store.verify import verify_store
 
 _HOMES = {
+    "merge_activations": "unitlens.store.merge",
     "open_activations": "unitlens.store.reader",
     "verify_store": "unitlens.store.verify",
 }
 
-__all__ = ["open_activations", "verify_store"]
+__all__ = ["merge_activations", "open_activations", "verify_store"]
 
 
 def __getattr__(name: str) -> Any:

@@ -45,15 +45,15 @@ def only_writer(
     """
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as mine:
-        if part != WHOLE:
-            mine.enter_context(_held(path, part, wait))
-        alone = mine.enter_context(ExitStack())
+    with ExitStack() as mine, ExitStack() as alone:
         alone.enter_context(_held(path, WHOLE, wait if part == WHOLE else WAITS_TO_BEGIN * wait))
+        # From here on no part can begin, so one whose lock is held is at work.
         for other in find_parts(path, "lock"):
             if other.of != part.of:
                 with _held(path, other, wait):
                     pass
+        if part != WHOLE:
+            mine.enter_context(_held(path, part, wait))
         yield alone.close if part != WHOLE else lambda: None
 
 
