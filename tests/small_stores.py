@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from unitlens.store.layout import Layout
+from unitlens.store.lock import only_writer
 from unitlens.store.manifest import Contents, RecordedLayer
+from unitlens.store.parts import Part
 from unitlens.store.writer import StoreWriter
 
 # Shards of a few kilobytes, so that a small store has many.
@@ -40,14 +42,33 @@ def make_columns(contents, seed=0):
     return {**columns, "index": np.arange(n), "loss": rng.random(n)}
 
 
-def fill(writer, columns, batch=50, pause=0.0):
-    """Append what a writer still lacks, batch by batch, and finish."""
-    samples = writer.contents.samples
-    for start in range(writer.first // batch * batch, samples, batch):
+def append(writer, columns, batch=50, pause=0.0):
+    """Append what a writer still lacks, batch by batch."""
+    samples, missing = writer.contents.samples, writer.missing
+    for start in range(0, samples, batch):
         part = slice(start, min(start + batch, samples))
-        writer.append(start, {name: values[part] for name, values in columns.items()})
-        time.sleep(pause)
+        if missing[part].any():
+            writer.append(start, {name: values[part] for name, values in columns.items()})
+            time.sleep(pause)
+
+
+def fill(writer, columns, **options):
+    """Append what a writer still lacks, and finish."""
+    append(writer, columns, **options)
     return writer.finish()
+
+
+def write_part(path, part, **options):
+    """Write a part of the default store, as a recording does."""
+    contents = make_contents()
+    with (
+        only_writer(path, part) as share,
+        StoreWriter(
+            path, contents, {"batch_size": 50}, layout=SMALL, part=part, share=share
+        ) as writer,
+    ):
+        append(writer, make_columns(contents), **options)
+        writer.complete()
 
 
 def write_store(path, contents=None, columns=None, layout=SMALL, conditions=None, **options):
@@ -64,8 +85,18 @@ def all_files(path):
     return {**named, "manifest": path.with_suffix(".json").read_bytes()}
 
 
+def flip(file, position, bit):
+    """Flip one bit of a file."""
+    content = bytearray(file.read_bytes())
+    content[position] ^= 1 << bit
+    file.write_bytes(content)
+
+
 if __name__ == "__main__":
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    write_store(Path(sys.argv[1]), batch=10, pause=0.01)
+    if len(sys.argv) > 2:
+        write_part(Path(sys.argv[1]), Part(*map(int, sys.argv[2:])), batch=10, pause=0.02)
+    else:
+        write_store(Path(sys.argv[1]), batch=10, pause=0.01)
     sys.stdout.write("finished\n")

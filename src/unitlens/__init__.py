@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from unitlens.perturbation.groups import group_ablation
     from unitlens.perturbation.membership import random_groups
     from unitlens.perturbation.noise import noise_robustness
-    from unitlens.recording import record_activations
+    from unitlens.recording import record_activations, repair_activations
     from unitlens.statistics import (
         average_precision,
         ccmas,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         sparsity,
         top_precision,
     )
-    from unitlens.store import open_activations
+    from unitlens.store import merge_activations, open_activations, verify_store
     from unitlens.tables import open_results
 
 __version__ = "0.1.0"
@@ -40,8 +40,11 @@ __version__ = "0.1.0"
 _HOMES = {
     "unit_layers": "unitlens.networks.layers",
     "record_activations": "unitlens.recording",
+    "repair_activations": "unitlens.recording",
+    "merge_activations": "unitlens.store",
     "open_activations": "unitlens.store",
     "class_means": "unitlens.statistics",
+    "verify_store": "unitlens.store",
     "class_statistics": "unitlens.statistics",
     "class_selectivity": "unitlens.statistics",
     "mutual_information": "unitlens.statistics",
@@ -78,6 +81,7 @@ __all__ = [
     "group_ablation",
     "informedness",
     "layer_dimensionality",
+    "merge_activations",
     "mutual_information",
     "noise_robustness",
     "open_activations",
@@ -86,11 +90,13 @@ __all__ = [
     "random_directions",
     "random_groups",
     "record_activations",
+    "repair_activations",
     "roc_auc",
     "sparsity",
     "top_precision",
     "unit_ablation",
     "unit_layers",
+    "verify_store",
 ]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from small_stores import LAYERS, make_columns, make_contents, write_store
+from small_stores import LAYERS, flip, make_columns, make_contents, write_store
 from unitlens.errors import StoreError
 from unitlens.store import open_activations
 from unitlens.store.layout import DEFAULT_LAYOUT
@@ -77,7 +77,8 @@ def test_manifest__holds_no_time_and_no_place(path):
         "content_hash",
         "dtype",
         "layers",
-        "metadata_hash",
+        "manifest_hash",
+        "metadata",
         "nonfinite",
         "provenance",
         "reduce",
@@ -192,12 +193,6 @@ def test_read__metadata_of_a_finished_store_lost_a_shard_of_one_chunk(path):
         activation.sum().compute()
 
 
-def flip(file, position, bit):
-    content = bytearray(file.read_bytes())
-    content[position] ^= 1 << bit
-    file.write_bytes(content)
-
-
 def test_read__a_flipped_bit_anywhere_in_a_shard_raises(path):
     shard = path / "relu1" / "activation" / "c" / "3" / "0"
     part = open_activations(path)["relu1"].activation.isel(sample=slice(150, 200))
@@ -249,5 +244,7 @@ def test_open__changed_manifest(path):
     values = json.loads(manifest.read_text())
     values["arrays"][0]["hashes"][0] = "0" * 64
     manifest.write_text(json.dumps(values))
-    with pytest.raises(StoreError, match=r"acts.json has been changed, for its content hash is"):
+    with pytest.raises(
+        StoreError, match=r"acts.json has been changed, for its hash is another; rem"
+    ):
         open_activations(path)

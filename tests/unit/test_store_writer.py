@@ -110,7 +110,7 @@ def test_resume__does_not_run_again_what_every_layer_has(monkeypatch, path):
         crash_at(patch, Journal, "append", 45)
         with pytest.raises(CrashError):
             write_store(path)
-    _, shards = read_journal(path)
+    _, shards = read_journal(path.with_suffix(".journal"))
     with StoreWriter(path, make_contents(), {"batch_size": 50}, layout=SMALL) as writer:
         rows = {array.path: array.shards[0] for array in writer._filled}
         ends = dict.fromkeys(rows, 0)

@@ -51,6 +51,9 @@ class ActivationSpec(Strict):
     limit_gb: PositiveFloat = Field(
         100.0, description="a recording that would write more than this is refused"
     )
+    parts: PositiveInt = Field(
+        1, description="jobs that share the recording of a network; it gives the same numbers"
+    )
 
     @property
     def reductions(self) -> tuple[str, ...]:

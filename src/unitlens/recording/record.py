@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from math import ceil
 from pathlib import Path
@@ -22,9 +23,10 @@ from unitlens.recording.identity import complete_provenance
 from unitlens.recording.keeping import Keeper, suitable_batch
 from unitlens.store.codecs import DEFAULT_CODEC, check_codec
 from unitlens.store.estimate import estimate_store
-from unitlens.store.layout import DEFAULT_LAYOUT, Layout, check_dtype, check_path
+from unitlens.store.layout import DEFAULT_LAYOUT, check_dtype, check_path
 from unitlens.store.lock import only_writer
-from unitlens.store.manifest import Contents, RecordedLayer
+from unitlens.store.manifest import Contents, Manifest, RecordedLayer
+from unitlens.store.parts import WHOLE, Part, make_part
 from unitlens.store.writer import StoreWriter, is_recorded
 
 logger = logging.getLogger("unitlens")
@@ -45,39 +47,36 @@ def record_activations(
     device: torch.device | str = "cpu",
     limit_gb: float | None = None,
     provenance: Mapping[str, Any] | None = None,
+    part: tuple[int, int] | None = None,
 ) -> Path:
     """Write every unit's activation for every sample of a data set.
 
-    A killed recording goes on after the last shard that every layer has and ends as an undisturbed
-    one, bit for bit, if weights, data, arguments, threads and versions are the same; otherwise it
-    starts over. A finished store is left as it is.
+    A killed recording goes on with the shards that it lacks and ends as an undisturbed one, bit for
+    bit, if weights, data, arguments, threads and versions are the same; else it starts over.
 
     Parameters
     ----------
-    model
-        Any module that takes one tensor and returns logits (samples, classes).
-    dataset
-        Any map-style data set of (input, label); ``true_labels`` and ``identity`` are used.
+    model, dataset
+        Any module that takes one tensor and returns logits (samples, classes); any map-style data
+        set of (input, label), of which ``true_labels`` and ``identity`` are used.
     path
-        The store, a directory ``x.zarr``. Its manifest ``x.json`` is written last.
+        The store, a directory ``x.zarr``, left as it is if finished. Its manifest is ``x.json``.
     layers
         Names of layers, or how many of the last layers; all by default.
     reduce
-        Of a feature map over its positions, before it leaves the device: ``mean``, ``max``, or
-        ``active``, the share that is not zero. Of several, the first is the ``activation`` that
-        statistics are of, and the others stand beside it (``activation_max``).
-    dtype
-        On disk.
-    codec
-        How the numbers are compressed on disk: one of :data:`unitlens.store.codecs.CODECS`. All
-        keep every bit.
-    batch_size, device
-        Samples of a forward pass, as many as caches hold by default; and where it runs.
-    limit_gb
-        Refuse to record more gigabytes than this, before compression.
+        Of a feature map over positions: ``mean``, ``max``, or ``active``, the share that is not
+        zero. Of several, statistics are of the first.
+    dtype, codec
+        On disk, and its lossless compression, one of :data:`unitlens.store.codecs.CODECS`.
+    batch_size, device, limit_gb
+        Samples of a forward pass, as many as caches hold by default; where it runs; gigabytes
+        before compression to refuse above.
     provenance
-        What the activations come from, stored and compared when recording goes on. Computed where
-        not given: ``weights_hash`` and ``dataset_identity``.
+        What the activations come from, compared when recording goes on. ``weights_hash`` and
+        ``dataset_identity`` are computed where not given.
+    part
+        ``(k, K)`` writes the k-th (from 1) of K parts of each layer's shards, in whichever process;
+        :func:`merge_activations` then makes of all the store that is written in one go.
 
     Returns
     -------
@@ -85,16 +84,33 @@ def record_activations(
 
     Raises
     ------
-    ArgumentError, LayerError, ModelError, DatasetError
-        Where an argument, the model or the data breaks a rule.
-    StoreError
-        Where the recording is over the limit, a value does not fit the dtype, or the store is
-        another one's: finished and different, or being written by another process.
+    ArgumentError, LayerError, ModelError, DatasetError, StoreError
+        Where an argument, the model or the data breaks a rule; StoreError where the recording is
+        over the limit, a value does not fit the dtype or the disk, or the store is another one's.
     """
     check_codec(codec)
     reductions = (reduce,) if isinstance(reduce, str) else tuple(reduce)
     _check_arguments(path := Path(path), dataset, reductions, dtype, batch_size)
-    origin = complete_provenance(model, dataset, provenance or {})
+    chosen = make_part(part)
+    what = complete_provenance(model, dataset, provenance or {}), layers, reductions, dtype, codec
+    with open_recording(model, dataset, *what, batch_size, device) as recording:
+        recording.run(path, limit_gb, chosen)
+    return path
+
+
+@contextmanager
+def open_recording(
+    model: nn.Module,
+    dataset: Any,
+    origin: Mapping[str, Any],
+    layers: Sequence[str] | LastLayers | None,
+    reductions: Sequence[str],
+    dtype: str,
+    codec: str,
+    batch_size: int | None,
+    device: torch.device | str,
+) -> Iterator["Recording"]:
+    """Find out what there is to record of a model and a data set, and yield it, ready to run."""
     example = _example(dataset, device)
     with UnitNetwork(model, example, device=device) as network:
         chosen = choose_layers(network.layers, layers)
@@ -104,11 +120,10 @@ def record_activations(
             len(dataset), classes, kept, first, dtype, origin, also=tuple(also), codec=codec
         )
         size = batch_size or suitable_batch(network, example)
-        _Recording(network, dataset, chosen, contents, size, device).run(path, limit_gb)
-    return path
+        yield Recording(network, dataset, chosen, contents, size, device)
 
 
-class _Recording:
+class Recording:
     """One recording: the network, the data, and what is kept of each activation."""
 
     def __init__(
@@ -125,36 +140,50 @@ class _Recording:
         self._true_labels = getattr(dataset, "true_labels", None)  # of label-corrupted sets
         self._keeper = Keeper(network, contents.reductions, contents.dtype)
 
-    def run(self, path: Path, limit_gb: float | None) -> None:
-        """Fill the store at `path` unless it is finished."""
-        with only_writer(path):
+    def run(self, path: Path, limit_gb: float | None, part: Part) -> None:
+        """Fill a part of the store at `path` unless it is finished."""
+        with only_writer(path, part) as share:
             if is_recorded(path, self.contents):
                 logger.info("%s is recorded already", path)
-            else:
-                _check_limit(path, self.contents, limit_gb)
-                self._fill(path, DEFAULT_LAYOUT)
+                return
+            _check_limit(path, self.contents, limit_gb)
+            with StoreWriter(
+                path,
+                self.contents,
+                self.conditions(),
+                layout=DEFAULT_LAYOUT,
+                part=part,
+                share=share,
+            ) as writer:
+                self.fill(writer)
+                if part == WHOLE:
+                    warn_of_nonfinite(path, writer.finish())
+                else:
+                    writer.complete()
 
-    def _fill(self, path: Path, layout: Layout) -> None:
-        conditions = {
+    def conditions(self) -> dict[str, Any]:
+        """Return what could change the last bits of a number."""
+        return {
             "batch_size": self.batch_size,
             "device": self.device.type,
             "threads": torch.get_num_threads(),
             "versions": {name: version(name) for name in ("unitlens", "torch", "numpy", "zarr")},
         }
-        with StoreWriter(path, self.contents, conditions, layout=layout) as writer:
-            # The batches of an undisturbed recording: another cut could change the last bits.
-            first = writer.first // self.batch_size * self.batch_size
-            if writer.first:
-                logger.info("%s goes on at sample %d", path, writer.first)
-            for start, columns in self._columns(first, f"recording {path.name}"):
-                writer.append(start, columns)
-            nonfinite = writer.finish().nonfinite
-        for name, count in nonfinite.items():
-            if count:
-                logger.warning("%s: %d activations of '%s' are not finite", path, count, name)
 
-    def _columns(self, first: int, what: str) -> Iterator[tuple[int, Columns]]:
-        indices = np.arange(first, len(self.dataset))
+    def fill(self, writer: StoreWriter) -> None:
+        """Run the samples that a store lacks, and append them."""
+        missing = writer.missing
+        # The batches of an undisturbed recording: another cut could change the last bits.
+        starts = np.arange(0, len(missing), self.batch_size)
+        lacking = np.logical_or.reduceat(missing, starts)
+        indices = np.flatnonzero(np.repeat(lacking, self.batch_size)[: len(missing)])
+        if writer.first:
+            what = "%s goes on at sample %d and runs %d of %d"
+            logger.info(what, writer.path, writer.first, len(indices), len(missing))
+        for start, columns in self._columns(indices, f"recording {writer.path.name}"):
+            writer.append(start, columns)
+
+    def _columns(self, indices: NDArray[np.int64], what: str) -> Iterator[tuple[int, Columns]]:
         batches = iterate_batches(
             self.dataset, self.batch_size, indices=indices, device=self.device
         )
@@ -173,6 +202,13 @@ class _Recording:
             if self._true_labels is not None:
                 true_labels = np.asarray(self._true_labels)[rows]
             yield int(rows[0]), {**arrays, "index": rows, "true_label": true_labels}
+
+
+def warn_of_nonfinite(path: Path, manifest: Manifest) -> None:
+    """Log how many activations of a store's layers are not finite."""
+    for name, count in manifest.nonfinite.items():
+        if count:
+            logger.warning("%s: %d activations of '%s' are not finite", path, count, name)
 
 
 def _recorded(layers: Sequence[UnitLayer]) -> tuple[RecordedLayer, ...]:

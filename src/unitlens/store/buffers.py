@@ -1,6 +1,7 @@
 """Gathering rows into whole shards."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,31 +13,31 @@ Values = NDArray[Any]
 
 
 class ShardBuffer:
-    """Gathers the rows of one array into whole shards.
+    """Gathers the rows of one array into those of its shards that are missing.
 
     Attributes
     ----------
     array
         The array.
     next
-        The row that it waits for: it has all before.
+        The row that it waits for: it needs none before.
     """
 
-    def __init__(self, array: StoredArray, complete: int) -> None:
+    def __init__(self, array: StoredArray, missing: Iterable[int]) -> None:
         self.array = array
-        self.next = min(complete * array.shards[0], array.shape[0])
+        self._missing = deque(sorted(missing))
         self._values: Values | None = None
+        self.next = self._first_row()
 
     def append(self, first: int, rows: Values) -> Iterator[tuple[int, Values]]:
-        """Take `rows`, which begin at sample `first`; yield every shard that they complete.
+        """Take `rows`, which begin at sample `first`; yield every missing shard they complete.
 
         What is yielded is the receiver's: the next shard gets memory of its own.
         """
-        rows = rows[max(0, self.next - first) :]
-        while len(rows):
-            shard = self.next // self.array.shards[0]
+        while self._missing and self.next < first + len(rows):
+            shard = self._missing[0]
             span = self.array.rows(shard)
-            taken = rows[: span.stop - self.next]
+            taken = rows[self.next - first : span.stop - first]
             start = self.next - span.start
             if self._values is None:
                 self._values = np.empty(
@@ -44,7 +45,16 @@ class ShardBuffer:
                 )
             self._values[start : start + len(taken)] = taken
             self.next += len(taken)
-            rows = rows[len(taken) :]
             if self.next == span.stop:
                 values, self._values = self._values, None
+                self._missing.popleft()
+                self.next = self._first_row()
                 yield shard, values
+
+    @property
+    def missing(self) -> list[slice]:
+        """Rows of each shard that is missing."""
+        return [self.array.rows(shard) for shard in self._missing]
+
+    def _first_row(self) -> int:
+        return self.array.rows(self._missing[0]).start if self._missing else self.array.shape[0]
