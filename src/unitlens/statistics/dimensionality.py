@@ -45,8 +45,8 @@ def layer_dimensionality(acts: xr.DataTree) -> xr.Dataset:
     With l_k the variances of the principal components (eigenvalues of the covariance S of the
     units), the participation ratio is (sum_k l_k)^2 / sum_k l_k^2 = trace(S)^2 / trace(S^2)
     (Abbott, Rajan & Sompolinsky, "Interactions between intrinsic and stimulus-evoked activity in
-    recurrent neural networks", 2011, arXiv 0912.3832). Neither can be above the number of samples
-    less one, and with few samples for the units both are too small.
+    recurrent neural networks", in The Dynamic Brain, 2011). Neither can be above the number of
+    samples less one, and with few samples for the units both are too small.
 
     One layer after the other, out of core, as :func:`unitlens.principal_components`; its memory
     too.
