@@ -72,11 +72,9 @@ def record_activations(
         Samples of a forward pass, as many as caches hold by default; where it runs; gigabytes
         before compression to refuse above.
     provenance
-        What the activations come from, compared when recording goes on. ``weights_hash`` and
-        ``dataset_identity`` are computed where not given.
+        Where they come from; ``weights_hash`` and ``dataset_identity`` are computed if not given.
     part
-        ``(k, K)`` writes the k-th (from 1) of K parts of each layer's shards, in whichever process;
-        :func:`merge_activations` then makes of all the store that is written in one go.
+        ``(k, K)`` writes the k-th (from 1) of K parts, of which :func:`merge_activations` makes one.
 
     Returns
     -------
@@ -84,9 +82,10 @@ def record_activations(
 
     Raises
     ------
-    ArgumentError, LayerError, ModelError, DatasetError, StoreError
-        Where an argument, the model or the data breaks a rule; StoreError where the recording is
-        over the limit, a value does not fit the dtype or the disk, or the store is another one's.
+    ArgumentError, LayerError, ModelError, DatasetError
+        Where an argument, the model or the data breaks a rule.
+    StoreError
+        Where a recording is over the limit or does not fit the dtype or disk, or a store is another.
     """
     check_codec(codec)
     reductions = (reduce,) if isinstance(reduce, str) else tuple(reduce)
