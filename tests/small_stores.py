@@ -10,7 +10,7 @@ from unitlens.store.layout import Layout
 from unitlens.store.lock import only_writer
 from unitlens.store.manifest import Contents, RecordedLayer
 from unitlens.store.parts import Part
-from unitlens.store.writer import StoreWriter
+from unitlens.store.writer import StoreWriter, is_recorded
 
 # Shards of a few kilobytes, so that a small store has many.
 SMALL = Layout(chunk_bytes=2**10, shard_bytes=2**12)
@@ -78,6 +78,13 @@ def write_store(path, contents=None, columns=None, layout=SMALL, conditions=None
         return fill(writer, columns, **options)
 
 
+def record_store(path, contents, **options):
+    """Write a store unless it is finished, as a recording does."""
+    with only_writer(path):
+        if not is_recorded(path, contents):
+            write_store(path, contents, **options)
+
+
 def all_files(path):
     """Return the name and the bytes of every file of a store and of its manifest."""
     files = [file for file in path.rglob("*") if file.is_file()]
@@ -95,8 +102,9 @@ def flip(file, position, bit):
 if __name__ == "__main__":
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    if len(sys.argv) > 2:
-        write_part(Path(sys.argv[1]), Part(*map(int, sys.argv[2:])), batch=10, pause=0.02)
+    place, numbers = Path(sys.argv[1]), [int(number) for number in sys.argv[2:]]
+    if len(numbers) == 2:
+        write_part(place, Part(*numbers), batch=10, pause=0.02)
     else:
-        write_store(Path(sys.argv[1]), batch=10, pause=0.01)
+        record_store(place, make_contents(*numbers), batch=10, pause=0.002)
     sys.stdout.write("finished\n")

@@ -85,7 +85,7 @@ def test_writer__what_waits_is_written_when_something_else_fails(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         stopped()
-    _, shards = read_journal(path)
+    _, shards = read_journal(path.with_suffix(".journal"))
     assert sum(shard.path == "relu1/activation" for shard in shards) == 5  # of 50 samples each
     with StoreWriter(path, contents, {"batch_size": 50}, layout=SMALL) as writer:
         fill(writer, columns)

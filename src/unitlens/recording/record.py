@@ -74,7 +74,7 @@ def record_activations(
     provenance
         Where they come from; ``weights_hash`` and ``dataset_identity`` are computed if not given.
     part
-        ``(k, K)`` writes the k-th (from 1) of K parts, of which :func:`merge_activations` makes one.
+        ``(k, K)``: the k-th of K parts, from 1; :func:`merge_activations` then makes one store.
 
     Returns
     -------
@@ -85,11 +85,10 @@ def record_activations(
     ArgumentError, LayerError, ModelError, DatasetError
         Where an argument, the model or the data breaks a rule.
     StoreError
-        Where a recording is over the limit or does not fit the dtype or disk, or a store is another.
+        Where it is over the limit, does not fit dtype or disk, or the store is another one's.
     """
-    check_codec(codec)
     reductions = (reduce,) if isinstance(reduce, str) else tuple(reduce)
-    _check_arguments(path := Path(path), dataset, reductions, dtype, batch_size)
+    _check_arguments(path := Path(path), dataset, reductions, dtype, codec, batch_size)
     chosen = make_part(part)
     what = complete_provenance(model, dataset, provenance or {}), layers, reductions, dtype, codec
     with open_recording(model, dataset, *what, batch_size, device) as recording:
@@ -234,10 +233,16 @@ def _scores(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
 
 
 def _check_arguments(
-    path: Path, dataset: Any, reductions: Sequence[str], dtype: str, batch_size: int | None
+    path: Path,
+    dataset: Any,
+    reductions: Sequence[str],
+    dtype: str,
+    codec: str,
+    batch_size: int | None,
 ) -> None:
     check_path(path)
     check_dtype(dtype)
+    check_codec(codec)
     for reduction in reductions:
         if reduction not in REDUCTIONS:
             known = ", ".join(REDUCTIONS)

@@ -7,7 +7,6 @@ workflow has removed the manifest, the next recording of the same contents finds
 complete and only writes the manifest again.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -56,8 +55,8 @@ class Journal:
         """
         line = _line(asdict(shard))
         with writing(self._place):
-            if self._file.write(line) != len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            while line:  # on a full disk a part is written, and what is left raises
+                line = line[self._file.write(line) :]
 
     def close(self) -> None:
         """Flush to the disk and close; closing twice is once."""
