@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from unitlens.perturbation.membership import random_groups
     from unitlens.perturbation.noise import noise_robustness
     from unitlens.recording import record_activations, repair_activations
+    from unitlens.recording.streaming import network_statistics
     from unitlens.statistics import (
         average_precision,
         ccmas,
@@ -40,6 +41,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "unit_layers": "unitlens.networks.layers",
     "record_activations": "unitlens.recording",
+    "network_statistics": "unitlens.recording.streaming",
     "repair_activations": "unitlens.recording",
     "merge_activations": "unitlens.store",
     "open_activations": "unitlens.store",
@@ -83,6 +85,7 @@ __all__ = [
     "layer_dimensionality",
     "merge_activations",
     "mutual_information",
+    "network_statistics",
     "noise_robustness",
     "open_activations",
     "open_results",

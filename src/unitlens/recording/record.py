@@ -178,10 +178,11 @@ class Recording:
         if writer.first:
             what = "%s goes on at sample %d and runs %d of %d"
             logger.info(what, writer.path, writer.first, len(indices), len(missing))
-        for start, columns in self._columns(indices, f"recording {writer.path.name}"):
+        for start, columns in self.columns(indices, f"recording {writer.path.name}"):
             writer.append(start, columns)
 
-    def _columns(self, indices: NDArray[np.int64], what: str) -> Iterator[tuple[int, Columns]]:
+    def columns(self, indices: NDArray[np.int64], what: str) -> Iterator[tuple[int, Columns]]:
+        """Run samples batch by batch; yield the first one's index and their rows of each array."""
         batches = iterate_batches(
             self.dataset, self.batch_size, indices=indices, device=self.device
         )

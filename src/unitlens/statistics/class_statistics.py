@@ -8,7 +8,6 @@ come without are read once more for it.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,19 +16,18 @@ from dask.delayed import delayed
 from numpy.typing import NDArray
 
 from unitlens.errors import ArgumentError, TableError
-from unitlens.statistics.blocks import Statistics, block_statistics, merge_statistics
-from unitlens.statistics.histograms import Bins, bin_edges, make_bins
+from unitlens.statistics.blocks import block_statistics, merge_statistics
+from unitlens.statistics.class_table import UnitStatistics, finite_units, statistics_table
+from unitlens.statistics.histograms import Bins, make_bins
 from unitlens.statistics.labels import By, choose_classes, sample_labels
 from unitlens.statistics.layers import (
     Layer,
     activation_layers,
     computed,
     layer_ranges,
-    unit_coordinates_of,
 )
 from unitlens.statistics.moments import ClassMoments, Floats, Integers, Values
 from unitlens.statistics.reduction import merged
-from unitlens.variables import VARIABLES, annotate
 
 logger = logging.getLogger("unitlens")
 
@@ -79,7 +77,7 @@ def class_statistics(
         Where `acts` holds no layers, no labels, labels that are negative or beyond the attribute
         ``classes``, or a layer's ``minimum`` and ``maximum`` do not bound its activations.
     """
-    _check_sizes(fine_bins, strongest)
+    check_sizes(fine_bins, strongest)
     labels = sample_labels(acts, by)
     chosen = choose_classes(labels, classes)
     layers = activation_layers(acts)
@@ -90,22 +88,15 @@ def class_statistics(
     ]
     logger.info("class statistics of %d layers, %d samples", len(layers), len(labels))
     parts = [part for states in computed(states) for part in states]
-    return _table(parts, layers, chosen, labels)
+    return statistics_table(parts, layers, chosen, labels)
 
 
-def _check_sizes(fine_bins: int, strongest: int) -> None:
+def check_sizes(fine_bins: int, strongest: int) -> None:
+    """Refuse numbers of bins and of strongest samples that are too small."""
     if fine_bins < 2:
         raise ArgumentError(f"fine_bins is {fine_bins}, but must be at least 2: one for each sign")
     if strongest < 1:
         raise ArgumentError(f"strongest is {strongest}, but must be at least 1")
-
-
-@dataclass(frozen=True)
-class _State:
-    """The statistics of some units, and their bins."""
-
-    statistics: Statistics
-    bins: Bins
 
 
 def _layer_states(
@@ -149,24 +140,17 @@ def _block_state(
     first: int,
     floors: Floats,
     layer: str,
-) -> _State:
+) -> UnitStatistics:
     found = block_statistics(values, index, classes, bins, strongest, first, floors)
-    _check_range(found.moments, bins.finite & _finite(found.moments), bins, layer)
-    return _State(found, bins)
+    check_range(found.moments, bins.finite & finite_units(found.moments), bins, layer)
+    return UnitStatistics(found, bins)
 
 
-def _merge(one: _State, other: _State) -> _State:
-    return _State(merge_statistics(one.statistics, other.statistics), one.bins)
+def _merge(one: UnitStatistics, other: UnitStatistics) -> UnitStatistics:
+    return UnitStatistics(merge_statistics(one.statistics, other.statistics), one.bins)
 
 
-def _finite(moments: ClassMoments) -> NDArray[np.bool_]:
-    """Return which units have nothing but finite activations, shape (units,)."""
-    seen = moments.count > 0
-    finite = np.isfinite(moments.minimum) & np.isfinite(moments.maximum)
-    return np.asarray(finite[seen].all(axis=0))
-
-
-def _check_range(
+def check_range(
     moments: ClassMoments, countable: NDArray[np.bool_], bins: Bins, layer: str
 ) -> None:
     """Refuse activations outside the range that the bins were made for."""
@@ -183,59 +167,3 @@ def _check_range(
             f"{highest[unit]:g}, but its 'minimum' and 'maximum' are {low[unit]:g} and "
             f"{high[unit]:g}; drop these two variables and they are found from the activations"
         )
-
-
-def _table(
-    parts: list[_State], layers: list[Layer], classes: Integers, labels: Integers
-) -> xr.Dataset:
-    """Return the table of the units of all `parts`, in their order."""
-    columns = [_columns(part) | _top(part, labels) for part in parts]
-    variables = {
-        name: (VARIABLES[name].dims, np.concatenate([column[name] for column in columns]))
-        for name in columns[0]
-    }
-    count = parts[0].statistics.moments.count
-    table = xr.Dataset(
-        variables | {"count": ("class", count)},
-        coords=unit_coordinates_of(layers) | {"class": classes},
-        attrs={"samples": int(count.sum()), "fine_bins": parts[0].bins.fine},
-    )
-    return annotate(table, "class_statistics")
-
-
-def _columns(state: _State) -> dict[str, NDArray[Any]]:
-    """Return the variables of a state's units; NaN where a unit or a class has no numbers."""
-    moments, histogram = state.statistics.moments, state.statistics.histogram
-    bins = state.bins
-    units = np.arange(histogram.shape[0])
-    count = moments.count[:, None]
-    number = np.maximum(count, 1)
-    known = bins.finite & _finite(moments)
-    nonzero = 1 - histogram[units, :, bins.below].T / number
-    by_class = {
-        "class_mean": moments.mean,
-        "class_variance": moments.squares / number,
-        "class_minimum": moments.minimum,
-        "class_maximum": moments.maximum,
-        "class_nonzero": nonzero,
-    }
-    columns: dict[str, NDArray[Any]] = {
-        name: np.where(known & (count > 0), values, np.nan).T for name, values in by_class.items()
-    }
-    histogram[~known] = 0  # in place: it may be the largest thing in memory
-    columns["histogram"] = histogram
-    columns["bin_edges"] = np.where(known[:, None], bin_edges(bins), np.nan)
-    return columns
-
-
-def _top(state: _State, labels: Integers) -> dict[str, NDArray[Any]]:
-    """Return the variables of the strongest samples of a state's units."""
-    known = (state.bins.finite & _finite(state.statistics.moments))[:, None]
-    strongest = state.statistics.strongest
-    samples = np.where(known, strongest.samples, -1)
-    there = samples >= 0
-    return {
-        "top_activation": np.where(there, strongest.values, np.nan),
-        "top_sample": samples,
-        "top_class": np.where(there, np.append(labels, -1)[samples], -1),
-    }
