@@ -49,35 +49,26 @@ def record_activations(
     """Write every unit's activation for every sample of a data set.
 
     A killed recording goes on after the last shard that every layer has and ends as an undisturbed
-    one, bit for bit, if weights, data, arguments, threads and versions are the same; otherwise it
-    starts over. A finished store is left as it is.
+    one, bit for bit, if weights, data, arguments, threads and versions are the same; else it starts
+    over. A finished store is left as it is.
 
     Parameters
     ----------
-    model
-        Any module that takes one tensor and returns logits (samples, classes).
-    dataset
-        Any map-style data set of (input, label); ``true_labels`` and ``identity`` are used.
-    path
-        The store, a directory ``x.zarr``. Its manifest ``x.json`` is written last.
-    layers
-        Names of layers, or how many of the last layers; all by default.
-    reduce
-        Of a feature map over its positions, before it leaves the device: ``mean``, ``max``, or
-        ``active``, the share that is not zero. Of several, the first is the ``activation`` that
-        statistics are of, and the others stand beside it (``activation_max``).
-    dtype
-        On disk.
-    codec
-        How the numbers are compressed on disk: one of :data:`unitlens.store.codecs.CODECS`. All
-        keep every bit.
+    model, dataset
+        Any module that takes one tensor and returns logits (samples, classes), and any map-style
+        data set of (input, label), of which ``true_labels`` and ``identity`` are used.
+    path, layers
+        The store, a directory ``x.zarr``, whose manifest ``x.json`` is written last; and names of
+        layers, or how many of the last layers: all by default.
+    reduce, dtype, codec
+        Of feature maps over positions: ``mean``, ``max``, or ``active``, the share that is not
+        zero. Of several, the first is the ``activation``, others are ``activation_max`` etc. Type
+        on disk; and one of :data:`unitlens.store.codecs.CODECS`, which keep every bit.
     batch_size, device
-        Samples of a forward pass, as many as caches hold by default; and where it runs.
-    limit_gb
-        Refuse to record more gigabytes than this, before compression.
-    provenance
-        What the activations come from, stored and compared when recording goes on. Computed where
-        not given: ``weights_hash`` and ``dataset_identity``.
+        Samples of a pass, as many as caches hold by default; and where it runs.
+    limit_gb, provenance
+        Refuse to record more gigabytes than this, before compression; and what activations come
+        from, compared when recording goes on: ``weights_hash`` and ``dataset_identity`` by default.
 
     Returns
     -------
@@ -85,24 +76,18 @@ def record_activations(
 
     Raises
     ------
-    ArgumentError, LayerError, ModelError, DatasetError
-        Where an argument, the model or the data breaks a rule.
-    StoreError
-        Where the recording is over the limit, a value does not fit the dtype, or the store is
-        another one's: finished and different, or being written by another process.
+    ArgumentError, LayerError, ModelError, DatasetError, StoreError
+        Where an argument, the model or the data breaks a rule, the recording is over the limit, a
+        value does not fit the type, or the store is another one's or being written by another.
     """
-    check_codec(codec)
     reductions = (reduce,) if isinstance(reduce, str) else tuple(reduce)
-    _check_arguments(path := Path(path), dataset, reductions, dtype, batch_size)
+    _check_arguments(path := Path(path), dataset, reductions, (dtype, codec), batch_size)
     origin = complete_provenance(model, dataset, provenance or {})
     example = _example(dataset, device)
     with UnitNetwork(model, example, device=device) as network:
-        chosen = choose_layers(network.layers, layers)
-        classes, kept = _count_classes(network, example), _recorded(chosen)
-        first, *also = reductions
-        contents = Contents(
-            len(dataset), classes, kept, first, dtype, origin, also=tuple(also), codec=codec
-        )
+        chosen, classes = choose_layers(network.layers, layers), _count_classes(network, example)
+        about = (len(dataset), classes, _recorded(chosen), reductions[0], dtype, origin)
+        contents = Contents(*about, reductions[1:], codec)
         size = batch_size or suitable_batch(network, example)
         _Recording(network, dataset, chosen, contents, size, device).run(path, limit_gb)
     return path
@@ -199,10 +184,15 @@ def _scores(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
 
 
 def _check_arguments(
-    path: Path, dataset: Any, reductions: Sequence[str], dtype: str, batch_size: int | None
+    path: Path,
+    dataset: Any,
+    reductions: Sequence[str],
+    on_disk: tuple[str, str],
+    batch_size: int | None,
 ) -> None:
     check_path(path)
-    check_dtype(dtype)
+    check_dtype(on_disk[0])
+    check_codec(on_disk[1])
     for reduction in reductions:
         if reduction not in REDUCTIONS:
             known = ", ".join(REDUCTIONS)
