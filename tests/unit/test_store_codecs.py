@@ -80,6 +80,27 @@ def test_record__codec_is_passed_on_and_changes_no_number(tmp_path):
     assert manifests[0]["content_hash"] == manifests[1]["content_hash"]
 
 
+@pytest.mark.parametrize("codec", CODECS)
+def test_zarrs__writes_and_reads_the_same_and_misses_what_is_missing(tmp_path, codec):
+    pytest.importorskip("zarrs", reason="zarrs is an optional extra")
+    contents = make_contents(codec=codec)
+    expected = make_columns(contents)["relu1/activation"]
+    pipeline = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}
+    with zarr.config.set(pipeline):
+        one = write_store(tmp_path / "one.zarr", contents)
+    two = write_store(tmp_path / "two.zarr", contents)
+    assert one.content_hash == two.content_hash
+    np.testing.assert_array_equal(
+        ul.open_activations(tmp_path / "one.zarr")["relu1"].activation, expected
+    )
+    with zarr.config.set(pipeline):
+        layer = ul.open_activations(tmp_path / "two.zarr")["relu1"]
+        np.testing.assert_array_equal(layer.activation, expected)
+        (tmp_path / "two.zarr/relu1/activation/c/3/0").unlink()
+        with pytest.raises(StoreError, match=r"c/3/0' of .* is missing; record again"):
+            layer.activation.compute()
+
+
 def test_config__knows_the_same_codecs():
     field = ActivationSpec.model_fields["codec"]
     assert get_args(field.annotation) == CODECS

@@ -2,13 +2,18 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
 
 from unitlens.config.base import Strict
 
 Split = Literal["train", "test"]
 ValueName = Literal["zero", "mean", "position_mean", "class_mean", "resample"]
 Reduction = Literal["mean", "max", "active"]
+Reductions = Annotated[
+    Annotated[Reduction, Tag("one")]
+    | Annotated[tuple[Reduction, ...], Field(min_length=1), Tag("several")],
+    Discriminator(lambda value: "several" if isinstance(value, list | tuple) else "one"),
+]
 ClampValue = Annotated[
     ValueName,
     Field(description="what a unit is clamped to; means and other samples are of the training set"),
@@ -35,7 +40,7 @@ class ActivationSpec(Strict):
     """How activations are recorded."""
 
     layers: LayerChoice = None
-    reduce: Reduction | Annotated[tuple[Reduction, ...], Field(min_length=1)] = Field(
+    reduce: Reductions = Field(
         "mean",
         description="of a feature map over positions: mean, maximum, or the share that is not "
         "zero; of several, each one is stored, and the measures are of the first",
@@ -54,6 +59,12 @@ class ActivationSpec(Strict):
     parts: PositiveInt = Field(
         1, description="jobs that share the recording of a network; it gives the same numbers"
     )
+
+    @model_validator(mode="after")
+    def _each_once(self) -> "ActivationSpec":
+        if len(set(self.reductions)) < len(self.reductions):
+            raise ValueError(f"reduce must name each reduction once, but is {self.reductions}")
+        return self
 
     @property
     def reductions(self) -> tuple[str, ...]:

@@ -111,12 +111,9 @@ def open_recording(
     """Find out what there is to record of a model and a data set, and yield it, ready to run."""
     example = _example(dataset, device)
     with UnitNetwork(model, example, device=device) as network:
-        chosen = choose_layers(network.layers, layers)
-        classes, kept = _count_classes(network, example), _recorded(chosen)
-        first, *also = reductions
-        contents = Contents(
-            len(dataset), classes, kept, first, dtype, origin, also=tuple(also), codec=codec
-        )
+        chosen, classes = choose_layers(network.layers, layers), _count_classes(network, example)
+        about = (len(dataset), classes, _recorded(chosen), reductions[0], dtype, origin)
+        contents = Contents(*about, tuple(reductions[1:]), codec)
         size = batch_size or suitable_batch(network, example)
         yield Recording(network, dataset, chosen, contents, size, device)
 
