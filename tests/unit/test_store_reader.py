@@ -1,6 +1,7 @@
 import json
 import pickle
 import random
+import shutil
 
 import dask
 import dask.array as da
@@ -12,7 +13,6 @@ from small_stores import LAYERS, flip, make_columns, make_contents, write_store
 from unitlens.errors import StoreError
 from unitlens.store import open_activations
 from unitlens.store.layout import DEFAULT_LAYOUT
-from unitlens.store.reader import _WholeStore
 
 SAMPLE = ("index", "label", "true_label", "prediction", "loss")
 
@@ -103,18 +103,13 @@ def test_open__samples_of_a_layer_can_be_grouped(path, columns):
     np.testing.assert_allclose(means.sel(label=3), expected, rtol=1e-5)
 
 
-def test_open__a_slice_reads_only_its_shard(path, monkeypatch, columns):
+def test_open__a_slice_reads_only_its_shard(path, columns):
     activation = open_activations(path)["relu1"].activation
-    read, real = [], _WholeStore.get
-
-    async def get(self, key, *args, **options):
-        read.append(key)
-        return await real(self, key, *args, **options)
-
-    monkeypatch.setattr(_WholeStore, "get", get)
+    for shard in (path / "relu1" / "activation" / "c").iterdir():
+        if shard.name != "2":
+            shutil.rmtree(shard)
     part = activation.isel(sample=slice(110, 120), unit=[2, 5]).compute()
     np.testing.assert_array_equal(part, columns["relu1/activation"][110:120, [2, 5]])
-    assert set(read) == {"relu1/activation/c/2/0"}
 
 
 def test_open__arrays_survive_pickling(path, columns):
