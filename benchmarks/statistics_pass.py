@@ -31,9 +31,11 @@ import dask
 import dask.array as da
 import numpy as np
 import xarray as xr
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 import unitlens as ul
 from measuring import alternate, seconds
+from unitlens.figures.style import COLOURS, DASHES, MARKERS, draw_legend, new_figure, styled
 from unitlens.store.manifest import Contents, RecordedLayer
 from unitlens.store.writer import StoreWriter
 
@@ -257,6 +259,32 @@ def run_growth(scratch, size):
     return {"case": "growth", "seconds": found}
 
 
+@styled
+def draw_growth(row):
+    """Return the figure of seconds by samples, units and classes, with a line of equal growth."""
+    figure = new_figure(height=2.6)
+    for axes, (name, points) in zip(
+        figure.subplots(1, len(row["seconds"]), sharey=True), row["seconds"].items(), strict=True
+    ):
+        sizes, taken = map(np.array, zip(*points, strict=True))
+        axes.plot(sizes, taken, color=COLOURS[0], marker=MARKERS[0], label="measured")
+        if name != "classes":
+            line = taken[-1] * sizes / sizes[-1]
+            axes.plot(sizes, line, color=COLOURS[1], linestyle=DASHES[1], label="in proportion")
+        axes.set_xscale("log", base=2 if name != "classes" else 10)
+        axes.set_yscale("log", base=2)
+        axes.set_xlabel(name)
+        axes.xaxis.set_major_locator(FixedLocator(sizes))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:,.0f}"))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda at, _: f"{at:g}"))
+    figure.axes[0].set_ylabel("class statistics / s")
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    draw_legend(figure, dict(zip(labels, handles, strict=True)))
+    return figure
+
+
 ALONE = {"memory": run_memory, "column": run_column, "growth": run_growth}
 
 
@@ -267,6 +295,7 @@ def main():
     parser.add_argument("--size", type=float, default=1.0, help="share of the samples")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--figure", type=Path, help="file to draw the growth in")
     parser.add_argument("--json", type=Path, help="file to write the rows to")
     asked = parser.parse_args()
     asked.scratch.mkdir(parents=True, exist_ok=True)
@@ -277,6 +306,9 @@ def main():
                 rows.append(compare(name, asked.scratch, asked.size, asked.repeats))
             else:
                 rows.append(ALONE[name](asked.scratch, asked.size))
+    for row in rows if asked.figure else ():
+        if row["case"] == "growth":
+            draw_growth(row).savefig(asked.figure, metadata={"Date": None})
     if asked.json:
         asked.json.write_text(json.dumps(rows, indent=2) + "\n")
     if not all(row.get("equal", True) for row in rows):
