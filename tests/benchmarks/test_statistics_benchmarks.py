@@ -15,10 +15,9 @@ TINY = Shape(400, (30, 20), 4)
 def _tiny(monkeypatch):
     for name in SHAPES:
         monkeypatch.setitem(SHAPES, name, TINY)
-    for name, shapes in GROWTH.items():
-        monkeypatch.setitem(
-            GROWTH, name, [Shape(100, (8,), 2), Shape(200, (16,), 4)][: len(shapes)]
-        )
+    monkeypatch.setitem(SHAPES, "information", Shape(2000, (30,), 4))
+    for name in GROWTH:
+        monkeypatch.setitem(GROWTH, name, [Shape(100, (8,), 2), Shape(200, (16,), 4)])
 
 
 @pytest.mark.parametrize("name", RUNS)
