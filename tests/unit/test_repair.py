@@ -240,6 +240,19 @@ def test_repair__refuses_metadata_that_it_cannot_make_again(path, dataset):
         repair_activations(mlp(), dataset, path)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_repair__of_a_recording_on_a_gpu_that_is_not_here(path, dataset):
+    before = all_files(path)
+    manifest = read_manifest(path)
+    write_manifest(path, replace(manifest, conditions={**manifest.conditions, "device": "cuda"}))
+    (path / "1/activation/c/3/0").unlink()
+    with pytest.raises(StoreError, match=r"recorded on cuda, but there is no GPU here .*; repair"):
+        repair_activations(mlp(), dataset, path)
+    repair_activations(mlp(), dataset, path, device="cpu")
+    after = all_files(path)
+    assert {**after, "manifest": None} == {**before, "manifest": None}
+
+
 def test_repair__something_else_at_the_manifests_place_is_not_overwritten(path, dataset):
     path.with_suffix(".json").write_text('{"mine": 1}')
     with pytest.raises(StoreError, match=r"acts.json is not the manifest of an activation store"):

@@ -265,7 +265,7 @@ def test_sigkill__twenty_times_at_random_moments(tmp_path):
     for _ in range(20):
         with subprocess.Popen(command, cwd=TESTS, stdout=subprocess.PIPE, text=True) as child:
             assert child.stdout.readline() == "ready\n"
-            time.sleep(moments.uniform(0, 0.4))
+            time.sleep(moments.uniform(0, 0.3))
             child.send_signal(signal.SIGKILL)
         if path.with_suffix(".json").exists():
             assert is_recorded(path, contents)

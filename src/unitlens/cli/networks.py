@@ -134,10 +134,10 @@ def repair(
 ) -> None:
     """Record again just those shards of a finished store that are missing or damaged."""
     open_log(log)
-    from unitlens.recording import repair_activations
-
     if split not in SPLITS:
         raise ArgumentError(f"the split is {split!r}, but must be one of {', '.join(SPLITS)}")
+    from unitlens.recording import repair_activations
+
     torch_device(device, threads)
     model, record = _open_network(network)
     with work():

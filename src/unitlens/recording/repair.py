@@ -86,6 +86,11 @@ def _as_recorded(
 ) -> Iterator[Recording]:
     """Open the recording as it was, with its own threads: others could change the last bits."""
     how, of = known.conditions, known.contents
+    if device is None and how["device"] == "cuda" and not torch.cuda.is_available():
+        raise StoreError(
+            "the store was recorded on cuda, but there is no GPU here that torch can use; repair "
+            "it where there is one, or name another device: it is taken if its numbers are the same"
+        )
     threads = torch.get_num_threads()
     torch.set_num_threads(how["threads"])
     try:

@@ -61,8 +61,8 @@ class Journal:
     def close(self) -> None:
         """Flush to the disk and close; closing twice is once."""
         if not self._file.closed:
-            os.fsync(self._file.fileno())
-            self._file.close()
+            with writing(self._place), self._file:
+                os.fsync(self._file.fileno())
 
 
 def read_journal(place: Path) -> tuple[dict[str, Any], list[CompleteShard]] | None:

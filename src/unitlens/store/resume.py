@@ -125,7 +125,8 @@ def _start_over(
         other.journal(path).unlink(missing_ok=True)
     create_hierarchy(path, contents, arrays)
     header = {**wanted, "metadata": hash_metadata(path, arrays)}
-    Journal(journal_path(path), header, ()).close()
+    if part != WHOLE:  # the writer of the whole begins this journal itself
+        Journal(journal_path(path), header, ()).close()
     return header
 
 

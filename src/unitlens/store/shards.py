@@ -30,16 +30,16 @@ def read_shard(opened: Any, array: StoredArray, shard: int) -> Values:
         raise DamageError(str(error).partition("\n")[0]) from error
 
 
-def describe_shard(array: StoredArray, shard: int, size: int, values: Values) -> CompleteShard:
-    """Return what the journal says of a shard with these values and this size of its file."""
+def describe_shard(array: StoredArray, shard: int, values: Values) -> CompleteShard:
+    """Return what the journal says of a shard, but for the bytes of its file."""
     if array.dims != ("sample", "unit"):
-        return CompleteShard(array.path, shard, size, hash_values(values))
+        return CompleteShard(array.path, shard, 0, hash_values(values))
     minimum, maximum = values.min(axis=0), values.max(axis=0)
     nonfinite = 0
     if not (np.isfinite(minimum).all() and np.isfinite(maximum).all()):
         nonfinite = int(np.count_nonzero(~np.isfinite(values)))
     spans = minimum.tobytes().hex(), maximum.tobytes().hex()
-    return CompleteShard(array.path, shard, size, hash_values(values), nonfinite, *spans)
+    return CompleteShard(array.path, shard, 0, hash_values(values), nonfinite, *spans)
 
 
 def hash_values(values: Values) -> str:

@@ -189,7 +189,7 @@ class StoreWriter:
 
     def _write(self, array: StoredArray, shard: int, values: Values) -> None:
         # Both take long, and neither needs the other: a processor each.
-        description = self._describing.submit(describe_shard, array, shard, 0, values)
+        description = self._describing.submit(describe_shard, array, shard, values)
         size = self._store_values(array, shard, values)
         complete = replace(description.result(), size=size)
         if self._expected.get((array.path, shard), complete.hash) != complete.hash:
