@@ -50,7 +50,7 @@ def record_activations(
 
     A killed recording goes on after the last shard that every layer has and ends as an undisturbed
     one, bit for bit, if weights, data, arguments, threads and versions are the same; else it starts
-    over. A finished store is left as it is.
+    over. A finished store is left as it is. The network runs with batch norm folded in.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def record_activations(
     _check_arguments(path := Path(path), dataset, reductions, (dtype, codec), batch_size)
     origin = complete_provenance(model, dataset, provenance or {})
     example = _example(dataset, device)
-    with UnitNetwork(model, example, device=device) as network:
+    with UnitNetwork(model, example, device=device, simplified=True) as network:
         chosen, classes = choose_layers(network.layers, layers), _count_classes(network, example)
         about = (len(dataset), classes, _recorded(chosen), reductions[0], dtype, origin)
         contents = Contents(*about, reductions[1:], codec)
