@@ -51,8 +51,8 @@ def record_activations(
 ) -> Path:
     """Write every unit's activation for every sample of a data set.
 
-    A killed recording goes on with the shards that it lacks and ends as an undisturbed one, bit for
-    bit, if weights, data, arguments, threads and versions are the same; else it starts over.
+    A killed recording goes on with the shards it lacks and ends as an undisturbed one, bit for bit,
+    if weights, data, arguments, threads and versions are the same. Batch norm is folded in.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def open_recording(
 ) -> Iterator["Recording"]:
     """Find out what there is to record of a model and a data set, and yield it, ready to run."""
     example = _example(dataset, device)
-    with UnitNetwork(model, example, device=device) as network:
+    with UnitNetwork(model, example, device=device, simplified=True) as network:
         chosen, classes = choose_layers(network.layers, layers), _count_classes(network, example)
         about = (len(dataset), classes, _recorded(chosen), reductions[0], dtype, origin)
         contents = Contents(*about, tuple(reductions[1:]), codec)
