@@ -1,5 +1,6 @@
 """Data, and networks lightly trained on it, so that their units are zero as often as real ones."""
 
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -9,11 +10,15 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 from torchvision import datasets, transforms
 from torchvision.models import resnet50
+from torchvision.transforms import InterpolationMode
 
 from unitlens.config import ConvNetSpec, MLPSpec
 from unitlens.networks.models import build_model
 
 IMAGENETTE = "imagenette-subset/ilsvrc2012-val"
+EXAMPLES = Path(__file__).parents[1] / "examples"
+IMAGENET_COLOURS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+LITE_COLOURS = (127 / 255,) * 3, (128 / 255,) * 3
 CONVNET_TRAINING_IMAGES = 4000
 
 
@@ -67,6 +72,17 @@ def resnet(data, samples):
     return Subject(model.eval(), inputs, labels, f"{len(inputs)} {kind} images of 224 px")
 
 
+@cache
+def efficientnet(data, samples):
+    """EfficientNet-Lite0 as its authors trained it, on images that it has not seen."""
+    sys.path.insert(0, str(EXAMPLES))
+    from efficientnet_lite import efficientnet_lite0
+
+    inputs, labels, kind = _images(data, samples, LITE_COLOURS, InterpolationMode.BICUBIC)
+    text = f"{len(inputs)} {kind} images of 224 px"
+    return Subject(efficientnet_lite0().eval(), inputs, labels, text)
+
+
 def settle_batch_norm(model, inputs):
     """Pass data once in train mode, so that running statistics are those of the data."""
     for module in model.modules():
@@ -111,7 +127,7 @@ def _cifar(data, *, train):
     return images.sub(0.4734).div(0.2516).contiguous(), torch.tensor(stored.targets)
 
 
-def _images(data, samples):
+def _images(data, samples, colours=IMAGENET_COLOURS, interpolation=InterpolationMode.BILINEAR):
     folder = Path(data) / IMAGENETTE
     if not folder.is_dir():
         generator = torch.Generator().manual_seed(0)
@@ -119,10 +135,10 @@ def _images(data, samples):
         return torch.randn(samples, 3, 224, 224, generator=generator), labels, "random"
     prepared = transforms.Compose(
         [
-            transforms.Resize(256),
+            transforms.Resize(256, interpolation),
             transforms.CenterCrop(224),
             transforms.ToTensor(),
-            transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+            transforms.Normalize(*colours),
         ]
     )
     stored = datasets.ImageFolder(folder, prepared)

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from unitlens.store.layout import Layout
+from unitlens.store.lock import only_writer
 from unitlens.store.manifest import Contents, RecordedLayer
-from unitlens.store.writer import StoreWriter
+from unitlens.store.parts import Part
+from unitlens.store.writer import StoreWriter, is_recorded
 
 # Shards of a few kilobytes, so that a small store has many.
 SMALL = Layout(chunk_bytes=2**10, shard_bytes=2**12)
@@ -40,14 +42,33 @@ def make_columns(contents, seed=0):
     return {**columns, "index": np.arange(n), "loss": rng.random(n)}
 
 
-def fill(writer, columns, batch=50, pause=0.0):
-    """Append what a writer still lacks, batch by batch, and finish."""
-    samples = writer.contents.samples
-    for start in range(writer.first // batch * batch, samples, batch):
+def append(writer, columns, batch=50, pause=0.0):
+    """Append what a writer still lacks, batch by batch."""
+    samples, missing = writer.contents.samples, writer.missing
+    for start in range(0, samples, batch):
         part = slice(start, min(start + batch, samples))
-        writer.append(start, {name: values[part] for name, values in columns.items()})
-        time.sleep(pause)
+        if missing[part].any():
+            writer.append(start, {name: values[part] for name, values in columns.items()})
+            time.sleep(pause)
+
+
+def fill(writer, columns, **options):
+    """Append what a writer still lacks, and finish."""
+    append(writer, columns, **options)
     return writer.finish()
+
+
+def write_part(path, part, **options):
+    """Write a part of the default store, as a recording does."""
+    contents = make_contents()
+    with (
+        only_writer(path, part) as share,
+        StoreWriter(
+            path, contents, {"batch_size": 50}, layout=SMALL, part=part, share=share
+        ) as writer,
+    ):
+        append(writer, make_columns(contents), **options)
+        writer.complete()
 
 
 def write_store(path, contents=None, columns=None, layout=SMALL, conditions=None, **options):
@@ -57,6 +78,13 @@ def write_store(path, contents=None, columns=None, layout=SMALL, conditions=None
         return fill(writer, columns, **options)
 
 
+def record_store(path, contents, **options):
+    """Write a store unless it is finished, as a recording does."""
+    with only_writer(path):
+        if not is_recorded(path, contents):
+            write_store(path, contents, **options)
+
+
 def all_files(path):
     """Return the name and the bytes of every file of a store and of its manifest."""
     files = [file for file in path.rglob("*") if file.is_file()]
@@ -64,8 +92,19 @@ def all_files(path):
     return {**named, "manifest": path.with_suffix(".json").read_bytes()}
 
 
+def flip(file, position, bit):
+    """Flip one bit of a file."""
+    content = bytearray(file.read_bytes())
+    content[position] ^= 1 << bit
+    file.write_bytes(content)
+
+
 if __name__ == "__main__":
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    write_store(Path(sys.argv[1]), batch=10, pause=0.01)
+    place, numbers = Path(sys.argv[1]), [int(number) for number in sys.argv[2:]]
+    if len(numbers) == 2:
+        write_part(place, Part(*numbers), batch=10, pause=0.02)
+    else:
+        record_store(place, make_contents(*numbers), batch=10, pause=0.002)
     sys.stdout.write("finished\n")

@@ -1,7 +1,7 @@
 """A results directory as the workflow leaves it, with made-up but plausible numbers."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -192,16 +192,25 @@ def unit_measures(made: Network, rng: np.random.Generator) -> xr.Dataset:
     total = np.where(dead, 1, best + rest)
     selectivity = np.where(dead, 0, (best - rest) / total)
     information = np.clip(0.9 * selectivity + rng.normal(0, 0.08, units), 0, np.log(CLASSES))
-    columns: Mapping[str, np.ndarray] = {
+    columns: dict[str, np.ndarray] = {
         "selectivity": selectivity,
         "preferred_class": np.where(dead, -1, mean.argmax(1)),
         "dead": dead,
         "undefined": np.full(units, "", object),
         "mutual_information": np.where(dead, 0, information),
+        "mutual_information_se": 0.01 + 0 * information,
+        "ccmas": selectivity,
+        "class_correlation": np.where(dead, np.nan, selectivity),
+        "correlated_class": np.where(dead, -1, mean.argmax(1)),
+        "sparsity": np.where(dead, np.nan, 0.3 + 0.5 * selectivity),
+        "zero_share": np.where(dead, 1, 0.7 * selectivity),
         "mean": mean.mean(1),
         "variance": mean.var(1) + 0.05 * ~dead,
         "l1_norm": rng.gamma(30, 0.5, units) * (1 + depth) - 3 * selectivity,
     }
+    for name, least in (("roc_auc", 0.5), ("informedness", 0.0), ("average_precision", 0.1)):
+        score = least + (1 - least) * selectivity
+        columns |= {name: score, f"{name}_bound": 0.01 * score, f"{name}_class": mean.argmax(1)}
     data = {name: ("unit", array) for name, array in columns.items()}
     data["class_mean"] = (("unit", "class"), mean)
     return xr.Dataset(data, coords=where | {"class": np.arange(CLASSES)}).assign_attrs(bins=16)

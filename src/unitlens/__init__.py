@@ -14,16 +14,26 @@ if TYPE_CHECKING:
     from unitlens.perturbation.groups import group_ablation
     from unitlens.perturbation.membership import random_groups
     from unitlens.perturbation.noise import noise_robustness
-    from unitlens.recording import record_activations
+    from unitlens.recording import record_activations, repair_activations
+    from unitlens.recording.streaming import network_statistics
     from unitlens.statistics import (
+        average_precision,
+        ccmas,
+        class_correlation,
+        class_means,
         class_selectivity,
         class_statistics,
         empirical_variance,
+        informedness,
+        layer_dimensionality,
         mutual_information,
         principal_components,
         random_directions,
+        roc_auc,
+        sparsity,
+        top_precision,
     )
-    from unitlens.store import open_activations
+    from unitlens.store import merge_activations, open_activations, verify_store
     from unitlens.tables import open_results
 
 __version__ = "0.1.0"
@@ -31,11 +41,24 @@ __version__ = "0.1.0"
 _HOMES = {
     "unit_layers": "unitlens.networks.layers",
     "record_activations": "unitlens.recording",
+    "network_statistics": "unitlens.recording.streaming",
+    "repair_activations": "unitlens.recording",
+    "merge_activations": "unitlens.store",
     "open_activations": "unitlens.store",
+    "class_means": "unitlens.statistics",
+    "verify_store": "unitlens.store",
     "class_statistics": "unitlens.statistics",
     "class_selectivity": "unitlens.statistics",
     "mutual_information": "unitlens.statistics",
     "empirical_variance": "unitlens.statistics",
+    "roc_auc": "unitlens.statistics",
+    "informedness": "unitlens.statistics",
+    "average_precision": "unitlens.statistics",
+    "ccmas": "unitlens.statistics",
+    "class_correlation": "unitlens.statistics",
+    "top_precision": "unitlens.statistics",
+    "sparsity": "unitlens.statistics",
+    "layer_dimensionality": "unitlens.statistics",
     "principal_components": "unitlens.statistics",
     "random_directions": "unitlens.statistics",
     "unit_ablation": "unitlens.perturbation.ablation",
@@ -48,13 +71,21 @@ _HOMES = {
 }
 
 __all__ = [
+    "average_precision",
+    "ccmas",
+    "class_correlation",
+    "class_means",
     "class_selectivity",
     "class_statistics",
     "cumulative_ablation",
     "direction_ablation",
     "empirical_variance",
     "group_ablation",
+    "informedness",
+    "layer_dimensionality",
+    "merge_activations",
     "mutual_information",
+    "network_statistics",
     "noise_robustness",
     "open_activations",
     "open_results",
@@ -62,8 +93,13 @@ __all__ = [
     "random_directions",
     "random_groups",
     "record_activations",
+    "repair_activations",
+    "roc_auc",
+    "sparsity",
+    "top_precision",
     "unit_ablation",
     "unit_layers",
+    "verify_store",
 ]
 
 

@@ -77,7 +77,7 @@ def _reached(module: str) -> set[str]:
 
 
 def _declares(name: str) -> bool:
-    return name in DECLARING or name.startswith("unitlens.config.")
+    return name in DECLARING or name.startswith(("unitlens.config.", "unitlens.variables."))
 
 
 @cache

@@ -10,9 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from properties.strategies_store import contents, cuts, layouts
-from small_stores import make_columns
+from small_stores import all_files, make_columns
 from unitlens.store import open_activations
 from unitlens.store.layout import plan_arrays
+from unitlens.store.merge import merge_activations
+from unitlens.store.parts import Part
+from unitlens.store.verify import verify_store
 from unitlens.store.writer import StoreWriter
 
 CONDITIONS = {"batch_size": 1}
@@ -21,6 +24,13 @@ CONDITIONS = {"batch_size": 1}
 def append(writer, columns, batches):
     for start, stop in batches:
         if stop > writer.first:
+            writer.append(start, {name: values[start:stop] for name, values in columns.items()})
+
+
+def append_missing(writer, columns, batches):
+    missing = writer.missing
+    for start, stop in batches:
+        if missing[start:stop].any():
             writer.append(start, {name: values[start:stop] for name, values in columns.items()})
 
 
@@ -59,6 +69,37 @@ def test_store__broken_off_and_resumed_equals_undisturbed(held, layout, data):
                         writer.finish()
             manifests.append(path.with_suffix(".json").read_bytes())
     assert manifests[0] == manifests[1]
+
+
+@given(contents(), layouts, st.data())
+@settings(max_examples=10)
+def test_store__any_holes_filled_and_any_parts_merged_equal_undisturbed(held, layout, data):
+    columns, batches = make_columns(held), list(pairwise(data.draw(cuts(held.samples))))
+    of = data.draw(st.integers(1, 5))
+    with tempfile.TemporaryDirectory() as room:
+        one, merged = Path(room) / "one.zarr", Path(room) / "merged.zarr"
+        with StoreWriter(one, held, CONDITIONS, layout=layout) as writer:
+            append(writer, columns, batches)
+            writer.finish()
+        undisturbed = all_files(one)
+
+        shards = sorted(file for file in one.rglob("*") if "c" in file.relative_to(one).parts)
+        shards = [file for file in shards if file.is_file()]
+        for file in data.draw(st.sets(st.sampled_from(shards))):
+            file.unlink()
+        with StoreWriter(one, held, CONDITIONS, layout=layout) as writer:
+            append_missing(writer, columns, batches)
+            writer.finish()
+        assert all_files(one) == undisturbed
+
+        for number in data.draw(st.permutations(range(1, of + 1))):
+            part = Part(number, of)
+            with StoreWriter(merged, held, CONDITIONS, layout=layout, part=part) as writer:
+                append_missing(writer, columns, batches)
+                writer.complete()
+        merge_activations(merged)
+        assert all_files(merged) == undisturbed
+        assert verify_store(merged).faults == verify_store(one).faults
 
 
 @given(contents(), layouts)

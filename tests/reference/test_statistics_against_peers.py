@@ -6,14 +6,25 @@ import pytest
 from scipy import stats as scipy_stats
 from sklearn.decomposition import PCA
 from sklearn.feature_selection import mutual_info_classif
-from sklearn.metrics import mutual_info_score
+from sklearn.metrics import (
+    average_precision_score,
+    mutual_info_score,
+    roc_auc_score,
+    roc_curve,
+)
 
 from activation_trees import activation_tree
 from unitlens.statistics import (
+    average_precision,
+    ccmas,
+    class_correlation,
     class_selectivity,
     class_statistics,
+    informedness,
     mutual_information,
     principal_components,
+    roc_auc,
+    sparsity,
 )
 from unitlens.statistics.information import merge_bins, zero_bin
 
@@ -80,21 +91,72 @@ def test_class_selectivity__equals_a_plain_loop(data, stats):
         assert result["preferred_class"][unit] == np.argmax(means)
 
 
+def test_ccmas__equals_a_plain_loop(data, stats):
+    values, labels = data
+    result = ccmas(stats)["ccmas"]
+    for unit, column in enumerate(values.T.astype(np.float64)):
+        best = max(range(7), key=lambda label: column[labels == label].mean())
+        one, other = column[labels == best].mean(), column[labels != best].mean()
+        np.testing.assert_allclose(result[unit], (one - other) / (one + other), rtol=1e-9)
+
+
+def youden_of_scikit_learn(own, values):
+    alarms, hits, _ = roc_curve(own, values, drop_intermediate=False)
+    return (hits - alarms).max()
+
+
+@pytest.mark.parametrize(
+    ("measure", "peer", "error"),
+    [
+        (roc_auc, roc_auc_score, 5e-4),
+        (informedness, youden_of_scikit_learn, 6e-3),
+        (average_precision, average_precision_score, 2e-3),
+    ],
+)
+def test_detection__near_scikit_learn_on_the_raw_activations(data, stats, measure, peer, error):
+    """Within the bound that the table states, and far nearer on average."""
+    values, labels = data
+    table, name = measure(stats), measure.__name__
+    by_class = np.array([[peer(labels == c, column) for c in range(7)] for column in values.T])
+    differences = np.abs(table[name].to_numpy() - by_class.max(axis=1))
+    assert (differences <= table[f"{name}_bound"]).all()
+    assert differences.mean() < error
+    of_class = by_class[np.arange(30), table[f"{name}_class"].to_numpy()]
+    assert (by_class.max(axis=1) - of_class <= 2 * table[f"{name}_bound"]).all()
+
+
+def test_class_correlation__equals_scipy(data, stats):
+    values, labels = data
+    result = class_correlation(stats)
+    for unit, column in enumerate(values.T.astype(np.float64)):
+        found = [scipy_stats.pointbiserialr(labels == c, column).statistic for c in range(7)]
+        np.testing.assert_allclose(result["class_correlation"][unit], max(found), rtol=1e-9)
+        assert result["correlated_class"][unit] == np.argmax(found)
+
+
+def test_sparsity__equals_a_plain_loop(data, stats):
+    values, _ = data
+    result = sparsity(stats)
+    for unit, column in enumerate(values.T.astype(np.float64)):
+        expected = 1 - column.mean() ** 2 / (column**2).mean()
+        np.testing.assert_allclose(result["sparsity"][unit], expected, rtol=1e-9)
+
+
 def test_mutual_information__equals_scikit_learn_on_the_binned_data(stats):
-    """mutual_info_score of the same bins is the plug-in; the correction is added to it."""
-    joint = merge_bins(stats["histogram"].to_numpy(), zero_bin(stats["bin_edges"].to_numpy()), 16)
-    result = mutual_information(stats)["mutual_information"]
+    """mutual_info_score of the same bins is the plug-in, which the jackknife corrects."""
+    joint = merge_bins(stats["histogram"].to_numpy(), zero_bin(stats["bin_edges"].to_numpy()), 5)
+    result = mutual_information(stats, bins=5)["mutual_information"]
     for unit, table in enumerate(joint):
-        classes, bins = table.nonzero()
-        counts = table[classes, bins]
-        plugin = mutual_info_score(np.repeat(classes, counts), np.repeat(bins, counts))
-        entropies = [scipy_stats.entropy(part) for part in (table.sum(axis=0), table.sum(axis=1))]
-        np.testing.assert_allclose(
-            plugin, sum(entropies) - scipy_stats.entropy(table.ravel()), rtol=1e-9
-        )
-        cells = [(part > 0).sum() for part in (table.sum(axis=0), table.sum(axis=1), table)]
-        correction = (cells[0] + cells[1] - cells[2] - 1) / (2 * 3000)
-        np.testing.assert_allclose(result[unit], max(plugin + correction, 0), rtol=1e-9)
+        cells = np.argwhere(table)
+        rows, columns = np.repeat(cells, table[tuple(cells.T)], axis=0).T
+        plugin = mutual_info_score(rows, columns)
+        without = []
+        for cell in map(tuple, cells):
+            left = table.copy()
+            left[cell] -= 1
+            without.append(mutual_info_score(None, None, contingency=left))
+        mean = np.average(without, weights=table[tuple(cells.T)])
+        np.testing.assert_allclose(result[unit], max(3000 * plugin - 2999 * mean, 0), rtol=1e-6)
     expected = scipy_stats.entropy(stats["count"])
     np.testing.assert_allclose(mutual_information(stats).attrs["class_entropy"], expected)
 

@@ -322,3 +322,61 @@ def test_class_statistics__survives_netcdf(tmp_path):
     with xr.open_dataset(tmp_path / "stats.nc", engine="h5netcdf") as read:
         variables.validate(read, "class_statistics")
         xr.testing.assert_equal(read.load(), stats)
+
+
+def test_class_statistics__keeps_no_strongest_sample_of_a_unit_with_nan():
+    values, labels = relu_data()
+    values[3, 1] = np.nan
+    stats = class_statistics(activation_tree({"x": values}, labels, chunks=(64, 7)), strongest=4)
+    assert (stats["top_sample"][1] == -1).all()
+    assert (stats["top_class"][1] == -1).all()
+    assert stats["top_activation"][1].isnull().all()
+    assert (stats["top_sample"].drop_isel(unit=1) >= 0).all()
+
+
+def test_class_statistics__refuses_to_keep_none():
+    values, labels = relu_data()
+    with pytest.raises(ArgumentError, match="strongest is 0, but must be at least 1"):
+        class_statistics(activation_tree({"x": values}, labels), strongest=0)
+
+
+def test_class_statistics__of_arrays_that_kernels_do_not_take():
+    values, labels = relu_data(samples=3000, units=70)
+    expected = class_statistics(activation_tree({"x": values}, labels))
+    values.flags.writeable = False
+    read_only = activation_tree({"x": values}, labels)
+    assert_same(class_statistics(read_only), expected)
+    assert_same(
+        class_statistics(activation_tree({"x": values.astype(np.float64)}, labels)), expected
+    )
+    strided = np.repeat(values, 2, axis=1)[:, ::2]
+    assert_same(class_statistics(activation_tree({"x": strided}, labels)), expected)
+
+
+def test_class_statistics__by_another_attribute():
+    values, labels = relu_data()
+    parity = np.arange(len(labels)) % 2
+    tree = activation_tree({"x": values}, labels, chunks=(64, 7), classes=4)
+    tree.coords["parity"] = ("sample", parity + 5)
+    expected = naive_numbers(values, parity, range(2))
+
+    named, given = class_statistics(tree, by="parity"), class_statistics(tree, by=parity)
+
+    np.testing.assert_array_equal(named["class"], [5, 6])
+    for stats in (named, given):
+        np.testing.assert_allclose(stats["class_mean"], expected["class_mean"], rtol=1e-12)
+        np.testing.assert_array_equal(stats["histogram"], named["histogram"])
+
+
+@pytest.mark.parametrize("by", [[0, 1], np.full(200, 0.5), np.full(200, -1), 3])
+def test_class_statistics__refuses_what_is_no_attribute(by):
+    values, labels = relu_data()
+    message = "by has shape .* but must be one integer from 0 for each of the 200 samples"
+    with pytest.raises(ArgumentError, match=message):
+        class_statistics(activation_tree({"x": values}, labels), by=by)
+
+
+def test_class_statistics__refuses_an_unknown_coordinate():
+    values, labels = relu_data()
+    with pytest.raises(TableError, match="have no coordinate 'gender' at their root"):
+        class_statistics(activation_tree({"x": values}, labels), by="gender")

@@ -159,6 +159,26 @@ def test_parse_config__accepts_the_minimum():
             "measurements: activations.layers must be null where noise_robustness is measured",
         ),
         (
+            "measurements/activations",
+            {"reduce": ["mean", "sum"]},
+            "measurements.activations.reduce.1 = 'sum': must be one of mean, max, active",
+        ),
+        (
+            "measurements/activations",
+            {"reduce": ["mean", "mean"]},
+            "measurements.activations: reduce must name each reduction once, but is ('mean', 'm",
+        ),
+        (
+            "measurements/activations",
+            {"codec": "zip"},
+            "measurements.activations.codec = 'zip': must be one of lz4, lz4-bitshuffle, zstd",
+        ),
+        (
+            "measurements",
+            {"activations": {"reduce": ["max", "mean"]}, "unit_ablation": {"value": "mean"}},
+            "measurements: activations.reduce must be mean where unit_ablation.value is mean",
+        ),
+        (
             "measurements",
             {"activations": {"reduce": "max"}, "unit_ablation": {"value": "mean"}},
             "measurements: activations.reduce must be mean where unit_ablation.value is mean",

@@ -6,10 +6,16 @@ from scipy.stats import norm
 from activation_trees import activation_tree
 from unitlens.errors import ArgumentError, TableError
 from unitlens.statistics import class_statistics, mutual_information
-from unitlens.statistics.information import corrected_information, merge_bins, zero_bin
+from unitlens.statistics.information import (
+    chosen_bins,
+    information_error,
+    jackknifed_information,
+    merge_bins,
+    zero_bin,
+)
 
 
-def information(columns, labels, *, bins=16, fine_bins=128, classes=None):
+def information(columns, labels, *, bins=None, fine_bins=128, classes=None):
     tree = activation_tree({"x": np.array(columns, float).T}, labels)
     return mutual_information(
         class_statistics(tree, fine_bins=fine_bins, classes=classes), bins=bins
@@ -30,29 +36,75 @@ def rectified_information(means):
     )
 
 
+def plugin_information(table):
+    """Of a table of counts, by the definition and a plain loop."""
+    p = np.asarray(table) / np.sum(table)
+    outer = p.sum(axis=1, keepdims=True) * p.sum(axis=0)
+    return sum(a * np.log(a / b) for a, b in zip(p.ravel(), outer.ravel(), strict=True) if a)
+
+
+def jackknife(table):
+    """Bias-corrected information and its standard error, leaving out sample after sample."""
+    samples = np.sum(table)
+    without = []
+    for cell in np.argwhere(table):
+        left = table.copy()
+        left[tuple(cell)] -= 1
+        without += [plugin_information(left)] * table[tuple(cell)]
+    value = samples * plugin_information(table) - (samples - 1) * np.mean(without)
+    return value, np.sqrt((samples - 1) * np.var(without))
+
+
 def test_mutual_information__by_hand():
-    """Zero or not, against two classes: the table of counts is [[3, 1], [1, 3]]."""
-    result = information([[0, 0, 0, 2, 2, 2, 2, 0]], [0, 0, 0, 0, 1, 1, 1, 1])
-    plugin = 2 * (3 / 8 * np.log(3 / 8 / 0.25) + 1 / 8 * np.log(1 / 8 / 0.25))
+    """Zero or not, against two classes: the table of counts is [[4, 1], [1, 4]]."""
+    result = information([[0, 0, 0, 0, 2, 2, 2, 2, 2, 0]], [0] * 5 + [1] * 5)
+    rare, common = np.log(10 * 1 / 25), np.log(10 * 4 / 25)
+    plugin = 0.2 * rare + 0.8 * common
     np.testing.assert_allclose(
-        result["mutual_information"], plugin + (2 + 2 - 4 - 1) / (2 * 8), rtol=1e-12
+        result["mutual_information_se"],
+        np.sqrt((0.2 * rare**2 + 0.8 * common**2 - plugin**2) / 10),
+    )
+    np.testing.assert_allclose(
+        result["mutual_information"], jackknife(np.array([[4, 1], [1, 4]]))[0], rtol=1e-12
     )
     np.testing.assert_allclose(result.attrs["class_entropy"], np.log(2), rtol=1e-15)
-    assert result.attrs["bins"] == 16
+    assert result.attrs["bins"] == "by samples"
 
 
-def test_corrected_information__is_the_sum_of_corrected_entropies():
+@pytest.fixture(scope="module")
+def tables():
+    """Tables of 60 counts, some rows and columns of which are empty."""
     joint = np.random.default_rng(0).integers(0, 4, (5, 3, 7))
-    joint[:, 0, 0] += 60 - joint.sum(axis=(1, 2))
     joint[:, :, 3] = 0
+    joint[2, 1] = 0
     joint[:, 0, 0] += 60 - joint.sum(axis=(1, 2))
-    for table, result in zip(joint, corrected_information(joint, 60), strict=True):
-        p = table / 60
-        outer = p.sum(axis=1, keepdims=True) * p.sum(axis=0)
-        plugin = sum(a * np.log(a / b) for a, b in zip(p.ravel(), outer.ravel(), strict=True) if a)
-        cells = [(t > 0).sum() for t in (table.sum(axis=1), table.sum(axis=0), table)]
-        expected = plugin + (cells[0] + cells[1] - cells[2] - 1) / 120
-        np.testing.assert_allclose(result, expected, rtol=1e-12)
+    return joint
+
+
+def test_jackknifed_information__leaves_out_sample_after_sample(tables):
+    expected = [jackknife(table)[0] for table in tables]
+    np.testing.assert_allclose(jackknifed_information(tables, 60), expected, rtol=1e-10)
+
+
+def test_information_error__near_the_jackknife():
+    """Both are the variance of the same sum to first order in 1 / N."""
+    rng = np.random.default_rng(0)
+    tables = rng.multinomial(4000, rng.dirichlet(np.ones(20), 6)).reshape(6, 4, 5)
+    expected = [jackknife(table)[1] for table in tables]
+    np.testing.assert_allclose(information_error(tables, 4000), expected, rtol=0.01)
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+def test_mutual_information__standard_error_is_the_spread(classes):
+    """The same unit, drawn 300 times: the stated error is the estimates' deviation."""
+    rng = np.random.default_rng(classes)
+    means = rng.normal(0, 1.5, classes)
+    drawn = rng.integers(0, classes, (300, 1000))
+    values = np.maximum(means[drawn] + rng.normal(size=drawn.shape), 0)
+    found = [information([one], labels) for one, labels in zip(values, drawn, strict=True)]
+    spread = np.std([one["mutual_information"].item() for one in found])
+    stated = np.mean([one["mutual_information_se"].item() for one in found])
+    np.testing.assert_allclose(stated, spread, rtol=0.15)
 
 
 def test_mutual_information__bounds():
@@ -69,6 +121,10 @@ def test_mutual_information__bounds():
     np.testing.assert_allclose(values[0], result.attrs["class_entropy"], rtol=1e-12)
     assert 0 <= values[1] < 0.05
     assert values[2:].tolist() == [0, 0]
+    error = result["mutual_information_se"].to_numpy()
+    assert error[0] > 0  # of the entropy of the drawn classes
+    assert 0 < error[1] < 0.05
+    assert error[2:].tolist() == [0, 0]
 
 
 def test_mutual_information__undefined_cases():
@@ -78,7 +134,9 @@ def test_mutual_information__undefined_cases():
     assert np.isnan(information([[np.nan, 1, 2]], [0, 1, 1])["mutual_information"].item())
     tree = activation_tree({"x": np.empty((0, 1))}, np.empty(0, int), ranges=False)
     assert mutual_information(class_statistics(tree))["mutual_information"].isnull().all()
+    assert mutual_information(class_statistics(tree))["mutual_information_se"].isnull().all()
     assert information([[0, 1, 2]], [3, 3, 3])["mutual_information"].item() == 0
+    assert information([[7.0]], [3])["mutual_information"].item() == 0
 
 
 def test_mutual_information__class_without_samples_changes_nothing():
@@ -130,15 +188,56 @@ def test_mutual_information__against_the_truth(classes):
     assert abs(error.mean()) < 0.006
 
 
-def test_mutual_information__correction_takes_most_of_the_bias():
-    """Nothing to know, 2,000 samples, 10 classes: the plug-in finds 16 x 9 / 2N nats of it."""
+@pytest.mark.parametrize(("samples", "classes"), [(300, 2), (1000, 10), (3000, 100)])
+def test_mutual_information__correction_takes_most_of_the_bias(samples, classes):
+    """Nothing to know: the plug-in finds (bins - 1) (classes - 1) / 2N nats of it."""
     rng = np.random.default_rng(0)
-    labels = np.arange(2000) % 10
-    stats = class_statistics(activation_tree({"x": rng.random((2000, 200))}, labels))
-    joint = merge_bins(stats["histogram"].to_numpy(), zero_bin(stats["bin_edges"].to_numpy()), 16)
-    corrected = corrected_information(joint, 2000)
-    assert abs(corrected.mean()) < 0.1 * (15 * 9) / 4000
+    labels = np.arange(samples) % classes
+    tree = activation_tree({"x": rng.random((samples, 200))}, labels)
+    stats = class_statistics(tree)
+    histogram, zero = stats["histogram"].to_numpy(), zero_bin(stats["bin_edges"].to_numpy())
+    bins = round(2 * np.sqrt(samples / classes))
+    assert (chosen_bins(histogram, zero, np.log(classes)) == bins).all()
+    corrected = jackknifed_information(merge_bins(histogram, zero, bins), samples)
+    assert abs(corrected.mean()) < 0.15 * (bins - 1) * (classes - 1) / (2 * samples)
     assert (mutual_information(stats)["mutual_information"] >= 0).all()
+
+
+def test_chosen_bins__by_samples_that_are_not_zero_and_classes_of_weight():
+    """600 of 1,000 not zero; 4 equal classes, or two equal ones and a hardly populated one."""
+    histogram = np.zeros((1, 4, 129), int)
+    histogram[0, :, 0], histogram[0, :, 5], histogram[0, :, 128] = 100, 50, 100
+    zero = np.array([0])
+    assert chosen_bins(histogram, zero, np.log(4)).tolist() == [round(2 * np.sqrt(600 / 4))]
+    assert chosen_bins(histogram, zero, np.log(2.01)).tolist() == [round(2 * np.sqrt(600 / 2.01))]
+    assert chosen_bins(histogram * 10**4, zero, np.log(4)).tolist() == [64]
+    assert chosen_bins(histogram, zero, np.log(2000)).tolist() == [2]
+    assert chosen_bins(histogram[:, :, [0, 5, 128]], zero, np.log(4)).tolist() == [2]
+
+
+def test_merge_bins__each_unit_its_own_number():
+    rng = np.random.default_rng(0)
+    histogram, zero = rng.integers(0, 5, (4, 3, 33)), np.array([0, 16, 32, 3])
+    bins = np.array([2, 9, 5, 20])
+    merged = merge_bins(histogram, zero, bins)
+    assert merged.shape == (4, 3, 41)
+    for unit, number in enumerate(bins):
+        alone = merge_bins(histogram[[unit]], zero[[unit]], int(number))[0]
+        filled = merged[unit][:, merged[unit].any(axis=0)]
+        np.testing.assert_array_equal(filled, alone[:, alone.any(axis=0)])
+
+
+def test_mutual_information__of_any_discrete_attribute():
+    """Labels far apart, or text: the table's classes are what the samples were told apart by."""
+    rng = np.random.default_rng(0)
+    attribute = rng.choice([3, 40, 700], 500)
+    values = 2 * (attribute == 40) + rng.random((4, 500))
+    stats = class_statistics(activation_tree({"x": values.T}, attribute))
+    renamed = stats.assign_coords({"class": ["blurred", "dark", "plain"]})
+    one, other = mutual_information(stats), mutual_information(renamed)
+    np.testing.assert_array_equal(one["mutual_information"], other["mutual_information"])
+    share = np.bincount(attribute == 40) / 500
+    np.testing.assert_allclose(one["mutual_information"], -(share * np.log(share)).sum(), atol=0.03)
 
 
 def test_mutual_information__in_blocks_of_units(monkeypatch):
@@ -153,5 +252,6 @@ def test_mutual_information__refuses_arguments():
     stats = class_statistics(activation_tree({"x": np.ones((2, 1))}, [0, 1]))
     with pytest.raises(ArgumentError, match="bins is 0, but must be at least 1"):
         mutual_information(stats, bins=0)
+    assert mutual_information(stats, bins=3).attrs["bins"] == 3
     with pytest.raises(TableError, match="no variable 'histogram'"):
         mutual_information(stats.drop_vars("histogram"))

@@ -16,13 +16,14 @@ from torch.utils.data import TensorDataset
 
 import unitlens as ul
 from recorded_networks import NETWORKS, Samples, convnet, mlp, record_small
-from small_stores import all_files
+from small_stores import all_files, flip
 from unitlens.config import LastLayers
 from unitlens.errors import ArgumentError, DatasetError, LayerError, ModelError, StoreError
 from unitlens.recording import record, record_activations
 from unitlens.store import open_activations
 from unitlens.store.estimate import estimate_store
 from unitlens.store.lock import only_writer
+from unitlens.store.manifest import read_manifest
 from unitlens.store.writer import StoreWriter
 
 LAYERS = ["1", "4"]  # of the mlp
@@ -111,7 +112,7 @@ def test_record__unknown_layer(path, dataset):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"reduce": "sum"}, "reduce is 'sum', but must be one of mean, max"),
+        ({"reduce": "sum"}, "reduce is 'sum', but must be one of mean, max, active"),
         ({"dtype": "int"}, "dtype is 'int', but must be one of float32, float16"),
         ({"dtype": "float64"}, "dtype is 'float64', but must be one of float32, float16"),
         ({"batch_size": 0}, "batch_size is 0, but must be at least 1"),
@@ -246,6 +247,28 @@ def test_resume__goes_on_at_a_batch_that_not_every_layer_has(path, caplog):
     assert [i for i in dataset.asked if i > 1] == list(range(first, 600))
     undisturbed = record_small(mlp(), dataset, path.with_name("b.zarr"), batch_size=7)
     assert all_files(path) == all_files(undisturbed)
+
+
+def test_resume__runs_only_the_batches_of_shards_that_are_missing(path):
+    """Holes are filled, whichever their order, by batches as they were cut at first."""
+    dataset = Dying(600, (12,))
+    dataset.identity = "so that only the recording asks for samples"
+    record_small(mlp(), dataset, path, batch_size=7)
+    before = all_files(path)
+    (path / "4" / "activation" / "c" / "2" / "0").unlink()  # 60 of 600 samples are a shard
+    flip(path / "loss" / "c" / "7", 9, 2)
+    path.with_suffix(".json").unlink()
+    dataset.asked = []
+    record_small(mlp(), dataset, path, batch_size=7)
+    manifest = read_manifest(path)
+    rows = {file.array.path: file.array.rows for file in manifest.files}
+    batches = set()
+    for span in (rows["4/activation"](2), rows["loss"](7)):
+        batches |= {sample // 7 for sample in range(span.start, span.stop)}
+    expected = [i for i in range(600) if i // 7 in batches]
+    assert dataset.asked[2:] == expected  # the first two find the layers
+    assert len(expected) < 200
+    assert all_files(path) == before
 
 
 @pytest.mark.parametrize("change", [{"batch_size": 8}, {"reduce": "max"}, {"layers": ["4"]}])

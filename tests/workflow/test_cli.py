@@ -8,6 +8,7 @@ import xarray as xr
 from workflow_runs import ROOT, run
 
 import unitlens as ul
+from small_stores import all_files, flip, write_store
 from unitlens.cli import networks
 from unitlens.networks.checkpoints import load_checkpoint
 from unitlens.networks.datasets import load_dataset
@@ -144,3 +145,43 @@ def test_ablation__takes_values_from_the_training_set_as_it_was_trained_on(train
     )
     np.testing.assert_array_equal(curve.loss, ul.cumulative_ablation(model, scored, **options).loss)
     assert units.attrs["value"] == curve.attrs["value"] == value
+
+
+def test_verify__says_that_all_is_well_or_what_is_not(tmp_path):
+    path = tmp_path / "acts.zarr"
+    write_store(path)
+    done = run(["unitlens", "verify", str(path)])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{path} is whole: read ")
+
+    (path / "relu1/activation/c/2/0").unlink()
+    flip(path / "loss/zarr.json", 40, 1)
+    done = run(["unitlens", "verify", str(path)])
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        f"{path}: the shard 'relu1/activation/c/2/0' is missing",
+        f"{path}: 'loss/zarr.json' is missing or changed",
+    ]
+
+    done = run(["unitlens", "verify", str(tmp_path / "nowhere.zarr")])
+    assert done.returncode == 2
+    assert "nowhere.zarr does not exist" in done.stderr
+
+
+def test_repair__records_a_bad_shard_again(trained):
+    dataset, network = trained
+    networks.record_activations(dataset, network, device="cpu")
+    path = network / "test/activations.zarr"
+    before = all_files(path)
+    (path / "relu1/activation/c/0/0").unlink()
+
+    done = run(["unitlens", "repair", str(dataset), str(network), "test"])
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        f"{path}: the shard 'relu1/activation/c/0/0' is missing",
+        f"{path}: repaired, 1 faults are no more",
+    ]
+    assert all_files(path) == before
+    wrong = run(["unitlens", "repair", str(dataset), str(network), "tests"])
+    assert wrong.stderr.strip() == "unitlens: the split is 'tests', but must be one of train, test"

@@ -121,6 +121,32 @@ def test_workflow__resumes_a_recording_that_was_killed(finished, tmp_path):
         xr.testing.assert_identical(one.load(), two.load())
 
 
+def test_workflow__records_in_parts(finished, tmp_path):
+    network = next((finished / "results").glob("digits-mlp-seed1-*")).name
+    shutil.copytree(finished / "results/datasets", tmp_path / "results/datasets")
+    (tmp_path / "results" / network).mkdir()
+    for path in (finished / "results" / network).glob("checkpoint.*"):
+        shutil.copy2(path, tmp_path / "results" / network)
+    config = changed(activations={"batch_size": 100, "parts": 3})
+    target = f"results/{network}/test/activations.json"
+
+    done = snakemake(tmp_path, target, config=config)
+    assert done.returncode == 0, done.stdout + done.stderr
+    parts = sorted(path.name for path in (tmp_path / f"results/{network}/parts").iterdir())
+    assert parts == ["1-of-3.json", "2-of-3.json", "3-of-3.json"]
+
+    for split in ("train", "test"):
+        name = f"results/{network}/{split}/activations.json"
+        ours, theirs = (json.loads((base / name).read_text()) for base in (tmp_path, finished))
+        assert ours == theirs
+    ours, theirs = (
+        xr.open_dataset(b / f"results/{network}/l1_norm.nc") for b in (tmp_path, finished)
+    )
+    xr.testing.assert_identical(ours, theirs)
+    again = snakemake(tmp_path, "--dry-run", target, config=config)
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
 def test_snakemake_report__holds_the_figures(finished):
     done = snakemake(finished, "--report", "snakemake-report.html", "all")
 

@@ -5,7 +5,18 @@ OUTPUTS: <results>/{network}/{split}/activations.json, <results>/{network}/l1_no
 
 The stores themselves (activations.zarr) are not declared: Snakemake would remove them before a
 job and after a failure, and a store is resumed shard by shard.
+
+One job records a network, or as many as measurements.activations.parts says, and one that merges
+their parts.
 """
+
+if MEASUREMENTS.activations.parts > 1:
+
+    ruleorder: merge_activations > record_activations
+
+else:
+
+    ruleorder: record_activations > merge_activations
 
 
 rule record_activations:
@@ -33,3 +44,55 @@ rule record_activations:
     shell:
         "python -m unitlens record-activations --settings {params.settings:q} --code {params.code}"
         " --threads {threads} --log {log:q} {input.dataset:q} {params.network:q}"
+
+
+rule record_part:
+    """Run a network over its share of both splits and write a part of every layer's shards."""
+    input:
+        checkpoint=get_checkpoint,
+        dataset=get_dataset,
+    output:
+        "<results>/{network}/parts/{part}-of-{of}.json",
+    log:
+        "<logs>/record_part/{network}/{part}-of-{of}.log",
+    benchmark:
+        "<benchmarks>/record_part/{network}/{part}-of-{of}.tsv"
+    conda:
+        "../../envs/networks.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        network=subpath(output[0], ancestor=2),
+        settings=as_json(MEASUREMENTS.activations),
+        code=code_digest("unitlens.recording", "unitlens.networks.weights"),
+    shell:
+        "python -m unitlens record-part --part {wildcards.part} --of {wildcards.of}"
+        " --settings {params.settings:q} --code {params.code} --threads {threads} --log {log:q}"
+        " {input.dataset:q} {params.network:q} {output:q}"
+
+
+rule merge_activations:
+    """Make stores of the parts of both splits, without reading or moving a shard."""
+    input:
+        parts=get_parts,
+        checkpoint=get_checkpoint,
+        dataset=get_dataset,
+    output:
+        train="<results>/{network}/train/activations.json",
+        test="<results>/{network}/test/activations.json",
+        norms="<results>/{network}/l1_norm.nc",
+    log:
+        "<logs>/merge_activations/{network}.log",
+    benchmark:
+        "<benchmarks>/merge_activations/{network}.tsv"
+    conda:
+        "../../envs/networks.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+    params:
+        network=subpath(output.train, ancestor=2),
+        code=code_digest("unitlens.store.merge", "unitlens.networks.weights"),
+    shell:
+        "python -m unitlens merge-activations --log {log:q} {input.dataset:q} {params.network:q}"

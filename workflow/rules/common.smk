@@ -35,13 +35,15 @@ wildcard_constraints:
     dataset=r"[^/]+",
     run=r"[^/]+",
     network=r"[^/]+(/epoch-\d{4})?",
+    part=r"\d+",
+    of=r"\d+",
 
 
 def as_json(section):
     """Write a section of the configuration, or plain values, as JSON for a command line."""
     if hasattr(section, "model_dump"):
-        # Which networks are measured as well is the plan's affair, and changes no number.
-        section = section.model_dump(mode="json", exclude={"checkpoints"})
+        # Which networks are measured as well, and by how many jobs, changes no number.
+        section = section.model_dump(mode="json", exclude={"checkpoints", "parts"})
     return json.dumps(section)
 
 
@@ -59,6 +61,13 @@ def get_dataset(wildcards):
     """Find the prepared data set of a run, or of the run that a network belongs to."""
     name = getattr(wildcards, "run", None) or wildcards.network
     return f"{RESULTS}/datasets/{dataset_name(PLAN.run_of(name).spec.dataset)}/dataset.json"
+
+
+def get_parts(wildcards):
+    """List the parts of which a network's activations are merged."""
+    of = MEASUREMENTS.activations.parts
+    parts = f"{RESULTS}/{wildcards.network}/parts"
+    return [f"{parts}/{part}-of-{of}.json" for part in range(1, of + 1)]
 
 
 def get_checkpoint(wildcards):

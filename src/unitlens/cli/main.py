@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import typer
 
-from unitlens.cli import analysis, networks, tools
+from unitlens.cli import analysis, networks, stores, tools
 from unitlens.errors import UnitlensError
 
 logger = logging.getLogger("unitlens")
@@ -20,7 +20,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for room in (networks, analysis, tools):
+for room in (networks, analysis, stores, tools):
     for command in room.COMMANDS:
         app.command()(command)
 

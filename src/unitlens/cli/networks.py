@@ -1,5 +1,6 @@
 """Subcommands that run networks: each parses, opens its inputs, calls one function, writes."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,11 +16,13 @@ from unitlens.config import (
     UnitAblationSpec,
     parse_section,
 )
+from unitlens.errors import ArgumentError
 
 SPLITS = ("train", "test")
 
 Spec = Annotated[str, typer.Option(help="Data set, or run, as JSON.")]
 Prepared = Annotated[Path, typer.Argument(help="dataset.json of the prepared data set.")]
+Code = Annotated[str, typer.Option(help="Digest of the code that records.")]
 Network = Annotated[Path, typer.Argument(help="Directory of the network.")]
 
 
@@ -66,43 +69,90 @@ def record_activations(
     network: Network,
     *,
     settings: Settings = "{}",
-    code: Annotated[str, typer.Option(help="Digest of the code that records.")] = "",
+    code: Code = "",
     threads: Threads = 1,
     device: Device = "auto",
     log: Log = None,
 ) -> None:
     """Write every unit's activation over both splits, and the L1 norm of its weights."""
     open_log(log)
-    from unitlens.networks.weights import l1_norms
-    from unitlens.recording import record_activations
-
     section = parse_section(ActivationSpec, settings)
     device = torch_device(device, threads)
-    model, record = _open_network(network)
+    opened = _open_network(network)
     with work():
         for split in SPLITS:
-            samples = _open_split(dataset, record.spec, split)
-            provenance = {
-                "weights_hash": record.weights_hash,
-                "dataset_identity": samples.identity,
-                "network": network.name,
-                "split": split,
-                "code": code,
-            }
-            record_activations(
-                model,
-                samples,
-                network / split / "activations.zarr",
-                layers=section.layers,
-                reduce=section.reduce,
-                dtype=section.dtype,
-                batch_size=section.batch_size,
-                device=device,
-                limit_gb=section.limit_gb,
-                provenance=provenance,
-            )
-        norms = l1_norms(model, samples.batch([0])[0])
-        norms.to_netcdf(network / "l1_norm.nc", engine="h5netcdf")
+            _record_split(dataset, network, split, opened, section, code, device)
+        _write_norms(dataset, network, opened)
+
+
+def record_part(
+    dataset: Prepared,
+    network: Network,
+    output: Annotated[Path, typer.Argument(help="JSON to write when the part is recorded.")],
+    *,
+    part: Annotated[int, typer.Option(min=1, help="Which part.")],
+    of: Annotated[int, typer.Option(min=1, help="How many parts there are.")],
+    settings: Settings = "{}",
+    code: Code = "",
+    threads: Threads = 1,
+    device: Device = "auto",
+    log: Log = None,
+) -> None:
+    """Write a part of both splits' activations; merge-activations makes stores of all parts."""
+    open_log(log)
+    section = parse_section(ActivationSpec, settings)
+    device = torch_device(device, threads)
+    opened = _open_network(network)
+    with work():
+        for split in SPLITS:
+            # The merge makes the manifest anew, as any rule does with what it declares.
+            (network / split / "activations.json").unlink(missing_ok=True)
+            _record_split(dataset, network, split, opened, section, code, device, (part, of))
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps({"part": part, "of": of, "splits": SPLITS}) + "\n")
+
+
+def merge_activations(dataset: Prepared, network: Network, *, log: Log = None) -> None:
+    """Make stores of the recorded parts of both splits; write the L1 norm of the weights."""
+    open_log(log)
+    from unitlens.store import merge_activations
+
+    with work():
+        for split in SPLITS:
+            merge_activations(network / split / "activations.zarr")
+        _write_norms(dataset, network, _open_network(network))
+
+
+def repair(
+    dataset: Prepared,
+    network: Network,
+    split: Annotated[str, typer.Argument(help="train or test.")],
+    *,
+    threads: Threads = 1,
+    device: Device = "auto",
+    log: Log = None,
+) -> None:
+    """Record again just those shards of a finished store that are missing or damaged."""
+    open_log(log)
+    if split not in SPLITS:
+        raise ArgumentError(f"the split is {split!r}, but must be one of {', '.join(SPLITS)}")
+    from unitlens.recording import repair_activations
+
+    torch_device(device, threads)
+    model, record = _open_network(network)
+    with work():
+        samples = _open_split(dataset, record.spec, split)
+        path = network / split / "activations.zarr"
+        report = repair_activations(
+            model,
+            samples,
+            path,
+            device=None if device == "auto" else device,
+            provenance={"weights_hash": record.weights_hash, "dataset_identity": samples.identity},
+        )
+    typer.echo(report)
+    if not report.whole:
+        typer.echo(f"{path}: repaired, {len(report.faults)} faults are no more")
 
 
 def unit_ablation(
@@ -214,6 +264,51 @@ def noise_robustness(
         result.to_netcdf(network / "noise_robustness.nc", engine="h5netcdf")
 
 
+def _record_split(
+    dataset: Path,
+    network: Path,
+    split: str,
+    opened: Any,
+    section: ActivationSpec,
+    code: str,
+    device: str,
+    part: tuple[int, int] | None = None,
+) -> None:
+    from unitlens.recording import record_activations
+
+    model, record = opened
+    samples = _open_split(dataset, record.spec, split)
+    provenance = {
+        "weights_hash": record.weights_hash,
+        "dataset_identity": samples.identity,
+        "network": network.name,
+        "split": split,
+        "code": code,
+    }
+    record_activations(
+        model,
+        samples,
+        network / split / "activations.zarr",
+        layers=section.layers,
+        reduce=section.reduce,
+        dtype=section.dtype,
+        codec=section.codec,
+        batch_size=section.batch_size,
+        device=device,
+        limit_gb=section.limit_gb,
+        provenance=provenance,
+        part=part,
+    )
+
+
+def _write_norms(dataset: Path, network: Path, opened: Any) -> None:
+    from unitlens.networks.weights import l1_norms
+
+    model, record = opened
+    norms = l1_norms(model, _open_split(dataset, record.spec, SPLITS[-1]).batch([0])[0])
+    norms.to_netcdf(network / "l1_norm.nc", engine="h5netcdf")
+
+
 def _open_network(network: Path) -> Any:
     from unitlens.networks.checkpoints import load_checkpoint
 
@@ -255,6 +350,9 @@ COMMANDS = (
     prepare_dataset,
     train,
     record_activations,
+    record_part,
+    merge_activations,
+    repair,
     unit_ablation,
     cumulative_ablation,
     noise_robustness,

@@ -2,12 +2,18 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
 
 from unitlens.config.base import Strict
 
 Split = Literal["train", "test"]
 ValueName = Literal["zero", "mean", "position_mean", "class_mean", "resample"]
+Reduction = Literal["mean", "max", "active"]
+Reductions = Annotated[
+    Annotated[Reduction, Tag("one")]
+    | Annotated[tuple[Reduction, ...], Field(min_length=1), Tag("several")],
+    Discriminator(lambda value: "several" if isinstance(value, list | tuple) else "one"),
+]
 ClampValue = Annotated[
     ValueName,
     Field(description="what a unit is clamped to; means and other samples are of the training set"),
@@ -34,12 +40,36 @@ class ActivationSpec(Strict):
     """How activations are recorded."""
 
     layers: LayerChoice = None
-    reduce: Literal["mean", "max"] = Field("mean", description="of a feature map over positions")
+    reduce: Reductions = Field(
+        "mean",
+        description="of a feature map over positions: mean, maximum, or the share that is not "
+        "zero; of several, each one is stored, and the measures are of the first",
+    )
     dtype: Literal["float32", "float16"] = Field("float32", description="on disk")
-    batch_size: PositiveInt = Field(500, description="samples a forward pass")
+    codec: Literal["lz4", "lz4-bitshuffle", "zstd", "none"] = Field(
+        "lz4",
+        description="how the numbers are compressed on disk; docs/codecs.md has sizes and speeds",
+    )
+    batch_size: PositiveInt | None = Field(
+        None, description="samples a forward pass; as many as caches hold if null"
+    )
     limit_gb: PositiveFloat = Field(
         100.0, description="a recording that would write more than this is refused"
     )
+    parts: PositiveInt = Field(
+        1, description="jobs that share the recording of a network; it gives the same numbers"
+    )
+
+    @model_validator(mode="after")
+    def _each_once(self) -> "ActivationSpec":
+        if len(set(self.reductions)) < len(self.reductions):
+            raise ValueError(f"reduce must name each reduction once, but is {self.reductions}")
+        return self
+
+    @property
+    def reductions(self) -> tuple[str, ...]:
+        """All reductions, the one that is measured first."""
+        return (self.reduce,) if isinstance(self.reduce, str) else self.reduce
 
 
 class StatisticsSpec(Strict):
@@ -57,9 +87,10 @@ class MeasureSpec(Strict):
     rest: Literal["classes", "samples"] = Field(
         "classes", description="mu_rest: mean of the other classes' means, or over their samples"
     )
-    bins: PositiveInt = Field(
-        16,
-        description="bins of nearly equal counts, beside zero's own, for mutual information",
+    bins: PositiveInt | None = Field(
+        None,
+        description="bins of nearly equal counts, beside zero's own, for mutual information; "
+        "null: chosen for each unit by its samples",
     )
     checkpoints: bool = Field(default=False, description="measure the kept epochs as well")
 
@@ -163,7 +194,7 @@ class MeasurementSpec(Strict):
         }
         for name, ablation in ablations.items():
             to_mean = ablation is not None and ablation.value == "mean"
-            if to_mean and self.activations.reduce != "mean":
+            if to_mean and self.activations.reductions[0] != "mean":
                 raise ValueError(
                     f"activations.reduce must be mean where {name}.value is mean: units are "
                     "clamped to the mean of what is recorded"

@@ -17,7 +17,7 @@ def parse_at(model: type[Section], values: Any, where: tuple[str, ...] = ()) -> 
         raise ConfigError(_one_line(error, where, model)) from None
 
 
-_TAGS = {"mlp", "convnet", "torchvision", "user", "LastLayers", "tuple[str, ...]"}
+_TAGS = {"mlp", "convnet", "torchvision", "user", "LastLayers", "tuple[str, ...]", "one", "several"}
 
 
 def _one_line(error: ValidationError, where: tuple[str, ...], model: type[BaseModel]) -> str:

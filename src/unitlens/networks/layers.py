@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, fx, nn
@@ -20,6 +20,7 @@ from unitlens.networks.simplification import simplify
 from unitlens.networks.units import UnitLayer, UnitLayers, layers_of_calls, layers_of_program
 
 __all__ = [
+    "REDUCTIONS",
     "UnitLayer",
     "UnitLayers",
     "UnitNetwork",
@@ -31,6 +32,8 @@ __all__ = [
 logger = logging.getLogger("unitlens")
 
 Kept = TypeVar("Kept")
+
+REDUCTIONS = ("mean", "max", "active")
 
 
 def unit_layers(model: nn.Module, example: Tensor) -> UnitLayers:
@@ -115,9 +118,7 @@ def choose_layers(
     return tuple(layer for layer in layers if layer.name in chosen)
 
 
-def reduce_positions(
-    activation: Tensor, layer: UnitLayer, reduce: Literal["mean", "max"] = "mean"
-) -> Tensor:
+def reduce_positions(activation: Tensor, layer: UnitLayer, reduce: str = "mean") -> Tensor:
     """Reduce an activation to one value a sample and unit.
 
     Parameters
@@ -127,15 +128,18 @@ def reduce_positions(
     layer
         The layer.
     reduce
-        Mean or maximum over the positions.
+        One of :data:`REDUCTIONS`: mean or maximum over the positions, or the share of them that
+        is not zero (a NaN is not).
 
     Returns
     -------
     Shape (samples, units), in the dtype of the activation.
     """
     if activation.dim() == 2:
-        return activation
+        return activation if reduce != "active" else activation.ne(0).to(activation.dtype)
     flat = activation.movedim(layer.axis, 1).flatten(2)
+    if reduce == "active":
+        return flat.count_nonzero(-1).to(flat.dtype) / flat.shape[-1]
     return flat.mean(-1) if reduce == "mean" else flat.amax(-1)
 
 

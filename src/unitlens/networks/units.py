@@ -1,6 +1,7 @@
 """What a layer of units is, and which of a network's nodes or module calls are one."""
 
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import overload
@@ -57,6 +58,11 @@ class UnitLayer:
     units: int
     shape: tuple[int, ...]
     axis: int
+
+    @property
+    def positions(self) -> int:
+        """Number of positions of a unit: one in a dense layer."""
+        return math.prod(self.shape) // self.units
 
 
 class UnitLayers(Sequence[UnitLayer]):

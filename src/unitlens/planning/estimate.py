@@ -1,5 +1,6 @@
 """What the recordings of a plan take, before anything is recorded."""
 
+from functools import partial
 from pathlib import Path
 
 from unitlens.planning.checks import describe_layers
@@ -25,6 +26,7 @@ def estimate_plan(plan: Plan) -> str:
 
     settings = plan.config.measurements.activations
     data = Path(plan.config.data)
+    estimate = partial(estimate_store, dtype=settings.dtype, reductions=settings.reductions)
     known = {}
     lines, total_bytes, total_files = [], 0, 0
     for network in plan.measured_stores():
@@ -37,7 +39,7 @@ def estimate_plan(plan: Plan) -> str:
             facts = describe_dataset(run.spec.dataset, data=data)
             layers = choose_layers(describe_layers(run, data), settings.layers)
             known[key] = {
-                split: (layers, samples, estimate_store(layers, samples, dtype=settings.dtype))
+                split: (layers, samples, estimate(layers, samples))
                 for split, samples in facts.samples.items()
             }
         for split, (layers, samples, size) in known[key].items():

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from math import ceil
 from pathlib import Path
@@ -16,18 +17,19 @@ from torch.nn.functional import cross_entropy
 from unitlens.config import LastLayers
 from unitlens.errors import ArgumentError, DatasetError, ModelError, StoreError
 from unitlens.networks.batches import iterate_batches
-from unitlens.networks.layers import UnitLayer, UnitNetwork, choose_layers, reduce_positions
+from unitlens.networks.layers import REDUCTIONS, UnitLayer, UnitNetwork, choose_layers
 from unitlens.progress import track
 from unitlens.recording.identity import complete_provenance
+from unitlens.recording.keeping import Keeper, suitable_batch
+from unitlens.store.codecs import DEFAULT_CODEC, check_codec
 from unitlens.store.estimate import estimate_store
-from unitlens.store.layout import DEFAULT_LAYOUT, Layout, check_dtype, check_path
+from unitlens.store.layout import DEFAULT_LAYOUT, check_dtype, check_path
 from unitlens.store.lock import only_writer
-from unitlens.store.manifest import Contents, RecordedLayer
+from unitlens.store.manifest import Contents, Manifest, RecordedLayer
+from unitlens.store.parts import WHOLE, Part, make_part
 from unitlens.store.writer import StoreWriter, is_recorded
 
 logger = logging.getLogger("unitlens")
-
-REDUCTIONS = ("mean", "max")
 
 Columns = dict[str, NDArray[Any]]
 
@@ -38,38 +40,41 @@ def record_activations(
     path: str | Path,
     *,
     layers: Sequence[str] | LastLayers | None = None,
-    reduce: Literal["mean", "max"] = "mean",
+    reduce: str | Sequence[str] = "mean",
     dtype: Literal["float32", "float16"] = "float32",
-    batch_size: int = 500,
+    codec: str = DEFAULT_CODEC,
+    batch_size: int | None = None,
     device: torch.device | str = "cpu",
     limit_gb: float | None = None,
     provenance: Mapping[str, Any] | None = None,
+    part: tuple[int, int] | None = None,
 ) -> Path:
     """Write every unit's activation for every sample of a data set.
 
-    A killed recording goes on after the last shard that every layer has and ends as an undisturbed
-    one, bit for bit, if weights, data, arguments, threads and versions are the same; otherwise it
-    starts over. A finished store is left as it is.
+    A killed recording goes on with the shards it lacks and ends as an undisturbed one, bit for bit,
+    if weights, data, arguments, threads and versions are the same. Batch norm is folded in.
 
     Parameters
     ----------
-    model
-        Any module that takes one tensor and returns logits (samples, classes).
-    dataset
-        Any map-style data set of (input, label); ``true_labels`` and ``identity`` are used.
+    model, dataset
+        Any module that takes one tensor and returns logits (samples, classes); any map-style data
+        set of (input, label), of which ``true_labels`` and ``identity`` are used.
     path
-        The store, a directory ``x.zarr``. Its manifest ``x.json`` is written last.
+        The store, a directory ``x.zarr``, left as it is if finished. Its manifest is ``x.json``.
     layers
         Names of layers, or how many of the last layers; all by default.
-    reduce, dtype
-        Of a feature map over its positions, before it leaves the device; and on disk.
-    batch_size, device
-        Samples of a forward pass, and where it runs.
-    limit_gb
-        Refuse to record more gigabytes than this, before compression.
+    reduce
+        Of a feature map over positions: ``mean``, ``max``, or ``active``, the share that is not
+        zero. Of several, statistics are of the first.
+    dtype, codec
+        On disk, and its lossless compression, one of :data:`unitlens.store.codecs.CODECS`.
+    batch_size, device, limit_gb
+        Samples of a forward pass, as many as caches hold by default; where it runs; gigabytes
+        before compression to refuse above.
     provenance
-        What the activations come from, stored and compared when recording goes on. Computed where
-        not given: ``weights_hash`` and ``dataset_identity``.
+        Where they come from; ``weights_hash`` and ``dataset_identity`` are computed if not given.
+    part
+        ``(k, K)``: the k-th of K parts, from 1; :func:`merge_activations` then makes one store.
 
     Returns
     -------
@@ -80,21 +85,40 @@ def record_activations(
     ArgumentError, LayerError, ModelError, DatasetError
         Where an argument, the model or the data breaks a rule.
     StoreError
-        Where the recording is over the limit, a value does not fit the dtype, or the store is
-        another one's: finished and different, or being written by another process.
+        Where it is over the limit, does not fit dtype or disk, or the store is another one's.
     """
-    _check_arguments(path := Path(path), dataset, reduce, dtype, batch_size)
-    origin = complete_provenance(model, dataset, provenance or {})
-    example = _example(dataset, device)
-    with UnitNetwork(model, example, device=device) as network:
-        chosen = choose_layers(network.layers, layers)
-        classes, kept = _count_classes(network, example), _recorded(chosen)
-        contents = Contents(len(dataset), classes, kept, reduce, dtype, origin)
-        _Recording(network, dataset, chosen, contents, batch_size, device).run(path, limit_gb)
+    reductions = (reduce,) if isinstance(reduce, str) else tuple(reduce)
+    _check_arguments(path := Path(path), dataset, reductions, dtype, codec, batch_size)
+    chosen = make_part(part)
+    what = complete_provenance(model, dataset, provenance or {}), layers, reductions, dtype, codec
+    with open_recording(model, dataset, *what, batch_size, device) as recording:
+        recording.run(path, limit_gb, chosen)
     return path
 
 
-class _Recording:
+@contextmanager
+def open_recording(
+    model: nn.Module,
+    dataset: Any,
+    origin: Mapping[str, Any],
+    layers: Sequence[str] | LastLayers | None,
+    reductions: Sequence[str],
+    dtype: str,
+    codec: str,
+    batch_size: int | None,
+    device: torch.device | str,
+) -> Iterator["Recording"]:
+    """Find out what there is to record of a model and a data set, and yield it, ready to run."""
+    example = _example(dataset, device)
+    with UnitNetwork(model, example, device=device, simplified=True) as network:
+        chosen, classes = choose_layers(network.layers, layers), _count_classes(network, example)
+        about = (len(dataset), classes, _recorded(chosen), reductions[0], dtype, origin)
+        contents = Contents(*about, tuple(reductions[1:]), codec)
+        size = batch_size or suitable_batch(network, example)
+        yield Recording(network, dataset, chosen, contents, size, device)
+
+
+class Recording:
     """One recording: the network, the data, and what is kept of each activation."""
 
     def __init__(
@@ -109,46 +133,65 @@ class _Recording:
         self.network, self.dataset, self.layers, self.contents = network, dataset, layers, contents
         self.batch_size, self.device = batch_size, torch.device(device)
         self._true_labels = getattr(dataset, "true_labels", None)  # of label-corrupted sets
-        self._target: torch.dtype = getattr(torch, contents.dtype)
+        self._keeper = Keeper(network, contents.reductions, contents.dtype)
 
-    def run(self, path: Path, limit_gb: float | None) -> None:
-        """Fill the store at `path` unless it is finished."""
-        with only_writer(path):
+    def run(self, path: Path, limit_gb: float | None, part: Part) -> None:
+        """Fill a part of the store at `path` unless it is finished."""
+        with only_writer(path, part) as share:
             if is_recorded(path, self.contents):
                 logger.info("%s is recorded already", path)
-            else:
-                _check_limit(path, self.contents, limit_gb)
-                self._fill(path, DEFAULT_LAYOUT)
+                return
+            _check_limit(path, self.contents, limit_gb)
+            with StoreWriter(
+                path,
+                self.contents,
+                self.conditions(),
+                layout=DEFAULT_LAYOUT,
+                part=part,
+                share=share,
+            ) as writer:
+                self.fill(writer)
+                if part == WHOLE:
+                    warn_of_nonfinite(path, writer.finish())
+                else:
+                    writer.complete()
 
-    def _fill(self, path: Path, layout: Layout) -> None:
-        conditions = {
+    def conditions(self) -> dict[str, Any]:
+        """Return what could change the last bits of a number."""
+        return {
             "batch_size": self.batch_size,
             "device": self.device.type,
             "threads": torch.get_num_threads(),
             "versions": {name: version(name) for name in ("unitlens", "torch", "numpy", "zarr")},
         }
-        with StoreWriter(path, self.contents, conditions, layout=layout) as writer:
-            # The batches of an undisturbed recording: another cut could change the last bits.
-            first = writer.first // self.batch_size * self.batch_size
-            if writer.first:
-                logger.info("%s goes on at sample %d", path, writer.first)
-            for start, columns in self._columns(first, f"recording {path.name}"):
-                writer.append(start, columns)
-            nonfinite = writer.finish().nonfinite
-        for name, count in nonfinite.items():
-            if count:
-                logger.warning("%s: %d activations of '%s' are not finite", path, count, name)
 
-    def _columns(self, first: int, what: str) -> Iterator[tuple[int, Columns]]:
-        indices = np.arange(first, len(self.dataset))
+    def fill(self, writer: StoreWriter) -> None:
+        """Run the samples that a store lacks, and append them."""
+        missing = writer.missing
+        # The batches of an undisturbed recording: another cut could change the last bits.
+        starts = np.arange(0, len(missing), self.batch_size)
+        lacking = np.logical_or.reduceat(missing, starts)
+        indices = np.flatnonzero(np.repeat(lacking, self.batch_size)[: len(missing)])
+        if writer.first:
+            what = "%s goes on at sample %d and runs %d of %d"
+            logger.info(what, writer.path, writer.first, len(indices), len(missing))
+        for start, columns in self.columns(indices, f"recording {writer.path.name}"):
+            writer.append(start, columns)
+
+    def columns(self, indices: NDArray[np.int64], what: str) -> Iterator[tuple[int, Columns]]:
+        """Run samples batch by batch; yield the first one's index and their rows of each array."""
         batches = iterate_batches(
             self.dataset, self.batch_size, indices=indices, device=self.device
         )
         total = ceil(len(indices) / self.batch_size)
         for rows, inputs, labels in track(batches, what, total=total):
             _check_labels(rows, labels, self.contents.classes)
-            logits, kept = self.network.capture(inputs, self.layers, self._keep)
-            columns = {f"{name}/activation": values for name, values in kept.items()}
+            logits, kept = self.network.capture(inputs, self.layers, self._keeper.keep)
+            columns = {
+                f"{layer}/{name}": values
+                for layer, arrays in kept.items()
+                for name, values in arrays.items()
+            }
             columns |= _scores(logits, labels)
             arrays = {name: values.cpu().numpy() for name, values in columns.items()}
             true_labels = arrays["label"]
@@ -156,22 +199,16 @@ class _Recording:
                 true_labels = np.asarray(self._true_labels)[rows]
             yield int(rows[0]), {**arrays, "index": rows, "true_label": true_labels}
 
-    def _keep(self, layer: UnitLayer, activation: Tensor) -> Tensor:
-        values = reduce_positions(activation, layer, self.contents.reduce)
-        largest = torch.finfo(self._target).max
-        if torch.finfo(values.dtype).max > largest:
-            over = (values.abs() > largest) & values.isfinite()
-            if over.any():
-                wider = "record as float32" if self.contents.dtype == "float16" else "scale it down"
-                raise StoreError(
-                    f"an activation of layer '{layer.name}' is {values[over][0].item():g}, but "
-                    f"{self.contents.dtype} holds no more than {largest:g}; {wider}"
-                )
-        return values.to(self._target)
+
+def warn_of_nonfinite(path: Path, manifest: Manifest) -> None:
+    """Log how many activations of a store's layers are not finite."""
+    for name, count in manifest.nonfinite.items():
+        if count:
+            logger.warning("%s: %d activations of '%s' are not finite", path, count, name)
 
 
 def _recorded(layers: Sequence[UnitLayer]) -> tuple[RecordedLayer, ...]:
-    return tuple(RecordedLayer(layer.name, layer.depth, layer.units) for layer in layers)
+    return tuple(RecordedLayer(of.name, of.depth, of.units, of.positions) for of in layers)
 
 
 def _check_labels(rows: NDArray[Any], labels: Tensor, classes: int) -> None:
@@ -193,12 +230,26 @@ def _scores(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
     }
 
 
-def _check_arguments(path: Path, dataset: Any, reduce: str, dtype: str, batch_size: int) -> None:
+def _check_arguments(
+    path: Path,
+    dataset: Any,
+    reductions: Sequence[str],
+    dtype: str,
+    codec: str,
+    batch_size: int | None,
+) -> None:
     check_path(path)
     check_dtype(dtype)
-    if reduce not in REDUCTIONS:
-        raise ArgumentError(f"reduce is {reduce!r}, but must be one of {', '.join(REDUCTIONS)}")
-    if batch_size < 1:
+    check_codec(codec)
+    for reduction in reductions:
+        if reduction not in REDUCTIONS:
+            known = ", ".join(REDUCTIONS)
+            raise ArgumentError(f"reduce is {reduction!r}, but must be one of {known}")
+    if not reductions or len(set(reductions)) < len(reductions):
+        raise ArgumentError(
+            f"reduce is {list(reductions)}, but must name at least one reduction, and each once"
+        )
+    if batch_size is not None and batch_size < 1:
         raise ArgumentError(f"batch_size is {batch_size}, but must be at least 1")
     if len(dataset) < 1:
         raise ArgumentError("the data set has no samples, but at least one is needed")
@@ -206,7 +257,7 @@ def _check_arguments(path: Path, dataset: Any, reduce: str, dtype: str, batch_si
 
 def _check_limit(path: Path, contents: Contents, limit_gb: float | None) -> None:
     layers, samples = contents.layers, contents.samples
-    estimate = estimate_store(layers, samples, dtype=contents.dtype)
+    estimate = estimate_store(layers, samples, dtype=contents.dtype, reductions=contents.reductions)
     units = sum(layer.units for layer in layers)
     what = f"{units:,} units of {len(layers)} layers over {samples:,} samples"
     if limit_gb is not None and estimate.bytes > limit_gb * 1e9:

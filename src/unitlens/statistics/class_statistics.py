@@ -1,8 +1,13 @@
-"""One pass over the activations: moments and histograms of every unit by class."""
+"""One pass over the activations: moments and histograms of every unit by class.
+
+Each block (a shard of the store) is reduced by itself in float64, and the results are merged by a
+tree, so that any chunking gives the same numbers but for rounding. It runs on whichever scheduler
+dask is set to. The bins need each unit's range beforehand: the store gives it; activations that
+come without are read once more for it.
+"""
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,30 +16,29 @@ from dask.delayed import delayed
 from numpy.typing import NDArray
 
 from unitlens.errors import ArgumentError, TableError
-from unitlens.statistics.histograms import Bins, bin_edges, class_histogram, make_bins
-from unitlens.statistics.labels import choose_classes, sample_labels
+from unitlens.statistics.blocks import block_statistics, merge_statistics
+from unitlens.statistics.class_table import UnitStatistics, finite_units, statistics_table
+from unitlens.statistics.histograms import Bins, make_bins
+from unitlens.statistics.labels import By, choose_classes, sample_labels
 from unitlens.statistics.layers import (
     Layer,
     activation_layers,
     computed,
     layer_ranges,
-    unit_coordinates_of,
 )
-from unitlens.statistics.moments import (
-    ClassMoments,
-    Integers,
-    Values,
-    class_moments,
-    merge_moments,
-)
+from unitlens.statistics.moments import ClassMoments, Floats, Integers, Values
 from unitlens.statistics.reduction import merged
-from unitlens.variables import VARIABLES, annotate
 
 logger = logging.getLogger("unitlens")
 
 
 def class_statistics(
-    acts: xr.DataTree, *, classes: int | Sequence[int] | None = None, fine_bins: int = 128
+    acts: xr.DataTree,
+    *,
+    by: By = "label",
+    classes: int | Sequence[int] | None = None,
+    fine_bins: int = 128,
+    strongest: int = 100,
 ) -> xr.Dataset:
     """Compute counts, moments and histograms of every unit for every class, in one pass.
 
@@ -43,68 +47,80 @@ def class_statistics(
     acts
         Activations as :func:`unitlens.open_activations` gives them: ``label`` on ``sample`` at
         the root, and one child a layer with ``activation`` (sample, unit), lazy or not.
+    by
+        What tells the samples apart: the name of a coordinate on ``sample``, such as
+        ``true_label``, or one integer from 0 for each sample. Its values are the classes.
     classes
         Which classes to tell apart: a number of classes (labels from 0), or the labels
         themselves. By default the labels that occur.
     fine_bins
         Number of bins of a unit's histogram beside zero's own, at least 2.
+    strongest
+        How many of each unit's strongest samples are kept, at least 1.
 
     Returns
     -------
-    A table of schema ``class_statistics``: ``count`` (class), and for each unit and class
+    A table of schema ``class_statistics``: ``count`` (class); for each unit and class
     ``class_mean``, ``class_variance`` (of the population), ``class_minimum``, ``class_maximum``,
     ``class_nonzero`` (a share), ``histogram`` (unit, class, bin) and ``bin_edges``
-    (unit, bin_edge). A class without samples has count 0 and NaN. A unit with a NaN or an
-    infinite activation has NaN everywhere and an empty histogram.
+    (unit, bin_edge); of each unit's strongest samples, descending, of equal ones the first,
+    ``top_activation``, ``top_sample`` (position among the samples) and ``top_class``
+    (unit, rank), NaN and -1 where there are fewer. A class without samples has count 0 and NaN. A
+    unit with a NaN or an infinite activation has NaN, no strongest samples, an empty histogram.
 
     Raises
     ------
     ArgumentError
-        Where `fine_bins` is below 2, or a label is not among the `classes` asked for.
+        Where `fine_bins` is below 2, `strongest` below 1, `by` no integer from 0 for each sample,
+        or a label not among the `classes` asked for.
     TableError
         Where `acts` holds no layers, no labels, labels that are negative or beyond the attribute
         ``classes``, or a layer's ``minimum`` and ``maximum`` do not bound its activations.
-
-    Notes
-    -----
-    Each block (a shard of the store) is reduced by itself in bounded memory, in float64, and the
-    results are merged by a tree, so that any chunking gives the same numbers but for rounding.
-    Runs on whichever scheduler dask is set to. The bins need each unit's range beforehand: the
-    store gives it; activations that come without are read once more for it.
     """
-    if fine_bins < 2:
-        raise ArgumentError(f"fine_bins is {fine_bins}, but must be at least 2: one for each sign")
-    labels = sample_labels(acts)
+    check_sizes(fine_bins, strongest)
+    labels = sample_labels(acts, by)
     chosen = choose_classes(labels, classes)
     layers = activation_layers(acts)
     index = np.searchsorted(chosen, labels)
     states = [
-        _layer_states(layer, index, len(chosen), make_bins(*layer_range, fine_bins))
+        _layer_states(layer, index, len(chosen), make_bins(*layer_range, fine_bins), strongest)
         for layer, layer_range in zip(layers, layer_ranges(layers), strict=True)
     ]
     logger.info("class statistics of %d layers, %d samples", len(layers), len(labels))
     parts = [part for states in computed(states) for part in states]
-    return _table(parts, layers, chosen)
+    return statistics_table(parts, layers, chosen, labels)
 
 
-@dataclass(frozen=True)
-class _State:
-    """What is known of some units after some samples; mergeable."""
+def check_sizes(fine_bins: int, strongest: int) -> None:
+    """Refuse numbers of bins and of strongest samples that are too small."""
+    if fine_bins < 2:
+        raise ArgumentError(f"fine_bins is {fine_bins}, but must be at least 2: one for each sign")
+    if strongest < 1:
+        raise ArgumentError(f"strongest is {strongest}, but must be at least 1")
 
-    moments: ClassMoments
-    histogram: NDArray[np.integer[Any]]  # (units, classes, bins)
-    bins: Bins
 
-
-def _layer_states(layer: Layer, index: Integers, classes: int, bins: Bins) -> list[Any]:
+def _layer_states(
+    layer: Layer, index: Integers, classes: int, bins: Bins, strongest: int
+) -> list[Any]:
     """Return one delayed state for each column of blocks of a layer."""
     blocks = layer.activation.data
     rows, columns = (np.cumsum((0, *sizes)) for sizes in blocks.chunks)
     state = delayed(_block_state, traverse=False)
+    # Blocks in one process share what the strongest samples reach so far: later ones skip more.
+    floors = np.full(columns[-1], -np.inf)
     return [
         merged(
             [
-                state(block, index[first:last], classes, bins[units], layer.name)
+                state(
+                    block,
+                    index[first:last],
+                    classes,
+                    bins[units],
+                    strongest,
+                    first,
+                    floors[units],
+                    layer.name,
+                )
                 for block, first, last in zip(column, rows[:-1], rows[1:], strict=True)
             ],
             _merge,
@@ -115,29 +131,26 @@ def _layer_states(layer: Layer, index: Integers, classes: int, bins: Bins) -> li
     ]
 
 
-def _block_state(values: Values, index: Integers, classes: int, bins: Bins, layer: str) -> _State:
-    moments = class_moments(values, index, classes)
-    countable = bins.finite & _finite(moments)
-    _check_range(moments, countable, bins, layer)
-    if not countable.all():
-        values = np.where(countable, values, values.dtype.type(0))
-    return _State(moments, class_histogram(values, index, classes, bins), bins)
+def _block_state(
+    values: Values,
+    index: Integers,
+    classes: int,
+    bins: Bins,
+    strongest: int,
+    first: int,
+    floors: Floats,
+    layer: str,
+) -> UnitStatistics:
+    found = block_statistics(values, index, classes, bins, strongest, first, floors)
+    check_range(found.moments, bins.finite & finite_units(found.moments), bins, layer)
+    return UnitStatistics(found, bins)
 
 
-def _merge(one: _State, other: _State) -> _State:
-    moments = merge_moments(one.moments, other.moments)
-    counts = np.int32 if moments.count.sum() < 2**31 else np.int64
-    return _State(moments, np.add(one.histogram, other.histogram, dtype=counts), one.bins)
+def _merge(one: UnitStatistics, other: UnitStatistics) -> UnitStatistics:
+    return UnitStatistics(merge_statistics(one.statistics, other.statistics), one.bins)
 
 
-def _finite(moments: ClassMoments) -> NDArray[np.bool_]:
-    """Return which units have nothing but finite activations, shape (units,)."""
-    seen = moments.count > 0
-    finite = np.isfinite(moments.minimum) & np.isfinite(moments.maximum)
-    return np.asarray(finite[seen].all(axis=0))
-
-
-def _check_range(
+def check_range(
     moments: ClassMoments, countable: NDArray[np.bool_], bins: Bins, layer: str
 ) -> None:
     """Refuse activations outside the range that the bins were made for."""
@@ -154,43 +167,3 @@ def _check_range(
             f"{highest[unit]:g}, but its 'minimum' and 'maximum' are {low[unit]:g} and "
             f"{high[unit]:g}; drop these two variables and they are found from the activations"
         )
-
-
-def _table(parts: list[_State], layers: list[Layer], classes: Integers) -> xr.Dataset:
-    """Return the table of the units of all `parts`, in their order."""
-    columns = [_columns(part) for part in parts]
-    variables = {
-        name: (VARIABLES[name].dims, np.concatenate([column[name] for column in columns]))
-        for name in columns[0]
-    }
-    count = parts[0].moments.count
-    table = xr.Dataset(
-        variables | {"count": ("class", count)},
-        coords=unit_coordinates_of(layers) | {"class": classes},
-        attrs={"samples": int(count.sum()), "fine_bins": parts[0].bins.fine},
-    )
-    return annotate(table, "class_statistics")
-
-
-def _columns(state: _State) -> dict[str, NDArray[Any]]:
-    """Return the variables of a state's units; NaN where a unit or a class has no numbers."""
-    moments, bins, histogram = state.moments, state.bins, state.histogram
-    units = np.arange(histogram.shape[0])
-    count = moments.count[:, None]
-    number = np.maximum(count, 1)
-    known = bins.finite & _finite(moments)
-    nonzero = 1 - histogram[units, :, bins.below].T / number
-    by_class = {
-        "class_mean": moments.mean,
-        "class_variance": moments.squares / number,
-        "class_minimum": moments.minimum,
-        "class_maximum": moments.maximum,
-        "class_nonzero": nonzero,
-    }
-    columns: dict[str, NDArray[Any]] = {
-        name: np.where(known & (count > 0), values, np.nan).T for name, values in by_class.items()
-    }
-    histogram[~known] = 0  # in place: it may be the largest thing in memory
-    columns["histogram"] = histogram
-    columns["bin_edges"] = np.where(known[:, None], bin_edges(bins), np.nan)
-    return columns

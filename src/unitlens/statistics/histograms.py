@@ -1,13 +1,12 @@
-"""Class-by-bin histograms of activations: where the bins lie, and the counting."""
+"""Where the bins of each unit's histogram lie."""
 
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unitlens.statistics.moments import Floats, Integers, Values
+from unitlens.statistics.moments import Floats, Integers
 
-_TILE_ROWS, _TILE_UNITS = 8192, 32  # a tile's bin numbers (2 MB) stay in cache
 _LARGEST_SCALE = 1e300  # of a subnormal range, whose bins would be narrower than a float
 
 
@@ -39,6 +38,11 @@ class Bins:
         lowest = np.where(self.far_below > 0, -self.far_below, self.near_above)
         highest = np.where(self.far_above > 0, self.far_above, -self.near_below)
         return lowest, highest
+
+    def for_kernel(self) -> Floats:
+        """Return what :mod:`unitlens.statistics.block_kernels` knows of the bins, (6, units)."""
+        near, scale = (self.near_below, self.near_above), (self.scale_below, self.scale_above)
+        return np.array((self.below, self.above, *near, *scale), np.float64)
 
     def __getitem__(self, units: slice) -> "Bins":
         arrays = [field.name for field in fields(self) if field.name != "fine"]
@@ -94,64 +98,6 @@ def bin_edges(bins: Bins) -> Floats:
     return np.where(bins.finite[:, None], edges, np.nan)
 
 
-def bin_numbers(values: Values, bins: Bins) -> Integers:
-    """Return the number of the bin that each activation falls in, same shape as `values`.
-
-    `values` has shape (samples, units) and lies within the range that the bins were made for.
-    """
-    wide = values.astype(np.float64)
-    if bins.below.any():
-        return _signed_numbers(wide, bins)
-    wide -= bins.near_above
-    wide *= bins.scale_above
-    np.ceil(wide, out=wide)
-    np.clip(wide, bins.near_above > 0, bins.above, out=wide)
-    return wide.astype(np.int64)
-
-
-def class_histogram(values: Values, index: Integers, classes: int, bins: Bins) -> NDArray[np.int32]:
-    """Return how many samples of each class fall in each bin.
-
-    Parameters
-    ----------
-    values
-        Finite activations, shape (samples, units), within the range of `bins`.
-    index
-        Position of each sample's class, shape (samples,), from 0 to ``classes - 1``.
-    classes
-        Number of classes.
-    bins
-        The bins of the units.
-
-    Returns
-    -------
-    Counts of shape (units, classes, bins).
-    """
-    samples, units = values.shape
-    size = bins.fine + 1
-    table = np.zeros((units, classes, size), np.int32)
-    class_offset = index[:, None] * size
-    for first in range(0, units, _TILE_UNITS):
-        part = slice(first, first + _TILE_UNITS)
-        cells = table[part].reshape(-1)  # a view: the table is contiguous
-        unit_offset = np.arange(len(table[part])) * (classes * size)
-        for start in range(0, samples, _TILE_ROWS):
-            rows = slice(start, start + _TILE_ROWS)
-            numbers = bin_numbers(values[rows, part], bins[part])
-            numbers += class_offset[rows]
-            numbers += unit_offset
-            _count(cells, numbers.reshape(-1))
-    return table
-
-
-def _count(cells: NDArray[np.int32], numbers: Integers) -> None:
-    """Add one to each of the numbered cells, by whichever way touches less memory."""
-    if cells.size <= numbers.size:
-        cells += np.bincount(numbers, minlength=cells.size).astype(np.int32)
-    else:
-        np.add.at(cells, numbers, np.int32(1))
-
-
 def _scale(bins: Integers, width: Floats) -> Floats:
     with np.errstate(over="ignore"):
         scale = np.divide(bins, width, out=np.zeros_like(width), where=width > 0)
@@ -163,15 +109,3 @@ def _side(step: Integers, bins: Integers, near: Floats, far: Floats) -> Floats:
     share = np.clip(step, 0, bins) / np.maximum(bins, 1)
     near, far = near[:, None], far[:, None]
     return np.where(share < 1, np.minimum(near + (far - near) * share, far), far)
-
-
-def _signed_numbers(wide: Floats, bins: Bins) -> Integers:
-    negative = wide < 0
-    magnitude = np.abs(wide)
-    number = np.ceil(
-        (magnitude - np.where(negative, bins.near_below, bins.near_above))
-        * np.where(negative, bins.scale_below, bins.scale_above)
-    )
-    np.clip(number, wide != 0, np.where(negative, bins.below, bins.above), out=number)
-    np.negative(number, where=negative, out=number)
-    return np.asarray(number.astype(np.int64) + bins.below)

@@ -4,43 +4,68 @@ from collections.abc import Sequence
 from numbers import Integral
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from unitlens.errors import ArgumentError, TableError
 from unitlens.statistics.moments import Integers
 
+_CLASSES = ("label", "true_label", "prediction")
+By = str | npt.ArrayLike
 
-def sample_labels(acts: xr.DataTree) -> Integers:
-    """Return the labels of the samples of `acts`, shape (samples,), checked.
+
+def sample_labels(acts: xr.DataTree, by: By = "label") -> Integers:
+    """Return what the samples of `acts` are told apart by, shape (samples,), checked.
+
+    Parameters
+    ----------
+    acts
+        The activations.
+    by
+        Name of a coordinate on ``sample``, or one integer from 0 for each sample.
 
     Raises
     ------
     TableError
-        Where there is no coordinate ``label`` on ``sample``, or it holds anything but integers
-        from 0, or a label beyond the number of classes that the root's attributes give.
+        Where there is no such coordinate on ``sample``, or it holds anything but integers from 0,
+        or a label beyond the number of classes that the root's attributes give.
+    ArgumentError
+        Where an array is not one integer from 0 for each sample.
     """
-    if "label" not in acts.variables:
+    if not isinstance(by, str):
+        return _given(by, acts.sizes["sample"])
+    if by not in acts.variables:
         raise TableError(
-            "the activations have no coordinate 'label' at their root, but class statistics need "
+            f"the activations have no coordinate '{by}' at their root, but class statistics need "
             "the class of each sample; assign one with dimension 'sample'"
         )
-    label = acts["label"]
+    label = acts[by]
     if label.dims != ("sample",) or label.dtype.kind not in "iu":
         raise TableError(
-            f"'label' of the activations has dimensions {label.dims} and dtype {label.dtype}, but "
+            f"'{by}' of the activations has dimensions {label.dims} and dtype {label.dtype}, but "
             "must have ('sample',) and an integer type; cast or rename it"
         )
     labels = label.to_numpy().astype(np.int64)
-    known = acts.attrs.get("classes")
+    known = acts.attrs.get("classes") if by in _CLASSES else None
     allowed = known if isinstance(known, Integral) else None
     wrong = labels < 0 if allowed is None else (labels < 0) | (labels >= allowed)
     if wrong.any():
         upper = "on" if allowed is None else f"to {allowed - 1}, as the attribute 'classes' says"
         raise TableError(
-            f"label {labels[wrong][0]} of sample {np.flatnonzero(wrong)[0]} is out of range: "
+            f"{by} {labels[wrong][0]} of sample {np.flatnonzero(wrong)[0]} is out of range: "
             f"labels run from 0 {upper}; correct the labels or leave the sample out"
         )
     return labels
+
+
+def _given(by: npt.ArrayLike, samples: int) -> Integers:
+    values = np.asarray(by)
+    if values.shape != (samples,) or values.dtype.kind not in "iu" or (values < 0).any():
+        raise ArgumentError(
+            f"by has shape {values.shape} and dtype {values.dtype}, but must be one integer from 0 "
+            f"for each of the {samples} samples, or the name of a coordinate"
+        )
+    return values.astype(np.int64)
 
 
 def choose_classes(labels: Integers, classes: int | Sequence[int] | None) -> Integers:

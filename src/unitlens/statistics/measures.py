@@ -6,8 +6,12 @@ import numpy as np
 import xarray as xr
 
 from unitlens.errors import TableError
+from unitlens.statistics.correlation import class_correlation
+from unitlens.statistics.detection import average_precision, informedness, roc_auc
 from unitlens.statistics.information import mutual_information
-from unitlens.statistics.selectivity import Rest, class_selectivity
+from unitlens.statistics.selectivity import Rest, ccmas, class_selectivity
+from unitlens.statistics.sparsity import sparsity
+from unitlens.statistics.strongest import top_precision
 from unitlens.statistics.variance import empirical_mean, empirical_variance
 from unitlens.variables import annotate
 
@@ -18,15 +22,14 @@ def unit_measures(
     l1_norm: xr.DataArray,
     *,
     rest: Rest = "classes",
-    bins: int = 16,
+    bins: int | None = None,
 ) -> xr.Dataset:
     """Compute the table of unit measures.
 
     Parameters
     ----------
     test_stats
-        Class statistics of the split that selectivity, mutual information, class means and
-        ``dead`` are of.
+        Class statistics of the split that all but mean and variance are of.
     train_stats
         Class statistics of the split that mean and variance are of, for the same units.
     l1_norm
@@ -38,7 +41,8 @@ def unit_measures(
 
     Returns
     -------
-    A table of schema ``unit_measures``.
+    A table of schema ``unit_measures``, with the precisions of the strongest samples where
+    `test_stats` has those.
 
     Raises
     ------
@@ -50,14 +54,23 @@ def unit_measures(
     norms = dict(zip(_places(l1_norm), l1_norm.to_numpy().tolist(), strict=True))
     selectivity = class_selectivity(test_stats, rest=rest)
     information = mutual_information(test_stats, bins=bins)
-    table = selectivity.assign(
-        mutual_information=information["mutual_information"],
+    table = xr.merge(
+        [selectivity, information, *_detectors(test_stats)], join="exact", compat="equals"
+    ).assign(
         mean=("unit", empirical_mean(train_stats).to_numpy()),
         variance=("unit", empirical_variance(train_stats).to_numpy()),
         l1_norm=("unit", np.array([norms.get(place, np.nan) for place in ours], np.float64)),
         class_mean=test_stats["class_mean"],
-    ).assign_attrs(information.attrs)
-    return annotate(table, "unit_measures")
+    )
+    return annotate(table.assign_attrs(selectivity.attrs | information.attrs), "unit_measures")
+
+
+def _detectors(stats: xr.Dataset) -> list[xr.Dataset]:
+    """Return the measures that need nothing but the statistics of one split."""
+    measures = [ccmas, roc_auc, informedness, average_precision, class_correlation, sparsity]
+    if "top_class" in stats:
+        measures.append(top_precision)
+    return [measure(stats) for measure in measures]
 
 
 def _check_same_units(ours: list[tuple[str, int]], theirs: list[tuple[str, int]]) -> None:

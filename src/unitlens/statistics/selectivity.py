@@ -70,6 +70,32 @@ def class_selectivity(stats: xr.Dataset, *, rest: Rest = "classes") -> xr.Datase
     )
 
 
+def ccmas(stats: xr.Dataset) -> xr.Dataset:
+    """Compute the class-conditional mean activity selectivity (CCMAS) of every unit.
+
+    Parameters
+    ----------
+    stats
+        A table of :func:`unitlens.class_statistics`.
+
+    Returns
+    -------
+    ``ccmas`` on ``unit``: :func:`unitlens.class_selectivity` with ``rest="samples"``, with its
+    0 of dead units and its NaN.
+
+    Raises
+    ------
+    TableError
+        Where `stats` is no table of class statistics.
+
+    Notes
+    -----
+    (mu_A - mu_not_A) / (mu_A + mu_not_A) with A the class of the largest mean, and not A the
+    samples of all others. Source: Gale et al. 2020 (arXiv 2007.01062), after Morcos et al.
+    """
+    return class_selectivity(stats, rest="samples")[["selectivity"]].rename(selectivity="ccmas")
+
+
 def _selectivity(
     means: Floats, weights: Floats | Integers, defined: NDArray[np.bool_]
 ) -> tuple[Floats, Integers]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from unitlens.store.background import PENDING_BYTES
 from unitlens.store.layout import DEFAULT_LAYOUT, Layer, Layout, plan_arrays, plan_ranges
 
 # While a shard is written, its encoded chunks and their concatenation lie beside its values.
@@ -35,6 +36,7 @@ def estimate_store(
     *,
     dtype: str = "float32",
     layout: Layout = DEFAULT_LAYOUT,
+    reductions: Sequence[str] = ("mean",),
 ) -> Estimate:
     """Return what a store of these layers over so many samples will take.
 
@@ -48,20 +50,24 @@ def estimate_store(
         Of the activations on disk.
     layout
         Sizes that the store aims at.
+    reductions
+        What is kept of each layer.
 
     Raises
     ------
     ArgumentError
         Where there is no layer or no sample, or the dtype is none that is stored.
     """
-    filled = plan_arrays(layers, samples, dtype, layout)
+    filled = plan_arrays(layers, samples, dtype, layout, reductions=reductions)
     arrays = (*filled, *plan_ranges(layers, dtype))
     groups = 1 + len(layers)
     shards = [array.shard_nbytes for array in filled]
+    followed = [array.shard_nbytes for array in filled if array.shard_count > 1]
+    pending = min(sum(followed), max(PENDING_BYTES, *shards))
     return Estimate(
         bytes=sum(array.nbytes for array in arrays),
         files=sum(array.shard_count + 1 for array in arrays) + groups + FILES_BESIDE_A_STORE,
-        memory=sum(shards) + COPIES_WHILE_WRITING * max(shards),
+        memory=sum(shards) + pending + COPIES_WHILE_WRITING * max(shards),
     )
 
 

@@ -1,9 +1,10 @@
 """Where everything of a store lies: its arrays, their chunks and shards, the files beside it.
 
 A store is a Zarr v3 group. The sample arrays lie in its root, on the dimension ``sample``; each
-layer is a sub-group with the layer's name that holds ``activation`` (sample, unit) and each
-unit's ``minimum`` and ``maximum``. Beside the store ``x.zarr`` lie ``x.json``, the manifest that
-is written last; ``x.journal``, the record of complete shards; and ``x.lock``.
+layer is a sub-group with the layer's name that holds ``activation`` (sample, unit), its other
+reductions beside it (``activation_max``), and each unit's ``minimum`` and ``maximum``. Beside the
+store ``x.zarr`` lie ``x.json``, the manifest that is written last; ``x.journal``, the record of
+complete shards; and ``x.lock``.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,7 +24,9 @@ SAMPLE_ARRAYS = {
     "prediction": "int64",
     "loss": "float64",
 }
+ACTIVATION = "activation"
 RANGES = ("minimum", "maximum")
+_ALIKE = {"mean", "max"}  # where units have a single position
 DTYPES = ("float32", "float16")
 
 # A chunk spans only so many units, so that one unit's column is a small share of a wide layer.
@@ -55,6 +58,10 @@ class Layer(Protocol):
     @property
     def units(self) -> int:
         """Number of units."""
+
+    @property
+    def positions(self) -> int:
+        """Number of positions of a unit."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,12 @@ class StoredArray:
 
 
 def plan_arrays(
-    layers: Sequence[Layer], samples: int, dtype: str, layout: Layout = DEFAULT_LAYOUT
+    layers: Sequence[Layer],
+    samples: int,
+    dtype: str,
+    layout: Layout = DEFAULT_LAYOUT,
+    *,
+    reductions: Sequence[str] = ("mean",),
 ) -> tuple[StoredArray, ...]:
     """Return the arrays that are filled sample by sample: activations first, then the samples'.
 
@@ -113,11 +125,14 @@ def plan_arrays(
         Of the activations on disk.
     layout
         Sizes to aim at.
+    reductions
+        What is kept of each layer.
 
     Returns
     -------
-    One array a layer, and those of :data:`SAMPLE_ARRAYS`. The sample arrays' shards are as short
-    as the shortest of the layers', so that they never hold a resumed recording back.
+    The arrays of each layer (:func:`layer_arrays`), and those of :data:`SAMPLE_ARRAYS`. The sample
+    arrays' shards are as short as the shortest of the layers', so that they never hold a resumed
+    recording back.
 
     Raises
     ------
@@ -130,7 +145,11 @@ def plan_arrays(
             f"{samples} samples of {len(layers)} layers are to be stored, but at least one of "
             "each is needed"
         )
-    activations = [_activation(layer, samples, dtype, layout) for layer in layers]
+    activations = [
+        _activation(f"{layer.name}/{name}", layer.units, samples, dtype, layout)
+        for layer in layers
+        for name in layer_arrays(layer, reductions)
+    ]
     rows = min(array.shards[0] for array in activations)
     columns = [
         StoredArray(name, ("sample",), (samples,), kind, (rows,), (rows,))
@@ -155,21 +174,33 @@ def plan_ranges(layers: Iterable[Layer], dtype: str) -> tuple[StoredArray, ...]:
     )
 
 
-def _activation(layer: Layer, samples: int, dtype: str, layout: Layout) -> StoredArray:
+def layer_arrays(layer: Layer, reductions: Sequence[str]) -> dict[str, str]:
+    """Return which reduction each array of a layer's activations holds, by the array's name.
+
+    ``activation`` holds the first of the `reductions`, and ``activation_max``, say, another one.
+    Where units have a single position, mean and maximum are the same: only the first is there.
+    """
+    arrays = {ACTIVATION: reductions[0]}
+    for reduction in reductions[1:]:
+        alike = layer.positions == 1 and reduction in _ALIKE
+        if not (alike and _ALIKE & set(arrays.values())):
+            arrays[f"{ACTIVATION}_{reduction}"] = reduction
+    return arrays
+
+
+def _activation(path: str, units: int, samples: int, dtype: str, layout: Layout) -> StoredArray:
     item = np.dtype(dtype).itemsize
-    row_bytes = layer.units * item
+    row_bytes = units * item
     shards = max(1, samples * row_bytes // layout.shard_bytes)
     shard_rows = ceil(samples / shards)
-    narrow = min(layer.units, CHUNK_UNITS)
+    narrow = min(units, CHUNK_UNITS)
     chunk_rows = _even(shard_rows, max(1, layout.chunk_bytes // (narrow * item)))
     wide = max(narrow, layout.chunk_bytes // (chunk_rows * item))
-    chunk = (chunk_rows, _even(layer.units, wide))
+    chunk = (chunk_rows, _even(units, wide))
     shard = tuple(
-        ceil(size / step) * step
-        for size, step in zip((shard_rows, layer.units), chunk, strict=True)
+        ceil(size / step) * step for size, step in zip((shard_rows, units), chunk, strict=True)
     )
-    shape = (samples, layer.units)
-    return StoredArray(f"{layer.name}/activation", ("sample", "unit"), shape, dtype, chunk, shard)
+    return StoredArray(path, ("sample", "unit"), (samples, units), dtype, chunk, shard)
 
 
 def _even(size: int, largest: int) -> int:

@@ -5,17 +5,19 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from unitlens.errors import StoreError
+from unitlens.store.codecs import DEFAULT_CODEC
 from unitlens.store.layout import StoredArray, manifest_path
 
 SCHEMA = "activations"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 RECORD_AGAIN = "record again: it resumes"
+MEND = "mend this and record again: it resumes"
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,14 @@ class RecordedLayer:
     name: str
     depth: int
     units: int
+    positions: int = 1
 
 
 @dataclass(frozen=True)
 class Contents:
     """All that determines what a store holds; two recordings with equal contents are the same.
 
+    `reduce` is the reduction that ``activation`` holds, and `also` are those beside it.
     `provenance` says where the activations come from: at least ``weights_hash`` and
     ``dataset_identity``.
     """
@@ -38,9 +42,16 @@ class Contents:
     samples: int
     classes: int
     layers: tuple[RecordedLayer, ...]
-    reduce: Literal["mean", "max"]
+    reduce: str
     dtype: str
     provenance: Mapping[str, Any]
+    also: tuple[str, ...] = ()
+    codec: str = DEFAULT_CODEC
+
+    @property
+    def reductions(self) -> tuple[str, ...]:
+        """All reductions, that of ``activation`` first."""
+        return (self.reduce, *self.also)
 
     def to_json(self) -> dict[str, Any]:
         """Return the contents as they stand in JSON."""
@@ -62,12 +73,12 @@ class ShardedFile:
 class Manifest:
     """What stands in the manifest.
 
-    `metadata_hash` is of the root's metadata file; `nonfinite` counts each layer's activations
-    that are not finite; `conditions` holds what can change the last bits of a number: batch size,
-    device, threads, versions.
+    `metadata` holds the hash of each group's metadata file, the root's under ""; `nonfinite`
+    counts each layer's activations that are not finite; `conditions` holds what can change the
+    last bits of a number: batch size, device, threads, versions.
     """
 
-    metadata_hash: str
+    metadata: Mapping[str, str]
     contents: Contents
     conditions: Mapping[str, Any]
     nonfinite: Mapping[str, int]
@@ -84,13 +95,13 @@ class Manifest:
         return digest.hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the manifest as it is written."""
-        return {
+        """Return the manifest as it is written, with a hash over all of it."""
+        values = {
             "schema": SCHEMA,
             "schema_version": SCHEMA_VERSION,
             "content_hash": self.content_hash,
             **self.contents.to_json(),
-            "metadata_hash": self.metadata_hash,
+            "metadata": dict(self.metadata),
             "nonfinite": dict(self.nonfinite),
             "conditions": dict(self.conditions),
             "arrays": [
@@ -103,6 +114,7 @@ class Manifest:
                 for file in self.files
             ],
         }
+        return {**values, "manifest_hash": _hash_json(values)}
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
@@ -114,11 +126,21 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that a reader finds the old one or the new one, never a part."""
     partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
+    with writing(path), partial.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    partial.replace(path)
+    with writing(path):
+        partial.replace(path)
+
+
+@contextlib.contextmanager
+def writing(what: object) -> Iterator[None]:
+    """Raise StoreError where the system refuses to write: the disk is full, for instance."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{what} cannot be written ({error}); {MEND}") from error
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -133,57 +155,82 @@ def read_manifest(path: Path) -> Manifest:
     if not place.exists():
         what = "was not recorded to its end" if path.exists() else "does not exist"
         raise StoreError(f"the store {path} {what} (it has no {place.name}); {RECORD_AGAIN}")
-    remedy = "move it away, or record to another path"
     try:
         values = json.loads(place.read_bytes())
         known = (values["schema"], values["schema_version"]) == (SCHEMA, SCHEMA_VERSION)
-        manifest = _parse(values) if known else None
+        stated = values.pop("manifest_hash")
     except (ValueError, KeyError, TypeError, AttributeError):
-        manifest = None
-    if manifest is None:
+        known = False
+    if not known:
         raise StoreError(
-            f"{place} is not the manifest of an activation store of version {SCHEMA_VERSION}; "
-            f"{remedy}"
+            f"{place} is not the manifest of an activation store of version {SCHEMA_VERSION}, or "
+            "is damaged; move it away and record again: it resumes, or record to another path"
         )
-    if manifest.content_hash != values["content_hash"]:
-        raise StoreError(f"{place} has been changed, for its content hash is another; {remedy}")
-    return manifest
+    if _hash_json(values) != stated:
+        raise StoreError(
+            f"{place} has been changed, for its hash is another; remove it and {RECORD_AGAIN}"
+        )
+    return _parse(values)
+
+
+def _hash_json(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _parse(values: dict[str, Any]) -> Manifest:
-    layers = tuple(RecordedLayer(**layer) for layer in values["layers"])
-    names = ("samples", "classes", "reduce", "dtype", "provenance")
-    contents = Contents(layers=layers, **{name: values[name] for name in names})
     files = tuple(_parse_file(dict(entry)) for entry in values["arrays"])
-    return Manifest(
-        values["metadata_hash"], contents, values["conditions"], values["nonfinite"], files
-    )
+    contents, conditions = parse_contents(values), values["conditions"]
+    return Manifest(values["metadata"], contents, conditions, values["nonfinite"], files)
 
 
 def _parse_file(entry: dict[str, Any]) -> ShardedFile:
     sizes, hashes = tuple(entry.pop("sizes")), tuple(entry.pop("hashes"))
     metadata_hash = entry.pop("metadata_hash")
+    return ShardedFile(parse_array(entry), metadata_hash, sizes, hashes)
+
+
+def parse_contents(values: Mapping[str, Any]) -> Contents:
+    """Return contents from what :meth:`Contents.to_json` has made of them."""
+    layers = tuple(RecordedLayer(**layer) for layer in values["layers"])
+    given = {of.name: values[of.name] for of in fields(Contents)}
+    return Contents(**{**given, "layers": layers, "also": tuple(given["also"])})
+
+
+def parse_array(values: Mapping[str, Any]) -> StoredArray:
+    """Return an array from its fields as they stand in JSON."""
     lists = ("dims", "shape", "chunks", "shards")
-    entry.update({name: tuple(entry[name]) for name in lists})
-    return ShardedFile(StoredArray(**entry), metadata_hash, sizes, hashes)
+    return StoredArray(**{**values, **{name: tuple(values[name]) for name in lists}})
 
 
-def faults(path: Path, manifest: Manifest) -> Iterator[str]:
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with one file of a store: its place there, and what it is that is wrong."""
+
+    place: str
+    what: str
+    is_shard: bool = False
+
+    def __str__(self) -> str:
+        return f"{'the shard ' if self.is_shard else ''}'{self.place}' {self.what}"
+
+
+def faults(path: Path, manifest: Manifest) -> Iterator[Fault]:
     """Yield what is missing or of the wrong size in a store, without reading any data."""
-    if metadata_hash(path, "") != manifest.metadata_hash:
-        yield "'zarr.json' is missing, changed, or of another recording"
+    for place, known in manifest.metadata.items():
+        if metadata_hash(path, place) != known:
+            what = "is missing, changed, or of another recording"
+            yield Fault(f"{place}/zarr.json".lstrip("/"), what)
     for file in manifest.files:
         array = file.array
         if metadata_hash(path, array.path) != file.metadata_hash:
-            yield f"'{array.path}/zarr.json' is missing or changed"
-        if (len(file.sizes), len(file.hashes)) != (array.shard_count,) * 2:
-            yield f"its manifest does not list every shard of '{array.path}'"
+            yield Fault(f"{array.path}/zarr.json", "is missing or changed")
         for shard, size in enumerate(file.sizes):
             found = file_size(path / array.key(shard))
             if found is None:
-                yield f"the shard '{array.key(shard)}' is missing"
+                yield Fault(array.key(shard), "is missing", is_shard=True)
             elif found != size:
-                yield f"the shard '{array.key(shard)}' has {found} bytes, but {size} were written"
+                what = f"has {found} bytes, but {size} were written"
+                yield Fault(array.key(shard), what, is_shard=True)
 
 
 def check_whole(path: Path, manifest: Manifest) -> None:

@@ -14,8 +14,10 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore
 
 from unitlens.errors import StoreError
-from unitlens.store.layout import RANGES, SAMPLE_ARRAYS, StoredArray
+from unitlens.store.decoding import ShardFiles, reads_directly
+from unitlens.store.layout import ACTIVATION, RANGES, SAMPLE_ARRAYS, StoredArray
 from unitlens.store.manifest import RECORD_AGAIN, Manifest, check_whole, read_manifest
+from unitlens.store.shards import DamageError
 from unitlens.variables import VARIABLES
 
 if TYPE_CHECKING:
@@ -43,12 +45,14 @@ def open_activations(path: str | Path) -> xr.DataTree:
     layer's name, in the order of the forward pass, with
 
     * ``activation`` (sample, unit), a dask array of which each chunk is one shard of the store;
+    * ``activation_max`` and the like, where other reductions were recorded beside it;
     * ``minimum`` and ``maximum`` (unit) over all samples, NaN where an activation is NaN;
     * the coordinate ``channel`` (unit), those of the samples again, and the attributes ``layer``
       and ``depth``.
 
-    The root's attributes say what was recorded: ``reduce``, ``dtype``, ``classes``,
-    ``content_hash``, and the provenance with ``weights_hash`` and ``dataset_identity``.
+    The root's attributes say what was recorded: ``reduce`` (that of ``activation``), ``also``
+    (the others), ``dtype``, ``codec``, ``classes``, ``content_hash``,
+    and the provenance with ``weights_hash`` and ``dataset_identity``.
 
     Raises
     ------
@@ -61,32 +65,41 @@ def open_activations(path: str | Path) -> xr.DataTree:
     check_whole(path, manifest)
     arrays = {file.array.path: file.array for file in manifest.files}
     store = _WholeStore(path, read_only=True)
-    opened = {name: _Shards(store, array) for name, array in arrays.items()}
+    codec = manifest.contents.codec
+    opened = {name: _Shards(store, array, codec) for name, array in arrays.items()}
     samples = {name: ("sample", opened[name][:], _attributes(name)) for name in SAMPLE_ARRAYS}
     tree = {"/": xr.Dataset(coords=samples, attrs=_root_attributes(manifest))}
     token = hashlib.sha256(f"{manifest.content_hash} {path.resolve()}".encode()).hexdigest()[:16]
     for layer in manifest.contents.layers:
         tree[layer.name] = xr.Dataset(
-            _layer_variables(opened, layer.name, token),
+            _layer_variables(opened, layer.name, token, manifest.contents.also),
             coords={**tree["/"].coords, "channel": ("unit", np.arange(layer.units))},
             attrs={"layer": layer.name, "depth": layer.depth},
         )
     return xr.DataTree.from_dict(tree)
 
 
-def _layer_variables(opened: "dict[str, _Shards]", layer: str, token: str) -> dict[str, Any]:
+def _layer_variables(
+    opened: "dict[str, _Shards]", layer: str, token: str, also: tuple[str, ...]
+) -> dict[str, Any]:
     import dask.array as da
 
-    shards = opened[f"{layer}/activation"]
-    activation = da.from_array(  # type: ignore[no-untyped-call]
-        shards,
-        chunks=(shards.array.shards[0], shards.shape[1]),
-        name=f"activation-{token}-{layer}",
-        meta=np.empty((0, 0), shards.dtype),
-        inline_array=True,
-    )
-    ranges = {name: ("unit", opened[f"{layer}/{name}"][:], _attributes(name)) for name in RANGES}
-    return {"activation": (("sample", "unit"), activation, _attributes("activation")), **ranges}
+    variables: dict[str, Any] = {
+        name: ("unit", opened[f"{layer}/{name}"][:], _attributes(name)) for name in RANGES
+    }
+    for name in (ACTIVATION, *(f"{ACTIVATION}_{reduction}" for reduction in also)):
+        shards = opened.get(f"{layer}/{name}")
+        if shards is None:
+            continue  # a dense layer's mean is its maximum
+        activation = da.from_array(  # type: ignore[no-untyped-call]
+            shards,
+            chunks=(shards.array.shards[0], shards.shape[1]),
+            name=f"{name}-{token}-{layer}",
+            meta=np.empty((0, 0), shards.dtype),
+            inline_array=True,
+        )
+        variables[name] = (("sample", "unit"), activation, _attributes(name))
+    return variables
 
 
 def _attributes(name: str) -> dict[str, str]:
@@ -109,7 +122,9 @@ def _root_attributes(manifest: Manifest) -> dict[str, str | int | float]:
     return {
         **provenance,
         "reduce": contents.reduce,
+        "also": ", ".join(contents.also),
         "dtype": contents.dtype,
+        "codec": contents.codec,
         "classes": contents.classes,
         "content_hash": manifest.content_hash,
     }
@@ -133,15 +148,25 @@ class _WholeStore(LocalStore):
 class _Shards:
     """One array of a store, for dask: reading a damaged shard raises and names it."""
 
-    def __init__(self, store: _WholeStore, array: StoredArray) -> None:
+    def __init__(self, store: _WholeStore, array: StoredArray, codec: str) -> None:
         self.store, self.array = store, array
         self.shape, self.ndim, self.dtype = array.shape, len(array.shape), np.dtype(array.dtype)
         self._zarr: Array[Any] = zarr.open_array(store, path=array.path, mode="r")
+        direct = reads_directly(array)
+        self._files = ShardFiles(Path(store.root), array, codec) if direct else None
 
     def __getitem__(self, selection: Any) -> NDArray[Any]:
         try:
+            spans = _spans(selection, self.shape)
+            if self._files is not None and spans is not None:
+                return self._files.read(*spans)
             return np.asarray(self._zarr[selection])
-        except (ValueError, RuntimeError, OSError) as error:
+        except FileNotFoundError as error:
+            key = Path(error.filename).relative_to(self.store.root).as_posix()
+            raise StoreError(
+                f"the shard '{key}' of {self.store.root} is missing; {RECORD_AGAIN}"
+            ) from error
+        except (DamageError, ValueError, RuntimeError, OSError) as error:
             raise self._damage(error) from error
 
     def _damage(self, error: Exception) -> Exception:
@@ -155,3 +180,13 @@ class _Shards:
                     f"({error}); remove this file and record again: it resumes"
                 )
         return error
+
+
+def _spans(selection: Any, shape: tuple[int, ...]) -> tuple[range, range] | None:
+    """Return what two slices without steps select, if `selection` is that and not empty."""
+    match selection:
+        case (slice() as rows, slice() as units):
+            spans = range(*rows.indices(shape[0])), range(*units.indices(shape[1]))
+            plain = all(span.step == 1 and len(span) for span in spans)
+            return spans if plain else None
+    return None

@@ -2,19 +2,49 @@
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from unitlens.store.hierarchy import clear, create_hierarchy, hash_metadata, sweep
-from unitlens.store.journal import CompleteShard, read_journal
+from zarr.storage import LocalStore
+
+from unitlens.store.hierarchy import (
+    clear,
+    create_hierarchy,
+    hash_metadata,
+    open_array,
+    restore_metadata,
+    sweep,
+)
+from unitlens.store.journal import CompleteShard, Journal, read_journal
 from unitlens.store.layout import StoredArray, journal_path, manifest_path
+from unitlens.store.lock import check_unwritten
 from unitlens.store.manifest import Contents, file_size
+from unitlens.store.parts import WHOLE, Part, find_parts
+from unitlens.store.shards import DamageError, hash_values, read_shard
 
 logger = logging.getLogger("unitlens")
 
-Shards = dict[str, list[CompleteShard]]
+Shards = dict[str, dict[int, CompleteShard]]
+Entries = dict[tuple[str, int], CompleteShard]
+
+
+@dataclass(frozen=True)
+class Left:
+    """What is there of a store.
+
+    `header` begins its journals; `filled` are the arrays that are filled shard by shard, `ranges`
+    those that are written at the end; `shards` are the complete ones by array and number.
+    `expected` are the hashes of values that shards must have, where they are known.
+    """
+
+    header: dict[str, Any]
+    filled: tuple[StoredArray, ...]
+    ranges: tuple[StoredArray, ...]
+    shards: Shards
+    expected: Mapping[tuple[str, int], str] = field(default_factory=dict)
 
 
 def resume_or_start(
@@ -23,12 +53,14 @@ def resume_or_start(
     conditions: Mapping[str, Any],
     filled: Sequence[StoredArray],
     ranges: Sequence[StoredArray],
-) -> tuple[dict[str, Any], Shards]:
+    part: Part = WHOLE,
+    share: Callable[[], None] = lambda: None,
+) -> Left:
     """Make the hierarchy of a store ready to be filled.
 
-    A store whose journal tells of the same contents, conditions and arrays, and whose metadata
-    files are as they were written, goes on: of each array, the longest run of complete shards
-    from the first one stays, and all else is swept away. Any other store is started over.
+    A store whose journals tell of the same contents, conditions and arrays goes on: the shards
+    that hold what the journals say stay, and all else of the part is swept away. Any other store
+    is started over. Metadata files that have been damaged are made again.
 
     Parameters
     ----------
@@ -40,47 +72,97 @@ def resume_or_start(
         Arrays that are filled shard by shard.
     ranges
         Arrays that are written at the end.
+    part
+        Which part of the shards is to be written.
+    share
+        Called when the hierarchy stands, before any shard is looked at.
 
     Returns
     -------
-    The header of the store's journal, and the complete shards of each of the `filled` arrays.
+    What there is of it: of the `part`, where it is not the whole.
     """
+    wanted = make_header(contents, conditions, filled)
+    journal = read_journal(journal_path(path))
+    header = journal[0] if journal else {}
+    every = (*filled, *ranges)
+    same = header == {**wanted, "metadata": header.get("metadata")}
+    if not (same and restore_metadata(path, contents, every, header["metadata"])):
+        header = _start_over(path, contents, wanted, every, part)
+    known = _gather(path, header, part)
+    manifest_path(path).unlink(missing_ok=True)
+    share()
+    shards = {array.path: _sound(path, array, known, part) for array in filled}
+    sweep(path, filled, shards, part)
+    return Left(header, tuple(filled), tuple(ranges), shards)
+
+
+def make_header(
+    contents: Contents, conditions: Mapping[str, Any], filled: Sequence[StoredArray]
+) -> dict[str, Any]:
+    """Return what the journals of a recording begin with, but for the metadata's hashes."""
     header = {
         "contents": contents.to_json(),
         "conditions": dict(conditions),
         "arrays": [asdict(array) for array in filled],
     }
-    header = json.loads(json.dumps(header))
-    every = (*filled, *ranges)
-    left = read_journal(path)
-    if left is not None and left[0] == {**header, "metadata": hash_metadata(path, every)}:
-        shards = _complete(path, filled, left[1])
-    else:
-        _start_over(path, contents, every)
-        shards = {array.path: [] for array in filled}
-    manifest_path(path).unlink(missing_ok=True)
-    sweep(path, filled, {name: len(complete) for name, complete in shards.items()})
-    return {**header, "metadata": hash_metadata(path, every)}, shards
+    values: dict[str, Any] = json.loads(json.dumps(header))
+    return values
 
 
-def _complete(
-    path: Path, arrays: Iterable[StoredArray], entries: Iterable[CompleteShard]
-) -> Shards:
-    known = {(entry.path, entry.shard): entry for entry in entries}
-    shards: Shards = {}
-    for array in arrays:
-        run = shards[array.path] = []
-        for shard in range(array.shard_count):
-            entry = known.get((array.path, shard))
-            if entry is None or file_size(path / array.key(shard)) != entry.size:
-                break
-            run.append(entry)
-    return shards
-
-
-def _start_over(path: Path, contents: Contents, arrays: Iterable[StoredArray]) -> None:
+def _start_over(
+    path: Path,
+    contents: Contents,
+    wanted: dict[str, Any],
+    arrays: Sequence[StoredArray],
+    part: Part,
+) -> dict[str, Any]:
+    if part != WHOLE:
+        check_unwritten(path, part)
     if path.exists():
         logger.info("%s: an unfinished recording of something else is removed", path)
     clear(path)
-    journal_path(path).unlink(missing_ok=True)
+    for other in (WHOLE, *find_parts(path, "journal")):
+        other.journal(path).unlink(missing_ok=True)
     create_hierarchy(path, contents, arrays)
+    header = {**wanted, "metadata": hash_metadata(path, arrays)}
+    if part != WHOLE:  # the writer of the whole begins this journal itself
+        Journal(journal_path(path), header, ()).close()
+    return header
+
+
+def gather(path: Path, header: dict[str, Any]) -> Entries:
+    """Return what all journals of a store that begin with `header` say of its shards.
+
+    A part's own journal is younger than the store's, and of one shard the last line counts.
+    """
+    known: Entries = {}
+    for part in (WHOLE, *find_parts(path, "journal")):
+        journal = read_journal(part.journal(path))
+        if journal is not None and journal[0] == header:
+            known |= {(entry.path, entry.shard): entry for entry in journal[1]}
+    return known
+
+
+def _gather(path: Path, header: dict[str, Any], part: Part) -> Entries:
+    """Gather all journals, and take those of other divisions into the store's own."""
+    known = gather(path, header)
+    others = [other for other in find_parts(path, "journal") if other.of != part.of]
+    if others:
+        Journal(journal_path(path), header, known.values()).close()
+    for other in others:
+        other.journal(path).unlink()
+    return known
+
+
+def _sound(path: Path, array: StoredArray, known: Entries, part: Part) -> dict[int, CompleteShard]:
+    """Return those shards of a part whose files hold what is known of them: each is read."""
+    opened = open_array(LocalStore(path, read_only=True), array)
+    sound = {}
+    for shard in part.shards(array):
+        entry = known.get((array.path, shard))
+        if entry is None or file_size(path / array.key(shard)) != entry.size:
+            continue
+        with suppress(DamageError):
+            if hash_values(read_shard(opened, array, shard)) == entry.hash:
+                sound[shard] = entry
+    return sound

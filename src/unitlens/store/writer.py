@@ -1,9 +1,11 @@
 """Writing a store: whole shards only, resumable after a kill at any moment."""
 
-import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,6 +14,8 @@ from numpy.typing import NDArray
 from zarr.storage import LocalStore
 
 from unitlens.errors import StoreError
+from unitlens.store.background import Background
+from unitlens.store.buffers import ShardBuffer, Values
 from unitlens.store.hierarchy import open_array
 from unitlens.store.journal import CompleteShard, Journal
 from unitlens.store.layout import (
@@ -31,12 +35,13 @@ from unitlens.store.manifest import (
     faults,
     read_manifest,
     write_manifest,
+    writing,
 )
-from unitlens.store.resume import resume_or_start
+from unitlens.store.parts import WHOLE, Part
+from unitlens.store.resume import Left, resume_or_start
+from unitlens.store.shards import describe_shard, hash_values
 
 logger = logging.getLogger("unitlens")
-
-Values = NDArray[Any]
 
 
 def is_recorded(path: Path, contents: Contents) -> bool:
@@ -70,9 +75,11 @@ class StoreWriter:
 
     A store that is not finished goes on where its contents, conditions and layout are the same
     as here, so that the result equals an undisturbed recording's bit for bit; any other one is
-    started over. At most one shard of each array is held in memory. The caller holds the lock
-    (:func:`unitlens.store.lock.only_writer`) and has made sure that the store is not finished
-    (:func:`is_recorded`).
+    started over. Shards are written by a thread, so that their samples' successors can be
+    computed meanwhile: what fails there is raised by the next call. At most one shard of each array
+    and what may wait (:data:`~unitlens.store.background.PENDING_BYTES`) are held in memory. The
+    caller holds the lock (:func:`unitlens.store.lock.only_writer`) and has made sure that the store
+    is not finished (:func:`is_recorded`).
 
     Parameters
     ----------
@@ -84,6 +91,12 @@ class StoreWriter:
         What else could change the last bits of a number.
     layout
         Sizes to aim at.
+    part
+        Which part of the shards is to be written.
+    share
+        Called as soon as writers of other parts may begin.
+    left
+        What is there of the store, where that is known already.
     """
 
     def __init__(
@@ -93,47 +106,76 @@ class StoreWriter:
         conditions: Mapping[str, Any],
         *,
         layout: Layout = DEFAULT_LAYOUT,
+        part: Part = WHOLE,
+        share: Callable[[], None] = lambda: None,
+        left: Left | None = None,
     ) -> None:
         check_layer_names(contents.layers)
         self.path, self.contents, self.conditions = path, contents, conditions
-        self._filled = plan_arrays(contents.layers, contents.samples, contents.dtype, layout)
-        self._ranges = plan_ranges(contents.layers, contents.dtype)
-        header, self._shards = resume_or_start(
-            path, contents, conditions, self._filled, self._ranges
-        )
-        self._metadata = header["metadata"]
+        if left is None:
+            filled = plan_arrays(
+                contents.layers,
+                contents.samples,
+                contents.dtype,
+                layout,
+                reductions=contents.reductions,
+            )
+            ranges = plan_ranges(contents.layers, contents.dtype)
+            left = resume_or_start(path, contents, conditions, filled, ranges, part, share)
+        self._filled, self._ranges, self._shards = left.filled, left.ranges, left.shards
+        self._metadata, self._expected = left.header["metadata"], left.expected
         store = LocalStore(path)
         self._open = {a.path: open_array(store, a) for a in (*self._filled, *self._ranges)}
-        self._buffers = [_ShardBuffer(a, len(self._shards[a.path])) for a in self._filled]
-        self._journal = Journal(path, header, [s for of in self._shards.values() for s in of])
+        self._buffers = [
+            ShardBuffer(a, set(part.shards(a)) - set(self._shards[a.path])) for a in self._filled
+        ]
+        known = [shard for shards in self._shards.values() for shard in shards.values()]
+        self._journal = Journal(part.journal(path), left.header, known)
+        self._background = Background()
+        self._describing = ThreadPoolExecutor(1, thread_name_prefix="unitlens-hashes")
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, exception: type[BaseException] | None, *_: object) -> None:
         """Let go of the journal; complete shards stay, and the next writer goes on after them."""
-        self._journal.close()
+        try:
+            if exception is None:
+                self._background.drain()
+        finally:
+            self._background.close()
+            self._describing.shutdown()
+            self._journal.close()
 
     @property
     def first(self) -> int:
-        """The sample to go on from: all before it are complete in every array."""
+        """The sample to go on from: no array lacks one before it."""
         return min(buffer.next for buffer in self._buffers)
 
+    @property
+    def missing(self) -> NDArray[np.bool_]:
+        """Of each sample, whether an array lacks it."""
+        lacking = np.zeros(self.contents.samples, np.bool_)
+        for buffer in self._buffers:
+            for rows in buffer.missing:
+                lacking[rows] = True
+        return lacking
+
     def append(self, first: int, columns: Mapping[str, Values]) -> None:
-        """Take the next samples, and write the shards that they complete.
+        """Take the next samples, and have the shards written that they complete.
 
         Parameters
         ----------
         first
             Index of the first of these samples. It may lie before :attr:`first`: rows that an
-            array has already are left out.
+            array has already are left out. Samples that no array lacks may be left out here too.
         columns
             Path of each array in the store to its rows for these samples.
 
         Raises
         ------
         StoreError
-            Where a shard cannot be written, or samples have been left out.
+            Where a shard, perhaps an earlier one, cannot be written, or samples are left out.
         """
         if first > self.first:
             raise StoreError(
@@ -142,48 +184,63 @@ class StoreWriter:
             )
         for buffer in self._buffers:
             for shard, values in buffer.append(first, columns[buffer.array.path]):
-                self._write(buffer.array, shard, values)
+                write = partial(self._write, buffer.array, shard, values)
+                self._background.submit(write, values.nbytes)
 
     def _write(self, array: StoredArray, shard: int, values: Values) -> None:
+        # Both take long, and neither needs the other: a processor each.
+        description = self._describing.submit(describe_shard, array, shard, values)
         size = self._store_values(array, shard, values)
-        complete = _describe(array, shard, size, values)
+        complete = replace(description.result(), size=size)
+        if self._expected.get((array.path, shard), complete.hash) != complete.hash:
+            (self.path / array.key(shard)).unlink()
+            raise StoreError(
+                f"the shard '{array.key(shard)}' of {self.path}, made again, holds other values "
+                f"than it had under {json.dumps(dict(self.conditions))}; repair under these "
+                "conditions, or remove the store and record it anew"
+            )
         self._journal.append(complete)
-        self._shards[array.path].append(complete)
+        self._shards[array.path][shard] = complete
 
     def _store_values(self, array: StoredArray, shard: int, values: Values) -> int:
         key = array.key(shard)
-        try:
+        with writing(f"the shard '{key}' of {self.path}"):
             self._open[array.path][array.rows(shard)] = values
             return (self.path / key).stat().st_size
-        except OSError as error:
-            raise StoreError(
-                f"the shard '{key}' of {self.path} cannot be written ({error}); mend this and "
-                "record again: it resumes"
-            ) from error
 
-    def finish(self) -> Manifest:
-        """Write the units' ranges and, last of all, the manifest.
+    def complete(self) -> None:
+        """End with every shard written, and let go of the journal.
 
         Raises
         ------
         StoreError
-            Where samples are missing.
+            Where samples are missing, or a shard cannot be written.
         """
         if self.first < self.contents.samples:
             raise StoreError(
                 f"the store {self.path} has {self.first} of {self.contents.samples} samples; "
                 "record again: it resumes"
             )
+        self._background.drain()
+        self._journal.close()
+
+    def finish(self) -> Manifest:
+        """Write the units' ranges and, last of all, the manifest of the whole store.
+
+        Raises
+        ------
+        StoreError
+            Where samples are missing.
+        """
+        self.complete()
         files = [self._described(array, self._shards[array.path]) for array in self._filled]
-        files += [self._described(array, [self._write_range(array)]) for array in self._ranges]
+        files += [self._described(array, {0: self._write_range(array)}) for array in self._ranges]
         nonfinite = {
-            layer.name: sum(s.nonfinite for s in self._shards[f"{layer.name}/activation"])
+            layer.name: sum(s.nonfinite for s in self._shards[f"{layer.name}/activation"].values())
             for layer in self.contents.layers
         }
-        self._journal.close()
-        manifest = Manifest(
-            self._metadata[""], self.contents, self.conditions, nonfinite, tuple(files)
-        )
+        groups = {place: self._metadata[place] for place in ("", *nonfinite)}
+        manifest = Manifest(groups, self.contents, self.conditions, nonfinite, tuple(files))
         write_manifest(self.path, manifest)
         return manifest
 
@@ -191,55 +248,15 @@ class StoreWriter:
         layer, name = array.path.rsplit("/", 1)
         parts = [
             np.frombuffer(bytes.fromhex(getattr(shard, name)), array.dtype)
-            for shard in self._shards[f"{layer}/activation"]
+            for shard in self._shards[f"{layer}/activation"].values()
         ]
         values = (np.minimum if name == RANGES[0] else np.maximum).reduce(parts, axis=0)
-        return CompleteShard(array.path, 0, self._store_values(array, 0, values), _hash(values))
+        return CompleteShard(
+            array.path, 0, self._store_values(array, 0, values), hash_values(values)
+        )
 
-    def _described(self, array: StoredArray, shards: list[CompleteShard]) -> ShardedFile:
-        sizes = tuple(shard.size for shard in shards)
-        hashes = tuple(shard.hash for shard in shards)
+    def _described(self, array: StoredArray, shards: dict[int, CompleteShard]) -> ShardedFile:
+        ordered = [shards[shard] for shard in range(array.shard_count)]
+        sizes = tuple(shard.size for shard in ordered)
+        hashes = tuple(shard.hash for shard in ordered)
         return ShardedFile(array, self._metadata[array.path], sizes, hashes)
-
-
-class _ShardBuffer:
-    """Gathers the rows of one array into whole shards."""
-
-    def __init__(self, array: StoredArray, complete: int) -> None:
-        self.array = array
-        self.next = min(complete * array.shards[0], array.shape[0])
-        self._values: Values | None = None
-
-    def append(self, first: int, rows: Values) -> Iterator[tuple[int, Values]]:
-        """Take `rows`, which begin at sample `first`; yield every shard that they complete."""
-        rows = rows[max(0, self.next - first) :]
-        while len(rows):
-            shard = self.next // self.array.shards[0]
-            span = self.array.rows(shard)
-            taken = rows[: span.stop - self.next]
-            start = self.next - span.start
-            self._room(span.stop - span.start)[start : start + len(taken)] = taken
-            self.next += len(taken)
-            rows = rows[len(taken) :]
-            if self.next == span.stop:
-                yield shard, self._room(span.stop - span.start)
-
-    def _room(self, rows: int) -> Values:
-        if self._values is None:
-            self._values = np.empty((rows, *self.array.shape[1:]), self.array.dtype)
-        return self._values[:rows]
-
-
-def _describe(array: StoredArray, shard: int, size: int, values: Values) -> CompleteShard:
-    if array.dims != ("sample", "unit"):
-        return CompleteShard(array.path, shard, size, _hash(values))
-    minimum, maximum = values.min(axis=0), values.max(axis=0)
-    nonfinite = 0
-    if not (np.isfinite(minimum).all() and np.isfinite(maximum).all()):
-        nonfinite = int(np.count_nonzero(~np.isfinite(values)))
-    spans = minimum.tobytes().hex(), maximum.tobytes().hex()
-    return CompleteShard(array.path, shard, size, _hash(values), nonfinite, *spans)
-
-
-def _hash(values: Values) -> str:
-    return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()

@@ -1,0 +1,19 @@
+"""Subcommands that look after stores: is one whole, and record again what is not."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def verify(store: Annotated[Path, typer.Argument(help="Store, such as activations.zarr.")]) -> None:
+    """Read everything of a store and name each file that is bad; exit status 1 if one is."""
+    from unitlens.store.verify import verify_store
+
+    report = verify_store(store)
+    typer.echo(report)
+    if not report.whole:
+        raise typer.Exit(1)
+
+
+COMMANDS = (verify,)

@@ -1,0 +1,95 @@
+"""The check of every table that is written or read, and its attributes."""
+
+import xarray as xr
+
+from unitlens.errors import TableError, nearest
+from unitlens.variables.declaration import DIMENSIONS
+from unitlens.variables.schemas import SCHEMAS, VARIABLES, Schema
+
+
+def validate(dataset: xr.Dataset, schema: str) -> None:
+    """Check that `dataset` is a table of the kind `schema`.
+
+    Parameters
+    ----------
+    dataset
+        The table.
+    schema
+        Name of a schema, one of :data:`SCHEMAS`.
+
+    Raises
+    ------
+    TableError
+        Where a variable is missing, or has other dimensions or another kind of dtype than
+        declared, or the table says that it follows another schema or version.
+    """
+    rules = SCHEMAS[schema]
+    said = (dataset.attrs.get("schema", schema), dataset.attrs.get("schema_version", rules.version))
+    if said != (rules.name, rules.version):
+        raise TableError(
+            f"the table follows schema {said[0]} version {said[1]}, but {rules.name} version "
+            f"{rules.version} is read here; make it again with this version of unitlens"
+        )
+    for name in rules.required:
+        if name not in dataset.variables:
+            raise TableError(
+                f"the {schema} table has no variable '{name}', which its schema requires; "
+                f"{nearest(name, map(str, dataset.variables))}"
+            )
+    for name in (*rules.required, *rules.optional):
+        if name in dataset.variables:
+            _check_variable(dataset[name], _dims(rules, name), schema)
+
+
+def _dims(rules: Schema, name: str) -> tuple[str, ...]:
+    return (rules.dims or {}).get(name, VARIABLES[name].dims)
+
+
+def _check_variable(array: xr.DataArray, dims: tuple[str, ...], schema: str) -> None:
+    declared = VARIABLES[str(array.name)]
+    if array.dims != dims:
+        raise TableError(
+            f"'{array.name}' of the {schema} table has dimensions {array.dims}, but they must be "
+            f"{dims}; transpose or rename them"
+        )
+    if array.dtype.kind not in declared.kind:
+        raise TableError(
+            f"'{array.name}' of the {schema} table has dtype {array.dtype}, but its kind must be "
+            f"one of '{declared.kind}'; cast it"
+        )
+
+
+def annotate(dataset: xr.Dataset, schema: str) -> xr.Dataset:
+    """Return `dataset` with the declared attributes on every variable, checked.
+
+    Parameters
+    ----------
+    dataset
+        A table that holds what its schema requires.
+    schema
+        Name of a schema, one of :data:`SCHEMAS`.
+
+    Returns
+    -------
+    A shallow copy with ``long_name``, ``units`` and ``description`` on each declared variable,
+    ``description`` on each dimension coordinate, and the schema's name and version.
+
+    Raises
+    ------
+    TableError
+        As :func:`validate`.
+    """
+    rules = SCHEMAS[schema]
+    dataset = dataset.assign_attrs(schema=rules.name, schema_version=rules.version)
+    validate(dataset, schema)
+    for name, array in dataset.variables.items():
+        if name in VARIABLES:
+            declared = VARIABLES[str(name)]
+            array.attrs.update(
+                long_name=declared.long_name,
+                units=declared.units,
+                description=declared.description,
+            )
+        elif name in DIMENSIONS:
+            array.attrs.update(description=DIMENSIONS[str(name)])
+    return dataset
