@@ -1,6 +1,7 @@
 """The command line tells errors in one line, and shows what a model has."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -59,7 +60,8 @@ def test_estimate__of_a_model_with_arguments(tmp_path):
     done = run(["unitlens", "estimate", str(tmp_path / "config.yaml")])
 
     assert done.returncode == 0, done.stderr
-    assert "17 layers" in done.stdout
+    (row,) = re.findall(r"cifar10 resnet18 test +\| 1 +\| (\d+) ", done.stdout)
+    assert row == "17"
 
 
 def test_train__puts_the_traceback_in_the_log(tmp_path):
@@ -86,13 +88,15 @@ def test_validate__lists_the_networks():
     assert "mnist5k-mlp-corrupt0.5-seed1-" in done.stdout
 
 
-def test_estimate__says_bytes_files_and_memory():
-    done = run(["unitlens", "estimate", str(ROOT / "config.yaml")])
+def test_estimate__says_bytes_files_hours_and_memory():
+    rates = ("--gflops", "0.001", "--read-mb", "20")
+    done = run(["unitlens", "estimate", str(ROOT / "config.yaml"), *rates])
 
     assert done.returncode == 0, done.stderr
-    # 4,000 train samples and 1,024 units of four bytes each
-    assert "1024 units, 4000 samples" in done.stdout
-    assert "in all:" in done.stdout
+    assert re.search(r"mnist5k mlp train .*\| 1,024 +\| 4,000 ", done.stdout)
+    # 2 x 669 thousand multiply-adds a sample, at a million a second: hours
+    assert re.search(r"\| unit_ablation +\| \d+ +\| [\d.]+ [hd] ", done.stdout)
+    assert "GFLOP/s in forward passes (--gflops): 0.001." in done.stdout
 
 
 def test_device__that_does_not_exist_is_refused_in_one_line(tmp_path):

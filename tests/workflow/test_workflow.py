@@ -12,7 +12,8 @@ import xarray as xr
 from workflow_runs import TINY, planned_jobs, run, snakemake
 
 import unitlens as ul
-from unitlens.config import ActivationSpec
+from unitlens.config import ActivationSpec, parse_config
+from unitlens.planning import estimate_plan, make_plan
 
 pytestmark = pytest.mark.slow
 
@@ -66,6 +67,16 @@ def test_cumulative_ablation__along_random_bases(finished, tmp_path):
     curve = xr.load_dataset(network / "cumulative_ablation.nc", engine="h5netcdf")
     assert curve.attrs["basis"] == "random"
     assert curve.ablated_units.values.tolist() == [0, 20, 40]
+
+
+def test_estimate__counts_the_jobs_that_snakemake_plans(tmp_path):
+    done = snakemake(tmp_path, "--dry-run", "all")
+    estimate = estimate_plan(make_plan(parse_config(TINY)))
+
+    planned = planned_jobs(done)
+    assert planned.pop("all") == 1
+    assert planned.pop("total") == 1 + sum(stage.jobs for stage in estimate.stages)
+    assert planned == {stage.rule: stage.jobs for stage in estimate.stages}
 
 
 def test_workflow__does_nothing_the_second_time(finished):

@@ -1,6 +1,7 @@
 """Subcommands for people: what a configuration will do, what a model has."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from unitlens.config import (
     read_config,
 )
 from unitlens.errors import ArgumentError
+from unitlens.planning.rates import PASSES, READ
 
 ConfigFiles = Annotated[
     list[Path] | None,
@@ -35,11 +37,36 @@ def validate(config: ConfigFiles = None) -> None:
     typer.echo(f"{len(plan.runs)} networks, {len(plan.kept())} kept epochs: the file holds")
 
 
-def estimate(config: ConfigFiles = None) -> None:
-    """Say what the recordings of a configuration take: bytes, files, memory."""
-    from unitlens.planning import estimate_plan, make_plan
+def estimate(
+    config: ConfigFiles = None,
+    *,
+    gflops: Annotated[
+        float, typer.Option(help="GFLOP/s that the machine reaches in forward passes.")
+    ] = PASSES.value,
+    read_mb: Annotated[
+        float, typer.Option("--read-mb", help="MB/s that its disk gives.")
+    ] = READ.value,
+) -> None:
+    """Say what a configuration takes: jobs, bytes, files, hours, memory."""
+    from unitlens.planning import (
+        assumptions,
+        estimate_plan,
+        list_stages,
+        list_stores,
+        make_plan,
+    )
 
-    typer.echo(estimate_plan(make_plan(read_config(*(config or DEFAULT)))))
+    plan = make_plan(read_config(*(config or DEFAULT)))
+    found = estimate_plan(plan, gflops=gflops, read_mb=read_mb)
+    for listing in (list_stores(found), list_stages(found)):
+        if sys.stdout.isatty():
+            from rich.console import Console
+
+            Console().print(listing.rich())
+        else:
+            typer.echo(f"{listing.markdown()}\n")
+    for line in assumptions(found):
+        typer.echo(line)
 
 
 def layers(

@@ -22,6 +22,11 @@ class Score:
     accuracy: float
 
 
+def scored_at_once(values: int) -> int:
+    """Return how many samples of so many values each are scored as one batch."""
+    return min(1000, max(16, BATCH_VALUES // max(1, values)))
+
+
 def score(model: nn.Module, dataset: SplitDataset, *, device: torch.device | str = "cpu") -> Score:
     """Score a network, in evaluation mode, against the labels of a data set.
 
@@ -44,8 +49,7 @@ def score(model: nn.Module, dataset: SplitDataset, *, device: torch.device | str
         Where the network does not put out one row of logits a sample, or too few of them.
     """
     modes = [(module, module.training) for module in model.modules()]
-    values = max(1, dataset[0][0].numel())
-    batch_size = min(1000, max(16, BATCH_VALUES // values))
+    batch_size = scored_at_once(dataset[0][0].numel())
     loss = torch.zeros((), dtype=torch.float64, device=device)
     correct = torch.zeros((), dtype=torch.int64, device=device)
     model.eval()

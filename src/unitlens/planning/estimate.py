@@ -1,55 +1,142 @@
-"""What the recordings of a plan take, before anything is recorded."""
+"""What a plan takes, before anything is run: stores, jobs, hours, memory."""
 
-from functools import partial
-from pathlib import Path
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from unitlens.planning.checks import describe_layers
+from unitlens.config.measurements import ActivationSpec
+from unitlens.errors import ArgumentError
+from unitlens.planning import rates
 from unitlens.planning.plan import Plan
+from unitlens.planning.stages import Machine, Stage, compressed_bytes, plan_stages
+
+if TYPE_CHECKING:
+    from unitlens.planning.described import Described
 
 
-def estimate_plan(plan: Plan) -> str:
-    """Say what the stores of a plan take.
+@dataclass(frozen=True)
+class Stores:
+    """The stores of one split of all networks of one shape.
+
+    Attributes
+    ----------
+    name
+        Data set, model and split.
+    stores
+        Number of stores.
+    layers, units, samples
+        Of one store.
+    bytes, compressed, files
+        Of all of them; `bytes` before compression, `compressed` as measured elsewhere.
+    """
+
+    name: str
+    stores: int
+    layers: int
+    units: int
+    samples: int
+    bytes: int
+    compressed: int
+    files: int
+
+
+@dataclass(frozen=True)
+class PlanEstimate:
+    """What a plan takes.
+
+    Attributes
+    ----------
+    forward
+        Multiply-adds of a forward pass of one sample, by data set and model.
+    stores
+        What is recorded.
+    stages
+        What is run.
+    machine
+        What it is run on.
+    """
+
+    forward: dict[str, int]
+    stores: tuple[Stores, ...]
+    stages: tuple[Stage, ...]
+    machine: Machine
+
+
+def estimate_plan(
+    plan: Plan, *, gflops: float = rates.PASSES.value, read_mb: float = rates.READ.value
+) -> PlanEstimate:
+    """Say what a plan takes, from its configuration alone.
 
     Parameters
     ----------
     plan
         The plan of a configuration.
+    gflops
+        GFLOP/s that the machine reaches in forward passes, two a multiply-add.
+    read_mb
+        MB/s that its disk gives.
 
     Returns
     -------
-    A table, one line a network and split: layers, units, samples, bytes, files and memory; then
-    the sum. Networks of the same shape are described once.
+    Stores, stages and their sums. Networks are built, but without their weights, and pass one
+    batch of zeros each; data sets that are known need not be there. Hours follow from the rates
+    of :mod:`unitlens.planning.rates`. Those of the perturbations are upper bounds as far as units
+    are zero for samples, and those of training as far as a stop rule ends it.
+
+    Raises
+    ------
+    ArgumentError
+        Where a rate is not above 0.
     """
-    from unitlens.networks.facts import describe_dataset
-    from unitlens.networks.layers import choose_layers
+    for name, rate in {"gflops": gflops, "read_mb": read_mb}.items():
+        if not rate > 0:
+            raise ArgumentError(f"{name} is {rate:g}, but must be above 0")
+    described = _describe_all(plan)
+    machine = Machine(gflops, read_mb)
+    recorded: dict[int, list[Described]] = {}
+    for name in plan.measured_stores():
+        recorded.setdefault(id(described[name]), []).append(described[name])
+    return PlanEstimate(
+        forward={network.name: network.forward for network in described.values()},
+        stores=tuple(
+            _stores(alike[0], split, len(alike), plan.config.measurements.activations)
+            for alike in recorded.values()
+            for split in alike[0].facts.samples
+        ),
+        stages=plan_stages(plan, described, machine),
+        machine=machine,
+    )
+
+
+def _describe_all(plan: Plan) -> dict[str, "Described"]:
+    """Describe each network; those of the same data set and model are one."""
+    from unitlens.planning.described import describe
+
+    known: dict[tuple[str, str], Described] = {}
+    found = {}
+    for name in (*plan.runs, *plan.kept()):
+        run = plan.run_of(name)
+        dataset = run.spec.dataset.model_dump_json(exclude={"corruption"})
+        key = dataset, run.spec.model.model_dump_json()
+        if key not in known:
+            known[key] = describe(run, plan.config)
+        found[name] = known[key]
+    return found
+
+
+def _stores(network: "Described", split: str, count: int, settings: ActivationSpec) -> Stores:
     from unitlens.store.estimate import estimate_store
 
-    settings = plan.config.measurements.activations
-    data = Path(plan.config.data)
-    estimate = partial(estimate_store, dtype=settings.dtype, reductions=settings.reductions)
-    known = {}
-    lines, total_bytes, total_files = [], 0, 0
-    for network in plan.measured_stores():
-        run = plan.run_of(network)
-        key = (
-            run.spec.dataset.model_dump_json(exclude={"corruption"}),
-            run.spec.model.model_dump_json(),
-        )
-        if key not in known:
-            facts = describe_dataset(run.spec.dataset, data=data)
-            layers = choose_layers(describe_layers(run, data), settings.layers)
-            known[key] = {
-                split: (layers, samples, estimate(layers, samples))
-                for split, samples in facts.samples.items()
-            }
-        for split, (layers, samples, size) in known[key].items():
-            units = sum(layer.units for layer in layers)
-            lines.append(
-                f"{network} {split}: {len(layers)} layers, {units} units, {samples} samples, {size}"
-            )
-            total_bytes, total_files = total_bytes + size.bytes, total_files + size.files
-    total = (
-        f"in all: {len(lines)} stores, {total_bytes / 1e9:.3g} GB before compression, "
-        f"{total_files} files"
+    samples = network.facts.samples[split]
+    size = estimate_store(
+        network.layers, samples, dtype=settings.dtype, reductions=settings.reductions
     )
-    return "\n".join([*lines, total])
+    return Stores(
+        name=f"{network.name} {split}",
+        stores=count,
+        layers=len(network.layers),
+        units=network.units,
+        samples=samples,
+        bytes=count * size.bytes,
+        compressed=count * compressed_bytes(network, settings, split),
+        files=count * size.files,
+    )

@@ -1,0 +1,115 @@
+"""What perturbations cost, in multiply-adds a sample, before any of them is run.
+
+The formulas are those of docs/method.md, "Cost". How many samples a unit reaches is not known
+beforehand, so all of them are taken; shortcuts count as taken, though trials may refuse one.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from unitlens.networks.layers import UnitLayer, UnitNetwork
+from unitlens.networks.work import node_work, pass_work
+from unitlens.perturbation.engine.chain_search import find_chain
+from unitlens.perturbation.engine.plans import End, Traversal, make_plan
+
+
+class Costs:
+    """Multiply-adds a sample of a network, while it is open.
+
+    Parameters
+    ----------
+    network
+        A network, entered, with ``simplified=True``.
+    example
+        A batch of one sample.
+
+    Attributes
+    ----------
+    forward
+        Those of a forward pass, ``F``.
+    """
+
+    def __init__(self, network: UnitNetwork, example: Tensor) -> None:
+        self._network = network
+        program, inputs = network.program, network.ready(example)
+        self._work = {} if program is None else node_work(program, inputs)
+        self.forward = sum(self._work.values())
+        if program is None:
+            self.forward = pass_work(network.model, inputs)
+
+    def of_unit(self, layer: UnitLayer) -> float:
+        """Return what one unit of a layer costs, ``K_l + B_l``; a whole pass where none resumes."""
+        plan = make_plan(self._network, (layer,), update=True)
+        if plan is None:
+            return self.forward
+        # Each reads all units of the layer, so that one of them is that share of its work.
+        updates = sum(self._work[node] for node in plan.readers) / layer.units
+        return updates + sum(self._work[node] for node, _ in plan.steps)
+
+    def behind(self, layers: Sequence[UnitLayer]) -> int:
+        """Return what lies behind the first of some layers, ``B``."""
+        plan = make_plan(self._network, layers, update=False)
+        return self.forward if plan is None else sum(self._work[node] for node, _ in plan.steps)
+
+    def units(self, layers: Sequence[UnitLayer]) -> float:
+        """Return what the units of some layers cost, each ablated alone: at most this."""
+        return 2 * self.forward + sum(layer.units * self.of_unit(layer) for layer in layers)
+
+    def curve(
+        self, layers: Sequence[UnitLayer], *, orders: int, points: int, chained: bool = True
+    ) -> float:
+        """Return what a cumulative ablation costs.
+
+        Parameters
+        ----------
+        layers
+            The layers whose units are ablated.
+        orders, points
+            Orders of ablation, and points of each curve.
+        chained
+            Whether values are one number a unit, so that a chain of layers may be taken as one.
+        """
+        behind = self.behind(layers)
+        parts = self._chain(layers) if chained else None
+        if parts is None:
+            return 2 * self.forward - behind + (orders * (points - 2) + 1) * behind
+        first, *others = parts
+        left = [1 - point / (points - 1) for point in range(1, points - 1)]
+        sets = sum(work * share**links for work, links in others for share in left)
+        return 2 * self.forward - behind + orders * (first[0] + sets)
+
+    def noise(self, variants: int) -> float:
+        """Return what so many noisy passes cost."""
+        behind = self.behind(self._network.layers)
+        return 2 * self.forward - behind + variants * behind
+
+    def turning(self, layers: Sequence[UnitLayer]) -> int:
+        """Return what turning activations to a basis and back costs a set, at most."""
+        return sum(layer.units * prod(layer.shape) for layer in layers)
+
+    def _chain(self, layers: Sequence[UnitLayer]) -> list[tuple[int, int]] | None:
+        """Return each operation's work and how many of its sides are ablated; None: no chain."""
+        chain = find_chain(self._network, layers)
+        if chain is None or self._network.program is None:
+            return None
+        nodes = {module: node for node, module in self._network.program.modules.items()}
+        return [
+            (self._work[nodes[two.module]], (one.layer is not None) + (two.layer is not None))
+            for one, two in pairwise(chain.blocks)
+        ]
+
+    def sample_bytes(self) -> int:
+        """Return the bytes that a sample takes in a pass, what operations take beside included."""
+        program = self._network.program
+        if program is None:
+            return self._network.memory.peak
+        return Traversal(self._network, program, [End(len(program.nodes) - 1)]).sample_bytes
+
+
+def open_network(model: nn.Module, shape: tuple[int, ...]) -> UnitNetwork:
+    """Return a network, to be entered, whose costs on inputs of a shape can be asked for."""
+    return UnitNetwork(model, torch.zeros(1, *shape), simplified=True)

@@ -1,0 +1,180 @@
+"""What the networks of a plan are like: layers, bytes, and the work of all that is done on one."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+
+from unitlens.config import (
+    Config,
+    CumulativeAblationSpec,
+    NoiseRobustnessSpec,
+    Run,
+    TrainingSpec,
+    UnitAblationSpec,
+)
+from unitlens.networks.facts import DatasetFacts, describe_dataset
+from unitlens.networks.layers import UnitLayer, choose_layers
+from unitlens.networks.models import construct_model
+from unitlens.networks.scoring import scored_at_once
+from unitlens.perturbation.costs import Costs, open_network
+
+FORWARD_AND_BACKWARD = 3  # passes: a backward pass computes two products for each one forward
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one job does: multiply-adds, samples that it reads, cells of unit and class it finds."""
+
+    macs: float = 0.0
+    samples: int = 0
+    cells: int = 0
+
+
+@dataclass(frozen=True)
+class Described:
+    """What is known of the networks of one data set and model, and of what is done on one.
+
+    Attributes
+    ----------
+    name
+        Data set and model.
+    facts
+        Of the data set.
+    layers
+        Those whose activations are recorded.
+    forward
+        Multiply-adds of a forward pass of one sample.
+    weight_bytes, sample_bytes, kept_bytes
+        Bytes of the weights, of one sample in a pass at most, and of all that a pass makes of it.
+    scored
+        Samples that are scored at once.
+    from_files
+        Whether samples are images that are read and decoded each time.
+    work
+        Of each rule that runs a trained network.
+    """
+
+    name: str
+    facts: DatasetFacts
+    layers: tuple[UnitLayer, ...]
+    forward: int
+    weight_bytes: int
+    sample_bytes: int
+    kept_bytes: int
+    scored: int
+    from_files: bool
+    work: dict[str, Work]
+
+    @property
+    def units(self) -> int:
+        """Number of recorded units."""
+        return sum(layer.units for layer in self.layers)
+
+    def scoring(self, training: TrainingSpec | None) -> Work:
+        """Return the work of scoring both splits before training and after each epoch."""
+        epochs = training.epochs if training else 0
+        samples = (epochs + 1) * sum(self.facts.samples.values())
+        return Work(samples * self.forward, samples)
+
+    def training(self, training: TrainingSpec | None) -> Work:
+        """Return the work of all epochs, though a stop rule may spare some."""
+        samples = training.epochs * self.facts.samples["train"] if training else 0
+        return Work(FORWARD_AND_BACKWARD * samples * self.forward, samples)
+
+
+def describe(run: Run, config: Config) -> Described:
+    """Build the untrained network of a run, and count.
+
+    Parameters
+    ----------
+    run
+        The run. Neither its seed nor its label corruption matters.
+    config
+        The configuration that it is of.
+    """
+    import torch
+
+    spec, settings = run.spec, config.measurements
+    facts = describe_dataset(spec.dataset, data=Path(config.data))
+    shape = facts.input_shape
+    model = construct_model(spec.model, input_shape=shape, classes=facts.classes, seed=0)
+    with open_network(model, shape) as network:
+        costs = Costs(network, torch.zeros(1, *shape))
+        counted = _Counted(costs, network.layers, facts)
+        work = {
+            "record_activations": counted.passes(sum(facts.samples.values())),
+            "unit_ablation": counted.unit_ablation(settings.unit_ablation),
+            "cumulative_ablation": counted.cumulative_ablation(settings.cumulative_ablation),
+            "noise_robustness": counted.noise_robustness(settings.noise_robustness),
+        }
+        return Described(
+            name=f"{spec.dataset.name} {spec.model.name}",
+            facts=facts,
+            layers=choose_layers(network.layers, settings.activations.layers),
+            forward=costs.forward,
+            weight_bytes=sum(p.numel() * p.element_size() for p in model.parameters()),
+            sample_bytes=costs.sample_bytes(),
+            kept_bytes=network.memory.total,
+            scored=scored_at_once(prod(shape)),
+            from_files=spec.dataset.name in ("imagenet", "image_folder"),
+            work=work,
+        )
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """The work of each rule on one network."""
+
+    costs: Costs
+    layers: Iterable[UnitLayer]
+    facts: DatasetFacts
+
+    def passes(self, samples: int) -> Work:
+        return Work(samples * self.costs.forward, samples)
+
+    def unit_ablation(self, spec: UnitAblationSpec | None) -> Work:
+        if spec is None:
+            return Work()
+        samples, layers = self._scored(spec), choose_layers(tuple(self.layers), spec.layers)
+        units = sum(layer.units for layer in layers)
+        drawn = min(units, spec.units or units)
+        passes = 2 * self.costs.forward
+        each = passes + (self.costs.units(layers) - passes) * drawn / units
+        each += FORWARD_AND_BACKWARD * self.costs.forward * spec.first_order
+        work = self._with_reference(samples, each, spec)
+        return replace(work, cells=drawn * self.facts.classes)
+
+    def cumulative_ablation(self, spec: CumulativeAblationSpec | None) -> Work:
+        if spec is None:
+            return Work()
+        layers = choose_layers(tuple(self.layers), spec.layers)
+        orders, along_units = spec.orders + 2 * len(spec.by), spec.basis == "units"
+        chained = along_units and spec.value in ("zero", "mean")
+        each = self.costs.curve(layers, orders=orders, points=spec.points, chained=chained)
+        if not along_units:
+            each += (orders * (spec.points - 2) + 1) * self.costs.turning(layers)
+        return self._with_reference(self._scored(spec), each, spec)
+
+    def noise_robustness(self, spec: NoiseRobustnessSpec | None) -> Work:
+        if spec is None:
+            return Work()
+        samples = self._scored(spec)
+        return Work(samples * self.costs.noise(spec.draws * spec.scales.points), samples)
+
+    def _scored(self, spec: UnitAblationSpec | CumulativeAblationSpec | NoiseRobustnessSpec) -> int:
+        there = self.facts.samples[spec.split]
+        return min(there, spec.samples or there)
+
+    def _with_reference(
+        self, samples: int, each: float, spec: UnitAblationSpec | CumulativeAblationSpec
+    ) -> Work:
+        """Add the pass that finds what units are clamped to, where no file says it."""
+        found = Work(samples * each, samples)
+        passed = {
+            "position_mean": self.facts.samples["train"],
+            "class_mean": self.facts.samples["train"],
+            "resample": samples,
+        }.get(spec.value, 0)
+        reference = self.passes(passed)
+        return Work(found.macs + reference.macs, found.samples + reference.samples)

@@ -1,0 +1,75 @@
+"""Measured rates that estimates are made from, each with where it was measured.
+
+All of them on two cores with AVX-512, in float32. A machine's own speed stands in for the first
+(`unitlens estimate --gflops`), and the disk's for the second (`--read-mb`).
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A number, its unit and meaning, and the measurement that it comes from."""
+
+    value: float
+    unit: str
+    where: str
+
+
+PASSES = Rate(
+    190,
+    "GFLOP/s in forward passes",
+    "benchmarks/perturbation.py, units of ResNet-50 by forward hooks: 257 passes over 32 images "
+    "of 224 px, 67 TFLOP, in 350 s",
+)
+READ = Rate(
+    500,
+    "MB/s of a store's files, from the disk",
+    "the machine of docs/benchmarks.md, 512 MB past the page cache: 490 to 1,200",
+)
+
+# Floating-point operations a second in a rule, for each one in forward passes.
+SHARES = {
+    "score": Rate(1.0, "of PASSES", "scoring is forward passes"),
+    "train": Rate(
+        0.5,
+        "of PASSES",
+        "benchmarks/training_epoch.py, 784-512-512-10 on MNIST: training epochs against scoring",
+    ),
+    "record_activations": Rate(
+        0.8,
+        "of PASSES",
+        "48 images by ResNet-50, as benchmarks/recording.py does it, without the 2 s of its start: "
+        "0.65 to 0.92 beside other work",
+    ),
+    "unit_ablation": Rate(
+        1.15,
+        "of PASSES",
+        "benchmarks/perturbation.py, 256 units of ResNet-50: 221 GFLOP/s of what is needed",
+    ),
+    "cumulative_ablation": Rate(
+        1.2,
+        "of PASSES",
+        "benchmarks/perturbation.py, last three layers of the convnet: 234 GFLOP/s",
+    ),
+    "noise_robustness": Rate(
+        1.2, "of PASSES", "benchmarks/perturbation.py, convnet, 10 draws x 10 scales: 229 GFLOP/s"
+    ),
+}
+STATISTICS = Rate(
+    110,
+    "MB/s of activations before compression, by 1,000 classes and 32 bins",
+    "the data of benchmarks/statistics_pass.py, 60,000 x 2,048, by processor time; 10 classes "
+    "take a third of it",
+)
+IMAGES = Rate(
+    500,
+    "images/s of 500 x 375 px, decoded and cropped to 224 px",
+    "JPEG files of 77 kB through an image_folder, by processor time",
+)
+
+# Bytes of activations for each one on disk, float32 by the default codec.
+MAPS = Rate(1.07, "of feature maps", "benchmarks/store_codecs.py, EfficientNet-Lite0, 19 % zeros")
+NEURONS = Rate(1.85, "of dense layers", "benchmarks/store_codecs.py, 784-512-512-10, 67 % zeros")
+
+PROCESS_BYTES = 700_000_000  # of Python with torch and torchvision, imported

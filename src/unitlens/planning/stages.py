@@ -1,0 +1,223 @@
+"""How many jobs each rule of a plan has, how long they take, and what memory they need."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil, log
+from typing import TYPE_CHECKING
+
+from unitlens.config import Config, TrainingSpec
+from unitlens.config.measurements import ActivationSpec
+from unitlens.planning import rates
+from unitlens.planning.plan import Plan
+
+if TYPE_CHECKING:
+    from unitlens.planning.described import Described, Work
+
+FLOP = 2  # floating-point operations of a multiply-add
+PERTURBATION = 2_000_000_000  # bytes that perturbations stay within, beside network and results
+COUNT, NUMBER = 4, 8  # bytes of a count of a histogram, and of another number
+# Numbers of a unit and class that a state holds, and that the table has; at its end the state's,
+# the table's by layer and those of all layers are there together, and the histograms twice.
+HELD, TABLED = 4, 5
+SUMMED = 10  # numbers of a unit and class while unit ablation makes means and errors of sums
+MERGED = 4  # states of a store's shards that are merged at a time, by a tree
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One rule.
+
+    Attributes
+    ----------
+    rule
+        Its name.
+    jobs
+        Number of its jobs.
+    hours
+        Of all jobs, one after another on one machine.
+    longest
+        Hours of the longest job.
+    memory
+        Bytes that the largest job needs.
+    """
+
+    rule: str
+    jobs: int
+    hours: float
+    longest: float
+    memory: int
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a machine reaches: GFLOP/s in forward passes, and MB/s read from its disk."""
+
+    gflops: float
+    read_mb: float
+
+
+def plan_stages(
+    plan: Plan, described: Mapping[str, "Described"], machine: Machine
+) -> tuple[Stage, ...]:
+    """Return the rules of a plan, in the order of the workflow.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    described
+        What each network of it is like, by its name.
+    machine
+        What it runs on.
+    """
+    needs = _Needs(plan.config, machine)
+    stored = plan.measured_stores()
+    trainings = [(described[name], run.spec.training) for name, run in plan.runs.items()]
+    perturbed = ("unit_ablation", "cumulative_ablation", "noise_robustness")
+
+    def stage(rule: str, names: Sequence[str]) -> Stage:
+        networks = [described[name] for name in names]
+        hours = [needs.hours(rule, network) for network in networks]
+        return _stage(rule, hours, [needs.memory(rule, network) for network in networks])
+
+    stages = (
+        Stage("prepare_dataset", len(plan.datasets), 0.0, 0.0, 0),
+        _stage(
+            "train",
+            [needs.training_hours(*pair) for pair in trainings],
+            [needs.training_memory(*pair) for pair in trainings],
+        ),
+        *_recordings(
+            plan.config.measurements.activations.parts, stage("record_activations", stored)
+        ),
+        stage("class_statistics", stored),
+        stage("unit_measures", stored),
+        *(stage(rule, plan.measured(rule)) for rule in perturbed),
+        *(Stage(rule, 1, 0.0, 0.0, 0) for rule in ("tabulate", "draw_figures", "write_report")),
+    )
+    return tuple(stage for stage in stages if stage.jobs)
+
+
+def _recordings(parts: int, whole: Stage) -> tuple[Stage, ...]:
+    """Return the jobs that record networks, each at once or in so many parts that are merged."""
+    if parts == 1:
+        return (whole,)
+    shares = Stage(
+        "record_part", parts * whole.jobs, whole.hours, whole.longest / parts, whole.memory
+    )
+    return shares, Stage("merge_activations", whole.jobs, 0.0, 0.0, 0)
+
+
+def _stage(rule: str, hours: Sequence[float], memory: Sequence[int]) -> Stage:
+    longest, largest = max(hours, default=0.0), max(memory, default=0)
+    return Stage(rule, len(hours), sum(hours), longest, largest)
+
+
+@dataclass(frozen=True)
+class _Needs:
+    """What one job needs."""
+
+    config: Config
+    machine: Machine
+
+    def hours(self, rule: str, network: "Described") -> float:
+        """Return the hours of a job; 0 for those that take seconds to minutes."""
+        if rule == "class_statistics":
+            return self._reading(network) / 3600
+        if rule not in network.work:
+            return 0.0
+        return self._computing(rule, network.work[rule], from_files=network.from_files)
+
+    def training_hours(self, network: "Described", training: TrainingSpec | None) -> float:
+        """Return the hours of all epochs and their scores."""
+        scored, trained = network.scoring(training), network.training(training)
+        return sum(
+            self._computing(kind, work, from_files=network.from_files)
+            for kind, work in (("score", scored), ("train", trained))
+        )
+
+    def _computing(self, kind: str, work: "Work", *, from_files: bool) -> float:
+        speed = self.machine.gflops * rates.SHARES[kind].value
+        decoding = work.samples / rates.IMAGES.value if from_files else 0.0
+        return (work.macs * FLOP / (speed * 1e9) + decoding) / 3600
+
+    def _reading(self, network: "Described") -> float:
+        """Return seconds of the statistics: of the disk, or of the processor if that is longer."""
+        settings = self.config.measurements.activations
+        from_disk = compressed_bytes(network, settings) / (self.machine.read_mb * 1e6)
+        numbers = network.units * sum(network.facts.samples.values()) * _ITEM[settings.dtype]
+        return max(from_disk, numbers / (rates.STATISTICS.value * 1e6))
+
+    def memory(self, rule: str, network: "Described") -> int:
+        """Return the bytes that a job needs, about."""
+        from unitlens.recording.keeping import BATCH_BYTES
+        from unitlens.store.estimate import estimate_store
+
+        settings = self.config.measurements
+        base = rates.PROCESS_BYTES
+        if rule in ("record_activations", "record_part"):
+            recording = settings.activations
+            samples = max(network.facts.samples.values())
+            store = estimate_store(
+                network.layers, samples, dtype=recording.dtype, reductions=recording.reductions
+            )
+            batch = (recording.batch_size or 0) * network.sample_bytes or BATCH_BYTES
+            return base + network.weight_bytes + store.memory + batch
+        bins = (settings.statistics.fine_bins + 1) * COUNT
+        cells = network.units * network.facts.classes
+        if rule == "class_statistics":
+            widest = max(layer.units for layer in network.layers)
+            states = _states(widest, network, settings.activations.dtype)
+            wide = states * widest * network.facts.classes
+            reading = (cells + wide) * (bins + HELD * NUMBER)
+            end = cells * (2 * bins + (HELD + 2 * TABLED) * NUMBER)
+            return base + max(reading, end)
+        if rule == "unit_measures":
+            return base + 2 * cells * (bins + TABLED * NUMBER)
+        results = network.work[rule].cells * SUMMED * NUMBER
+        return base + network.weight_bytes + PERTURBATION + results
+
+    def training_memory(self, network: "Described", training: TrainingSpec | None) -> int:
+        """Return the bytes of a training, of weights, gradients and the optimizer's two of each."""
+        scored = network.scored * network.sample_bytes
+        if training is None:
+            return rates.PROCESS_BYTES + network.weight_bytes + scored
+        step = 3 * network.weight_bytes + training.batch_size * network.kept_bytes
+        return rates.PROCESS_BYTES + network.weight_bytes + max(step, scored)
+
+
+def _states(units: int, network: "Described", dtype: str) -> int:
+    """Return how many states of a layer are held while its shards are merged, at most."""
+    from unitlens.store.layout import DEFAULT_LAYOUT
+
+    size = max(network.facts.samples.values()) * units * _ITEM[dtype]
+    shards = max(1, size // DEFAULT_LAYOUT.shard_bytes)
+    return max(2, (MERGED - 1) * ceil(log(shards, MERGED)))
+
+
+def compressed_bytes(
+    network: "Described", settings: ActivationSpec, split: str | None = None
+) -> int:
+    """Return the bytes of a network's stores, of one split or both, compressed as measured."""
+    from unitlens.store.estimate import estimate_store
+
+    total = 0.0
+    for name, samples in network.facts.samples.items():
+        if split not in (None, name):
+            continue
+        size = estimate_store(
+            network.layers, samples, dtype=settings.dtype, reductions=settings.reductions
+        ).bytes
+        if settings.codec == "none":
+            total += size
+            continue
+        for maps, ratio in ((True, rates.MAPS), (False, rates.NEURONS)):
+            chosen = [layer for layer in network.layers if (len(layer.shape) > 1) is maps]
+            numbers = sum(layer.units for layer in chosen) * samples * _ITEM[settings.dtype]
+            size -= numbers
+            total += numbers / ratio.value
+        total += size
+    return round(total)
+
+
+_ITEM = {"float32": 4, "float16": 2}
