@@ -105,11 +105,12 @@ def test_merge__of_more_parts_than_shards(path, dataset, undisturbed):
     assert all_files(path) == undisturbed
 
 
-def test_merge__reads_no_shard(path, dataset, monkeypatch):
+def test_merge__reads_no_shard(path, dataset, undisturbed, monkeypatch):
     for number in (1, 2):
         record_part(path, dataset, number, 2)
-    monkeypatch.setattr("unitlens.store.resume.read_shard", None)
+    monkeypatch.setattr("unitlens.store.resume.read_shard", None)  # a call raises
     merge_activations(path)
+    assert all_files(path) == undisturbed
 
 
 def test_merge__again_where_the_manifest_was_removed(path, dataset, undisturbed):

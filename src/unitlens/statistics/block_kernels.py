@@ -9,10 +9,9 @@ slab UNITS units at a time are worked off, a class after the other, so that what
 stays in the first cache.
 """
 
-from typing import Any
-
-import numba
 import numpy as np
+
+from unitlens.compilation import compiled
 
 UNITS = 64
 SLAB_ROWS, SLAB_UNITS = 512, 512
@@ -21,15 +20,7 @@ _ASIDE = 4  # times as many samples are put aside before the strongest are selec
 _APART = 16  # entries between the rows of a slab, so that they do not all fall on one cache set
 
 
-def _compiled(function: Any) -> Any:
-    """Compile, without a cache where no directory for one can be written."""
-    try:
-        return numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:
-        return numba.njit(nogil=True)(function)
-
-
-@_compiled
+@compiled()
 def block_sums(values, index, sums):
     """Add the activations of each class of a block to `sums`, (classes, units)."""
     for left in range(0, values.shape[1], SLAB_UNITS):
@@ -40,7 +31,7 @@ def block_sums(values, index, sums):
                 sums[c, u] += values[s, u]
 
 
-@_compiled
+@compiled()
 def block_statistics(
     values, order, segments, slabs, seen, moments, bins, histogram, floors, strongest, samples
 ):
@@ -101,7 +92,7 @@ def block_statistics(
             samples[left + u, : counts[u]] = numbers_aside[u, : counts[u]]
 
 
-@_compiled
+@compiled()
 def _read(values, order, top, bottom, left, wide, slab):
     for place in range(top, bottom):
         s = order[place]
@@ -109,7 +100,7 @@ def _read(values, order, top, bottom, left, wide, slab):
             slab[place - top, u] = values[s, left + u]
 
 
-@_compiled
+@compiled()
 def _add_classes(slab, segments, seen, first, width, at, moments, bins, histogram, work):
     """Add some units of a slab to the moments and histograms of the classes."""
     numbers, total, squares, lowest, highest = work
@@ -126,7 +117,7 @@ def _add_classes(slab, segments, seen, first, width, at, moments, bins, histogra
         _count(numbers, start, stop, at, width, c, histogram)
 
 
-@_compiled
+@compiled()
 def _find_moments(slab, start, stop, first, width, total, squares, lowest, highest):
     """Find the moments of some rows of a slab: `total` is their mean."""
     for u in range(width):
@@ -148,7 +139,7 @@ def _find_moments(slab, start, stop, first, width, total, squares, lowest, highe
             squares[u] += deviation * deviation
 
 
-@_compiled
+@compiled()
 def _merge_moments(moments, c, at, width, before, rows, total, squares, lowest, highest):
     """Merge some rows' moments into those of their class, by the update of Chan et al. (1979)."""
     mean, summed, minimum, maximum = moments
@@ -162,7 +153,7 @@ def _merge_moments(moments, c, at, width, before, rows, total, squares, lowest, 
         maximum[c, at + u] = highest[u] if highest[u] > high else high
 
 
-@_compiled
+@compiled()
 def _find_bins(slab, rows, first, width, at, bins, numbers):
     """Find the bins of units that are never negative: zero's is the first one."""
     above, near, scale = (
@@ -180,7 +171,7 @@ def _find_bins(slab, rows, first, width, at, bins, numbers):
             numbers[r, u] = np.int32(number)
 
 
-@_compiled
+@compiled()
 def _find_signed_bins(slab, rows, first, width, at, bins, numbers):
     for r in range(rows):
         for u in range(width):
@@ -196,14 +187,14 @@ def _find_signed_bins(slab, rows, first, width, at, bins, numbers):
             numbers[r, u] = np.int32(bins[0, at + u] + (-number if negative else number))
 
 
-@_compiled
+@compiled()
 def _count(numbers, start, stop, at, width, c, histogram):
     for r in range(start, stop):
         for u in range(width):
             histogram[at + u, c, numbers[r, u]] += 1
 
 
-@_compiled
+@compiled()
 def _keep(slab, order, top, bottom, first, width, state, ranks):
     """Put the samples aside that may be among the strongest of each unit; of equal ones the first.
 
@@ -228,7 +219,7 @@ def _keep(slab, order, top, bottom, first, width, state, ranks):
                         _select(u, state, ranks)
 
 
-@_compiled
+@compiled()
 def _select(u, state, ranks):
     """Leave only the strongest of what is put aside of a unit."""
     aside, numbers, counts, weakest, weakest_sample = state

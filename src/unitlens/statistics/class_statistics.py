@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from unitlens.errors import ArgumentError, TableError
 from unitlens.statistics.blocks import block_statistics, merge_statistics
-from unitlens.statistics.class_table import UnitStatistics, finite_units, statistics_table
+from unitlens.statistics.class_table import UnitStatistics, all_finite, statistics_table
 from unitlens.statistics.histograms import Bins, make_bins
 from unitlens.statistics.labels import By, choose_classes, sample_labels
 from unitlens.statistics.layers import (
@@ -142,7 +142,7 @@ def _block_state(
     layer: str,
 ) -> UnitStatistics:
     found = block_statistics(values, index, classes, bins, strongest, first, floors)
-    check_range(found.moments, bins.finite & finite_units(found.moments), bins, layer)
+    _check_range(found.moments, bins.finite & all_finite(found.moments), bins, layer)
     return UnitStatistics(found, bins)
 
 
@@ -150,7 +150,7 @@ def _merge(one: UnitStatistics, other: UnitStatistics) -> UnitStatistics:
     return UnitStatistics(merge_statistics(one.statistics, other.statistics), one.bins)
 
 
-def check_range(
+def _check_range(
     moments: ClassMoments, countable: NDArray[np.bool_], bins: Bins, layer: str
 ) -> None:
     """Refuse activations outside the range that the bins were made for."""

@@ -11,6 +11,7 @@ from unitlens.statistics.blocks import Statistics
 from unitlens.statistics.histograms import Bins, bin_edges
 from unitlens.statistics.layers import Layer, unit_coordinates_of
 from unitlens.statistics.moments import ClassMoments, Integers
+from unitlens.statistics.ranking import Strongest
 from unitlens.variables import VARIABLES, annotate
 
 
@@ -22,7 +23,7 @@ class UnitStatistics:
     bins: Bins
 
 
-def finite_units(moments: ClassMoments) -> NDArray[np.bool_]:
+def all_finite(moments: ClassMoments) -> NDArray[np.bool_]:
     """Return which units have nothing but finite activations, shape (units,)."""
     seen = moments.count > 0
     finite = np.isfinite(moments.minimum) & np.isfinite(moments.maximum)
@@ -33,7 +34,7 @@ def statistics_table(
     parts: list[UnitStatistics], layers: list[Layer], classes: Integers, labels: Integers
 ) -> xr.Dataset:
     """Return the table of the units of all `parts`, in their order."""
-    columns = [_columns(part) | _top(part, labels) for part in parts]
+    columns = [_columns(part, labels) for part in parts]
     variables = {
         name: (VARIABLES[name].dims, np.concatenate([column[name] for column in columns]))
         for name in columns[0]
@@ -47,14 +48,14 @@ def statistics_table(
     return annotate(table, "class_statistics")
 
 
-def _columns(state: UnitStatistics) -> dict[str, NDArray[Any]]:
+def _columns(state: UnitStatistics, labels: Integers) -> dict[str, NDArray[Any]]:
     """Return the variables of a state's units; NaN where a unit or a class has no numbers."""
     moments, histogram = state.statistics.moments, state.statistics.histogram
     bins = state.bins
     units = np.arange(histogram.shape[0])
     count = moments.count[:, None]
     number = np.maximum(count, 1)
-    known = bins.finite & finite_units(moments)
+    known = bins.finite & all_finite(moments)
     nonzero = 1 - histogram[units, :, bins.below].T / number
     by_class = {
         "class_mean": moments.mean,
@@ -69,14 +70,14 @@ def _columns(state: UnitStatistics) -> dict[str, NDArray[Any]]:
     histogram[~known] = 0  # in place: it may be the largest thing in memory
     columns["histogram"] = histogram
     columns["bin_edges"] = np.where(known[:, None], bin_edges(bins), np.nan)
-    return columns
+    return columns | _top(state.statistics.strongest, known, labels)
 
 
-def _top(state: UnitStatistics, labels: Integers) -> dict[str, NDArray[Any]]:
-    """Return the variables of the strongest samples of a state's units."""
-    known = (state.bins.finite & finite_units(state.statistics.moments))[:, None]
-    strongest = state.statistics.strongest
-    samples = np.where(known, strongest.samples, -1)
+def _top(
+    strongest: Strongest, known: NDArray[np.bool_], labels: Integers
+) -> dict[str, NDArray[Any]]:
+    """Return the variables of the strongest samples of units, none where a unit is not known."""
+    samples = np.where(known[:, None], strongest.samples, -1)
     there = samples >= 0
     return {
         "top_activation": np.where(there, strongest.values, np.nan),

@@ -3,7 +3,13 @@
 import numpy as np
 import xarray as xr
 
-from unitlens.statistics.seen import constant_units, finite_units, seen_classes
+from unitlens.statistics.seen import (
+    constant_units,
+    finite_units,
+    labels_at,
+    on_units,
+    seen_classes,
+)
 from unitlens.statistics.variance import empirical_mean, empirical_variance
 
 
@@ -47,8 +53,5 @@ def class_correlation(stats: xr.Dataset) -> xr.Dataset:
         by_class = above * np.sqrt(odds) / np.sqrt(variance[known, None])
         correlation[known] = by_class.max(axis=1).clip(-1.0, 1.0)
         best[known] = seen[by_class.argmax(axis=1)]
-    labels = np.append(stats["class"].to_numpy(), -1)[best].astype(np.int64)
-    return xr.Dataset(
-        {"class_correlation": ("unit", correlation), "correlated_class": ("unit", labels)},
-        coords=stats["class_mean"].drop_vars("class").coords,
-    )
+    labels = labels_at(stats, best)
+    return on_units(stats, {"class_correlation": correlation, "correlated_class": labels})

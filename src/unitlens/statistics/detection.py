@@ -6,7 +6,14 @@ import numpy as np
 import xarray as xr
 
 from unitlens.statistics.moments import Floats, Integers
-from unitlens.statistics.seen import Flags, constant_units, finite_units, seen_classes
+from unitlens.statistics.seen import (
+    Flags,
+    constant_units,
+    finite_units,
+    labels_at,
+    on_units,
+    seen_classes,
+)
 from unitlens.variables import validate
 
 _CELLS_AT_ONCE = 2**18  # of the histogram, so that the arrays beside it stay in cache
@@ -129,15 +136,8 @@ def _best_class(stats: xr.Dataset, score: Score, name: str) -> xr.Dataset:
             most.max(axis=1) - value[part], value[part] - least.max(axis=1)
         ).clip(0.0)
     best[constant_units(stats)] = -1
-    labels = np.append(stats["class"].to_numpy(), -1)[best].astype(np.int64)
-    return xr.Dataset(
-        {
-            name: ("unit", value),
-            f"{name}_bound": ("unit", bound),
-            f"{name}_class": ("unit", labels),
-        },
-        coords=stats["class_mean"].drop_vars("class").coords,
-    )
+    labels = labels_at(stats, best)
+    return on_units(stats, {name: value, f"{name}_bound": bound, f"{name}_class": labels})
 
 
 def _roc_auc(own: Integers, rest: Integers, single: Flags) -> tuple[Floats, Floats, Floats]:

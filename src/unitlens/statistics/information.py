@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from unitlens.errors import ArgumentError
 from unitlens.statistics.moments import Floats, Integers
+from unitlens.statistics.seen import on_units
 from unitlens.variables import validate
 
 Counts = NDArray[np.integer[Any]]
@@ -68,14 +69,12 @@ def mutual_information(stats: xr.Dataset, *, bins: int | None = None) -> xr.Data
         for first in range(0, max(stats.sizes["unit"], 1), step)
     ]
     information, error = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    return xr.Dataset(
-        {
-            "mutual_information": ("unit", information.clip(0.0, entropy)),
-            "mutual_information_se": ("unit", error),
-        },
-        coords=stats["class_mean"].drop_vars("class").coords,
-        attrs={"bins": "by samples" if bins is None else bins, "class_entropy": entropy},
-    )
+    found = {
+        "mutual_information": information.clip(0.0, entropy),
+        "mutual_information_se": error,
+    }
+    chosen = "by samples" if bins is None else bins
+    return on_units(stats, found, bins=chosen, class_entropy=entropy)
 
 
 def _information(stats: xr.Dataset, bins: int | None, entropy: float) -> tuple[Floats, Floats]:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from unitlens.errors import ArgumentError, nearest
 from unitlens.statistics.moments import Floats, Integers
+from unitlens.statistics.seen import labels_at, on_units, seen_classes
 from unitlens.variables import validate
 
 Rest = Literal["classes", "samples"]
@@ -56,18 +57,13 @@ def class_selectivity(stats: xr.Dataset, *, rest: Rest = "classes") -> xr.Datase
     reasons = _reasons(stats, means, dead)
     selectivity, preferred = _selectivity(means, weights, (reasons == "") & ~dead)
     selectivity[dead] = 0.0
-    labels = np.append(stats["class"].to_numpy(), -1)
     variables = {
         "selectivity": selectivity,
-        "preferred_class": labels[preferred].astype(np.int64),
+        "preferred_class": labels_at(stats, preferred),
         "dead": dead,
         "undefined": reasons,
     }
-    return xr.Dataset(
-        {name: ("unit", values) for name, values in variables.items()},
-        coords=stats["class_mean"].drop_vars("class").coords,
-        attrs={"rest": rest},
-    )
+    return on_units(stats, variables, rest=rest)
 
 
 def ccmas(stats: xr.Dataset) -> xr.Dataset:
@@ -116,7 +112,7 @@ def _selectivity(
 
 
 def _dead(stats: xr.Dataset) -> NDArray[np.bool_]:
-    seen = stats["count"].to_numpy() > 0
+    seen = seen_classes(stats)
     low, high = (stats[name].to_numpy()[:, seen] for name in ("class_minimum", "class_maximum"))
     if not seen.any():
         return np.zeros(len(low), np.bool_)

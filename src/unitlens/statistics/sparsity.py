@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from unitlens.statistics.seen import finite_units, seen_classes
+from unitlens.statistics.seen import finite_units, on_units, seen_classes
 from unitlens.statistics.variance import empirical_mean, empirical_variance
 
 
@@ -40,7 +40,4 @@ def sparsity(stats: xr.Dataset) -> xr.Dataset:
     count = stats["count"].to_numpy()[seen]
     active = stats["class_nonzero"].to_numpy()[:, seen] @ count / max(count.sum(), 1)
     zeros = np.where(finite_units(stats), 1 - active, np.nan)
-    return xr.Dataset(
-        {"sparsity": ("unit", sparse), "zero_share": ("unit", zeros.clip(0.0, 1.0))},
-        coords=stats["class_mean"].drop_vars("class").coords,
-    )
+    return on_units(stats, {"sparsity": sparse, "zero_share": zeros.clip(0.0, 1.0)})

@@ -5,7 +5,7 @@ import xarray as xr
 
 from unitlens.errors import TableError
 from unitlens.statistics.moments import Floats, Integers
-from unitlens.statistics.seen import constant_units, finite_units
+from unitlens.statistics.seen import constant_units, finite_units, on_units
 from unitlens.variables import validate
 
 _TOPS = (60, 100)
@@ -45,13 +45,8 @@ def top_precision(stats: xr.Dataset) -> xr.Dataset:
         )
     classes = stats["top_class"].to_numpy()
     known = finite_units(stats) & ~constant_units(stats)
-    return xr.Dataset(
-        {
-            f"precision_{top}": ("unit", np.where(known, _precision(classes, top), np.nan))
-            for top in _TOPS
-        },
-        coords=stats["class_mean"].drop_vars("class").coords,
-    )
+    shares = {top: np.where(known, _precision(classes, top), np.nan) for top in _TOPS}
+    return on_units(stats, {f"precision_{top}": share for top, share in shares.items()})
 
 
 def _precision(classes: Integers, top: int) -> Floats:

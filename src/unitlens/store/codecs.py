@@ -1,8 +1,9 @@
 """How the chunks of a store are compressed; a checksum always stands behind it."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
+from numcodecs import blosc, zstd
 from zarr.abc.codec import BytesBytesCodec
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
@@ -15,14 +16,21 @@ def _blosc(shuffle: Literal["noshuffle", "bitshuffle"], itemsize: int) -> BytesB
     return BloscCodec(cname="lz4", clevel=5, shuffle=shuffle, typesize=itemsize)
 
 
-# Each by the bytes of a number. docs/codecs.md has their measured sizes and speeds.
-_COMPRESSORS: dict[str, Callable[[int], tuple[BytesBytesCodec, ...]]] = {
-    "lz4": lambda size: (_blosc("noshuffle", size),),
-    "lz4-bitshuffle": lambda size: (_blosc("bitshuffle", size),),
-    "zstd": lambda _: (ZstdCodec(level=1),),
-    "none": lambda _: (),
+class _Codec(NamedTuple):
+    """What Zarr puts chunks through, by the bytes of a number, and how one is read without it."""
+
+    compressors: Callable[[int], tuple[BytesBytesCodec, ...]]
+    decompress: Callable[[bytes], Any]
+
+
+# docs/codecs.md has their measured sizes and speeds.
+_CODECS = {
+    "lz4": _Codec(lambda size: (_blosc("noshuffle", size),), blosc.decompress),
+    "lz4-bitshuffle": _Codec(lambda size: (_blosc("bitshuffle", size),), blosc.decompress),
+    "zstd": _Codec(lambda _: (ZstdCodec(level=1),), zstd.decompress),
+    "none": _Codec(lambda _: (), lambda body: body),
 }
-CODECS = tuple(_COMPRESSORS)
+CODECS = tuple(_CODECS)
 
 
 def check_codec(codec: str) -> None:
@@ -42,4 +50,9 @@ def compressors(codec: str, itemsize: int) -> tuple[BytesBytesCodec, ...]:
         Bytes of a number.
     """
     check_codec(codec)
-    return (*_COMPRESSORS[codec](itemsize), Crc32cCodec())
+    return (*_CODECS[codec].compressors(itemsize), Crc32cCodec())
+
+
+def decompress(codec: str, body: bytes) -> Any:
+    """Return the bytes of a chunk from what stands before its checksum."""
+    return _CODECS[codec].decompress(body)

@@ -6,29 +6,22 @@ calling thread. Source of the layout: the codec ``sharding_indexed`` of the Zarr
 with its index at the end.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from math import ceil
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import google_crc32c
 import numpy as np
-from numcodecs import blosc, zstd
 from numpy.typing import NDArray
 
+from unitlens.store.codecs import decompress
 from unitlens.store.layout import StoredArray
 from unitlens.store.shards import DamageError
 
 _CHECKSUM = 4  # bytes of a crc32c
 _ENTRY = 16  # bytes of a chunk's place and length in the index
 _MISSING = 2**64 - 1
-
-_DECOMPRESS: dict[str, Callable[[bytes], Any]] = {
-    "lz4": blosc.decompress,
-    "lz4-bitshuffle": blosc.decompress,
-    "zstd": zstd.decompress,
-    "none": lambda body: body,
-}
 
 
 def reads_directly(array: StoredArray) -> bool:
@@ -104,7 +97,7 @@ class ShardFiles:
         file.seek(place)
         body = _checked(file.read(length), "a chunk")
         try:
-            raw = _DECOMPRESS[self._codec](body)
+            raw = decompress(self._codec, body)
             return np.frombuffer(raw, self._dtype).reshape(self._array.chunks)
         except (ValueError, RuntimeError) as error:
             raise DamageError(f"a chunk cannot be decompressed: {error}") from error

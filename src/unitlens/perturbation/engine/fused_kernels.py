@@ -8,15 +8,14 @@ that change anything, and works on PAIRS of them at a time, whatever perturbatio
 """
 
 import math
-from collections.abc import Callable
-from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
+
+from unitlens.compilation import compiled
 
 # Vectors of the whole width are written out in `_products`: left alone, LLVM takes half of it on
 # many CPUs and checks each call whether arrays overlap, which takes twice the time. The features
@@ -32,19 +31,7 @@ _LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 _ROUNDING = 6755399441055744.0  # 1.5 * 2**52: adding it rounds to an integer, in the low bits
 
 
-def _compiled(**options: Any) -> Callable[[Any], Any]:
-    """Return numba's decorator, without a cache where no directory for one can be written."""
-
-    def compiled(function: Any) -> Any:
-        try:
-            return numba.njit(cache=True, nogil=True, **options)(function)
-        except RuntimeError:
-            return numba.njit(nogil=True, **options)(function)
-
-    return compiled
-
-
-@_compiled(fastmath={"contract"})
+@compiled(fastmath={"contract"})
 def _exp(x):
     """Return e**x for x <= 0, to 1e-15 of it, in arithmetic that vectorises; NaN stays NaN."""
     x = -708.0 if x < -708.0 else x
@@ -68,7 +55,7 @@ def _exp(x):
     return np.int64(bits).view(np.float64)
 
 
-@_compiled()
+@compiled()
 def _hit_with_nan(logits, label, top):
     """Tell whether the label is among the largest, where NaN is larger than any number."""
     own = logits[label]
@@ -82,7 +69,7 @@ def _hit_with_nan(logits, label, top):
     return 1.0 if larger < top else 0.0
 
 
-@_compiled(fastmath={"contract"})
+@compiled(fastmath={"contract"})
 def _score(logits, pairs, labels, top, work):
     """Score the first `pairs` columns of logits (classes, PAIRS): loss into work[0], hit into [1].
 
@@ -111,7 +98,7 @@ def _score(logits, pairs, labels, top, work):
             larger[p] = _hit_with_nan(logits[:, p], labels[p], top)
 
 
-@_compiled()
+@compiled()
 def _score_and_add(logits, pairs, queue, labels, losses, hits, top, work, sums):
     """Score the logits of the queued pairs and add their changes to the sums."""
     samples, rows, labels_of = queue[0], queue[1], queue[2]
@@ -227,7 +214,7 @@ def _products(_typing, hidden, samples, columns, rows, changes, weight, first, w
     return types.void(hidden, samples, columns, rows, changes, weight, first, whole, out), generate
 
 
-@_compiled(fastmath={"contract"})
+@compiled(fastmath={"contract"})
 def _add_rest(hidden, s, columns, k, change, weight, first, whole, out, start):
     """Add to `out` from `start` on the products of the entries behind the `whole` ones."""
     for j in range(whole, hidden.shape[1]):
@@ -237,7 +224,7 @@ def _add_rest(hidden, s, columns, k, change, weight, first, whole, out, start):
             out[start + i] += weight[first + i, j] * output
 
 
-@_compiled()
+@compiled()
 def _hidden_logits(pairs, queue, change, columns, hidden, weight, bias, out, logits):
     """Put the logits of the queued pairs into the columns of `logits`."""
     queue[:2, pairs] = queue[:2, pairs - 1]  # fills an odd last two
@@ -257,7 +244,7 @@ def _hidden_logits(pairs, queue, change, columns, hidden, weight, bias, out, log
                 logits[c + i, p + 1] = out[CLASSES + i] + bias[c + i]
 
 
-@_compiled()
+@compiled()
 def hidden_layer(
     first, last, change, columns, hidden, weight, bias, labels, losses, hits, top, scratch, sums
 ):
@@ -284,7 +271,7 @@ def hidden_layer(
         _score_and_add(logits[:classes], pairs, queue, labels, losses, hits, top, work, sums)
 
 
-@_compiled(fastmath={"contract"})
+@compiled(fastmath={"contract"})
 def _output_logits(pairs, queue, change, columns, logits, out):
     for p in range(pairs):
         s, k = queue[0, p], queue[1, p]
@@ -293,7 +280,7 @@ def _output_logits(pairs, queue, change, columns, logits, out):
             out[c, p] = logits[s, c] - x * columns[k, c]
 
 
-@_compiled()
+@compiled()
 def output_layer(first, last, change, columns, logits, labels, losses, hits, top, scratch, sums):
     """Add to `sums` (4, K, classes) what the perturbations from `first` to `last` change."""
     _, changed, work, queue = scratch
