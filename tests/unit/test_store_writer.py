@@ -6,7 +6,7 @@ import pytest
 import unitlens.store.writer as writer_module
 from small_stores import SMALL, all_files, fill, make_columns, make_contents, write_store
 from unitlens.errors import StoreError
-from unitlens.store import open_activations
+from unitlens.store import hierarchy, open_activations
 from unitlens.store.journal import Journal, read_journal
 from unitlens.store.writer import StoreWriter, is_recorded
 
@@ -69,7 +69,7 @@ def test_resume__after_a_crash_while_finishing(monkeypatch, path, undisturbed, c
 
 def test_resume__after_a_crash_while_the_hierarchy_is_made(monkeypatch, path, undisturbed):
     with monkeypatch.context() as patch:
-        crash_at(patch, writer_module, "open_array", 3)
+        crash_at(patch, hierarchy, "_create_array", 3)
         with pytest.raises(CrashError):
             write_store(path)
     write_store(path)
@@ -199,11 +199,10 @@ def test_write__something_else_where_the_manifest_goes_is_not_overwritten(path):
 
 
 def test_write__shard_that_cannot_be_written_is_named(monkeypatch, path):
-    class Full:
-        def __setitem__(self, rows, values):
-            raise OSError(28, "No space left on device")
+    def full(*_):
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(writer_module, "open_array", lambda *_: Full())
+    monkeypatch.setattr(writer_module, "encode_shard", full)
     with pytest.raises(StoreError, match=r"'relu1/activation/c/0/0' of .* \(.*No space .*resumes"):
         write_store(path)
 

@@ -1,7 +1,6 @@
 """The Zarr hierarchy of a store: created, opened for writing, cleared away."""
 
 import json
-import math
 import shutil
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,15 +14,10 @@ from zarr.storage import LocalStore
 
 from unitlens.errors import StoreError
 from unitlens.store.codecs import compressors
+from unitlens.store.encoding import fill_value
+from unitlens.store.files import partial_path, write_whole, writing
 from unitlens.store.layout import SAMPLE_ARRAYS, StoredArray
-from unitlens.store.manifest import (
-    SCHEMA,
-    SCHEMA_VERSION,
-    Contents,
-    metadata_hash,
-    write_whole,
-    writing,
-)
+from unitlens.store.manifest import SCHEMA, SCHEMA_VERSION, Contents, metadata_hash
 from unitlens.store.parts import WHOLE, Part
 
 
@@ -48,7 +42,6 @@ def create_hierarchy(path: Path, contents: Contents, arrays: Iterable[StoredArra
 
 
 def _create_array(store: LocalStore, array: StoredArray, codec: str) -> None:
-    dtype = np.dtype(array.dtype)
     zarr.create_array(
         store,
         name=array.path,
@@ -57,16 +50,15 @@ def _create_array(store: LocalStore, array: StoredArray, codec: str) -> None:
         chunks=array.chunks,
         shards=None if array.shards == array.chunks else array.shards,
         filters=None,
-        compressors=compressors(codec, dtype.itemsize),
-        fill_value=math.nan if dtype.kind == "f" else -1,
+        compressors=compressors(codec, np.dtype(array.dtype).itemsize),
+        fill_value=fill_value(array),
         dimension_names=array.dims,
     )
 
 
 def open_array(store: LocalStore, array: StoredArray) -> Array[Any]:
-    """Open an array of a store so that all that is written to it becomes a file, NaNs as well."""
-    opened = zarr.open_array(store, path=array.path, mode="r" if store.read_only else "r+")
-    return opened.with_config({"write_empty_chunks": True})
+    """Open an array of a store for reading."""
+    return zarr.open_array(store, path=array.path, mode="r")
 
 
 def hash_metadata(path: Path, arrays: Iterable[StoredArray]) -> dict[str, str | None]:
@@ -160,5 +152,4 @@ def sweep(
             if shard not in complete[array.path]:
                 place = path / array.key(shard)
                 place.unlink(missing_ok=True)
-                for partial in place.parent.glob(f"{place.name}.*.partial"):
-                    partial.unlink()
+                partial_path(place).unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from unitlens.store.manifest import write_whole, writing
+from unitlens.store.files import write_whole, writing
 
 
 @dataclass(frozen=True)

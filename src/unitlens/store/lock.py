@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from unitlens.errors import StoreError
-from unitlens.store.manifest import writing
+from unitlens.store.files import writing
 from unitlens.store.parts import WHOLE, Part, find_parts
 
 WAIT_SECONDS = 5.0

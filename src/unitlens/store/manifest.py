@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -11,13 +10,13 @@ from typing import Any
 
 from unitlens.errors import StoreError
 from unitlens.store.codecs import DEFAULT_CODEC
+from unitlens.store.files import file_size, write_whole
 from unitlens.store.layout import StoredArray, manifest_path
 
 SCHEMA = "activations"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 RECORD_AGAIN = "record again: it resumes"
-MEND = "mend this and record again: it resumes"
 
 
 @dataclass(frozen=True)
@@ -123,26 +122,6 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
     write_whole(manifest_path(path), text.encode())
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a reader finds the old one or the new one, never a part."""
-    partial = path.with_name(path.name + ".partial")
-    with writing(path), partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    with writing(path):
-        partial.replace(path)
-
-
-@contextlib.contextmanager
-def writing(what: object) -> Iterator[None]:
-    """Raise StoreError where the system refuses to write: the disk is full, for instance."""
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(f"{what} cannot be written ({error}); {MEND}") from error
-
-
 def read_manifest(path: Path) -> Manifest:
     """Return the manifest of the store at `path`.
 
@@ -245,11 +224,4 @@ def metadata_hash(path: Path, place: str) -> str | None:
     """Return the hash of the metadata file of an array, or of the root if `place` is empty."""
     with contextlib.suppress(OSError):
         return hashlib.sha256((path / place / "zarr.json").read_bytes()).hexdigest()
-    return None
-
-
-def file_size(path: Path) -> int | None:
-    """Return the bytes of a file, or None where there is none."""
-    with contextlib.suppress(OSError):
-        return path.stat().st_size
     return None

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unitlens.errors import StoreError
+from unitlens.store.files import file_size
 from unitlens.store.hierarchy import restore_metadata
 from unitlens.store.journal import read_journal
 from unitlens.store.layout import StoredArray, journal_path, manifest_path, plan_ranges
 from unitlens.store.lock import only_writer
-from unitlens.store.manifest import file_size, parse_array, parse_contents
+from unitlens.store.manifest import parse_array, parse_contents
 from unitlens.store.parts import find_parts
 from unitlens.store.resume import Entries, Left, Shards, gather
 from unitlens.store.writer import StoreWriter, is_recorded

@@ -10,6 +10,7 @@ from typing import Any
 
 from zarr.storage import LocalStore
 
+from unitlens.store.files import file_size
 from unitlens.store.hierarchy import (
     clear,
     create_hierarchy,
@@ -21,7 +22,7 @@ from unitlens.store.hierarchy import (
 from unitlens.store.journal import CompleteShard, Journal, read_journal
 from unitlens.store.layout import StoredArray, journal_path, manifest_path
 from unitlens.store.lock import check_unwritten
-from unitlens.store.manifest import Contents, file_size
+from unitlens.store.manifest import Contents
 from unitlens.store.parts import WHOLE, Part, find_parts
 from unitlens.store.shards import DamageError, hash_values, read_shard
 

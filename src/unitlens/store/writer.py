@@ -3,7 +3,6 @@
 import json
 import logging
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from zarr.storage import LocalStore
 
 from unitlens.errors import StoreError
 from unitlens.store.background import Background
 from unitlens.store.buffers import ShardBuffer, Values
-from unitlens.store.hierarchy import open_array
+from unitlens.store.encoding import encode_shard
+from unitlens.store.files import write_pieces, writing
 from unitlens.store.journal import CompleteShard, Journal
 from unitlens.store.layout import (
     DEFAULT_LAYOUT,
@@ -35,7 +34,6 @@ from unitlens.store.manifest import (
     faults,
     read_manifest,
     write_manifest,
-    writing,
 )
 from unitlens.store.parts import WHOLE, Part
 from unitlens.store.resume import Left, resume_or_start
@@ -124,15 +122,12 @@ class StoreWriter:
             left = resume_or_start(path, contents, conditions, filled, ranges, part, share)
         self._filled, self._ranges, self._shards = left.filled, left.ranges, left.shards
         self._metadata, self._expected = left.header["metadata"], left.expected
-        store = LocalStore(path)
-        self._open = {a.path: open_array(store, a) for a in (*self._filled, *self._ranges)}
         self._buffers = [
             ShardBuffer(a, set(part.shards(a)) - set(self._shards[a.path])) for a in self._filled
         ]
         known = [shard for shards in self._shards.values() for shard in shards.values()]
         self._journal = Journal(part.journal(path), left.header, known)
         self._background = Background()
-        self._describing = ThreadPoolExecutor(1, thread_name_prefix="unitlens-hashes")
 
     def __enter__(self) -> Self:
         return self
@@ -144,7 +139,6 @@ class StoreWriter:
                 self._background.drain()
         finally:
             self._background.close()
-            self._describing.shutdown()
             self._journal.close()
 
     @property
@@ -188,10 +182,8 @@ class StoreWriter:
                 self._background.submit(write, values.nbytes)
 
     def _write(self, array: StoredArray, shard: int, values: Values) -> None:
-        # Both take long, and neither needs the other: a processor each.
-        description = self._describing.submit(describe_shard, array, shard, values)
         size = self._store_values(array, shard, values)
-        complete = replace(description.result(), size=size)
+        complete = replace(describe_shard(array, shard, values), size=size)
         if self._expected.get((array.path, shard), complete.hash) != complete.hash:
             (self.path / array.key(shard)).unlink()
             raise StoreError(
@@ -205,8 +197,7 @@ class StoreWriter:
     def _store_values(self, array: StoredArray, shard: int, values: Values) -> int:
         key = array.key(shard)
         with writing(f"the shard '{key}' of {self.path}"):
-            self._open[array.path][array.rows(shard)] = values
-            return (self.path / key).stat().st_size
+            return write_pieces(self.path / key, encode_shard(array, self.contents.codec, values))
 
     def complete(self) -> None:
         """End with every shard written, and let go of the journal.
