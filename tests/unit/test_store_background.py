@@ -21,10 +21,11 @@ def background():
     made.close()
 
 
-def test_background__works_in_order_in_one_other_thread(background):
+def test_background__works_off_a_lane_in_order_in_one_other_thread(background):
     done = []
     for number in range(20):
-        background.submit(lambda n=number: done.append((n, threading.get_ident())), 1)
+        note = lambda n=number: done.append((n, threading.get_ident()))  # noqa: E731
+        background.submit(note, 1, lane=3)
     background.drain()
     assert [number for number, _ in done] == list(range(20))
     assert len({thread for _, thread in done} - {threading.get_ident()}) == 1
@@ -33,15 +34,24 @@ def test_background__works_in_order_in_one_other_thread(background):
 def test_background__who_gives_more_than_may_wait_waits(background):
     go, begun = threading.Event(), []
     for number in range(2):
-        background.submit(lambda n=number: (begun.append(n), go.wait(10)), 50)
+        background.submit(lambda n=number: (begun.append(n), go.wait(10)), 50, lane=0)
     late = threading.Timer(0.2, go.set)
     late.start()
     start = time.monotonic()
-    background.submit(partial(begun.append, 2), 50)
+    background.submit(partial(begun.append, 2), 50, lane=0)
     assert time.monotonic() - start > 0.1
-    background.submit(partial(begun.append, 3), 1000)  # larger than all that may wait: alone
+    background.submit(
+        partial(begun.append, 3), 1000, lane=0
+    )  # larger than all that may wait: alone
     background.drain()
     assert begun == [0, 1, 2, 3]
+
+
+def test_background__lanes_do_not_wait_for_each_other(background):
+    met = threading.Barrier(2, timeout=10)
+    for lane in range(2):
+        background.submit(met.wait, 1, lane)
+    background.drain()
 
 
 def test_background__after_a_failure_nothing_is_begun_and_everyone_is_told(background):
@@ -50,14 +60,14 @@ def test_background__after_a_failure_nothing_is_begun_and_everyone_is_told(backg
     def fail():
         raise OSError(28, "No space left on device")
 
-    background.submit(partial(done.append, 1), 1)
-    background.submit(fail, 1)
-    background.submit(partial(done.append, 2), 1)
+    background.submit(partial(done.append, 1), 1, lane=0)
+    background.submit(fail, 1, lane=0)
+    background.submit(partial(done.append, 2), 1, lane=0)
     for _ in range(2):
         with pytest.raises(OSError, match="No space left"):
             background.drain()
     with pytest.raises(OSError, match="No space left"):
-        background.submit(partial(done.append, 3), 1)
+        background.submit(partial(done.append, 3), 1, lane=1)
     assert done == [1]
 
 

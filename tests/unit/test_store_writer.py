@@ -3,10 +3,10 @@ import shutil
 import numpy as np
 import pytest
 
-import unitlens.store.writer as writer_module
 from small_stores import SMALL, all_files, fill, make_columns, make_contents, write_store
 from unitlens.errors import StoreError
 from unitlens.store import hierarchy, open_activations
+from unitlens.store.files import GrowingFile
 from unitlens.store.journal import Journal, read_journal
 from unitlens.store.writer import StoreWriter, is_recorded
 
@@ -202,7 +202,7 @@ def test_write__shard_that_cannot_be_written_is_named(monkeypatch, path):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(writer_module, "encode_shard", full)
+    monkeypatch.setattr(GrowingFile, "append", full)
     with pytest.raises(StoreError, match=r"'relu1/activation/c/0/0' of .* \(.*No space .*resumes"):
         write_store(path)
 

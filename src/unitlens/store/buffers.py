@@ -1,7 +1,8 @@
-"""Gathering rows into whole shards."""
+"""Gathering rows into bands: the rows of a shard that are encoded at a time."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,18 @@ from unitlens.store.layout import StoredArray
 Values = NDArray[Any]
 
 
-class ShardBuffer:
-    """Gathers the rows of one array into those of its shards that are missing.
+@dataclass(frozen=True)
+class Band:
+    """All units of the rows of one chunk: band `number` of a shard, and whether it is its last."""
+
+    shard: int
+    number: int
+    is_last: bool
+    values: Values
+
+
+class BandBuffer:
+    """Gathers the rows of one array into the bands of those of its shards that are missing.
 
     Attributes
     ----------
@@ -26,30 +37,44 @@ class ShardBuffer:
     def __init__(self, array: StoredArray, missing: Iterable[int]) -> None:
         self.array = array
         self._missing = deque(sorted(missing))
-        self._values: Values | None = None
+        self._memory: Values | None = None
+        self._free: deque[Values] = deque()
         self.next = self._first_row()
 
-    def append(self, first: int, rows: Values) -> Iterator[tuple[int, Values]]:
-        """Take `rows`, which begin at sample `first`; yield every missing shard they complete.
+    def append(self, first: int, rows: Values) -> Iterator[Band]:
+        """Take `rows`, which begin at sample `first`; yield every missing band they complete.
 
-        What is yielded is the receiver's: the next shard gets memory of its own.
+        Whoever has a band gives its memory back by :meth:`release`, from any thread.
         """
+        height = self.array.chunks[0]
         while self._missing and self.next < first + len(rows):
-            shard = self._missing[0]
-            span = self.array.rows(shard)
-            taken = rows[self.next - first : span.stop - first]
-            start = self.next - span.start
-            if self._values is None:
-                self._values = np.empty(
-                    (span.stop - span.start, *self.array.shape[1:]), self.array.dtype
-                )
-            self._values[start : start + len(taken)] = taken
+            shard = self.array.rows(self._missing[0])
+            number, filled = divmod(self.next - shard.start, height)
+            end = min(shard.start + (number + 1) * height, shard.stop)
+            taken = rows[self.next - first : end - first]
+            if self._memory is None:
+                self._memory = self._take()
+            self._memory[filled : filled + len(taken)] = taken
             self.next += len(taken)
-            if self.next == span.stop:
-                values, self._values = self._values, None
+            if self.next < end:
+                continue
+            whole, self._memory = self._memory, None
+            is_last = end == shard.stop
+            band = Band(self._missing[0], number, is_last, whole[: filled + len(taken)])
+            if is_last:
                 self._missing.popleft()
                 self.next = self._first_row()
-                yield shard, values
+            yield band
+
+    def release(self, band: Band) -> None:
+        """Take back the memory of a band: fresh memory is dear, for the system clears it."""
+        self._free.append(band.values if band.values.base is None else band.values.base)
+
+    def _take(self) -> Values:
+        try:
+            return self._free.popleft()
+        except IndexError:
+            return np.empty((self.array.chunks[0], *self.array.shape[1:]), self.array.dtype)
 
     @property
     def missing(self) -> list[slice]:

@@ -1,7 +1,8 @@
-"""Encoding whole shards: the bytes of their files, as Zarr reads them.
+"""Encoding a shard, band by band, into the bytes of its file, as Zarr reads them.
 
-Zarr writes shards too, at the price of a task and of several copies for each chunk. Source of the
-layout: the codec ``sharding_indexed`` of the Zarr v3 specification, with its index at the end.
+Zarr writes shards too, at the price of a task and of several copies for each chunk, and only when
+all of a shard lies in memory. Source of the layout: the codec ``sharding_indexed`` of the Zarr v3
+specification, with its index at the end.
 """
 
 import math
@@ -24,8 +25,8 @@ def fill_value(array: StoredArray) -> float:
     return math.nan if np.dtype(array.dtype).kind == "f" else -1
 
 
-def encode_shard(array: StoredArray, codec: str, values: NDArray[Any]) -> Iterator[bytes]:
-    """Yield the bytes of the file of a shard, piece by piece.
+class ShardEncoder:
+    """Makes the file of one shard.
 
     Parameters
     ----------
@@ -33,31 +34,48 @@ def encode_shard(array: StoredArray, codec: str, values: NDArray[Any]) -> Iterat
         Its array. Where chunks are as large as shards, the file is a chunk and nothing else.
     codec
         Of :data:`unitlens.store.codecs.CODECS`.
-    values
-        All rows of the shard.
     """
-    grid = tuple(shard // chunk for shard, chunk in zip(array.shards, array.chunks, strict=True))
-    # A chunk is written in full, also where the array ends within it.
-    chunk = np.empty(array.chunks, np.dtype(array.dtype).newbyteorder("<"))
-    index = np.full((*grid, 2), _MISSING, "<u8")  # chunks beyond the array
-    place = 0
-    for at in np.ndindex(grid):
-        pairs = zip(at, array.chunks, strict=True)
-        part = values[tuple(slice(number * size, (number + 1) * size) for number, size in pairs)]
-        if not part.size:
-            continue
-        if part.shape != chunk.shape:
-            chunk[...] = fill_value(array)
-        chunk[tuple(map(slice, part.shape))] = part
-        body = compress(codec, chunk)
-        yield body
-        yield _checksum(body)
-        index[at] = place, len(body) + _CHECKSUM
-        place += len(body) + _CHECKSUM
-    if array.shards != array.chunks:
-        raw = index.tobytes()
-        yield raw
-        yield _checksum(raw)
+
+    def __init__(self, array: StoredArray, codec: str) -> None:
+        self._array, self._codec = array, codec
+        pairs = zip(array.shards, array.chunks, strict=True)
+        grid = tuple(shard // chunk for shard, chunk in pairs)
+        self._index = np.full((*grid, 2), _MISSING, "<u8")  # as of chunks beyond the array
+        self._chunk = np.empty(array.chunks, np.dtype(array.dtype).newbyteorder("<"))
+        self._place = 0
+
+    def encode(self, number: int, values: NDArray[Any]) -> Iterator[bytes]:
+        """Yield the next bytes of the file: those of the chunks of a band.
+
+        Parameters
+        ----------
+        number
+            Of the band: all chunks of the same rows.
+        values
+            Its rows; fewer than a chunk has, where the array ends in it.
+        """
+        for at in np.ndindex(self._index.shape[1:-1]):
+            spans = (
+                slice(place * width, (place + 1) * width)
+                for place, width in zip(at, self._array.chunks[1:], strict=True)
+            )
+            part = values[:, *spans]
+            if part.shape != self._chunk.shape:  # a chunk is whole also where the array is not
+                self._chunk[...] = fill_value(self._array)
+            self._chunk[tuple(map(slice, part.shape))] = part
+            body = compress(self._codec, self._chunk)
+            yield body
+            yield _checksum(body)
+            length = len(body) + _CHECKSUM
+            self._index[number, *at] = self._place, length
+            self._place += length
+
+    def index(self) -> Iterator[bytes]:
+        """Yield the last bytes of the file, which say where its chunks lie."""
+        if self._array.shards != self._array.chunks:
+            raw = self._index.tobytes()
+            yield raw
+            yield _checksum(raw)
 
 
 def _checksum(body: bytes) -> bytes:

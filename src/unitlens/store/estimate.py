@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from unitlens.store.background import PENDING_BYTES
 from unitlens.store.layout import DEFAULT_LAYOUT, Layer, Layout, plan_arrays, plan_ranges
 
-# While a shard is written, its encoded chunks and their concatenation lie beside its values.
-COPIES_WHILE_WRITING = 2
+# Of each array, beside what waits: the band that is filled, and a chunk on its way to the disk.
+BANDS = 2
 FILES_BESIDE_A_STORE = 3
 
 
@@ -61,13 +61,11 @@ def estimate_store(
     filled = plan_arrays(layers, samples, dtype, layout, reductions=reductions)
     arrays = (*filled, *plan_ranges(layers, dtype))
     groups = 1 + len(layers)
-    shards = [array.shard_nbytes for array in filled]
-    followed = [array.shard_nbytes for array in filled if array.shard_count > 1]
-    pending = min(sum(followed), max(PENDING_BYTES, *shards))
+    bands = [array.band_nbytes for array in filled]
     return Estimate(
         bytes=sum(array.nbytes for array in arrays),
         files=sum(array.shard_count + 1 for array in arrays) + groups + FILES_BESIDE_A_STORE,
-        memory=sum(shards) + pending + COPIES_WHILE_WRITING * max(shards),
+        memory=BANDS * sum(bands) + PENDING_BYTES,
     )
 
 

@@ -35,25 +35,35 @@ def write_whole(path: Path, content: bytes) -> None:
         partial.replace(path)
 
 
-def write_pieces(path: Path, pieces: Iterable[bytes]) -> int:
-    """Write a file, and the directories above it, and return its bytes.
+class GrowingFile:
+    """A file that is written piece by piece, and has its name when all of it is there.
 
-    Raises
-    ------
-    OSError
-        Where it cannot be written; nothing is left of it.
+    Parameters
+    ----------
+    path
+        Its name. Directories above it are made.
+
+    Attributes
+    ----------
+    size
+        Bytes so far.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = partial_path(path)
-    try:
-        with partial.open("wb") as file:
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._partial = path, partial_path(path)
+        self.size = 0
+
+    def append(self, pieces: Iterable[bytes]) -> None:
+        """Write the next pieces. The file is closed after it: as many grow as there are layers."""
+        if not self.size:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._partial.open("ab" if self.size else "wb") as file:
             file.writelines(pieces)
-            size = file.tell()
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    return size
+            self.size = file.tell()
+
+    def finish(self) -> None:
+        """Give it its name."""
+        self._partial.replace(self._path)
 
 
 def file_size(path: Path) -> int | None:

@@ -85,9 +85,9 @@ class StoredArray:
         return prod(self.shape) * np.dtype(self.dtype).itemsize
 
     @property
-    def shard_nbytes(self) -> int:
-        """Bytes of the rows of the largest shard before compression."""
-        rows = min(self.shards[0], self.shape[0])
+    def band_nbytes(self) -> int:
+        """Bytes of all units' rows of one chunk before compression."""
+        rows = min(self.chunks[0], self.shape[0])
         return rows * prod(self.shape[1:]) * np.dtype(self.dtype).itemsize
 
     @property

@@ -1,7 +1,7 @@
 """Verifying a store: everything of it is read, and each file that is bad is named."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -162,7 +162,7 @@ class StoreReading:
             except DamageError as error:
                 self._blame(array, shard, f"is damaged ({error})")
                 continue
-            complete = replace(describe_shard(array, shard, values), size=file.sizes[shard])
+            complete = describe_shard(array, shard, values, file.sizes[shard])
             if complete.hash != file.hashes[shard]:
                 self._blame(array, shard, "holds other values than were recorded")
                 continue

@@ -3,9 +3,9 @@
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any, Self
 
 import numpy as np
@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from unitlens.errors import StoreError
 from unitlens.store.background import Background
-from unitlens.store.buffers import ShardBuffer, Values
-from unitlens.store.encoding import encode_shard
-from unitlens.store.files import write_pieces, writing
+from unitlens.store.buffers import Band, BandBuffer, Values
+from unitlens.store.growing import GrowingShard
 from unitlens.store.journal import CompleteShard, Journal
 from unitlens.store.layout import (
     DEFAULT_LAYOUT,
@@ -37,7 +36,6 @@ from unitlens.store.manifest import (
 )
 from unitlens.store.parts import WHOLE, Part
 from unitlens.store.resume import Left, resume_or_start
-from unitlens.store.shards import describe_shard, hash_values
 
 logger = logging.getLogger("unitlens")
 
@@ -73,8 +71,8 @@ class StoreWriter:
 
     A store that is not finished goes on where its contents, conditions and layout are the same
     as here, so that the result equals an undisturbed recording's bit for bit; any other one is
-    started over. Shards are written by a thread, so that their samples' successors can be
-    computed meanwhile: what fails there is raised by the next call. At most one shard of each array
+    started over. Shards are written by threads, so that their samples' successors can be
+    computed meanwhile: what fails there is raised by the next call. At most a band of each array
     and what may wait (:data:`~unitlens.store.background.PENDING_BYTES`) are held in memory. The
     caller holds the lock (:func:`unitlens.store.lock.only_writer`) and has made sure that the store
     is not finished (:func:`is_recorded`).
@@ -123,11 +121,12 @@ class StoreWriter:
         self._filled, self._ranges, self._shards = left.filled, left.ranges, left.shards
         self._metadata, self._expected = left.header["metadata"], left.expected
         self._buffers = [
-            ShardBuffer(a, set(part.shards(a)) - set(self._shards[a.path])) for a in self._filled
+            BandBuffer(a, set(part.shards(a)) - set(self._shards[a.path])) for a in self._filled
         ]
         known = [shard for shards in self._shards.values() for shard in shards.values()]
         self._journal = Journal(part.journal(path), left.header, known)
-        self._background = Background()
+        self._growing: dict[tuple[str, int], GrowingShard] = {}
+        self._background, self._noting = Background(), Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -176,14 +175,22 @@ class StoreWriter:
                 f"samples {self.first} to {first} of {self.path} are left out; append them in "
                 "their order"
             )
-        for buffer in self._buffers:
-            for shard, values in buffer.append(first, columns[buffer.array.path]):
-                write = partial(self._write, buffer.array, shard, values)
-                self._background.submit(write, values.nbytes)
+        for lane, buffer in enumerate(self._buffers):
+            for band in buffer.append(first, columns[buffer.array.path]):
+                write = partial(self._write, buffer, band)
+                self._background.submit(write, band.values.nbytes, lane)
 
-    def _write(self, array: StoredArray, shard: int, values: Values) -> None:
-        size = self._store_values(array, shard, values)
-        complete = replace(describe_shard(array, shard, values), size=size)
+    def _write(self, buffer: BandBuffer, band: Band) -> None:
+        array, key = buffer.array, (buffer.array.path, band.shard)
+        if band.number == 0:
+            self._growing[key] = GrowingShard(self.path, array, band.shard, self.contents.codec)
+        self._growing[key].add(band.number, band.values)
+        buffer.release(band)
+        if band.is_last:
+            self._note(array, self._growing.pop(key).finish())
+
+    def _note(self, array: StoredArray, complete: CompleteShard) -> None:
+        shard = complete.shard
         if self._expected.get((array.path, shard), complete.hash) != complete.hash:
             (self.path / array.key(shard)).unlink()
             raise StoreError(
@@ -191,13 +198,9 @@ class StoreWriter:
                 f"than it had under {json.dumps(dict(self.conditions))}; repair under these "
                 "conditions, or remove the store and record it anew"
             )
-        self._journal.append(complete)
+        with self._noting:
+            self._journal.append(complete)
         self._shards[array.path][shard] = complete
-
-    def _store_values(self, array: StoredArray, shard: int, values: Values) -> int:
-        key = array.key(shard)
-        with writing(f"the shard '{key}' of {self.path}"):
-            return write_pieces(self.path / key, encode_shard(array, self.contents.codec, values))
 
     def complete(self) -> None:
         """End with every shard written, and let go of the journal.
@@ -242,9 +245,9 @@ class StoreWriter:
             for shard in self._shards[f"{layer}/activation"].values()
         ]
         values = (np.minimum if name == RANGES[0] else np.maximum).reduce(parts, axis=0)
-        return CompleteShard(
-            array.path, 0, self._store_values(array, 0, values), hash_values(values)
-        )
+        growing = GrowingShard(self.path, array, 0, self.contents.codec)
+        growing.add(0, values)
+        return growing.finish()
 
     def _described(self, array: StoredArray, shards: dict[int, CompleteShard]) -> ShardedFile:
         ordered = [shards[shard] for shard in range(array.shard_count)]
