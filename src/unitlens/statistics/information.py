@@ -1,6 +1,5 @@
 """Mutual information of a unit's activation and the class, from the class-by-bin histogram."""
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from unitlens.variables import validate
 
 Counts = NDArray[np.integer[Any]]
 
+_TABULATED = 2**16  # counts whose logarithms are looked up
 _CELLS_AT_ONCE = 2**20  # of the histogram, so that the arrays beside it take tens of MB
 
 
@@ -88,8 +88,7 @@ def _information(stats: xr.Dataset, bins: int | None, entropy: float) -> tuple[F
         histogram, zero = histogram[known], zero_bin(edges[known])
         chosen = chosen_bins(histogram, zero, entropy) if bins is None else bins
         joint = merge_bins(histogram, zero, chosen)
-        information[known] = jackknifed_information(joint, samples)
-        error[known] = information_error(joint, samples)
+        information[known], error[known] = table_information(joint, samples)
     return information, error
 
 
@@ -104,35 +103,22 @@ def chosen_bins(histogram: Counts, zero: Integers, entropy: float) -> Integers:
     return np.asarray(np.clip(number, 2, max(histogram.shape[2] // 2, 2)))
 
 
-def jackknifed_information(joint: Integers, samples: int) -> Floats:
-    """Return the jackknifed mutual information of each joint count table, in nats.
+def table_information(joint: Integers, samples: int) -> tuple[Floats, Floats]:
+    """Return the jackknifed mutual information of each table of counts, and its error, in nats.
 
     `joint` has shape (tables, rows, columns), each table with `samples` counts. An entropy with
     one sample left out is the same for all samples of a cell, which makes the jackknife
 
         D(N) - sum_k (n_k / N) D(n_k)        D(n) = n ln n - (n - 1) ln(n - 1)
+
+    The error is the delta method's.
     """
-    steps = _jackknife_steps(samples)
-    rows, columns = steps[joint.sum(axis=1)].sum(axis=1), steps[joint.sum(axis=2)].sum(axis=1)
-    cells = steps[joint].sum(axis=(1, 2))
-    return np.asarray((steps[samples] - rows - columns + cells) / samples)
+    from unitlens.statistics.information_kernels import table_information as kernel
 
-
-@lru_cache(maxsize=1)
-def _jackknife_steps(samples: int) -> Floats:
-    """Return n D(n) for n from 0 to `samples`."""
-    n = np.arange(samples + 1, dtype=np.float64)
-    return np.asarray(n * np.diff(n * np.log(np.maximum(n, 1)), prepend=0))
-
-
-def information_error(joint: Integers, samples: int) -> Floats:
-    """Return the delta method's standard error of the information of each table, in nats."""
-    expected = joint.sum(axis=1, keepdims=True) * (joint.sum(axis=2, keepdims=True) / samples)
-    ratio = np.divide(joint, expected, out=np.ones(joint.shape), where=joint > 0)
-    share, surprise = joint / samples, np.log(ratio)
-    mean = (share * surprise).sum(axis=(1, 2))
-    deviations = surprise - mean[:, None, None]
-    return np.asarray(np.sqrt((share * deviations**2).sum(axis=(1, 2)) / samples))
+    information, error = np.empty((2, len(joint)))
+    logs = np.log(np.maximum(np.arange(min(samples, _TABULATED) + 1.0), 1))
+    kernel(joint, samples, logs, information, error)
+    return information, error
 
 
 def zero_bin(edges: Floats) -> Integers:
@@ -159,22 +145,13 @@ def merge_bins(histogram: Counts, zero: Integers, bins: int | Integers) -> Integ
     zero, over zero, many of them empty. A fine bin belongs to the coarse bin in which the middle
     of its samples' ranks lies.
     """
-    wanted = np.broadcast_to(np.asarray(bins, np.int64), len(histogram))[:, None]
+    from unitlens.statistics.information_kernels import merge_bins as kernel
+
+    wanted = np.broadcast_to(np.asarray(bins, np.int64), len(histogram))
     most = int(wanted.max(initial=0))
-    number = np.arange(histogram.shape[2])
-    side = np.sign(number - zero[:, None])  # -1 under zero's bin, 0, 1
-    counts = np.where(side == 0, 0, histogram.sum(axis=1, dtype=np.int64))
-    total = np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    middle = (2 * counts.cumsum(axis=1) - counts) * wanted // (2 * total)
-    coarse = np.choose(side + 1, (0, most, most + 1)) + np.where(
-        side == 0, 0, np.minimum(middle, wanted - 1)
-    )
-    merged = np.zeros((len(coarse), 2 * most + 1), np.int64)  # how many fine bins make up each
-    np.add.at(merged, (np.arange(len(coarse))[:, None], coarse), 1)
-    ends = merged.cumsum(axis=1)
-    running = np.zeros((*histogram.shape[:2], histogram.shape[2] + 1), np.int64)
-    np.cumsum(histogram, axis=2, out=running[:, :, 1:])
-    return np.diff(np.take_along_axis(running, ends[:, None, :], axis=2), axis=2, prepend=0)
+    merged = np.zeros((*histogram.shape[:2], 2 * most + 1), np.int64)
+    kernel(histogram, zero, wanted, most, merged)
+    return merged
 
 
 def _entropy(counts: Integers, samples: int) -> float:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ from unitlens.variables import VARIABLES
 
 if TYPE_CHECKING:
     from zarr.core.array import Array
+
+_FEWEST_BLOCKS = 4  # of a layer, for as many threads
+_BLOCK_BYTES = 2**24  # of the largest one, unless chunks of all samples of a shard are larger
 
 _LOSS = {
     "long_name": "loss",
@@ -44,7 +48,8 @@ def open_activations(path: str | Path) -> xr.DataTree:
     trained), ``true_label``, ``prediction`` and ``loss`` (nats). Each layer is a child of the
     layer's name, in the order of the forward pass, with
 
-    * ``activation`` (sample, unit), a dask array of which each chunk is one shard of the store;
+    * ``activation`` (sample, unit), a dask array of which each chunk is one shard of the store, or
+      some units of one where a layer has only few;
     * ``activation_max`` and the like, where other reductions were recorded beside it;
     * ``minimum`` and ``maximum`` (unit) over all samples, NaN where an activation is NaN;
     * the coordinate ``channel`` (unit), those of the samples again, and the attributes ``layer``
@@ -93,13 +98,22 @@ def _layer_variables(
             continue  # a dense layer's mean is its maximum
         activation = da.from_array(  # type: ignore[no-untyped-call]
             shards,
-            chunks=(shards.array.shards[0], shards.shape[1]),
+            chunks=(shards.array.shards[0], _block_units(shards.array)),
             name=f"{name}-{token}-{layer}",
             meta=np.empty((0, 0), shards.dtype),
             inline_array=True,
         )
         variables[name] = (("sample", "unit"), activation, _attributes(name))
     return variables
+
+
+def _block_units(array: StoredArray) -> int:
+    """Return how many units a block has, all or fewer: it holds chunks as a whole."""
+    rows = array.rows(0).stop
+    size = rows * array.shape[1] * np.dtype(array.dtype).itemsize
+    columns = max(ceil(_FEWEST_BLOCKS / array.shard_count), ceil(size / _BLOCK_BYTES))
+    chunks = ceil(array.shape[1] / columns / array.chunks[1])
+    return min(chunks * array.chunks[1], array.shape[1])
 
 
 def _attributes(name: str) -> dict[str, str]:
