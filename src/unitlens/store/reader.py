@@ -113,7 +113,7 @@ def _block_units(array: StoredArray) -> int:
     size = rows * array.shape[1] * np.dtype(array.dtype).itemsize
     columns = max(ceil(_FEWEST_BLOCKS / array.shard_count), ceil(size / _BLOCK_BYTES))
     chunks = ceil(array.shape[1] / columns / array.chunks[1])
-    return min(chunks * array.chunks[1], array.shape[1])
+    return min(int(chunks) * array.chunks[1], array.shape[1])
 
 
 def _attributes(name: str) -> dict[str, str]:
