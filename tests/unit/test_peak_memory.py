@@ -4,12 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from unitlens.networks.layers import UnitNetwork
 from unitlens.networks.memory import MemoryWatch
 
 SCRIPT = Path(__file__).parents[1] / "peak_memory.py"
@@ -96,3 +98,12 @@ def test_watch__looks_into_attention():
 
     assert memory.peak > 3 * 2 * 50 * 50 * 4  # the weights of each head
     assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_network__peak_of_a_pass_is_that_of_its_widest_operation():
+    """Convolutions of 4, 32 and 2 channels on 8 x 8: the second one's values and their copies."""
+    channels = (3, 4, 32, 2)
+    convolutions = (nn.Conv2d(*pair, 3, padding=1) for pair in pairwise(channels))
+    model = nn.Sequential(*convolutions, nn.ReLU(), nn.Flatten(), nn.Linear(2 * 64, 5))
+    with UnitNetwork(model, torch.zeros(2, 3, 8, 8)) as network:
+        assert network.memory.peak == 2 * (4 + 32) * 8 * 8 * 4

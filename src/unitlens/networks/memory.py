@@ -40,14 +40,14 @@ class MemoryWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     Attributes
     ----------
-    alive, peak, total
-        Bytes of what was made and is still there, the most that ever was, scratch of operations
-        included, and all that was made.
+    alive, peak, recent_peak, total
+        Bytes of what was made and is still there; the most that ever was, scratch of operations
+        included; the same since the last :meth:`begin`; and all that was made.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.alive = self.peak = self.total = 0
+        self.alive = self.peak = self.recent_peak = self.total = 0
         self._known: set[int] = set()
         self._fast_attention = torch.backends.mha.get_fastpath_enabled()
 
@@ -64,8 +64,8 @@ class MemoryWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         torch.backends.mha.set_fastpath_enabled(self._fast_attention)
 
     def begin(self) -> None:
-        """Forget how high the peak was."""
-        self.peak = self.alive
+        """Forget how high the recent peak was."""
+        self.recent_peak = self.alive
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -78,7 +78,8 @@ class MemoryWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._add(storage)
         extra = _scratch(args, result) if func is torch.ops.aten.convolution.default else 0
         self.total += extra
-        self.peak = max(self.peak, self.alive + extra)
+        self.recent_peak = max(self.recent_peak, self.alive + extra)
+        self.peak = max(self.peak, self.recent_peak)
         return result
 
     def _add(self, storage: torch.UntypedStorage) -> None:

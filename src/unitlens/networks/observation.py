@@ -105,7 +105,7 @@ def _watch(program: Program, inputs: Tensor) -> _Watched:
         memory.begin()
         with memory:
             value = program.step(node, values)
-        scratch[node] = memory.peak - memory.alive
+        scratch[node] = memory.recent_peak - memory.alive
         seen[node] = _shape_only(value)
         changed = [other for other, (old, version) in before.items() if _version(old) > version]
         overwritten = {other for other in changed if other in node.all_input_nodes}
