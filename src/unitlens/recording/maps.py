@@ -72,7 +72,7 @@ def choose_maps(
     if spec is None:
         return None
     chosen = _choose_samples(spec.samples, samples)
-    of = _choose_layers(spec, layers)
+    of = choose_map_layers(spec, layers)
     if not of:
         logger.info("no layer has feature maps, so none are kept")
         return None
@@ -92,7 +92,14 @@ def _choose_samples(wanted: int | tuple[int, ...], samples: int) -> tuple[int, .
     return tuple(sorted(wanted))
 
 
-def _choose_layers(spec: MapSpec, layers: Sequence[UnitLayer]) -> tuple[UnitLayer, ...]:
+def choose_map_layers(spec: MapSpec, layers: Sequence[UnitLayer]) -> tuple[UnitLayer, ...]:
+    """Return those of the recorded `layers` whose maps are asked for.
+
+    Raises
+    ------
+    LayerError
+        Where one is not recorded or has no maps.
+    """
     having = tuple(layer for layer in layers if layer.map_shape)
     if not isinstance(spec.layers, tuple):
         return choose_layers(having, spec.layers) if having else ()
