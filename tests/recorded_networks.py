@@ -112,4 +112,4 @@ if __name__ == "__main__":
     dataset = Samples(600, (3, 8, 8), pause=0.001)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    record_small(convnet(), dataset, Path(sys.argv[1]), batch_size=16)
+    record_small(convnet(), dataset, Path(sys.argv[1]), batch_size=16, maps={"samples": 30})

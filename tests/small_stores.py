@@ -37,18 +37,34 @@ def make_columns(contents, seed=0):
         )
         for layer in contents.layers
     }
+    if contents.maps is not None:
+        columns["map_sample"] = np.array(contents.maps.samples)
+        units = {layer.name: layer.units for layer in contents.layers}
+        for name, positions in contents.maps.positions.items():
+            shape = (len(contents.maps.samples), units[name], *positions)
+            columns[f"{name}/map"] = rng.normal(size=shape).astype(contents.dtype)
     labels = rng.integers(0, contents.classes, (3, n))
     columns |= dict(zip(("label", "true_label", "prediction"), labels, strict=True))
     return {**columns, "index": np.arange(n), "loss": rng.random(n)}
+
+
+def rows_of(columns, start, stop):
+    """Return the rows of each column that are of the samples from `start` to `stop`."""
+    mapped = columns.get("map_sample", np.array([], np.int64))
+    some = slice(*np.searchsorted(mapped, (start, stop)))
+    return {
+        name: values[some if "map" in name else slice(start, stop)]
+        for name, values in columns.items()
+    }
 
 
 def append(writer, columns, batch=50, pause=0.0):
     """Append what a writer still lacks, batch by batch."""
     samples, missing = writer.contents.samples, writer.missing
     for start in range(0, samples, batch):
-        part = slice(start, min(start + batch, samples))
-        if missing[part].any():
-            writer.append(start, {name: values[part] for name, values in columns.items()})
+        stop = min(start + batch, samples)
+        if missing[start:stop].any():
+            writer.append(start, rows_of(columns, start, stop))
             time.sleep(pause)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from properties.strategies_store import contents, cuts, layouts
-from small_stores import all_files, make_columns
+from small_stores import all_files, make_columns, rows_of
 from unitlens.store import open_activations
 from unitlens.store.layout import plan_arrays
 from unitlens.store.merge import merge_activations
@@ -24,14 +24,14 @@ CONDITIONS = {"batch_size": 1}
 def append(writer, columns, batches):
     for start, stop in batches:
         if stop > writer.first:
-            writer.append(start, {name: values[start:stop] for name, values in columns.items()})
+            writer.append(start, rows_of(columns, start, stop))
 
 
 def append_missing(writer, columns, batches):
     missing = writer.missing
     for start, stop in batches:
         if missing[start:stop].any():
-            writer.append(start, {name: values[start:stop] for name, values in columns.items()})
+            writer.append(start, rows_of(columns, start, stop))
 
 
 @given(contents(), layouts, st.data())
@@ -50,6 +50,9 @@ def test_store__holds_what_was_written_whatever_the_batches(held, layout, data):
             np.testing.assert_array_equal(node.activation, expected)
             np.testing.assert_array_equal(node.minimum, expected.min(axis=0))
             np.testing.assert_array_equal(node.maximum, expected.max(axis=0))
+        for name in held.maps.positions if held.maps else ():
+            np.testing.assert_array_equal(tree[name]["map"], columns[f"{name}/map"])
+            np.testing.assert_array_equal(tree[name].map_sample, held.maps.samples)
         np.testing.assert_array_equal(tree["prediction"], columns["prediction"])
 
 
@@ -104,11 +107,12 @@ def test_store__any_holes_filled_and_any_parts_merged_equal_undisturbed(held, la
 
 @given(contents(), layouts)
 def test_plan__shards_are_whole_chunks_and_cover_every_row_once(held, layout):
-    for array in plan_arrays(held.layers, held.samples, held.dtype, layout):
+    for array in plan_arrays(held.layers, held.samples, held.dtype, layout, maps=held.maps):
         assert all(s % c == 0 for s, c in zip(array.shards, array.chunks, strict=True))
         rows = [array.rows(shard) for shard in range(array.shard_count)]
         assert [row for span in rows for row in range(span.start, span.stop)] == list(
-            range(held.samples)
+            range(array.shape[0])
         )
+        assert len(held.samples_of(array)) == array.shape[0]
         if array.dims == ("sample", "unit"):
             assert array.shards[1] >= array.shape[1] > array.shards[1] - array.chunks[1]

@@ -9,6 +9,7 @@ import xarray as xr
 
 from synthetic_results import default_networks, network, write_results
 from unitlens.errors import TableError
+from unitlens.store.reader import open_activations
 from unitlens.tables import Results, open_results
 
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
@@ -20,7 +21,12 @@ def directory(tmp_path_factory):
 
 
 def fake_activations(path):
-    """A store as `open_activations` gives it: samples at the root, a node a layer."""
+    """A store as `open_activations` gives it: samples at the root, a node a layer.
+
+    One that was recorded while a test ran is itself.
+    """
+    if Path(path).with_suffix(".json").exists():
+        return open_activations(path)
     rng = np.random.default_rng(0)
     samples = 40
     root = xr.Dataset(coords={"label": ("sample", np.arange(samples) % 10)})

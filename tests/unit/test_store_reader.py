@@ -78,6 +78,7 @@ def test_manifest__holds_no_time_and_no_place(path):
         "dtype",
         "layers",
         "manifest_hash",
+        "maps",
         "metadata",
         "nonfinite",
         "provenance",

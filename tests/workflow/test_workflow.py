@@ -158,6 +158,30 @@ def test_workflow__records_in_parts(finished, tmp_path):
     assert "Nothing to be done" in again.stdout + again.stderr
 
 
+def test_workflow__keeps_feature_maps(tmp_path):
+    config = changed(activations={"maps": {"layers": ["relu2"], "samples": 20}})
+    config["figures"] = {}
+    config["experiments"]["memo"] = {
+        "dataset": {"name": "digits"},
+        "model": {"name": "convnet", "channels": [4, 6], "strides": [1, 2]},
+        "training": {"epochs": 1},
+        "seeds": [1],
+    }
+    (network,) = make_plan(parse_config(config)).runs
+
+    done = snakemake(tmp_path, f"results/{network}/test/activations.json", config=config)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    for split in ("train", "test"):
+        layer = ul.open_activations(tmp_path / f"results/{network}/{split}/activations.zarr")[
+            "relu2"
+        ]
+        maps = layer["map"]
+        assert dict(maps.sizes) == {"map_sample": 20, "unit": 6, "y": 4, "x": 4}
+        expected = layer["activation"].values[maps.map_sample.values]
+        np.testing.assert_allclose(maps.mean(("y", "x")), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_snakemake_report__holds_the_figures(finished):
     done = snakemake(finished, "--report", "snakemake-report.html", "all")
 

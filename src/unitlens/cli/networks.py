@@ -298,6 +298,7 @@ def _record_split(
         limit_gb=section.limit_gb,
         provenance=provenance,
         part=part,
+        maps=section.maps,
     )
 
 

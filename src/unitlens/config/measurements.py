@@ -1,8 +1,18 @@
 """Sections that say what is measured on every network."""
 
+from collections import Counter
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from unitlens.config.base import Strict
 
@@ -36,6 +46,36 @@ LayerChoice = Annotated[
 ]
 
 
+class MapSpec(Strict):
+    """Which feature maps are kept whole, beside what they are reduced to."""
+
+    layers: LayerChoice = Field(
+        None,
+        description="names of recorded layers, {last: n} for the last n that have maps, null for "
+        "all that have",
+    )
+    samples: Annotated[
+        Annotated[PositiveInt, Tag("one")]
+        | Annotated[tuple[NonNegativeInt, ...], Field(min_length=1), Tag("several")],
+        Discriminator(lambda value: "several" if isinstance(value, list | tuple) else "one"),
+    ] = Field(
+        description="how many samples of each split, drawn alike for every network, or which ones, "
+        "by their numbers from 0",
+    )
+
+    @field_validator("samples")
+    @classmethod
+    def _each_once(cls, samples: int | tuple[int, ...]) -> int | tuple[int, ...]:
+        twice = (
+            [s for s, times in Counter(samples).items() if times > 1]
+            if isinstance(samples, tuple)
+            else []
+        )
+        if twice:
+            raise ValueError(f"must name each sample once, but sample {twice[0]} is named again")
+        return samples
+
+
 class ActivationSpec(Strict):
     """How activations are recorded."""
 
@@ -59,11 +99,24 @@ class ActivationSpec(Strict):
     parts: PositiveInt = Field(
         1, description="jobs that share the recording of a network; it gives the same numbers"
     )
+    maps: MapSpec | None = Field(
+        None, description="feature maps that are kept whole for some samples; none if null"
+    )
 
     @model_validator(mode="after")
     def _each_once(self) -> "ActivationSpec":
         if len(set(self.reductions)) < len(self.reductions):
             raise ValueError(f"reduce must name each reduction once, but is {self.reductions}")
+        return self
+
+    @model_validator(mode="after")
+    def _maps_of_recorded_layers(self) -> "ActivationSpec":
+        if self.maps and isinstance(self.maps.layers, tuple) and isinstance(self.layers, tuple):
+            others = [name for name in self.maps.layers if name not in self.layers]
+            if others:
+                raise ValueError(
+                    f"maps.layers must be among layers, which do not name '{others[0]}'"
+                )
         return self
 
     @property

@@ -64,6 +64,12 @@ class UnitLayer:
         """Number of positions of a unit: one in a dense layer."""
         return math.prod(self.shape) // self.units
 
+    @property
+    def map_shape(self) -> tuple[int, ...]:
+        """Shape of a unit's feature map for one sample: empty in a dense layer."""
+        at = len(self.shape) - 1 if self.axis == -1 else self.axis - 1
+        return self.shape[:at] + self.shape[at + 1 :]
+
 
 class UnitLayers(Sequence[UnitLayer]):
     """The layers of a network, in the order of the forward pass.

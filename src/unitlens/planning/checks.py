@@ -54,6 +54,9 @@ def _named_layers(plan: Plan) -> dict[str, tuple[str, ...]]:
         choice = getattr(getattr(plan.config.measurements, section), "layers", None)
         if isinstance(choice, tuple):
             named[f"measurements.{section}.layers"] = choice
+    maps = plan.config.measurements.activations.maps
+    if maps is not None and isinstance(maps.layers, tuple):
+        named["measurements.activations.maps.layers"] = maps.layers
     return named
 
 
@@ -76,6 +79,7 @@ def _check_model(plan: Plan, run: Run) -> None:
         layers = describe_layers(run, Path(plan.config.data))
         for key, names in _named_layers(plan).items():
             _check_layers(key, names, layers, run)
+        _check_maps(plan, layers, run)
     except ConfigError:
         raise
     except UnitlensError as error:
@@ -91,6 +95,20 @@ def _check_layers(key: str, names: tuple[str, ...], layers: "UnitLayers", run: R
         choose_layers(layers, names)
     except LayerError as error:
         raise ConfigError(f"{key} (for {run.spec.model.name}): {error}") from error
+
+
+def _check_maps(plan: Plan, layers: "UnitLayers", run: Run) -> None:
+    settings = plan.config.measurements.activations
+    if settings.maps is None:
+        return
+    from unitlens.networks.layers import choose_layers
+    from unitlens.recording.maps import choose_map_layers
+
+    try:
+        choose_map_layers(settings.maps, choose_layers(layers, settings.layers))
+    except LayerError as error:
+        where = f"measurements.activations (for {run.spec.model.name})"
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def describe_layers(run: Run, data: Path) -> "UnitLayers":

@@ -6,6 +6,7 @@ from math import prod
 from pathlib import Path
 
 from unitlens.config import (
+    ActivationSpec,
     Config,
     CumulativeAblationSpec,
     NoiseRobustnessSpec,
@@ -18,6 +19,8 @@ from unitlens.networks.layers import UnitLayer, choose_layers
 from unitlens.networks.models import construct_model
 from unitlens.networks.scoring import scored_at_once
 from unitlens.perturbation.costs import Costs, open_network
+from unitlens.recording.maps import choose_maps
+from unitlens.store.estimate import Estimate, estimate_store
 
 FORWARD_AND_BACKWARD = 3  # passes: a backward pass computes two products for each one forward
 
@@ -70,6 +73,16 @@ class Described:
     def units(self) -> int:
         """Number of recorded units."""
         return sum(layer.units for layer in self.layers)
+
+    def store(self, samples: int, settings: ActivationSpec) -> Estimate:
+        """Return what a store of so many samples takes."""
+        return estimate_store(
+            self.layers,
+            samples,
+            dtype=settings.dtype,
+            reductions=settings.reductions,
+            maps=choose_maps(settings.maps, self.layers, samples),
+        )
 
     def scoring(self, training: TrainingSpec | None) -> Work:
         """Return the work of scoring both splits before training and after each epoch."""

@@ -124,12 +124,8 @@ def _describe_all(plan: Plan) -> dict[str, "Described"]:
 
 
 def _stores(network: "Described", split: str, count: int, settings: ActivationSpec) -> Stores:
-    from unitlens.store.estimate import estimate_store
-
     samples = network.facts.samples[split]
-    size = estimate_store(
-        network.layers, samples, dtype=settings.dtype, reductions=settings.reductions
-    )
+    size = network.store(samples, settings)
     return Stores(
         name=f"{network.name} {split}",
         stores=count,

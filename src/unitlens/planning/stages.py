@@ -144,6 +144,7 @@ class _Needs:
     def _reading(self, network: "Described") -> float:
         """Return seconds of the statistics: of the disk, or of the processor if that is longer."""
         settings = self.config.measurements.activations
+        settings = settings.model_copy(update={"maps": None})  # they are not read
         from_disk = compressed_bytes(network, settings) / (self.machine.read_mb * 1e6)
         numbers = network.units * sum(network.facts.samples.values()) * _ITEM[settings.dtype]
         return max(from_disk, numbers / (rates.STATISTICS.value * 1e6))
@@ -151,16 +152,13 @@ class _Needs:
     def memory(self, rule: str, network: "Described") -> int:
         """Return the bytes that a job needs, about."""
         from unitlens.recording.keeping import BATCH_BYTES
-        from unitlens.store.estimate import estimate_store
 
         settings = self.config.measurements
         base = rates.PROCESS_BYTES
         if rule in ("record_activations", "record_part"):
             recording = settings.activations
             samples = max(network.facts.samples.values())
-            store = estimate_store(
-                network.layers, samples, dtype=recording.dtype, reductions=recording.reductions
-            )
+            store = network.store(samples, recording)
             batch = (recording.batch_size or 0) * network.sample_bytes or BATCH_BYTES
             return base + network.weight_bytes + store.memory + batch
         bins = (settings.statistics.fine_bins + 1) * COUNT
@@ -199,15 +197,11 @@ def compressed_bytes(
     network: "Described", settings: ActivationSpec, split: str | None = None
 ) -> int:
     """Return the bytes of a network's stores, of one split or both, compressed as measured."""
-    from unitlens.store.estimate import estimate_store
-
     total = 0.0
     for name, samples in network.facts.samples.items():
         if split not in (None, name):
             continue
-        size = estimate_store(
-            network.layers, samples, dtype=settings.dtype, reductions=settings.reductions
-        ).bytes
+        size = network.store(samples, settings).bytes
         if settings.codec == "none":
             total += size
             continue

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from math import ceil
 from pathlib import Path
@@ -14,16 +15,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from unitlens.config import LastLayers
+from unitlens.config import LastLayers, MapSpec
 from unitlens.errors import ArgumentError, DatasetError, ModelError, StoreError
 from unitlens.networks.batches import iterate_batches
 from unitlens.networks.layers import REDUCTIONS, UnitLayer, UnitNetwork, choose_layers
 from unitlens.progress import track
 from unitlens.recording.identity import complete_provenance
 from unitlens.recording.keeping import Keeper, suitable_batch
+from unitlens.recording.maps import choose_maps, parse_maps
 from unitlens.store.codecs import DEFAULT_CODEC, check_codec
 from unitlens.store.estimate import estimate_store
-from unitlens.store.layout import DEFAULT_LAYOUT, check_dtype, check_path
+from unitlens.store.layout import DEFAULT_LAYOUT, MAP_SAMPLE, check_dtype, check_path
 from unitlens.store.lock import only_writer
 from unitlens.store.manifest import Contents, Manifest, RecordedLayer
 from unitlens.store.parts import WHOLE, Part, make_part
@@ -48,6 +50,7 @@ def record_activations(
     limit_gb: float | None = None,
     provenance: Mapping[str, Any] | None = None,
     part: tuple[int, int] | None = None,
+    maps: Mapping[str, Any] | MapSpec | None = None,
 ) -> Path:
     """Write every unit's activation for every sample of a data set.
 
@@ -75,6 +78,9 @@ def record_activations(
         Where they come from; ``weights_hash`` and ``dataset_identity`` are computed if not given.
     part
         ``(k, K)``: the k-th of K parts, from 1; :func:`merge_activations` then makes one store.
+    maps
+        Full maps to keep beside: ``{"layers": ["conv2"], "samples": [3, 17]}``, by default of all
+        layers that have maps; of samples also how many, drawn always alike.
 
     Returns
     -------
@@ -89,9 +95,9 @@ def record_activations(
     """
     reductions = (reduce,) if isinstance(reduce, str) else tuple(reduce)
     _check_arguments(path := Path(path), dataset, reductions, dtype, codec, batch_size)
-    chosen = make_part(part)
+    chosen, mapped = make_part(part), parse_maps(maps)
     what = complete_provenance(model, dataset, provenance or {}), layers, reductions, dtype, codec
-    with open_recording(model, dataset, *what, batch_size, device) as recording:
+    with open_recording(model, dataset, *what, batch_size, device, mapped) as recording:
         recording.run(path, limit_gb, chosen)
     return path
 
@@ -107,13 +113,15 @@ def open_recording(
     codec: str,
     batch_size: int | None,
     device: torch.device | str,
+    maps: MapSpec | None = None,
 ) -> Iterator["Recording"]:
     """Find out what there is to record of a model and a data set, and yield it, ready to run."""
     example = _example(dataset, device)
     with UnitNetwork(model, example, device=device, simplified=True) as network:
         chosen, classes = choose_layers(network.layers, layers), _count_classes(network, example)
         about = (len(dataset), classes, _recorded(chosen), reductions[0], dtype, origin)
-        contents = Contents(*about, tuple(reductions[1:]), codec)
+        mapped = choose_maps(maps, chosen, len(dataset))
+        contents = Contents(*about, tuple(reductions[1:]), codec, mapped)
         size = batch_size or suitable_batch(network, example)
         yield Recording(network, dataset, chosen, contents, size, device)
 
@@ -133,7 +141,8 @@ class Recording:
         self.network, self.dataset, self.layers, self.contents = network, dataset, layers, contents
         self.batch_size, self.device = batch_size, torch.device(device)
         self._true_labels = getattr(dataset, "true_labels", None)  # of label-corrupted sets
-        self._keeper = Keeper(network, contents.reductions, contents.dtype)
+        self._keeper = Keeper(network, contents.reductions, contents.dtype, contents.maps)
+        self._mapped = np.array(contents.maps.samples if contents.maps else (), np.int64)
 
     def run(self, path: Path, limit_gb: float | None, part: Part) -> None:
         """Fill a part of the store at `path` unless it is finished."""
@@ -186,7 +195,9 @@ class Recording:
         total = ceil(len(indices) / self.batch_size)
         for rows, inputs, labels in track(batches, what, total=total):
             _check_labels(rows, labels, self.contents.classes)
-            logits, kept = self.network.capture(inputs, self.layers, self._keeper.keep)
+            mapped = np.flatnonzero(np.isin(rows, self._mapped))
+            keep = partial(self._keeper.keep, mapped=mapped)
+            logits, kept = self.network.capture(inputs, self.layers, keep)
             columns = {
                 f"{layer}/{name}": values
                 for layer, arrays in kept.items()
@@ -197,7 +208,8 @@ class Recording:
             true_labels = arrays["label"]
             if self._true_labels is not None:
                 true_labels = np.asarray(self._true_labels)[rows]
-            yield int(rows[0]), {**arrays, "index": rows, "true_label": true_labels}
+            numbers = {"index": rows, MAP_SAMPLE: rows[mapped]}
+            yield int(rows[0]), {**arrays, **numbers, "true_label": true_labels}
 
 
 def warn_of_nonfinite(path: Path, manifest: Manifest) -> None:
@@ -257,11 +269,18 @@ def _check_arguments(
 
 def _check_limit(path: Path, contents: Contents, limit_gb: float | None) -> None:
     layers, samples = contents.layers, contents.samples
-    estimate = estimate_store(layers, samples, dtype=contents.dtype, reductions=contents.reductions)
+    estimate = estimate_store(
+        layers,
+        samples,
+        dtype=contents.dtype,
+        reductions=contents.reductions,
+        maps=contents.maps,
+    )
     units = sum(layer.units for layer in layers)
     what = f"{units:,} units of {len(layers)} layers over {samples:,} samples"
     if limit_gb is not None and estimate.bytes > limit_gb * 1e9:
         smaller = " record as float16," if contents.dtype == "float32" else ""
+        smaller += " keep fewer maps," if contents.maps else ""
         raise StoreError(
             f"recording {what} to {path} takes {estimate}, but limit_gb is {limit_gb:g}; choose "
             f"fewer layers,{smaller} or raise the limit"

@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from unitlens.config import MapSpec
 from unitlens.errors import StoreError
 from unitlens.recording.identity import complete_provenance
 from unitlens.recording.record import Recording, open_recording
 from unitlens.store.damage import Known, find_damage, read_known
+from unitlens.store.layout import FeatureMaps
 from unitlens.store.lock import only_writer
 from unitlens.store.manifest import Contents
 from unitlens.store.resume import Left
@@ -104,10 +106,15 @@ def _as_recorded(
             of.codec,
             how["batch_size"],
             how["device"] if device is None else device,
+            _asked_for(of.maps),
         ) as recording:
             yield recording
     finally:
         torch.set_num_threads(threads)
+
+
+def _asked_for(maps: FeatureMaps | None) -> MapSpec | None:
+    return None if maps is None else MapSpec(layers=tuple(maps.positions), samples=maps.samples)
 
 
 def _record_again(path: Path, recording: Recording, known: Known, left: Left) -> None:

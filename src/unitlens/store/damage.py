@@ -67,8 +67,8 @@ def read_known(path: Path) -> Known:
 
 def _from_manifest(manifest: Manifest) -> Known:
     arrays = [file.array for file in manifest.files]
-    filled = tuple(array for array in arrays if array.dims[0] == "sample")
-    ranges = tuple(array for array in arrays if array.dims[0] != "sample")
+    filled = tuple(array for array in arrays if array.is_filled)
+    ranges = tuple(array for array in arrays if not array.is_filled)
     hashes = {file.array.path: file.metadata_hash for file in manifest.files}
     contents, conditions = manifest.contents, manifest.conditions
     header = make_header(contents, conditions, filled)

@@ -4,7 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unitlens.store.background import PENDING_BYTES
-from unitlens.store.layout import DEFAULT_LAYOUT, Layer, Layout, plan_arrays, plan_ranges
+from unitlens.store.layout import (
+    DEFAULT_LAYOUT,
+    FeatureMaps,
+    Layer,
+    Layout,
+    plan_arrays,
+    plan_ranges,
+)
 
 # Of each array, beside what waits: the band that is filled, and a chunk on its way to the disk.
 BANDS = 2
@@ -37,6 +44,7 @@ def estimate_store(
     dtype: str = "float32",
     layout: Layout = DEFAULT_LAYOUT,
     reductions: Sequence[str] = ("mean",),
+    maps: FeatureMaps | None = None,
 ) -> Estimate:
     """Return what a store of these layers over so many samples will take.
 
@@ -52,13 +60,15 @@ def estimate_store(
         Sizes that the store aims at.
     reductions
         What is kept of each layer.
+    maps
+        Feature maps that are kept.
 
     Raises
     ------
     ArgumentError
         Where there is no layer or no sample, or the dtype is none that is stored.
     """
-    filled = plan_arrays(layers, samples, dtype, layout, reductions=reductions)
+    filled = plan_arrays(layers, samples, dtype, layout, reductions=reductions, maps=maps)
     arrays = (*filled, *plan_ranges(layers, dtype))
     groups = 1 + len(layers)
     bands = [array.band_nbytes for array in filled]

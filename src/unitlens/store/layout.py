@@ -2,12 +2,13 @@
 
 A store is a Zarr v3 group. The sample arrays lie in its root, on the dimension ``sample``; each
 layer is a sub-group with the layer's name that holds ``activation`` (sample, unit), its other
-reductions beside it (``activation_max``), and each unit's ``minimum`` and ``maximum``. Beside the
-store ``x.zarr`` lie ``x.json``, the manifest that is written last; ``x.journal``, the record of
-complete shards; and ``x.lock``.
+reductions beside it (``activation_max``), and each unit's ``minimum`` and ``maximum``. Where
+feature maps of some samples are kept, layers have ``map`` (map_sample, unit, y, x) too, and the
+root ``map_sample``, the samples' numbers. Beside the store ``x.zarr`` lie ``x.json``, the manifest
+that is written last; ``x.journal``, the record of complete shards; and ``x.lock``.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, prod
 from pathlib import Path
@@ -25,6 +26,8 @@ SAMPLE_ARRAYS = {
     "loss": "float64",
 }
 ACTIVATION = "activation"
+MAP = "map"
+MAP_SAMPLE = "map_sample"
 RANGES = ("minimum", "maximum")
 _ALIKE = {"mean", "max"}  # where units have a single position
 DTYPES = ("float32", "float16")
@@ -65,6 +68,18 @@ class Layer(Protocol):
 
 
 @dataclass(frozen=True)
+class FeatureMaps:
+    """The feature maps in a store.
+
+    `positions` is the shape of a map by the name of its layer, (y, x) for instance; `samples` are
+    the numbers of the samples whose maps are kept, ascending.
+    """
+
+    positions: Mapping[str, tuple[int, ...]]
+    samples: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class StoredArray:
     """One array of a store.
 
@@ -78,6 +93,11 @@ class StoredArray:
     dtype: str
     chunks: tuple[int, ...]
     shards: tuple[int, ...]
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether it is filled while samples run, and not made of other arrays at the end."""
+        return self.dims[0] in ("sample", MAP_SAMPLE)
 
     @property
     def nbytes(self) -> int:
@@ -112,8 +132,9 @@ def plan_arrays(
     layout: Layout = DEFAULT_LAYOUT,
     *,
     reductions: Sequence[str] = ("mean",),
+    maps: FeatureMaps | None = None,
 ) -> tuple[StoredArray, ...]:
-    """Return the arrays that are filled sample by sample: activations first, then the samples'.
+    """Return the arrays that are filled while samples run: activations, the samples', and maps.
 
     Parameters
     ----------
@@ -127,12 +148,14 @@ def plan_arrays(
         Sizes to aim at.
     reductions
         What is kept of each layer.
+    maps
+        Feature maps to keep.
 
     Returns
     -------
-    The arrays of each layer (:func:`layer_arrays`), and those of :data:`SAMPLE_ARRAYS`. The sample
-    arrays' shards are as short as the shortest of the layers', so that they never hold a resumed
-    recording back.
+    The arrays of each layer (:func:`layer_arrays`), those of :data:`SAMPLE_ARRAYS`, the maps, and
+    the numbers of their samples. The sample arrays' shards are as short as the shortest of the
+    layers', so that they never hold a resumed recording back.
 
     Raises
     ------
@@ -155,7 +178,7 @@ def plan_arrays(
         StoredArray(name, ("sample",), (samples,), kind, (rows,), (rows,))
         for name, kind in SAMPLE_ARRAYS.items()
     ]
-    return (*activations, *columns)
+    return (*activations, *columns, *_plan_maps(layers, dtype, layout, maps))
 
 
 def plan_ranges(layers: Iterable[Layer], dtype: str) -> tuple[StoredArray, ...]:
@@ -197,10 +220,49 @@ def _activation(path: str, units: int, samples: int, dtype: str, layout: Layout)
     chunk_rows = _even(shard_rows, max(1, layout.chunk_bytes // (narrow * item)))
     wide = max(narrow, layout.chunk_bytes // (chunk_rows * item))
     chunk = (chunk_rows, _even(units, wide))
-    shard = tuple(
-        ceil(size / step) * step for size, step in zip((shard_rows, units), chunk, strict=True)
-    )
+    shard = _whole_chunks((shard_rows, units), chunk)
     return StoredArray(path, ("sample", "unit"), (samples, units), dtype, chunk, shard)
+
+
+def _plan_maps(
+    layers: Sequence[Layer], dtype: str, layout: Layout, maps: FeatureMaps | None
+) -> list[StoredArray]:
+    if maps is None:
+        return []
+    kept = len(maps.samples)
+    arrays = [
+        _map(f"{layer.name}/{MAP}", (kept, layer.units, *positions), dtype, layout)
+        for layer in layers
+        if (positions := maps.positions.get(layer.name))
+    ]
+    rows = (min(array.shards[0] for array in arrays),)
+    return [*arrays, StoredArray(MAP_SAMPLE, (MAP_SAMPLE,), (kept,), "int64", rows, rows)]
+
+
+def _map(path: str, shape: tuple[int, ...], dtype: str, layout: Layout) -> StoredArray:
+    """Plan the maps of a layer: a chunk spans few samples, and of them as many units as fit.
+
+    So that all maps of one sample are read alone, and a band takes little memory.
+    """
+    samples, units, *positions = shape
+    map_bytes = prod(positions) * np.dtype(dtype).itemsize
+    shards = max(1, samples * units * map_bytes // layout.shard_bytes)
+    shard_rows = ceil(samples / shards)
+    chunk_rows = _even(shard_rows, max(1, layout.chunk_bytes // (units * map_bytes)))
+    wide = _even(units, max(1, layout.chunk_bytes // (chunk_rows * map_bytes)))
+    chunk = (chunk_rows, wide, *positions)
+    shard = _whole_chunks((shard_rows, *shape[1:]), chunk)
+    return StoredArray(path, (MAP_SAMPLE, "unit", *_axes(positions)), shape, dtype, chunk, shard)
+
+
+def _axes(positions: Sequence[int]) -> tuple[str, ...]:
+    if len(positions) <= len("zyx"):
+        return tuple("zyx"[-len(positions) :])
+    return tuple(f"position_{axis}" for axis in range(len(positions)))
+
+
+def _whole_chunks(shape: Sequence[int], chunk: Sequence[int]) -> tuple[int, ...]:
+    return tuple(ceil(size / step) * step for size, step in zip(shape, chunk, strict=True))
 
 
 def _even(size: int, largest: int) -> int:
@@ -214,6 +276,8 @@ def check_layer_names(layers: Iterable[Layer]) -> None:
         name = layer.name
         if name in SAMPLE_ARRAYS:
             why = f"is also a sample array of every store ({', '.join(SAMPLE_ARRAYS)})"
+        elif name == MAP_SAMPLE:
+            why = "is also that of an array which says whose feature maps a store holds"
         elif not name.strip(".") or "/" in name or name.startswith("__") or name == "zarr.json":
             why = "is no valid name of a Zarr group"
         else:

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from unitlens.errors import StoreError
 from unitlens.store.codecs import DEFAULT_CODEC
 from unitlens.store.files import file_size, write_whole
-from unitlens.store.layout import StoredArray, manifest_path
+from unitlens.store.layout import MAP_SAMPLE, FeatureMaps, StoredArray, manifest_path
 
 SCHEMA = "activations"
 SCHEMA_VERSION = 3
@@ -35,7 +35,7 @@ class Contents:
 
     `reduce` is the reduction that ``activation`` holds, and `also` are those beside it.
     `provenance` says where the activations come from: at least ``weights_hash`` and
-    ``dataset_identity``.
+    ``dataset_identity``. `maps` are the feature maps that are kept beside them.
     """
 
     samples: int
@@ -46,11 +46,18 @@ class Contents:
     provenance: Mapping[str, Any]
     also: tuple[str, ...] = ()
     codec: str = DEFAULT_CODEC
+    maps: FeatureMaps | None = None
 
     @property
     def reductions(self) -> tuple[str, ...]:
         """All reductions, that of ``activation`` first."""
         return (self.reduce, *self.also)
+
+    def samples_of(self, array: StoredArray) -> Sequence[int]:
+        """Return the number of the sample that each row of a filled array is of, ascending."""
+        if self.maps is not None and array.dims[0] == MAP_SAMPLE:
+            return self.maps.samples
+        return range(self.samples)
 
     def to_json(self) -> dict[str, Any]:
         """Return the contents as they stand in JSON."""
@@ -172,7 +179,15 @@ def parse_contents(values: Mapping[str, Any]) -> Contents:
     """Return contents from what :meth:`Contents.to_json` has made of them."""
     layers = tuple(RecordedLayer(**layer) for layer in values["layers"])
     given = {of.name: values[of.name] for of in fields(Contents)}
-    return Contents(**{**given, "layers": layers, "also": tuple(given["also"])})
+    maps = _parse_maps(given["maps"])
+    return Contents(**{**given, "layers": layers, "also": tuple(given["also"]), "maps": maps})
+
+
+def _parse_maps(values: Mapping[str, Any] | None) -> FeatureMaps | None:
+    if values is None:
+        return None
+    positions = {layer: tuple(shape) for layer, shape in values["positions"].items()}
+    return FeatureMaps(positions, tuple(values["samples"]))
 
 
 def parse_array(values: Mapping[str, Any]) -> StoredArray:

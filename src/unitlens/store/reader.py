@@ -16,8 +16,14 @@ from zarr.storage import LocalStore
 
 from unitlens.errors import StoreError
 from unitlens.store.decoding import ShardFiles, reads_directly
-from unitlens.store.layout import ACTIVATION, RANGES, SAMPLE_ARRAYS, StoredArray
-from unitlens.store.manifest import RECORD_AGAIN, Manifest, check_whole, read_manifest
+from unitlens.store.layout import ACTIVATION, MAP, MAP_SAMPLE, RANGES, SAMPLE_ARRAYS, StoredArray
+from unitlens.store.manifest import (
+    RECORD_AGAIN,
+    Manifest,
+    RecordedLayer,
+    check_whole,
+    read_manifest,
+)
 from unitlens.store.shards import DamageError
 from unitlens.variables import VARIABLES
 
@@ -52,6 +58,8 @@ def open_activations(path: str | Path) -> xr.DataTree:
       some units of one where a layer has only few;
     * ``activation_max`` and the like, where other reductions were recorded beside it;
     * ``minimum`` and ``maximum`` (unit) over all samples, NaN where an activation is NaN;
+    * ``map`` (map_sample, unit, y, x), lazy too, where feature maps were kept, with as many axes of
+      positions as the layer has, and the coordinate ``map_sample``: the samples' ``index``;
     * the coordinate ``channel`` (unit), those of the samples again, and the attributes ``layer``
       and ``depth``.
 
@@ -78,10 +86,18 @@ def open_activations(path: str | Path) -> xr.DataTree:
     for layer in manifest.contents.layers:
         tree[layer.name] = xr.Dataset(
             _layer_variables(opened, layer.name, token, manifest.contents.also),
-            coords={**tree["/"].coords, "channel": ("unit", np.arange(layer.units))},
+            coords={**tree["/"].coords, **_layer_coordinates(opened, layer)},
             attrs={"layer": layer.name, "depth": layer.depth},
         )
     return xr.DataTree.from_dict(tree)
+
+
+def _layer_coordinates(opened: "dict[str, _Shards]", layer: RecordedLayer) -> dict[str, Any]:
+    coordinates: dict[str, Any] = {"channel": ("unit", np.arange(layer.units))}
+    if f"{layer.name}/{MAP}" in opened:
+        chosen = opened[MAP_SAMPLE][:]
+        coordinates[MAP_SAMPLE] = (MAP_SAMPLE, chosen, _attributes(MAP_SAMPLE))
+    return coordinates
 
 
 def _layer_variables(
@@ -92,28 +108,30 @@ def _layer_variables(
     variables: dict[str, Any] = {
         name: ("unit", opened[f"{layer}/{name}"][:], _attributes(name)) for name in RANGES
     }
-    for name in (ACTIVATION, *(f"{ACTIVATION}_{reduction}" for reduction in also)):
+    for name in (ACTIVATION, *(f"{ACTIVATION}_{reduction}" for reduction in also), MAP):
         shards = opened.get(f"{layer}/{name}")
         if shards is None:
-            continue  # a dense layer's mean is its maximum
-        activation = da.from_array(  # type: ignore[no-untyped-call]
+            continue  # a dense layer's mean is its maximum, and it has no maps
+        values = da.from_array(  # type: ignore[no-untyped-call]
             shards,
-            chunks=(shards.array.shards[0], _block_units(shards.array)),
+chunks=_block(shards.array),
             name=f"{name}-{token}-{layer}",
-            meta=np.empty((0, 0), shards.dtype),
+            meta=np.empty((0,) * shards.ndim, shards.dtype),
             inline_array=True,
         )
-        variables[name] = (("sample", "unit"), activation, _attributes(name))
+        variables[name] = (shards.array.dims, values, _attributes(name))
     return variables
 
 
-def _block_units(array: StoredArray) -> int:
-    """Return how many units a block has, all or fewer: it holds chunks as a whole."""
-    rows = array.rows(0).stop
+def _block(array: StoredArray) -> tuple[int, ...]:
+    """Return the shape of dask's blocks: a shard, of activations fewer units; chunks as a whole."""
+    rows = array.shards[0]
+    if len(array.shape) > 2:
+        return (rows, *array.shape[1:])
     size = rows * array.shape[1] * np.dtype(array.dtype).itemsize
     columns = max(ceil(_FEWEST_BLOCKS / array.shard_count), ceil(size / _BLOCK_BYTES))
     chunks = ceil(array.shape[1] / columns / array.chunks[1])
-    return min(int(chunks) * array.chunks[1], array.shape[1])
+    return rows, min(int(chunks) * array.chunks[1], array.shape[1])
 
 
 def _attributes(name: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ from unitlens.errors import StoreError
 from unitlens.progress import track
 from unitlens.store.hierarchy import open_array
 from unitlens.store.journal import CompleteShard
-from unitlens.store.layout import RANGES, SAMPLE_ARRAYS, StoredArray, manifest_path
+from unitlens.store.layout import MAP_SAMPLE, RANGES, SAMPLE_ARRAYS, StoredArray, manifest_path
 from unitlens.store.manifest import Fault, Manifest, ShardedFile, faults, read_manifest
 from unitlens.store.shards import DamageError, Values, describe_shard, read_shard
 
@@ -122,8 +122,10 @@ class StoreReading:
                 self._check_samples(files[name].array, complete.shard, values)
         judged = {f"{layer.name}/{name}" for layer in layers for name in ("activation", *RANGES)}
         for path in sorted(files.keys() - judged - SAMPLE_ARRAYS.keys()):
-            for _ in self._sound_shards(files[path]):
-                pass  # of other arrays only the hashes of their values are known
+            # Of other arrays only the hashes of their values are known.
+            for complete, values in self._sound_shards(files[path]):
+                if path == MAP_SAMPLE:
+                    self._check_map_samples(files[path].array, complete.shard, values)
 
     def _read_layer(self, name: str, files: Mapping[str, ShardedFile]) -> None:
         file = files[f"{name}/activation"]
@@ -172,7 +174,7 @@ class StoreReading:
     def _count(self, array: StoredArray, complete: CompleteShard) -> None:
         self.shards += 1
         self.bytes += complete.size
-        if self.keep and array.dims[0] == "sample":
+        if self.keep and array.is_filled:
             self.sound.setdefault(array.path, {})[complete.shard] = complete
 
     def _check_samples(self, array: StoredArray, shard: int, values: Values) -> None:
@@ -187,6 +189,11 @@ class StoreReading:
                 f"0..{classes - 1}"
             )
             self._blame(array, shard, what)
+
+    def _check_map_samples(self, array: StoredArray, shard: int, values: Values) -> None:
+        chosen = self.manifest.contents.samples_of(array)
+        if not np.array_equal(values, chosen[array.rows(shard)]):
+            self._blame(array, shard, "does not name the samples whose maps the manifest says")
 
     def _blame(self, array: StoredArray, shard: int, what: str) -> None:
         self.faults.append(Fault(array.key(shard), what, is_shard=True))

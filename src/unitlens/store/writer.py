@@ -115,13 +115,15 @@ class StoreWriter:
                 contents.dtype,
                 layout,
                 reductions=contents.reductions,
+                maps=contents.maps,
             )
             ranges = plan_ranges(contents.layers, contents.dtype)
             left = resume_or_start(path, contents, conditions, filled, ranges, part, share)
         self._filled, self._ranges, self._shards = left.filled, left.ranges, left.shards
         self._metadata, self._expected = left.header["metadata"], left.expected
         self._buffers = [
-            BandBuffer(a, set(part.shards(a)) - set(self._shards[a.path])) for a in self._filled
+            BandBuffer(a, set(part.shards(a)) - set(self._shards[a.path]), contents.samples_of(a))
+            for a in self._filled
         ]
         known = [shard for shards in self._shards.values() for shard in shards.values()]
         self._journal = Journal(part.journal(path), left.header, known)
@@ -143,15 +145,16 @@ class StoreWriter:
     @property
     def first(self) -> int:
         """The sample to go on from: no array lacks one before it."""
-        return min(buffer.next for buffer in self._buffers)
+        waited_for = (buffer.next for buffer in self._buffers)
+        return min((s for s in waited_for if s is not None), default=self.contents.samples)
 
     @property
     def missing(self) -> NDArray[np.bool_]:
         """Of each sample, whether an array lacks it."""
         lacking = np.zeros(self.contents.samples, np.bool_)
         for buffer in self._buffers:
-            for rows in buffer.missing:
-                lacking[rows] = True
+            for samples in buffer.missing:
+                lacking[samples] = True
         return lacking
 
     def append(self, first: int, columns: Mapping[str, Values]) -> None:
@@ -163,7 +166,8 @@ class StoreWriter:
             Index of the first of these samples. It may lie before :attr:`first`: rows that an
             array has already are left out. Samples that no array lacks may be left out here too.
         columns
-            Path of each array in the store to its rows for these samples.
+            Path of each array in the store to its rows for these samples; of an array that holds
+            only some samples, to those of them that are among these.
 
         Raises
         ------

@@ -18,6 +18,8 @@ VARIABLES = declare(
     Variable("activation_mean", ("sample", "unit"), "f", "activation", "mean activation", "mean of a feature map over its positions"),
     Variable("activation_max", ("sample", "unit"), "f", "activation", "largest activation", "maximum of a feature map over its positions"),
     Variable("activation_active", ("sample", "unit"), "f", "share", "active share", "share of a feature map's positions that are not zero"),
+    Variable("map_sample", ("map_sample",), "iu", "", "sample of a map", "index in its data set of a sample whose feature maps are kept"),
+    Variable("map", ("map_sample", "unit", "y", "x"), "f", "activation", "feature map", "a unit's activation at each position for a sample, after the nonlinearity"),
     Variable("minimum", UNIT, "f", "activation", "minimum", "smallest activation over the samples"),
     Variable("maximum", UNIT, "f", "activation", "maximum", "largest activation over the samples"),
     # class statistics
