@@ -9,9 +9,10 @@ import sys
 import numpy as np
 import pytest
 import xarray as xr
-from workflow_runs import TINY, planned_jobs, run, snakemake
+from workflow_runs import TINY, environment, planned_jobs, run, snakemake
 
 import unitlens as ul
+from local_clusters import local_cluster
 from unitlens.config import ActivationSpec, parse_config
 from unitlens.planning import estimate_plan, make_plan
 
@@ -155,6 +156,31 @@ def test_workflow__records_in_parts(finished, tmp_path):
     )
     xr.testing.assert_identical(ours, theirs)
     again = snakemake(tmp_path, "--dry-run", target, config=config)
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_workflow__computes_statistics_on_a_dask_cluster(finished, tmp_path):
+    network = next((finished / "results").glob("digits-mlp-seed1-*")).name
+    shutil.copytree(finished / "results", tmp_path / "results")
+    shutil.copytree(finished / ".snakemake/metadata", tmp_path / ".snakemake/metadata")
+    targets = [f"results/{network}/{split}/class_statistics.nc" for split in ("train", "test")]
+    nothing = snakemake(tmp_path, "--dry-run", *targets, env=environment())
+    assert "Nothing to be done" in nothing.stdout + nothing.stderr
+    for target in targets:
+        (tmp_path / target).unlink()
+
+    with local_cluster() as cluster:
+        env = environment(DASK_SCHEDULER_ADDRESS=cluster.scheduler_address)
+        done = snakemake(tmp_path, *targets, env=env)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert cluster.scheduler.transition_counter > 0
+
+    for target in targets:
+        ours, theirs = (
+            xr.load_dataset(base / target, engine="h5netcdf") for base in (tmp_path, finished)
+        )
+        xr.testing.assert_identical(ours, theirs)
+    again = snakemake(tmp_path, "--dry-run", *targets, env=env)
     assert "Nothing to be done" in again.stdout + again.stderr
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from unitlens.cli.job import Log, Settings, Threads, open_log, work
+from unitlens.cli.scheduler import Scheduler, dask_scheduler
 from unitlens.config import MeasureSpec, StatisticsSpec, parse_section
 
 Network = Annotated[Path, typer.Argument(help="Directory of the network.")]
@@ -18,17 +19,16 @@ def class_statistics(
     *,
     settings: Settings = "{}",
     threads: Threads = 1,
+    scheduler: Scheduler = None,
     log: Log = None,
 ) -> None:
     """Read each store of a network once: class moments and histograms of every unit."""
     open_log(log)
-    import dask
-
     from unitlens.statistics import class_statistics
     from unitlens.store import open_activations
 
     section = parse_section(StatisticsSpec, settings)
-    with work(), dask.config.set(scheduler="threads", num_workers=threads):
+    with work(), dask_scheduler(scheduler, threads, network):
         for split in ("train", "test"):
             activations = open_activations(network / split / "activations.zarr")
             statistics = class_statistics(activations, fine_bins=section.fine_bins)

@@ -64,7 +64,8 @@ def open_activations(path: str | Path) -> xr.DataTree:
     manifest = read_manifest(path)
     check_whole(path, manifest)
     arrays = {file.array.path: file.array for file in manifest.files}
-    store = _WholeStore(path, read_only=True)
+    # absolute: dask may read in a process that works in another directory
+    store = _WholeStore(path.absolute(), read_only=True)
     codec = manifest.contents.codec
     opened = {name: _Shards(store, array, codec) for name, array in arrays.items()}
     samples = {name: ("sample", opened[name][:], _attributes(name)) for name in SAMPLE_ARRAYS}
