@@ -51,8 +51,14 @@ def on(kind, cluster):
     return dask.config.set(scheduler=kind, num_workers=2)
 
 
-@pytest.mark.parametrize("kind", ["threads", "processes", "distributed"])
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        *((name, kind) for name in FUNCTIONS for kind in ("threads", "distributed")),
+        ("class_statistics", "processes"),  # each needs seconds to start its processes
+        ("principal_components", "processes"),
+    ],
+)
 def test_statistics__are_the_same_on_any_scheduler(store, cluster, name, kind):
     acts = ul.open_activations(store)
     assert acts["relu1"].activation.data.numblocks[0] > 4
