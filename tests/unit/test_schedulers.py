@@ -18,6 +18,8 @@ from small_stores import make_columns, make_contents, write_store
 from unitlens.cli import analysis
 from unitlens.cli.scheduler import dask_scheduler
 from unitlens.errors import ArgumentError, StoreError
+from unitlens.tables.components import read_components
+from unitlens.variables import validate
 
 FUNCTIONS = {
     "class_statistics": ul.class_statistics,
@@ -137,6 +139,22 @@ def test_subcommand__computes_on_the_cluster_that_is_named(network, cluster, tmp
     assert cluster.scheduler.transition_counter > before
     for ours, theirs in zip(found, expected, strict=True):
         xr.testing.assert_identical(ours, theirs)
+
+
+def test_principal_components__are_stored_by_layer(network, cluster):
+    settings = json.dumps({"split": "test", "components": 9})
+    acts = ul.open_activations(network / "test/activations.zarr")
+    path = network / "principal_components.nc"
+    path.write_text("of an earlier run")
+
+    for where in ({"threads": 2}, {"scheduler": cluster.scheduler_address}):
+        analysis.principal_components(network, settings=settings, **where)
+        stored = read_components(path)
+        assert list(stored) == ["relu1", "layer1.0.relu_2"]
+        for layer, most in (("relu1", 9), ("layer1.0.relu_2", 7)):
+            validate(stored[layer], "principal_components")
+            expected = ul.principal_components(acts, layer, components=most)
+            xr.testing.assert_equal(stored[layer], expected)
 
 
 def refused(scheduler, directory=Path()):
