@@ -26,3 +26,7 @@ rule all:
     default_target: True
     input:
         "<results>/report.html",
+        [
+            f"{RESULTS}/{network}/principal_components.nc"
+            for network in PLAN.measured("principal_components")
+        ],

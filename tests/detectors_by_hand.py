@@ -30,18 +30,3 @@ def precision_by_counter(values, labels, top):
     """Share of the most frequent label among the `top` samples; of equal ones the first count."""
     order = sorted(range(len(values)), key=lambda i: (-values[i], i))[:top]
     return Counter(labels[order].tolist()).most_common(1)[0][1] / top
-
-
-def with_strongest(stats, values, labels, *, ranks=100):
-    """Add each unit's strongest samples to its class statistics, as the pass keeps them."""
-    units = values.shape[1]
-    activation = np.full((units, ranks), np.nan)
-    sample, label = (np.full((units, ranks), -1) for _ in range(2))
-    for unit, column in enumerate(values.T):
-        if np.isfinite(column).all():
-            order = sorted(range(len(column)), key=lambda i: (-column[i], i))[:ranks]
-            activation[unit, : len(order)] = column[order]
-            sample[unit, : len(order)] = order
-            label[unit, : len(order)] = labels[order]
-    columns = {"top_activation": activation, "top_sample": sample, "top_class": label}
-    return stats.assign({name: (("unit", "rank"), array) for name, array in columns.items()})

@@ -204,6 +204,8 @@ def unit_measures(made: Network, rng: np.random.Generator) -> xr.Dataset:
         "correlated_class": np.where(dead, -1, mean.argmax(1)),
         "sparsity": np.where(dead, np.nan, 0.3 + 0.5 * selectivity),
         "zero_share": np.where(dead, 1, 0.7 * selectivity),
+        "precision_60": np.where(dead, np.nan, 0.2 + 0.8 * selectivity),
+        "precision_100": np.where(dead, np.nan, 0.2 + 0.7 * selectivity),
         "mean": mean.mean(1),
         "variance": mean.var(1) + 0.05 * ~dead,
         "l1_norm": rng.gamma(30, 0.5, units) * (1 + depth) - 3 * selectivity,

@@ -220,6 +220,29 @@ def test_parse_config__accepts_the_minimum():
         ),
         (
             "measurements/cumulative_ablation",
+            {"basis": "principal_components"},
+            "measurements: principal_components must not be null where cumulative_ablation.basis",
+        ),
+        (
+            "measurements",
+            {
+                "principal_components": {},
+                "cumulative_ablation": {"basis": "principal_components", "checkpoints": True},
+            },
+            "measurements: principal_components.checkpoints must be true where",
+        ),
+        (
+            "measurements",
+            {
+                "activations": {"layers": ["relu1"]},
+                "noise_robustness": None,
+                "principal_components": {},
+                "cumulative_ablation": {"basis": "principal_components", "layers": ["relu2"]},
+            },
+            "measurements: activations.layers must have 'relu2' of cumulative_ablation.layers",
+        ),
+        (
+            "measurements/cumulative_ablation",
             {"basis": "pca"},
             "measurements.cumulative_ablation.basis = 'pca'",
         ),

@@ -114,6 +114,26 @@ def test_hours__of_a_random_basis_turn_the_activations():
     assert seconds(found, "cumulative_ablation") == pytest.approx(100 * each / speed)
 
 
+def test_hours__of_principal_components_are_products_of_units_with_each_other():
+    found = estimate_plan(planned(principal_components={"split": "test"}), gflops=1e-3)
+    speed = 1e6 * rates.SHARES["principal_components"].value / 2
+
+    assert seconds(found, "principal_components") == pytest.approx(TEST * (16**2 + 8**2) / speed)
+    memory = stage(found, "principal_components").memory
+    assert memory == rates.PROCESS_BYTES + (2 + 5) * 16**2 * 8
+
+
+def test_hours__of_curves_along_components_have_two_orders_more():
+    settings = {"samples": 100, "orders": 2, "points": 5, "basis": "principal_components"}
+    four = settings | {"orders": 4, "basis": "random"}
+    along, random = (
+        estimate_plan(planned(cumulative_ablation=one, principal_components={}), gflops=1)
+        for one in (settings, four)
+    )
+
+    assert stage(along, "cumulative_ablation") == stage(random, "cumulative_ablation")
+
+
 def test_hours__of_measures_up_and_down_are_two_orders_each():
     settings = {"orders": 3, "points": 4, "by": ["mean", "selectivity"], "value": "zero"}
     seven = settings | {"orders": 7, "by": []}

@@ -3,7 +3,6 @@ import pytest
 import xarray as xr
 
 from activation_trees import activation_tree
-from detectors_by_hand import with_strongest
 from unitlens import variables
 from unitlens.errors import TableError
 from unitlens.statistics import (
@@ -22,7 +21,15 @@ from unitlens.statistics import (
     unit_measures,
 )
 
-DETECTORS = (ccmas, roc_auc, informedness, average_precision, class_correlation, sparsity)
+DETECTORS = (
+    ccmas,
+    roc_auc,
+    informedness,
+    average_precision,
+    class_correlation,
+    sparsity,
+    top_precision,
+)
 
 
 def split_statistics(seed, samples=60, units=(3, 2)):
@@ -50,7 +57,6 @@ def test_unit_measures__each_from_its_split():
     for measured in (information, *(measure(test) for measure in DETECTORS)):
         for name in measured:
             xr.testing.assert_equal(table[name], measured[name])
-    xr.testing.assert_equal(table["precision_60"], top_precision(test)["precision_60"])
     np.testing.assert_array_equal(table["mean"], empirical_mean(train))
     np.testing.assert_array_equal(table["variance"], empirical_variance(train))
     np.testing.assert_array_equal(table["class_mean"], test["class_mean"])
@@ -58,16 +64,6 @@ def test_unit_measures__each_from_its_split():
     assert table["dead"].values.tolist() == [False, True, False, False, False]
     assert (table.attrs["rest"], table.attrs["bins"]) == ("samples", 5)
     assert table["selectivity"].attrs["units"] == "1"
-
-
-def test_unit_measures__has_precisions_where_the_strongest_samples_are_kept():
-    test = split_statistics(0)
-    values = np.random.default_rng(0).random((60, 5))
-    stats = with_strongest(test, values, np.arange(60) % 3)
-    table = unit_measures(stats, test, norms(["relu0"], [0], [1.0]))
-    variables.validate(table, "unit_measures")
-    for name, values in top_precision(stats).items():
-        xr.testing.assert_equal(table[name], values)
 
 
 def test_unit_measures__survives_netcdf(tmp_path):

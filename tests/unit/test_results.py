@@ -43,6 +43,15 @@ def test_open_results__says_what_makes_them(tmp_path):
         open_results(tmp_path)
 
 
+def test_principal_components__that_were_not_computed_are_refused(directory):
+    results = open_results(directory)
+    run = str(results.runs["run"].values[0])
+    with pytest.raises(TableError, match=r"not computed .*measurements.principal_components to {}"):
+        results.principal_components(run)
+    with pytest.raises(TableError, match=r"run = 'nobody': there is none"):
+        results.principal_components("nobody")
+
+
 def test_units__select_by_run_layer_and_channel(directory):
     units = open_results(directory).units
     first, second = (made.name for made in default_networks()[:2])

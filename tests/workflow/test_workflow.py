@@ -9,10 +9,13 @@ import sys
 import numpy as np
 import pytest
 import xarray as xr
-from workflow_runs import TINY, planned_jobs, run, snakemake
+from workflow_runs import TINY, environment, planned_jobs, run, snakemake
 
 import unitlens as ul
+from local_clusters import local_cluster
 from unitlens.config import ActivationSpec, parse_config
+from unitlens.networks.checkpoints import load_checkpoint
+from unitlens.networks.datasets import load_dataset
 from unitlens.planning import estimate_plan, make_plan
 
 pytestmark = pytest.mark.slow
@@ -67,6 +70,45 @@ def test_cumulative_ablation__along_random_bases(finished, tmp_path):
     curve = xr.load_dataset(network / "cumulative_ablation.nc", engine="h5netcdf")
     assert curve.attrs["basis"] == "random"
     assert curve.ablated_units.values.tolist() == [0, 20, 40]
+
+
+def test_cumulative_ablation__along_stored_components(finished, tmp_path):
+    """The workflow stores the components of every layer, and its curves are along these."""
+    shutil.copytree(finished / "results", tmp_path / "results")
+    shutil.copytree(finished / ".snakemake/metadata", tmp_path / ".snakemake/metadata")
+    spec = {"samples": 50, "orders": 2, "points": 3, "basis": "principal_components"}
+    config = changed(principal_components={}, cumulative_ablation=spec)
+    config["figures"].pop("auc_over_training")
+    name = next((finished / "results").glob("digits-mlp-seed1-*")).name
+    target = f"results/{name}/cumulative_ablation.nc"
+
+    done = snakemake(tmp_path, target, config=config)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    path = tmp_path / f"results/{name}"
+    curve = xr.load_dataset(path / "cumulative_ablation.nc", engine="h5netcdf")
+    assert curve.attrs["basis"] == "principal_components"
+    assert {"basis-ascending", "basis-descending"} <= set(curve.order.values)
+
+    results = ul.open_results(tmp_path / "results")
+    stored = results.principal_components(name)
+    acts = results.activations(name, "train")
+    for layer, table in stored.items():
+        xr.testing.assert_equal(table, ul.principal_components(acts, layer))
+    model, record = load_checkpoint(path)
+    (dataset,) = (tmp_path / "results/datasets").glob("*/dataset.json")
+    train = load_dataset(dataset.parent, "train", corruption=0, seed=record.spec.seed)
+    rows = [table["component"] for table in stored.values()]
+    options = {"samples": 50, "seed": record.spec.seed}
+    expected = ul.cumulative_ablation(model, train, orders=2, points=3, basis=rows, **options)
+    np.testing.assert_allclose(curve.loss, expected.loss, rtol=1e-6)
+    alone = ul.direction_ablation(model, train, rows, **options)
+    assert alone.sizes["direction"] == 24 + 16
+
+    estimate = estimate_plan(make_plan(parse_config(config)))
+    planned = planned_jobs(snakemake(tmp_path / "new", "--dry-run", "all", config=config))
+    assert planned["principal_components"] == 2
+    assert {one.rule: one.jobs for one in estimate.stages}.items() <= planned.items()
 
 
 def test_estimate__counts_the_jobs_that_snakemake_plans(tmp_path):
@@ -180,6 +222,31 @@ def test_workflow__keeps_feature_maps(tmp_path):
         assert dict(maps.sizes) == {"map_sample": 20, "unit": 6, "y": 4, "x": 4}
         expected = layer["activation"].values[maps.map_sample.values]
         np.testing.assert_allclose(maps.mean(("y", "x")), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_workflow__computes_statistics_on_a_dask_cluster(finished, tmp_path):
+    network = next((finished / "results").glob("digits-mlp-seed1-*")).name
+    shutil.copytree(finished / "results", tmp_path / "results")
+    shutil.copytree(finished / ".snakemake/metadata", tmp_path / ".snakemake/metadata")
+    targets = [f"results/{network}/{split}/class_statistics.nc" for split in ("train", "test")]
+    nothing = snakemake(tmp_path, "--dry-run", *targets, env=environment())
+    assert "Nothing to be done" in nothing.stdout + nothing.stderr
+    for target in targets:
+        (tmp_path / target).unlink()
+
+    with local_cluster() as cluster:
+        env = environment(DASK_SCHEDULER_ADDRESS=cluster.scheduler_address)
+        done = snakemake(tmp_path, *targets, env=env)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert cluster.scheduler.transition_counter > 0
+
+    for target in targets:
+        ours, theirs = (
+            xr.load_dataset(base / target, engine="h5netcdf") for base in (tmp_path, finished)
+        )
+        xr.testing.assert_identical(ours, theirs)
+    again = snakemake(tmp_path, "--dry-run", *targets, env=env)
+    assert "Nothing to be done" in again.stdout + again.stderr
 
 
 def test_snakemake_report__holds_the_figures(finished):

@@ -85,6 +85,13 @@ def get_measures(section):
     )
 
 
+def get_components(section):
+    """Find the principal components that a perturbation is along, if it is."""
+    if getattr(section, "basis", None) != "principal_components":
+        return []
+    return lambda wildcards: f"{RESULTS}/{wildcards.network}/principal_components.nc"
+
+
 def get_tables(wildcards):
     """List everything that the tables are made from."""
     files = [

@@ -38,6 +38,7 @@ rule cumulative_ablation:
         checkpoint=get_checkpoint,
         dataset=get_dataset,
         measures=get_measures(MEASUREMENTS.cumulative_ablation),
+        components=get_components(MEASUREMENTS.cumulative_ablation),
     output:
         "<results>/{network}/cumulative_ablation.nc",
     log:

@@ -1,7 +1,8 @@
 """From stored activations to the measures of every unit.
 
 REQUIRED INPUTS: <results>/{network}/{split}/activations.json
-OUTPUTS: <results>/{network}/{split}/class_statistics.nc, <results>/{network}/unit_measures.nc
+OUTPUTS: <results>/{network}/{split}/class_statistics.nc, <results>/{network}/unit_measures.nc,
+<results>/{network}/principal_components.nc
 """
 
 
@@ -55,3 +56,28 @@ rule unit_measures:
     shell:
         "python -m unitlens unit-measures --settings {params.settings:q}"
         " --log {log:q} {params.network:q}"
+
+
+rule principal_components:
+    """Find the directions in which each layer's activations vary most."""
+    input:
+        "<results>/{network}/train/activations.json",
+        "<results>/{network}/test/activations.json",
+    output:
+        "<results>/{network}/principal_components.nc",
+    log:
+        "<logs>/principal_components/{network}.log",
+    benchmark:
+        "<benchmarks>/principal_components/{network}.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+    params:
+        network=subpath(output[0], parent=True),
+        settings=as_json(MEASUREMENTS.principal_components),
+        code=code_digest("unitlens.statistics.components"),
+    shell:
+        "python -m unitlens principal-components --settings {params.settings:q}"
+        " --threads {threads} --log {log:q} {params.network:q}"

@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from unitlens.cli.job import Log, Settings, Threads, open_log, work
-from unitlens.config import MeasureSpec, StatisticsSpec, parse_section
+from unitlens.cli.scheduler import Scheduler, dask_scheduler
+from unitlens.config import MeasureSpec, PrincipalComponentsSpec, StatisticsSpec, parse_section
 
 Network = Annotated[Path, typer.Argument(help="Directory of the network.")]
 Results = Annotated[Path, typer.Argument(help="Directory of the results.")]
@@ -18,17 +19,16 @@ def class_statistics(
     *,
     settings: Settings = "{}",
     threads: Threads = 1,
+    scheduler: Scheduler = None,
     log: Log = None,
 ) -> None:
     """Read each store of a network once: class moments and histograms of every unit."""
     open_log(log)
-    import dask
-
     from unitlens.statistics import class_statistics
     from unitlens.store import open_activations
 
     section = parse_section(StatisticsSpec, settings)
-    with work(), dask.config.set(scheduler="threads", num_workers=threads):
+    with work(), dask_scheduler(scheduler, threads, network):
         for split in ("train", "test"):
             activations = open_activations(network / split / "activations.zarr")
             statistics = class_statistics(activations, fine_bins=section.fine_bins)
@@ -64,6 +64,33 @@ def unit_measures(
             bins=section.bins,
         )
         measures.to_netcdf(network / "unit_measures.nc", engine="h5netcdf")
+
+
+def principal_components(
+    network: Network,
+    *,
+    settings: Settings = "{}",
+    threads: Threads = 1,
+    scheduler: Scheduler = None,
+    log: Log = None,
+) -> None:
+    """Find the directions in which each layer's activations vary most."""
+    open_log(log)
+    from unitlens.statistics import principal_components
+    from unitlens.store import open_activations
+
+    section = parse_section(PrincipalComponentsSpec, settings)
+    path = network / "principal_components.nc"
+    with work(), dask_scheduler(scheduler, threads, network):
+        activations = open_activations(network / section.split / "activations.zarr")
+        for number, (layer, node) in enumerate(activations.children.items()):
+            units = node.sizes["unit"]
+            table = principal_components(
+                activations, layer, components=min(units, section.components or units)
+            ).assign_attrs(split=section.split)
+            # A group a layer, written as it is found: only one is in memory.
+            mode: Literal["w", "a"] = "a" if number else "w"
+            table.to_netcdf(path, mode=mode, group=layer, engine="h5netcdf")
 
 
 def tabulate(
@@ -125,4 +152,11 @@ def write_report(
         write_report(results, results / "figures", output)
 
 
-COMMANDS = (class_statistics, unit_measures, tabulate, draw_figures, write_report)
+COMMANDS = (
+    class_statistics,
+    unit_measures,
+    principal_components,
+    tabulate,
+    draw_figures,
+    write_report,
+)

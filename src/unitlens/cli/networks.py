@@ -219,13 +219,13 @@ def cumulative_ablation(
             value=_value(section.value, network),
             reference=_reference(section, dataset, record.spec, samples),
             by=by,
-            basis=section.basis,
+            basis=_basis(section.basis, network),
             samples=section.samples,
             seed=record.spec.seed,
             device=device,
             score=section.score,
         )
-        result = result.assign_attrs(split=section.split, value=section.value)
+        result = result.assign_attrs(split=section.split, value=section.value, basis=section.basis)
         result.to_netcdf(network / "cumulative_ablation.nc", engine="h5netcdf")
 
 
@@ -336,6 +336,16 @@ def _measures(network: Path) -> Any:
 def _value(value: str, network: Path) -> Any:
     """Return the means over the training set where units are clamped to them."""
     return _measures(network)["mean"] if value == "mean" else value
+
+
+def _basis(basis: str, network: Path) -> Any:
+    """Return the stored principal components of each layer where the basis is of them."""
+    if basis != "principal_components":
+        return basis
+    from unitlens.tables.components import read_components
+
+    stored = read_components(network / "principal_components.nc")
+    return [table["component"] for table in stored.values()]
 
 
 def _reference(

@@ -148,6 +148,16 @@ class MeasureSpec(Strict):
     checkpoints: bool = Field(default=False, description="measure the kept epochs as well")
 
 
+class PrincipalComponentsSpec(Strict):
+    """How the principal components of every recorded layer are computed."""
+
+    split: Split = Field("train", description="split whose activations they are of")
+    components: PositiveInt | None = Field(
+        None, description="most components of a layer, by variance; as many as units if null"
+    )
+    checkpoints: bool = Field(default=False, description="measure the kept epochs as well")
+
+
 class UnitAblationSpec(Strict):
     """How the units are ablated one at a time."""
 
@@ -179,9 +189,10 @@ class CumulativeAblationSpec(Strict):
     by: tuple[Literal["selectivity", "mutual_information", "variance", "mean", "l1_norm"], ...] = (
         Field((), description="unit measures by which units are ablated too, both up and down")
     )
-    basis: Literal["units", "random"] = Field(
+    basis: Literal["units", "random", "principal_components"] = Field(
         "units",
-        description="what is ablated: units, or the directions of a random basis of each layer",
+        description="what is ablated: units, the directions of a random basis of each layer, or "
+        "its principal components, which are also ablated by variance, down and up",
     )
     points: Annotated[int, Field(ge=2)] = Field(21, description="points of a curve, ends included")
     value: ClampValue = "zero"
@@ -230,6 +241,7 @@ class MeasurementSpec(Strict):
     activations: ActivationSpec = ActivationSpec()
     statistics: StatisticsSpec = StatisticsSpec()
     measures: MeasureSpec = MeasureSpec()
+    principal_components: PrincipalComponentsSpec | None = None
     unit_ablation: UnitAblationSpec | None = UnitAblationSpec()
     cumulative_ablation: CumulativeAblationSpec | None = CumulativeAblationSpec()
     noise_robustness: NoiseRobustnessSpec | None = NoiseRobustnessSpec()
@@ -251,5 +263,30 @@ class MeasurementSpec(Strict):
                 raise ValueError(
                     f"activations.reduce must be mean where {name}.value is mean: units are "
                     "clamped to the mean of what is recorded"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _components_where_needed(self) -> "MeasurementSpec":
+        curve, components = self.cumulative_ablation, self.principal_components
+        if curve is None or curve.basis != "principal_components":
+            return self
+        if components is None:
+            raise ValueError(
+                "principal_components must not be null where cumulative_ablation.basis is "
+                "principal_components; {} computes them with the defaults"
+            )
+        if curve.checkpoints and not components.checkpoints:
+            raise ValueError(
+                "principal_components.checkpoints must be true where "
+                "cumulative_ablation.checkpoints is and its basis is principal_components"
+            )
+        recorded = self.activations.layers
+        if isinstance(recorded, tuple) and isinstance(curve.layers, tuple):
+            lacking = [layer for layer in curve.layers if layer not in recorded]
+            if lacking:
+                raise ValueError(
+                    f"activations.layers must have '{lacking[0]}' of cumulative_ablation.layers "
+                    "where its basis is principal_components: they are of what is recorded"
                 )
         return self

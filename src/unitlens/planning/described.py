@@ -14,6 +14,7 @@ from unitlens.config import (
     TrainingSpec,
     UnitAblationSpec,
 )
+from unitlens.config.measurements import LayerChoice
 from unitlens.networks.facts import DatasetFacts, describe_dataset
 from unitlens.networks.layers import UnitLayer, choose_layers
 from unitlens.networks.models import construct_model
@@ -118,7 +119,9 @@ def describe(run: Run, config: Config) -> Described:
         work = {
             "record_activations": counted.passes(sum(facts.samples.values())),
             "unit_ablation": counted.unit_ablation(settings.unit_ablation),
-            "cumulative_ablation": counted.cumulative_ablation(settings.cumulative_ablation),
+            "cumulative_ablation": counted.cumulative_ablation(
+                settings.cumulative_ablation, settings.activations.layers
+            ),
             "noise_robustness": counted.noise_robustness(settings.noise_robustness),
         }
         return Described(
@@ -158,11 +161,15 @@ class _Counted:
         work = self._with_reference(samples, each, spec)
         return replace(work, cells=drawn * self.facts.classes)
 
-    def cumulative_ablation(self, spec: CumulativeAblationSpec | None) -> Work:
+    def cumulative_ablation(
+        self, spec: CumulativeAblationSpec | None, recorded: LayerChoice
+    ) -> Work:
         if spec is None:
             return Work()
-        layers = choose_layers(tuple(self.layers), spec.layers)
-        orders, along_units = spec.orders + 2 * len(spec.by), spec.basis == "units"
+        along_units, of_recorded = spec.basis == "units", spec.basis == "principal_components"
+        chosen = recorded if of_recorded and spec.layers is None else spec.layers
+        layers = choose_layers(tuple(self.layers), chosen)
+        orders = spec.orders + 2 * (len(spec.by) + of_recorded)
         chained = along_units and spec.value in ("zero", "mean")
         each = self.costs.curve(layers, orders=orders, points=spec.points, chained=chained)
         if not along_units:

@@ -45,8 +45,8 @@ class Plan:
         Parameters
         ----------
         measurement
-            A section of the configuration's measurements: ``measures``, ``unit_ablation``,
-            ``cumulative_ablation`` or ``noise_robustness``.
+            A section of the configuration's measurements: ``measures``, ``principal_components``,
+            ``unit_ablation``, ``cumulative_ablation`` or ``noise_robustness``.
         """
         settings = getattr(self.config.measurements, measurement)
         if settings is None:
@@ -65,7 +65,8 @@ class Plan:
 
     def measured_stores(self) -> list[str]:
         """Return the networks whose activations are recorded."""
-        needed = {*self.measured("measures"), *self.measured("noise_robustness")}
+        needs = ("measures", "principal_components", "noise_robustness")
+        needed = {name for measurement in needs for name in self.measured(measurement)}
         return [name for name in (*self.runs, *self.kept()) if name in needed]
 
     def measured_checkpoints(self) -> list[str]:

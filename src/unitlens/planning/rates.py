@@ -42,6 +42,12 @@ SHARES = {
         "48 images by ResNet-50, as benchmarks/recording.py does it, without the 2 s of its start: "
         "0.65 to 0.92 beside other work",
     ),
+    "principal_components": Rate(
+        0.5,
+        "of PASSES",
+        "scatter_of 16,000 x 2,048, by processor time beside other work: 62 to 106 GFLOP/s in "
+        "float64; without the decomposition, seconds a layer",
+    ),
     "unit_ablation": Rate(
         1.15,
         "of PASSES",

@@ -20,6 +20,7 @@ COUNT, NUMBER = 4, 8  # bytes of a count of a histogram, and of another number
 # the table's by layer and those of all layers are there together, and the histograms twice.
 HELD, TABLED = 4, 5
 SUMMED = 10  # numbers of a unit and class while unit ablation makes means and errors of sums
+DECOMPOSED = 5  # matrices of a layer's units that are there while one is decomposed
 MERGED = 4  # states of a store's shards that are merged at a time, by a tree
 
 
@@ -92,6 +93,7 @@ def plan_stages(
         ),
         stage("class_statistics", stored),
         stage("unit_measures", stored),
+        stage("principal_components", plan.measured("principal_components")),
         *(stage(rule, plan.measured(rule)) for rule in perturbed),
         *(Stage(rule, 1, 0.0, 0.0, 0) for rule in ("tabulate", "draw_figures", "write_report")),
     )
@@ -124,6 +126,8 @@ class _Needs:
         """Return the hours of a job; 0 for those that take seconds to minutes."""
         if rule == "class_statistics":
             return self._reading(network) / 3600
+        if rule == "principal_components":
+            return self._components(network) / 3600
         if rule not in network.work:
             return 0.0
         return self._computing(rule, network.work[rule], from_files=network.from_files)
@@ -149,6 +153,16 @@ class _Needs:
         numbers = network.units * sum(network.facts.samples.values()) * _ITEM[settings.dtype]
         return max(from_disk, numbers / (rates.STATISTICS.value * 1e6))
 
+    def _components(self, network: "Described") -> float:
+        """Return seconds of the products of all layers' units, or of reading them if longer."""
+        section = self.config.measurements.principal_components
+        split = section.split if section else "train"
+        stored = compressed_bytes(network, self.config.measurements.activations, split)
+        squares = sum(layer.units**2 for layer in network.layers)
+        speed = self.machine.gflops * rates.SHARES["principal_components"].value * 1e9
+        products = network.facts.samples[split] * squares * FLOP / speed
+        return max(stored / (self.machine.read_mb * 1e6), products)
+
     def memory(self, rule: str, network: "Described") -> int:
         """Return the bytes that a job needs, about."""
         from unitlens.recording.keeping import BATCH_BYTES
@@ -170,6 +184,10 @@ class _Needs:
             reading = (cells + wide) * (bins + HELD * NUMBER)
             end = cells * (2 * bins + (HELD + 2 * TABLED) * NUMBER)
             return base + max(reading, end)
+        if rule == "principal_components":
+            widest = max(layer.units for layer in network.layers)
+            states = _states(widest, network, settings.activations.dtype)
+            return base + (states + DECOMPOSED) * widest**2 * NUMBER
         if rule == "unit_measures":
             return base + 2 * cells * (bins + TABLED * NUMBER)
         results = network.work[rule].cells * SUMMED * NUMBER

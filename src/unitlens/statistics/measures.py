@@ -41,8 +41,7 @@ def unit_measures(
 
     Returns
     -------
-    A table of schema ``unit_measures``, with the precisions of the strongest samples where
-    `test_stats` has those.
+    A table of schema ``unit_measures``.
 
     Raises
     ------
@@ -67,9 +66,15 @@ def unit_measures(
 
 def _detectors(stats: xr.Dataset) -> list[xr.Dataset]:
     """Return the measures that need nothing but the statistics of one split."""
-    measures = [ccmas, roc_auc, informedness, average_precision, class_correlation, sparsity]
-    if "top_class" in stats:
-        measures.append(top_precision)
+    measures = (
+        ccmas,
+        roc_auc,
+        informedness,
+        average_precision,
+        class_correlation,
+        sparsity,
+        top_precision,
+    )
     return [measure(stats) for measure in measures]
 
 

@@ -3,7 +3,6 @@
 import numpy as np
 import xarray as xr
 
-from unitlens.errors import TableError
 from unitlens.statistics.moments import Floats, Integers
 from unitlens.statistics.seen import constant_units, finite_units, on_units
 from unitlens.variables import validate
@@ -17,7 +16,7 @@ def top_precision(stats: xr.Dataset) -> xr.Dataset:
     Parameters
     ----------
     stats
-        A table of :func:`unitlens.class_statistics` with the strongest samples of each unit.
+        A table of :func:`unitlens.class_statistics`.
 
     Returns
     -------
@@ -29,7 +28,7 @@ def top_precision(stats: xr.Dataset) -> xr.Dataset:
     Raises
     ------
     TableError
-        Where `stats` is no table of class statistics, or without the strongest samples.
+        Where `stats` is no table of class statistics.
 
     Notes
     -----
@@ -38,11 +37,6 @@ def top_precision(stats: xr.Dataset) -> xr.Dataset:
     with equal activations at the end of the list, those count that the table has.
     """
     validate(stats, "class_statistics")
-    if "top_class" not in stats:
-        raise TableError(
-            "the class statistics have no 'top_class', the labels of each unit's strongest "
-            "samples, which precision is of; compute them again with this version of unitlens"
-        )
     classes = stats["top_class"].to_numpy()
     known = finite_units(stats) & ~constant_units(stats)
     shares = {top: np.where(known, _precision(classes, top), np.nan) for top in _TOPS}

@@ -77,7 +77,8 @@ def open_activations(path: str | Path) -> xr.DataTree:
     manifest = read_manifest(path)
     check_whole(path, manifest)
     arrays = {file.array.path: file.array for file in manifest.files}
-    store = _WholeStore(path, read_only=True)
+    # absolute: dask may read in a process that works in another directory
+    store = _WholeStore(path.absolute(), read_only=True)
     codec = manifest.contents.codec
     opened = {name: _Shards(store, array, codec) for name, array in arrays.items()}
     samples = {name: ("sample", opened[name][:], _attributes(name)) for name in SAMPLE_ARRAYS}
@@ -114,7 +115,7 @@ def _layer_variables(
             continue  # a dense layer's mean is its maximum, and it has no maps
         values = da.from_array(  # type: ignore[no-untyped-call]
             shards,
-chunks=_block(shards.array),
+            chunks=_block(shards.array),
             name=f"{name}-{token}-{layer}",
             meta=np.empty((0,) * shards.ndim, shards.dtype),
             inline_array=True,

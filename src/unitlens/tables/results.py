@@ -6,6 +6,7 @@ from pathlib import Path
 import xarray as xr
 
 from unitlens.errors import TableError, nearest
+from unitlens.tables.components import read_components
 from unitlens.tables.storage import TABLES, read_table
 from unitlens.tables.unit_index import NAMES, UnitIndex
 from unitlens.variables import validate
@@ -96,19 +97,50 @@ class Results:
         """
         from unitlens.store import open_activations
 
+        network = self._network(run, epoch)
+        path = network / split / "activations.zarr"
+        if not path.exists():
+            raise TableError(
+                f"the activations of {network.relative_to(self._networks)} over split = {split!r} "
+                f"were not recorded ({path} does not exist); record them: {COMMAND}"
+            )
+        return open_activations(path)
+
+    def principal_components(self, run: str, *, epoch: int | None = None) -> dict[str, xr.Dataset]:
+        """Read the principal components of a run's layers.
+
+        Parameters
+        ----------
+        run
+            Name of the run.
+        epoch
+            A kept epoch; the end of training if not given.
+
+        Returns
+        -------
+        For each layer, in the order of the forward pass, what
+        :func:`unitlens.principal_components` returns.
+
+        Raises
+        ------
+        TableError
+            Where there is no such run, or its components were not computed.
+        """
+        path = self._network(run, epoch) / "principal_components.nc"
+        if not path.exists():
+            raise TableError(
+                f"the principal components of {run} were not computed ({path} does not exist); "
+                f"set measurements.principal_components to {{}} and run: {COMMAND}"
+            )
+        return read_components(path)
+
+    def _network(self, run: str, epoch: int | None) -> Path:
         names = list(map(str, self.runs["run"].values))
         if run not in names:
             raise TableError(
                 f"run = {run!r}: there is none in {self.directory}; {nearest(run, names)}"
             )
-        network = run if epoch is None else f"{run}/epoch-{epoch:04d}"
-        path = self._networks / network / split / "activations.zarr"
-        if not path.exists():
-            raise TableError(
-                f"the activations of {network} over split = {split!r} were not recorded "
-                f"({path} does not exist); record them: {COMMAND}"
-            )
-        return open_activations(path)
+        return self._networks / (run if epoch is None else f"{run}/epoch-{epoch:04d}")
 
     def _table(self, name: str) -> xr.Dataset:
         path = self.directory / f"{name}.zarr"
@@ -156,7 +188,8 @@ def open_results(directory: str | Path = "results") -> Results:
     Returns
     -------
     The tables ``.runs``, ``.units``, ``.curves``, ``.noise``, ``.history`` and
-    ``.correlations``, ``.checkpoints`` for kept epochs, and ``.activations(run, split)``.
+    ``.correlations``, ``.checkpoints`` for kept epochs, ``.activations(run, split)`` and
+    ``.principal_components(run)``.
 
     Raises
     ------

@@ -41,9 +41,8 @@ _MEASURES = (
     "informedness", "informedness_bound", "informedness_class",
     "average_precision", "average_precision_bound", "average_precision_class",
     "class_correlation", "correlated_class", "sparsity", "zero_share",
+    "precision_60", "precision_100",
 )  # fmt: skip
-_PRECISIONS = ("precision_60", "precision_100")  # where the strongest samples were kept
-_STRONGEST = ("top_activation", "top_sample", "top_class")  # where they were kept
 _MOMENTS = ("mean", "variance", "l1_norm", "class_mean")
 _SPEC = (
     "dataset", "corruption", "model", "widths", "width", "dropout",
@@ -76,7 +75,7 @@ SCHEMAS = {
     for schema in (
         Schema(
             "class_statistics",
-            1,
+            2,
             (
                 *_WHERE,
                 "count",
@@ -87,11 +86,13 @@ SCHEMAS = {
                 "class_nonzero",
                 "histogram",
                 "bin_edges",
+                "top_activation",
+                "top_sample",
+                "top_class",
             ),
-            _STRONGEST,
         ),
         Schema("class_means", 1, (*_WHERE, "count", "class_mean")),
-        Schema("unit_measures", 2, (*_WHERE, *_MEASURES, *_MOMENTS), _PRECISIONS),
+        Schema("unit_measures", 2, (*_WHERE, *_MEASURES, *_MOMENTS)),
         Schema(
             "principal_components",
             1,
@@ -131,7 +132,6 @@ SCHEMAS = {
             _WHERE,
             (
                 *_MEASURES,
-                *_PRECISIONS,
                 *_MOMENTS,
                 *_IMPORTANCE,
                 *_CLASS_IMPORTANCE,
