@@ -64,23 +64,20 @@ def record_activations(
         set of (input, label), of which ``true_labels`` and ``identity`` are used.
     path
         The store, a directory ``x.zarr``, left as it is if finished. Its manifest is ``x.json``.
-    layers
-        Names of layers, or how many of the last layers; all by default.
-    reduce
-        Of a feature map over positions: ``mean``, ``max``, or ``active``, the share that is not
-        zero. Of several, statistics are of the first.
+    layers, reduce
+        Names of layers, or how many of the last layers; all by default. Of a feature map over
+        positions: ``mean``, ``max``, or ``active``, the share that is not zero; of several,
+        statistics are of the first.
     dtype, codec
         On disk, and its lossless compression, one of :data:`unitlens.store.codecs.CODECS`.
     batch_size, device, limit_gb
-        Samples of a forward pass, as many as caches hold by default; where it runs; gigabytes
-        before compression to refuse above.
-    provenance
+        Samples a pass (None: as caches hold); where it runs; most gigabytes, before compression.
+    provenance, part
         Where they come from; ``weights_hash`` and ``dataset_identity`` are computed if not given.
-    part
         ``(k, K)``: the k-th of K parts, from 1; :func:`merge_activations` then makes one store.
     maps
-        Full maps to keep beside: ``{"layers": ["conv2"], "samples": [3, 17]}``, by default of all
-        layers that have maps; of samples also how many, drawn always alike.
+        Full feature maps to keep too, ``{"layers": ["conv2"], "samples": [3, 17]}``: of all layers
+        that have some where none are named; ``samples`` may say how many, which draws them.
 
     Returns
     -------
@@ -88,10 +85,9 @@ def record_activations(
 
     Raises
     ------
-    ArgumentError, LayerError, ModelError, DatasetError
-        Where an argument, the model or the data breaks a rule.
-    StoreError
-        Where it is over the limit, does not fit dtype or disk, or the store is another one's.
+    ArgumentError, LayerError, ModelError, DatasetError, StoreError
+        Where an argument, the model or the data breaks a rule, or the store is over the limit, does
+        not fit dtype or disk, or is another one's.
     """
     reductions = (reduce,) if isinstance(reduce, str) else tuple(reduce)
     _check_arguments(path := Path(path), dataset, reductions, dtype, codec, batch_size)
