@@ -27,6 +27,7 @@ from unitlens.store.layout import DEFAULT_LAYOUT, check_dtype, check_path
 from unitlens.store.lock import only_writer
 from unitlens.store.manifest import Contents, Manifest, RecordedLayer
 from unitlens.store.parts import WHOLE, Part, make_part
+from unitlens.store.places import locate
 from unitlens.store.writer import StoreWriter, is_recorded
 
 logger = logging.getLogger("unitlens")
@@ -60,7 +61,8 @@ def record_activations(
         Any module that takes one tensor and returns logits (samples, classes); any map-style data
         set of (input, label), of which ``true_labels`` and ``identity`` are used.
     path
-        The store, a directory ``x.zarr``, left as it is if finished. Its manifest is ``x.json``.
+        The store, a directory ``x.zarr`` or a URL such as ``s3://bucket/x.zarr``, left as it is if
+        finished. Its manifest is ``x.json``.
     layers
         Names of layers, or how many of the last layers; all by default.
     reduce
@@ -88,7 +90,7 @@ def record_activations(
         Where it is over the limit, does not fit dtype or disk, or the store is another one's.
     """
     reductions = (reduce,) if isinstance(reduce, str) else tuple(reduce)
-    _check_arguments(path := Path(path), dataset, reductions, dtype, codec, batch_size)
+    _check_arguments(path := locate(path), dataset, reductions, dtype, codec, batch_size)
     chosen = make_part(part)
     what = complete_provenance(model, dataset, provenance or {}), layers, reductions, dtype, codec
     with open_recording(model, dataset, *what, batch_size, device) as recording:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from unitlens.store.places import zarr_store
 from unitlens.variables import SCHEMAS
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def read_table(path: Path) -> xr.Dataset:
 
     The variables come in the order of the table's schema: a Zarr group has none of its own.
     """
-    table = _with_object_text(xr.open_zarr(path, chunks=None, consolidated=False))
+    table = _with_object_text(xr.open_zarr(zarr_store(path), chunks=None, consolidated=False))
     rules = SCHEMAS[TABLES[path.stem]]
     declared = [name for name in (*rules.required, *rules.optional) if name in table.data_vars]
     rest = sorted(str(name) for name in table.data_vars if name not in declared)
