@@ -110,11 +110,18 @@ class GrowingObject:
             self._upload.close()
 
     def discard(self) -> None:
-        """Give up what has been sent: the object does not appear."""
-        if self._upload is not None:
-            with reaching(self._path):
+        """Give up what has been sent: no object is left."""
+        from fsspec.spec import AbstractBufferedFile
+
+        if self._upload is None:
+            return
+        with reaching(self._path):
+            if isinstance(self._upload, AbstractBufferedFile):
                 self._upload.discard()
-            self._upload.closed = True  # or its end as a Python object would finish it
+                self._upload.closed = True  # or its end as a Python object would finish it
+            else:  # it has been there from its beginning
+                self._upload.close()
+                remove(self._path)
 
 
 class ObjectRanges:
