@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -27,7 +28,8 @@ from small_stores import (
     record_store,
     write_part,
 )
-from unitlens.errors import ArgumentError, StoreError
+from synthetic_results import default_networks, write_results
+from unitlens.errors import ArgumentError, StoreError, TableError
 from unitlens.recording.record import Recording
 from unitlens.store import lease, objects
 from unitlens.store.journal import JournalObjects, read_journal
@@ -48,11 +50,12 @@ class KilledError(Exception):
 
 @pytest.fixture(params=["s3", "memory"])
 def root(request):
-    """Return a URL under which nothing lies."""
+    """Yield a URL under which nothing lies."""
     if request.param == "s3":
-        return request.getfixturevalue("s3")
-    request.addfinalizer(lambda: fsspec.filesystem("memory").store.clear())
-    return "memory://room"
+        yield request.getfixturevalue("s3")
+    else:
+        yield "memory://room"
+        fsspec.filesystem("memory").store.clear()
 
 
 @pytest.fixture(scope="module")
@@ -143,9 +146,10 @@ def test_record__resumes_where_it_was_killed(s3, recorded, dataset, monkeypatch,
         return real(self, indices, what)
 
     monkeypatch.setattr(Recording, "columns", columns)
-    with monkeypatch.context() as patch, pytest.raises(KilledError):
+    with monkeypatch.context() as patch:
         die_at_shard(patch, moment)
-        record_small(mlp(), dataset, url, batch_size=16)
+        with pytest.raises(KilledError):
+            record_small(mlp(), dataset, url, batch_size=16)
     _, shards = read_journal(locate(f"{s3}/r.journal"))
     with pytest.raises(StoreError, match=r"r\.zarr was not recorded to its end .* record again"):
         ul.open_activations(url)
@@ -277,7 +281,7 @@ def test_parts__hold_the_whole_back(s3):
         with only_writer(place, Part(2, 2), wait=0.05) as share_again:
             share_again()
         with (
-            pytest.raises(StoreError, match="part 1 of 2 of the store .* is being written by"),
+            pytest.raises(StoreError, match=r"part 1 of 2 of the store .* is being written by"),
             only_writer(place, wait=0.05),
         ):
             pass
@@ -291,7 +295,7 @@ def read(place):
 
 
 FAULTS = {
-    "missing": lambda body: None,
+    "missing": lambda _: None,
     "truncated": lambda body: body[: len(body) // 2],
     "longer": lambda body: body + b"0",
     "flipped": lambda body: bytes([body[0] ^ 4]) + body[1:],
@@ -334,7 +338,7 @@ def test_damage__that_comes_after_opening(finished, fault):
 def test_damage__of_metadata(finished):
     objects.put(finished / "relu1" / "zarr.json", b"{}")
 
-    with pytest.raises(StoreError, match="'relu1/zarr.json' is missing, changed"):
+    with pytest.raises(StoreError, match=r"'relu1/zarr.json' is missing, changed"):
         ul.open_activations(finished)
 
 
@@ -348,6 +352,29 @@ def test_repair__mends_a_store(s3, recorded, dataset):
 
     assert sorted(fault.place for fault in report.faults) == keys
     assert content_of(place) == all_files(recorded)
+
+
+def test_store__is_copied_to_a_url_and_back(s3, tmp_path, recorded, dataset):
+    fsspec.filesystem("s3").put(str(recorded.parent), f"{s3}/up", recursive=True)
+    place = locate(f"{s3}/up/r.zarr")
+    objects.remove(place.with_suffix(".json"))
+
+    report = record_and_damage(place, dataset)
+    assert report.faults[0].place == "r.json"
+    fsspec.filesystem("s3").get(f"{s3}/up", str(tmp_path / "down"), recursive=True)
+    report = record_and_damage(tmp_path / "down" / "r.zarr", dataset)
+    assert report.faults[0].place == "r.json"
+
+    assert objects.names_in(place.parent) == ["r.journal", "r.json", "r.lock", "r.zarr"]
+    assert content_of(place) == all_files(tmp_path / "down" / "r.zarr") == all_files(recorded)
+    assert (tmp_path / "down" / "r.journal").is_file()
+
+
+def record_and_damage(path, dataset):
+    """Finish a store, damage its manifest, and repair it from its journal."""
+    record_small(mlp(), dataset, path, batch_size=16)
+    path.with_suffix(".json").write_bytes(b"{")
+    return ul.repair_activations(mlp(), dataset, path)
 
 
 def test_store__of_something_else_is_started_over_but_no_foreign_place(s3):
@@ -381,7 +408,7 @@ def test_connection__lost_while_resuming_removes_nothing(s3, monkeypatch):
         raise GoneError("no route to host")
 
     monkeypatch.setattr(type(place.fs), "_cat_file", gone)
-    with only_writer(place), pytest.raises(StoreError, match="cannot be reached .*no route to ho"):
+    with only_writer(place), pytest.raises(StoreError, match=r"cannot be reached .*no route to ho"):
         StoreWriter(place, CONTENTS, {}, layout=SMALL)
 
     assert any("/c/" in name for name in before)
@@ -467,12 +494,12 @@ def test_url__without_a_bucket(s3, dataset):
 
 @pytest.mark.parametrize("action", [ul.open_activations, ul.verify_store, ul.open_results])
 def test_url__of_an_unknown_scheme(action):
-    with pytest.raises(ArgumentError, match="^nope://b/acts.zarr cannot be used .*know its scheme"):
+    with pytest.raises(ArgumentError, match=r"^nope://b/acts.zarr cannot be .*know its scheme"):
         action("nope://b/acts.zarr")
 
 
 def test_url__that_pathlib_has_shortened(dataset):
-    with pytest.raises(ArgumentError, match="the path s3:/b/acts.zarr was a URL .* as text"):
+    with pytest.raises(ArgumentError, match=r"the path s3:/b/acts.zarr was a URL .* as text"):
         ul.record_activations(mlp(), dataset, Path("s3://b/acts.zarr"))
 
 
@@ -484,7 +511,9 @@ def test_url__of_a_server_that_is_not_there(dataset, monkeypatch):
         endpoint_url="http://127.0.0.1:9",
         config_kwargs={"retries": {"max_attempts": 0}},
     )
-    with pytest.raises(StoreError, match="cannot be reached .*127.0.0.1:9.* check the address") as e:
+    with pytest.raises(
+        StoreError, match=r"cannot be reached .*127.0.0.1:9.* check the address"
+    ) as e:
         ul.record_activations(mlp(), dataset, place)
     assert "\n" not in str(e.value)
 
@@ -510,3 +539,24 @@ def test_url__of_a_local_file_is_a_path(local):
 def test_url__that_does_not_exist(s3):
     with pytest.raises(StoreError, match=r"s3://.*/acts.zarr does not exist .*record again"):
         ul.open_activations(f"{s3}/acts.zarr")
+
+
+def test_results__copied_to_a_url(s3, tmp_path, local):
+    made = default_networks()[0]
+    directory = write_results(tmp_path / "results", [made])
+    stored = directory / made.name / "test" / "activations.zarr"
+    shutil.copytree(local, stored)
+    shutil.copy(local.with_suffix(".json"), stored.with_suffix(".json"))
+    fsspec.filesystem("s3").put(str(directory), f"{s3}/results", recursive=True)
+
+    results, here = ul.open_results(f"{s3}/results"), ul.open_results(directory)
+
+    for name in ("runs", "units", "curves", "noise", "history"):
+        assert getattr(results, name).identical(getattr(here, name)), name
+    assert repr(results).partition("\n")[2] == repr(here).partition("\n")[2]
+    found, expected = (of.activations(made.name, "test") for of in (results, here))
+    assert found["relu1"].to_dataset().identical(expected["relu1"].to_dataset())
+    with pytest.raises(TableError, match=r"over split = 'train' were not recorded .s3://"):
+        results.activations(made.name, "train")
+    with pytest.raises(TableError, match=r"there are no results in s3://\S+/nowhere .no runs"):
+        ul.open_results(f"{s3}/nowhere")

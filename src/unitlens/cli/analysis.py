@@ -9,7 +9,7 @@ import typer
 from unitlens.cli.job import Log, Settings, Threads, open_log, work
 from unitlens.config import MeasureSpec, StatisticsSpec, parse_section
 
-Network = Annotated[Path, typer.Argument(help="Directory of the network.")]
+Network = Annotated[str, typer.Argument(help="Directory of the network: a path or a URL.")]
 Results = Annotated[Path, typer.Argument(help="Directory of the results.")]
 
 
@@ -26,16 +26,18 @@ def class_statistics(
 
     from unitlens.statistics import class_statistics
     from unitlens.store import open_activations
+    from unitlens.store.places import locate
+    from unitlens.tables.storage import write_netcdf
 
     section = parse_section(StatisticsSpec, settings)
+    place = locate(network)
     with work(), dask.config.set(scheduler="threads", num_workers=threads):
         for split in ("train", "test"):
-            activations = open_activations(network / split / "activations.zarr")
+            activations = open_activations(place / split / "activations.zarr")
             statistics = class_statistics(activations, fine_bins=section.fine_bins)
-            path = network / split / "class_statistics.nc"
             # Most bins of most units are empty: level 1 already makes them a tenth.
             packed = {"histogram": {"zlib": True, "complevel": 1}}
-            statistics.to_netcdf(path, engine="h5netcdf", encoding=packed)
+            write_netcdf(statistics, place / split / "class_statistics.nc", packed)
 
 
 def unit_measures(
@@ -46,24 +48,24 @@ def unit_measures(
 ) -> None:
     """Compute selectivity, mutual information and variance of every unit."""
     open_log(log)
-    import xarray as xr
-
     from unitlens.statistics import unit_measures
+    from unitlens.store.places import locate
+    from unitlens.tables.storage import read_netcdf, write_netcdf
 
     section = parse_section(MeasureSpec, settings)
+    place = locate(network)
     with work():
         statistics = {
-            split: xr.load_dataset(network / split / "class_statistics.nc", engine="h5netcdf")
-            for split in ("train", "test")
+            split: read_netcdf(place / split / "class_statistics.nc") for split in ("train", "test")
         }
         measures = unit_measures(
             statistics[section.split],
             statistics["train"],  # mean and variance, as the paper scales its noise
-            xr.load_dataarray(network / "l1_norm.nc", engine="h5netcdf"),
+            read_netcdf(place / "l1_norm.nc")["l1_norm"],
             rest=section.rest,
             bins=section.bins,
         )
-        measures.to_netcdf(network / "unit_measures.nc", engine="h5netcdf")
+        write_netcdf(measures, place / "unit_measures.nc")
 
 
 def tabulate(
