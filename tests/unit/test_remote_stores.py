@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dask
@@ -226,6 +227,39 @@ def test_lock__of_another_machine_holds_until_it_runs_out(root):
         number, about = lease.read_last(place.with_suffix(".lock"))
         assert (number, about["pid"]) == (2, os.getpid())
     assert objects.names_in(place.with_suffix(".lock")) == []
+
+
+def test_lock__needs_a_driver_that_refuses_what_is_there(s3, monkeypatch):
+    place = locate(f"{s3}/acts.zarr")
+    real = type(place.fs)._pipe_file
+
+    async def careless(self, path, data, mode="overwrite", **options):
+        await real(self, path, data, **options)
+
+    monkeypatch.setattr(type(place.fs), "_pipe_file", careless)
+    with pytest.raises(StoreError, match=r"acts.lock cannot be a lock"), only_writer(place):
+        pass
+    assert objects.names_in(place.with_suffix(".lock")) == []
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_lock__of_many_at_once_one_holds_it(root, left):
+    place = locate(f"{root}/acts.zarr")
+    if left:  # all want to take the same one over
+        leave_lease(place, time=time.time() - lease.LEASE_SECONDS - 1)
+    inside, seen = [], []
+
+    def work(number):
+        with only_writer(place, wait=60):
+            inside.append(number)
+            time.sleep(0.05)
+            seen.append(list(inside))
+            inside.remove(number)
+
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(work, range(5)))
+
+    assert sorted(seen) == [[number] for number in range(5)]
 
 
 def test_lock__damaged_lease_does_not_hold(s3):

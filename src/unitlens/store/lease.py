@@ -43,11 +43,25 @@ class Lease:
         self._thread = Thread(target=self._renew, name="unitlens-lease", daemon=True)
 
     def take(self) -> bool:
-        """Make the object of this number; False where another process was first."""
+        """Make the object of this number; False where another process was first.
+
+        Raises
+        ------
+        StoreError
+            Where the driver or the server makes objects anew that are there.
+        """
         try:
-            objects.put(self.place / _name(self.number), self._text(), new=True)
-        except FileExistsError:
-            return False
+            self._make()
+        except FileExistsError:  # it may be ours, whose first answer was lost
+            return _read(self.place, self.number).get("token") == self.token
+        with suppress(FileExistsError):
+            self._make()
+            objects.remove(self.place / _name(self.number))
+            raise StoreError(
+                f"{self.place} cannot be a lock, for its driver or its server does not refuse to "
+                "make an object that is there (If-None-Match); write the store elsewhere or by "
+                "another driver, such as s3fs"
+            )
         return True
 
     def begin(self) -> None:
@@ -73,6 +87,9 @@ class Lease:
                 f"the lock {self.place} was not renewed in time, so another process may be writing "
                 "the store; record again: it resumes"
             )
+
+    def _make(self) -> None:
+        objects.put(self.place / _name(self.number), self._text(), new=True)
 
     def _renew(self) -> None:
         while not self._ended.wait(RENEW_SECONDS):
@@ -121,7 +138,7 @@ def _take(place: Path, deadline: float) -> Lease:
         if last is None or _is_over(last[1]):
             lease = Lease(place, 1 if last is None else last[0] + 1)
             if lease.take():
-                if last is None or _is_same(place, last):
+                if last is None or _read(place, last[0]).get("token") == last[1].get("token"):
                     return lease
                 # Meanwhile it was let go of, and may be held anew.
                 objects.remove(place / _name(lease.number))
@@ -138,21 +155,16 @@ def read_last(place: Path) -> tuple[int, dict[str, Any]] | None:
     names = [name for name in objects.names_in(place) if name.isdecimal()]
     if not names:
         return None
-    (text,) = objects.get_all(place, names[-1:])
-    return int(names[-1]), _parse(text)
+    return int(names[-1]), _read(place, int(names[-1]))
 
 
-def _parse(text: bytes | None) -> dict[str, Any]:
+def _read(place: Path, number: int) -> dict[str, Any]:
+    (text,) = objects.get_all(place, [_name(number)])
     with suppress(ValueError):
         values = json.loads(text or b"")
         if isinstance(values, dict):
             return values
     return {}
-
-
-def _is_same(place: Path, last: tuple[int, dict[str, Any]]) -> bool:
-    (text,) = objects.get_all(place, [_name(last[0])])
-    return _parse(text).get("token") == last[1].get("token")
 
 
 def _is_over(about: dict[str, Any]) -> bool:

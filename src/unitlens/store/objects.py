@@ -38,11 +38,25 @@ def get_all(path: Path, names: Sequence[str]) -> list[bytes | None]:
     """Return the contents of objects under a place; None of one that is missing."""
     root = key_of(path)
     with reaching(path):
-        found = filesystem(path).cat_ranges([f"{root}/{name}" for name in names], None, None)
-        for content in found:
-            if isinstance(content, Exception) and not isinstance(content, FileNotFoundError):
-                raise content
-    return [content if isinstance(content, bytes) else None for content in found]
+        # With a first byte drivers need not ask for the size before.
+        found = filesystem(path).cat_ranges([f"{root}/{name}" for name in names], 0, None)
+        return [_content(of) for of in found]
+
+
+def _content(found: bytes | Exception) -> bytes | None:
+    """Return what has come of a request; None where there is no such object."""
+    if isinstance(found, FileNotFoundError):
+        return None
+    if isinstance(found, Exception):
+        if _is_beyond(found):
+            return b""
+        raise found
+    return bytes(found)
+
+
+def _is_beyond(error: Exception) -> bool:
+    """Tell whether a range was asked for that begins where an object has ended already."""
+    return "not satisfiable" in str(error)
 
 
 def names_in(path: Path) -> list[str]:
@@ -154,7 +168,7 @@ class ObjectRanges:
             except FileNotFoundError as error:  # drivers leave the name out
                 raise FileNotFoundError(error.errno, str(error), str(self._path)) from error
             except OSError as error:
-                if "not satisfiable" not in str(error):
+                if not _is_beyond(error):
                     raise
                 found = [b""] * len(ranges)  # it ends before: the checksum tells
         return list(found)

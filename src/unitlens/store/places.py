@@ -37,9 +37,11 @@ def locate(path: str | Path) -> Path:
     """
     text = str(path)
     if "://" in text:
-        return _locate_url(text.rstrip("/"), getattr(path, "storage_options", {}))
-    scheme = re.match(r"([a-z][a-z0-9+.-]+):/", text)
-    if scheme and scheme[1] in _schemes():
+        scheme, _, rest = text.partition("://")
+        options = getattr(path, "storage_options", {})
+        return _locate_url(f"{scheme}://{rest.rstrip('/')}", options)
+    shortened = re.match(r"([a-z][a-z0-9+.-]+):/", text)
+    if shortened and shortened[1] in _schemes():
         raise ArgumentError(
             f"the path {text} was a URL before pathlib made a path of it; give the URL as text"
         )
