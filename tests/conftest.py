@@ -1,8 +1,10 @@
 """What all tests share."""
 
+import logging
 import os
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -40,3 +42,28 @@ def real_data(tmp_path_factory):
     command = [sys.executable, str(unpack), str(root), "mnist", "cifar10", "imagenet"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return root
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """Return the address of an S3 server on this machine."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server, monkeypatch, _numbers=count()):  # noqa: B008  one count for all
+    """Return the URL of a new bucket, which this process and those it starts can reach."""
+    import fsspec
+
+    access = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "tests"}
+    for name, value in {**access, "AWS_ENDPOINT_URL": s3_server}.items():
+        monkeypatch.setenv(name, value)
+    bucket = f"bucket{next(_numbers)}"
+    fsspec.filesystem("s3").mkdir(bucket)
+    return f"s3://{bucket}"

@@ -2,7 +2,6 @@
 
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
@@ -10,6 +9,7 @@ from unitlens.store.layout import Layout
 from unitlens.store.lock import only_writer
 from unitlens.store.manifest import Contents, RecordedLayer
 from unitlens.store.parts import Part
+from unitlens.store.places import locate
 from unitlens.store.writer import StoreWriter, is_recorded
 
 # Shards of a few kilobytes, so that a small store has many.
@@ -118,7 +118,7 @@ def flip(file, position, bit):
 if __name__ == "__main__":
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    place, numbers = Path(sys.argv[1]), [int(number) for number in sys.argv[2:]]
+    place, numbers = locate(sys.argv[1]), [int(number) for number in sys.argv[2:]]
     if len(numbers) == 2:
         write_part(place, Part(*numbers), batch=10, pause=0.02)
     else:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from small_stores import all_files, flip, write_store
 from unitlens.cli import networks
 from unitlens.networks.checkpoints import load_checkpoint
 from unitlens.networks.datasets import load_dataset
+from unitlens.store.places import locate
+from unitlens.tables.storage import read_netcdf
 
 
 def test_layers__prints_names_units_and_shapes():
@@ -189,3 +192,29 @@ def test_repair__records_a_bad_shard_again(trained):
     assert all_files(path) == before
     wrong = run(["unitlens", "repair", str(dataset), str(network), "tests"])
     assert wrong.stderr.strip() == "unitlens: the split is 'tests', but must be one of train, test"
+
+
+def test_commands__on_a_network_at_a_url(trained, s3, tmp_path):
+    dataset, network = trained
+    networks.record_activations(dataset, network, device="cpu")
+    here = shutil.copytree(network, tmp_path / "network")
+    url = f"{s3}/results/network"
+    place = locate(url)
+    place.fs.put(str(here), url, recursive=True)
+    store = f"{url}/test/activations.zarr"
+
+    for directory in (here, url):
+        for command in ("class-statistics", "unit-measures"):
+            done = run(["unitlens", command, str(directory)])
+            assert done.returncode == 0, done.stderr
+    (place / "test/activations.zarr/relu1/activation/c/0/0").unlink()
+    bad = run(["unitlens", "verify", store])
+    mended = run(["unitlens", "repair", str(dataset), url, "test"])
+    good = run(["unitlens", "verify", store])
+
+    for table in ("test/class_statistics.nc", "unit_measures.nc"):
+        assert read_netcdf(place / table).identical(read_netcdf(here / table))
+    assert (bad.returncode, mended.returncode, good.returncode) == (1, 0, 0), mended.stderr
+    assert bad.stdout == f"{store}: the shard 'relu1/activation/c/0/0' is missing\n"
+    assert mended.stdout.endswith("repaired, 1 faults are no more\n")
+    assert good.stdout.startswith(f"{store} is whole: read ")

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -10,7 +10,7 @@ from unitlens.cli.job import Log, Settings, Threads, open_log, work
 from unitlens.cli.scheduler import Scheduler, dask_scheduler
 from unitlens.config import MeasureSpec, PrincipalComponentsSpec, StatisticsSpec, parse_section
 
-Network = Annotated[Path, typer.Argument(help="Directory of the network.")]
+Network = Annotated[str, typer.Argument(help="Directory of the network: a path or a URL.")]
 Results = Annotated[Path, typer.Argument(help="Directory of the results.")]
 
 
@@ -26,16 +26,18 @@ def class_statistics(
     open_log(log)
     from unitlens.statistics import class_statistics
     from unitlens.store import open_activations
+    from unitlens.store.places import locate
+    from unitlens.tables.storage import write_netcdf
 
     section = parse_section(StatisticsSpec, settings)
-    with work(), dask_scheduler(scheduler, threads, network):
+    place = locate(network)
+    with work(), dask_scheduler(scheduler, threads, place):
         for split in ("train", "test"):
-            activations = open_activations(network / split / "activations.zarr")
+            activations = open_activations(place / split / "activations.zarr")
             statistics = class_statistics(activations, fine_bins=section.fine_bins)
-            path = network / split / "class_statistics.nc"
             # Most bins of most units are empty: level 1 already makes them a tenth.
             packed = {"histogram": {"zlib": True, "complevel": 1}}
-            statistics.to_netcdf(path, engine="h5netcdf", encoding=packed)
+            write_netcdf(statistics, place / split / "class_statistics.nc", packed)
 
 
 def unit_measures(
@@ -46,24 +48,24 @@ def unit_measures(
 ) -> None:
     """Compute selectivity, mutual information and variance of every unit."""
     open_log(log)
-    import xarray as xr
-
     from unitlens.statistics import unit_measures
+    from unitlens.store.places import locate
+    from unitlens.tables.storage import read_netcdf, write_netcdf
 
     section = parse_section(MeasureSpec, settings)
+    place = locate(network)
     with work():
         statistics = {
-            split: xr.load_dataset(network / split / "class_statistics.nc", engine="h5netcdf")
-            for split in ("train", "test")
+            split: read_netcdf(place / split / "class_statistics.nc") for split in ("train", "test")
         }
         measures = unit_measures(
             statistics[section.split],
             statistics["train"],  # mean and variance, as the paper scales its noise
-            xr.load_dataarray(network / "l1_norm.nc", engine="h5netcdf"),
+            read_netcdf(place / "l1_norm.nc")["l1_norm"],
             rest=section.rest,
             bins=section.bins,
         )
-        measures.to_netcdf(network / "unit_measures.nc", engine="h5netcdf")
+        write_netcdf(measures, place / "unit_measures.nc")
 
 
 def principal_components(
@@ -78,19 +80,21 @@ def principal_components(
     open_log(log)
     from unitlens.statistics import principal_components
     from unitlens.store import open_activations
+    from unitlens.store.places import locate
+    from unitlens.tables.components import write_components
 
     section = parse_section(PrincipalComponentsSpec, settings)
-    path = network / "principal_components.nc"
-    with work(), dask_scheduler(scheduler, threads, network):
-        activations = open_activations(network / section.split / "activations.zarr")
-        for number, (layer, node) in enumerate(activations.children.items()):
-            units = node.sizes["unit"]
-            table = principal_components(
-                activations, layer, components=min(units, section.components or units)
+    place = locate(network)
+    with work(), dask_scheduler(scheduler, threads, place):
+        activations = open_activations(place / section.split / "activations.zarr")
+        layers = activations.children.items()
+        tables = (
+            principal_components(
+                activations, name, components=min(size, section.components or size)
             ).assign_attrs(split=section.split)
-            # A group a layer, written as it is found: only one is in memory.
-            mode: Literal["w", "a"] = "a" if number else "w"
-            table.to_netcdf(path, mode=mode, group=layer, engine="h5netcdf")
+            for name, size in [(name, node.sizes["unit"]) for name, node in layers]
+        )
+        write_components(tables, place / "principal_components.nc")
 
 
 def tabulate(

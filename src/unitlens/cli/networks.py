@@ -16,7 +16,7 @@ from unitlens.config import (
     UnitAblationSpec,
     parse_section,
 )
-from unitlens.errors import ArgumentError
+from unitlens.errors import ArgumentError, ModelError
 
 SPLITS = ("train", "test")
 
@@ -125,7 +125,7 @@ def merge_activations(dataset: Prepared, network: Network, *, log: Log = None) -
 
 def repair(
     dataset: Prepared,
-    network: Network,
+    network: Annotated[str, typer.Argument(help="Directory of the network: a path or a URL.")],
     split: Annotated[str, typer.Argument(help="train or test.")],
     *,
     threads: Threads = 1,
@@ -137,12 +137,14 @@ def repair(
     if split not in SPLITS:
         raise ArgumentError(f"the split is {split!r}, but must be one of {', '.join(SPLITS)}")
     from unitlens.recording import repair_activations
+    from unitlens.store.places import locate
 
     torch_device(device, threads)
-    model, record = _open_network(network)
+    place = locate(network)
+    model, record = _fetch_network(place)
     with work():
         samples = _open_split(dataset, record.spec, split)
-        path = network / split / "activations.zarr"
+        path = place / split / "activations.zarr"
         report = repair_activations(
             model,
             samples,
@@ -314,6 +316,25 @@ def _open_network(network: Path) -> Any:
     from unitlens.networks.checkpoints import load_checkpoint
 
     return load_checkpoint(network)
+
+
+def _fetch_network(place: Path) -> Any:
+    """Open the network at a place, after a copy of it where that is a URL's."""
+    from tempfile import TemporaryDirectory
+
+    from unitlens.networks.checkpoints import RECORD, WEIGHTS
+    from unitlens.store.files import read_files
+    from unitlens.store.places import is_remote
+
+    if not is_remote(place):
+        return _open_network(place)
+    with TemporaryDirectory() as room:
+        names = (RECORD, WEIGHTS)
+        for name, content in zip(names, read_files(place, names), strict=True):
+            if content is None:
+                raise ModelError(f"{place} holds no network: {name} is missing; copy it there")
+            (Path(room) / name).write_bytes(content)
+        return _open_network(Path(room))
 
 
 def _open_split(dataset: Path, spec: RunSpec, split: str) -> Any:

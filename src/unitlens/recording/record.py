@@ -29,6 +29,7 @@ from unitlens.store.layout import DEFAULT_LAYOUT, MAP_SAMPLE, check_dtype, check
 from unitlens.store.lock import only_writer
 from unitlens.store.manifest import Contents, Manifest, RecordedLayer
 from unitlens.store.parts import WHOLE, Part, make_part
+from unitlens.store.places import locate
 from unitlens.store.writer import StoreWriter, is_recorded
 
 logger = logging.getLogger("unitlens")
@@ -63,7 +64,7 @@ def record_activations(
         Any module that takes one tensor and returns logits (samples, classes); any map-style data
         set of (input, label), of which ``true_labels`` and ``identity`` are used.
     path
-        The store, a directory ``x.zarr``, left as it is if finished. Its manifest is ``x.json``.
+        The store, a directory or a URL such as ``s3://bucket/x.zarr``, left as it is if finished.
     layers, reduce
         Names of layers, or how many of the last layers; all by default. Of a feature map over
         positions: ``mean``, ``max``, or ``active``, the share that is not zero; of several,
@@ -90,7 +91,7 @@ def record_activations(
         not fit dtype or disk, or is another one's.
     """
     reductions = (reduce,) if isinstance(reduce, str) else tuple(reduce)
-    _check_arguments(path := Path(path), dataset, reductions, dtype, codec, batch_size)
+    _check_arguments(path := locate(path), dataset, reductions, dtype, codec, batch_size)
     chosen, mapped = make_part(part), parse_maps(maps)
     what = complete_provenance(model, dataset, provenance or {}), layers, reductions, dtype, codec
     with open_recording(model, dataset, *what, batch_size, device, mapped) as recording:

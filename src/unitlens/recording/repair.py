@@ -17,6 +17,7 @@ from unitlens.store.damage import Known, find_damage, read_known
 from unitlens.store.layout import FeatureMaps
 from unitlens.store.lock import only_writer
 from unitlens.store.manifest import Contents
+from unitlens.store.places import locate
 from unitlens.store.resume import Left
 from unitlens.store.verify import StoreReport, verify_store
 from unitlens.store.writer import StoreWriter
@@ -42,7 +43,7 @@ def repair_activations(
     model, dataset
         Those that the store was recorded from.
     path
-        The store, as :func:`unitlens.record_activations` has written it.
+        The store, as :func:`unitlens.record_activations` has written it: a path or a URL.
     device
         Where the model runs; the kind of device of the recording by default.
     provenance
@@ -59,7 +60,7 @@ def repair_activations(
         Where model or data are not the store's, values come out differently, there is no finished
         store, or it is being written by another process.
     """
-    path = Path(path)
+    path = locate(path)
     origin = complete_provenance(model, dataset, provenance or {})
     with only_writer(path):
         known = read_known(path)

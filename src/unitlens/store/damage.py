@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from unitlens.errors import StoreError
-from unitlens.store.hierarchy import restore_metadata, sweep
+from unitlens.store.hierarchy import ROOT, restore_metadata, sweep
 from unitlens.store.journal import read_journal
 from unitlens.store.layout import StoredArray, journal_path, manifest_path, plan_ranges
 from unitlens.store.manifest import (
@@ -98,7 +98,7 @@ def _is_foreign(path: Path, header: Mapping[str, Any] | None, contents: Contents
     if header is not None:
         return bool(header["contents"] != contents.to_json())
     try:
-        attributes = json.loads((path / "zarr.json").read_bytes())["attributes"]
+        attributes = json.loads((path / ROOT).read_bytes())["attributes"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
     about = {name: value for name, value in contents.to_json().items() if name != "layers"}

@@ -9,13 +9,14 @@ with its index at the end.
 from collections.abc import Iterator
 from math import ceil
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
 from unitlens.store.codecs import decompress
+from unitlens.store.files import Ranges, open_ranges
 from unitlens.store.layout import StoredArray
 from unitlens.store.shards import DamageError
 
@@ -64,38 +65,45 @@ class ShardFiles:
             first = shard * height
             here = range(max(rows.start - first, 0), min(rows.stop - first, height))
             start = first + here.start - rows.start
-            with (self._path / self._array.key(shard)).open("rb") as file:
+            with open_ranges(self._path / self._array.key(shard)) as file:
                 self._read_shard(file, here, units, found[start : start + len(here)])
         return found
 
-    def _read_shard(self, file: BinaryIO, rows: range, units: range, found: NDArray[Any]) -> None:
+    def _read_shard(self, file: Ranges, rows: range, units: range, found: NDArray[Any]) -> None:
         index = self._read_index(file)
-        for place, of_rows in _chunks(rows, self._array.chunks[0]):
-            for column, of_units in _chunks(units, self._array.chunks[1]):
-                chunk = self._read_chunk(file, *map(int, index[place, column]))
-                top, left = place * self._array.chunks[0], column * self._array.chunks[1]
-                part = chunk[
-                    of_rows.start - top : of_rows.stop - top,
-                    of_units.start - left : of_units.stop - left,
-                ]
-                found[
-                    of_rows.start - rows.start : of_rows.stop - rows.start,
-                    of_units.start - units.start : of_units.stop - units.start,
-                ] = part
-
-    def _read_index(self, file: BinaryIO) -> NDArray[np.uint64]:
-        size = self._grid[0] * self._grid[1] * _ENTRY
-        if file.seek(0, 2) < size + _CHECKSUM:
-            raise DamageError("it is shorter than its index")
-        file.seek(-size - _CHECKSUM, 2)
-        raw = _checked(file.read(size + _CHECKSUM), "its index")
-        return np.frombuffer(raw, "<u8").reshape(*self._grid, 2)
-
-    def _read_chunk(self, file: BinaryIO, place: int, length: int) -> NDArray[Any]:
-        if place == _MISSING:
+        wanted = [
+            (band, column)
+            for band in _chunks(rows, self._array.chunks[0])
+            for column in _chunks(units, self._array.chunks[1])
+        ]
+        spans = [
+            (int(index[band, column, 0]), int(index[band, column, 1]))
+            for (band, _), (column, _) in wanted
+        ]
+        if any(place == _MISSING for place, _ in spans):
             raise DamageError("it lacks a chunk")
-        file.seek(place)
-        body = _checked(file.read(length), "a chunk")
+        for at, raw in zip(wanted, file.pieces(spans), strict=True):
+            (band, of_rows), (column, of_units) = at
+            chunk = self._decode(raw)
+            top, left = band * self._array.chunks[0], column * self._array.chunks[1]
+            part = chunk[
+                of_rows.start - top : of_rows.stop - top,
+                of_units.start - left : of_units.stop - left,
+            ]
+            found[
+                of_rows.start - rows.start : of_rows.stop - rows.start,
+                of_units.start - units.start : of_units.stop - units.start,
+            ] = part
+
+    def _read_index(self, file: Ranges) -> NDArray[np.uint64]:
+        size = self._grid[0] * self._grid[1] * _ENTRY
+        tail = file.tail(size + _CHECKSUM)
+        if len(tail) < size + _CHECKSUM:
+            raise DamageError("it is shorter than its index")
+        return np.frombuffer(_checked(tail, "its index"), "<u8").reshape(*self._grid, 2)
+
+    def _decode(self, chunk: bytes) -> NDArray[Any]:
+        body = _checked(chunk, "a chunk")
         try:
             raw = decompress(self._codec, body)
             return np.frombuffer(raw, self._dtype).reshape(self._array.chunks)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from unitlens.store.encoding import ShardEncoder
-from unitlens.store.files import GrowingFile, writing
+from unitlens.store.files import growing_file, writing
 from unitlens.store.journal import CompleteShard
 from unitlens.store.layout import StoredArray
 from unitlens.store.shards import ShardDescription, Values
@@ -24,7 +24,7 @@ class GrowingShard:
 
     def __init__(self, path: Path, array: StoredArray, shard: int, codec: str) -> None:
         self._what = f"the shard '{array.key(shard)}' of {path}"
-        self._file = GrowingFile(path / array.key(shard))
+        self._file = growing_file(path / array.key(shard))
         self._encoder = ShardEncoder(array, codec)
         self._description = ShardDescription(array, shard)
 
@@ -46,3 +46,7 @@ class GrowingShard:
             self._file.append(self._encoder.index())
             self._file.finish()
         return self._description.complete(self._file.size)
+
+    def discard(self) -> None:
+        """Give the file up."""
+        self._file.discard()

@@ -1,7 +1,6 @@
 """The Zarr hierarchy of a store: created, opened for writing, cleared away."""
 
 import json
-import shutil
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,20 +8,43 @@ from typing import Any
 
 import numpy as np
 import zarr
+from zarr.abc.store import Store
 from zarr.core.array import Array
 from zarr.storage import LocalStore
 
 from unitlens.errors import StoreError
+from unitlens.store import objects
 from unitlens.store.codecs import compressors
 from unitlens.store.encoding import fill_value
-from unitlens.store.files import partial_path, write_whole, writing
+from unitlens.store.files import (
+    file_sizes,
+    make_directory,
+    names_in,
+    partial_path,
+    remove,
+    remove_tree,
+    write_whole,
+    writing,
+)
 from unitlens.store.layout import SAMPLE_ARRAYS, StoredArray
-from unitlens.store.manifest import SCHEMA, SCHEMA_VERSION, Contents, metadata_hash
+from unitlens.store.manifest import (
+    SCHEMA,
+    SCHEMA_VERSION,
+    Contents,
+    hash_metadata,
+    metadata_key,
+)
 from unitlens.store.parts import WHOLE, Part
+from unitlens.store.places import is_remote
+
+ROOT = "zarr.json"
 
 
 def create_hierarchy(path: Path, contents: Contents, arrays: Iterable[StoredArray]) -> None:
     """Create the groups and the empty arrays of a store; there must be none yet."""
+    if is_remote(path):
+        _upload_hierarchy(path, contents, arrays)
+        return
     store = LocalStore(path)
     # In one order, so that the same contents, read from a manifest, make the same file again.
     about = json.loads(json.dumps(contents.to_json(), sort_keys=True))
@@ -41,6 +63,19 @@ def create_hierarchy(path: Path, contents: Contents, arrays: Iterable[StoredArra
             _create_array(store, array, contents.codec)
 
 
+def _upload_hierarchy(path: Path, contents: Contents, arrays: Iterable[StoredArray]) -> None:
+    """Create a hierarchy here and send it, its root first: it tells that this is a store."""
+    with TemporaryDirectory() as room:
+        fresh = Path(room) / path.name
+        create_hierarchy(fresh, contents, arrays)
+        files = {
+            file.relative_to(fresh).as_posix(): file.read_bytes()
+            for file in fresh.rglob("zarr.json")
+        }
+    objects.put(path / ROOT, files.pop(ROOT))
+    objects.put_all(path, files)
+
+
 def _create_array(store: LocalStore, array: StoredArray, codec: str) -> None:
     zarr.create_array(
         store,
@@ -56,16 +91,16 @@ def _create_array(store: LocalStore, array: StoredArray, codec: str) -> None:
     )
 
 
-def open_array(store: LocalStore, array: StoredArray) -> Array[Any]:
+def open_array(store: Store, array: StoredArray) -> Array[Any]:
     """Open an array of a store for reading."""
     return zarr.open_array(store, path=array.path, mode="r")
 
 
-def hash_metadata(path: Path, arrays: Iterable[StoredArray]) -> dict[str, str | None]:
-    """Return the hash of each metadata file by its group or array, "" the root; None if missing."""
+def hash_hierarchy(path: Path, arrays: Iterable[StoredArray]) -> dict[str, str | None]:
+    """Return the hash of each metadata file of a store's groups and arrays."""
     paths = [array.path for array in arrays]
     groups = {place.rpartition("/")[0] for place in paths}
-    return {place: metadata_hash(path, place) for place in (*sorted(groups), *paths)}
+    return hash_metadata(path, (*sorted(groups), *paths))
 
 
 def clear(path: Path) -> None:
@@ -83,19 +118,16 @@ def clear(path: Path) -> None:
             f"{path} exists and is no activation store, so it is not overwritten; move it away or "
             "record to another path"
         )
-    for entry in path.iterdir():
-        if entry.is_dir():
-            shutil.rmtree(entry)
-    shutil.rmtree(path)
+    remove_tree(path, ROOT)
 
 
 def _is_store(path: Path) -> bool:
     if not path.is_dir():
         return False
-    if all(entry.suffix == ".partial" for entry in path.iterdir()):
+    if all(name.endswith(".partial") for name in names_in(path)):
         return True  # a recording was killed before it had written anything
     try:
-        attributes = json.loads((path / "zarr.json").read_bytes())["attributes"]
+        attributes = json.loads((path / ROOT).read_bytes())["attributes"]
         return bool(attributes["schema"] == SCHEMA)
     except (OSError, ValueError, KeyError, TypeError):
         return False
@@ -109,22 +141,22 @@ def restore_metadata(
     They are left as they are where those of `contents` would be others, or where files lie at
     `path` that are not the store's.
     """
-    if hash_metadata(path, arrays) == known:
+    found = hash_hierarchy(path, arrays)
+    if found == known:
         return True
-    ours = {array.path.partition("/")[0] for array in arrays} | {"zarr.json"}
-    if path.exists() and any(
-        entry.name not in ours and entry.suffix != ".partial" for entry in path.iterdir()
-    ):
+    ours = {array.path.partition("/")[0] for array in arrays} | {ROOT}
+    if any(name not in ours and not name.endswith(".partial") for name in names_in(path)):
         return False
     with TemporaryDirectory() as room:
         fresh = Path(room) / path.name
         create_hierarchy(fresh, contents, arrays)
-        if hash_metadata(fresh, arrays) != known:
+        if hash_hierarchy(fresh, arrays) != known:
             return False
         for place in known:
-            if metadata_hash(path, place) != known[place]:
-                (path / place).mkdir(parents=True, exist_ok=True)
-                write_whole(path / place / "zarr.json", (fresh / place / "zarr.json").read_bytes())
+            if found[place] != known[place]:
+                make_directory(path / place)
+                key = metadata_key(place)
+                write_whole(path / key, (fresh / key).read_bytes())
     return True
 
 
@@ -144,12 +176,16 @@ def sweep(
     part
         Only the shards of this part are looked at.
     """
-    if part == WHOLE:
+    partials = not is_remote(path)
+    if part == WHOLE and partials:
         for partial in path.rglob("*.partial"):
             partial.unlink()
+    sizes = file_sizes(path)
     for array in arrays:
         for shard in part.shards(array):
             if shard not in complete[array.path]:
                 place = path / array.key(shard)
-                place.unlink(missing_ok=True)
-                partial_path(place).unlink(missing_ok=True)
+                if sizes(array.key(shard)) is not None:
+                    remove(place)
+                if partials:
+                    partial_path(place).unlink(missing_ok=True)

@@ -8,8 +8,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from unitlens.errors import StoreError
-from unitlens.store.files import writing
+from unitlens.store.files import make_directory, writing
+from unitlens.store.lease import HeldError, hold_lease
 from unitlens.store.parts import WHOLE, Part, find_parts
+from unitlens.store.places import is_remote
 
 WAIT_SECONDS = 5.0
 # Many parts begin at once, and each has the store for itself for a moment.
@@ -44,7 +46,7 @@ def only_writer(
         Where another process still holds the lock; it is named.
     """
     with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
     with ExitStack() as mine, ExitStack() as alone:
         alone.enter_context(_held(path, WHOLE, wait if part == WHOLE else WAITS_TO_BEGIN * wait))
         # From here on no part can begin, so one whose lock is held is at work.
@@ -67,19 +69,30 @@ def check_unwritten(path: Path, part: Part) -> None:
 
 @contextmanager
 def _held(path: Path, part: Part, wait: float) -> Iterator[None]:
+    with ExitStack() as held:
+        try:
+            hold = hold_lease if is_remote(path) else _hold_file
+            with writing(part.lock(path)):
+                held.enter_context(hold(part.lock(path), wait))
+        except HeldError as error:
+            what = f"the store {path}" if part == WHOLE else f"{part} of the store {path}"
+            raise StoreError(
+                f"{what} is being written by {error}; wait for it to end, then record again"
+            ) from None
+        yield
+
+
+@contextmanager
+def _hold_file(place: Path, wait: float) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
-    place = part.lock(path)
     # The holder is named in a file of its own: not every filelock leaves the lock's text alone.
     holder = place.with_suffix(".holder")
     lock = FileLock(place)
     try:
         lock.acquire(timeout=wait)
     except Timeout:
-        what = f"the store {path}" if part == WHOLE else f"{part} of the store {path}"
-        raise StoreError(
-            f"{what} is being written by {_read(holder)}; wait for it to end, then record again"
-        ) from None
+        raise HeldError(_read(holder)) from None
     try:
         with writing(holder):
             holder.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))

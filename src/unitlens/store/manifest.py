@@ -1,6 +1,5 @@
 """The manifest of a finished store: what it holds, and by what it can be told to be whole."""
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import Any
 
 from unitlens.errors import StoreError
 from unitlens.store.codecs import DEFAULT_CODEC
-from unitlens.store.files import file_size, write_whole
+from unitlens.store.files import file_sizes, read_files, write_whole
 from unitlens.store.layout import MAP_SAMPLE, FeatureMaps, StoredArray, manifest_path
 
 SCHEMA = "activations"
@@ -210,16 +209,18 @@ class Fault:
 
 def faults(path: Path, manifest: Manifest) -> Iterator[Fault]:
     """Yield what is missing or of the wrong size in a store, without reading any data."""
+    paths = [file.array.path for file in manifest.files]
+    hashes, sizes = hash_metadata(path, (*manifest.metadata, *paths)), file_sizes(path)
     for place, known in manifest.metadata.items():
-        if metadata_hash(path, place) != known:
+        if hashes[place] != known:
             what = "is missing, changed, or of another recording"
-            yield Fault(f"{place}/zarr.json".lstrip("/"), what)
+            yield Fault(metadata_key(place), what)
     for file in manifest.files:
         array = file.array
-        if metadata_hash(path, array.path) != file.metadata_hash:
-            yield Fault(f"{array.path}/zarr.json", "is missing or changed")
+        if hashes[array.path] != file.metadata_hash:
+            yield Fault(metadata_key(array.path), "is missing or changed")
         for shard, size in enumerate(file.sizes):
-            found = file_size(path / array.key(shard))
+            found = sizes(array.key(shard))
             if found is None:
                 yield Fault(array.key(shard), "is missing", is_shard=True)
             elif found != size:
@@ -235,8 +236,15 @@ def check_whole(path: Path, manifest: Manifest) -> None:
         raise StoreError(f"the store {path} is not whole: {found[0]}{more}; {RECORD_AGAIN}")
 
 
-def metadata_hash(path: Path, place: str) -> str | None:
-    """Return the hash of the metadata file of an array, or of the root if `place` is empty."""
-    with contextlib.suppress(OSError):
-        return hashlib.sha256((path / place / "zarr.json").read_bytes()).hexdigest()
-    return None
+def metadata_key(place: str) -> str:
+    """Return where the metadata file of a group or an array lies in a store; "" is the root."""
+    return f"{place}/zarr.json".lstrip("/")
+
+
+def hash_metadata(path: Path, places: Sequence[str]) -> dict[str, str | None]:
+    """Return the hash of each metadata file by its group or array, "" the root; None if missing."""
+    found = read_files(path, [metadata_key(place) for place in places])
+    return {
+        place: None if content is None else hashlib.sha256(content).hexdigest()
+        for place, content in zip(places, found, strict=True)
+    }

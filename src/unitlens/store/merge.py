@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unitlens.errors import StoreError
-from unitlens.store.files import file_size
+from unitlens.store.files import file_sizes, remove
 from unitlens.store.hierarchy import restore_metadata
-from unitlens.store.journal import read_journal
+from unitlens.store.journal import read_journal, remove_journal
 from unitlens.store.layout import StoredArray, journal_path, manifest_path, plan_ranges
 from unitlens.store.lock import only_writer
 from unitlens.store.manifest import parse_array, parse_contents
 from unitlens.store.parts import find_parts
+from unitlens.store.places import locate
 from unitlens.store.resume import Entries, Left, Shards, gather
 from unitlens.store.writer import StoreWriter, is_recorded
 
@@ -27,7 +28,8 @@ def merge_activations(path: str | Path) -> Path:
     Parameters
     ----------
     path
-        The store, of which :func:`unitlens.record_activations` has written all parts.
+        The store, of which :func:`unitlens.record_activations` has written all parts: a path or
+        a URL.
 
     Returns
     -------
@@ -38,18 +40,18 @@ def merge_activations(path: str | Path) -> Path:
     StoreError
         Where nothing has been recorded, shards are missing, or a part is still being written.
     """
-    path = Path(path)
+    path = locate(path)
     with only_writer(path):
         left = _find(path)
         contents, conditions = parse_contents(left.header["contents"]), left.header["conditions"]
         if is_recorded(path, contents):
             logger.info("%s is recorded already", path)
             return path
-        manifest_path(path).unlink(missing_ok=True)
+        remove(manifest_path(path))
         with StoreWriter(path, contents, conditions, left=left) as writer:
             writer.finish()
         for part in find_parts(path, "journal"):
-            part.journal(path).unlink()
+            remove_journal(part.journal(path))
     return path
 
 
@@ -76,11 +78,12 @@ def _present(path: Path, arrays: Sequence[StoredArray], known: Entries) -> Shard
     """Return what is known of every shard; each must be there and of the right size."""
     shards: Shards = {}
     missing = []
+    sizes = file_sizes(path)
     for array in arrays:
         shards[array.path] = {}
         for shard in range(array.shard_count):
             entry = known.get((array.path, shard))
-            if entry is None or file_size(path / array.key(shard)) != entry.size:
+            if entry is None or sizes(array.key(shard)) != entry.size:
                 missing.append(array.key(shard))
             else:
                 shards[array.path][shard] = entry

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from unitlens.errors import ArgumentError
+from unitlens.store.files import names_in
 from unitlens.store.layout import StoredArray, journal_path, lock_path
 
 
@@ -67,10 +68,8 @@ def make_part(part: tuple[int, int] | None) -> Part:
 
 def find_parts(path: Path, kind: Literal["journal", "lock"]) -> list[Part]:
     """Return the parts of the store at `path` that have a file of this kind, in their order."""
-    if not path.parent.is_dir():
-        return []
     pattern = re.compile(rf"{re.escape(path.stem)}\.part-(\d+)-of-(\d+)\.{kind}")
-    found = [pattern.fullmatch(entry.name) for entry in path.parent.iterdir()]
+    found = [pattern.fullmatch(name) for name in names_in(path.parent)]
     return sorted(
         (Part(int(match[1]), int(match[2])) for match in found if match),
         key=lambda part: (part.of, part.number),

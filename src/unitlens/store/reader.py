@@ -10,9 +10,9 @@ import numpy as np
 import xarray as xr
 import zarr
 from numpy.typing import NDArray
-from zarr.abc.store import ByteRequest
+from zarr.abc.store import ByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype
-from zarr.storage import LocalStore
+from zarr.storage import WrapperStore
 
 from unitlens.errors import StoreError
 from unitlens.store.decoding import ShardFiles, reads_directly
@@ -24,6 +24,7 @@ from unitlens.store.manifest import (
     check_whole,
     read_manifest,
 )
+from unitlens.store.places import locate, zarr_store
 from unitlens.store.shards import DamageError
 from unitlens.variables import VARIABLES
 
@@ -46,7 +47,8 @@ def open_activations(path: str | Path) -> xr.DataTree:
     Parameters
     ----------
     path
-        The store, as :func:`unitlens.record_activations` has written it.
+        The store, as :func:`unitlens.record_activations` has written it: a path, or a URL such as
+        ``s3://bucket/acts.zarr``.
 
     Returns
     -------
@@ -73,12 +75,12 @@ def open_activations(path: str | Path) -> xr.DataTree:
         Where the store is not finished, or a file of it is missing or of the wrong size; and,
         when data is read, where a shard has gone missing or its checksum is wrong.
     """
-    path = Path(path)
+    path = locate(path)
     manifest = read_manifest(path)
     check_whole(path, manifest)
     arrays = {file.array.path: file.array for file in manifest.files}
-    # absolute: dask may read in a process that works in another directory
-    store = _WholeStore(path.absolute(), read_only=True)
+    place = path.absolute()  # dask may read in a process that works in another directory
+    store = _WholeStore(zarr_store(place), place)
     codec = manifest.contents.codec
     opened = {name: _Shards(store, array, codec) for name, array in arrays.items()}
     samples = {name: ("sample", opened[name][:], _attributes(name)) for name in SAMPLE_ARRAYS}
@@ -163,13 +165,20 @@ def _root_attributes(manifest: Manifest) -> dict[str, str | int | float]:
     }
 
 
-class _WholeStore(LocalStore):
-    """A local store in which a missing shard is an error, not the fill value."""
+class _WholeStore(WrapperStore[Store]):
+    """Zarr's store of a place, in which a missing shard is an error, not the fill value."""
+
+    def __init__(self, store: Store, root: Path) -> None:
+        super().__init__(store)
+        self.root = root
+
+    def _with_store(self, store: Store) -> "_WholeStore":
+        return _WholeStore(store, self.root)
 
     async def get(
         self,
         key: str,
-        prototype: BufferPrototype | None = None,
+        prototype: BufferPrototype,
         byte_range: ByteRequest | None = None,
     ) -> Buffer | None:
         found = await super().get(key, prototype, byte_range)
@@ -186,7 +195,7 @@ class _Shards:
         self.shape, self.ndim, self.dtype = array.shape, len(array.shape), np.dtype(array.dtype)
         self._zarr: Array[Any] = zarr.open_array(store, path=array.path, mode="r")
         direct = reads_directly(array)
-        self._files = ShardFiles(Path(store.root), array, codec) if direct else None
+        self._files = ShardFiles(store.root, array, codec) if direct else None
 
     def __getitem__(self, selection: Any) -> NDArray[Any]:
         try:
@@ -195,7 +204,7 @@ class _Shards:
                 return self._files.read(*spans)
             return np.asarray(self._zarr[selection])
         except FileNotFoundError as error:
-            key = Path(error.filename).relative_to(self.store.root).as_posix()
+            key = str(error.filename).removeprefix(f"{self.store.root}/")
             raise StoreError(
                 f"the shard '{key}' of {self.store.root} is missing; {RECORD_AGAIN}"
             ) from error

@@ -8,22 +8,21 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from zarr.storage import LocalStore
-
-from unitlens.store.files import file_size
+from unitlens.store.files import file_sizes, remove
 from unitlens.store.hierarchy import (
     clear,
     create_hierarchy,
-    hash_metadata,
+    hash_hierarchy,
     open_array,
     restore_metadata,
     sweep,
 )
-from unitlens.store.journal import CompleteShard, Journal, read_journal
+from unitlens.store.journal import CompleteShard, open_journal, read_journal, remove_journal
 from unitlens.store.layout import StoredArray, journal_path, manifest_path
 from unitlens.store.lock import check_unwritten
 from unitlens.store.manifest import Contents
 from unitlens.store.parts import WHOLE, Part, find_parts
+from unitlens.store.places import zarr_store
 from unitlens.store.shards import DamageError, hash_values, read_shard
 
 logger = logging.getLogger("unitlens")
@@ -90,9 +89,10 @@ def resume_or_start(
     if not (same and restore_metadata(path, contents, every, header["metadata"])):
         header = _start_over(path, contents, wanted, every, part)
     known = _gather(path, header, part)
-    manifest_path(path).unlink(missing_ok=True)
+    remove(manifest_path(path))
     share()
-    shards = {array.path: _sound(path, array, known, part) for array in filled}
+    sizes = file_sizes(path)
+    shards = {array.path: _sound(path, array, known, part, sizes) for array in filled}
     sweep(path, filled, shards, part)
     return Left(header, tuple(filled), tuple(ranges), shards)
 
@@ -123,11 +123,11 @@ def _start_over(
         logger.info("%s: an unfinished recording of something else is removed", path)
     clear(path)
     for other in (WHOLE, *find_parts(path, "journal")):
-        other.journal(path).unlink(missing_ok=True)
+        remove_journal(other.journal(path))
     create_hierarchy(path, contents, arrays)
-    header = {**wanted, "metadata": hash_metadata(path, arrays)}
+    header = {**wanted, "metadata": hash_hierarchy(path, arrays)}
     if part != WHOLE:  # the writer of the whole begins this journal itself
-        Journal(journal_path(path), header, ()).close()
+        open_journal(journal_path(path), header, ()).close()
     return header
 
 
@@ -149,19 +149,25 @@ def _gather(path: Path, header: dict[str, Any], part: Part) -> Entries:
     known = gather(path, header)
     others = [other for other in find_parts(path, "journal") if other.of != part.of]
     if others:
-        Journal(journal_path(path), header, known.values()).close()
+        open_journal(journal_path(path), header, known.values()).close()
     for other in others:
-        other.journal(path).unlink()
+        remove_journal(other.journal(path))
     return known
 
 
-def _sound(path: Path, array: StoredArray, known: Entries, part: Part) -> dict[int, CompleteShard]:
+def _sound(
+    path: Path,
+    array: StoredArray,
+    known: Entries,
+    part: Part,
+    sizes: Callable[[str], int | None],
+) -> dict[int, CompleteShard]:
     """Return those shards of a part whose files hold what is known of them: each is read."""
-    opened = open_array(LocalStore(path, read_only=True), array)
+    opened = open_array(zarr_store(path), array)
     sound = {}
     for shard in part.shards(array):
         entry = known.get((array.path, shard))
-        if entry is None or file_size(path / array.key(shard)) != entry.size:
+        if entry is None or sizes(array.key(shard)) != entry.size:
             continue
         with suppress(DamageError):
             if hash_values(read_shard(opened, array, shard)) == entry.hash:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from zarr.storage import LocalStore
 
 from unitlens.errors import StoreError
 from unitlens.progress import track
@@ -13,6 +12,7 @@ from unitlens.store.hierarchy import open_array
 from unitlens.store.journal import CompleteShard
 from unitlens.store.layout import MAP_SAMPLE, RANGES, SAMPLE_ARRAYS, StoredArray, manifest_path
 from unitlens.store.manifest import Fault, Manifest, ShardedFile, faults, read_manifest
+from unitlens.store.places import locate, zarr_store
 from unitlens.store.shards import DamageError, Values, describe_shard, read_shard
 
 CLASSED = ("label", "true_label", "prediction")
@@ -55,7 +55,7 @@ def verify_store(path: str | Path) -> StoreReport:
     Parameters
     ----------
     path
-        The store, as :func:`unitlens.record_activations` has written it.
+        The store, as :func:`unitlens.record_activations` has written it: a path or a URL.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def verify_store(path: str | Path) -> StoreReport:
     StoreError
         Where there is no store, or it was not recorded to its end.
     """
-    path = Path(path)
+    path = locate(path)
     place = manifest_path(path)
     try:
         manifest = read_manifest(path)
@@ -109,7 +109,7 @@ class StoreReading:
         self.shards = self.bytes = 0
         self.sound: dict[str, dict[int, CompleteShard]] = {}
         self._bad = {fault.place for fault in self.faults}
-        self._store = LocalStore(path, read_only=True)
+        self._store = zarr_store(path)
 
     def run(self) -> None:
         """Read all of it."""

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from unitlens.errors import StoreError
 from unitlens.store.background import Background
 from unitlens.store.buffers import Band, BandBuffer, Values
+from unitlens.store.files import remove
 from unitlens.store.growing import GrowingShard
-from unitlens.store.journal import CompleteShard, Journal
+from unitlens.store.journal import CompleteShard, open_journal
 from unitlens.store.layout import (
     DEFAULT_LAYOUT,
     RANGES,
@@ -26,6 +27,7 @@ from unitlens.store.layout import (
     plan_arrays,
     plan_ranges,
 )
+from unitlens.store.lease import check_leases
 from unitlens.store.manifest import (
     Contents,
     Manifest,
@@ -126,7 +128,7 @@ class StoreWriter:
             for a in self._filled
         ]
         known = [shard for shards in self._shards.values() for shard in shards.values()]
-        self._journal = Journal(part.journal(path), left.header, known)
+        self._journal = open_journal(part.journal(path), left.header, known)
         self._growing: dict[tuple[str, int], GrowingShard] = {}
         self._background, self._noting = Background(), Lock()
 
@@ -140,6 +142,8 @@ class StoreWriter:
                 self._background.drain()
         finally:
             self._background.close()
+            for growing in self._growing.values():
+                growing.discard()
             self._journal.close()
 
     @property
@@ -191,12 +195,13 @@ class StoreWriter:
         self._growing[key].add(band.number, band.values)
         buffer.release(band)
         if band.is_last:
+            check_leases(self.path)
             self._note(array, self._growing.pop(key).finish())
 
     def _note(self, array: StoredArray, complete: CompleteShard) -> None:
         shard = complete.shard
         if self._expected.get((array.path, shard), complete.hash) != complete.hash:
-            (self.path / array.key(shard)).unlink()
+            remove(self.path / array.key(shard))
             raise StoreError(
                 f"the shard '{array.key(shard)}' of {self.path}, made again, holds other values "
                 f"than it had under {json.dumps(dict(self.conditions))}; repair under these "
@@ -231,6 +236,7 @@ class StoreWriter:
             Where samples are missing.
         """
         self.complete()
+        check_leases(self.path)
         files = [self._described(array, self._shards[array.path]) for array in self._filled]
         files += [self._described(array, {0: self._write_range(array)}) for array in self._ranges]
         nonfinite = {

@@ -1,10 +1,32 @@
 """The principal components of a network's layers, as the workflow stores them."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
 
 import xarray as xr
 
+from unitlens.store.files import write_whole
+from unitlens.store.places import is_remote
 from unitlens.variables import validate
+
+
+def write_components(tables: Iterable[xr.Dataset], path: Path) -> None:
+    """Write a table of schema ``principal_components`` for each layer, here or at a URL.
+
+    Each is a group of the layer's name, written when it comes: only one is in memory.
+    """
+    if is_remote(path):
+        with TemporaryDirectory() as room:
+            here = Path(room) / path.name
+            write_components(tables, here)
+            write_whole(path, here.read_bytes())
+        return
+    mode: Literal["w", "a"] = "w"
+    for table in tables:
+        table.to_netcdf(path, mode=mode, group=str(table["layer"].values[0]), engine="h5netcdf")
+        mode = "a"
 
 
 def read_components(path: Path) -> dict[str, xr.Dataset]:
@@ -13,7 +35,7 @@ def read_components(path: Path) -> dict[str, xr.Dataset]:
     Parameters
     ----------
     path
-        A file with a group a layer.
+        What :func:`write_components` wrote.
 
     Returns
     -------
@@ -24,7 +46,7 @@ def read_components(path: Path) -> dict[str, xr.Dataset]:
     TableError
         Where one is no such table.
     """
-    with xr.open_datatree(path, engine="h5netcdf") as tree:
+    with path.open("rb") as file, xr.open_datatree(file, engine="h5netcdf") as tree:
         tables = [node.to_dataset().load() for node in tree.children.values()]
     for table in tables:
         validate(table, "principal_components")

@@ -6,6 +6,8 @@ from pathlib import Path
 import xarray as xr
 
 from unitlens.errors import TableError, nearest
+from unitlens.store.files import total_size
+from unitlens.store.places import locate
 from unitlens.tables.components import read_components
 from unitlens.tables.storage import TABLES, read_table
 from unitlens.tables.unit_index import NAMES, UnitIndex
@@ -27,7 +29,7 @@ class Results:
     """
 
     def __init__(self, directory: str | Path) -> None:
-        self.directory = Path(directory)
+        self.directory = locate(directory)
         self._networks = self.directory
 
     @cached_property
@@ -173,8 +175,7 @@ class Results:
         if not path.exists():
             return "not made"
         dims = " x ".join(f"{size} {dim}" for dim, size in getattr(self, name).sizes.items())
-        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-        return f"{dims}, {size / 1e6:.1f} MB"
+        return f"{dims}, {total_size(path) / 1e6:.1f} MB"
 
 
 def open_results(directory: str | Path = "results") -> Results:
@@ -183,7 +184,7 @@ def open_results(directory: str | Path = "results") -> Results:
     Parameters
     ----------
     directory
-        The results directory, ``results`` of the configuration.
+        The results directory, ``results`` of the configuration, or a URL that it was copied to.
 
     Returns
     -------

@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from shutil import rmtree
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
+from unitlens.store.files import write_whole
+from unitlens.store.places import is_remote, zarr_store
 from unitlens.variables import SCHEMAS
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ def read_table(path: Path) -> xr.Dataset:
 
     The variables come in the order of the table's schema: a Zarr group has none of its own.
     """
-    table = _with_object_text(xr.open_zarr(path, chunks=None, consolidated=False))
+    table = _with_object_text(xr.open_zarr(zarr_store(path), chunks=None, consolidated=False))
     rules = SCHEMAS[TABLES[path.stem]]
     declared = [name for name in (*rules.required, *rules.optional) if name in table.data_vars]
     rest = sorted(str(name) for name in table.data_vars if name not in declared)
@@ -72,6 +74,25 @@ def _with_object_text(table: xr.Dataset) -> xr.Dataset:
             for name in text
         }
     )
+
+
+def write_netcdf(
+    table: xr.Dataset, path: Path, encoding: Mapping[str, dict[str, Any]] | None = None
+) -> None:
+    """Write a table of one network as netCDF, here or at a URL."""
+    if is_remote(path):
+        content = table.to_netcdf(None, engine="h5netcdf", encoding=encoding)
+        write_whole(path, bytes(content))
+    else:
+        table.to_netcdf(path, engine="h5netcdf", encoding=encoding)
+
+
+def read_netcdf(path: Path) -> xr.Dataset:
+    """Read a table that :func:`write_netcdf` wrote."""
+    if not is_remote(path):
+        return xr.load_dataset(path, engine="h5netcdf")
+    with path.open("rb") as file:
+        return xr.load_dataset(file, engine="h5netcdf")
 
 
 def tidy_frame(table: xr.Dataset, name: str) -> "pd.DataFrame":
