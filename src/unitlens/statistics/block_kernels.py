@@ -17,6 +17,7 @@ UNITS = 64
 SLAB_ROWS, SLAB_UNITS = 512, 512
 _TOGETHER = 8  # units that are looked at together, most often in vain, for stronger samples
 _ASIDE = 4  # times as many samples are put aside before the strongest are selected
+_ROUNDING = 1e-6  # in bins: more than their numbers are rounded by
 _APART = 16  # entries between the rows of a slab, so that they do not all fall on one cache set
 
 
@@ -73,10 +74,6 @@ def block_statistics(
     numbers_aside = np.empty((SLAB_UNITS, _ASIDE * ranks), np.int64)
     for left in range(0, values.shape[1], SLAB_UNITS):
         wide = min(SLAB_UNITS, values.shape[1] - left)
-        counts, weakest = np.zeros(wide, np.int64), np.full(SLAB_UNITS, np.inf)
-        weakest[:wide] = floors[left : left + wide]
-        last = np.full(wide, len(values))  # all samples that reach a floor may be among them
-        state = aside, numbers_aside, counts, weakest, last
         for i in range(len(slabs) - 1):
             top, bottom = segments[slabs[i], 0], segments[slabs[i + 1] - 1, 1]
             _read(values, order, top, bottom, left, wide, slab)
@@ -84,10 +81,13 @@ def block_statistics(
             for first in range(0, wide, UNITS):
                 width, at = min(UNITS, wide - first), left + first
                 _add_classes(slab, *of_slab, first, width, at, moments, bins, histogram, work)
-                _keep(slab, order, top, bottom, first, width, state, ranks)
+        for u in range(left, left + wide):
+            floors[u] = max(floors[u], _floor(u, bins, histogram, ranks))
+        counts, reached = np.zeros(wide, np.int64), floors[left : left + wide]
+        state = aside, numbers_aside, counts, reached.copy(), reached
+        _keep(values, left, wide, state, ranks)
         for u in range(wide):
             _select(u, state, ranks)
-            floors[left + u] = max(floors[left + u], weakest[u])
             strongest[left + u, : counts[u]] = aside[u, : counts[u]]
             samples[left + u, : counts[u]] = numbers_aside[u, : counts[u]]
 
@@ -195,24 +195,42 @@ def _count(numbers, start, stop, at, width, c, histogram):
 
 
 @compiled()
-def _keep(slab, order, top, bottom, first, width, state, ranks):
+def _floor(unit, bins, histogram, ranks):
+    """Return an activation that at least `ranks` samples of the block reach, by the histogram."""
+    below, near, scale = bins[0, unit], bins[3, unit], bins[5, unit]
+    found, b = 0, histogram.shape[2]
+    while found < ranks and b > below:
+        b -= 1
+        for c in range(histogram.shape[1]):
+            found += histogram[unit, c, b]
+    if found < ranks:
+        return -np.inf  # they reach below zero, or are fewer
+    if b == below:
+        return 0.0
+    # A little less, for activations that rounding has put into the bin.
+    return near + (b - below - 1 - _ROUNDING) / scale if scale > 0 else near
+
+
+@compiled()
+def _keep(values, left, wide, state, ranks):
     """Put the samples aside that may be among the strongest of each unit; of equal ones the first.
 
-    `state` is what is put aside of each unit of the slab: activations, samples, how many, and the
-    weakest activation and sample that would still be among the strongest.
+    `state` is what is put aside of each unit: activations, samples, how many; the weakest
+    activation that may still be among the strongest; and one that as many samples as are kept
+    reach.
     """
-    aside, numbers, counts, weakest, weakest_sample = state
-    for place in range(top, bottom):
-        s, r = order[place], place - top
-        for left in range(first, first + width, _TOGETHER):
+    aside, numbers, counts, weakest, _ = state
+    for s in range(len(values)):
+        for first in range(0, wide, _TOGETHER):
+            last = min(first + _TOGETHER, wide)
             found = 0
-            for u in range(left, left + _TOGETHER):
-                found += np.float64(slab[r, u]) >= weakest[u]
+            for u in range(first, last):
+                found += np.float64(values[s, left + u]) >= weakest[u]
             if found == 0:
                 continue
-            for u in range(left, min(left + _TOGETHER, first + width)):
-                x = np.float64(slab[r, u])
-                if x > weakest[u] or (x == weakest[u] and s < weakest_sample[u]):
+            for u in range(first, last):
+                x = np.float64(values[s, left + u])
+                if x >= weakest[u]:
                     aside[u, counts[u]], numbers[u, counts[u]] = x, s
                     counts[u] += 1
                     if counts[u] == aside.shape[1]:
@@ -221,18 +239,21 @@ def _keep(slab, order, top, bottom, first, width, state, ranks):
 
 @compiled()
 def _select(u, state, ranks):
-    """Leave only the strongest of what is put aside of a unit."""
-    aside, numbers, counts, weakest, weakest_sample = state
+    """Leave only the strongest of what is put aside of a unit, which is in the samples' order."""
+    aside, numbers, counts, weakest, reached = state
     values, samples = aside[u, : counts[u]], numbers[u, : counts[u]]
     if len(values) <= ranks:
         return
     least = np.partition(values, len(values) - ranks)[len(values) - ranks]
-    equal = np.sort(samples[values == least])
-    last = equal[ranks - (values > least).sum() - 1]
+    equal = ranks
+    for i in range(len(values)):
+        equal -= values[i] > least
     kept = 0
     for i in range(len(values)):
-        x, s = values[i], samples[i]
-        if x > least or (x == least and s <= last):
-            values[kept], samples[kept] = x, s
+        x = values[i]
+        if x > least or (x == least and equal > 0):
+            equal -= x == least
+            values[kept], samples[kept] = x, samples[i]
             kept += 1
-    counts[u], weakest[u], weakest_sample[u] = kept, least, last
+    counts[u], reached[u] = kept, least
+    weakest[u] = np.nextafter(least, np.inf)  # samples to come must exceed it
