@@ -43,5 +43,5 @@ def test_empirical_variance__no_samples(classes):
 
 def test_empirical_variance__refuses_another_table():
     stats = class_statistics(activation_tree({"x": np.ones((2, 1))}, [0, 1]))
-    with pytest.raises(TableError, match="follows schema units version 1"):
+    with pytest.raises(TableError, match="follows schema units version 2"):
         empirical_variance(stats.assign_attrs(schema="units"))
