@@ -4,7 +4,7 @@ import ctypes
 import re
 import statistics
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -64,17 +64,19 @@ class Times:
         return (max(self.seconds) - min(self.seconds)) / self.median
 
 
-def alternate(ours, peer, repeats):
+def alternate(ours, peer, repeats, *, memory=True):
     """Run both sides so many times; who goes first changes each time.
 
     Where that is once, `ours` runs before and after `peer`, so that a drift of the machine shows.
+    To see `memory`, free memory goes back to the system first, which then clears it anew: short
+    runs are slower for it.
     """
     turns = [(ours, peer) if number % 2 == 0 else (peer, ours) for number in range(repeats)]
     if repeats == 1:
         turns.append((ours,))
     times = {ours: Times(), peer: Times()}
     for side in chain.from_iterable(turns):
-        with peak_memory() as grown:
+        with peak_memory() if memory else nullcontext([]) as grown:
             taken, result = seconds(side)
         times[side].add(taken, result, grown)
     return times[ours], times[peer]

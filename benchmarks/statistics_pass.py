@@ -11,6 +11,8 @@ pass       all class statistics, against reading and decoding the store with Das
 means      class means, against flox through xarray on the chunks that suit it best
 means-1000 the same for 1,000 classes
 information  class statistics and mutual information of 512 units, against scikit-learn's estimator
+           by two jobs
+information-1-job  the same against scikit-learn as it is called without a number of jobs
 memory     peak memory of the statistics of a large store, and of one twice as large
 column     bytes read for one unit's activations, against the layer's
 growth     seconds by samples, units and classes
@@ -25,6 +27,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import dask
@@ -61,11 +64,13 @@ SHAPES = {
     "means": Shape(60_000, WIDTHS),
     "means-1000": Shape(65_536, (4096,), 1000),
     "information": Shape(10_000, (512,)),
+    "information-1-job": Shape(10_000, (512,)),
     "memory": Shape(100_000, (5120,) * 4),
     "column": Shape(100_000, (5120,) * 4),
 }
 ASKED = {
     "pass": 0.75, "means": 1.5, "means-1000": 2, "information": 200,
+    "information-1-job": 200,
 }  # fmt: skip
 
 
@@ -113,7 +118,7 @@ def nodes(tree):
 
 def run_pass(path, shape, repeats):
     ours = lambda: ul.class_statistics(ul.open_activations(path))  # noqa: E731
-    ours_times, peer_times = alternate(ours, lambda: read_all(path), repeats)
+    ours_times, peer_times = alternate(ours, lambda: read_all(path), repeats, memory=False)
     stats = ours_times.result
     equal = bool((stats["histogram"].sum(("class", "bin")) == shape.samples).all())
     return ours_times, peer_times, "reading with Dask and Zarr", equal
@@ -138,27 +143,30 @@ def run_means(path, shape, repeats):
     tried = {split: seconds(lambda s=split: flox_means(path, s))[0] for split in candidates}
     best = min(tried, key=tried.get)
     ours = lambda: ul.class_means(ul.open_activations(path))  # noqa: E731
-    ours_times, peer_times = alternate(ours, lambda: flox_means(path, best), repeats)
+    peer = lambda: flox_means(path, best)  # noqa: E731
+    ours_times, peer_times = alternate(ours, peer, repeats, memory=False)
     means = np.concatenate(peer_times.result)
     equal = np.allclose(ours_times.result["class_mean"], means, rtol=1e-4, atol=1e-5)
     chunks = "the store's chunks" if best is None else f"chunks of {best} samples"
     return ours_times, peer_times, f"flox, {chunks}", equal
 
 
-def run_information(path, _shape, repeats):
+def run_information(path, _shape, repeats, jobs=2):
     from sklearn.feature_selection import mutual_info_classif
 
     tree = ul.open_activations(path)
     labels, values = tree["label"].to_numpy(), nodes(tree)[0]["activation"].to_numpy()
     ours = lambda: ul.mutual_information(ul.class_statistics(ul.open_activations(path)))  # noqa: E731
-    peer = lambda: mutual_info_classif(values, labels, random_state=0, n_jobs=2)  # noqa: E731
-    ours_times, peer_times = alternate(ours, peer, repeats)
+    peer = lambda: mutual_info_classif(values, labels, random_state=0, n_jobs=jobs)  # noqa: E731
+    ours_times, peer_times = alternate(ours, peer, repeats, memory=False)
     apart = np.abs(ours_times.result["mutual_information"].to_numpy() - peer_times.result)
-    return ours_times, peer_times, "scikit-learn", bool(np.median(apart) < 0.02)
+    name = f"scikit-learn, n_jobs={jobs}"
+    return ours_times, peer_times, name, bool(np.median(apart) < 0.02)
 
 
 RUNS = {
     "pass": run_pass, "means": run_means, "means-1000": run_means, "information": run_information,
+    "information-1-job": partial(run_information, jobs=None),
 }  # fmt: skip
 
 

@@ -15,7 +15,8 @@ TINY = Shape(400, (30, 20), 4)
 def _tiny(monkeypatch):
     for name in SHAPES:
         monkeypatch.setitem(SHAPES, name, TINY)
-    monkeypatch.setitem(SHAPES, "information", Shape(2000, (30,), 4))
+    for name in ("information", "information-1-job"):
+        monkeypatch.setitem(SHAPES, name, Shape(2000, (30,), 4))
     for name in GROWTH:
         monkeypatch.setitem(GROWTH, name, [Shape(100, (8,), 2), Shape(200, (16,), 4)])
 

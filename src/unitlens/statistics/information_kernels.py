@@ -45,6 +45,7 @@ def table_information(joint, samples, logs, information, error):
     """
     tables, rows, columns = joint.shape
     of_rows, of_columns = np.empty(rows, np.int64), np.empty(columns, np.int64)
+    logs_of_columns = np.empty(columns)
     whole, of_all = _log(samples, logs), _step(samples, logs)
     for t in range(tables):
         of_rows[:], of_columns[:] = 0, 0
@@ -57,6 +58,7 @@ def table_information(joint, samples, logs, information, error):
             found -= _step(of_rows[r], logs)
         for c in range(columns):
             found -= _step(of_columns[c], logs)
+            logs_of_columns[c] = _log(of_columns[c], logs)
         weight, mean, squares = 0, 0.0, 0.0
         for r in range(rows):
             row = whole - _log(of_rows[r], logs)
@@ -65,7 +67,7 @@ def table_information(joint, samples, logs, information, error):
                 if n == 0:
                     continue
                 found += _step(n, logs)
-                surprise = _log(n, logs) - _log(of_columns[c], logs) + row
+                surprise = _log(n, logs) - logs_of_columns[c] + row
                 weight += n
                 away = surprise - mean
                 mean += away * n / weight
