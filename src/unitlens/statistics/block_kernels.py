@@ -257,3 +257,19 @@ def _select(u, state, ranks):
             kept += 1
     counts[u], reached[u] = kept, least
     weakest[u] = np.nextafter(least, np.inf)  # samples to come must exceed it
+
+
+@compiled()
+def merge_strongest(values, samples, other_values, other_samples, merged_values, merged_samples):
+    """Merge two descending lists of each unit, of equal values the first sample first."""
+    units, ranks = values.shape
+    for u in range(units):
+        i = j = 0
+        for rank in range(ranks):
+            x, y = values[u, i], other_values[u, j]
+            if x > y or (x == y and samples[u, i] < other_samples[u, j]):
+                merged_values[u, rank], merged_samples[u, rank] = x, samples[u, i]
+                i += 1
+            else:
+                merged_values[u, rank], merged_samples[u, rank] = y, other_samples[u, j]
+                j += 1

@@ -26,19 +26,20 @@ def no_strongest(units: int, ranks: int) -> Strongest:
 
 
 def ranked(unordered: Strongest, first: int) -> Strongest:
-    """Return those of a block, whose samples are numbered from `first` on, in descending order."""
+    """Return those of a block, whose samples are numbered from `first` on, in descending order.
+
+    Unordered they are in the order of their samples.
+    """
     values, samples = unordered.values, unordered.samples
+    order = np.argsort(-values, axis=1, kind="stable")
     samples = np.where(samples >= 0, samples + first, -1)
-    return Strongest(*_sorted(values, samples, values.shape[1]))
+    return Strongest(np.take_along_axis(values, order, 1), np.take_along_axis(samples, order, 1))
 
 
 def merge_strongest(one: Strongest, other: Strongest) -> Strongest:
     """Return the strongest samples of both."""
-    values = np.concatenate([one.values, other.values], axis=1)
-    samples = np.concatenate([one.samples, other.samples], axis=1)
-    return Strongest(*_sorted(values, samples, one.values.shape[1]))
+    from unitlens.statistics.block_kernels import merge_strongest as kernel
 
-
-def _sorted(values: Floats, samples: Integers, ranks: int) -> tuple[Floats, Integers]:
-    order = np.lexsort((samples, -values), axis=1)[:, :ranks]
-    return np.take_along_axis(values, order, 1), np.take_along_axis(samples, order, 1)
+    merged = no_strongest(*one.values.shape)
+    kernel(one.values, one.samples, other.values, other.samples, merged.values, merged.samples)
+    return merged
