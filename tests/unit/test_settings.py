@@ -183,3 +183,74 @@ def test_estimate__adds_up_what_the_experiments_take_alone():
             assert stage.memory == max(s.memory for s in same)
     assert sum(s.bytes for s in together.stores) == sum(s.bytes for o in alone for s in o.stores)
     assert [s.units for s in together.stores] == [24, 24, 24, 24, 16, 16]
+
+
+CURVES_ALONE = {"measures": None, "unit_ablation": None, "noise_robustness": None}
+
+
+def test_curves_alone__are_neither_recorded_nor_summarised():
+    plan = make_plan(parse_config(values(a={}, b=CURVES_ALONE)))
+    a, b = plan.runs
+
+    assert plan.recorded() == plan.summarised() == plan.measured("measures") == [a]
+    assert plan.measured("cumulative_ablation") == [a, b]
+    jobs = {stage.rule: stage.jobs for stage in estimate_plan(plan).stages}
+    assert (jobs["record_activations"], jobs["class_statistics"], jobs["unit_measures"]) == (
+        1,
+        1,
+        1,
+    )
+    assert (jobs["train"], jobs["cumulative_ablation"]) == (2, 2)
+
+
+def test_components_alone__are_recorded_but_not_summarised():
+    plan = make_plan(parse_config(values(a=CURVES_ALONE | {"principal_components": {}})))
+
+    assert plan.recorded() == list(plan.runs)
+    assert plan.summarised() == []
+
+
+def test_kept_epochs__are_summarised_for_the_means_that_units_are_clamped_to():
+    curve = {"cumulative_ablation": {"value": "mean", "checkpoints": True}}
+    plan = make_plan(parse_config(values(a=curve)))
+    (run,) = plan.runs
+
+    assert plan.summarised() == plan.recorded() == [run, f"{run}/epoch-0001"]
+    assert plan.measured("measures") == [run]
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"noise_robustness": {}},
+        {"unit_ablation": {"value": "mean"}},
+        {"cumulative_ablation": {"value": "mean"}},
+        {"cumulative_ablation": {"by": ["variance"]}},
+    ],
+)
+def test_measures__cannot_be_left_out_where_they_are_needed(kept):
+    (name,) = kept
+
+    with pytest.raises(ConfigError) as refused:
+        parse_config(values(a=CURVES_ALONE | kept))
+    assert str(refused.value).startswith(
+        f"experiments.a.measurements: measures must not be null where {name} needs them"
+    )
+
+
+def test_shared_network__recorded_for_one_experiment_alone_is_recorded_as_that_one_says():
+    half = {"activations": {"dtype": "float16"}}
+    plan = shared(CURVES_ALONE | {"activations": {"dtype": "float32"}}, half)
+    (run,) = plan.runs.values()
+
+    assert run.measurements.activations.dtype == "float16"
+    assert plan.recorded() == [run.name]
+
+
+@pytest.mark.parametrize("figure", ["selectivity_depth", "batch_norm_information"])
+def test_figures__of_measures_need_them(figure):
+    config = values(a=CURVES_ALONE)
+    config["figures"] = {figure: ["a"]}
+
+    with pytest.raises(ConfigError, match=rf"figures.{figure} needs measurements.measures, which"):
+        parse_config(config)

@@ -121,6 +121,28 @@ def test_estimate__counts_the_jobs_that_snakemake_plans(tmp_path):
     assert planned == {stage.rule: stage.jobs for stage in estimate.stages}
 
 
+def test_workflow__runs_only_what_curves_alone_need(tmp_path):
+    config = changed(measures=None, unit_ablation=None, noise_robustness=None)
+    config["experiments"]["memo"]["sweep"] = {}
+    config["figures"] = {"memorisation_ablation": ["memo"]}
+    (name,) = make_plan(parse_config(config)).runs
+
+    planned = planned_jobs(snakemake(tmp_path, "--dry-run", "all", config=config))
+    estimate = estimate_plan(make_plan(parse_config(config)))
+    done = snakemake(tmp_path, "all", config=config)
+
+    assert planned.pop("all") == 1
+    planned.pop("total")
+    assert planned == {stage.rule: stage.jobs for stage in estimate.stages}
+    assert not {"record_activations", "class_statistics", "unit_measures"} & set(planned)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not (tmp_path / f"results/{name}/train").exists()
+    results = ul.open_results(tmp_path / "results")
+    assert np.isfinite(results.runs.auc).all()
+    assert not (tmp_path / "results/units.zarr").exists()
+    assert (tmp_path / "results/report.html").stat().st_size > 10_000
+
+
 def test_workflow__does_nothing_the_second_time(finished):
     done = snakemake(finished, "--dry-run", "all")
 

@@ -96,8 +96,7 @@ def get_measures(section):
 
     def find(wildcards):
         settings = getattr(PLAN.settings_of(wildcards.network), section)
-        needed = getattr(settings, "value", None) == "mean"
-        needed = needed or getattr(settings, "by", ())
+        needed = settings is not None and settings.needs_measures
         return f"{RESULTS}/{wildcards.network}/unit_measures.nc" if needed else []
 
     return find

@@ -24,16 +24,22 @@ FigureName = Literal[
     "selectivity_depth",
 ]
 FIGURES: tuple[str, ...] = get_args(FigureName)
-# What a figure cannot be drawn without, beside the measures, which are always there.
-_NEEDED = {
-    "memorisation_ablation": "cumulative_ablation",
-    "memorisation_noise": "noise_robustness",
-    "dropout_ablation": "cumulative_ablation",
-    "batch_norm_ablation": "cumulative_ablation",
-    "selectivity_importance": "unit_ablation",
-    "auc_test_accuracy": "cumulative_ablation",
-    "auc_over_training": "cumulative_ablation",
+# What a figure cannot be drawn without.
+_NEEDED: dict[str, tuple[str, ...]] = {
+    "memorisation_ablation": ("cumulative_ablation",),
+    "memorisation_noise": ("noise_robustness",),
+    "dropout_ablation": ("cumulative_ablation",),
+    "batch_norm_ablation": ("cumulative_ablation",),
+    "batch_norm_selectivity": ("measures",),
+    "batch_norm_information": ("measures",),
+    "selectivity_importance": ("measures", "unit_ablation"),
+    "selectivity_l1_norm": ("measures",),
+    "auc_test_accuracy": ("cumulative_ablation",),
+    "auc_over_training": ("cumulative_ablation",),
+    "selectivity_depth": ("measures",),
 }
+# Of these, what must be measured at the kept epochs as well.
+_NEEDED_KEPT = {"auc_over_training": ("cumulative_ablation",)}
 
 
 class ExperimentSpec(Strict):
@@ -80,25 +86,31 @@ class Config(Strict):
     @model_validator(mode="after")
     def _figures_of_measurements(self) -> "Config":
         for figure, experiments in self.figures.items():
-            needed = _NEEDED.get(figure)
-            if needed is None:
-                continue
             for name in experiments:
-                settings = getattr(self.measurements_of(name), needed)
-                if settings is None:
-                    raise ValueError(
-                        f"figures.{figure} needs measurements.{needed}, which is null for the "
-                        f"experiment '{name}'; measure it, or leave the figure out"
-                    )
-                if figure == "auc_over_training" and not settings.checkpoints:
-                    raise ValueError(
-                        f"figures.{figure} needs measurements.{needed}.checkpoints: true for the "
-                        f"experiment '{name}', so that the epochs are measured that "
-                        "training.checkpoints keeps"
-                    )
+                settings = self.measurements_of(name)
+                for section in _NEEDED.get(figure, ()):
+                    kept = section in _NEEDED_KEPT.get(figure, ())
+                    _check_needed(settings, section, f"figures.{figure}", name, kept=kept)
         return self
 
     def measurements_of(self, experiment: str) -> MeasurementSpec:
         """Return how the networks of an experiment are measured."""
         override = self.experiments[experiment].measurements
         return experiment_settings(self.measurements, override, experiment)
+
+
+def _check_needed(
+    settings: MeasurementSpec, section: str, figure: str, experiment: str, *, kept: bool
+) -> None:
+    """Refuse a figure whose experiment lacks what it shows."""
+    found = getattr(settings, section)
+    if found is None:
+        raise ValueError(
+            f"{figure} needs measurements.{section}, which is null for the experiment "
+            f"'{experiment}'; measure it, or leave the figure out"
+        )
+    if kept and not found.checkpoints:
+        raise ValueError(
+            f"{figure} needs measurements.{section}.checkpoints: true for the experiment "
+            f"'{experiment}', so that the epochs are measured that training.checkpoints keeps"
+        )

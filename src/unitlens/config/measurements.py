@@ -1,7 +1,7 @@
 """Sections that say what is measured on every network."""
 
 from collections import Counter
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
     Discriminator,
@@ -120,6 +120,8 @@ class StatisticsSpec(Strict):
 class MeasureSpec(Strict):
     """How the measures of a unit are computed from its class statistics."""
 
+    needs_measures: ClassVar[bool] = True
+
     split: Split = Field("test", description="split for selectivity and mutual information")
     rest: Literal["classes", "samples"] = Field(
         "classes", description="mu_rest: mean of the other classes' means, or over their samples"
@@ -143,11 +145,14 @@ class PrincipalComponentsSpec(Strict):
 
 
 class MeasurementSpec(Strict):
-    """What is measured on every network; a null section is left out."""
+    """What is measured on every network; a null section is left out.
+
+    Where measures and principal components are both null, networks are not recorded.
+    """
 
     activations: ActivationSpec = ActivationSpec()
     statistics: StatisticsSpec = StatisticsSpec()
-    measures: MeasureSpec = MeasureSpec()
+    measures: MeasureSpec | None = MeasureSpec()
     principal_components: PrincipalComponentsSpec | None = None
     unit_ablation: UnitAblationSpec | None = UnitAblationSpec()
     cumulative_ablation: CumulativeAblationSpec | None = CumulativeAblationSpec()
@@ -155,7 +160,24 @@ class MeasurementSpec(Strict):
 
     def uses(self, section: str) -> bool:
         """Tell whether anything is done as a section says."""
+        if section == "activations":
+            return self.measures is not None or self.principal_components is not None
+        if section == "statistics":
+            return self.measures is not None
         return getattr(self, section) is not None
+
+    @model_validator(mode="after")
+    def _measures_where_needed(self) -> "MeasurementSpec":
+        if self.measures is not None:
+            return self
+        for name in ("unit_ablation", "cumulative_ablation", "noise_robustness"):
+            section = getattr(self, name)
+            if section is not None and section.needs_measures:
+                raise ValueError(
+                    f"measures must not be null where {name} needs them (for the noise's scale, "
+                    f"means or orders); set {name} to null as well, or measures to {{}}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _recorded_where_needed(self) -> "MeasurementSpec":

@@ -1,6 +1,6 @@
 """Sections that say how the units of every network are perturbed."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -25,6 +25,11 @@ class UnitAblationSpec(Strict):
         default=True, description="estimate the loss increase by the gradient as well"
     )
     checkpoints: bool = Field(default=False, description="measure the kept epochs as well")
+
+    @property
+    def needs_measures(self) -> bool:
+        """Whether the unit measures must be there: the means that units are clamped to."""
+        return self.value == "mean"
 
 
 class CumulativeAblationSpec(Strict):
@@ -57,6 +62,11 @@ class CumulativeAblationSpec(Strict):
             )
         return self
 
+    @property
+    def needs_measures(self) -> bool:
+        """Whether the unit measures must be there: means to clamp to, or orders by measures."""
+        return self.value == "mean" or bool(self.by)
+
 
 class ScaleSpec(Strict):
     """Log-spaced scales of the noise."""
@@ -74,6 +84,8 @@ class ScaleSpec(Strict):
 
 class NoiseRobustnessSpec(Strict):
     """How noise is added to all units at once."""
+
+    needs_measures: ClassVar[bool] = True  # the noise on every unit is scaled by its variance
 
     split: Split = "train"
     samples: PositiveInt | None = Field(

@@ -94,7 +94,7 @@ def estimate_plan(
     described = _describe_all(plan)
     machine = Machine(gflops, read_mb)
     recorded: dict[tuple[str, ...], list[Described]] = {}
-    for name in plan.measured_stores():
+    for name in plan.recorded():
         settings = plan.settings_of(name).activations.model_dump_json()
         alike = *_of_shape(plan.run_of(name)), settings
         recorded.setdefault(alike, []).append(described[name])

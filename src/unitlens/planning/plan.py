@@ -78,10 +78,19 @@ class Plan:
             }
         return kinds
 
-    def measured_stores(self) -> list[str]:
+    def recorded(self) -> list[str]:
         """Return the networks whose activations are recorded."""
-        needs = ("measures", "principal_components", "noise_robustness")
-        needed = {name for measurement in needs for name in self.measured(measurement)}
+        needed = {*self.summarised(), *self.measured("principal_components")}
+        return [name for name in (*self.runs, *self.kept()) if name in needed]
+
+    def summarised(self) -> list[str]:
+        """Return the networks whose class statistics and unit measures are computed."""
+        needed = {
+            name
+            for section in FILES
+            for name in self.measured(section)
+            if getattr(self.settings_of(name), section).needs_measures
+        }
         return [name for name in (*self.runs, *self.kept()) if name in needed]
 
     def measured_checkpoints(self) -> list[str]:

@@ -71,7 +71,7 @@ def plan_stages(
         What it runs on.
     """
     needs = _Needs(machine)
-    stored = plan.measured_stores()
+    summarised = plan.summarised()
     trainings = [(described[name], run.spec.training) for name, run in plan.runs.items()]
     perturbed = ("unit_ablation", "cumulative_ablation", "noise_robustness")
 
@@ -87,9 +87,9 @@ def plan_stages(
             [needs.training_hours(*pair) for pair in trainings],
             [needs.training_memory(*pair) for pair in trainings],
         ),
-        *_recordings([described[name] for name in stored], needs),
-        stage("class_statistics", stored),
-        stage("unit_measures", stored),
+        *_recordings([described[name] for name in plan.recorded()], needs),
+        stage("class_statistics", summarised),
+        stage("unit_measures", summarised),
         stage("principal_components", plan.measured("principal_components")),
         *(stage(rule, plan.measured(rule)) for rule in perturbed),
         *(Stage(rule, 1, 0.0, 0.0, 0) for rule in ("tabulate", "draw_figures", "write_report")),
