@@ -86,6 +86,15 @@ def test_override__is_refused_under_its_own_key(override, message):
     assert str(refused.value).startswith(message)
 
 
+@pytest.mark.parametrize("other", [{"value": "resample"}, {"basis": "random"}])
+def test_main_curves__are_alike_in_all_experiments(other):
+    with pytest.raises(ConfigError, match=r"experiments.b has cumulative_ablation along .* but a"):
+        parse_config(values(a={}, b={"cumulative_ablation": other}))
+
+    assert parse_config(values(a={}, b={"cumulative_ablation": {"also": [other]}}))
+    assert parse_config(values(a={"cumulative_ablation": None}, b={"cumulative_ablation": other}))
+
+
 def test_figures__need_what_their_own_experiments_measure():
     config = values({"noise_robustness": None}, a={"noise_robustness": {}}, b={})
     config["figures"] = {"memorisation_noise": ["a"]}

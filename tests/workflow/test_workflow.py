@@ -17,6 +17,7 @@ from unitlens.config import ActivationSpec, parse_config
 from unitlens.networks.checkpoints import load_checkpoint
 from unitlens.networks.datasets import load_dataset
 from unitlens.planning import estimate_plan, make_plan
+from unitlens.tables import area_under_curve, random_orders
 
 pytestmark = pytest.mark.slow
 
@@ -123,6 +124,8 @@ def test_estimate__counts_the_jobs_that_snakemake_plans(tmp_path):
 
 def test_workflow__runs_only_what_curves_alone_need(tmp_path):
     config = changed(measures=None, unit_ablation=None, noise_robustness=None)
+    curve = config["measurements"]["cumulative_ablation"]
+    curve |= {"also": [{"basis": "random"}, {"value": "position_mean"}], "checkpoints": False}
     config["experiments"]["memo"]["sweep"] = {}
     config["figures"] = {"memorisation_ablation": ["memo"]}
     (name,) = make_plan(parse_config(config)).runs
@@ -138,7 +141,17 @@ def test_workflow__runs_only_what_curves_alone_need(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert not (tmp_path / f"results/{name}/train").exists()
     results = ul.open_results(tmp_path / "results")
-    assert np.isfinite(results.runs.auc).all()
+    main = random_orders(results.curves)
+    np.testing.assert_allclose(results.runs.auc, area_under_curve(main).mean("order"))
+    assert main.order.values.tolist() == ["random-0", "random-1"]
+    model, record = load_checkpoint(tmp_path / f"results/{name}")
+    (dataset,) = (tmp_path / "results/datasets").glob("*/dataset.json")
+    train = load_dataset(dataset.parent, "train", corruption=0, seed=record.spec.seed)
+    options = {"orders": 2, "points": 5, "samples": 200, "seed": record.spec.seed}
+    for variant in ({"basis": "random"}, {"value": "position_mean"}):
+        ours = random_orders(results.curves, **variant).loss.isel(run=0)
+        theirs = ul.cumulative_ablation(model, train, reference=train, **options, **variant)
+        np.testing.assert_allclose(ours, theirs.loss, rtol=1e-6)
     assert not (tmp_path / "results/units.zarr").exists()
     assert (tmp_path / "results/report.html").stat().st_size > 10_000
 

@@ -105,7 +105,7 @@ def get_measures(section):
 def get_components(wildcards):
     """Find the principal components that the curves of a network are along, if they are."""
     settings = PLAN.settings_of(wildcards.network).cumulative_ablation
-    if settings is None or settings.basis != "principal_components":
+    if settings is None or not settings.needs_components:
         return []
     return f"{RESULTS}/{wildcards.network}/principal_components.nc"
 

@@ -53,7 +53,9 @@ rule cumulative_ablation:
     params:
         network=subpath(output[0], parent=True),
         settings=get_settings("cumulative_ablation"),
-        code=code_digest("unitlens.perturbation.ablation"),
+        code=code_digest(
+            "unitlens.perturbation.ablation", "unitlens.perturbation.variants"
+        ),
     shell:
         "python -m unitlens cumulative-ablation --settings {params.settings:q} --threads {threads}"
         " --log {log:q} {input.dataset:q} {params.network:q}"

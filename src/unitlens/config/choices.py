@@ -8,6 +8,7 @@ from unitlens.config.base import Strict
 
 Split = Literal["train", "test"]
 ValueName = Literal["zero", "mean", "position_mean", "class_mean", "resample"]
+BasisName = Literal["units", "random", "principal_components"]
 ClampValue = Annotated[
     ValueName,
     Field(description="what a unit is clamped to; means and other samples are of the training set"),

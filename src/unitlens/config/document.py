@@ -84,6 +84,24 @@ class Config(Strict):
         return self
 
     @model_validator(mode="after")
+    def _one_main_curve(self) -> "Config":
+        first = ""
+        for name in self.experiments:
+            curves = self.measurements_of(name).cumulative_ablation
+            if curves is None:
+                continue
+            found = curves.variants[0]
+            if not first:
+                first, wanted = name, found
+            if found != wanted:
+                raise ValueError(
+                    f"experiments.{name} has cumulative_ablation along {found[1]} clamped to "
+                    f"{found[0]}, but {first} along {wanted[1]} clamped to {wanted[0]}: the main "
+                    "curves of all stand in one table and must be alike; name others in `also`"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _figures_of_measurements(self) -> "Config":
         for figure, experiments in self.figures.items():
             for name in experiments:

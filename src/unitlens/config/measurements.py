@@ -191,7 +191,7 @@ class MeasurementSpec(Strict):
             "cumulative_ablation": self.cumulative_ablation,
         }
         for name, ablation in ablations.items():
-            to_mean = ablation is not None and ablation.value == "mean"
+            to_mean = ablation is not None and ablation.to_mean
             if to_mean and self.activations.reductions[0] != "mean":
                 raise ValueError(
                     f"activations.reduce must be mean where {name}.value is mean: units are "
@@ -202,7 +202,7 @@ class MeasurementSpec(Strict):
     @model_validator(mode="after")
     def _components_where_needed(self) -> "MeasurementSpec":
         curve, components = self.cumulative_ablation, self.principal_components
-        if curve is None or curve.basis != "principal_components":
+        if curve is None or not curve.needs_components:
             return self
         if components is None:
             raise ValueError(
@@ -214,7 +214,17 @@ class MeasurementSpec(Strict):
                 "principal_components.checkpoints must be true where "
                 "cumulative_ablation.checkpoints is and its basis is principal_components"
             )
+        if curve.also and components.components is not None:
+            raise ValueError(
+                "principal_components.components must be null where cumulative_ablation.also has "
+                "curves beside those along them: all of one file ablate equally many directions"
+            )
         recorded = self.activations.layers
+        if curve.also and curve.layers is None and recorded is not None:
+            raise ValueError(
+                "cumulative_ablation.layers must be given where activations.layers is and some of "
+                "its curves are along principal components: they are of what is recorded"
+            )
         if isinstance(recorded, tuple) and isinstance(curve.layers, tuple):
             lacking = [layer for layer in curve.layers if layer not in recorded]
             if lacking:

@@ -12,6 +12,7 @@ from unitlens.config import (
     Run,
     TrainingSpec,
     UnitAblationSpec,
+    ValueName,
 )
 from unitlens.config.choices import LayerChoice
 from unitlens.networks.facts import DatasetFacts, describe_dataset
@@ -162,7 +163,7 @@ class _Counted:
         passes = 2 * self.costs.forward
         each = passes + (self.costs.units(layers) - passes) * drawn / units
         each += FORWARD_AND_BACKWARD * self.costs.forward * spec.first_order
-        work = self._with_reference(samples, each, spec)
+        work = self._with_reference(samples, each, spec.value)
         return replace(work, cells=drawn * self.facts.classes)
 
     def cumulative_ablation(
@@ -170,15 +171,21 @@ class _Counted:
     ) -> Work:
         if spec is None:
             return Work()
-        along_units, of_recorded = spec.basis == "units", spec.basis == "principal_components"
+        works = [self._curves(spec, number, recorded) for number in range(len(spec.variants))]
+        return Work(sum(work.macs for work in works), sum(work.samples for work in works))
+
+    def _curves(self, spec: CumulativeAblationSpec, number: int, recorded: LayerChoice) -> Work:
+        """Return the work of one variant; only the first has orders by measures."""
+        value, basis = spec.variants[number]
+        along_units, of_recorded = basis == "units", basis == "principal_components"
         chosen = recorded if of_recorded and spec.layers is None else spec.layers
         layers = choose_layers(tuple(self.layers), chosen)
-        orders = spec.orders + 2 * (len(spec.by) + of_recorded)
-        chained = along_units and spec.value in ("zero", "mean")
+        orders = spec.orders + 2 * ((0 if number else len(spec.by)) + of_recorded)
+        chained = along_units and value in ("zero", "mean")
         each = self.costs.curve(layers, orders=orders, points=spec.points, chained=chained)
         if not along_units:
             each += (orders * (spec.points - 2) + 1) * self.costs.turning(layers)
-        return self._with_reference(self._scored(spec), each, spec)
+        return self._with_reference(self._scored(spec), each, value)
 
     def noise_robustness(self, spec: NoiseRobustnessSpec | None) -> Work:
         if spec is None:
@@ -190,15 +197,13 @@ class _Counted:
         there = self.facts.samples[spec.split]
         return min(there, spec.samples or there)
 
-    def _with_reference(
-        self, samples: int, each: float, spec: UnitAblationSpec | CumulativeAblationSpec
-    ) -> Work:
+    def _with_reference(self, samples: int, each: float, value: ValueName) -> Work:
         """Add the pass that finds what units are clamped to, where no file says it."""
         found = Work(samples * each, samples)
         passed = {
             "position_mean": self.facts.samples["train"],
             "class_mean": self.facts.samples["train"],
             "resample": samples,
-        }.get(spec.value, 0)
+        }.get(value, 0)
         reference = self.passes(passed)
         return Work(found.macs + reference.macs, found.samples + reference.samples)
