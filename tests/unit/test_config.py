@@ -367,3 +367,15 @@ def test_reference__is_generated_from_the_models():
     shipped = (ROOT / "docs/config.md").read_text()
 
     assert shipped == config_reference() + "\n", "run: python -m unitlens schema --markdown"
+
+
+def test_parse_config__takes_few_components_where_all_curves_are_along_them():
+    curve = {"basis": "principal_components", "also": [{"value": "mean"}]}
+    sections = {"principal_components": {"components": 5}, "cumulative_ablation": curve}
+
+    measurements = parse_config(changed("measurements", sections)).measurements
+
+    assert measurements.cumulative_ablation.variants == (
+        ("zero", "principal_components"),
+        ("mean", "principal_components"),
+    )

@@ -214,16 +214,17 @@ class MeasurementSpec(Strict):
                 "principal_components.checkpoints must be true where "
                 "cumulative_ablation.checkpoints is and its basis is principal_components"
             )
-        if curve.also and components.components is not None:
+        other_bases = any(basis != "principal_components" for _, basis in curve.variants)
+        if other_bases and components.components is not None:
             raise ValueError(
-                "principal_components.components must be null where cumulative_ablation.also has "
-                "curves beside those along them: all of one file ablate equally many directions"
+                "principal_components.components must be null where cumulative_ablation has curves "
+                "along other bases beside them: all of one file ablate equally many directions"
             )
         recorded = self.activations.layers
-        if curve.also and curve.layers is None and recorded is not None:
+        if other_bases and curve.layers is None and recorded is not None:
             raise ValueError(
                 "cumulative_ablation.layers must be given where activations.layers is and some of "
-                "its curves are along principal components: they are of what is recorded"
+                "its curves, but not all, are along principal components of what is recorded"
             )
         if isinstance(recorded, tuple) and isinstance(curve.layers, tuple):
             lacking = [layer for layer in curve.layers if layer not in recorded]
