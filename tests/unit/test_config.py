@@ -243,6 +243,53 @@ def test_parse_config__accepts_the_minimum():
         ),
         (
             "measurements/cumulative_ablation",
+            {"also": [{"basis": "random"}, {"value": "zero", "basis": "random"}]},
+            "measurements.cumulative_ablation: also must name each variant once, and not the main "
+            "one, but value zero with basis random is named again",
+        ),
+        (
+            "measurements/cumulative_ablation",
+            {"also": [{}]},
+            "not the main one, but value zero with basis units is named again",
+        ),
+        (
+            "measurements/cumulative_ablation",
+            {"also": [{"base": "random"}]},
+            "measurements.cumulative_ablation.also.0.base is not a key of the configuration",
+        ),
+        (
+            "measurements",
+            {
+                "activations": {"reduce": "max"},
+                "cumulative_ablation": {"also": [{"value": "mean"}]},
+            },
+            "measurements: activations.reduce must be mean where cumulative_ablation.value is mean",
+        ),
+        (
+            "measurements/cumulative_ablation",
+            {"also": [{"basis": "principal_components"}]},
+            "measurements: principal_components must not be null where cumulative_ablation.basis",
+        ),
+        (
+            "measurements",
+            {
+                "principal_components": {"components": 5},
+                "cumulative_ablation": {"also": [{"basis": "principal_components"}]},
+            },
+            "measurements: principal_components.components must be null where",
+        ),
+        (
+            "measurements",
+            {
+                "activations": {"layers": ["relu1"]},
+                "noise_robustness": None,
+                "principal_components": {},
+                "cumulative_ablation": {"also": [{"basis": "principal_components"}]},
+            },
+            "measurements: cumulative_ablation.layers must be given where activations.layers is",
+        ),
+        (
+            "measurements/cumulative_ablation",
             {"basis": "pca"},
             "measurements.cumulative_ablation.basis = 'pca'",
         ),
@@ -320,3 +367,15 @@ def test_reference__is_generated_from_the_models():
     shipped = (ROOT / "docs/config.md").read_text()
 
     assert shipped == config_reference() + "\n", "run: python -m unitlens schema --markdown"
+
+
+def test_parse_config__takes_few_components_where_all_curves_are_along_them():
+    curve = {"basis": "principal_components", "also": [{"value": "mean"}]}
+    sections = {"principal_components": {"components": 5}, "cumulative_ablation": curve}
+
+    measurements = parse_config(changed("measurements", sections)).measurements
+
+    assert measurements.cumulative_ablation.variants == (
+        ("zero", "principal_components"),
+        ("mean", "principal_components"),
+    )

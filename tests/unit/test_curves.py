@@ -67,6 +67,47 @@ def test_random_orders__are_those_named_so():
     assert random_orders(made)["order"].values.tolist() == ["random-0", "random-1"]
 
 
+VARIANTS = {
+    "random-0": ("zero", "units"),
+    "variance-ascending": ("zero", "units"),
+    "mean-units-random-0": ("mean", "units"),
+    "mean-units-random-1": ("mean", "units"),
+    "zero-random-random-0": ("zero", "random"),
+    "zero-principal_components-basis-ascending": ("zero", "principal_components"),
+    "zero-principal_components-random-0": ("zero", "principal_components"),
+}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "orders"),
+    [
+        ({}, ["random-0"]),
+        ({"value": "zero"}, ["random-0"]),
+        ({"basis": "units"}, ["random-0"]),
+        ({"value": "mean"}, ["mean-units-random-0", "mean-units-random-1"]),
+        ({"basis": "random"}, ["zero-random-random-0"]),
+        ({"basis": "principal_components"}, ["zero-principal_components-random-0"]),
+        ({"value": "mean", "basis": "random"}, []),
+    ],
+)
+def test_random_orders__of_a_variant_are_those_that_differ_from_the_main_one_in_it_alone(
+    wanted, orders
+):
+    names, (values, bases) = list(VARIANTS), zip(*VARIANTS.values(), strict=True)
+    made = curve(np.zeros((len(names), 2)), [0.0, 1.0]).assign_coords(
+        order=np.array(names, object), value=("order", list(values)), basis=("order", list(bases))
+    )
+
+    assert random_orders(made, **wanted)["order"].values.tolist() == orders
+
+
+def test_random_orders__of_a_variant_need_to_know_it():
+    made = curve(np.zeros((1, 2)), [0.0, 1.0]).assign_coords(order=np.array(["random-0"], object))
+
+    with pytest.raises(TableError, match="the curves have no coordinate 'value' on 'order'"):
+        random_orders(made, value="mean")
+
+
 def test_noise_scale__between_points_in_the_logarithm():
     made = noise([[0.9, 0.7, 0.3], [0.9, 0.9, 0.1]], [0.1, 1.0, 10.0])
 

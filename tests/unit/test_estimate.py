@@ -145,6 +145,20 @@ def test_hours__of_measures_up_and_down_are_two_orders_each():
     assert by.hours == pytest.approx(random.hours)
 
 
+def test_hours__of_variants_are_those_of_each_alone():
+    curve = {"orders": 3, "points": 4, "samples": 100}
+    variants = [{"value": "class_mean"}, {"basis": "random"}, {"basis": "principal_components"}]
+
+    def hours(**settings):
+        found = estimate_plan(
+            planned(cumulative_ablation=curve | settings, principal_components={})
+        )
+        return stage(found, "cumulative_ablation").hours
+
+    together = hours(by=["mean"], also=variants)
+    assert together == pytest.approx(hours(by=["mean"]) + sum(hours(**one) for one in variants))
+
+
 def test_hours__of_noise_are_those_of_all_variants():
     settings = {"samples": 100, "draws": 3, "scales": {"points": 5}}
     found = estimate_plan(planned(noise_robustness=settings), gflops=1)

@@ -10,7 +10,8 @@ import xarray as xr
 
 from synthetic_results import default_networks, network, write_networks, write_results
 from unitlens.errors import TableError
-from unitlens.tables import area_under_curve, open_results, tabulate
+from unitlens.perturbation.variants import join_variants
+from unitlens.tables import area_under_curve, open_results, random_orders, tabulate
 from unitlens.variables import SCHEMAS, validate
 
 
@@ -207,6 +208,51 @@ def test_padding__of_curves_with_other_orders_and_points(tmp_path):
     assert (frame["run"] == networks[1].name).sum() == 6
     auc = area_under_curve(shorter)
     np.testing.assert_allclose(open_results(tmp_path).runs["auc"][1], auc.mean())
+
+
+def test_curves__of_variants_are_rows_of_their_own(tmp_path):
+    networks = [network(("a",), seed=seed) for seed in (0, 1)]
+    final, _ = write_networks(tmp_path, networks)
+    plain, path = (tmp_path / made.name / "cumulative_ablation.nc" for made in networks)
+    curve = xr.load_dataset(path, engine="h5netcdf").drop_encoding()
+    further = curve.isel(order=[0, 1]).assign_attrs(value="mean")
+    further["accuracy"] = further["accuracy"] / 2
+    path.unlink()
+    join_variants([curve, further]).to_netcdf(path, engine="h5netcdf")
+
+    tabulate(tmp_path, final, tmp_path)
+
+    results = open_results(tmp_path)
+    main, mean = random_orders(results.curves), random_orders(results.curves, value="mean")
+    np.testing.assert_allclose(results.runs["auc"], area_under_curve(main).mean("order"))
+    assert mean["order"].values.tolist() == ["mean-units-random-0", "mean-units-random-1"]
+    np.testing.assert_array_equal(mean["accuracy"][1], further["accuracy"])
+    assert np.isnan(mean["accuracy"][0]).all()
+    assert set(results.curves["basis"].values) == {"units"}
+    frame = pd.read_parquet(tmp_path / "curves.parquet")
+    assert frame.groupby("value").size().to_dict() == {"zero": 2 * 6 * 11, "mean": 2 * 11}
+
+    other = xr.load_dataset(plain, engine="h5netcdf").drop_encoding()
+    plain.unlink()
+    other.assign_attrs(value="resample").to_netcdf(plain, engine="h5netcdf")
+    tabulate(tmp_path, final, tmp_path)
+    value = open_results(tmp_path).curves["value"]
+    assert value.values.tolist() == [""] * 6 + ["mean"] * 2
+
+
+def test_tables__hold_of_each_network_what_is_measured_on_it(tmp_path):
+    networks = [network(("a",), seed=seed) for seed in (0, 1)]
+    final, _ = write_networks(tmp_path, networks)
+    one, two = (made.name for made in networks)
+
+    tabulate(
+        tmp_path, final, tmp_path, measured={one: ["cumulative_ablation"], two: ["unit_measures"]}
+    )
+
+    results = open_results(tmp_path)
+    assert set(results.units["run"].values) == {two}
+    assert results.curves["run"].values.tolist() == [one]
+    assert np.isfinite(results.runs["auc"].values).tolist() == [True, False]
 
 
 def test_units__missing_measurements_are_marked(tmp_path):

@@ -17,6 +17,7 @@ from unitlens.config import ActivationSpec, parse_config
 from unitlens.networks.checkpoints import load_checkpoint
 from unitlens.networks.datasets import load_dataset
 from unitlens.planning import estimate_plan, make_plan
+from unitlens.tables import area_under_curve, random_orders
 
 pytestmark = pytest.mark.slow
 
@@ -121,6 +122,40 @@ def test_estimate__counts_the_jobs_that_snakemake_plans(tmp_path):
     assert planned == {stage.rule: stage.jobs for stage in estimate.stages}
 
 
+def test_workflow__runs_only_what_curves_alone_need(tmp_path):
+    config = changed(measures=None, unit_ablation=None, noise_robustness=None)
+    curve = config["measurements"]["cumulative_ablation"]
+    curve |= {"also": [{"basis": "random"}, {"value": "position_mean"}], "checkpoints": False}
+    config["experiments"]["memo"]["sweep"] = {}
+    config["figures"] = {"memorisation_ablation": ["memo"]}
+    (name,) = make_plan(parse_config(config)).runs
+
+    planned = planned_jobs(snakemake(tmp_path, "--dry-run", "all", config=config))
+    estimate = estimate_plan(make_plan(parse_config(config)))
+    done = snakemake(tmp_path, "all", config=config)
+
+    assert planned.pop("all") == 1
+    planned.pop("total")
+    assert planned == {stage.rule: stage.jobs for stage in estimate.stages}
+    assert not {"record_activations", "class_statistics", "unit_measures"} & set(planned)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not (tmp_path / f"results/{name}/train").exists()
+    results = ul.open_results(tmp_path / "results")
+    main = random_orders(results.curves)
+    np.testing.assert_allclose(results.runs.auc, area_under_curve(main).mean("order"))
+    assert main.order.values.tolist() == ["random-0", "random-1"]
+    model, record = load_checkpoint(tmp_path / f"results/{name}")
+    (dataset,) = (tmp_path / "results/datasets").glob("*/dataset.json")
+    train = load_dataset(dataset.parent, "train", corruption=0, seed=record.spec.seed)
+    options = {"orders": 2, "points": 5, "samples": 200, "seed": record.spec.seed}
+    for variant in ({"basis": "random"}, {"value": "position_mean"}):
+        ours = random_orders(results.curves, **variant).loss.isel(run=0)
+        theirs = ul.cumulative_ablation(model, train, reference=train, **options, **variant)
+        np.testing.assert_allclose(ours, theirs.loss, rtol=1e-6)
+    assert not (tmp_path / "results/units.zarr").exists()
+    assert (tmp_path / "results/report.html").stat().st_size > 10_000
+
+
 def test_workflow__does_nothing_the_second_time(finished):
     done = snakemake(finished, "--dry-run", "all")
 
@@ -142,6 +177,34 @@ def test_workflow__reruns_only_what_hangs_on_a_setting(finished, section, jobs):
     assert {rule: planned.get(rule) for rule in jobs} == jobs
     assert {"tabulate", "draw_figures", "write_report"} <= set(planned)
     assert not {"prepare_dataset", "train", "record_activations"} & set(planned)
+
+
+def test_workflow__reruns_only_the_networks_of_an_experiment_that_overrides_a_setting(
+    finished, tmp_path
+):
+    """What is told of one experiment leaves the other's jobs alone, also in what is recorded."""
+    shutil.copytree(finished / "results", tmp_path / "results")
+    shutil.copytree(finished / ".snakemake/metadata", tmp_path / ".snakemake/metadata")
+    config = copy.deepcopy(TINY)
+    memo = config["experiments"]["memo"]
+    config["experiments"]["permuted"] = memo | {"sweep": {"dataset.corruption": [1]}}
+    memo["sweep"] = {"dataset.corruption": [0]}
+    permuted = config["experiments"]["permuted"]
+
+    def planned(**override):
+        permuted["measurements"] = override
+        done = snakemake(tmp_path, "--dry-run", "all", config=config)
+        counts = planned_jobs(done)
+        joined = ("all", "total", "tabulate", "draw_figures", "write_report")
+        return {rule: jobs for rule, jobs in counts.items() if rule not in joined}
+
+    assert planned(unit_ablation={"samples": 100}) == {"unit_ablation": 1}
+    assert planned(cumulative_ablation={"samples": 100}) == {"cumulative_ablation": 2}
+    assert planned(activations={"dtype": "float16"})["record_activations"] == 1
+    in_parts = planned(activations={"parts": 2})
+    assert (in_parts["record_part"], in_parts["merge_activations"]) == (2, 1)
+    assert "record_activations" not in in_parts
+    assert planned(noise_robustness=None, unit_ablation=None) == {}
 
 
 def test_workflow__resumes_a_recording_that_was_killed(finished, tmp_path):

@@ -180,7 +180,7 @@ def unit_ablation(
             samples,
             layers=section.layers,
             value=_value(section.value, network),
-            reference=_reference(section, dataset, record.spec, samples),
+            reference=_reference(section.value, section.split, dataset, record.spec, samples),
             units=section.units,
             samples=section.samples,
             seed=record.spec.seed,
@@ -201,9 +201,10 @@ def cumulative_ablation(
     device: Device = "auto",
     log: Log = None,
 ) -> None:
-    """Ablate more and more units together."""
+    """Ablate more and more units together, in each variant that is asked for."""
     open_log(log)
     from unitlens.perturbation.ablation import cumulative_ablation
+    from unitlens.perturbation.variants import join_variants
 
     section = parse_section(CumulativeAblationSpec, settings)
     device = torch_device(device, threads)
@@ -212,22 +213,25 @@ def cumulative_ablation(
         measures = _measures(network) if section.by else {}
         by = {str(name): measures[name] for name in section.by}
         samples = _open_split(dataset, record.spec, section.split)
-        result = cumulative_ablation(
-            model,
-            samples,
-            orders=section.orders,
-            points=section.points,
-            layers=section.layers,
-            value=_value(section.value, network),
-            reference=_reference(section, dataset, record.spec, samples),
-            by=by,
-            basis=_basis(section.basis, network),
-            samples=section.samples,
-            seed=record.spec.seed,
-            device=device,
-            score=section.score,
-        )
-        result = result.assign_attrs(split=section.split, value=section.value, basis=section.basis)
+        variants = [
+            cumulative_ablation(
+                model,
+                samples,
+                orders=section.orders,
+                points=section.points,
+                layers=section.layers,
+                value=_value(value, network),
+                reference=_reference(value, section.split, dataset, record.spec, samples),
+                by={} if number else by,
+                basis=_basis(basis, network),
+                samples=section.samples,
+                seed=record.spec.seed,
+                device=device,
+                score=section.score,
+            ).assign_attrs(split=section.split, value=value, basis=basis)
+            for number, (value, basis) in enumerate(section.variants)
+        ]
+        result = join_variants(variants)
         result.to_netcdf(network / "cumulative_ablation.nc", engine="h5netcdf")
 
 
@@ -369,13 +373,11 @@ def _basis(basis: str, network: Path) -> Any:
     return [table["component"] for table in stored.values()]
 
 
-def _reference(
-    section: UnitAblationSpec | CumulativeAblationSpec, dataset: Path, spec: RunSpec, scored: Any
-) -> Any:
+def _reference(value: str, split: str, dataset: Path, spec: RunSpec, scored: Any) -> Any:
     """Return the training set where the value is made from it; it may be what is scored."""
-    if section.value in ("zero", "mean"):
+    if value in ("zero", "mean"):
         return None
-    return scored if section.split == "train" else _open_split(dataset, spec, "train")
+    return scored if split == "train" else _open_split(dataset, spec, "train")
 
 
 COMMANDS = (

@@ -1,7 +1,7 @@
 """Sections that say what is measured on every network."""
 
 from collections import Counter
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
     Discriminator,
@@ -15,34 +15,18 @@ from pydantic import (
 )
 
 from unitlens.config.base import Strict
+from unitlens.config.choices import LayerChoice, Split
+from unitlens.config.perturbation import (
+    CumulativeAblationSpec,
+    NoiseRobustnessSpec,
+    UnitAblationSpec,
+)
 
-Split = Literal["train", "test"]
-ValueName = Literal["zero", "mean", "position_mean", "class_mean", "resample"]
 Reduction = Literal["mean", "max", "active"]
 Reductions = Annotated[
     Annotated[Reduction, Tag("one")]
     | Annotated[tuple[Reduction, ...], Field(min_length=1), Tag("several")],
     Discriminator(lambda value: "several" if isinstance(value, list | tuple) else "one"),
-]
-ClampValue = Annotated[
-    ValueName,
-    Field(description="what a unit is clamped to; means and other samples are of the training set"),
-]
-TopScore = Annotated[
-    Literal["top1", "top5"],
-    Field(description="accuracy: the label has the largest logit, or is among the five largest"),
-]
-
-
-class LastLayers(Strict):
-    """The last so many layers of every network."""
-
-    last: PositiveInt
-
-
-LayerChoice = Annotated[
-    tuple[str, ...] | LastLayers | None,
-    Field(description="names of layers, {last: n} for the last n of each network, null for all"),
 ]
 
 
@@ -136,6 +120,8 @@ class StatisticsSpec(Strict):
 class MeasureSpec(Strict):
     """How the measures of a unit are computed from its class statistics."""
 
+    needs_measures: ClassVar[bool] = True
+
     split: Split = Field("test", description="split for selectivity and mutual information")
     rest: Literal["classes", "samples"] = Field(
         "classes", description="mu_rest: mean of the other classes' means, or over their samples"
@@ -158,93 +144,40 @@ class PrincipalComponentsSpec(Strict):
     checkpoints: bool = Field(default=False, description="measure the kept epochs as well")
 
 
-class UnitAblationSpec(Strict):
-    """How the units are ablated one at a time."""
-
-    split: Split = "train"
-    samples: PositiveInt | None = Field(
-        None, description="size of a seeded subset of the split; all of it if null"
-    )
-    layers: LayerChoice = None
-    units: PositiveInt | None = Field(
-        None, description="size of a seeded sample of the units; all of them if null"
-    )
-    value: ClampValue = "zero"
-    score: TopScore = "top1"
-    first_order: bool = Field(
-        default=True, description="estimate the loss increase by the gradient as well"
-    )
-    checkpoints: bool = Field(default=False, description="measure the kept epochs as well")
-
-
-class CumulativeAblationSpec(Strict):
-    """How more and more units are ablated together."""
-
-    split: Split = "train"
-    samples: PositiveInt | None = Field(
-        None, description="size of a seeded subset of the split; all of it if null"
-    )
-    layers: LayerChoice = None
-    orders: PositiveInt = Field(10, description="number of random orders")
-    by: tuple[Literal["selectivity", "mutual_information", "variance", "mean", "l1_norm"], ...] = (
-        Field((), description="unit measures by which units are ablated too, both up and down")
-    )
-    basis: Literal["units", "random", "principal_components"] = Field(
-        "units",
-        description="what is ablated: units, the directions of a random basis of each layer, or "
-        "its principal components, which are also ablated by variance, down and up",
-    )
-    points: Annotated[int, Field(ge=2)] = Field(21, description="points of a curve, ends included")
-    value: ClampValue = "zero"
-    score: TopScore = "top1"
-    checkpoints: bool = Field(default=False, description="measure the kept epochs as well")
-
-    @model_validator(mode="after")
-    def _of_units(self) -> "CumulativeAblationSpec":
-        if self.by and self.basis != "units":
-            raise ValueError(
-                f"by must be empty where basis is {self.basis}: its measures are of units"
-            )
-        return self
-
-
-class ScaleSpec(Strict):
-    """Log-spaced scales of the noise."""
-
-    minimum: PositiveFloat = 0.05
-    maximum: PositiveFloat = 8.0
-    points: Annotated[int, Field(ge=2)] = 12
-
-    @model_validator(mode="after")
-    def _ascending(self) -> "ScaleSpec":
-        if self.maximum <= self.minimum:
-            raise ValueError(f"maximum ({self.maximum}) must be above minimum ({self.minimum})")
-        return self
-
-
-class NoiseRobustnessSpec(Strict):
-    """How noise is added to all units at once."""
-
-    split: Split = "train"
-    samples: PositiveInt | None = Field(
-        None, description="size of a seeded subset of the split; all of it if null"
-    )
-    scales: ScaleSpec = ScaleSpec()
-    draws: PositiveInt = Field(10, description="independent draws of the noise at each scale")
-    score: TopScore = "top1"
-    checkpoints: bool = Field(default=False, description="measure the kept epochs as well")
-
-
 class MeasurementSpec(Strict):
-    """What is measured on every network; a null section is left out."""
+    """What is measured on every network; a null section is left out.
+
+    Where measures and principal components are both null, networks are not recorded.
+    """
 
     activations: ActivationSpec = ActivationSpec()
     statistics: StatisticsSpec = StatisticsSpec()
-    measures: MeasureSpec = MeasureSpec()
+    measures: MeasureSpec | None = MeasureSpec()
     principal_components: PrincipalComponentsSpec | None = None
     unit_ablation: UnitAblationSpec | None = UnitAblationSpec()
     cumulative_ablation: CumulativeAblationSpec | None = CumulativeAblationSpec()
     noise_robustness: NoiseRobustnessSpec | None = NoiseRobustnessSpec()
+
+    def uses(self, section: str) -> bool:
+        """Tell whether anything is done as a section says."""
+        if section == "activations":
+            return self.measures is not None or self.principal_components is not None
+        if section == "statistics":
+            return self.measures is not None
+        return getattr(self, section) is not None
+
+    @model_validator(mode="after")
+    def _measures_where_needed(self) -> "MeasurementSpec":
+        if self.measures is not None:
+            return self
+        for name in ("unit_ablation", "cumulative_ablation", "noise_robustness"):
+            section = getattr(self, name)
+            if section is not None and section.needs_measures:
+                raise ValueError(
+                    f"measures must not be null where {name} needs them (for the noise's scale, "
+                    f"means or orders); set {name} to null as well, or measures to {{}}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _recorded_where_needed(self) -> "MeasurementSpec":
@@ -258,7 +191,7 @@ class MeasurementSpec(Strict):
             "cumulative_ablation": self.cumulative_ablation,
         }
         for name, ablation in ablations.items():
-            to_mean = ablation is not None and ablation.value == "mean"
+            to_mean = ablation is not None and ablation.to_mean
             if to_mean and self.activations.reductions[0] != "mean":
                 raise ValueError(
                     f"activations.reduce must be mean where {name}.value is mean: units are "
@@ -269,7 +202,7 @@ class MeasurementSpec(Strict):
     @model_validator(mode="after")
     def _components_where_needed(self) -> "MeasurementSpec":
         curve, components = self.cumulative_ablation, self.principal_components
-        if curve is None or curve.basis != "principal_components":
+        if curve is None or not curve.needs_components:
             return self
         if components is None:
             raise ValueError(
@@ -281,7 +214,18 @@ class MeasurementSpec(Strict):
                 "principal_components.checkpoints must be true where "
                 "cumulative_ablation.checkpoints is and its basis is principal_components"
             )
+        other_bases = any(basis != "principal_components" for _, basis in curve.variants)
+        if other_bases and components.components is not None:
+            raise ValueError(
+                "principal_components.components must be null where cumulative_ablation has curves "
+                "along other bases beside them: all of one file ablate equally many directions"
+            )
         recorded = self.activations.layers
+        if other_bases and curve.layers is None and recorded is not None:
+            raise ValueError(
+                "cumulative_ablation.layers must be given where activations.layers is and some of "
+                "its curves, but not all, are along principal components of what is recorded"
+            )
         if isinstance(recorded, tuple) and isinstance(curve.layers, tuple):
             lacking = [layer for layer in curve.layers if layer not in recorded]
             if lacking:

@@ -6,15 +6,15 @@ from math import prod
 from pathlib import Path
 
 from unitlens.config import (
-    ActivationSpec,
-    Config,
     CumulativeAblationSpec,
+    MeasurementSpec,
     NoiseRobustnessSpec,
     Run,
     TrainingSpec,
     UnitAblationSpec,
+    ValueName,
 )
-from unitlens.config.measurements import LayerChoice
+from unitlens.config.choices import LayerChoice
 from unitlens.networks.facts import DatasetFacts, describe_dataset
 from unitlens.networks.layers import UnitLayer, choose_layers
 from unitlens.networks.models import construct_model
@@ -37,12 +37,14 @@ class Work:
 
 @dataclass(frozen=True)
 class Described:
-    """What is known of the networks of one data set and model, and of what is done on one.
+    """What is known of the networks of one data set and model that are measured alike.
 
     Attributes
     ----------
     name
         Data set and model.
+    settings
+        How one is measured.
     facts
         Of the data set.
     layers
@@ -60,6 +62,7 @@ class Described:
     """
 
     name: str
+    settings: MeasurementSpec
     facts: DatasetFacts
     layers: tuple[UnitLayer, ...]
     forward: int
@@ -75,14 +78,15 @@ class Described:
         """Number of recorded units."""
         return sum(layer.units for layer in self.layers)
 
-    def store(self, samples: int, settings: ActivationSpec) -> Estimate:
-        """Return what a store of so many samples takes."""
+    def store(self, samples: int, *, maps: bool = True) -> Estimate:
+        """Return what a store of so many samples takes, with the maps that it keeps or without."""
+        settings = self.settings.activations
         return estimate_store(
             self.layers,
             samples,
             dtype=settings.dtype,
             reductions=settings.reductions,
-            maps=choose_maps(settings.maps, self.layers, samples),
+            maps=choose_maps(settings.maps if maps else None, self.layers, samples),
         )
 
     def scoring(self, training: TrainingSpec | None) -> Work:
@@ -97,20 +101,20 @@ class Described:
         return Work(FORWARD_AND_BACKWARD * samples * self.forward, samples)
 
 
-def describe(run: Run, config: Config) -> Described:
+def describe(run: Run, data: Path) -> Described:
     """Build the untrained network of a run, and count.
 
     Parameters
     ----------
     run
         The run. Neither its seed nor its label corruption matters.
-    config
-        The configuration that it is of.
+    data
+        Directory from which data sets are read.
     """
     import torch
 
-    spec, settings = run.spec, config.measurements
-    facts = describe_dataset(spec.dataset, data=Path(config.data))
+    spec, settings = run.spec, run.measurements
+    facts = describe_dataset(spec.dataset, data=data)
     shape = facts.input_shape
     model = construct_model(spec.model, input_shape=shape, classes=facts.classes, seed=0)
     with open_network(model, shape) as network:
@@ -126,6 +130,7 @@ def describe(run: Run, config: Config) -> Described:
         }
         return Described(
             name=f"{spec.dataset.name} {spec.model.name}",
+            settings=settings,
             facts=facts,
             layers=choose_layers(network.layers, settings.activations.layers),
             forward=costs.forward,
@@ -158,7 +163,7 @@ class _Counted:
         passes = 2 * self.costs.forward
         each = passes + (self.costs.units(layers) - passes) * drawn / units
         each += FORWARD_AND_BACKWARD * self.costs.forward * spec.first_order
-        work = self._with_reference(samples, each, spec)
+        work = self._with_reference(samples, each, spec.value)
         return replace(work, cells=drawn * self.facts.classes)
 
     def cumulative_ablation(
@@ -166,15 +171,21 @@ class _Counted:
     ) -> Work:
         if spec is None:
             return Work()
-        along_units, of_recorded = spec.basis == "units", spec.basis == "principal_components"
+        works = [self._curves(spec, number, recorded) for number in range(len(spec.variants))]
+        return Work(sum(work.macs for work in works), sum(work.samples for work in works))
+
+    def _curves(self, spec: CumulativeAblationSpec, number: int, recorded: LayerChoice) -> Work:
+        """Return the work of one variant; only the first has orders by measures."""
+        value, basis = spec.variants[number]
+        along_units, of_recorded = basis == "units", basis == "principal_components"
         chosen = recorded if of_recorded and spec.layers is None else spec.layers
         layers = choose_layers(tuple(self.layers), chosen)
-        orders = spec.orders + 2 * (len(spec.by) + of_recorded)
-        chained = along_units and spec.value in ("zero", "mean")
+        orders = spec.orders + 2 * ((0 if number else len(spec.by)) + of_recorded)
+        chained = along_units and value in ("zero", "mean")
         each = self.costs.curve(layers, orders=orders, points=spec.points, chained=chained)
         if not along_units:
             each += (orders * (spec.points - 2) + 1) * self.costs.turning(layers)
-        return self._with_reference(self._scored(spec), each, spec)
+        return self._with_reference(self._scored(spec), each, value)
 
     def noise_robustness(self, spec: NoiseRobustnessSpec | None) -> Work:
         if spec is None:
@@ -186,15 +197,13 @@ class _Counted:
         there = self.facts.samples[spec.split]
         return min(there, spec.samples or there)
 
-    def _with_reference(
-        self, samples: int, each: float, spec: UnitAblationSpec | CumulativeAblationSpec
-    ) -> Work:
+    def _with_reference(self, samples: int, each: float, value: ValueName) -> Work:
         """Add the pass that finds what units are clamped to, where no file says it."""
         found = Work(samples * each, samples)
         passed = {
             "position_mean": self.facts.samples["train"],
             "class_mean": self.facts.samples["train"],
             "resample": samples,
-        }.get(spec.value, 0)
+        }.get(value, 0)
         reference = self.passes(passed)
         return Work(found.macs + reference.macs, found.samples + reference.samples)

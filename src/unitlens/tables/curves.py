@@ -1,5 +1,6 @@
 """Cumulative ablation and noise curves: what one number says of them, and their tables."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -9,7 +10,8 @@ from unitlens.errors import ArgumentError, TableError
 from unitlens.tables.storage import same_attributes
 from unitlens.variables import annotate
 
-RANDOM = "random-"
+RANDOM = "random-"  # begins the names of random orders of the main curves
+RANDOM_ORDER = re.compile(r"(^|-)random-\d+$")
 
 
 def area_under_curve(curve: xr.Dataset, *, variable: str = "accuracy") -> xr.DataArray:
@@ -67,10 +69,42 @@ def _mean_over(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return mean
 
 
-def random_orders(curves: xr.Dataset) -> xr.Dataset:
-    """Return the curves whose units were ablated in a random order."""
+def random_orders(
+    curves: xr.Dataset, *, value: str | None = None, basis: str | None = None
+) -> xr.Dataset:
+    """Return the curves whose units were ablated in a random order.
+
+    Parameters
+    ----------
+    curves
+        Dataset on the dimension ``order``, such as ``results.curves``.
+    value
+        What units were clamped to; as in the main curves if not given.
+    basis
+        What was ablated, units or directions; as in the main curves if not given.
+
+    Returns
+    -------
+    The Dataset of those orders, of which there may be none.
+
+    Raises
+    ------
+    TableError
+        Where a value or basis is asked for, but the curves do not say which they are of.
+    """
     names = curves["order"].values.astype(str)
-    return curves.isel(order=np.flatnonzero(np.char.startswith(names, RANDOM)))
+    if value is None and basis is None:
+        return curves.isel(order=np.flatnonzero(np.char.startswith(names, RANDOM)))
+    chosen = np.array([RANDOM_ORDER.search(name) is not None for name in names], bool)
+    for coordinate, wanted in {"value": value, "basis": basis}.items():
+        if coordinate not in curves.coords:
+            raise TableError(
+                f"the curves have no coordinate '{coordinate}' on 'order'; pass what "
+                "cumulative_ablation.nc holds, or results.curves"
+            )
+        of_orders = curves[coordinate].values
+        chosen &= of_orders == (of_orders[0] if wanted is None else wanted)  # main ones first
+    return curves.isel(order=np.flatnonzero(chosen))
 
 
 def noise_scale_at(noise: xr.Dataset, *, accuracy: float = 0.5) -> xr.DataArray:
@@ -138,7 +172,8 @@ def curve_table(curves: Mapping[int, xr.Dataset], identity: xr.Dataset) -> xr.Da
     Returns
     -------
     A table of the schema ``curves``; where a network has fewer orders or points than others its
-    values are NaN (-1 for numbers of units).
+    values are NaN (-1 for numbers of units). ``value`` and ``basis`` of an order are empty where
+    the networks differ.
     """
     wanted = {place: _numbered(curve) for place, curve in curves.items()}
     names = ("accuracy", "loss", "ablated_fraction", "ablated_units")
@@ -146,12 +181,26 @@ def curve_table(curves: Mapping[int, xr.Dataset], identity: xr.Dataset) -> xr.Da
     orders = dict.fromkeys(name for c in curves.values() for name in c["order"].values.tolist())
     table = table.reindex(order=np.array(list(orders), object))
     table = table.set_coords(["ablated_fraction", "ablated_units"])
+    for name in ("value", "basis"):
+        table = table.assign_coords({name: ("order", _of_orders(curves, list(orders), name))})
     return annotate(table, "curves")
+
+
+def _of_orders(curves: Mapping[int, xr.Dataset], orders: Sequence[str], name: str) -> np.ndarray:
+    """Return the value or basis of each order, by the coordinate or else by the attribute."""
+    found: dict[str, set[str]] = {order: set() for order in orders}
+    for curve in curves.values():
+        own = curve.attrs.get(name, "")
+        texts = curve[name].values if name in curve.coords else [own] * curve.sizes["order"]
+        for order, text in zip(curve["order"].values.tolist(), texts, strict=True):
+            found[order].add(text)
+    return np.array([of.pop() if len(of) == 1 else "" for of in found.values()], object)
 
 
 def _numbered(curve: xr.Dataset) -> xr.Dataset:
     steps = np.arange(curve.sizes["ablated"])
-    return curve.reset_coords(["ablated_fraction", "ablated_units"]).assign_coords(ablated=steps)
+    curve = curve.reset_coords(["ablated_fraction", "ablated_units"])
+    return curve.drop_vars(["value", "basis"], errors="ignore").assign_coords(ablated=steps)
 
 
 def noise_table(noise: Mapping[int, xr.Dataset], identity: xr.Dataset) -> xr.Dataset:

@@ -1,6 +1,6 @@
 """Declarations of what perturbations do: importance and curves."""
 
-from unitlens.variables.declaration import UNIT, UNIT_CLASS, Variable, declare
+from unitlens.variables.declaration import TEXT, UNIT, UNIT_CLASS, Variable, declare
 
 CURVE, NOISE = ("order", "ablated"), ("draw", "noise_scale")
 
@@ -25,4 +25,6 @@ VARIABLES = declare(
     Variable("loss", CURVE, "f", "nats", "loss", "mean cross-entropy"),
     Variable("ablated_fraction", ("ablated",), "f", "1", "ablated fraction", "share of the units of the chosen layers, or of the directions of the basis, that are ablated"),
     Variable("ablated_units", ("ablated",), "iu", "units", "ablated units", "number of units, or of directions of the basis, that are ablated"),
+    Variable("value", ("order",), TEXT, "", "value", "what units are clamped to in the order, empty where the networks of a table differ"),
+    Variable("basis", ("order",), TEXT, "", "basis", "what is ablated in the order: units, or directions; empty where the networks of a table differ"),
 )  # fmt: skip

@@ -43,6 +43,8 @@ _MEASURES = (
     "class_correlation", "correlated_class", "sparsity", "zero_share",
     "precision_60", "precision_100",
 )  # fmt: skip
+_CURVE = ("accuracy", "loss", "ablated_fraction", "ablated_units")
+_VARIANT = ("value", "basis")  # of each order
 _MOMENTS = ("mean", "variance", "l1_norm", "class_mean")
 _SPEC = (
     "dataset", "corruption", "model", "widths", "width", "dropout",
@@ -119,7 +121,7 @@ SCHEMAS = {
             _CLASS_IMPORTANCE,
             dims=_along("group", *_IMPORTANCE, *_CLASS_IMPORTANCE),
         ),
-        Schema("cumulative_ablation", 1, ("accuracy", "loss", "ablated_fraction", "ablated_units")),
+        Schema("cumulative_ablation", 1, _CURVE, _VARIANT),
         Schema(
             "noise_robustness",
             1,
@@ -142,8 +144,9 @@ SCHEMAS = {
         Schema(
             "curves",
             1,
-            ("accuracy", "loss", "ablated_fraction", "ablated_units"),
-            dims=_with_run("accuracy", "loss", "ablated_fraction", "ablated_units"),
+            _CURVE,
+            _VARIANT,
+            dims=_with_run(*_CURVE),
         ),
         Schema(
             "noise",
