@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jinja2 import Environment, StrictUndefined
 
-from synthetic_results import MLP, default_networks, network, write_results
+from synthetic_results import MLP, default_networks, network, swept_networks, write_results
 from unitlens.config import FIGURES
 from unitlens.errors import TableError
 from unitlens.figures import captions, draw, draw_figures
@@ -28,12 +28,16 @@ EXPERIMENTS = {
     "auc_test_accuracy": ("memorisation", "dropout", "batch_norm"),
     "auc_over_training": ("memorisation",),
     "selectivity_depth": ("memorisation", "batch_norm"),
+    "same_data_auc": ("sweep",),
+    "same_data_curves": ("sweep",),
+    "hyperparameter_selection": ("sweep",),
 }
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    return open_results(write_results(tmp_path_factory.mktemp("figures")))
+    directory = tmp_path_factory.mktemp("figures")
+    return open_results(write_results(directory, default_networks() + swept_networks()))
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +133,8 @@ def test_memorisation_finding__numbers_are_the_tables(results):
 def test_auc_finding__is_pearsons_correlation(results):
     runs = runs_for(results, "auc_test_accuracy")
     finding = draw.FIGURES["auc_test_accuracy"][1](results, runs)
-    r = np.corrcoef(results.runs["auc"], results.runs["test_accuracy"])[0, 1]
+    shown = results.runs.sel(run=runs)
+    r = np.corrcoef(shown["auc"], shown["test_accuracy"])[0, 1]
 
     assert f"r = {r:.2f}" in finding
 
@@ -154,6 +159,37 @@ def test_figure__copes_with_a_single_network(one_seed, name):
 
     drawn(one_seed, runs).draw_without_rendering()
     assert "nan" not in tell(one_seed, runs)
+
+
+def test_same_data_curves__are_of_the_networks_of_least_and_largest_error(results):
+    runs = runs_for(results, "same_data_curves")
+    figure = draw.FIGURES["same_data_curves"][0](results, runs)
+
+    ranked = results.runs.sel(run=runs).sortby("test_accuracy", ascending=False)["run"].values
+    lines = figure.axes[0].get_lines()
+    for line, names in zip(lines, (ranked[:3], ranked[-3:]), strict=False):  # a quarter of 12
+        rows = results.curves.sel(run=names, order=[f"random-{i}" for i in range(4)])
+        np.testing.assert_allclose(line.get_ydata(), rows["accuracy"].mean(["run", "order"]))
+
+
+def test_same_data__is_of_one_data_set_and_of_labels_as_they_are(results, one_seed, tmp_path):
+    corrupted = [str(run) for run in one_seed.runs["run"].values]
+    runs = runs_for(results, "memorisation_ablation")
+    finding = draw.FIGURES["same_data_auc"][1](results, runs)
+    two = [network(("two",), dataset=name) for name in ("mnist5k", "digits")]
+    mixed = open_results(write_results(tmp_path, two))
+
+    assert finding.startswith("2 networks cannot")  # four of six are of permuted labels
+    with pytest.raises(TableError, match=r"needs two networks of uncorrupted labels .* has 0"):
+        draw.FIGURES["same_data_auc"][0](one_seed, corrupted)
+    with pytest.raises(TableError, match="its runs were trained on digits and mnist5k"):
+        draw.FIGURES["same_data_auc"][0](mixed, [made.name for made in two])
+
+
+def test_hyperparameter_selection__needs_settings(results):
+    runs = runs_for(results, "memorisation_ablation")
+    with pytest.raises(TableError, match=r"needs runs of at least 4 settings .* its runs have 3"):
+        draw.FIGURES["hyperparameter_selection"][0](results, runs)
 
 
 def test_figure__names_itself_and_what_is_missing(one_seed, bare):
@@ -205,7 +241,8 @@ def test_layers_with_an_underscore__stand_in_the_legend(results, monkeypatch):
 
 
 def test_groups__are_named_by_what_tells_them_apart(results):
-    groups = group_runs(results.runs)
+    names = [made.name for made in default_networks()]
+    groups = group_runs(results.runs.sel(run=names))
 
     assert [group.label for group in groups] == [
         "convnet, no batch norm",

@@ -21,6 +21,9 @@ FigureName = Literal[
     "auc_test_accuracy",
     "auc_over_training",
     "selectivity_depth",
+    "same_data_auc",
+    "same_data_curves",
+    "hyperparameter_selection",
 ]
 FIGURES: tuple[str, ...] = get_args(FigureName)
 # What a figure cannot be drawn without, beside the measures, which are always there.
@@ -32,6 +35,9 @@ _NEEDED = {
     "selectivity_importance": "unit_ablation",
     "auc_test_accuracy": "cumulative_ablation",
     "auc_over_training": "cumulative_ablation",
+    "same_data_auc": "cumulative_ablation",
+    "same_data_curves": "cumulative_ablation",
+    "hyperparameter_selection": "cumulative_ablation",
 }
 
 

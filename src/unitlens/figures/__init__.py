@@ -7,11 +7,13 @@ from unitlens.figures.batch_norm import (
 )
 from unitlens.figures.draw import draw_figures
 from unitlens.figures.generalisation import auc_over_training, auc_test_accuracy
+from unitlens.figures.hyperparameters import hyperparameter_selection
 from unitlens.figures.memorisation import (
     dropout_ablation,
     memorisation_ablation,
     memorisation_noise,
 )
+from unitlens.figures.same_data import same_data_auc, same_data_curves
 from unitlens.figures.selectivity import (
     selectivity_depth,
     selectivity_importance,
@@ -26,8 +28,11 @@ __all__ = [
     "batch_norm_selectivity",
     "draw_figures",
     "dropout_ablation",
+    "hyperparameter_selection",
     "memorisation_ablation",
     "memorisation_noise",
+    "same_data_auc",
+    "same_data_curves",
     "selectivity_depth",
     "selectivity_importance",
     "selectivity_l1_norm",

@@ -7,6 +7,10 @@ _ABLATION = (
 _SIDE = (
     "Each dot on the left is a unit, on the right the rank correlation in one layer of one network."
 )
+_ENDS = (
+    "Best and worst are the five networks of least and of largest error, or a quarter of all where "
+    "that is fewer; networks trained on permuted labels are left out."
+)
 
 TITLES = {
     "memorisation_ablation": "Ablating units of networks that memorise",
@@ -20,6 +24,9 @@ TITLES = {
     "auc_test_accuracy": "Robustness to ablation and test accuracy",
     "auc_over_training": "Robustness to ablation over the course of training",
     "selectivity_depth": "Class selectivity by depth",
+    "same_data_auc": "Robustness to ablation and generalisation on the same data",
+    "same_data_curves": "Ablating units of networks that generalise well and badly",
+    "hyperparameter_selection": "Choosing hyperparameters by robustness to ablation",
 }
 
 CAPTIONS = {
@@ -44,4 +51,13 @@ CAPTIONS = {
     "auc_over_training": "Area under the cumulative ablation curve at kept epochs (above), train "
     "and test loss after every epoch (below).",
     "selectivity_depth": "Median and quartiles of class selectivity by layer.",
+    "same_data_auc": "Generalisation error, 1 - test accuracy, against the area under the "
+    f"cumulative ablation curve divided by the largest shown; a dot a network. {_ENDS}",
+    "same_data_curves": "Accuracy against the share of units ablated in random orders, for the "
+    f"networks that generalise best and worst on the same data. {_ENDS} Lines are means, bands one "
+    "standard deviation over networks, each averaged over its orders.",
+    "hyperparameter_selection": "Test accuracy against the area under the cumulative ablation "
+    "curve, a dot a setting (mean over its seeds); and how often, among random halves of the "
+    "settings, the one of largest area is one of the best by test accuracy; dashes: a setting "
+    "picked at random.",
 }

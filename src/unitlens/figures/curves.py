@@ -49,16 +49,25 @@ def ablation_curves(
 
 
 def _ablation_curve(group: Group, curves: xr.Dataset) -> Curve:
+    x, rows = interpolated(curves)
+    areas = area_under_curve(curves).mean("order").values
+    both = (0, 1)
+    return Curve(group, x, np.nanmean(rows, both), np.nanstd(rows, both), areas)
+
+
+def interpolated(curves: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Return all ablated fractions, and the accuracy of each run and order at each of them.
+
+    The accuracy is linear between points; that of an order that a run lacks is NaN.
+    """
     fractions = curves["ablated_fraction"].values
     x = np.unique(fractions[np.isfinite(fractions)])
-    rows = [
-        np.interp(x, fraction[np.isfinite(order)], order[np.isfinite(order)])
-        for fraction, orders in zip(fractions, curves["accuracy"].values, strict=True)
-        for order in orders
-        if np.isfinite(order).any()
-    ]
-    areas = area_under_curve(curves).mean("order").values
-    return Curve(group, x, np.mean(rows, 0), np.std(rows, 0), areas)
+    accuracy = curves["accuracy"].transpose("run", "order", "ablated").values
+    rows = np.full((*accuracy.shape[:2], x.size), np.nan)
+    for run, order in np.argwhere(np.isfinite(accuracy).any(-1)):
+        known = np.isfinite(accuracy[run, order])
+        rows[run, order] = np.interp(x, fractions[run, known], accuracy[run, order, known])
+    return x, rows
 
 
 def noise_curves(

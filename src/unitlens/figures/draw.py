@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unitlens.errors import TableError, nearest
-from unitlens.figures import batch_norm, generalisation, memorisation, selectivity
+from unitlens.figures import (
+    batch_norm,
+    generalisation,
+    hyperparameters,
+    memorisation,
+    same_data,
+    selectivity,
+)
 from unitlens.figures.captions import CAPTIONS, TITLES
 from unitlens.figures.style import save
 from unitlens.progress import track
@@ -35,6 +42,12 @@ FIGURES: dict[str, tuple[Draw, Tell]] = {
         (generalisation.auc_test_accuracy, generalisation.auc_test_accuracy_finding),
         (generalisation.auc_over_training, generalisation.auc_over_training_finding),
         (selectivity.selectivity_depth, selectivity.selectivity_depth_finding),
+        (same_data.same_data_auc, same_data.same_data_auc_finding),
+        (same_data.same_data_curves, same_data.same_data_curves_finding),
+        (
+            hyperparameters.hyperparameter_selection,
+            hyperparameters.hyperparameter_selection_finding,
+        ),
     )
 }
 

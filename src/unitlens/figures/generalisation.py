@@ -20,12 +20,11 @@ from unitlens.figures.style import (
     whole_numbers,
 )
 from unitlens.tables import Results
+from unitlens.tables.correlations import pearson, spearman
 from unitlens.tables.groups import group_runs, rows_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-FEWEST = 3
 
 
 @styled
@@ -64,7 +63,7 @@ def auc_test_accuracy_finding(results: Results, runs: Sequence[str]) -> str:
         f"The network with the largest AUC ({float(best['auc']):.2f}) has a test accuracy of "
         f"{float(best['test_accuracy']):.2f}; the best test accuracy is {accuracy.max():.2f}."
     )
-    r, rho = _pearson(auc, accuracy), _rank_correlation(auc, accuracy)
+    r, rho = pearson(auc, accuracy), spearman(auc, accuracy)
     if not np.isfinite(r):
         return f"{networks(auc.size)} cannot show a correlation of AUC with test accuracy. {second}"
     return (
@@ -78,18 +77,6 @@ def _with_auc(results: Results, runs: Sequence[str]) -> xr.Dataset:
     return specs.isel(
         run=np.flatnonzero(np.isfinite(variable_of(specs, "auc", "auc_test_accuracy")))
     )
-
-
-def _pearson(x: np.ndarray, y: np.ndarray) -> float:
-    if x.size < FEWEST or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return float("nan")
-    return float(np.corrcoef(x, y)[0, 1])
-
-
-def _rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
-    from scipy.stats import rankdata
-
-    return _pearson(rankdata(x), rankdata(y))
 
 
 @dataclass(frozen=True)
@@ -139,7 +126,7 @@ def auc_over_training_finding(results: Results, runs: Sequence[str]) -> str:
         f"{course.auc[-1]:.2f}; test loss is least after epoch {least} ({np.nanmin(losses):.2f}) "
         f"and ends at {losses[np.isfinite(losses)][-1]:.2f}{of}."
     )
-    r = _pearson(course.auc, course.test_loss)
+    r = pearson(course.auc, course.test_loss)
     if not np.isfinite(r):
         return f"{first} There are too few epochs for a correlation."
     return f"{first} Over {course.epochs.size} epochs their correlation is r = {r:.2f}."
