@@ -24,6 +24,10 @@ FigureName = Literal[
     "same_data_auc",
     "same_data_curves",
     "hyperparameter_selection",
+    "early_stopping",
+    "clamping",
+    "bases",
+    "measure_orders",
 ]
 FIGURES: tuple[str, ...] = get_args(FigureName)
 # What a figure cannot be drawn without, beside the measures, which are always there.
@@ -38,6 +42,10 @@ _NEEDED = {
     "same_data_auc": "cumulative_ablation",
     "same_data_curves": "cumulative_ablation",
     "hyperparameter_selection": "cumulative_ablation",
+    "early_stopping": "cumulative_ablation",
+    "clamping": "cumulative_ablation",
+    "bases": "cumulative_ablation",
+    "measure_orders": "cumulative_ablation",
 }
 
 

@@ -5,6 +5,7 @@ from unitlens.figures.batch_norm import (
     batch_norm_information,
     batch_norm_selectivity,
 )
+from unitlens.figures.course import early_stopping
 from unitlens.figures.draw import draw_figures
 from unitlens.figures.generalisation import auc_over_training, auc_test_accuracy
 from unitlens.figures.hyperparameters import hyperparameter_selection
@@ -19,16 +20,21 @@ from unitlens.figures.selectivity import (
     selectivity_importance,
     selectivity_l1_norm,
 )
+from unitlens.figures.variants import bases, clamping, measure_orders
 
 __all__ = [
     "auc_over_training",
     "auc_test_accuracy",
+    "bases",
     "batch_norm_ablation",
     "batch_norm_information",
     "batch_norm_selectivity",
+    "clamping",
     "draw_figures",
     "dropout_ablation",
+    "early_stopping",
     "hyperparameter_selection",
+    "measure_orders",
     "memorisation_ablation",
     "memorisation_noise",
     "same_data_auc",

@@ -27,6 +27,10 @@ TITLES = {
     "same_data_auc": "Robustness to ablation and generalisation on the same data",
     "same_data_curves": "Ablating units of networks that generalise well and badly",
     "hyperparameter_selection": "Choosing hyperparameters by robustness to ablation",
+    "early_stopping": "Stopping training by robustness to ablation or by test loss",
+    "clamping": "What units are clamped to",
+    "bases": "Units, random directions and principal components",
+    "measure_orders": "Ablating units in the order of a measure",
 }
 
 CAPTIONS = {
@@ -60,4 +64,17 @@ CAPTIONS = {
     "curve, a dot a setting (mean over its seeds); and how often, among random halves of the "
     "settings, the one of largest area is one of the best by test accuracy; dashes: a setting "
     "picked at random.",
+    "early_stopping": "Area under the cumulative ablation curve at kept epochs (above), train "
+    "and test loss after every epoch (middle), test accuracy at kept epochs (below). Squares: the "
+    "kept epoch of largest area; circles: that of least test loss. What a stop costs is the best "
+    "test accuracy of all kept epochs minus that at the stop.",
+    "clamping": "Accuracy against the share of units ablated, by the value that they are clamped "
+    "to; means are of the training set. Units are ablated in random orders; lines are means over "
+    "orders and seeds, bands one standard deviation.",
+    "bases": "Accuracy against the share of directions ablated in random orders, for the units "
+    "themselves, for random orthonormal directions of each layer and for its principal "
+    "components. Lines are means over orders and seeds, bands one standard deviation.",
+    "measure_orders": "Accuracy against the share of units ablated in the order of a measure, "
+    "from its largest value down (solid) or from its least up (dashed), beside random orders. "
+    "Lines are means over orders and seeds, bands one standard deviation.",
 }

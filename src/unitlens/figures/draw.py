@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from unitlens.errors import TableError, nearest
 from unitlens.figures import (
     batch_norm,
+    course,
     generalisation,
     hyperparameters,
     memorisation,
     same_data,
     selectivity,
+    variants,
 )
 from unitlens.figures.captions import CAPTIONS, TITLES
 from unitlens.figures.style import save
@@ -48,6 +50,10 @@ FIGURES: dict[str, tuple[Draw, Tell]] = {
             hyperparameters.hyperparameter_selection,
             hyperparameters.hyperparameter_selection_finding,
         ),
+        (course.early_stopping, course.early_stopping_finding),
+        (variants.clamping, variants.clamping_finding),
+        (variants.bases, variants.bases_finding),
+        (variants.measure_orders, variants.measure_orders_finding),
     )
 }
 
