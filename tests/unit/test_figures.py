@@ -230,9 +230,9 @@ def test_many_layers_and_levels__keep_readable(tmp_path):
 
 
 def test_layers_with_an_underscore__stand_in_the_legend(results, monkeypatch):
-    from unitlens.figures import selectivity
+    from unitlens.figures import scatter
 
-    monkeypatch.setattr(selectivity, "_names", lambda _: {0: "_swish", 1: "_blocks.0._swish"})
+    monkeypatch.setattr(scatter, "layer_names", lambda _: {0: "_swish", 1: "_blocks.0._swish"})
     runs = [run for run in results.runs.run.values.tolist() if "mlp" in run]
     figure = draw.FIGURES["selectivity_importance"][0](results, runs)
 

@@ -28,6 +28,9 @@ FigureName = Literal[
     "clamping",
     "bases",
     "measure_orders",
+    "class_damage",
+    "measure_agreement",
+    "information_importance",
 ]
 FIGURES: tuple[str, ...] = get_args(FigureName)
 # What a figure cannot be drawn without, beside the measures, which are always there.
@@ -46,6 +49,8 @@ _NEEDED = {
     "clamping": "cumulative_ablation",
     "bases": "cumulative_ablation",
     "measure_orders": "cumulative_ablation",
+    "class_damage": "unit_ablation",
+    "information_importance": "unit_ablation",
 }
 
 

@@ -1,5 +1,6 @@
 """Figures, one function each; :func:`draw_figures` draws what a configuration asks for."""
 
+from unitlens.figures.agreement import class_damage, measure_agreement
 from unitlens.figures.batch_norm import (
     batch_norm_ablation,
     batch_norm_information,
@@ -16,6 +17,7 @@ from unitlens.figures.memorisation import (
 )
 from unitlens.figures.same_data import same_data_auc, same_data_curves
 from unitlens.figures.selectivity import (
+    information_importance,
     selectivity_depth,
     selectivity_importance,
     selectivity_l1_norm,
@@ -30,10 +32,13 @@ __all__ = [
     "batch_norm_information",
     "batch_norm_selectivity",
     "clamping",
+    "class_damage",
     "draw_figures",
     "dropout_ablation",
     "early_stopping",
     "hyperparameter_selection",
+    "information_importance",
+    "measure_agreement",
     "measure_orders",
     "memorisation_ablation",
     "memorisation_noise",

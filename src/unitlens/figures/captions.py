@@ -31,6 +31,9 @@ TITLES = {
     "clamping": "What units are clamped to",
     "bases": "Units, random directions and principal components",
     "measure_orders": "Ablating units in the order of a measure",
+    "class_damage": "Does a unit's class suffer when it is ablated?",
+    "measure_agreement": "Do measures of selectivity agree?",
+    "information_importance": "Are informative units important?",
 }
 
 CAPTIONS = {
@@ -77,4 +80,12 @@ CAPTIONS = {
     "measure_orders": "Accuracy against the share of units ablated in the order of a measure, "
     "from its largest value down (solid) or from its least up (dashed), beside random orders. "
     "Lines are means over orders and seeds, bands one standard deviation.",
+    "class_damage": "Class selectivity of each unit against the accuracy drop of its preferred "
+    "class when the unit alone is ablated, the vertical axis linear near zero (left); for how "
+    "many of the units whose ablation makes a class's accuracy drop the preferred class is the "
+    "one that loses most, by layer (right).",
+    "measure_agreement": "Rank correlation of each two measures over the units of a layer, "
+    "averaged over the layers of all networks that have ten units at least.",
+    "information_importance": "Mutual information with the class against the increase of the "
+    f"loss when the unit alone is ablated; the vertical axis is linear near zero. {_SIDE}",
 }

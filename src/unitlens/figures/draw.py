@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from unitlens.errors import TableError, nearest
 from unitlens.figures import (
+    agreement,
     batch_norm,
     course,
     generalisation,
@@ -54,6 +55,9 @@ FIGURES: dict[str, tuple[Draw, Tell]] = {
         (variants.clamping, variants.clamping_finding),
         (variants.bases, variants.bases_finding),
         (variants.measure_orders, variants.measure_orders_finding),
+        (agreement.class_damage, agreement.class_damage_finding),
+        (agreement.measure_agreement, agreement.measure_agreement_finding),
+        (selectivity.information_importance, selectivity.information_importance_finding),
     )
 }
 

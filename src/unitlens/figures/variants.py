@@ -54,7 +54,10 @@ def clamping_finding(results: Results, runs: Sequence[str]) -> str:
 @styled
 def bases(results: Results, runs: Sequence[str]) -> "Figure":
     """Draw the curves of units beside those of random directions and principal components."""
-    return _draw(results, _variants(results, runs, "bases", "basis"), "what is ablated")
+    figure = _draw(results, _variants(results, runs, "bases", "basis"), "what is ablated")
+    for axes in figure.axes:
+        axes.set_xlabel(axes.get_xlabel().replace("units", "directions"))
+    return figure
 
 
 def bases_finding(results: Results, runs: Sequence[str]) -> str:
@@ -129,7 +132,9 @@ def _ordered(results: Results, runs: Sequence[str]) -> Panels:
     for way, word in WAYS.items():
         for place, name in enumerate(names.tolist()):
             if name.endswith(f"-{way}"):
-                told = f"{name.removesuffix(f'-{way}').replace('_', ' ')}, {word}"
+                told = f"{name.removesuffix(f'-{way}').replace('_', ' ')}, {word}".replace(
+                    "l1", "L1"
+                )
                 chosen[told] = curves.isel(order=[place])
     if len(chosen) == 1:
         raise TableError(
@@ -164,6 +169,10 @@ def _draw(results: Results, panels: Panels, title: str) -> "Figure":
         label_fraction(panel, results, group.runs)
         if len(panels) > 1:
             panel.set_title(group.label, fontsize=8.5)
+        if columns == COLUMNS:  # too narrow for the axis to say of how many
+            panel.set_xlabel("")
+    if columns == COLUMNS:
+        figure.supxlabel("units ablated (share)", fontsize=10)
     for empty in axes.flat[len(panels) :]:
         empty.set_axis_off()
     for panel in axes[:, 0]:
