@@ -31,6 +31,8 @@ FigureName = Literal[
     "class_damage",
     "measure_agreement",
     "information_importance",
+    "regulariser",
+    "selectivity_over_training",
 ]
 FIGURES: tuple[str, ...] = get_args(FigureName)
 # What a figure cannot be drawn without, beside the measures, which are always there.
@@ -51,6 +53,8 @@ _NEEDED = {
     "measure_orders": "cumulative_ablation",
     "class_damage": "unit_ablation",
     "information_importance": "unit_ablation",
+    "regulariser": "cumulative_ablation",
+    "selectivity_over_training": "unit_ablation",
 }
 
 

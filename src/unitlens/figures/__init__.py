@@ -6,7 +6,7 @@ from unitlens.figures.batch_norm import (
     batch_norm_information,
     batch_norm_selectivity,
 )
-from unitlens.figures.course import early_stopping
+from unitlens.figures.course import early_stopping, selectivity_over_training
 from unitlens.figures.draw import draw_figures
 from unitlens.figures.generalisation import auc_over_training, auc_test_accuracy
 from unitlens.figures.hyperparameters import hyperparameter_selection
@@ -15,6 +15,7 @@ from unitlens.figures.memorisation import (
     memorisation_ablation,
     memorisation_noise,
 )
+from unitlens.figures.regulariser import regulariser
 from unitlens.figures.same_data import same_data_auc, same_data_curves
 from unitlens.figures.selectivity import (
     information_importance,
@@ -42,9 +43,11 @@ __all__ = [
     "measure_orders",
     "memorisation_ablation",
     "memorisation_noise",
+    "regulariser",
     "same_data_auc",
     "same_data_curves",
     "selectivity_depth",
     "selectivity_importance",
     "selectivity_l1_norm",
+    "selectivity_over_training",
 ]

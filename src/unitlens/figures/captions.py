@@ -34,6 +34,8 @@ TITLES = {
     "class_damage": "Does a unit's class suffer when it is ablated?",
     "measure_agreement": "Do measures of selectivity agree?",
     "information_importance": "Are informative units important?",
+    "regulariser": "Training for or against class selectivity",
+    "selectivity_over_training": "Selectivity and importance over the course of training",
 }
 
 CAPTIONS = {
@@ -88,4 +90,10 @@ CAPTIONS = {
     "averaged over the layers of all networks that have ten units at least.",
     "information_importance": "Mutual information with the class against the increase of the "
     f"loss when the unit alone is ablated; the vertical axis is linear near zero. {_SIDE}",
+    "regulariser": "Test accuracy, area under the cumulative ablation curve (AUC) and mean class "
+    "selectivity of networks by the strength alpha of the selectivity regulariser in training: "
+    "loss = cross-entropy - alpha x mean selectivity. Lines are means over seeds, dots networks.",
+    "selectivity_over_training": "Mean class selectivity and mean loss increase of the units of "
+    "each layer at kept epochs, and the rank correlation of the two within the layer (of ten "
+    "units at least). Lines are means over networks, bands reach from the least to the largest.",
 }

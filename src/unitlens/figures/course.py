@@ -9,9 +9,11 @@ import xarray as xr
 
 from unitlens.errors import TableError
 from unitlens.figures.curves import colour
+from unitlens.figures.scatter import layer_names, linear_below, units_of
 from unitlens.figures.selection import networks, specs_of, table_of
-from unitlens.figures.style import DASHES, draw_legend, new_figure, styled
+from unitlens.figures.style import DASHES, GREY, depth_colours, draw_legend, new_figure, styled
 from unitlens.tables import Results
+from unitlens.tables.agreement import layer_means
 from unitlens.tables.generalisation import Stop, early_stops
 from unitlens.tables.groups import group_runs, rows_of
 
@@ -25,6 +27,11 @@ MOST_NAMES = 8  # groups that are named; of more the colours begin again
 STOPS = {
     "auc": ("stop by AUC", {"marker": "s", "s": 75, "linewidth": 1.8}),
     "test_loss": ("stop by test loss", {"marker": "o", "s": 110, "linewidth": 1.8}),
+}
+OVER_TRAINING = {
+    "selectivity": "mean selectivity",
+    "loss_increase": "mean loss increase\n(nats)",
+    "spearman": "Spearman correlation\nof the two",
 }
 
 
@@ -89,6 +96,7 @@ def epoch_ticks(axes: "Axes", epochs: np.ndarray) -> None:
     shown = epochs[:: -(-epochs.size // MOST_TICKS)]
     axes.set_xticks(shown, [str(epoch) for epoch in shown])
     axes.minorticks_off()
+    axes.set_xlim(0.9 * epochs.min() if epochs.min() else -0.15, 1.1 * epochs.max())
     axes.set_xlabel("epoch of training (logarithmic from 1 on)")
 
 
@@ -160,3 +168,73 @@ def _cost(costs: Sequence[float]) -> str:
     """Return the mean cost, and the largest where there are several."""
     most = f" (at most {max(costs):.3f})" if len(costs) > 1 else ""
     return f"{np.mean(costs):.3f}{most}"
+
+
+@styled
+def selectivity_over_training(results: Results, runs: Sequence[str]) -> "Figure":
+    """Draw selectivity, importance and their correlation at kept epochs, a line a layer."""
+    layers = _layers(results, runs)
+    depths = layers["depth"].values
+    shades = depth_colours(depths.tolist())
+    names = layer_names(layers)
+    figure = new_figure(height=6.8)
+    panels = figure.subplots(len(OVER_TRAINING), 1, sharex=True)
+    marks = {}
+    for depth, shade in shades.items():
+        own = layers.isel(row=np.flatnonzero(depths == depth))
+        style = {"color": shade, "marker": ".", "linewidth": 1.5}
+        for axes, name in zip(panels, OVER_TRAINING, strict=True):
+            x, mean, low, high = _over_networks(own, name)
+            line = axes.plot(x, mean, **style)[0]
+            axes.fill_between(x, low, high, color=shade, alpha=0.13, linewidth=0)
+        if len(names) <= MOST_NAMES or depth in (min(names), max(names)):
+            marks[names[depth]] = line
+    for axes, label in zip(panels, OVER_TRAINING.values(), strict=True):
+        axes.set_ylabel(label)
+    panels[1].set_yscale("symlog", linthresh=linear_below(layers["loss_increase"].values))
+    panels[2].axhline(0, color=GREY, linewidth=0.8)
+    epoch_ticks(panels[2], np.unique(layers["epoch"].values))
+    draw_legend(figure, marks, title="layer")
+    return figure
+
+
+def selectivity_over_training_finding(results: Results, runs: Sequence[str]) -> str:
+    """Tell selectivity and its correlation with importance at the first and the last epoch."""
+    layers = _layers(results, runs)
+    epochs = layers["epoch"].values
+    trained = np.unique(epochs[epochs > 0])
+    ends = [layers.isel(row=np.flatnonzero(epochs == epoch)) for epoch in trained[[0, -1]]]
+    first, last = (
+        {name: float(np.nanmean(end[name].values)) for name in OVER_TRAINING} for end in ends
+    )
+    count = networks(len(set(layers["run"].values.tolist())))
+    return (
+        f"From epoch {trained[0]} to epoch {trained[-1]} the mean class selectivity of a layer "
+        f"goes from {first['selectivity']:.2f} to {last['selectivity']:.2f}, the mean loss increase of "
+        f"a unit from {first['loss_increase']:.2g} to {last['loss_increase']:.2g} nats ({count}). "
+        "The mean rank correlation of selectivity with importance within layers goes from "
+        f"{first['spearman']:.2f} to {last['spearman']:.2f}."
+    )
+
+
+def _over_networks(
+    rows: xr.Dataset, name: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return epochs, and over the networks mean, least and largest of a column of layers."""
+    known = rows.isel(row=np.flatnonzero(np.isfinite(rows[name].values)))
+    epochs = np.unique(known["epoch"].values)
+    values = [known[name].values[known["epoch"].values == epoch] for epoch in epochs]
+    mean, low, high = ([f(v) for v in values] for f in (np.mean, np.min, np.max))
+    return epochs, np.array(mean), np.array(low), np.array(high)
+
+
+def _layers(results: Results, runs: Sequence[str]) -> xr.Dataset:
+    """Return the means of each layer at each epoch, of the runs of which epochs were kept."""
+    name = "selectivity_over_training"
+    needed = ("selectivity", "loss_increase")
+    specs_of(results, runs, name)
+    checkpoints = _kept(results, name)
+    of_kept = rows_of(checkpoints.runs, runs)["run"].values.tolist()
+    kept = units_of(checkpoints, of_kept, needed, name)
+    last = units_of(results, of_kept, needed, name)
+    return layer_means([kept, last])

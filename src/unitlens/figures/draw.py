@@ -14,6 +14,7 @@ from unitlens.figures import (
     generalisation,
     hyperparameters,
     memorisation,
+    regulariser,
     same_data,
     selectivity,
     variants,
@@ -58,6 +59,8 @@ FIGURES: dict[str, tuple[Draw, Tell]] = {
         (agreement.class_damage, agreement.class_damage_finding),
         (agreement.measure_agreement, agreement.measure_agreement_finding),
         (selectivity.information_importance, selectivity.information_importance_finding),
+        (regulariser.regulariser, regulariser.regulariser_finding),
+        (course.selectivity_over_training, course.selectivity_over_training_finding),
     )
 }
 

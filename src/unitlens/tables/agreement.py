@@ -128,3 +128,37 @@ def preferred_class_drop(units: xr.Dataset) -> np.ndarray:
     return np.where(
         preferred >= 0, drop[np.arange(preferred.size), np.maximum(preferred, 0)], np.nan
     )
+
+
+def layer_means(tables: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Average selectivity and importance over the units of each layer, and correlate them.
+
+    Parameters
+    ----------
+    tables
+        Tables of units, such as those of kept epochs and of the end of training, with
+        ``selectivity`` and ``loss_increase``; a network's epoch counts once, the first time.
+
+    Returns
+    -------
+    Dataset on ``row``, one a layer of a network at an epoch: ``run``, ``epoch``, ``depth``,
+    ``layer``, ``selectivity`` and ``loss_increase`` (means over the units with a value) and
+    ``spearman``, their rank correlation, NaN under ten units.
+    """
+    import pandas as pd
+
+    values = ("selectivity", "loss_increase")
+    frame = pd.concat(
+        pd.DataFrame({name: table[name].values for name in (*GROUPS, "layer", "channel", *values)})
+        for table in tables
+    )
+    frame = frame.drop_duplicates([*GROUPS, "channel"]).sort_values([*GROUPS, "channel"])
+    units = xr.Dataset({name: ("unit", frame[name].to_numpy()) for name in frame.columns})
+    keys = (*GROUPS, "layer")
+    found = rank_correlations(units, measures=("selectivity",), by=keys)
+    means = frame.groupby(list(keys), sort=False)[list(values)].mean()
+    enough = found["n"].values >= FEWEST_FOR_P
+    found["spearman"] = found["spearman"].where(xr.DataArray(enough, dims="row"))
+    for name in values:
+        found[name] = ("row", means[name].to_numpy())
+    return found[[*keys, *values, "spearman"]]
