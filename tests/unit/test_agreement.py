@@ -86,7 +86,7 @@ def test_class_agreement__counts_units_that_do_harm_and_pairs_within_layers():
     for _, _, layer in layers_of(units):
         pairs = [
             (int(unit.preferred_class), int(unit.most_damaged_class))
-            for _, unit in layer.groupby("unit")
+            for unit in (layer.isel(unit=place) for place in range(layer.sizes["unit"]))
             if unit.preferred_class >= 0 and unit.class_accuracy_drop_max > 0
         ]
         hits += [preferred == damaged for preferred, damaged in pairs]

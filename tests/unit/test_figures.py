@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 from jinja2 import Environment, StrictUndefined
 
 from synthetic_results import MLP, default_networks, network, swept_networks, write_results
 from unitlens.config import FIGURES
 from unitlens.errors import TableError
 from unitlens.figures import captions, draw, draw_figures
-from unitlens.tables import open_results
+from unitlens.tables import open_results, random_orders
 from unitlens.tables.groups import group_runs
 
 CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
@@ -31,13 +32,53 @@ EXPERIMENTS = {
     "same_data_auc": ("sweep",),
     "same_data_curves": ("sweep",),
     "hyperparameter_selection": ("sweep",),
+    "early_stopping": ("memorisation",),
+    "clamping": ("memorisation", "batch_norm"),
+    "bases": ("memorisation",),
+    "measure_orders": ("memorisation", "batch_norm"),
+    "class_damage": ("memorisation",),
+    "measure_agreement": ("memorisation",),
+    "information_importance": ("memorisation",),
+    "regulariser": ("sweep", "regulariser"),
+    "selectivity_over_training": ("memorisation",),
 }
+VARIED = {"clamping", "bases"}
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     directory = tmp_path_factory.mktemp("figures")
     return open_results(write_results(directory, default_networks() + swept_networks()))
+
+
+@pytest.fixture(scope="module")
+def varied(results):
+    """The same results, with curves of other values and bases beside the main ones."""
+    opened = open_results(results.directory)
+    opened.curves = with_variants(results.curves)
+    return opened
+
+
+def with_variants(curves):
+    """Add random orders clamped to the mean, of lower accuracy, and of two other bases."""
+    main = random_orders(curves)
+    parts = [curves.assign_coords(value=("order", ["zero"] * curves.sizes["order"]))]
+    parts[0]["basis"] = ("order", ["units"] * curves.sizes["order"])
+    for value, basis, scale in (
+        ("mean", "units", 0.5),
+        ("zero", "random", 0.8),
+        ("zero", "principal_components", 0.7),
+    ):
+        names = [f"{value}-{basis}-{name}" for name in main["order"].values]
+        part = main.assign(accuracy=scale * main["accuracy"])
+        size = part.sizes["order"]
+        part = part.assign_coords(
+            order=names, value=("order", [value] * size), basis=("order", [basis] * size)
+        )
+        parts.append(part)
+    parts[0] = parts[0].set_coords(["value", "basis"])
+    joined = xr.concat(parts, "order", coords="different", compat="equals")
+    return joined.assign_attrs(curves.attrs)
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +114,9 @@ def test_caption__for_the_workflow_report_is_the_same(name):
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_finding__is_two_sentences_with_numbers(results, name):
+def test_finding__is_two_sentences_with_numbers(results, varied, name):
     _, tell = draw.FIGURES[name]
+    results = varied if name in VARIED else results
 
     finding = tell(results, runs_for(results, name))
 
@@ -99,8 +141,9 @@ def test_draw_figures__writes_each_twice_over_the_same(results, tmp_path):
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_axes__are_named(results, name):
+def test_axes__are_named(results, varied, name):
     drawn, _ = draw.FIGURES[name]
+    results = varied if name in VARIED else results
 
     figure = drawn(results, runs_for(results, name))
 
@@ -151,6 +194,10 @@ def test_auc_finding__is_pearsons_correlation(results):
         "selectivity_l1_norm",
         "auc_test_accuracy",
         "selectivity_depth",
+        "class_damage",
+        "measure_agreement",
+        "information_importance",
+        "measure_orders",
     ],
 )
 def test_figure__copes_with_a_single_network(one_seed, name):
@@ -190,6 +237,67 @@ def test_hyperparameter_selection__needs_settings(results):
     runs = runs_for(results, "memorisation_ablation")
     with pytest.raises(TableError, match=r"needs runs of at least 4 settings .* its runs have 3"):
         draw.FIGURES["hyperparameter_selection"][0](results, runs)
+
+
+def test_clamping__lines_are_of_the_random_orders_of_each_value(results, varied):
+    runs = runs_for(results, "bases")
+    expected = results.runs.sel(run=runs).groupby("corruption").mean()["auc"].values
+    for name, scales in (("clamping", (1, 0.5)), ("bases", (1, 0.8, 0.7))):
+        figure = draw.FIGURES[name][0](varied, runs)
+        told = draw.FIGURES[name][1](varied, runs)
+
+        for axes, auc in zip(figure.axes, expected, strict=True):  # a panel a corruption level
+            lines = [line for line in axes.get_lines() if len(line.get_xdata()) > 2]
+            areas = [np.trapezoid(line.get_ydata(), line.get_xdata()) for line in lines]
+            np.testing.assert_allclose(areas, auc * np.array(scales))
+        assert f"{expected[0]:.2f} (" in told
+
+
+def test_measure_orders__draws_up_and_down_beside_random(results):
+    runs = runs_for(results, "bases")
+    figure = draw.FIGURES["measure_orders"][0](results, runs)
+
+    lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
+    names = [n.name for n in default_networks() if n.spec.dataset.corruption == 0][:2]
+    for label, order in (
+        ("selectivity, down", "selectivity-descending"),
+        ("selectivity, up", "selectivity-ascending"),
+    ):
+        rows = results.curves.sel(run=names, order=order)["accuracy"].mean("run")
+        np.testing.assert_allclose(lines[label].get_ydata(), rows)
+    assert "random orders" in lines
+
+
+def test_early_stopping__costs_are_those_of_the_kept_epochs(results):
+    runs = runs_for(results, "early_stopping")
+    finding = draw.FIGURES["early_stopping"][1](results, runs)
+    kept = results.checkpoints.runs
+    last = results.runs.sel(run=kept["run"].values[0])
+    auc = np.append(kept["auc"], last["auc"])
+    accuracy = np.append(kept["test_accuracy"], last["test_accuracy"])
+    loss = np.append(kept["test_loss"], last["test_loss"])
+
+    best = accuracy.max()
+    assert f"the first costs {best - accuracy[auc.argmax()]:.3f} of" in finding
+    assert f"the second {best - accuracy[loss.argmin()]:.3f}, and" in finding
+    assert f"to the end {best - accuracy[-1]:.3f}." in finding
+
+
+def test_many_networks__have_no_legend_of_their_own(results):
+    runs = runs_for(results, "same_data_auc")
+    for name in ("same_data_auc", "same_data_curves", "hyperparameter_selection"):
+        figure = draw.FIGURES[name][0](results, runs)
+
+        assert len(figure.legends[0].get_texts()) <= 4
+
+
+def test_figures__of_variants_need_them(one_seed):
+    runs = [str(run) for run in one_seed.runs["run"].values]
+    for name, kind in (("clamping", "value"), ("bases", "basis")):
+        with pytest.raises(TableError, match=f"{name} needs curves of several kinds of `{kind}`"):
+            draw.FIGURES[name][0](one_seed, runs)
+    with pytest.raises(TableError, match=r"regulariser needs runs of two strengths"):
+        draw.FIGURES["regulariser"][0](one_seed, runs)
 
 
 def test_figure__names_itself_and_what_is_missing(one_seed, bare):

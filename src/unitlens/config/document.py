@@ -35,26 +35,37 @@ FigureName = Literal[
     "selectivity_over_training",
 ]
 FIGURES: tuple[str, ...] = get_args(FigureName)
-# What a figure cannot be drawn without, beside the measures, which are always there.
-_NEEDED = {
-    "memorisation_ablation": "cumulative_ablation",
-    "memorisation_noise": "noise_robustness",
-    "dropout_ablation": "cumulative_ablation",
-    "batch_norm_ablation": "cumulative_ablation",
-    "selectivity_importance": "unit_ablation",
-    "auc_test_accuracy": "cumulative_ablation",
-    "auc_over_training": "cumulative_ablation",
-    "same_data_auc": "cumulative_ablation",
-    "same_data_curves": "cumulative_ablation",
-    "hyperparameter_selection": "cumulative_ablation",
-    "early_stopping": "cumulative_ablation",
-    "clamping": "cumulative_ablation",
-    "bases": "cumulative_ablation",
-    "measure_orders": "cumulative_ablation",
-    "class_damage": "unit_ablation",
-    "information_importance": "unit_ablation",
-    "regulariser": "cumulative_ablation",
-    "selectivity_over_training": "unit_ablation",
+# What a figure cannot be drawn without.
+_NEEDED: dict[str, tuple[str, ...]] = {
+    "memorisation_ablation": ("cumulative_ablation",),
+    "memorisation_noise": ("noise_robustness",),
+    "dropout_ablation": ("cumulative_ablation",),
+    "batch_norm_ablation": ("cumulative_ablation",),
+    "batch_norm_selectivity": ("measures",),
+    "batch_norm_information": ("measures",),
+    "selectivity_importance": ("measures", "unit_ablation"),
+    "selectivity_l1_norm": ("measures",),
+    "auc_test_accuracy": ("cumulative_ablation",),
+    "auc_over_training": ("cumulative_ablation",),
+    "selectivity_depth": ("measures",),
+    "same_data_auc": ("cumulative_ablation",),
+    "same_data_curves": ("cumulative_ablation",),
+    "hyperparameter_selection": ("cumulative_ablation",),
+    "early_stopping": ("cumulative_ablation",),
+    "clamping": ("cumulative_ablation",),
+    "bases": ("cumulative_ablation",),
+    "measure_orders": ("cumulative_ablation",),
+    "class_damage": ("measures", "unit_ablation"),
+    "measure_agreement": ("measures",),
+    "information_importance": ("measures", "unit_ablation"),
+    "regulariser": ("measures", "cumulative_ablation"),
+    "selectivity_over_training": ("measures", "unit_ablation"),
+}
+# Of these, what must be measured at the kept epochs as well.
+_NEEDED_KEPT = {
+    "auc_over_training": ("cumulative_ablation",),
+    "early_stopping": ("cumulative_ablation",),
+    "selectivity_over_training": ("measures", "unit_ablation"),
 }
 
 
@@ -97,18 +108,26 @@ class Config(Strict):
     @model_validator(mode="after")
     def _figures_of_measurements(self) -> "Config":
         for figure in self.figures:
-            needed = _NEEDED.get(figure)
-            if needed is None:
-                continue
-            settings = getattr(self.measurements, needed)
-            if settings is None:
-                raise ValueError(
-                    f"figures.{figure} needs measurements.{needed}, which is null; measure it, or "
-                    "leave the figure out"
-                )
-            if figure == "auc_over_training" and not settings.checkpoints:
-                raise ValueError(
-                    f"figures.{figure} needs measurements.{needed}.checkpoints: true, so that the "
-                    "epochs are measured that training.checkpoints keeps"
-                )
+            for section in _NEEDED.get(figure, ()):
+                settings = getattr(self.measurements, section)
+                if settings is None:
+                    raise ValueError(
+                        f"figures.{figure} needs measurements.{section}, which is null; measure "
+                        "it, or leave the figure out"
+                    )
+                if section in _NEEDED_KEPT.get(figure, ()) and not settings.checkpoints:
+                    raise ValueError(
+                        f"figures.{figure} needs measurements.{section}.checkpoints: true, so that "
+                        "the epochs are measured that training.checkpoints keeps"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _figure_of_orders(self) -> "Config":
+        curve = self.measurements.cumulative_ablation
+        if "measure_orders" in self.figures and curve is not None and not curve.by:
+            raise ValueError(
+                "figures.measure_orders needs measurements.cumulative_ablation.by, which is empty; "
+                "list measures such as selectivity, or leave the figure out"
+            )
         return self

@@ -204,17 +204,25 @@ def selectivity_over_training_finding(results: Results, runs: Sequence[str]) -> 
     epochs = layers["epoch"].values
     trained = np.unique(epochs[epochs > 0])
     ends = [layers.isel(row=np.flatnonzero(epochs == epoch)) for epoch in trained[[0, -1]]]
-    first, last = (
-        {name: float(np.nanmean(end[name].values)) for name in OVER_TRAINING} for end in ends
-    )
+    first, last = ({name: _mean(end, name) for name in OVER_TRAINING} for end in ends)
     count = networks(len(set(layers["run"].values.tolist())))
-    return (
+    told = (
         f"From epoch {trained[0]} to epoch {trained[-1]} the mean class selectivity of a layer "
-        f"goes from {first['selectivity']:.2f} to {last['selectivity']:.2f}, the mean loss increase of "
-        f"a unit from {first['loss_increase']:.2g} to {last['loss_increase']:.2g} nats ({count}). "
-        "The mean rank correlation of selectivity with importance within layers goes from "
-        f"{first['spearman']:.2f} to {last['spearman']:.2f}."
+        f"goes from {first['selectivity']:.2f} to {last['selectivity']:.2f}, the mean loss "
+        f"increase of a unit from {first['loss_increase']:.2g} to {last['loss_increase']:.2g} nats "
+        f"({count})."
     )
+    if not np.isfinite([first["spearman"], last["spearman"]]).all():
+        return f"{told} No layer has the ten units that a rank correlation of the two needs."
+    return (
+        f"{told} Their mean rank correlation within layers goes from {first['spearman']:.2f} to "
+        f"{last['spearman']:.2f}."
+    )
+
+
+def _mean(rows: xr.Dataset, name: str) -> float:
+    known = rows[name].values[np.isfinite(rows[name].values)]
+    return float(known.mean()) if known.size else float("nan")
 
 
 def _over_networks(

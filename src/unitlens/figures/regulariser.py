@@ -31,7 +31,8 @@ def regulariser(results: Results, runs: Sequence[str]) -> "Figure":
     specs = _specs(results, runs)
     figure = new_figure(height=6.4)
     panels = figure.subplots(len(SHOWN), 1, sharex=True)
-    for place, kind in enumerate(group_runs(specs, KIND)):
+    kinds = group_runs(specs, KIND)
+    for place, kind in enumerate(kinds):
         own = rows_of(specs, kind.runs)
         strengths = _by_strength(own)
         for axes, name in zip(panels, SHOWN, strict=True):
@@ -44,7 +45,8 @@ def regulariser(results: Results, runs: Sequence[str]) -> "Figure":
     for axes, label in zip(panels, SHOWN.values(), strict=True):
         axes.set_ylabel(label)
     panels[-1].set_xlabel("strength of the regulariser, alpha (> 0: for selectivity)")
-    legend_below(figure, panels)
+    if len(kinds) > 1:
+        legend_below(figure, panels)
     return figure
 
 

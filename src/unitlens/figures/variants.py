@@ -1,5 +1,6 @@
 """Cumulative ablation done otherwise: other values, other directions, other orders."""
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from unitlens.tables import Results, random_orders
 from unitlens.tables.groups import Group, group_runs, rows_of
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 PANEL = ("dataset", "model", "widths", "width", "corruption", "dropout", "batch_norm")
@@ -36,6 +38,7 @@ NAMES = {
     "random": "random directions",
     "principal_components": "principal components",
 }
+RANDOM_ORDER = re.compile(r"(^|-)random-\d+$")
 WAYS = {"descending": "down", "ascending": "up"}
 Panels = list[tuple[Group, dict[str, Curve]]]
 
@@ -54,10 +57,8 @@ def clamping_finding(results: Results, runs: Sequence[str]) -> str:
 @styled
 def bases(results: Results, runs: Sequence[str]) -> "Figure":
     """Draw the curves of units beside those of random directions and principal components."""
-    figure = _draw(results, _variants(results, runs, "bases", "basis"), "what is ablated")
-    for axes in figure.axes:
-        axes.set_xlabel(axes.get_xlabel().replace("units", "directions"))
-    return figure
+    panels = _variants(results, runs, "bases", "basis")
+    return _draw(results, panels, "what is ablated", what="directions")
 
 
 def bases_finding(results: Results, runs: Sequence[str]) -> str:
@@ -82,20 +83,23 @@ def variants_of(curves: xr.Dataset, coordinate: str) -> list[str]:
     """Return the kinds of `value` or `basis` among the orders, that of the main curves first."""
     if coordinate not in curves.coords:
         return []
-    main = str(curves.attrs.get(coordinate, ""))
-    found = [str(name) for name in curves[coordinate].values if name]
-    return sorted(dict.fromkeys(found), key=lambda name: name != main)
+    return [name for name in dict.fromkeys(curves[coordinate].values.tolist()) if name]
 
 
-def variant_orders(
-    curves: xr.Dataset, *, value: str | None = None, basis: str | None = None
-) -> xr.Dataset:
-    """Return the random orders of one variant, that of the main curves where none is given."""
+def variant_orders(curves: xr.Dataset, **variant: str) -> xr.Dataset:
+    """Return the random orders of one `value` or `basis`, in all else those of the main curves."""
+    names = curves["order"].values.astype(str)
+    chosen = np.array([RANDOM_ORDER.search(name) is not None for name in names], bool)
+    return curves.isel(order=np.flatnonzero(chosen & _of_variant(curves, variant)))
+
+
+def _of_variant(curves: xr.Dataset, variant: dict[str, str]) -> np.ndarray:
     chosen = np.ones(curves.sizes["order"], bool)
-    for name, wanted in (("value", value), ("basis", basis)):
+    for name in ("value", "basis"):
         if name in curves.coords:
-            chosen &= curves[name].values.astype(str) == (wanted or str(curves.attrs[name]))
-    return random_orders(curves.isel(order=np.flatnonzero(chosen)))
+            of_orders = curves[name].values
+            chosen &= of_orders == variant.get(name, of_orders[0])  # the main curves come first
+    return chosen
 
 
 def _panels(results: Results, curves: xr.Dataset, chosen: dict[str, xr.Dataset]) -> Panels:
@@ -127,8 +131,9 @@ def measure_orders_finding(results: Results, runs: Sequence[str]) -> str:
 def _ordered(results: Results, runs: Sequence[str]) -> Panels:
     """Return, for each group of runs, the curves of random orders and of each measure's."""
     curves = measured_runs(results, runs, "measure_orders", "curves")
+    curves = curves.isel(order=np.flatnonzero(_of_variant(curves, {})))
     names = curves["order"].values.astype(str)
-    chosen = {"random orders": variant_orders(curves)}
+    chosen = {"random orders": random_orders(curves)}
     for way, word in WAYS.items():
         for place, name in enumerate(names.tolist()):
             if name.endswith(f"-{way}"):
@@ -144,7 +149,7 @@ def _ordered(results: Results, runs: Sequence[str]) -> Panels:
     return _panels(results, curves, chosen)
 
 
-def _draw(results: Results, panels: Panels, title: str) -> "Figure":
+def _draw(results: Results, panels: Panels, title: str, *, what: str = "units") -> "Figure":
     """Draw a panel a group of runs: a colour a variant or measure, dashed from its least up."""
     columns = min(COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
@@ -152,33 +157,40 @@ def _draw(results: Results, panels: Panels, title: str) -> "Figure":
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     names = list(dict.fromkeys(name for _, curves in panels for name in curves))
     measures = list(dict.fromkeys(name.partition(",")[0] for name in names))
-    for panel, (group, curves) in zip(axes.flat, panels, strict=False):
+    for place, (panel, (group, curves)) in enumerate(zip(axes.flat, panels, strict=False)):
         for name, curve in curves.items():
-            place = measures.index(name.partition(",")[0])
+            style = measures.index(name.partition(",")[0])
             draw_curve(
                 panel,
                 curve,
-                color=colour(place),
+                color=colour(style),
                 linestyle=DASHES[1] if name.endswith(", up") else DASHES[0],
-                marker=marker(place),
+                marker=marker(style),
                 markersize=3.5,
                 linewidth=1.5,
                 label=name,
             )
         draw_chance(panel, results, group.runs)
         label_fraction(panel, results, group.runs)
+        lowest = place >= len(panels) - columns
+        _label(panel, what, lowest=lowest, narrow=columns == COLUMNS)
         if len(panels) > 1:
             panel.set_title(group.label, fontsize=8.5)
-        if columns == COLUMNS:  # too narrow for the axis to say of how many
-            panel.set_xlabel("")
-    if columns == COLUMNS:
-        figure.supxlabel("units ablated (share)", fontsize=10)
     for empty in axes.flat[len(panels) :]:
         empty.set_axis_off()
     for panel in axes[:, 0]:
         panel.set_ylabel(accuracy_label(results, "curves"))
     legend_below(figure, list(axes.flat[: len(panels)]), title=title)
     return figure
+
+
+def _label(axes: "Axes", what: str, *, lowest: bool, narrow: bool) -> None:
+    """Name the horizontal axis of the lowest panels; narrow ones have no room for the number."""
+    text = f"{what} ablated (share)" if narrow else axes.get_xlabel().replace("units", what)
+    axes.set_xlabel(text if lowest else "", fontsize=9 if narrow else None)
+    axes.tick_params(labelbottom=lowest)
+    if narrow:
+        axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
 
 
 def _finding(panels: Panels, by: str) -> str:
