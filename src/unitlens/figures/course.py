@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SCORES = ("auc", "test_loss", "test_accuracy")
 MOST_TICKS = 9
 MOST_NAMES = 8  # groups that are named; of more the colours begin again
-STOPS = {
+STOPS: dict[str, tuple[str, dict[str, Any]]] = {
     "auc": ("stop by AUC", {"marker": "s", "s": 75, "linewidth": 1.8}),
     "test_loss": ("stop by test loss", {"marker": "o", "s": 110, "linewidth": 1.8}),
 }
@@ -109,7 +109,7 @@ def early_stopping(results: Results, runs: Sequence[str]) -> "Figure":
     upper, middle, lower = figure.subplots(3, 1, sharex=True)
     for course in courses:
         shade = colour(names.index(course.label))
-        style = {"color": shade, "marker": ".", "linewidth": 1.4, "alpha": 0.85}
+        style: dict[str, Any] = {"color": shade, "marker": ".", "linewidth": 1.4, "alpha": 0.85}
         upper.plot(course.epochs, course.auc, **style)
         lower.plot(course.epochs, course.test_accuracy, **style)
         losses = course.history
@@ -122,7 +122,9 @@ def early_stopping(results: Results, runs: Sequence[str]) -> "Figure":
             ("test_loss", lower, course.test_accuracy),
         ):
             place = course.stops[name].place
-            ring = {"facecolor": "none", "edgecolor": shade, "zorder": 3} | STOPS[name][1]
+            ring: dict[str, Any] = {"facecolor": "none", "edgecolor": shade, "zorder": 3} | STOPS[
+                name
+            ][1]
             axes.scatter(course.epochs[place], values[place], **ring)
     upper.set_ylabel("AUC")
     middle.set_ylabel("loss (nats)")
@@ -182,7 +184,7 @@ def selectivity_over_training(results: Results, runs: Sequence[str]) -> "Figure"
     marks = {}
     for depth, shade in shades.items():
         own = layers.isel(row=np.flatnonzero(depths == depth))
-        style = {"color": shade, "marker": ".", "linewidth": 1.5}
+        style: dict[str, Any] = {"color": shade, "marker": ".", "linewidth": 1.5}
         for axes, name in zip(panels, OVER_TRAINING, strict=True):
             x, mean, low, high = _over_networks(own, name)
             line = axes.plot(x, mean, **style)[0]
