@@ -67,9 +67,9 @@ def courses_of(results: Results, runs: Sequence[str], figure: str) -> list[Cours
         epochs = epochs.isel(run=np.unique(epochs["epoch"].values, return_index=True)[1])
         own = rows_of(history, [run])
         if epochs.sizes["run"] > 1 and own.sizes["run"]:
-            scores = (epochs[key].values for key in ("epoch", *SCORES))
+            epoch, auc, loss, accuracy = (epochs[key].values for key in ("epoch", *SCORES))
             losses = own.isel(run=0).dropna("epoch", how="all")
-            courses.append(Course(labels[run], *scores, losses))
+            courses.append(Course(labels[run], epoch, auc, loss, accuracy, losses))
     if not courses:
         raise TableError(
             f"the figure {figure} needs a run whose cumulative ablation was measured at several "
@@ -137,7 +137,7 @@ def early_stopping(results: Results, runs: Sequence[str]) -> "Figure":
 
 def _stopping_legend(figure: "Figure", axes: "Axes", names: Sequence[str]) -> None:
     """Say what colours, lines and rings mean; marks are drawn without data."""
-    marks = {
+    marks: dict[str, Any] = {
         name: axes.plot([], [], color=colour(place), linewidth=3)[0]
         for place, name in enumerate(names)
         if 1 < len(names) <= MOST_NAMES

@@ -1,7 +1,7 @@
 """Networks trained on the same data: those that generalise best beside those that do so worst."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HALF = 0.5
+MANY = 80  # networks from which on dots are small
 OTHERS = COLOURS[-1]
 
 
@@ -41,13 +42,14 @@ def same_data_auc(results: Results, runs: Sequence[str]) -> "Figure":
     others = np.setdiff1d(np.arange(x.size), np.concatenate([best, worst]))
     figure = new_figure(height=4.3)
     axes = figure.subplots()
-    for name, places, style in (
+    marks: tuple[tuple[str, np.ndarray, dict[str, Any]], ...] = (
         ("others", others, {"color": OTHERS, "marker": "o"}),
         (f"best {best.size}", best, {"color": colour(0), "marker": marker(0)}),
         (f"worst {worst.size}", worst, {"color": colour(1), "marker": marker(1)}),
-    ):
+    )
+    size = 42 if x.size < MANY else 24
+    for name, places, style in marks:
         if places.size:
-            size = 42 if x.size < 80 else 24
             axes.scatter(
                 x[places], error[places], s=size, alpha=0.8, linewidths=0, label=name, **style
             )
