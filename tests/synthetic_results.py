@@ -34,10 +34,18 @@ class Network:
         return run_name(self.spec)
 
     @property
+    def misfit(self) -> float:
+        """How far the learning rate and the regulariser are from the best, 0 at the defaults."""
+        training = self.spec.training
+        rate = abs(np.log10(training.learning_rate / 0.1))
+        return float(rate + 0.3 * abs(training.selectivity_regulariser))
+
+    @property
     def robustness(self) -> float:
         """Share of units that can go before accuracy has halved."""
         bonus = 0.12 * bool(getattr(self.spec.model, "batch_norm", False))
         bonus += 0.15 * bool(self.spec.model.dropout)
+        bonus -= 0.15 * self.misfit
         return 0.75 - 0.45 * self.spec.dataset.corruption + bonus
 
 
@@ -48,12 +56,13 @@ def network(
     seed: int = 0,
     kept: tuple[int, ...] = (),
     dataset: str = "mnist5k",
+    training: dict[str, Any] | None = None,
     **model: Any,
 ) -> Network:
     values = {
         "dataset": {"name": dataset, "corruption": corruption},
         "model": model or MLP,
-        "training": {"epochs": EPOCHS, "checkpoints": kept},
+        "training": {"epochs": EPOCHS, "checkpoints": kept} | (training or {}),
         "seed": seed,
     }
     spec = RunSpec.model_validate(values)
@@ -83,6 +92,17 @@ def default_networks(scale: int = 1) -> list[Network]:
     ]
     networks += [network(("batch_norm",), **convnet, batch_norm=flag) for flag in (True, False)]
     return networks
+
+
+def swept_networks() -> list[Network]:
+    """Return networks of a sweep over the learning rate, and of the selectivity regulariser."""
+    swept = [("sweep", "learning_rate", rate) for rate in np.geomspace(0.001, 0.1, 6).tolist()]
+    swept += [("regulariser", "selectivity_regulariser", alpha) for alpha in (-1.0, -0.5, 0.5, 1.0)]
+    return [
+        network((experiment,), seed=seed, training={field: value})
+        for experiment, field, value in swept
+        for seed in (2, 3)
+    ]
 
 
 def write_networks(
@@ -165,6 +185,7 @@ def _history(made: Network, rng: np.random.Generator) -> xr.Dataset:
     test_loss = 0.12 + 2.2 * np.exp(-epochs * 0.6) + (0.02 + 0.3 * corruption) * epochs
     train = 1 - 0.9 * np.exp(-epochs * (0.9 - 0.6 * corruption))
     test = 0.1 + 0.86 * (1 - corruption) * (1 - np.exp(-epochs * 0.9))
+    test = test * (1 - 0.1 * made.misfit)
     test = test + rng.normal(0, 0.003, epochs.size)
     values = {
         "train_accuracy": train,

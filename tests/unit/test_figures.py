@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 from jinja2 import Environment, StrictUndefined
 
-from synthetic_results import MLP, default_networks, network, write_results
+from synthetic_results import MLP, default_networks, network, swept_networks, write_results
 from unitlens.config import FIGURES
 from unitlens.errors import TableError
 from unitlens.figures import captions, draw, draw_figures
-from unitlens.tables import open_results
+from unitlens.tables import open_results, random_orders
 from unitlens.tables.groups import group_runs
 
 CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
@@ -28,12 +29,56 @@ EXPERIMENTS = {
     "auc_test_accuracy": ("memorisation", "dropout", "batch_norm"),
     "auc_over_training": ("memorisation",),
     "selectivity_depth": ("memorisation", "batch_norm"),
+    "same_data_auc": ("sweep",),
+    "same_data_curves": ("sweep",),
+    "hyperparameter_selection": ("sweep",),
+    "early_stopping": ("memorisation",),
+    "clamping": ("memorisation", "batch_norm"),
+    "bases": ("memorisation",),
+    "measure_orders": ("memorisation", "batch_norm"),
+    "class_damage": ("memorisation",),
+    "measure_agreement": ("memorisation",),
+    "information_importance": ("memorisation",),
+    "regulariser": ("sweep", "regulariser"),
+    "selectivity_over_training": ("memorisation",),
 }
+VARIED = {"clamping", "bases"}
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    return open_results(write_results(tmp_path_factory.mktemp("figures")))
+    directory = tmp_path_factory.mktemp("figures")
+    return open_results(write_results(directory, default_networks() + swept_networks()))
+
+
+@pytest.fixture(scope="module")
+def varied(results):
+    """The same results, with curves of other values and bases beside the main ones."""
+    opened = open_results(results.directory)
+    opened.curves = with_variants(results.curves)
+    return opened
+
+
+def with_variants(curves):
+    """Add random orders clamped to the mean, of lower accuracy, and of two other bases."""
+    main = random_orders(curves)
+    parts = [curves.assign_coords(value=("order", ["zero"] * curves.sizes["order"]))]
+    parts[0]["basis"] = ("order", ["units"] * curves.sizes["order"])
+    for value, basis, scale in (
+        ("mean", "units", 0.5),
+        ("zero", "random", 0.8),
+        ("zero", "principal_components", 0.7),
+    ):
+        names = [f"{value}-{basis}-{name}" for name in main["order"].values]
+        part = main.assign(accuracy=scale * main["accuracy"])
+        size = part.sizes["order"]
+        part = part.assign_coords(
+            order=names, value=("order", [value] * size), basis=("order", [basis] * size)
+        )
+        parts.append(part)
+    parts[0] = parts[0].set_coords(["value", "basis"])
+    joined = xr.concat(parts, "order", coords="different", compat="equals")
+    return joined.assign_attrs(curves.attrs)
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +114,9 @@ def test_caption__for_the_workflow_report_is_the_same(name):
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_finding__is_two_sentences_with_numbers(results, name):
+def test_finding__is_two_sentences_with_numbers(results, varied, name):
     _, tell = draw.FIGURES[name]
+    results = varied if name in VARIED else results
 
     finding = tell(results, runs_for(results, name))
 
@@ -95,8 +141,9 @@ def test_draw_figures__writes_each_twice_over_the_same(results, tmp_path):
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_axes__are_named(results, name):
+def test_axes__are_named(results, varied, name):
     drawn, _ = draw.FIGURES[name]
+    results = varied if name in VARIED else results
 
     figure = drawn(results, runs_for(results, name))
 
@@ -129,7 +176,8 @@ def test_memorisation_finding__numbers_are_the_tables(results):
 def test_auc_finding__is_pearsons_correlation(results):
     runs = runs_for(results, "auc_test_accuracy")
     finding = draw.FIGURES["auc_test_accuracy"][1](results, runs)
-    r = np.corrcoef(results.runs["auc"], results.runs["test_accuracy"])[0, 1]
+    shown = results.runs.sel(run=runs)
+    r = np.corrcoef(shown["auc"], shown["test_accuracy"])[0, 1]
 
     assert f"r = {r:.2f}" in finding
 
@@ -146,6 +194,10 @@ def test_auc_finding__is_pearsons_correlation(results):
         "selectivity_l1_norm",
         "auc_test_accuracy",
         "selectivity_depth",
+        "class_damage",
+        "measure_agreement",
+        "information_importance",
+        "measure_orders",
     ],
 )
 def test_figure__copes_with_a_single_network(one_seed, name):
@@ -154,6 +206,98 @@ def test_figure__copes_with_a_single_network(one_seed, name):
 
     drawn(one_seed, runs).draw_without_rendering()
     assert "nan" not in tell(one_seed, runs)
+
+
+def test_same_data_curves__are_of_the_networks_of_least_and_largest_error(results):
+    runs = runs_for(results, "same_data_curves")
+    figure = draw.FIGURES["same_data_curves"][0](results, runs)
+
+    ranked = results.runs.sel(run=runs).sortby("test_accuracy", ascending=False)["run"].values
+    lines = figure.axes[0].get_lines()
+    for line, names in zip(lines, (ranked[:3], ranked[-3:]), strict=False):  # a quarter of 12
+        rows = results.curves.sel(run=names, order=[f"random-{i}" for i in range(4)])
+        np.testing.assert_allclose(line.get_ydata(), rows["accuracy"].mean(["run", "order"]))
+
+
+def test_same_data__is_of_one_data_set_and_of_labels_as_they_are(results, one_seed, tmp_path):
+    corrupted = [str(run) for run in one_seed.runs["run"].values]
+    runs = runs_for(results, "memorisation_ablation")
+    finding = draw.FIGURES["same_data_auc"][1](results, runs)
+    two = [network(("two",), dataset=name) for name in ("mnist5k", "digits")]
+    mixed = open_results(write_results(tmp_path, two))
+
+    assert finding.startswith("2 networks cannot")  # four of six are of permuted labels
+    with pytest.raises(TableError, match=r"needs two networks of uncorrupted labels .* has 0"):
+        draw.FIGURES["same_data_auc"][0](one_seed, corrupted)
+    with pytest.raises(TableError, match="its runs were trained on digits and mnist5k"):
+        draw.FIGURES["same_data_auc"][0](mixed, [made.name for made in two])
+
+
+def test_hyperparameter_selection__needs_settings(results):
+    runs = runs_for(results, "memorisation_ablation")
+    with pytest.raises(TableError, match=r"needs runs of at least 4 settings .* its runs have 3"):
+        draw.FIGURES["hyperparameter_selection"][0](results, runs)
+
+
+def test_clamping__lines_are_of_the_random_orders_of_each_value(results, varied):
+    runs = runs_for(results, "bases")
+    expected = results.runs.sel(run=runs).groupby("corruption").mean()["auc"].values
+    for name, scales in (("clamping", (1, 0.5)), ("bases", (1, 0.8, 0.7))):
+        figure = draw.FIGURES[name][0](varied, runs)
+        told = draw.FIGURES[name][1](varied, runs)
+
+        for axes, auc in zip(figure.axes, expected, strict=True):  # a panel a corruption level
+            lines = [line for line in axes.get_lines() if len(line.get_xdata()) > 2]
+            areas = [np.trapezoid(line.get_ydata(), line.get_xdata()) for line in lines]
+            np.testing.assert_allclose(areas, auc * np.array(scales))
+        assert f"{expected[0]:.2f} (" in told
+
+
+def test_measure_orders__draws_up_and_down_beside_random(results):
+    runs = runs_for(results, "bases")
+    figure = draw.FIGURES["measure_orders"][0](results, runs)
+
+    lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
+    names = [n.name for n in default_networks() if n.spec.dataset.corruption == 0][:2]
+    for label, order in (
+        ("selectivity, down", "selectivity-descending"),
+        ("selectivity, up", "selectivity-ascending"),
+    ):
+        rows = results.curves.sel(run=names, order=order)["accuracy"].mean("run")
+        np.testing.assert_allclose(lines[label].get_ydata(), rows)
+    assert "random orders" in lines
+
+
+def test_early_stopping__costs_are_those_of_the_kept_epochs(results):
+    runs = runs_for(results, "early_stopping")
+    finding = draw.FIGURES["early_stopping"][1](results, runs)
+    kept = results.checkpoints.runs
+    last = results.runs.sel(run=kept["run"].values[0])
+    auc = np.append(kept["auc"], last["auc"])
+    accuracy = np.append(kept["test_accuracy"], last["test_accuracy"])
+    loss = np.append(kept["test_loss"], last["test_loss"])
+
+    best = accuracy.max()
+    assert f"the first costs {best - accuracy[auc.argmax()]:.3f} of" in finding
+    assert f"the second {best - accuracy[loss.argmin()]:.3f}, and" in finding
+    assert f"to the end {best - accuracy[-1]:.3f}." in finding
+
+
+def test_many_networks__have_no_legend_of_their_own(results):
+    runs = runs_for(results, "same_data_auc")
+    for name in ("same_data_auc", "same_data_curves", "hyperparameter_selection"):
+        figure = draw.FIGURES[name][0](results, runs)
+
+        assert len(figure.legends[0].get_texts()) <= 4
+
+
+def test_figures__of_variants_need_them(one_seed):
+    runs = [str(run) for run in one_seed.runs["run"].values]
+    for name, kind in (("clamping", "value"), ("bases", "basis")):
+        with pytest.raises(TableError, match=f"{name} needs curves of several kinds of `{kind}`"):
+            draw.FIGURES[name][0](one_seed, runs)
+    with pytest.raises(TableError, match=r"regulariser needs runs of two strengths"):
+        draw.FIGURES["regulariser"][0](one_seed, runs)
 
 
 def test_figure__names_itself_and_what_is_missing(one_seed, bare):
@@ -194,9 +338,9 @@ def test_many_layers_and_levels__keep_readable(tmp_path):
 
 
 def test_layers_with_an_underscore__stand_in_the_legend(results, monkeypatch):
-    from unitlens.figures import selectivity
+    from unitlens.figures import scatter
 
-    monkeypatch.setattr(selectivity, "_names", lambda _: {0: "_swish", 1: "_blocks.0._swish"})
+    monkeypatch.setattr(scatter, "layer_names", lambda _: {0: "_swish", 1: "_blocks.0._swish"})
     runs = [run for run in results.runs.run.values.tolist() if "mlp" in run]
     figure = draw.FIGURES["selectivity_importance"][0](results, runs)
 
@@ -205,7 +349,8 @@ def test_layers_with_an_underscore__stand_in_the_legend(results, monkeypatch):
 
 
 def test_groups__are_named_by_what_tells_them_apart(results):
-    groups = group_runs(results.runs)
+    names = [made.name for made in default_networks()]
+    groups = group_runs(results.runs.sel(run=names))
 
     assert [group.label for group in groups] == [
         "convnet, no batch norm",

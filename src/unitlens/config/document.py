@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from unitlens.config.base import Strict
 from unitlens.config.measurements import MeasurementSpec
 from unitlens.config.networks import DatasetSpec, ModelSpec, TrainingSpec
+from unitlens.config.perturbation import CumulativeAblationSpec
 from unitlens.config.settings import experiment_settings
 from unitlens.errors import nearest
 
@@ -22,6 +23,18 @@ FigureName = Literal[
     "auc_test_accuracy",
     "auc_over_training",
     "selectivity_depth",
+    "same_data_auc",
+    "same_data_curves",
+    "hyperparameter_selection",
+    "early_stopping",
+    "clamping",
+    "bases",
+    "measure_orders",
+    "class_damage",
+    "measure_agreement",
+    "information_importance",
+    "regulariser",
+    "selectivity_over_training",
 ]
 FIGURES: tuple[str, ...] = get_args(FigureName)
 # What a figure cannot be drawn without.
@@ -37,9 +50,25 @@ _NEEDED: dict[str, tuple[str, ...]] = {
     "auc_test_accuracy": ("cumulative_ablation",),
     "auc_over_training": ("cumulative_ablation",),
     "selectivity_depth": ("measures",),
+    "same_data_auc": ("cumulative_ablation",),
+    "same_data_curves": ("cumulative_ablation",),
+    "hyperparameter_selection": ("cumulative_ablation",),
+    "early_stopping": ("cumulative_ablation",),
+    "clamping": ("cumulative_ablation",),
+    "bases": ("cumulative_ablation",),
+    "measure_orders": ("cumulative_ablation",),
+    "class_damage": ("measures", "unit_ablation"),
+    "measure_agreement": ("measures",),
+    "information_importance": ("measures", "unit_ablation"),
+    "regulariser": ("measures", "cumulative_ablation"),
+    "selectivity_over_training": ("measures", "unit_ablation"),
 }
 # Of these, what must be measured at the kept epochs as well.
-_NEEDED_KEPT = {"auc_over_training": ("cumulative_ablation",)}
+_NEEDED_KEPT = {
+    "auc_over_training": ("cumulative_ablation",),
+    "early_stopping": ("cumulative_ablation",),
+    "selectivity_over_training": ("measures", "unit_ablation"),
+}
 
 
 class ExperimentSpec(Strict):
@@ -111,6 +140,15 @@ class Config(Strict):
                     _check_needed(settings, section, f"figures.{figure}", name, kept=kept)
         return self
 
+    @model_validator(mode="after")
+    def _figures_of_curves(self) -> "Config":
+        for figure, experiments in self.figures.items():
+            for name in experiments:
+                curves = self.measurements_of(name).cumulative_ablation
+                if curves is not None:
+                    _check_curves(curves, figure, name)
+        return self
+
     def measurements_of(self, experiment: str) -> MeasurementSpec:
         """Return how the networks of an experiment are measured."""
         override = self.experiments[experiment].measurements
@@ -131,4 +169,20 @@ def _check_needed(
         raise ValueError(
             f"{figure} needs measurements.{section}.checkpoints: true for the experiment "
             f"'{experiment}', so that the epochs are measured that training.checkpoints keeps"
+        )
+
+
+def _check_curves(curves: CumulativeAblationSpec, figure: str, experiment: str) -> None:
+    """Refuse a figure that compares curves of which an experiment has one kind only."""
+    values, bases = (len(set(kinds)) for kinds in zip(*curves.variants, strict=True))
+    lacks = {
+        "measure_orders": (not curves.by, "by", "list measures such as selectivity"),
+        "clamping": (values < 2, "also", "list another value, such as {value: mean}"),
+        "bases": (bases < 2, "also", "list another basis, such as {basis: random}"),
+    }
+    lacking, key, remedy = lacks.get(figure, (False, "", ""))
+    if lacking:
+        raise ValueError(
+            f"figures.{figure} needs more in measurements.cumulative_ablation.{key} of the "
+            f"experiment '{experiment}'; {remedy}, or leave the figure out"
         )

@@ -45,20 +45,30 @@ def ablation_curves(
     curves = random_orders(curves)
     if curves.sizes["order"] == 0:
         raise TableError(f"the figure {figure} needs curves of random orders, but there is none")
-    return [_ablation_curve(group, rows_of(curves, group.runs)) for group in groups]
+    return [curve_of(group, rows_of(curves, group.runs)) for group in groups]
 
 
-def _ablation_curve(group: Group, curves: xr.Dataset) -> Curve:
+def curve_of(group: Group, curves: xr.Dataset) -> Curve:
+    """Return mean and standard deviation over the orders and runs of a group's curves."""
+    x, rows = interpolated(curves)
+    areas = area_under_curve(curves).mean("order").values
+    both = (0, 1)
+    return Curve(group, x, np.nanmean(rows, both), np.nanstd(rows, both), areas)
+
+
+def interpolated(curves: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Return all ablated fractions, and the accuracy of each run and order at each of them.
+
+    The accuracy is linear between points; that of an order that a run lacks is NaN.
+    """
     fractions = curves["ablated_fraction"].values
     x = np.unique(fractions[np.isfinite(fractions)])
-    rows = [
-        np.interp(x, fraction[np.isfinite(order)], order[np.isfinite(order)])
-        for fraction, orders in zip(fractions, curves["accuracy"].values, strict=True)
-        for order in orders
-        if np.isfinite(order).any()
-    ]
-    areas = area_under_curve(curves).mean("order").values
-    return Curve(group, x, np.mean(rows, 0), np.std(rows, 0), areas)
+    accuracy = curves["accuracy"].transpose("run", "order", "ablated").values
+    rows = np.full((*accuracy.shape[:2], x.size), np.nan)
+    for run, order in np.argwhere(np.isfinite(accuracy).any(-1)):
+        known = np.isfinite(accuracy[run, order])
+        rows[run, order] = np.interp(x, fractions[run, known], accuracy[run, order, known])
+    return x, rows
 
 
 def noise_curves(
@@ -80,7 +90,13 @@ def _groups(
     results: Results, runs: Sequence[str], fields: Sequence[str], figure: str, name: str
 ) -> tuple[list[Group], xr.Dataset]:
     """Return the groups of the runs that a table holds, and the table."""
-    specs = specs_of(results, runs, figure)
+    table = measured_runs(results, runs, figure, name)
+    return group_runs(rows_of(results.runs, table["run"].values.tolist()), fields), table
+
+
+def measured_runs(results: Results, runs: Sequence[str], figure: str, name: str) -> xr.Dataset:
+    """Return the rows of a table of curves or of noise that are of a figure's runs."""
+    specs_of(results, runs, figure)
     table = rows_of(table_of(results, name, figure), runs)
     if table.sizes["run"] == 0:
         raise TableError(
@@ -88,7 +104,7 @@ def _groups(
             f"{', '.join(runs)}; measure it, or leave the figure out of `figures`"
         )
     variable_of(table, "accuracy", figure)
-    return group_runs(rows_of(specs, table["run"].values.tolist()), fields), table
+    return table
 
 
 def draw_curve(axes: "Axes", curve: Curve, **style: Any) -> None:

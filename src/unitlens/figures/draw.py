@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unitlens.errors import TableError, nearest
-from unitlens.figures import batch_norm, generalisation, memorisation, selectivity
+from unitlens.figures import (
+    agreement,
+    batch_norm,
+    course,
+    generalisation,
+    hyperparameters,
+    memorisation,
+    regulariser,
+    same_data,
+    selectivity,
+    variants,
+)
 from unitlens.figures.captions import CAPTIONS, TITLES
 from unitlens.figures.style import save
 from unitlens.progress import track
@@ -35,6 +46,21 @@ FIGURES: dict[str, tuple[Draw, Tell]] = {
         (generalisation.auc_test_accuracy, generalisation.auc_test_accuracy_finding),
         (generalisation.auc_over_training, generalisation.auc_over_training_finding),
         (selectivity.selectivity_depth, selectivity.selectivity_depth_finding),
+        (same_data.same_data_auc, same_data.same_data_auc_finding),
+        (same_data.same_data_curves, same_data.same_data_curves_finding),
+        (
+            hyperparameters.hyperparameter_selection,
+            hyperparameters.hyperparameter_selection_finding,
+        ),
+        (course.early_stopping, course.early_stopping_finding),
+        (variants.clamping, variants.clamping_finding),
+        (variants.bases, variants.bases_finding),
+        (variants.measure_orders, variants.measure_orders_finding),
+        (agreement.class_damage, agreement.class_damage_finding),
+        (agreement.measure_agreement, agreement.measure_agreement_finding),
+        (selectivity.information_importance, selectivity.information_importance_finding),
+        (regulariser.regulariser, regulariser.regulariser_finding),
+        (course.selectivity_over_training, course.selectivity_over_training_finding),
     )
 }
 

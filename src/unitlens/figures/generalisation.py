@@ -1,15 +1,14 @@
 """The area under the ablation curve beside what it may foretell: the error on new data."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
-from unitlens.errors import TableError
+from unitlens.figures.course import courses_of
 from unitlens.figures.curves import colour
-from unitlens.figures.selection import networks, specs_of, table_of, variable_of
+from unitlens.figures.selection import networks, specs_of, variable_of
 from unitlens.figures.style import (
     DASHES,
     MARKERS,
@@ -20,12 +19,11 @@ from unitlens.figures.style import (
     whole_numbers,
 )
 from unitlens.tables import Results
+from unitlens.tables.correlations import pearson, spearman
 from unitlens.tables.groups import group_runs, rows_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-FEWEST = 3
 
 
 @styled
@@ -64,7 +62,7 @@ def auc_test_accuracy_finding(results: Results, runs: Sequence[str]) -> str:
         f"The network with the largest AUC ({float(best['auc']):.2f}) has a test accuracy of "
         f"{float(best['test_accuracy']):.2f}; the best test accuracy is {accuracy.max():.2f}."
     )
-    r, rho = _pearson(auc, accuracy), _rank_correlation(auc, accuracy)
+    r, rho = pearson(auc, accuracy), spearman(auc, accuracy)
     if not np.isfinite(r):
         return f"{networks(auc.size)} cannot show a correlation of AUC with test accuracy. {second}"
     return (
@@ -80,33 +78,10 @@ def _with_auc(results: Results, runs: Sequence[str]) -> xr.Dataset:
     )
 
 
-def _pearson(x: np.ndarray, y: np.ndarray) -> float:
-    if x.size < FEWEST or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return float("nan")
-    return float(np.corrcoef(x, y)[0, 1])
-
-
-def _rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
-    from scipy.stats import rankdata
-
-    return _pearson(rankdata(x), rankdata(y))
-
-
-@dataclass(frozen=True)
-class Course:
-    """AUC over the kept epochs of a run, the end of training included, and its losses."""
-
-    label: str
-    epochs: np.ndarray
-    auc: np.ndarray
-    test_loss: np.ndarray
-    history: xr.Dataset
-
-
 @styled
 def auc_over_training(results: Results, runs: Sequence[str]) -> "Figure":
     """Draw AUC, and under it train and test loss, over the epochs of training."""
-    courses = _courses(results, runs)
+    courses = courses_of(results, runs, "auc_over_training")
     figure = new_figure(height=5.4)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.1))
     for place, course in enumerate(courses):
@@ -129,7 +104,7 @@ def auc_over_training(results: Results, runs: Sequence[str]) -> "Figure":
 
 def auc_over_training_finding(results: Results, runs: Sequence[str]) -> str:
     """Tell when AUC is largest, when test loss is least, and how they go together."""
-    course, *others = _courses(results, runs)
+    course, *others = courses_of(results, runs, "auc_over_training")
     best = int(np.argmax(course.auc))
     losses = course.history["test_loss"].values
     least = int(course.history["epoch"].values[np.nanargmin(losses)])
@@ -139,41 +114,7 @@ def auc_over_training_finding(results: Results, runs: Sequence[str]) -> str:
         f"{course.auc[-1]:.2f}; test loss is least after epoch {least} ({np.nanmin(losses):.2f}) "
         f"and ends at {losses[np.isfinite(losses)][-1]:.2f}{of}."
     )
-    r = _pearson(course.auc, course.test_loss)
+    r = pearson(course.auc, course.test_loss)
     if not np.isfinite(r):
         return f"{first} There are too few epochs for a correlation."
     return f"{first} Over {course.epochs.size} epochs their correlation is r = {r:.2f}."
-
-
-def _courses(results: Results, runs: Sequence[str]) -> list[Course]:
-    name = "auc_over_training"
-    specs = specs_of(results, runs, name)
-    labels = {run: group.label for group in group_runs(specs) for run in group.runs}
-    try:
-        kept = rows_of(results.checkpoints.runs, runs)
-    except TableError as error:
-        raise TableError(f"the figure {name} cannot be drawn: {error}") from None
-    history = table_of(results, "history", name)
-    courses = []
-    for run in specs["run"].values.tolist():
-        epochs = xr.concat(
-            [_scores(rows_of(kept, [run])), _scores(rows_of(specs, [run]))], "run"
-        ).sortby("epoch")
-        epochs = epochs.isel(run=np.flatnonzero(np.isfinite(epochs["auc"].values)))
-        epochs = epochs.isel(run=np.unique(epochs["epoch"].values, return_index=True)[1])
-        own = rows_of(history, [run])
-        if epochs.sizes["run"] > 1 and own.sizes["run"]:
-            epoch, auc, loss = (epochs[key].values for key in ("epoch", "auc", "test_loss"))
-            losses = own.isel(run=0).dropna("epoch", how="all")
-            courses.append(Course(labels[run], epoch, auc, loss, losses))
-    if not courses:
-        raise TableError(
-            f"the figure {name} needs a run whose cumulative ablation was measured at several "
-            "epochs; list training.checkpoints in one of its experiments and set "
-            "measurements.cumulative_ablation.checkpoints"
-        )
-    return courses
-
-
-def _scores(runs: xr.Dataset) -> xr.Dataset:
-    return runs[["auc", "test_loss"]].reset_coords("epoch")

@@ -116,6 +116,20 @@ def _spearman(x: np.ndarray, y: np.ndarray) -> dict[str, float | int]:
     }
 
 
+def pearson(x: np.ndarray, y: np.ndarray) -> float:
+    """Return the correlation of finite values; NaN for fewer than three, or of a constant."""
+    if x.size < FEWEST or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return float("nan")
+    return float(np.corrcoef(x, y)[0, 1])
+
+
+def spearman(x: np.ndarray, y: np.ndarray) -> float:
+    """Return the rank correlation of finite values; NaN for fewer than three, or of a constant."""
+    from scipy.stats import rankdata
+
+    return pearson(rankdata(x), rankdata(y))
+
+
 def correlation_table(units: xr.Dataset, members: Mapping[str, Sequence[str]]) -> xr.Dataset:
     """Return the correlations of importance with every measure at hand.
 

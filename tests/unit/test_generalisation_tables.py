@@ -1,0 +1,113 @@
+"""What AUC says of generalisation, held against plain loops over all cases."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from unitlens.errors import ArgumentError
+from unitlens.tables.generalisation import (
+    best_and_worst,
+    early_stops,
+    falls_to,
+    selection_rates,
+    setting_means,
+)
+from unitlens.tables.groups import FIELDS
+
+
+def every_half(auc, accuracy, top):
+    """Return the exact rates, over all halves instead of random ones."""
+    hits, lost, chance = dict.fromkeys(top, 0), [], []
+    halves = list(combinations(range(len(auc)), len(auc) // 2))
+    for half in halves:
+        picked = max(half, key=lambda i: (auc[i], -i))
+        ranked = sorted((accuracy[i] for i in half), reverse=True)
+        for k in top:
+            hits[k] += accuracy[picked] >= ranked[k - 1]
+        lost.append(ranked[0] - accuracy[picked])
+        chance.append(np.mean([ranked[0] - value for value in ranked]))
+    shares = {k: count / len(halves) for k, count in hits.items()}
+    return shares, np.mean(lost), np.mean(chance)
+
+
+def test_selection_rates__approach_those_over_all_halves():
+    rng = np.random.default_rng(1)
+    accuracy = rng.random(9)
+    auc = accuracy + rng.normal(0, 0.3, 9)
+    auc[3] = auc[5]
+
+    found = selection_rates(auc, accuracy, subsets=40_000, top=(1, 2, 3), seed=4)
+
+    top, lost, chance = every_half(auc, accuracy, (1, 2, 3))
+    assert found.size == 4
+    assert found.top.keys() == top.keys()
+    np.testing.assert_allclose(list(found.top.values()), list(top.values()), atol=0.01)
+    np.testing.assert_allclose([found.lost, found.lost_by_chance], [lost, chance], atol=0.005)
+
+
+def test_selection_rates__of_a_perfect_and_of_the_worst_choice():
+    accuracy = np.arange(12.0)
+
+    perfect = selection_rates(accuracy, accuracy)
+    worst = selection_rates(-accuracy, accuracy)
+
+    assert perfect.top == {1: 1.0, 5: 1.0}  # among six the top ten cannot fail
+    assert perfect.lost == 0
+    assert worst.top == {1: 0.0, 5: 0.0}
+    with pytest.raises(ArgumentError, match="3 settings: there must be at least 4"):
+        selection_rates(accuracy[:3], accuracy[:3])
+
+
+def test_setting_means__are_over_seeds():
+    rates, seeds = [0.1, 0.1, 0.01, 0.01, 0.001], [1, 2, 1, 2, 1]
+    same = {name: ("run", ["x"] * 5) for name in FIELDS}
+    runs = xr.Dataset(
+        same
+        | {
+            "learning_rate": ("run", rates),
+            "seed": ("run", seeds),
+            "auc": ("run", [0.5, 0.7, 0.2, 0.3, np.nan]),
+            "test_accuracy": ("run", [0.9, 0.8, 0.6, 0.5, 0.1]),
+        },
+        coords={"run": list("abcde")},
+    )
+
+    auc, accuracy = setting_means(runs)
+
+    np.testing.assert_allclose(auc, [0.25, 0.6])  # by learning rate; that without AUC is left out
+    np.testing.assert_allclose(accuracy, [0.55, 0.85])
+
+
+@pytest.mark.parametrize(("size", "count"), [(2, 1), (7, 1), (8, 2), (19, 4), (20, 5), (200, 5)])
+def test_best_and_worst__are_five_or_a_quarter(size, count):
+    score = np.random.default_rng(size).permutation(size)
+
+    best, worst = best_and_worst(score)
+
+    assert score[best].tolist() == list(range(size - 1, size - 1 - count, -1))
+    assert score[worst].tolist() == list(range(count - 1, -1, -1))
+
+
+def test_falls_to__the_first_fall():
+    x = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
+
+    assert falls_to(x, np.array([0.9, 0.7, 0.3, 0.6, 0.1]), 0.5) == pytest.approx(0.375)
+    assert np.isnan(falls_to(x, np.array([0.9, 0.8, 0.7, 0.6, 0.55]), 0.5))
+    assert np.isnan(falls_to(x, np.array([0.4, 0.8, 0.3, 0.2, 0.1]), 0.5))
+
+
+def test_early_stops__cost_what_the_best_epoch_has_more():
+    stops = early_stops(
+        np.array([0.1, 0.6, 0.6, 0.4]),
+        np.array([2.3, 0.9, 0.5, 0.8]),
+        np.array([0.1, 0.7, 0.95, 0.9]),
+    )
+
+    assert {name: stop.place for name, stop in stops.items()} == {
+        "auc": 1,
+        "test_loss": 2,
+        "end": 3,
+    }
+    assert [round(stop.cost, 6) for stop in stops.values()] == [0.25, 0.0, 0.05]
