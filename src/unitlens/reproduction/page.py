@@ -1,0 +1,106 @@
+"""The page on which the paper's results stand beside ours, in Markdown."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from unitlens.reproduction.claims import GROUPS
+from unitlens.reproduction.verdict import RULE
+
+Row = Mapping[str, str]
+INTRO = """\
+# The paper and us
+
+Morcos, Barrett, Rabinowitz & Botvinick, "On the importance of single directions for
+generalization" (ICLR 2018, arXiv 1803.06959), result by result: what the paper has, what unitlens
+finds, and whether they agree. This page is written by `unitlens compare-with-paper` from the
+tables of the results; `paper.csv` beside it has the same rows.
+
+How a value of the paper is known: F read off its own figures, D a slide deck that paraphrases it,
+R a replication's code or data, M recalled, I inferred. Ours has a 95 % interval in brackets: a
+seeded percentile bootstrap over networks where there are at least three, else over what is named
+beside n. Importance is the increase of the loss when a unit alone is ablated; correlations of
+units are of ranks, within each network, and then averaged.
+
+## The rule
+
+"""
+
+
+def write_page(rows: Sequence[Row], directory: Path) -> None:
+    """Write ``paper.md``.
+
+    Parameters
+    ----------
+    rows
+        The rows of ``paper.csv``.
+    directory
+        Where to. Figures are shown that lie in its folder ``figures`` as SVG.
+    """
+    parts = [INTRO + RULE, "## All results\n", told(rows) + "\n", *_table(rows), ""]
+    for name in GROUPS:
+        own = [row for row in rows if row["group"] == name]
+        if any(row["command"] for row in own):
+            parts += _section(name, own, directory)
+    (directory / "paper.md").write_text("\n".join(parts), encoding="utf-8")
+
+
+def told(rows: Sequence[Row]) -> str:
+    """Say how many rows have each verdict."""
+    counts = Counter(row["verdict"] for row in rows)
+    listed = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
+    return f"Of {len(rows)} results: {listed}."
+
+
+def _table(rows: Sequence[Row]) -> list[str]:
+    lines = [
+        "| figure | what | paper | ours | n | verdict |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        cells = (
+            row["figure"],
+            row["what"],
+            f"{row['paper']} ({row['known']})",
+            ours(row),
+            count(row),
+            f"**{row['verdict']}**",
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def ours(row: Row) -> str:
+    """Write our value and its interval."""
+    return f"{row['ours']} [{row['low']}, {row['high']}]" if row["low"] else row["ours"]
+
+
+def count(row: Row) -> str:
+    """Write how many networks, units and orders a row is over, and what was resampled."""
+    if not row["ours"]:
+        return ""
+    noisy = "noise" in row["group"]
+    words = ("networks", "networks"), ("units", "units"), ("orders", "draws" if noisy else "orders")
+    told = [_counted(int(row[name]), word) for name, word in words if row[name]]
+    if row["interval_over"] != "networks":
+        told.append(f"over {row['interval_over']}" if row["interval_over"] else "no interval")
+    return ", ".join(told)
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number:,} {word if number > 1 else word.removesuffix('s')}"
+
+
+def _section(name: str, rows: Sequence[Row], directory: Path) -> list[str]:
+    group = GROUPS[name]
+    lines = [f"## {group.title}\n", *_table(rows), ""]
+    for picture in group.pictures:
+        if (directory / "figures" / f"{picture}.svg").exists():
+            lines.append(f"![{picture.replace('_', ' ')}](figures/{picture}.svg)\n")  # noqa: PERF401
+    reduction = rows[0]["reduction"]
+    lines.append(f"Beside the paper's size: {reduction or 'nothing that is known differs'}.\n")
+    noted: dict[str, list[str]] = {}
+    for row in filter(lambda row: row["notes"], rows):
+        noted.setdefault(row["notes"], []).append(row["claim"])
+    lines += [f"* {', '.join(claims)}: {note}." for note, claims in noted.items()]
+    return [*lines, *([""] if noted else []), f"    {rows[0]['command']}\n"]
