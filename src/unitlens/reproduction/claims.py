@@ -25,13 +25,16 @@ class Number:
     correlation
         Whether its sign is a finding of its own.
     n
-        Pairs that a correlation is over, 0 where not known: it then has an interval of its own.
+        Pairs that a correlation is over, where it is known: it then has an interval of its own.
+    text
+        How the value is written, where not as a decimal.
     """
 
     value: float
     error: float = READING
     correlation: bool = False
     n: int = 0
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -122,9 +125,9 @@ def _robust(figure: str) -> tuple[Claim, ...]:
     )
 
 
-def _early(figure: str) -> Claim:
+def _early() -> Claim:
     hurt = Direction(-1, "ablations in early layers hurt more")
-    return Claim("early", figure, "rank correlation of depth and importance", hurt)
+    return Claim("early", "7", "rank correlation of depth and importance", hurt)
 
 
 def _rank(name: str, figure: str, where: str, value: float, n: int = 0) -> Claim:
@@ -193,9 +196,14 @@ GROUPS: dict[str, Group] = {
                 "best",
                 "3a",
                 "share of units ablated until accuracy is one half, best generalisation",
-                Number(1440 / MAPS),
+                Number(1440 / MAPS, text="1,440/1,536"),
             ),
-            Claim("worst", "3a", "the same, worst generalisation", Number(500 / MAPS, 100 / MAPS)),
+            Claim(
+                "worst",
+                "3a",
+                "the same, worst generalisation",
+                Number(500 / MAPS, 100 / MAPS, text="500/1,536"),
+            ),
             Claim(
                 "falls",
                 "3a",
@@ -255,7 +263,7 @@ GROUPS: dict[str, Group] = {
                 Claim(
                     f"{name}-{round(MAPS * at)}",
                     "5b",
-                    f"accuracy, {name} batch norm, {round(MAPS * at):,}/{MAPS:,} of the maps ablated",
+                    f"accuracy, {name} batch norm, {round(MAPS * at):,}/{MAPS:,} maps ablated",
                     Number(value),
                 )
                 for name, values in (("with", WITH), ("without", WITHOUT))
@@ -323,7 +331,7 @@ GROUPS: dict[str, Group] = {
         "Selectivity and importance, MNIST",
         ("selectivity_importance",),
         # p = .288 with r = .095 is that of n = 127.
-        (_rank("all", "7a", "all units", 0.095, 127), _early("7a")),
+        (_rank("all", "7a", "all units", 0.095, 127), _early()),
     ),
     "cifar10_importance": Group(
         "Selectivity and importance, CIFAR-10",
@@ -334,7 +342,7 @@ GROUPS: dict[str, Group] = {
                 _rank(f"layer-{i + 1}", "7c", f"layer {i + 1} of 11", value, CHANNELS[i])
                 for i, value in enumerate(CIFAR_LAYERS)
             ),
-            _early("7b"),
+            _early(),
         ),
     ),
     "imagenet_importance": Group(
@@ -343,7 +351,7 @@ GROUPS: dict[str, Group] = {
         (
             _rank("all", "7d", "all maps", -0.012),
             _rank("first", "7e", "first layer", -0.75, 64),
-            _early("7d"),
+            _early(),
         ),
     ),
     "clamping": Group(

@@ -177,10 +177,11 @@ def paper_text(claim: Claim) -> str:
         return paper.text
     if isinstance(paper, Number):
         over = f" (n = {paper.n:,})" if paper.n else ""
-        return f"{_number(paper.value)} \N{PLUS-MINUS SIGN} {paper.error:.2g}{over}"
+        value = paper.text or f"{paper.value:g}"
+        return f"{value} \N{PLUS-MINUS SIGN} {paper.error:.2g}{over}"
     if not paper.strict:
         return "in no strict order"
-    return " > ".join(map(_number, paper.values))
+    return " > ".join(f"{value:g}" for value in paper.values)
 
 
 def _ours_text(ours: Evidence) -> str:

@@ -21,6 +21,9 @@ class Counts(NamedTuple):
     orders: int = 0
 
 
+NONE = Counts()
+
+
 class NotMeasuredError(Exception):
     """A result has no number of ours; its text says why."""
 
@@ -122,7 +125,7 @@ class Runs:
             return ()
         told = (
             f"{short.sum()} of {short.size} networks have not memorised: train accuracy on their "
-            f"labels is under {MEMORISED:g}, {accuracy.min():.3f} at least"
+            f"labels is under {MEMORISED:g} (lowest {accuracy.min():.3f})"
         )
         return (told,)
 
@@ -149,7 +152,7 @@ def by_order(values: xr.DataArray) -> list[Floats]:
 
 
 def from_estimate(
-    estimate: Estimate, runs: Runs, counts: Counts = Counts(), notes: Sequence[str] = ()
+    estimate: Estimate, runs: Runs, counts: Counts = NONE, notes: Sequence[str] = ()
 ) -> Evidence:
     """Return an estimate with what it rests on."""
     low, high = interval(estimate.resamples)

@@ -18,6 +18,7 @@ from unitlens.reproduction.evidence import (
 )
 from unitlens.reproduction.resampling import Estimate, Floats, mean_over_networks
 from unitlens.tables import area_under_curve, noise_scale_at
+from unitlens.tables.curves import crossing
 from unitlens.tables.groups import rows_of
 
 Found = Iterator[tuple[str, Callable[[], Evidence]]]
@@ -101,6 +102,7 @@ def _scale_falls(runs: Runs) -> Evidence:
 
 def _scale(runs: Runs, key: int) -> tuple[Estimate, Runs, int, tuple[str, ...]]:
     table = rows_of(runs.results.noise, runs.names).dropna("noise_scale", how="all")
+    table = table.sortby("noise_scale")
     table = table.transpose("run", "draw", "noise_scale")
     there = np.isfinite(table["accuracy"].values).any((1, 2))
     table = table.isel(run=np.flatnonzero(there))
@@ -118,8 +120,7 @@ def _scale(runs: Runs, key: int) -> tuple[Estimate, Runs, int, tuple[str, ...]]:
     scales = table["noise_scale"].values
 
     def half(rows: Floats) -> float:
-        data = {"accuracy": (("draw", "noise_scale"), rows)}
-        return float(noise_scale_at(xr.Dataset(data, {"noise_scale": scales})))
+        return crossing(scales, rows.mean(0), 0.5)
 
     networks = [
         row[np.isfinite(row).all(1)]

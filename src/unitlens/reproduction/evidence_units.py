@@ -4,12 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
-import xarray as xr
 
 from unitlens.reproduction.claims import CIFAR_LAYERS
 from unitlens.reproduction.evidence import Counts, Evidence, NotMeasuredError, Runs, from_estimate
 from unitlens.reproduction.resampling import Floats, Statistic, mean_over_networks, of_all_rows
-from unitlens.tables.groups import rows_of
 
 Found = Iterator[tuple[str, Callable[[], Evidence]]]
 FEWEST = 4  # units of a layer that has a rank correlation
@@ -59,22 +57,15 @@ def _values(runs: Runs, name: str) -> tuple[Runs, list[Floats]]:
     return shown, [values[:, 0] for _, values in columns]
 
 
-def _columns(
-    runs: Runs, names: Sequence[str], where: Callable[[xr.Dataset], np.ndarray] | None = None
-) -> list[tuple[str, Floats]]:
+def _columns(runs: Runs, names: Sequence[str]) -> list[tuple[str, Floats]]:
     """Return, for each run, a row for each unit of which all the variables are known."""
     units = runs.results.units
     for name in names:
         if name not in units.variables:
             raise NotMeasuredError(f"{name} was not measured")
-    found = []
-    for run in runs.names:
-        own = rows_of(units, [run])
-        if where is not None:
-            own = own.isel(unit=np.flatnonzero(where(own)))
-        values = np.stack([own[name].values.astype(float) for name in names], 1)
-        found.append((run, values[np.isfinite(values).all(1)]))
-    return found
+    values = np.stack([units[name].values.astype(float) for name in names], 1)
+    of_run, known = units["run"].values, np.isfinite(values).all(1)
+    return [(run, values[known & (of_run == run)]) for run in runs.names]
 
 
 def _of_units(runs: Runs, flag: int, name: str, statistic: Statistic) -> Evidence:
@@ -124,16 +115,15 @@ def _correlation(runs: Runs, name: str) -> Evidence:
 
 
 def _in_layer(runs: Runs, place: int, layers: int | None) -> Evidence:
-    def there(units: xr.Dataset) -> np.ndarray:
-        depths = np.unique(units["depth"].values)
-        if layers is not None and depths.size != layers:
+    columns = _columns(runs, ("selectivity", "loss_increase", "depth"))
+    chosen = []
+    for run, rows in columns:
+        depths = np.unique(rows[:, 2])
+        if layers is not None and depths.size not in (0, layers):
             raise NotMeasuredError(f"these networks have {depths.size} layers, not {layers}")
-        return (
-            np.asarray(units["depth"].values == depths[place]) if depths.size else np.zeros(0, bool)
-        )
-
-    names = ("selectivity", "loss_increase")
-    return _rank_evidence(runs, _columns(runs, names, there), spearman)
+        there = rows[:, 2] == depths[place] if depths.size else np.zeros(0, bool)
+        chosen.append((run, rows[there, :2]))
+    return _rank_evidence(runs, chosen, spearman)
 
 
 def l1_norm(runs: Runs) -> Found:

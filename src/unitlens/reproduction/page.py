@@ -37,19 +37,30 @@ def write_page(rows: Sequence[Row], directory: Path) -> None:
     directory
         Where to. Figures are shown that lie in its folder ``figures`` as SVG.
     """
-    parts = [INTRO + RULE, "## All results\n", told(rows) + "\n", *_table(rows), ""]
-    for name in GROUPS:
-        own = [row for row in rows if row["group"] == name]
-        if any(row["command"] for row in own):
-            parts += _section(name, own, directory)
+    groups = {name: [row for row in rows if row["group"] == name] for name in GROUPS}
+    parts = [INTRO + RULE, "## In short\n", told(rows) + "\n", *_overview(groups), ""]
+    for name, own in groups.items():
+        parts += _section(name, own, directory)
     (directory / "paper.md").write_text("\n".join(parts), encoding="utf-8")
+
+
+def _overview(groups: Mapping[str, Sequence[Row]]) -> list[str]:
+    """List how the results of each group compare."""
+    lines = ["| figure | results | verdicts |", "| --- | --- | --- |"]
+    for name, rows in groups.items():
+        figures = ", ".join(dict.fromkeys(row["figure"] for row in rows))
+        lines.append(f"| {figures} | {GROUPS[name].title} | {_verdicts(rows)} |")
+    return lines
 
 
 def told(rows: Sequence[Row]) -> str:
     """Say how many rows have each verdict."""
+    return f"Of {len(rows)} results: {_verdicts(rows)}."
+
+
+def _verdicts(rows: Sequence[Row]) -> str:
     counts = Counter(row["verdict"] for row in rows)
-    listed = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
-    return f"Of {len(rows)} results: {listed}."
+    return ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
 
 
 def _table(rows: Sequence[Row]) -> list[str]:
@@ -97,10 +108,12 @@ def _section(name: str, rows: Sequence[Row], directory: Path) -> list[str]:
     for picture in group.pictures:
         if (directory / "figures" / f"{picture}.svg").exists():
             lines.append(f"![{picture.replace('_', ' ')}](figures/{picture}.svg)\n")  # noqa: PERF401
-    reduction = rows[0]["reduction"]
+    command, reduction = rows[0]["command"], rows[0]["reduction"]
+    if not command:
+        return [*lines, "Not measured: no experiment is named for it.\n"]
     lines.append(f"Beside the paper's size: {reduction or 'nothing that is known differs'}.\n")
     noted: dict[str, list[str]] = {}
     for row in filter(lambda row: row["notes"], rows):
         noted.setdefault(row["notes"], []).append(row["claim"])
     lines += [f"* {', '.join(claims)}: {note}." for note, claims in noted.items()]
-    return [*lines, *([""] if noted else []), f"    {rows[0]['command']}\n"]
+    return [*lines, *([""] if noted else []), f"Again: `{command}`\n"]

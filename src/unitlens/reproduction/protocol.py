@@ -92,6 +92,8 @@ def reductions(group: str, runs: Runs) -> tuple[str, ...]:
     One text a difference, computed from the specs of the runs and from what was measured.
     """
     paper = PROTOCOLS[group]
+    if not paper.dataset:
+        return ("the paper's sizes are not known",)
     specs = [_spec(runs.results.directory, name) for name in runs.names]
     texts = (
         *_trained(paper, specs, runs.table),
