@@ -144,6 +144,34 @@ def test_workflow__reruns_only_what_hangs_on_a_setting(finished, section, jobs):
     assert not {"prepare_dataset", "train", "record_activations"} & set(planned)
 
 
+def test_workflow__reruns_only_the_networks_of_an_experiment_that_overrides_a_setting(
+    finished, tmp_path
+):
+    """What is told of one experiment leaves the other's jobs alone, also in what is recorded."""
+    shutil.copytree(finished / "results", tmp_path / "results")
+    shutil.copytree(finished / ".snakemake/metadata", tmp_path / ".snakemake/metadata")
+    config = copy.deepcopy(TINY)
+    memo = config["experiments"]["memo"]
+    config["experiments"]["permuted"] = memo | {"sweep": {"dataset.corruption": [1]}}
+    memo["sweep"] = {"dataset.corruption": [0]}
+    permuted = config["experiments"]["permuted"]
+
+    def planned(**override):
+        permuted["measurements"] = override
+        done = snakemake(tmp_path, "--dry-run", "all", config=config)
+        counts = planned_jobs(done)
+        joined = ("all", "total", "tabulate", "draw_figures", "write_report")
+        return {rule: jobs for rule, jobs in counts.items() if rule not in joined}
+
+    assert planned(unit_ablation={"samples": 100}) == {"unit_ablation": 1}
+    assert planned(cumulative_ablation={"samples": 100}) == {"cumulative_ablation": 2}
+    assert planned(activations={"dtype": "float16"})["record_activations"] == 1
+    in_parts = planned(activations={"parts": 2})
+    assert (in_parts["record_part"], in_parts["merge_activations"]) == (2, 1)
+    assert "record_activations" not in in_parts
+    assert planned(noise_robustness=None, unit_ablation=None) == {}
+
+
 def test_workflow__resumes_a_recording_that_was_killed(finished, tmp_path):
     """A job killed with SIGKILL is resumed by the next call, with the undisturbed result."""
     network = next((finished / "results").glob("digits-mlp-seed1-*")).name

@@ -6,17 +6,12 @@ OUTPUTS: <results>/{network}/{split}/activations.json, <results>/{network}/l1_no
 The stores themselves (activations.zarr) are not declared: Snakemake would remove them before a
 job and after a failure, and a store is resumed shard by shard.
 
-One job records a network, or as many as measurements.activations.parts says, and one that merges
-their parts.
+One job records a network, or as many as activations.parts of its measurements says, and one that
+merges their parts.
 """
 
-if MEASUREMENTS.activations.parts > 1:
 
-    ruleorder: merge_activations > record_activations
-
-else:
-
-    ruleorder: record_activations > merge_activations
+ruleorder: merge_activations > record_activations
 
 
 rule record_activations:
@@ -39,7 +34,7 @@ rule record_activations:
         mem_mb=4000,
     params:
         network=subpath(output.train, ancestor=2),
-        settings=as_json(MEASUREMENTS.activations),
+        settings=get_settings("activations"),
         code=code_digest("unitlens.recording", "unitlens.networks.weights"),
     shell:
         "python -m unitlens record-activations --settings {params.settings:q} --code {params.code}"
@@ -64,7 +59,7 @@ rule record_part:
         mem_mb=4000,
     params:
         network=subpath(output[0], ancestor=2),
-        settings=as_json(MEASUREMENTS.activations),
+        settings=get_settings("activations"),
         code=code_digest("unitlens.recording", "unitlens.networks.weights"),
     shell:
         "python -m unitlens record-part --part {wildcards.part} --of {wildcards.of}"
@@ -86,6 +81,8 @@ rule merge_activations:
         "<logs>/merge_activations/{network}.log",
     benchmark:
         "<benchmarks>/merge_activations/{network}.tsv"
+    wildcard_constraints:
+        network=IN_PARTS,
     conda:
         "../../envs/networks.yaml"
     threads: 1

@@ -1,6 +1,7 @@
 """What the rules share: the plan of the configuration and the functions that look into it."""
 
 import json
+import re
 import sys
 from pathlib import Path
 from shlex import quote
@@ -22,7 +23,13 @@ SOURCE = quote(str(Path(workflow.basedir) / "src"))
 shell.prefix(f"export PYTHONPATH={SOURCE}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; ")
 
 RESULTS = PLAN.config.results
-MEASUREMENTS = PLAN.config.measurements
+# Runs whose networks are recorded in parts, as a pattern; of none, one that nothing matches.
+IN_PARTS = "|".join(
+    re.escape(run.name)
+    for run in PLAN.runs.values()
+    if run.measurements.activations.parts > 1
+)
+IN_PARTS = rf"({IN_PARTS or '(?!)'})(/epoch-\d{{4}})?"
 
 
 pathvars:
@@ -63,9 +70,18 @@ def get_dataset(wildcards):
     return f"{RESULTS}/datasets/{dataset_name(PLAN.run_of(name).spec.dataset)}/dataset.json"
 
 
+def get_settings(section):
+    """Find how a network is measured, as its experiments say in a section."""
+
+    def find(wildcards):
+        return as_json(getattr(PLAN.settings_of(wildcards.network), section))
+
+    return find
+
+
 def get_parts(wildcards):
     """List the parts of which a network's activations are merged."""
-    of = MEASUREMENTS.activations.parts
+    of = PLAN.settings_of(wildcards.network).activations.parts
     parts = f"{RESULTS}/{wildcards.network}/parts"
     return [f"{parts}/{part}-of-{of}.json" for part in range(1, of + 1)]
 
@@ -77,19 +93,22 @@ def get_checkpoint(wildcards):
 
 def get_measures(section):
     """Find the unit measures that a perturbation needs, which depends on its settings."""
-    needed = getattr(section, "value", None) == "mean" or getattr(section, "by", ())
-    return (
-        (lambda wildcards: f"{RESULTS}/{wildcards.network}/unit_measures.nc")
-        if needed
-        else []
-    )
+
+    def find(wildcards):
+        settings = getattr(PLAN.settings_of(wildcards.network), section)
+        needed = getattr(settings, "value", None) == "mean"
+        needed = needed or getattr(settings, "by", ())
+        return f"{RESULTS}/{wildcards.network}/unit_measures.nc" if needed else []
+
+    return find
 
 
-def get_components(section):
-    """Find the principal components that a perturbation is along, if it is."""
-    if getattr(section, "basis", None) != "principal_components":
+def get_components(wildcards):
+    """Find the principal components that the curves of a network are along, if they are."""
+    settings = PLAN.settings_of(wildcards.network).cumulative_ablation
+    if settings is None or settings.basis != "principal_components":
         return []
-    return lambda wildcards: f"{RESULTS}/{wildcards.network}/principal_components.nc"
+    return f"{RESULTS}/{wildcards.network}/principal_components.nc"
 
 
 def get_tables(wildcards):

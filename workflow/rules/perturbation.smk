@@ -11,7 +11,7 @@ rule unit_ablation:
     input:
         checkpoint=get_checkpoint,
         dataset=get_dataset,
-        measures=get_measures(MEASUREMENTS.unit_ablation),
+        measures=get_measures("unit_ablation"),
     output:
         "<results>/{network}/unit_ablation.nc",
     log:
@@ -25,7 +25,7 @@ rule unit_ablation:
         mem_mb=4000,
     params:
         network=subpath(output[0], parent=True),
-        settings=as_json(MEASUREMENTS.unit_ablation),
+        settings=get_settings("unit_ablation"),
         code=code_digest("unitlens.perturbation.ablation"),
     shell:
         "python -m unitlens unit-ablation --settings {params.settings:q} --threads {threads}"
@@ -37,8 +37,8 @@ rule cumulative_ablation:
     input:
         checkpoint=get_checkpoint,
         dataset=get_dataset,
-        measures=get_measures(MEASUREMENTS.cumulative_ablation),
-        components=get_components(MEASUREMENTS.cumulative_ablation),
+        measures=get_measures("cumulative_ablation"),
+        components=get_components,
     output:
         "<results>/{network}/cumulative_ablation.nc",
     log:
@@ -52,7 +52,7 @@ rule cumulative_ablation:
         mem_mb=4000,
     params:
         network=subpath(output[0], parent=True),
-        settings=as_json(MEASUREMENTS.cumulative_ablation),
+        settings=get_settings("cumulative_ablation"),
         code=code_digest("unitlens.perturbation.ablation"),
     shell:
         "python -m unitlens cumulative-ablation --settings {params.settings:q} --threads {threads}"
@@ -78,7 +78,7 @@ rule noise_robustness:
         mem_mb=4000,
     params:
         network=subpath(output[0], parent=True),
-        settings=as_json(MEASUREMENTS.noise_robustness),
+        settings=get_settings("noise_robustness"),
         code=code_digest("unitlens.perturbation.noise"),
     shell:
         "python -m unitlens noise-robustness --settings {params.settings:q} --threads {threads}"

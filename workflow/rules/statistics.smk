@@ -25,7 +25,7 @@ rule class_statistics:
         mem_mb=2000,
     params:
         network=subpath(output.train, ancestor=2),
-        settings=as_json(MEASUREMENTS.statistics),
+        settings=get_settings("statistics"),
         code=code_digest("unitlens.statistics.class_statistics"),
     shell:
         "python -m unitlens class-statistics --settings {params.settings:q} --threads {threads}"
@@ -51,7 +51,7 @@ rule unit_measures:
         mem_mb=2000,
     params:
         network=subpath(output[0], parent=True),
-        settings=as_json(MEASUREMENTS.measures),
+        settings=get_settings("measures"),
         code=code_digest("unitlens.statistics.measures"),
     shell:
         "python -m unitlens unit-measures --settings {params.settings:q}"
@@ -76,7 +76,7 @@ rule principal_components:
         mem_mb=2000,
     params:
         network=subpath(output[0], parent=True),
-        settings=as_json(MEASUREMENTS.principal_components),
+        settings=get_settings("principal_components"),
         code=code_digest("unitlens.statistics.components"),
     shell:
         "python -m unitlens principal-components --settings {params.settings:q}"

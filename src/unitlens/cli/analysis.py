@@ -98,7 +98,8 @@ def tabulate(
     *,
     networks: Annotated[str, typer.Option(help="Network to its experiments, as JSON.")],
     measured: Annotated[
-        str, typer.Option(help="What is measured on 'runs' and on 'kept' epochs, as JSON.")
+        str,
+        typer.Option(help="Experiment to what is measured on its 'runs' and 'kept' epochs."),
     ],
     log: Log = None,
 ) -> None:
@@ -111,14 +112,16 @@ def tabulate(
     experiments = {name: tuple(of) for name, of in json.loads(networks).items()}
     kept = {name: of for name, of in experiments.items() if "/" in name}
     final = {name: of for name, of in experiments.items() if "/" not in name}
+    kinds = {
+        name: {kind for one in of for kind in wanted[one]["kept" if name in kept else "runs"]}
+        for name, of in experiments.items()
+    }
     results = output.parent
     with work():
-        tables = {"final": tabulate(results, final, results, measured=wanted["runs"])}
+        tables = {"final": tabulate(results, final, results, measured=kinds)}
         remove_tables(results / "checkpoints")
         if kept:
-            tables["checkpoints"] = tabulate(
-                results, kept, results / "checkpoints", measured=wanted["kept"]
-            )
+            tables["checkpoints"] = tabulate(results, kept, results / "checkpoints", measured=kinds)
         output.write_text(json.dumps(tables, indent=2, sort_keys=True) + "\n")
 
 

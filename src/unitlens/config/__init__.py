@@ -1,18 +1,14 @@
 """The configuration: its sections, the expansion of sweeps into runs, and run identity."""
 
+from unitlens.config.choices import LastLayers, ValueName
 from unitlens.config.document import FIGURES, Config, ExperimentSpec
 from unitlens.config.measurements import (
     ActivationSpec,
-    CumulativeAblationSpec,
-    LastLayers,
     MapSpec,
     MeasurementSpec,
     MeasureSpec,
-    NoiseRobustnessSpec,
     PrincipalComponentsSpec,
     StatisticsSpec,
-    UnitAblationSpec,
-    ValueName,
 )
 from unitlens.config.networks import (
     ConvNetSpec,
@@ -23,6 +19,11 @@ from unitlens.config.networks import (
     TorchvisionSpec,
     TrainingSpec,
     UserModelSpec,
+)
+from unitlens.config.perturbation import (
+    CumulativeAblationSpec,
+    NoiseRobustnessSpec,
+    UnitAblationSpec,
 )
 from unitlens.config.reading import parse_config, parse_section, read_config
 from unitlens.config.refusal import parse_at

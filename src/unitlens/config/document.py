@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from unitlens.config.base import Strict
 from unitlens.config.measurements import MeasurementSpec
 from unitlens.config.networks import DatasetSpec, ModelSpec, TrainingSpec
+from unitlens.config.settings import experiment_settings
 from unitlens.errors import nearest
 
 FigureName = Literal[
@@ -46,6 +47,11 @@ class ExperimentSpec(Strict):
         description="dotted key to its values (dataset.corruption: [0, 1]); all combinations",
     )
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="one network for each")
+    measurements: dict[str, dict[str, Any] | None] = Field(
+        default_factory=dict,
+        description="what differs for these networks: section of the file's measurements to the "
+        "keys that replace its own; a section that is null is left out",
+    )
 
 
 class Config(Strict):
@@ -73,19 +79,26 @@ class Config(Strict):
 
     @model_validator(mode="after")
     def _figures_of_measurements(self) -> "Config":
-        for figure in self.figures:
+        for figure, experiments in self.figures.items():
             needed = _NEEDED.get(figure)
             if needed is None:
                 continue
-            settings = getattr(self.measurements, needed)
-            if settings is None:
-                raise ValueError(
-                    f"figures.{figure} needs measurements.{needed}, which is null; measure it, or "
-                    "leave the figure out"
-                )
-            if figure == "auc_over_training" and not settings.checkpoints:
-                raise ValueError(
-                    f"figures.{figure} needs measurements.{needed}.checkpoints: true, so that the "
-                    "epochs are measured that training.checkpoints keeps"
-                )
+            for name in experiments:
+                settings = getattr(self.measurements_of(name), needed)
+                if settings is None:
+                    raise ValueError(
+                        f"figures.{figure} needs measurements.{needed}, which is null for the "
+                        f"experiment '{name}'; measure it, or leave the figure out"
+                    )
+                if figure == "auc_over_training" and not settings.checkpoints:
+                    raise ValueError(
+                        f"figures.{figure} needs measurements.{needed}.checkpoints: true for the "
+                        f"experiment '{name}', so that the epochs are measured that "
+                        "training.checkpoints keeps"
+                    )
         return self
+
+    def measurements_of(self, experiment: str) -> MeasurementSpec:
+        """Return how the networks of an experiment are measured."""
+        override = self.experiments[experiment].measurements
+        return experiment_settings(self.measurements, override, experiment)

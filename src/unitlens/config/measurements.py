@@ -15,34 +15,18 @@ from pydantic import (
 )
 
 from unitlens.config.base import Strict
+from unitlens.config.choices import LayerChoice, Split
+from unitlens.config.perturbation import (
+    CumulativeAblationSpec,
+    NoiseRobustnessSpec,
+    UnitAblationSpec,
+)
 
-Split = Literal["train", "test"]
-ValueName = Literal["zero", "mean", "position_mean", "class_mean", "resample"]
 Reduction = Literal["mean", "max", "active"]
 Reductions = Annotated[
     Annotated[Reduction, Tag("one")]
     | Annotated[tuple[Reduction, ...], Field(min_length=1), Tag("several")],
     Discriminator(lambda value: "several" if isinstance(value, list | tuple) else "one"),
-]
-ClampValue = Annotated[
-    ValueName,
-    Field(description="what a unit is clamped to; means and other samples are of the training set"),
-]
-TopScore = Annotated[
-    Literal["top1", "top5"],
-    Field(description="accuracy: the label has the largest logit, or is among the five largest"),
-]
-
-
-class LastLayers(Strict):
-    """The last so many layers of every network."""
-
-    last: PositiveInt
-
-
-LayerChoice = Annotated[
-    tuple[str, ...] | LastLayers | None,
-    Field(description="names of layers, {last: n} for the last n of each network, null for all"),
 ]
 
 
@@ -158,83 +142,6 @@ class PrincipalComponentsSpec(Strict):
     checkpoints: bool = Field(default=False, description="measure the kept epochs as well")
 
 
-class UnitAblationSpec(Strict):
-    """How the units are ablated one at a time."""
-
-    split: Split = "train"
-    samples: PositiveInt | None = Field(
-        None, description="size of a seeded subset of the split; all of it if null"
-    )
-    layers: LayerChoice = None
-    units: PositiveInt | None = Field(
-        None, description="size of a seeded sample of the units; all of them if null"
-    )
-    value: ClampValue = "zero"
-    score: TopScore = "top1"
-    first_order: bool = Field(
-        default=True, description="estimate the loss increase by the gradient as well"
-    )
-    checkpoints: bool = Field(default=False, description="measure the kept epochs as well")
-
-
-class CumulativeAblationSpec(Strict):
-    """How more and more units are ablated together."""
-
-    split: Split = "train"
-    samples: PositiveInt | None = Field(
-        None, description="size of a seeded subset of the split; all of it if null"
-    )
-    layers: LayerChoice = None
-    orders: PositiveInt = Field(10, description="number of random orders")
-    by: tuple[Literal["selectivity", "mutual_information", "variance", "mean", "l1_norm"], ...] = (
-        Field((), description="unit measures by which units are ablated too, both up and down")
-    )
-    basis: Literal["units", "random", "principal_components"] = Field(
-        "units",
-        description="what is ablated: units, the directions of a random basis of each layer, or "
-        "its principal components, which are also ablated by variance, down and up",
-    )
-    points: Annotated[int, Field(ge=2)] = Field(21, description="points of a curve, ends included")
-    value: ClampValue = "zero"
-    score: TopScore = "top1"
-    checkpoints: bool = Field(default=False, description="measure the kept epochs as well")
-
-    @model_validator(mode="after")
-    def _of_units(self) -> "CumulativeAblationSpec":
-        if self.by and self.basis != "units":
-            raise ValueError(
-                f"by must be empty where basis is {self.basis}: its measures are of units"
-            )
-        return self
-
-
-class ScaleSpec(Strict):
-    """Log-spaced scales of the noise."""
-
-    minimum: PositiveFloat = 0.05
-    maximum: PositiveFloat = 8.0
-    points: Annotated[int, Field(ge=2)] = 12
-
-    @model_validator(mode="after")
-    def _ascending(self) -> "ScaleSpec":
-        if self.maximum <= self.minimum:
-            raise ValueError(f"maximum ({self.maximum}) must be above minimum ({self.minimum})")
-        return self
-
-
-class NoiseRobustnessSpec(Strict):
-    """How noise is added to all units at once."""
-
-    split: Split = "train"
-    samples: PositiveInt | None = Field(
-        None, description="size of a seeded subset of the split; all of it if null"
-    )
-    scales: ScaleSpec = ScaleSpec()
-    draws: PositiveInt = Field(10, description="independent draws of the noise at each scale")
-    score: TopScore = "top1"
-    checkpoints: bool = Field(default=False, description="measure the kept epochs as well")
-
-
 class MeasurementSpec(Strict):
     """What is measured on every network; a null section is left out."""
 
@@ -245,6 +152,10 @@ class MeasurementSpec(Strict):
     unit_ablation: UnitAblationSpec | None = UnitAblationSpec()
     cumulative_ablation: CumulativeAblationSpec | None = CumulativeAblationSpec()
     noise_robustness: NoiseRobustnessSpec | None = NoiseRobustnessSpec()
+
+    def uses(self, section: str) -> bool:
+        """Tell whether anything is done as a section says."""
+        return getattr(self, section) is not None
 
     @model_validator(mode="after")
     def _recorded_where_needed(self) -> "MeasurementSpec":

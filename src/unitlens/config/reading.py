@@ -9,6 +9,7 @@ import yaml
 from unitlens.config.document import Config
 from unitlens.config.refusal import Section, parse_at
 from unitlens.config.runs import expand_runs
+from unitlens.config.settings import overridden
 from unitlens.errors import ConfigError
 
 
@@ -55,7 +56,7 @@ def read_config(*paths: str | Path) -> Config:
     """
     values: dict[str, Any] = {}
     for path in paths:
-        values = _overridden(values, _read_mapping(path))
+        values = overridden(values, _read_mapping(path))
     return parse_config(values)
 
 
@@ -68,16 +69,6 @@ def _read_mapping(path: str | Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError(f"the configuration {path} must be a mapping of keys to values")
     return values
-
-
-def _overridden(values: dict[str, Any], by: dict[str, Any]) -> dict[str, Any]:
-    result = dict(values)
-    for key, value in by.items():
-        old = result.get(key)
-        if isinstance(old, dict) and isinstance(value, dict):
-            value = _overridden(old, value)
-        result[key] = value
-    return result
 
 
 def parse_section(model: type[Section], text: str) -> Section:

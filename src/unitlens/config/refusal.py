@@ -23,6 +23,9 @@ _TAGS = {"mlp", "convnet", "torchvision", "user", "LastLayers", "tuple[str, ...]
 def _one_line(error: ValidationError, where: tuple[str, ...], model: type[BaseModel]) -> str:
     problems = error.errors(include_url=False)
     problem = problems[0]
+    raised = problem.get("ctx", {}).get("error")
+    if isinstance(raised, ConfigError):  # by a part that was checked alone, and knows its key
+        return str(raised)
     path = [*where, *(str(part) for part in problem["loc"] if str(part) not in _TAGS)]
     key = ".".join(part for part in path if part != "[key]") or "the configuration"
     rule = _rule(problem, model)

@@ -3,12 +3,15 @@
 import hashlib
 import itertools
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from unitlens.config.document import Config, ExperimentSpec
+from unitlens.config.measurements import MeasurementSpec
 from unitlens.config.networks import DatasetSpec, ModelSpec, RunSpec
 from unitlens.config.refusal import parse_at
+from unitlens.config.settings import shared_settings
 from unitlens.errors import ConfigError, nearest
 
 SWEPT_SECTIONS = ("dataset", "model", "training")
@@ -16,11 +19,24 @@ SWEPT_SECTIONS = ("dataset", "model", "training")
 
 @dataclass(frozen=True)
 class Run:
-    """One network of a configuration: its name, what it is, and the experiments that use it."""
+    """One network of a configuration.
+
+    Attributes
+    ----------
+    name
+        Its name.
+    spec
+        What it is.
+    experiments
+        Those that use it.
+    measurements
+        How it is measured.
+    """
 
     name: str
     spec: RunSpec
     experiments: tuple[str, ...]
+    measurements: MeasurementSpec
 
 
 def expand_runs(config: Config) -> dict[str, Run]:
@@ -35,21 +51,24 @@ def expand_runs(config: Config) -> dict[str, Run]:
     -------
     Name of each run to the run, in the order of the experiments, their sweeps (the last key
     changes fastest) and seeds. A network that several experiments need stands there once; the
-    epochs that they want kept are joined.
+    epochs that they want kept are joined, and so are the sections that they measure.
 
     Raises
     ------
     ConfigError
-        Where a swept key does not exist or one of its values breaks a rule.
+        Where a swept key does not exist or one of its values breaks a rule, or two experiments
+        want one network measured in different ways.
     """
+    settings = {name: config.measurements_of(name) for name in config.experiments}
     runs: dict[str, Run] = {}
     for experiment, family in config.experiments.items():
         for values in _points(experiment, family):
             for seed in family.seeds:
                 spec = parse_at(RunSpec, {**values, "seed": seed}, ("experiments", experiment))
                 name = run_name(spec)
-                runs[name] = _joined(runs.get(name), Run(name, spec, (experiment,)))
-    return runs
+                run = Run(name, spec, (experiment,), settings[experiment])
+                runs[name] = _joined(runs[name], run) if name in runs else run
+    return {name: _measured(run, settings) for name, run in runs.items()}
 
 
 def _points(experiment: str, family: ExperimentSpec) -> list[dict[str, Any]]:
@@ -86,11 +105,14 @@ def _set(values: dict[str, Any], key: str, value: Any, experiment: str) -> None:
     place[last] = value
 
 
-def _joined(old: Run | None, new: Run) -> Run:
-    if old is None:
-        return new
+def _joined(old: Run, new: Run) -> Run:
     experiments = tuple(dict.fromkeys((*old.experiments, *new.experiments)))
-    return Run(old.name, _with_epochs_of(old.spec, new.spec), experiments)
+    return replace(old, spec=_with_epochs_of(old.spec, new.spec), experiments=experiments)
+
+
+def _measured(run: Run, settings: Mapping[str, MeasurementSpec]) -> Run:
+    own = {name: settings[name] for name in run.experiments}
+    return replace(run, measurements=shared_settings(own, run.name))
 
 
 def _with_epochs_of(spec: RunSpec, other: RunSpec) -> RunSpec:

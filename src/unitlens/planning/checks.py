@@ -34,30 +34,38 @@ def check_networks(plan: Plan) -> None:
     """
     for run in _with_distinct_models(plan):
         _check_weights(run)
-        if not isinstance(run.spec.model, MLPSpec | ConvNetSpec) or _named_layers(plan):
+        if not isinstance(run.spec.model, MLPSpec | ConvNetSpec) or _named_layers(plan, run):
             _check_model(plan, run)
 
 
 def _with_distinct_models(plan: Plan) -> Iterable[Run]:
-    """Return one run for each pair of data set and model: neither seed nor training matters."""
-    distinct: dict[tuple[str, str], Run] = {}
+    """Return one run for each data set, model and way of measuring: others do not matter."""
+    distinct: dict[tuple[str, str, str], Run] = {}
     for run in plan.runs.values():
-        model = run.spec.model.model_dump_json()
-        distinct.setdefault((run.spec.dataset.name, model), run)
+        model, measured = run.spec.model.model_dump_json(), run.measurements.model_dump_json()
+        distinct.setdefault((run.spec.dataset.name, model, measured), run)
     return distinct.values()
 
 
-def _named_layers(plan: Plan) -> dict[str, tuple[str, ...]]:
-    """Map each key of the measurements that names layers to the names."""
+def _named_layers(plan: Plan, run: Run) -> dict[str, tuple[str, ...]]:
+    """Map each key of a run's measurements that names layers to the names."""
     named = {}
     for section in LAYERED:
-        choice = getattr(getattr(plan.config.measurements, section), "layers", None)
+        choice = getattr(getattr(run.measurements, section), "layers", None)
         if isinstance(choice, tuple):
-            named[f"measurements.{section}.layers"] = choice
-    maps = plan.config.measurements.activations.maps
+            named[f"{_section(plan, run, section)}.layers"] = choice
+    maps = run.measurements.activations.maps
     if maps is not None and isinstance(maps.layers, tuple):
-        named["measurements.activations.maps.layers"] = maps.layers
+        named[f"{_section(plan, run, 'activations')}.maps.layers"] = maps.layers
     return named
+
+
+def _section(plan: Plan, run: Run, section: str) -> str:
+    """Return the key of the section that a run is measured by."""
+    for name in run.experiments:
+        if section in plan.config.experiments[name].measurements:
+            return f"experiments.{name}.measurements.{section}"
+    return f"measurements.{section}"
 
 
 def _key(run: Run) -> str:
@@ -77,7 +85,7 @@ def _check_weights(run: Run) -> None:
 def _check_model(plan: Plan, run: Run) -> None:
     try:
         layers = describe_layers(run, Path(plan.config.data))
-        for key, names in _named_layers(plan).items():
+        for key, names in _named_layers(plan, run).items():
             _check_layers(key, names, layers, run)
         _check_maps(plan, layers, run)
     except ConfigError:
@@ -98,7 +106,7 @@ def _check_layers(key: str, names: tuple[str, ...], layers: "UnitLayers", run: R
 
 
 def _check_maps(plan: Plan, layers: "UnitLayers", run: Run) -> None:
-    settings = plan.config.measurements.activations
+    settings = run.measurements.activations
     if settings.maps is None:
         return
     from unitlens.networks.layers import choose_layers
@@ -107,7 +115,7 @@ def _check_maps(plan: Plan, layers: "UnitLayers", run: Run) -> None:
     try:
         choose_map_layers(settings.maps, choose_layers(layers, settings.layers))
     except LayerError as error:
-        where = f"measurements.activations (for {run.spec.model.name})"
+        where = f"{_section(plan, run, 'activations')} (for {run.spec.model.name})"
         raise ConfigError(f"{where}: {error}") from error
 
 

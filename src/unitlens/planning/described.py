@@ -6,15 +6,14 @@ from math import prod
 from pathlib import Path
 
 from unitlens.config import (
-    ActivationSpec,
-    Config,
     CumulativeAblationSpec,
+    MeasurementSpec,
     NoiseRobustnessSpec,
     Run,
     TrainingSpec,
     UnitAblationSpec,
 )
-from unitlens.config.measurements import LayerChoice
+from unitlens.config.choices import LayerChoice
 from unitlens.networks.facts import DatasetFacts, describe_dataset
 from unitlens.networks.layers import UnitLayer, choose_layers
 from unitlens.networks.models import construct_model
@@ -37,12 +36,14 @@ class Work:
 
 @dataclass(frozen=True)
 class Described:
-    """What is known of the networks of one data set and model, and of what is done on one.
+    """What is known of the networks of one data set and model that are measured alike.
 
     Attributes
     ----------
     name
         Data set and model.
+    settings
+        How one is measured.
     facts
         Of the data set.
     layers
@@ -60,6 +61,7 @@ class Described:
     """
 
     name: str
+    settings: MeasurementSpec
     facts: DatasetFacts
     layers: tuple[UnitLayer, ...]
     forward: int
@@ -75,14 +77,15 @@ class Described:
         """Number of recorded units."""
         return sum(layer.units for layer in self.layers)
 
-    def store(self, samples: int, settings: ActivationSpec) -> Estimate:
-        """Return what a store of so many samples takes."""
+    def store(self, samples: int, *, maps: bool = True) -> Estimate:
+        """Return what a store of so many samples takes, with the maps that it keeps or without."""
+        settings = self.settings.activations
         return estimate_store(
             self.layers,
             samples,
             dtype=settings.dtype,
             reductions=settings.reductions,
-            maps=choose_maps(settings.maps, self.layers, samples),
+            maps=choose_maps(settings.maps if maps else None, self.layers, samples),
         )
 
     def scoring(self, training: TrainingSpec | None) -> Work:
@@ -97,20 +100,20 @@ class Described:
         return Work(FORWARD_AND_BACKWARD * samples * self.forward, samples)
 
 
-def describe(run: Run, config: Config) -> Described:
+def describe(run: Run, data: Path) -> Described:
     """Build the untrained network of a run, and count.
 
     Parameters
     ----------
     run
         The run. Neither its seed nor its label corruption matters.
-    config
-        The configuration that it is of.
+    data
+        Directory from which data sets are read.
     """
     import torch
 
-    spec, settings = run.spec, config.measurements
-    facts = describe_dataset(spec.dataset, data=Path(config.data))
+    spec, settings = run.spec, run.measurements
+    facts = describe_dataset(spec.dataset, data=data)
     shape = facts.input_shape
     model = construct_model(spec.model, input_shape=shape, classes=facts.classes, seed=0)
     with open_network(model, shape) as network:
@@ -126,6 +129,7 @@ def describe(run: Run, config: Config) -> Described:
         }
         return Described(
             name=f"{spec.dataset.name} {spec.model.name}",
+            settings=settings,
             facts=facts,
             layers=choose_layers(network.layers, settings.activations.layers),
             forward=costs.forward,

@@ -1,9 +1,10 @@
 """What a plan takes, before anything is run: stores, jobs, hours, memory."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unitlens.config.measurements import ActivationSpec
+from unitlens.config import Run
 from unitlens.errors import ArgumentError
 from unitlens.planning import rates
 from unitlens.planning.plan import Plan
@@ -92,13 +93,15 @@ def estimate_plan(
             raise ArgumentError(f"{name} is {rate:g}, but must be above 0")
     described = _describe_all(plan)
     machine = Machine(gflops, read_mb)
-    recorded: dict[int, list[Described]] = {}
+    recorded: dict[tuple[str, ...], list[Described]] = {}
     for name in plan.measured_stores():
-        recorded.setdefault(id(described[name]), []).append(described[name])
+        settings = plan.settings_of(name).activations.model_dump_json()
+        alike = *_of_shape(plan.run_of(name)), settings
+        recorded.setdefault(alike, []).append(described[name])
     return PlanEstimate(
         forward={network.name: network.forward for network in described.values()},
         stores=tuple(
-            _stores(alike[0], split, len(alike), plan.config.measurements.activations)
+            _stores(alike[0], split, len(alike))
             for alike in recorded.values()
             for split in alike[0].facts.samples
         ),
@@ -108,24 +111,29 @@ def estimate_plan(
 
 
 def _describe_all(plan: Plan) -> dict[str, "Described"]:
-    """Describe each network; those of the same data set and model are one."""
+    """Describe each network; those of the same data set, model and measurements are one."""
     from unitlens.planning.described import describe
 
-    known: dict[tuple[str, str], Described] = {}
+    known: dict[tuple[str, ...], Described] = {}
     found = {}
     for name in (*plan.runs, *plan.kept()):
         run = plan.run_of(name)
-        dataset = run.spec.dataset.model_dump_json(exclude={"corruption"})
-        key = dataset, run.spec.model.model_dump_json()
+        key = *_of_shape(run), run.measurements.model_dump_json()
         if key not in known:
-            known[key] = describe(run, plan.config)
+            known[key] = describe(run, Path(plan.config.data))
         found[name] = known[key]
     return found
 
 
-def _stores(network: "Described", split: str, count: int, settings: ActivationSpec) -> Stores:
+def _of_shape(run: Run) -> tuple[str, str]:
+    """Return what the layers and samples of a network depend on."""
+    dataset = run.spec.dataset.model_dump_json(exclude={"corruption"})
+    return dataset, run.spec.model.model_dump_json()
+
+
+def _stores(network: "Described", split: str, count: int) -> Stores:
     samples = network.facts.samples[split]
-    size = network.store(samples, settings)
+    size = network.store(samples)
     return Stores(
         name=f"{network.name} {split}",
         stores=count,
@@ -133,6 +141,6 @@ def _stores(network: "Described", split: str, count: int, settings: ActivationSp
         units=network.units,
         samples=samples,
         bytes=count * size.bytes,
-        compressed=count * compressed_bytes(network, settings, split),
+        compressed=count * compressed_bytes(network, split),
         files=count * size.files,
     )

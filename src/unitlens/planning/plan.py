@@ -2,7 +2,14 @@
 
 from dataclasses import dataclass
 
-from unitlens.config import Config, DatasetSpec, Run, dataset_name, expand_runs
+from unitlens.config import (
+    Config,
+    DatasetSpec,
+    MeasurementSpec,
+    Run,
+    dataset_name,
+    expand_runs,
+)
 
 MEASUREMENTS = ("unit_ablation", "cumulative_ablation", "noise_robustness")
 # Section of the measurements to the name of its file of each network.
@@ -30,6 +37,10 @@ class Plan:
         """Return the run that a network belongs to."""
         return self.runs[network.partition("/")[0]]
 
+    def settings_of(self, network: str) -> MeasurementSpec:
+        """Return how a network is measured."""
+        return self.run_of(network).measurements
+
     def kept(self) -> list[str]:
         """Return the networks of the epochs that are kept."""
         return [
@@ -48,20 +59,24 @@ class Plan:
             A section of the configuration's measurements: ``measures``, ``principal_components``,
             ``unit_ablation``, ``cumulative_ablation`` or ``noise_robustness``.
         """
-        settings = getattr(self.config.measurements, measurement)
-        if settings is None:
-            return []
-        return [*self.runs, *(self.kept() if settings.checkpoints else [])]
+        return [
+            name
+            for name in (*self.runs, *self.kept())
+            if (settings := getattr(self.settings_of(name), measurement)) is not None
+            and (settings.checkpoints or name in self.runs)
+        ]
 
-    def kinds(self) -> dict[str, list[str]]:
-        """Return the files of measurements that there are of each run, and of each kept epoch."""
-        sections = {
-            kind: getattr(self.config.measurements, section) for section, kind in FILES.items()
-        }
-        return {
-            "runs": [kind for kind, of in sections.items() if of],
-            "kept": [kind for kind, of in sections.items() if of and of.checkpoints],
-        }
+    def kinds(self) -> dict[str, dict[str, list[str]]]:
+        """Return the files of measurements that each experiment wants of runs, and kept epochs."""
+        kinds = {}
+        for experiment in self.config.experiments:
+            settings = self.config.measurements_of(experiment)
+            found = {kind: getattr(settings, section) for section, kind in FILES.items()}
+            kinds[experiment] = {
+                "runs": [kind for kind, of in found.items() if of],
+                "kept": [kind for kind, of in found.items() if of and of.checkpoints],
+            }
+        return kinds
 
     def measured_stores(self) -> list[str]:
         """Return the networks whose activations are recorded."""

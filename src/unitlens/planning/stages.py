@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from math import ceil, log
 from typing import TYPE_CHECKING
 
-from unitlens.config import Config, TrainingSpec
-from unitlens.config.measurements import ActivationSpec
+from unitlens.config import TrainingSpec
 from unitlens.planning import rates
 from unitlens.planning.plan import Plan
 
@@ -71,7 +70,7 @@ def plan_stages(
     machine
         What it runs on.
     """
-    needs = _Needs(plan.config, machine)
+    needs = _Needs(machine)
     stored = plan.measured_stores()
     trainings = [(described[name], run.spec.training) for name, run in plan.runs.items()]
     perturbed = ("unit_ablation", "cumulative_ablation", "noise_robustness")
@@ -88,9 +87,7 @@ def plan_stages(
             [needs.training_hours(*pair) for pair in trainings],
             [needs.training_memory(*pair) for pair in trainings],
         ),
-        *_recordings(
-            plan.config.measurements.activations.parts, stage("record_activations", stored)
-        ),
+        *_recordings([described[name] for name in stored], needs),
         stage("class_statistics", stored),
         stage("unit_measures", stored),
         stage("principal_components", plan.measured("principal_components")),
@@ -100,14 +97,18 @@ def plan_stages(
     return tuple(stage for stage in stages if stage.jobs)
 
 
-def _recordings(parts: int, whole: Stage) -> tuple[Stage, ...]:
+def _recordings(networks: Sequence["Described"], needs: "_Needs") -> tuple[Stage, ...]:
     """Return the jobs that record networks, each at once or in so many parts that are merged."""
-    if parts == 1:
-        return (whole,)
-    shares = Stage(
-        "record_part", parts * whole.jobs, whole.hours, whole.longest / parts, whole.memory
-    )
-    return shares, Stage("merge_activations", whole.jobs, 0.0, 0.0, 0)
+    hours: dict[str, list[float]] = {"record_activations": [], "record_part": []}
+    memory: dict[str, list[int]] = {"record_activations": [], "record_part": []}
+    for network in networks:
+        parts = network.settings.activations.parts
+        rule = "record_activations" if parts == 1 else "record_part"
+        hours[rule] += [needs.hours("record_activations", network) / parts] * parts
+        memory[rule] += [needs.memory("record_activations", network)] * parts
+    merged = sum(network.settings.activations.parts > 1 for network in networks)
+    merging = Stage("merge_activations", merged, 0.0, 0.0, 0)
+    return *(_stage(rule, hours[rule], memory[rule]) for rule in hours), merging
 
 
 def _stage(rule: str, hours: Sequence[float], memory: Sequence[int]) -> Stage:
@@ -119,7 +120,6 @@ def _stage(rule: str, hours: Sequence[float], memory: Sequence[int]) -> Stage:
 class _Needs:
     """What one job needs."""
 
-    config: Config
     machine: Machine
 
     def hours(self, rule: str, network: "Described") -> float:
@@ -147,17 +147,17 @@ class _Needs:
 
     def _reading(self, network: "Described") -> float:
         """Return seconds of the statistics: of the disk, or of the processor if that is longer."""
-        settings = self.config.measurements.activations
-        settings = settings.model_copy(update={"maps": None})  # they are not read
-        from_disk = compressed_bytes(network, settings) / (self.machine.read_mb * 1e6)
-        numbers = network.units * sum(network.facts.samples.values()) * _ITEM[settings.dtype]
+        stored = compressed_bytes(network, maps=False)  # they are not read
+        from_disk = stored / (self.machine.read_mb * 1e6)
+        item = _ITEM[network.settings.activations.dtype]
+        numbers = network.units * sum(network.facts.samples.values()) * item
         return max(from_disk, numbers / (rates.STATISTICS.value * 1e6))
 
     def _components(self, network: "Described") -> float:
         """Return seconds of the products of all layers' units, or of reading them if longer."""
-        section = self.config.measurements.principal_components
+        section = network.settings.principal_components
         split = section.split if section else "train"
-        stored = compressed_bytes(network, self.config.measurements.activations, split)
+        stored = compressed_bytes(network, split)
         squares = sum(layer.units**2 for layer in network.layers)
         speed = self.machine.gflops * rates.SHARES["principal_components"].value * 1e9
         products = network.facts.samples[split] * squares * FLOP / speed
@@ -167,13 +167,11 @@ class _Needs:
         """Return the bytes that a job needs, about."""
         from unitlens.recording.keeping import BATCH_BYTES
 
-        settings = self.config.measurements
+        settings = network.settings
         base = rates.PROCESS_BYTES
-        if rule in ("record_activations", "record_part"):
-            recording = settings.activations
-            samples = max(network.facts.samples.values())
-            store = network.store(samples, recording)
-            batch = (recording.batch_size or 0) * network.sample_bytes or BATCH_BYTES
+        if rule == "record_activations":
+            store = network.store(max(network.facts.samples.values()))
+            batch = (settings.activations.batch_size or 0) * network.sample_bytes or BATCH_BYTES
             return base + network.weight_bytes + store.memory + batch
         bins = (settings.statistics.fine_bins + 1) * COUNT
         cells = network.units * network.facts.classes
@@ -211,20 +209,18 @@ def _states(units: int, network: "Described", dtype: str) -> int:
     return max(2, (MERGED - 1) * ceil(log(shards, MERGED)))
 
 
-def compressed_bytes(
-    network: "Described", settings: ActivationSpec, split: str | None = None
-) -> int:
+def compressed_bytes(network: "Described", split: str | None = None, *, maps: bool = True) -> int:
     """Return the bytes of a network's stores, of one split or both, compressed as measured."""
-    total = 0.0
+    settings, total = network.settings.activations, 0.0
     for name, samples in network.facts.samples.items():
         if split not in (None, name):
             continue
-        size = network.store(samples, settings).bytes
+        size = network.store(samples, maps=maps).bytes
         if settings.codec == "none":
             total += size
             continue
-        for maps, ratio in ((True, rates.MAPS), (False, rates.NEURONS)):
-            chosen = [layer for layer in network.layers if (len(layer.shape) > 1) is maps]
+        for has_maps, ratio in ((True, rates.MAPS), (False, rates.NEURONS)):
+            chosen = [layer for layer in network.layers if (len(layer.shape) > 1) is has_maps]
             numbers = sum(layer.units for layer in chosen) * samples * _ITEM[settings.dtype]
             size -= numbers
             total += numbers / ratio.value

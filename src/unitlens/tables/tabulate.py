@@ -24,7 +24,7 @@ def tabulate(
     networks: Mapping[str, Sequence[str]],
     directory: str | Path,
     *,
-    measured: Collection[str] = MEASURED,
+    measured: Collection[str] | Mapping[str, Collection[str]] = MEASURED,
 ) -> dict[str, dict[str, int]]:
     """Write the tables over all networks, from the files of each that exist.
 
@@ -40,8 +40,8 @@ def tabulate(
         written, each as ``.zarr`` and as tidy ``.parquet``. A table for which no network has
         been measured is not written (and one of an earlier call removed); ``runs`` always is.
     measured
-        Which measurements are joined. A file of any other may lie there from an earlier
-        configuration, and be of other weights.
+        Which measurements are joined, of all networks or, by its name, of each. A file of any
+        other may lie there from an earlier configuration, and be of other weights.
 
     Returns
     -------
@@ -57,9 +57,10 @@ def tabulate(
     if not networks:
         raise TableError("there is no network to tabulate; name at least one")
     names = list(networks)
+    kinds = measured if isinstance(measured, Mapping) else dict.fromkeys(names, measured)
     records = [read_record(results, name) for name in names]
     identity = run_identity_table(records)
-    tables, places = _joined(results, names, identity, {*measured, "history"})
+    tables, places = _joined(results, {name: {*kinds[name], "history"} for name in names}, identity)
     tables["runs"] = run_table(records, list(networks.values()), tables, places)
     if {"loss_increase", "selectivity"} <= set(tables.get("units", {})):
         tables["correlations"] = correlation_table(tables["units"], _members(networks))
@@ -69,11 +70,11 @@ def tabulate(
 
 
 def _joined(
-    results: Path, names: Sequence[str], identity: xr.Dataset, wanted: Collection[str]
+    results: Path, kinds: Mapping[str, Collection[str]], identity: xr.Dataset
 ) -> tuple[dict[str, xr.Dataset], dict[str, list[int]]]:
     """Return the tables for which there are files, and the positions of their networks."""
     tables, places = {}, {}
-    parts = {part: _read(results, names, part) for part in PARTS if part in wanted}
+    parts = {part: _read(results, kinds, part) for part in PARTS}
     if any(parts.values()):
         tables["units"] = unit_table(parts, identity)
     for table, schema, make in (
@@ -81,17 +82,19 @@ def _joined(
         ("noise", "noise_robustness", noise_table),
         ("history", "history", history_table),
     ):
-        found = _read(results, names, schema) if schema in wanted else {}
+        found = _read(results, kinds, schema)
         if found:
             tables[table], places[table] = make(found, identity), list(found)
     return tables, places
 
 
-def _read(results: Path, names: Sequence[str], schema: str) -> dict[int, xr.Dataset]:
+def _read(
+    results: Path, kinds: Mapping[str, Collection[str]], schema: str
+) -> dict[int, xr.Dataset]:
     found = {}
-    for place, name in enumerate(names):
+    for place, (name, of) in enumerate(kinds.items()):
         path = results / name / f"{schema}.nc"
-        if path.exists():
+        if schema in of and path.exists():
             found[place] = xr.load_dataset(path, engine="h5netcdf").drop_encoding()
             validate(found[place], schema)
     return found
