@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from unitlens.config.base import Strict
 from unitlens.config.measurements import MeasurementSpec
 from unitlens.config.networks import DatasetSpec, ModelSpec, TrainingSpec
+from unitlens.config.paper import OVER_EPOCHS, PAPER_NEEDS, PaperGroup
 from unitlens.config.settings import experiment_settings
 from unitlens.errors import nearest
 
@@ -65,38 +66,70 @@ class Config(Strict):
     figures: dict[FigureName, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(
         default_factory=dict, description="figure to the experiments it shows"
     )
+    paper: dict[PaperGroup, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(
+        default_factory=dict,
+        description="group of the paper's results to the experiments that are set beside them",
+    )
+    only: tuple[str, ...] | None = Field(
+        None, min_length=1, description="experiments that are run and shown; all of them if null"
+    )
 
     @model_validator(mode="after")
-    def _figures_of_experiments(self) -> "Config":
-        for figure, names in self.figures.items():
+    def _known_experiments(self) -> "Config":
+        named = [(f"figures.{key}", names) for key, names in self.figures.items()]
+        named += [(f"paper.{key}", names) for key, names in self.paper.items()]
+        for key, names in (*named, ("only", self.only or ())):
             for name in names:
                 if name not in self.experiments:
                     raise ValueError(
-                        f"figures.{figure} names the experiment '{name}', which does not exist; "
+                        f"{key} names the experiment '{name}', which does not exist; "
                         f"{nearest(name, self.experiments)}"
                     )
         return self
 
     @model_validator(mode="after")
-    def _figures_of_measurements(self) -> "Config":
+    def _what_is_shown_is_measured(self) -> "Config":
         for figure, experiments in self.figures.items():
-            needed = _NEEDED.get(figure)
-            if needed is None:
-                continue
-            for name in experiments:
-                settings = getattr(self.measurements_of(name), needed)
-                if settings is None:
-                    raise ValueError(
-                        f"figures.{figure} needs measurements.{needed}, which is null for the "
-                        f"experiment '{name}'; measure it, or leave the figure out"
-                    )
-                if figure == "auc_over_training" and not settings.checkpoints:
-                    raise ValueError(
-                        f"figures.{figure} needs measurements.{needed}.checkpoints: true for the "
-                        f"experiment '{name}', so that the epochs are measured that "
-                        "training.checkpoints keeps"
-                    )
+            if figure in _NEEDED:
+                over = figure == "auc_over_training"
+                self._need(f"figures.{figure}", experiments, _NEEDED[figure], over_epochs=over)
+        for group, experiments in self.paper.items():
+            for section in PAPER_NEEDS[group]:
+                over = group in OVER_EPOCHS
+                self._need(f"paper.{group}", experiments, section, over_epochs=over)
         return self
+
+    def _need(
+        self, key: str, experiments: tuple[str, ...], section: str, *, over_epochs: bool
+    ) -> None:
+        for name in experiments:
+            settings = getattr(self.measurements_of(name), section)
+            if settings is None:
+                raise ValueError(
+                    f"{key} needs measurements.{section}, which is null for the experiment "
+                    f"'{name}'; measure it, or leave {key} out"
+                )
+            if over_epochs and not settings.checkpoints:
+                raise ValueError(
+                    f"{key} needs measurements.{section}.checkpoints: true for the experiment "
+                    f"'{name}', so that the epochs are measured that training.checkpoints keeps"
+                )
+
+    def narrowed(self) -> "Config":
+        """Return the configuration of the experiments in `only`, and of what shows them."""
+        if self.only is None:
+            return self
+        keep = set(self.only)
+        shown = {
+            section: {
+                key: tuple(name for name in names if name in keep)
+                for key, names in getattr(self, section).items()
+                if keep & set(names)
+            }
+            for section in ("figures", "paper")
+        }
+        experiments = {name: of for name, of in self.experiments.items() if name in keep}
+        return self.model_copy(update={"experiments": experiments, "only": None, **shown})
 
     def measurements_of(self, experiment: str) -> MeasurementSpec:
         """Return how the networks of an experiment are measured."""

@@ -1,6 +1,7 @@
 """Gather what the page shows and write it."""
 
 import base64
+import csv
 import json
 from collections.abc import Sequence
 from importlib.resources import files
@@ -13,6 +14,7 @@ import xarray as xr
 from unitlens.errors import TableError
 from unitlens.report.chart import unit_chart
 from unitlens.report.words import GLOSSARY, IN_THE_PAPER, PAPER
+from unitlens.reproduction.page import count, ours, told
 from unitlens.tables import Results, open_results
 from unitlens.tables.groups import Group, group_runs, rows_of
 from unitlens.variables import VARIABLES
@@ -22,7 +24,13 @@ NONE = "\N{EN DASH}"
 Row = Sequence[str]
 
 
-def write_report(results: str | Path, figures: str | Path, path: str | Path) -> None:
+def write_report(
+    results: str | Path,
+    figures: str | Path,
+    path: str | Path,
+    *,
+    paper: str | Path | None = None,
+) -> None:
     """Write one page that works offline.
 
     Parameters
@@ -34,11 +42,14 @@ def write_report(results: str | Path, figures: str | Path, path: str | Path) -> 
     path
         HTML page to write. Everything is in it: figures, style, and the script of its one
         interactive chart. The same results give the same bytes.
+    paper
+        ``paper.csv`` of :func:`unitlens.reproduction.compare_with_paper`, for the section "The
+        paper and us"; no section if None.
 
     Raises
     ------
     TableError
-        Where there are no tables or no figures.
+        Where there are no tables, no figures, or no `paper` that was named.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -52,7 +63,7 @@ def write_report(results: str | Path, figures: str | Path, path: str | Path) -> 
     )
     page = environment.get_template("page.html").render(
         style=files("unitlens.report").joinpath("page.css").read_text(encoding="utf-8"),
-        paper=PAPER,
+        reference=PAPER,
         glossary=GLOSSARY,
         summary=_summary(opened),
         runs=_run_rows(opened.runs),
@@ -60,6 +71,7 @@ def write_report(results: str | Path, figures: str | Path, path: str | Path) -> 
         numbers=_number_rows(opened),
         figures=_figures(Path(figures)),
         correlations=_correlation_rows(opened),
+        compared=_compared(paper),
         chart=unit_chart(opened),
         example_run=str(opened.runs["run"].values[0]),
     )
@@ -191,6 +203,29 @@ def _figures(directory: Path) -> list[dict[str, str]]:
         }
         for figure in listed
     ]
+
+
+def _compared(path: str | Path | None) -> dict[str, Any] | None:
+    """Return the rows of the comparison with the paper, those without a number left out."""
+    if path is None:
+        return None
+    if not Path(path).exists():
+        raise TableError(f"there is no {path}; make it: unitlens compare-with-paper")
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    shown = [
+        (
+            row["figure"],
+            row["what"],
+            f"{row['paper']} ({row['known']})",
+            ours(row),
+            count(row),
+            row["verdict"],
+        )
+        for row in rows
+        if row["ours"]
+    ]
+    return {"told": told(rows), "rows": shown}
 
 
 def _image(directory: Path, name: str) -> str:
