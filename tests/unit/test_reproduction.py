@@ -78,7 +78,7 @@ def test_claims__have_the_values_of_the_paper():
         for claim in group.claims
     }
 
-    assert values["mnist_ablation", "0.4"] == 0.44
+    assert values["mnist_ablation", "corruption 0.4"] == 0.44
     assert values["same_data", "worst"] == 500 / 1536
     assert values["batch_norm_ablation", "with-1200"] == 0.52
     assert values["batch_norm_ablation", "without-800"] == 0.35
@@ -97,7 +97,7 @@ def test_every_claim__has_a_row(compared):
 
 def test_ablation__is_the_mean_auc_of_a_level(compared):
     directory, rows = compared
-    row = rows["mnist_ablation", "1"]
+    row = rows["mnist_ablation", "corruption 1"]
     runs = runs_of(directory, "memorisation", corruption=1.0)
 
     assert float(row["ours"]) == pytest.approx(float(runs["auc"].mean()), abs=5e-4)
@@ -105,8 +105,8 @@ def test_ablation__is_the_mean_auc_of_a_level(compared):
     assert (row["networks"], row["units"], row["orders"]) == ("2", "96", "4")
     assert row["interval_over"] == "orders"
     assert "2 of 2 networks have not memorised" in row["notes"]
-    assert rows["mnist_ablation", "0"]["notes"] == ""
-    assert rows["mnist_ablation", "0.2"]["notes"] == "no network has corruption = 0.2"
+    assert rows["mnist_ablation", "corruption 0"]["notes"] == ""
+    assert rows["mnist_ablation", "corruption 0.2"]["notes"] == "no network has corruption = 0.2"
     assert rows["mnist_ablation", "order"]["verdict"] == "same order"
 
 
@@ -115,7 +115,7 @@ def test_noise__is_the_scale_of_the_table_of_runs(compared):
     runs = runs_of(directory, "memorisation", corruption=1.0)
 
     expected = float(runs["noise_scale_at_half"].mean())
-    assert float(rows["mnist_noise", "1"]["ours"]) == pytest.approx(expected, abs=5e-4)
+    assert float(rows["mnist_noise", "corruption 1"]["ours"]) == pytest.approx(expected, abs=5e-4)
 
 
 def test_same_data__compares_the_quarters_of_best_and_worst_generalisation(compared):
@@ -189,7 +189,7 @@ def test_what_was_not_measured__says_why(compared):
 def test_reduction__is_computed_from_the_specs(compared):
     _, rows = compared
 
-    reduction = rows["mnist_ablation", "0"]["reduction"]
+    reduction = rows["mnist_ablation", "corruption 0"]["reduction"]
     assert reduction == (
         "data set mnist5k, in the paper mnist; widths 24 24, in the paper 512 512; epochs 12, in "
         "the paper 640; units ablated 48, in the paper 1,024; random orders 4, in the paper 10"
@@ -223,7 +223,7 @@ def test_page__has_rule_rows_pictures_and_commands(compared):
     text = (directory / "paper.md").read_text()
 
     assert "A number **agrees** where our 95 % interval overlaps" in text
-    row = rows["mnist_noise", "1"]
+    row = rows["mnist_noise", "corruption 1"]
     assert f"{row['ours']} [{row['low']}, {row['high']}]" in text
     assert "![memorisation noise](figures/memorisation_noise.svg)" in text
     assert "memorisation_ablation.svg" not in text

@@ -5,6 +5,7 @@ import csv
 import json
 from collections.abc import Sequence
 from importlib.resources import files
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import xarray as xr
 from unitlens.errors import TableError
 from unitlens.report.chart import unit_chart
 from unitlens.report.words import GLOSSARY, IN_THE_PAPER, PAPER
-from unitlens.reproduction.page import count, ours, told
+from unitlens.reproduction.claims import GROUPS
+from unitlens.reproduction.page import COLUMNS, cells, remarks, told
 from unitlens.tables import Results, open_results
 from unitlens.tables.groups import Group, group_runs, rows_of
 from unitlens.variables import VARIABLES
@@ -206,26 +208,24 @@ def _figures(directory: Path) -> list[dict[str, str]]:
 
 
 def _compared(path: str | Path | None) -> dict[str, Any] | None:
-    """Return the rows of the comparison with the paper, those without a number left out."""
+    """Return the comparison with the paper, group by group of those that have an experiment."""
     if path is None:
         return None
     if not Path(path).exists():
         raise TableError(f"there is no {path}; make it: unitlens compare-with-paper")
     with Path(path).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    shown = [
-        (
-            row["figure"],
-            row["what"],
-            f"{row['paper']} ({row['known']})",
-            ours(row),
-            count(row),
-            row["verdict"],
-        )
-        for row in rows
-        if row["ours"]
+    groups = [
+        {
+            "title": GROUPS[name].title,
+            "rows": [cells(row) for row in own],
+            "remarks": remarks(own),
+            "command": own[0]["command"],
+        }
+        for name, of_group in groupby(rows, key=lambda row: row["group"])
+        if (own := list(of_group))[0]["command"]
     ]
-    return {"told": told(rows), "rows": shown}
+    return {"told": told(rows), "groups": groups, "columns": COLUMNS}
 
 
 def _image(directory: Path, name: str) -> str:

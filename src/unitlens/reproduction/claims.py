@@ -152,7 +152,7 @@ def _dropout(share: float) -> tuple[Claim, ...]:
 
 def _noise(level: float, figure: str, value: float, error: float) -> Claim:
     what = f"noise scale at which train accuracy is one half, corruption {level:g}"
-    return Claim(f"{level:g}", figure, what, Number(value, error))
+    return Claim(f"corruption {level:g}", figure, what, Number(value, error))
 
 
 def _noise_falls(figure: str) -> Claim:
@@ -166,7 +166,7 @@ GROUPS: dict[str, Group] = {
         ("memorisation_ablation",),
         (
             *(
-                Claim(f"{level:g}", "1a", f"{_LEFT}, corruption {level:g}", Number(value))
+                Claim(f"corruption {level:g}", "1a", f"{_LEFT}, corruption {level:g}", Number(value))
                 for level, value in zip(LEVELS, MNIST_MEANS, strict=True)
             ),
             Claim("order", "1a", "the same, falling strictly with corruption", Order(MNIST_MEANS)),

@@ -27,7 +27,7 @@ Found = Iterator[tuple[str, Callable[[], Evidence]]]
 def mnist_ablation(runs: Runs) -> Found:
     """Figure 1a: mean accuracy over the range at each level, and their order."""
     for level in LEVELS:
-        yield f"{level:g}", partial(_areas_of, runs, level)
+        yield f"corruption {level:g}", partial(_areas_of, runs, level)
     yield "order", lambda: _areas_in_order(runs, runs.levels())
 
 
@@ -79,7 +79,7 @@ def noise(*levels: float) -> Callable[[Runs], Found]:
 
     def found(runs: Runs) -> Found:
         for level in levels:
-            yield f"{level:g}", partial(_scale_evidence, runs, level)
+            yield f"corruption {level:g}", partial(_scale_evidence, runs, level)
         yield "falls", lambda: _scale_falls(runs)
 
     return found

@@ -8,6 +8,7 @@ from unitlens.reproduction.claims import GROUPS
 from unitlens.reproduction.verdict import RULE
 
 Row = Mapping[str, str]
+COLUMNS = ("figure", "what", "paper", "ours", "n", "verdict")
 INTRO = """\
 # The paper and us
 
@@ -63,27 +64,38 @@ def _verdicts(rows: Sequence[Row]) -> str:
     return ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
 
 
+def cells(row: Row) -> tuple[str, ...]:
+    """Return what a row shows: :data:`COLUMNS`."""
+    paper = f"{row['paper']} ({row['known']})"
+    return row["figure"], row["what"], paper, ours(row), count(row), row["verdict"]
+
+
+def remarks(rows: Sequence[Row]) -> list[str]:
+    """Return in what an experiment is smaller than the paper's, and what is noted of its rows."""
+    reduction = rows[0]["reduction"] or "nothing that is known differs"
+    noted: dict[str, list[str]] = {}
+    for row in filter(lambda row: row["notes"], rows):
+        noted.setdefault(row["notes"], []).append(row["claim"])
+    notes = [f"{', '.join(claims)}: {note}." for note, claims in noted.items()]
+    return [f"Beside the paper's size: {reduction}.", *notes]
+
+
 def _table(rows: Sequence[Row]) -> list[str]:
-    lines = [
-        "| figure | what | paper | ours | n | verdict |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
+    lines = ["| " + " | ".join(COLUMNS) + " |", "| --- " * len(COLUMNS) + "|"]
     for row in rows:
-        cells = (
-            row["figure"],
-            row["what"],
-            f"{row['paper']} ({row['known']})",
-            ours(row),
-            count(row),
-            f"**{row['verdict']}**",
-        )
-        lines.append("| " + " | ".join(cells) + " |")
+        *told, verdict = cells(row)
+        lines.append("| " + " | ".join([*told, f"**{verdict}**"]) + " |")
     return lines
 
 
 def ours(row: Row) -> str:
     """Write our value and its interval."""
-    return f"{row['ours']} [{row['low']}, {row['high']}]" if row["low"] else row["ours"]
+    # No break within the interval.
+    return (
+        f"{row['ours']} [{row['low']},\N{NO-BREAK SPACE}{row['high']}]"
+        if row["low"]
+        else row["ours"]
+    )
 
 
 def count(row: Row) -> str:
@@ -108,12 +120,7 @@ def _section(name: str, rows: Sequence[Row], directory: Path) -> list[str]:
     for picture in group.pictures:
         if (directory / "figures" / f"{picture}.svg").exists():
             lines.append(f"![{picture.replace('_', ' ')}](figures/{picture}.svg)\n")  # noqa: PERF401
-    command, reduction = rows[0]["command"], rows[0]["reduction"]
-    if not command:
+    if not rows[0]["command"]:
         return [*lines, "Not measured: no experiment is named for it.\n"]
-    lines.append(f"Beside the paper's size: {reduction or 'nothing that is known differs'}.\n")
-    noted: dict[str, list[str]] = {}
-    for row in filter(lambda row: row["notes"], rows):
-        noted.setdefault(row["notes"], []).append(row["claim"])
-    lines += [f"* {', '.join(claims)}: {note}." for note, claims in noted.items()]
-    return [*lines, *([""] if noted else []), f"Again: `{command}`\n"]
+    listed = [f"* {remark}" for remark in remarks(rows)]
+    return [*lines, *listed, "", f"Again: `{rows[0]['command']}`\n"]
