@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
-from scipy.stats import spearmanr
+from scipy.stats import spearmanr, t
 
 from synthetic_results import CONVNET, MLP, default_networks, network, write_results
 from unitlens.config import PAPER_GROUPS
@@ -224,7 +224,7 @@ def test_page__has_rule_rows_pictures_and_commands(compared):
 
     assert "A number **agrees** where our 95 % interval overlaps" in text
     row = rows["mnist_noise", "corruption 1"]
-    assert f"{row['ours']} [{row['low']}, {row['high']}]" in text
+    assert f"{row['ours']} [{row['low']},\N{NO-BREAK SPACE}{row['high']}]" in text
     assert "![memorisation noise](figures/memorisation_noise.svg)" in text
     assert "memorisation_ablation.svg" not in text
     assert "snakemake --configfile x.yaml --config results=again 'only=[sweep]'" in text
@@ -313,19 +313,27 @@ def test_within_layers__averages_layers_whose_correlation_is_defined():
 
 
 def test_interval__is_about_that_of_the_mean():
-    """Of 40 networks, near plus and minus 1.96 standard errors."""
+    """Of 40 networks, near the t interval."""
     rng = np.random.default_rng(5)
     networks = [rng.normal(3, 1, (4,)) for _ in range(40)]
     values = np.array([rows.mean() for rows in networks])
 
     found = mean_over_networks(networks, lambda rows: float(rows.mean()), "orders")
 
-    half = 1.96 * values.std() / np.sqrt(40)
+    half = t.ppf(0.975, 39) * values.std(ddof=1) / np.sqrt(40)
     assert found.value == pytest.approx(values.mean())
     assert found.over == "networks"
-    assert interval(found.resamples) == pytest.approx(
+    assert interval(found) == pytest.approx(
         (values.mean() - half, values.mean() + half), abs=0.15 * half
     )
+
+
+def test_interval__of_four_networks_is_their_range():
+    found = mean_over_networks(
+        [np.array([x]) for x in (1.0, 2.0, 3.0, 7.0)], lambda rows: float(rows[0]), "orders"
+    )
+
+    assert interval(found) == pytest.approx((1, 7), abs=0.5)
 
 
 def test_interval__of_few_networks_is_over_their_rows():
@@ -335,6 +343,6 @@ def test_interval__of_few_networks_is_over_their_rows():
     assert found.over == "units"
     assert found.value == 25
     half = 1.96 * rows.std() / 10
-    assert interval(found.resamples) == pytest.approx((25 - half, 25 + half), abs=0.15 * half)
+    assert interval(found) == pytest.approx((25 - half, 25 + half), abs=0.15 * half)
     alone = mean_over_networks([rows[:2]], lambda rows: float(rows.mean()), "units")
-    assert (alone.over, interval(alone.resamples)) == ("", (0.5, 0.5))
+    assert (alone.over, interval(alone)) == ("", (0.5, 0.5))

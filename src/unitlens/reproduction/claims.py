@@ -166,7 +166,9 @@ GROUPS: dict[str, Group] = {
         ("memorisation_ablation",),
         (
             *(
-                Claim(f"corruption {level:g}", "1a", f"{_LEFT}, corruption {level:g}", Number(value))
+                Claim(
+                    f"corruption {level:g}", "1a", f"{_LEFT}, corruption {level:g}", Number(value)
+                )
                 for level, value in zip(LEVELS, MNIST_MEANS, strict=True)
             ),
             Claim("order", "1a", "the same, falling strictly with corruption", Order(MNIST_MEANS)),

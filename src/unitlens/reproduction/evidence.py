@@ -155,7 +155,7 @@ def from_estimate(
     estimate: Estimate, runs: Runs, counts: Counts = NONE, notes: Sequence[str] = ()
 ) -> Evidence:
     """Return an estimate with what it rests on."""
-    low, high = interval(estimate.resamples)
+    low, high = interval(estimate)
     return Evidence(
         value=estimate.value,
         low=low,

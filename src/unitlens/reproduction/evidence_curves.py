@@ -70,6 +70,7 @@ def _uncorrupted(runs: Runs) -> Evidence:
         max(other.value for other in others),
         np.max([other.resamples for other in others], axis=0),
         others[0].over,
+        min(other.n for other in others),
     )
     return from_estimate(clean.minus(most), measured, counts)
 

@@ -112,7 +112,7 @@ def _picks(runs: Runs, top: int) -> Evidence:
         picked_share(rows[rng.integers(len(rows), size=len(rows))], top, subsets=SUBSETS // 5)
         for _ in range(RESAMPLES)
     ]
-    estimate = Estimate(value, np.array(drawn), "settings")
+    estimate = Estimate(value, np.array(drawn), "settings", len(rows))
     return from_estimate(
         estimate, measured, notes=[f"subsets of {len(rows) // 2} of {len(rows)} settings"]
     )

@@ -19,9 +19,9 @@ tables of the results; `paper.csv` beside it has the same rows.
 
 How a value of the paper is known: F read off its own figures, D a slide deck that paraphrases it,
 R a replication's code or data, M recalled, I inferred. Ours has a 95 % interval in brackets: a
-seeded percentile bootstrap over networks where there are at least three, else over what is named
-beside n. Importance is the increase of the loss when a unit alone is ablated; correlations of
-units are of ranks, within each network, and then averaged.
+seeded bootstrap (expanded percentiles) over networks where there are at least three, else over
+what is named beside n. Importance is the increase of the loss when a unit alone is ablated;
+correlations of units are of ranks, within each network, and then averaged.
 
 ## The rule
 
