@@ -100,7 +100,7 @@ def test_ablation__is_the_mean_auc_of_a_level(compared):
     row = rows["mnist_ablation", "corruption 1"]
     runs = runs_of(directory, "memorisation", corruption=1.0)
 
-    assert float(row["ours"]) == pytest.approx(float(runs["auc"].mean()), abs=5e-4)
+    assert float(row["ours"]) == pytest.approx(float(runs["auc"].mean()), abs=6e-4)
     assert float(row["low"]) < float(row["ours"]) < float(row["high"])
     assert (row["networks"], row["units"], row["orders"]) == ("2", "96", "4")
     assert row["interval_over"] == "orders"
@@ -115,7 +115,7 @@ def test_noise__is_the_scale_of_the_table_of_runs(compared):
     runs = runs_of(directory, "memorisation", corruption=1.0)
 
     expected = float(runs["noise_scale_at_half"].mean())
-    assert float(rows["mnist_noise", "corruption 1"]["ours"]) == pytest.approx(expected, abs=5e-4)
+    assert float(rows["mnist_noise", "corruption 1"]["ours"]) == pytest.approx(expected, abs=6e-4)
 
 
 def test_same_data__compares_the_quarters_of_best_and_worst_generalisation(compared):
@@ -143,9 +143,9 @@ def test_early_stopping__is_over_the_kept_epochs_and_the_end(compared):
     loss = np.append(kept["test_loss"].values, end["test_loss"].item())
 
     correlation = float(rows["early_stopping", "correlation"]["ours"])
-    assert correlation == pytest.approx(np.corrcoef(auc, loss)[0, 1], abs=5e-4)
+    assert correlation == pytest.approx(np.corrcoef(auc, loss)[0, 1], abs=6e-4)
     fall = float(rows["early_stopping", "falls"]["ours"])
-    assert fall == pytest.approx(auc[-1] - auc[loss.argmin()], abs=5e-4)
+    assert fall == pytest.approx(auc[-1] - auc[loss.argmin()], abs=6e-4)
 
 
 def test_dropout__loses_what_the_curve_loses_at_the_fraction(compared):
@@ -160,7 +160,7 @@ def test_dropout__loses_what_the_curve_loses_at_the_fraction(compared):
             at = np.interp(0.2, own["ablated_fraction"].values[kept], curve[kept])
             lost.append(curve[0] - at)
 
-    assert float(rows["dropout", "flat-0.2"]["ours"]) == pytest.approx(np.mean(lost), abs=5e-4)
+    assert float(rows["dropout", "flat-0.2"]["ours"]) == pytest.approx(np.mean(lost), abs=6e-4)
     assert rows["dropout", "first-0.2"]["verdict"] == "same direction"
     assert rows["dropout", "flat-0.1"]["verdict"] == "not measured"
 
@@ -174,7 +174,7 @@ def test_importance__is_the_mean_rank_correlation_within_networks(compared):
         found.append(spearmanr(own["selectivity"], own["loss_increase"]).statistic)
 
     row = rows["mnist_importance", "all"]
-    assert float(row["ours"]) == pytest.approx(np.mean(found), abs=5e-4)
+    assert float(row["ours"]) == pytest.approx(np.mean(found), abs=6e-4)
     assert row["interval_over"] == "networks"
     assert rows["cifar10_importance", "layer-1"]["notes"] == "these networks have 3 layers, not 11"
 

@@ -66,7 +66,7 @@ def test_workflow__sets_the_paper_beside_its_results(finished):
     auc = float(runs["auc"].values[runs["corruption"].values == 1].item())
     page = (finished / "results/report.html").read_text()
 
-    assert float(rows["corruption 1"]["ours"]) == pytest.approx(auc, abs=5e-4)
+    assert float(rows["corruption 1"]["ours"]) == pytest.approx(auc, abs=6e-4)
     assert rows["corruption 0.2"]["verdict"] == "not measured"
     assert rows["order"]["command"].startswith("snakemake --cores all --configfile ")
     assert '<h2 id="compared">The paper and us</h2>' in page
