@@ -45,8 +45,8 @@ rule compare_with_paper:
         "<results>/tables.json",
         "<results>/figures/figures.json",
     output:
-        "<results>/paper.csv",
-        report("<results>/paper.md", caption="../report/paper.rst", category="Page"),
+        table="<results>/paper.csv",
+        page=report("<results>/paper.md", caption="../report/paper.rst", category="Page"),
     log:
         "<logs>/compare_with_paper.log",
     benchmark:
@@ -63,7 +63,7 @@ rule compare_with_paper:
         code=code_digest("unitlens.reproduction"),
     shell:
         "python -m unitlens compare-with-paper --claims {params.claims:q}"
-        " --command {params.command:q} --log {log:q} {params.results:q} {output[0]:q}"
+        " --command {params.command:q} --log {log:q} {params.results:q} {output.table:q}"
 
 
 rule write_report:

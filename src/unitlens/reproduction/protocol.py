@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import xarray as xr
 
 from unitlens.config import RunSpec, dataset_name, parse_at
 from unitlens.reproduction.claims import CHANNELS, MAPS
 from unitlens.reproduction.evidence import Runs
+from unitlens.tables import random_orders
 
 ORDERS = 10  # random orders (M)
 
@@ -142,10 +142,7 @@ def _measured(paper: Protocol, runs: Runs, specs: Sequence[RunSpec]) -> tuple[st
         texts.append(f"measured on {_range(samples)} of {_range(all_of)} training samples")
     if paper.measurement == _CURVES and opened:
         units = [int(table["ablated_units"].max()) for table in opened]
-        orders = [
-            int(np.char.startswith(table["order"].values.astype(str), "random-").sum())
-            for table in opened
-        ]
+        orders = [random_orders(table).sizes["order"] for table in opened]
         texts.append(_differs(_range(units), paper.ablated, "units ablated"))
         texts.append(_differs(_range(orders), ORDERS, "random orders"))
     for table in opened:
