@@ -46,7 +46,9 @@ rule compare_with_paper:
         "<results>/figures/figures.json",
     output:
         table="<results>/paper.csv",
-        page=report("<results>/paper.md", caption="../report/paper.rst", category="Page"),
+        page=report(
+            "<results>/paper.md", caption="../report/paper.rst", category="Page"
+        ),
     log:
         "<logs>/compare_with_paper.log",
     benchmark:
