@@ -154,6 +154,26 @@ def test_parse_config__accepts_the_minimum():
             "did you mean 'memo'?",
         ),
         (
+            "paper/mnist_ablatoin",
+            ["memo"],
+            "did you mean 'mnist_ablation'",
+        ),
+        (
+            "paper/mnist_ablation",
+            ["mem"],
+            "paper.mnist_ablation names the experiment 'mem', which does not exist; did you mean",
+        ),
+        (
+            "paper/early_stopping",
+            ["memo"],
+            "paper.early_stopping needs measurements.cumulative_ablation.checkpoints: true for",
+        ),
+        (
+            "only",
+            ["mem"],
+            "only names the experiment 'mem', which does not exist; did you mean 'memo'?",
+        ),
+        (
             "measurements/activations",
             {"layers": ["relu1"]},
             "measurements: activations.layers must be null where noise_robustness is measured",
@@ -373,6 +393,29 @@ def test_read_config__overrides_what_the_second_file_names():
     assert sibling.experiments["memorisation"].training.epochs == 80
     assert sibling.experiments["memorisation"].training.momentum == 0.9
     assert sibling.experiments["memorisation"].seeds == (1,)
+
+
+def test_paper__needs_what_its_results_are_measured_by():
+    values = changed("experiments/memo/measurements", {"unit_ablation": None})
+    values["paper"] = {"mnist_importance": ["memo"]}
+
+    with pytest.raises(
+        ConfigError, match=r"paper\.mnist_importance needs measurements\.unit_ablation"
+    ):
+        parse_config(values)
+
+
+def test_only__leaves_some_experiments_and_what_shows_them():
+    values = changed("experiments/other", MINIMAL["experiments"]["memo"])
+    values["figures"] = {"memorisation_ablation": ["memo", "other"], "selectivity_depth": ["other"]}
+    values["paper"] = {"mnist_ablation": ["other", "memo"], "mnist_noise": ["other"]}
+
+    config = parse_config({**values, "only": ["memo"]})
+
+    assert list(config.experiments) == ["memo"]
+    assert config.figures == {"memorisation_ablation": ("memo",)}
+    assert config.paper == {"mnist_ablation": ("memo",)}
+    assert parse_config(values).paper["mnist_noise"] == ("other",)
 
 
 # What these show takes more networks, or more measurements, than an experiment of minutes has.

@@ -1,5 +1,6 @@
 """The page holds everything that it shows and needs nothing from outside."""
 
+import csv
 import re
 from html.parser import HTMLParser
 
@@ -11,6 +12,7 @@ from unitlens.errors import TableError
 from unitlens.figures import draw_figures
 from unitlens.report import write_report
 from unitlens.report.words import IN_THE_PAPER
+from unitlens.reproduction import compare_with_paper
 from unitlens.tables import open_results
 
 SHOWN = {
@@ -95,6 +97,30 @@ def test_page__leaves_out_what_was_not_measured(tmp_path):
     assert "unit-chart" not in text
     assert 'id="correlations"' not in text
     assert ">nan<" not in text
+
+
+def test_page__sets_the_paper_beside_its_results(page, tmp_path):
+    claims = {"mnist_ablation": ("memorisation",), "dropout": ("dropout",)}
+    compare_with_paper(page, claims, tmp_path, command="snakemake --configfile a.yaml")
+    path = tmp_path / "report.html"
+
+    write_report(page, page / "figures", path, paper=tmp_path / "paper.csv")
+
+    text = path.read_text()
+    parser = Outside()
+    parser.feed(text)
+    assert parser.open == []
+    with (tmp_path / "paper.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    shown = [row for row in rows if row["group"] in claims]
+    section = text[text.index('id="compared"') : text.index('id="correlations"')]
+    assert section.count("<tr><td") == len(shown)
+    assert f"Of {len(rows)} results: " in section
+    assert all(row["ours"] in section and row["reduction"] in section for row in shown)
+    assert "only=[memorisation]" in section
+    assert "compared" not in (page / "report.html").read_text()
+    with pytest.raises(TableError, match=r"there is no .*nowhere.csv; make it"):
+        write_report(page, page / "figures", path, paper=tmp_path / "nowhere.csv")
 
 
 def test_page__needs_figures(page, tmp_path):

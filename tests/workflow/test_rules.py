@@ -31,7 +31,7 @@ def test_rule__says_all_that_it_needs(name):
 def test_rules__have_a_subcommand_each():
     listed = run(["unitlens", "--help"]).stdout
 
-    assert len(RULES) == 14
+    assert len(RULES) == 15
     for name in RULES:
         assert name.replace("_", "-") in listed
 

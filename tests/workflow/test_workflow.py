@@ -1,6 +1,7 @@
 """The workflow as a user meets it: from configuration to report, again, and after a kill."""
 
 import copy
+import csv
 import json
 import shutil
 import signal
@@ -55,6 +56,39 @@ def test_workflow__ends_in_report_and_tables(finished):
     assert results.units.sizes["unit"] == 2 * (24 + 16)
     assert results.checkpoints.runs.sizes["run"] == 2
     assert not np.isnan(results.units.loss_increase).any()
+
+
+def test_workflow__sets_the_paper_beside_its_results(finished):
+    with (finished / "results/paper.csv").open(newline="") as file:
+        rows = {
+            row["claim"]: row for row in csv.DictReader(file) if row["group"] == "mnist_ablation"
+        }
+    runs = ul.open_results(finished / "results").runs
+    auc = float(runs["auc"].values[runs["corruption"].values == 1].item())
+    page = (finished / "results/report.html").read_text()
+
+    assert float(rows["corruption 1"]["ours"]) == pytest.approx(auc, abs=6e-4)
+    assert rows["corruption 0.2"]["verdict"] == "not measured"
+    assert rows["order"]["command"].startswith("snakemake --cores all --configfile ")
+    assert '<h2 id="compared">The paper and us</h2>' in page
+    assert rows["order"]["reduction"] in page
+    assert rows["order"]["reduction"] in (finished / "results/paper.md").read_text()
+
+
+def test_workflow__runs_some_experiments_only(tmp_path):
+    """As the commands on the page ask for it."""
+    config = copy.deepcopy(TINY)
+    config["experiments"]["other"] = {**config["experiments"]["memo"], "seeds": [2, 3]}
+    config["paper"] = {"mnist_ablation": ["other"], "same_data": ["memo"]}
+
+    done = snakemake(
+        tmp_path, "--dry-run", "all", "--config", "results=again", "only=[other]", config=config
+    )
+
+    planned = planned_jobs(done)
+    assert (planned["train"], planned["compare_with_paper"]) == (4, 1)
+    assert "draw_figures" in planned
+    assert "again/report.html" in done.stdout
 
 
 def test_cumulative_ablation__along_random_bases(finished, tmp_path):

@@ -32,6 +32,7 @@ TINY = {
         },
     },
     "figures": {"memorisation_ablation": ["memo"], "auc_over_training": ["memo"]},
+    "paper": {"mnist_ablation": ["memo"]},
 }
 
 

@@ -124,3 +124,12 @@ def get_networks():
     """Map each measured network to the experiments that use it."""
     networks = [*PLAN.runs, *PLAN.measured_checkpoints()]
     return {network: PLAN.run_of(network).experiments for network in networks}
+
+
+def get_command():
+    """Write the command that these results are made by, for a person to repeat."""
+    files = workflow.overwrite_configfiles or []
+    named = [quote(os.path.relpath(file, workflow.basedir)) for file in files]
+    return " ".join(
+        ["snakemake --cores all", *(["--configfile", *named] if named else [])]
+    )

@@ -1,7 +1,8 @@
 """From the tables to figures and a page.
 
 REQUIRED INPUTS: <results>/tables.json
-OUTPUTS: <results>/figures/{figure}.svg, <results>/report.html
+OUTPUTS: <results>/figures/{figure}.svg, <results>/paper.csv, <results>/paper.md,
+<results>/report.html
 """
 
 
@@ -38,11 +39,41 @@ rule draw_figures:
         " {params.results:q} {output.findings:q}"
 
 
+rule compare_with_paper:
+    """Set the results of the paper beside ours, with a verdict each by a stated rule."""
+    input:
+        "<results>/tables.json",
+        "<results>/figures/figures.json",
+    output:
+        table="<results>/paper.csv",
+        page=report(
+            "<results>/paper.md", caption="../report/paper.rst", category="Page"
+        ),
+    log:
+        "<logs>/compare_with_paper.log",
+    benchmark:
+        "<benchmarks>/compare_with_paper.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+    params:
+        results=subpath(input[0], parent=True),
+        claims=as_json(PLAN.config.paper),
+        command=get_command(),
+        code=code_digest("unitlens.reproduction"),
+    shell:
+        "python -m unitlens compare-with-paper --claims {params.claims:q}"
+        " --command {params.command:q} --log {log:q} {params.results:q} {output.table:q}"
+
+
 rule write_report:
     """Write one page that works offline."""
     input:
         [f"{RESULTS}/figures/{figure}.svg" for figure in PLAN.config.figures],
         "<results>/figures/figures.json",
+        "<results>/paper.csv" if PLAN.config.paper else [],
     output:
         report("<results>/report.html", caption="../report/page.rst", category="Page"),
     log:
@@ -56,6 +87,8 @@ rule write_report:
         mem_mb=2000,
     params:
         results=subpath(output[0], parent=True),
+        paper=f"--paper {quote(f'{RESULTS}/paper.csv')}" if PLAN.config.paper else "",
         code=code_digest("unitlens.report"),
     shell:
-        "python -m unitlens write-report --log {log:q} {params.results:q} {output:q}"
+        "python -m unitlens write-report --log {log:q} {params.paper}"
+        " {params.results:q} {output:q}"

@@ -145,10 +145,30 @@ def draw_figures(
         draw_figures(results, wanted, output.parent)
 
 
+def compare_with_paper(
+    results: Results,
+    output: Annotated[Path, typer.Argument(help="paper.csv to write, and paper.md beside it.")],
+    *,
+    claims: Annotated[str, typer.Option(help="Group of results to its experiments, as JSON.")],
+    command: Annotated[
+        str, typer.Option(help="How the results were made, for the commands on the page.")
+    ] = "snakemake --cores all",
+    log: Log = None,
+) -> None:
+    """Set the results of the paper beside ours, with a verdict each by a stated rule."""
+    open_log(log)
+    from unitlens.reproduction import compare_with_paper
+
+    wanted = {name: tuple(of) for name, of in json.loads(claims).items()}
+    with work():
+        compare_with_paper(results, wanted, output.parent, command=command)
+
+
 def write_report(
     results: Results,
     output: Annotated[Path, typer.Argument(help="HTML page to write.")],
     *,
+    paper: Annotated[Path | None, typer.Option(help="paper.csv of compare-with-paper.")] = None,
     log: Log = None,
 ) -> None:
     """Write one page that works offline."""
@@ -156,7 +176,7 @@ def write_report(
     from unitlens.report import write_report
 
     with work():
-        write_report(results, results / "figures", output)
+        write_report(results, results / "figures", output, paper=paper)
 
 
 COMMANDS = (
@@ -165,5 +185,6 @@ COMMANDS = (
     principal_components,
     tabulate,
     draw_figures,
+    compare_with_paper,
     write_report,
 )

@@ -20,6 +20,7 @@ from unitlens.config.networks import (
     TrainingSpec,
     UserModelSpec,
 )
+from unitlens.config.paper import PAPER_GROUPS
 from unitlens.config.perturbation import (
     CumulativeAblationSpec,
     NoiseRobustnessSpec,
@@ -31,6 +32,7 @@ from unitlens.config.runs import Run, dataset_name, expand_runs, run_identity, r
 
 __all__ = [
     "FIGURES",
+    "PAPER_GROUPS",
     "ActivationSpec",
     "Config",
     "ConvNetSpec",

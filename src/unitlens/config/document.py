@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from unitlens.config.base import Strict
 from unitlens.config.measurements import MeasurementSpec
 from unitlens.config.networks import DatasetSpec, ModelSpec, TrainingSpec
+from unitlens.config.paper import OVER_EPOCHS, PAPER_NEEDS, PaperGroup
 from unitlens.config.perturbation import CumulativeAblationSpec
 from unitlens.config.settings import experiment_settings
 from unitlens.errors import nearest
@@ -100,14 +101,23 @@ class Config(Strict):
     figures: dict[FigureName, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(
         default_factory=dict, description="figure to the experiments it shows"
     )
+    paper: dict[PaperGroup, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(
+        default_factory=dict,
+        description="group of the paper's results to the experiments that are set beside them",
+    )
+    only: tuple[str, ...] | None = Field(
+        None, min_length=1, description="experiments that are run and shown; all of them if null"
+    )
 
     @model_validator(mode="after")
-    def _figures_of_experiments(self) -> "Config":
-        for figure, names in self.figures.items():
+    def _known_experiments(self) -> "Config":
+        named = [(f"figures.{key}", names) for key, names in self.figures.items()]
+        named += [(f"paper.{key}", names) for key, names in self.paper.items()]
+        for key, names in (*named, ("only", self.only or ())):
             for name in names:
                 if name not in self.experiments:
                     raise ValueError(
-                        f"figures.{figure} names the experiment '{name}', which does not exist; "
+                        f"{key} names the experiment '{name}', which does not exist; "
                         f"{nearest(name, self.experiments)}"
                     )
         return self
@@ -148,6 +158,32 @@ class Config(Strict):
                 if curves is not None:
                     _check_curves(curves, figure, name)
         return self
+
+    @model_validator(mode="after")
+    def _paper_of_measurements(self) -> "Config":
+        for group, experiments in self.paper.items():
+            for name in experiments:
+                settings = self.measurements_of(name)
+                for section in PAPER_NEEDS[group]:
+                    kept = group in OVER_EPOCHS
+                    _check_needed(settings, section, f"paper.{group}", name, kept=kept)
+        return self
+
+    def narrowed(self) -> "Config":
+        """Return the configuration of the experiments in `only`, and of what shows them."""
+        if self.only is None:
+            return self
+        keep = set(self.only)
+        shown = {
+            section: {
+                key: tuple(name for name in names if name in keep)
+                for key, names in getattr(self, section).items()
+                if keep & set(names)
+            }
+            for section in ("figures", "paper")
+        }
+        experiments = {name: of for name, of in self.experiments.items() if name in keep}
+        return self.model_copy(update={"experiments": experiments, "only": None, **shown})
 
     def measurements_of(self, experiment: str) -> MeasurementSpec:
         """Return how the networks of an experiment are measured."""

@@ -23,7 +23,7 @@ def parse_config(values: dict[str, Any]) -> Config:
 
     Returns
     -------
-    The configuration.
+    The configuration, of the experiments in ``only`` where that is given.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def parse_config(values: dict[str, Any]) -> Config:
     """
     config = parse_at(Config, values)
     expand_runs(config)  # the swept values must hold as well
-    return config
+    return config.narrowed()
 
 
 def read_config(*paths: str | Path) -> Config:

@@ -92,9 +92,14 @@ def plan_stages(
         stage("unit_measures", summarised),
         stage("principal_components", plan.measured("principal_components")),
         *(stage(rule, plan.measured(rule)) for rule in perturbed),
-        *(Stage(rule, 1, 0.0, 0.0, 0) for rule in ("tabulate", "draw_figures", "write_report")),
+        *(Stage(rule, 1, 0.0, 0.0, 0) for rule in _endings(plan)),
     )
     return tuple(stage for stage in stages if stage.jobs)
+
+
+def _endings(plan: Plan) -> tuple[str, ...]:
+    compared = ("compare_with_paper",) if plan.config.paper else ()
+    return ("tabulate", "draw_figures", *compared, "write_report")
 
 
 def _recordings(networks: Sequence["Described"], needs: "_Needs") -> tuple[Stage, ...]:

@@ -1,9 +1,11 @@
 """Gather what the page shows and write it."""
 
 import base64
+import csv
 import json
 from collections.abc import Sequence
 from importlib.resources import files
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ import xarray as xr
 from unitlens.errors import TableError
 from unitlens.report.chart import unit_chart
 from unitlens.report.words import GLOSSARY, IN_THE_PAPER, PAPER
+from unitlens.reproduction.claims import GROUPS
+from unitlens.reproduction.page import COLUMNS, cells, remarks, told
 from unitlens.tables import Results, open_results
 from unitlens.tables.groups import Group, group_runs, rows_of
 from unitlens.variables import VARIABLES
@@ -22,7 +26,13 @@ NONE = "\N{EN DASH}"
 Row = Sequence[str]
 
 
-def write_report(results: str | Path, figures: str | Path, path: str | Path) -> None:
+def write_report(
+    results: str | Path,
+    figures: str | Path,
+    path: str | Path,
+    *,
+    paper: str | Path | None = None,
+) -> None:
     """Write one page that works offline.
 
     Parameters
@@ -34,11 +44,14 @@ def write_report(results: str | Path, figures: str | Path, path: str | Path) -> 
     path
         HTML page to write. Everything is in it: figures, style, and the script of its one
         interactive chart. The same results give the same bytes.
+    paper
+        ``paper.csv`` of :func:`unitlens.reproduction.compare_with_paper`, for the section "The
+        paper and us"; no section if None.
 
     Raises
     ------
     TableError
-        Where there are no tables or no figures.
+        Where there are no tables, no figures, or no `paper` that was named.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -52,7 +65,7 @@ def write_report(results: str | Path, figures: str | Path, path: str | Path) -> 
     )
     page = environment.get_template("page.html").render(
         style=files("unitlens.report").joinpath("page.css").read_text(encoding="utf-8"),
-        paper=PAPER,
+        reference=PAPER,
         glossary=GLOSSARY,
         summary=_summary(opened),
         runs=_run_rows(opened.runs),
@@ -60,6 +73,7 @@ def write_report(results: str | Path, figures: str | Path, path: str | Path) -> 
         numbers=_number_rows(opened),
         figures=_figures(Path(figures)),
         correlations=_correlation_rows(opened),
+        compared=_compared(paper),
         chart=unit_chart(opened),
         example_run=str(opened.runs["run"].values[0]),
     )
@@ -191,6 +205,27 @@ def _figures(directory: Path) -> list[dict[str, str]]:
         }
         for figure in listed
     ]
+
+
+def _compared(path: str | Path | None) -> dict[str, Any] | None:
+    """Return the comparison with the paper, group by group of those that have an experiment."""
+    if path is None:
+        return None
+    if not Path(path).exists():
+        raise TableError(f"there is no {path}; make it: unitlens compare-with-paper")
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    groups = [
+        {
+            "title": GROUPS[name].title,
+            "rows": [cells(row) for row in own],
+            "remarks": remarks(own),
+            "command": own[0]["command"],
+        }
+        for name, of_group in groupby(rows, key=lambda row: row["group"])
+        if (own := list(of_group))[0]["command"]
+    ]
+    return {"told": told(rows), "groups": groups, "columns": COLUMNS}
 
 
 def _image(directory: Path, name: str) -> str:

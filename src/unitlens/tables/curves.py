@@ -142,12 +142,13 @@ def noise_scale_at(noise: xr.Dataset, *, accuracy: float = 0.5) -> xr.DataArray:
     mean = noise["accuracy"].mean("draw").transpose(..., "noise_scale").sortby("noise_scale")
     scales = mean["noise_scale"].values
     rows = mean.values.reshape(-1, scales.size)
-    found = np.array([_crossing(scales, row, accuracy) for row in rows])
+    found = np.array([crossing(scales, row, accuracy) for row in rows])
     kept = mean.isel(noise_scale=0, drop=True)
     return kept.copy(data=found.reshape(kept.shape)).rename("noise_scale")
 
 
-def _crossing(x: np.ndarray, y: np.ndarray, level: float) -> float:
+def crossing(x: np.ndarray, y: np.ndarray, level: float) -> float:
+    """Return where a curve first falls to a level, as :func:`noise_scale_at` says; or NaN."""
     there = np.isfinite(y)
     x, y = x[there], y[there]
     falls = np.flatnonzero((y[:-1] > level) & (y[1:] <= level))

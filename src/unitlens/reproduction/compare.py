@@ -1,0 +1,196 @@
+"""The paper's results beside ours: a row a claim, as a table and as a page."""
+
+import csv
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from unitlens.errors import TableError, nearest
+from unitlens.progress import track
+from unitlens.reproduction import evidence_curves as curves
+from unitlens.reproduction import evidence_training as training
+from unitlens.reproduction import evidence_units as units
+from unitlens.reproduction.claims import GROUPS, Claim, Direction, Number
+from unitlens.reproduction.evidence import Evidence, NotMeasuredError, Runs
+from unitlens.reproduction.page import write_page
+from unitlens.reproduction.protocol import reductions
+from unitlens.reproduction.verdict import judge
+from unitlens.tables import Results, open_results
+
+logger = logging.getLogger("unitlens")
+
+Found = Iterator[tuple[str, Callable[[], Evidence]]]
+EVIDENCE: dict[str, Callable[[Runs], Found]] = {
+    "mnist_ablation": curves.mnist_ablation,
+    "cifar10_ablation": curves.robustness,
+    "imagenet_ablation": curves.robustness,
+    "mnist_noise": curves.noise(0.2, 1.0),
+    "cifar10_noise": curves.noise(0.0, 1.0),
+    "same_data": curves.same_data,
+    "early_stopping": training.early_stopping,
+    "hyperparameter_selection": training.hyperparameter_selection,
+    "dropout": curves.dropout,
+    "batch_norm_ablation": curves.batch_norm_ablation,
+    "batch_norm_selectivity": units.batch_norm_selectivity,
+    "batch_norm_information": units.batch_norm_information,
+    "mnist_importance": units.mnist_importance,
+    "cifar10_importance": units.cifar10_importance,
+    "imagenet_importance": units.imagenet_importance,
+    "clamping": curves.clamping,
+    "l1_norm": units.l1_norm,
+    "information_importance": units.information_importance,
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One claim, the paper's and ours; all of it text, as it stands in the table."""
+
+    group: str
+    claim: str
+    figure: str
+    what: str
+    paper: str
+    known: str
+    ours: str
+    low: str
+    high: str
+    interval_over: str
+    networks: str
+    units: str
+    orders: str
+    verdict: str
+    reduction: str
+    notes: str
+    command: str
+
+
+def compare_with_paper(
+    results: str | Path,
+    claims: Mapping[str, Sequence[str]],
+    directory: str | Path,
+    *,
+    command: str = "snakemake --cores all",
+) -> None:
+    """Set the results of the paper beside ours, each with a verdict by a stated rule.
+
+    Parameters
+    ----------
+    results
+        A results directory with its tables.
+    claims
+        Group of claims (a key of :data:`unitlens.reproduction.claims.GROUPS`) to the
+        experiments that it is shown by.
+    directory
+        Where ``paper.csv``, one row a claim of the paper, and ``paper.md``, the page, are
+        written. Claims for which no experiment is named stand there as not measured.
+    command
+        How these results were made; the command of a row makes the networks of its experiments
+        alone, and the rest, again in another directory.
+
+    Raises
+    ------
+    TableError
+        Where a group or an experiment does not exist.
+    """
+    opened, directory = open_results(results), Path(directory)
+    chosen = {group: _runs(opened, group, names) for group, names in claims.items()}
+    rows = []
+    for group in track(GROUPS, "compare with the paper", total=len(GROUPS)):
+        again = _again(command, claims[group]) if group in claims else ""
+        rows += _rows(group, chosen.get(group), again)
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "paper.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
+    write_page([asdict(row) for row in rows], directory)
+    logger.info("%d claims of the paper, %d measured", len(rows), sum(bool(r.ours) for r in rows))
+
+
+def _runs(results: Results, group: str, experiments: Sequence[str]) -> Runs:
+    if group not in GROUPS:
+        raise TableError(f"the paper has no results called '{group}'; {nearest(group, GROUPS)}")
+    known = list(map(str, results.runs["experiment"].values))
+    for name in experiments:
+        if name not in known:
+            raise TableError(
+                f"paper.{group} names the experiment '{name}', which the results lack; "
+                f"{nearest(name, known)}"
+            )
+    member = results.runs["member"].sel(experiment=list(experiments)).any("experiment")
+    return Runs(results, results.runs.isel(run=np.flatnonzero(member.values)))
+
+
+def _again(command: str, experiments: Sequence[str]) -> str:
+    return f"{command} --config results=again 'only=[{','.join(experiments)}]'"
+
+
+def _rows(group: str, runs: Runs | None, command: str) -> list[Row]:
+    if runs is None:
+        nothing = Evidence(missing="no experiment is named for it")
+        return [_row(group, claim, nothing, (), command) for claim in GROUPS[group].claims]
+    found = dict(EVIDENCE[group](runs))
+    reduced = reductions(group, runs)
+    return [
+        _row(group, claim, _evidence(found[claim.name]), reduced, command)
+        for claim in GROUPS[group].claims
+    ]
+
+
+def _evidence(measure: Callable[[], Evidence]) -> Evidence:
+    try:
+        return measure()
+    except (NotMeasuredError, TableError) as reason:
+        return Evidence(missing=str(reason))
+
+
+def _row(group: str, claim: Claim, ours: Evidence, reduced: Sequence[str], command: str) -> Row:
+    known = not ours.missing
+    counts = {name: getattr(ours, name) for name in ("networks", "units", "orders")}
+    return Row(
+        group=group,
+        claim=claim.name,
+        figure=claim.figure,
+        what=claim.what,
+        paper=paper_text(claim),
+        known=claim.known,
+        ours=_ours_text(ours) if known else "",
+        low=_number(ours.low) if known and ours.over and not ours.values else "",
+        high=_number(ours.high) if known and ours.over and not ours.values else "",
+        interval_over=ours.over if known else "",
+        **{name: str(count) if known and count else "" for name, count in counts.items()},
+        verdict=judge(claim.paper, ours),
+        reduction="; ".join(reduced),
+        notes="; ".join(ours.notes) if known else ours.missing,
+        command=command,
+    )
+
+
+def paper_text(claim: Claim) -> str:
+    """Write what the paper has."""
+    paper = claim.paper
+    if isinstance(paper, Direction):
+        return paper.text
+    if isinstance(paper, Number):
+        over = f" (n = {paper.n:,})" if paper.n else ""
+        value = paper.text or f"{paper.value:g}"
+        return f"{value} \N{PLUS-MINUS SIGN} {paper.error:.2g}{over}"
+    if not paper.strict:
+        return "in no strict order"
+    return " > ".join(f"{value:g}" for value in paper.values)
+
+
+def _ours_text(ours: Evidence) -> str:
+    if not ours.values:
+        return _number(ours.value)
+    told = ", ".join(map(_number, ours.values))
+    return f"{told} (falling in {100 * ours.ordered:.0f} % of resamples)"
+
+
+def _number(value: float) -> str:
+    text = f"{value:.3f}"
+    return "0.000" if text == "-0.000" else text

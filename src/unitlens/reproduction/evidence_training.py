@@ -1,0 +1,155 @@
+"""Evidence from the course of training and from sweeps."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+
+from unitlens.reproduction.evidence import (
+    Counts,
+    Evidence,
+    NotMeasuredError,
+    Runs,
+    by_order,
+    from_estimate,
+)
+from unitlens.reproduction.resampling import SEED, Estimate, Floats, mean_over_networks, of_all_rows
+from unitlens.tables import area_under_curve
+from unitlens.tables.groups import group_runs, rows_of
+
+Found = Iterator[tuple[str, Callable[[], Evidence]]]
+TOPS = (1, 5, 10)
+SUBSETS, RESAMPLES = 1000, 200
+FEWEST = 3
+
+
+def early_stopping(runs: Runs) -> Found:
+    """Figures 4a and 4b: AUC over the kept epochs, beside test loss."""
+    yield "falls", lambda: _falls(runs)
+    yield "correlation", lambda: _along_training(runs)
+
+
+def _courses(runs: Runs) -> dict[str, dict[int, tuple[Floats, float]]]:
+    """Return, by run and epoch, the AUC of each order and the test loss."""
+    courses: dict[str, dict[int, tuple[Floats, float]]] = {}
+    for results in (runs.results.checkpoints, runs.results):
+        table, curves = (rows_of(t, runs.names) for t in (results.runs, results.curves))
+        areas = by_order(area_under_curve(Runs(results, table).curves()[1]))
+        losses = {
+            (str(run), int(epoch)): float(loss)
+            for run, epoch, loss in zip(
+                table["run"].values, table["epoch"].values, table["test_loss"].values, strict=True
+            )
+        }
+        for run, epoch, area in zip(
+            curves["run"].values, curves["epoch"].values, areas, strict=True
+        ):
+            if area.size:
+                courses.setdefault(str(run), {})[int(epoch)] = area, losses[str(run), int(epoch)]
+    long = {run: dict(sorted(of.items())) for run, of in courses.items() if len(of) >= FEWEST}
+    if not long:
+        raise NotMeasuredError(f"no network has AUC at {FEWEST} epochs; keep and measure epochs")
+    return long
+
+
+def _falls(runs: Runs) -> Evidence:
+    courses = _courses(runs)
+    changes = []
+    for course in courses.values():
+        areas, losses = zip(*course.values(), strict=True)
+        least = int(np.argmin(losses))
+        changes.append(areas[-1] - areas[least])  # the orders are the same at all epochs
+    shown = runs.take(np.isin(runs.table["run"].values, list(courses)))
+    estimate = mean_over_networks(changes, lambda rows: float(rows.mean()), "orders")
+    return from_estimate(estimate, shown, Counts(orders=max(map(len, changes))))
+
+
+def _along_training(runs: Runs) -> Evidence:
+    courses = _courses(runs)
+    rows = [
+        np.array([(area.mean(), loss) for area, loss in course.values()])
+        for course in courses.values()
+    ]
+    shown = runs.take(np.isin(runs.table["run"].values, list(courses)))
+    estimate = mean_over_networks(rows, pearson, "epochs")
+    epochs = f"{min(map(len, rows))} epochs or more of each network"
+    orders = max(len(area) for course in courses.values() for area, _ in course.values())
+    return from_estimate(estimate, shown, Counts(orders=orders), (epochs,))
+
+
+def hyperparameter_selection(runs: Runs) -> Found:
+    """Figure 4c: AUC and test accuracy over networks, and what picking by AUC finds."""
+    yield "correlation", lambda: _over_networks(runs)
+    for top in TOPS:
+        yield f"top-{top}", partial(_picks, runs, top)
+
+
+def _scored(runs: Runs) -> Runs:
+    measured = runs.take(np.isfinite(runs.table["auc"].values))
+    if len(measured.names) < FEWEST:
+        raise NotMeasuredError(f"only {len(measured.names)} networks have an AUC")
+    return measured
+
+
+def _over_networks(runs: Runs) -> Evidence:
+    measured = _scored(runs)
+    pairs = [measured.table[name].values for name in ("auc", "test_accuracy")]
+    # A row a network.
+    estimate = of_all_rows([np.stack(pairs, 1)], pearson, "networks")
+    return from_estimate(estimate, measured)
+
+
+def _picks(runs: Runs, top: int) -> Evidence:
+    measured = _scored(runs)
+    rows = settings_scores(measured)
+    if len(rows) < 2 * (top + 1):
+        raise NotMeasuredError(
+            f"half of {len(rows)} settings has no more than {top}: any pick is among the top {top}"
+        )
+    value = picked_share(rows, top)
+    rng = np.random.default_rng((SEED, top))
+    drawn = [
+        picked_share(rows[rng.integers(len(rows), size=len(rows))], top, subsets=SUBSETS // 5)
+        for _ in range(RESAMPLES)
+    ]
+    estimate = Estimate(value, np.array(drawn), "settings", len(rows))
+    return from_estimate(
+        estimate, measured, notes=[f"subsets of {len(rows) // 2} of {len(rows)} settings"]
+    )
+
+
+def settings_scores(runs: Runs) -> Floats:
+    """Return AUC and test accuracy of each setting, means over its seeds."""
+    pairs = [rows_of(runs.table, group.runs) for group in group_runs(runs.table)]
+    return np.array([[float(own[n].mean()) for n in ("auc", "test_accuracy")] for own in pairs])
+
+
+def picked_share(settings: Floats, top: int, *, subsets: int = SUBSETS) -> float:
+    """Return how often the largest AUC of half of the settings has a test accuracy in its top.
+
+    Parameters
+    ----------
+    settings
+        AUC and test accuracy, shape (settings, 2).
+    top
+        How many settings of a subset are its top.
+    subsets
+        Number of random halves, seeded.
+
+    Returns
+    -------
+    The share of the subsets.
+    """
+    rng = np.random.default_rng(SEED)
+    halves = rng.random((subsets, len(settings))).argsort(1)[:, : len(settings) // 2]
+    auc, accuracy = settings[halves, 0], settings[halves, 1]
+    picked = np.take_along_axis(accuracy, auc.argmax(1)[:, None], 1)
+    return float(((accuracy > picked).sum(1) < top).mean())
+
+
+def pearson(rows: Floats) -> float:
+    """Return the correlation of two columns, NaN where it is undefined."""
+    x, y = rows.T
+    if len(rows) < FEWEST or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return float("nan")
+    return float(np.corrcoef(x, y)[0, 1])

@@ -1,0 +1,348 @@
+"""The paper's results beside ours, against naive loops over made-up results."""
+
+import csv
+import itertools
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy.stats import spearmanr, t
+
+from synthetic_results import CONVNET, MLP, default_networks, network, write_results
+from unitlens.config import PAPER_GROUPS
+from unitlens.config.paper import PAPER_NEEDS
+from unitlens.errors import TableError
+from unitlens.reproduction import compare_with_paper
+from unitlens.reproduction.claims import GROUPS
+from unitlens.reproduction.compare import EVIDENCE
+from unitlens.reproduction.evidence_curves import fraction_at_half
+from unitlens.reproduction.evidence_training import picked_share
+from unitlens.reproduction.evidence_units import bump, mode, within_layers
+from unitlens.reproduction.protocol import PROTOCOLS
+from unitlens.reproduction.resampling import interval, mean_over_networks, of_all_rows
+from unitlens.tables import open_results
+
+SWEEP = [
+    network(("sweep",), seed=seed, corruption=0.1 * rate, **CONVNET)
+    for rate, seed in itertools.product(range(4), (3, 4))
+]
+CLAIMS = {
+    "mnist_ablation": ["memorisation"],
+    "mnist_noise": ["memorisation"],
+    "same_data": ["sweep"],
+    "early_stopping": ["memorisation"],
+    "hyperparameter_selection": ["sweep"],
+    "dropout": ["dropout"],
+    "batch_norm_ablation": ["batch_norm"],
+    "batch_norm_selectivity": ["batch_norm"],
+    "mnist_importance": ["memorisation"],
+    "cifar10_importance": ["sweep"],
+    "clamping": ["memorisation"],
+    "l1_norm": ["sweep"],
+}
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """Return a results directory, and the rows of its comparison by group and claim."""
+    directory = tmp_path_factory.mktemp("paper")
+    write_results(directory, default_networks() + SWEEP)
+    (directory / "figures").mkdir()
+    (directory / "figures/memorisation_noise.svg").write_text("<svg/>")
+    compare_with_paper(directory, CLAIMS, directory, command="snakemake --configfile x.yaml")
+    with (directory / "paper.csv").open(newline="") as file:
+        rows = {(row["group"], row["claim"]): row for row in csv.DictReader(file)}
+    return directory, rows
+
+
+def runs_of(directory, experiment, **spec):
+    runs = open_results(directory).runs
+    chosen = runs["member"].sel(experiment=experiment).values.copy()
+    for name, value in spec.items():
+        chosen &= runs[name].values == value
+    return runs.isel(run=np.flatnonzero(chosen))
+
+
+def test_claims__are_known_to_the_configuration_and_have_evidence():
+    assert set(GROUPS) == set(PAPER_GROUPS) == set(PAPER_NEEDS) == set(EVIDENCE) == set(PROTOCOLS)
+    for group in GROUPS.values():
+        names = [claim.name for claim in group.claims]
+        assert len(set(names)) == len(names)
+
+
+def test_claims__have_the_values_of_the_paper():
+    values = {
+        (name, claim.name): getattr(claim.paper, "value", None)
+        for name, group in GROUPS.items()
+        for claim in group.claims
+    }
+
+    assert values["mnist_ablation", "corruption 0.4"] == 0.44
+    assert values["same_data", "worst"] == 500 / 1536
+    assert values["batch_norm_ablation", "with-1200"] == 0.52
+    assert values["batch_norm_ablation", "without-800"] == 0.35
+    assert values["cifar10_importance", "layer-10"] == -0.11
+    assert values["imagenet_importance", "first"] == -0.75
+
+
+def test_every_claim__has_a_row(compared):
+    _, rows = compared
+
+    expected = [(name, claim.name) for name, group in GROUPS.items() for claim in group.claims]
+    assert list(rows) == expected
+    assert rows["imagenet_ablation", "order"]["verdict"] == "not measured"
+    assert rows["imagenet_ablation", "order"]["notes"] == "no experiment is named for it"
+
+
+def test_ablation__is_the_mean_auc_of_a_level(compared):
+    directory, rows = compared
+    row = rows["mnist_ablation", "corruption 1"]
+    runs = runs_of(directory, "memorisation", corruption=1.0)
+
+    assert float(row["ours"]) == pytest.approx(float(runs["auc"].mean()), abs=6e-4)
+    assert float(row["low"]) < float(row["ours"]) < float(row["high"])
+    assert (row["networks"], row["units"], row["orders"]) == ("2", "96", "4")
+    assert row["interval_over"] == "orders"
+    assert "2 of 2 networks have not memorised" in row["notes"]
+    assert rows["mnist_ablation", "corruption 0"]["notes"] == ""
+    assert rows["mnist_ablation", "corruption 0.2"]["notes"] == "no network has corruption = 0.2"
+    assert rows["mnist_ablation", "order"]["verdict"] == "same order"
+
+
+def test_noise__is_the_scale_of_the_table_of_runs(compared):
+    directory, rows = compared
+    runs = runs_of(directory, "memorisation", corruption=1.0)
+
+    expected = float(runs["noise_scale_at_half"].mean())
+    assert float(rows["mnist_noise", "corruption 1"]["ours"]) == pytest.approx(expected, abs=6e-4)
+
+
+def test_same_data__compares_the_quarters_of_best_and_worst_generalisation(compared):
+    directory, rows = compared
+    runs = runs_of(directory, "sweep")
+    order = np.argsort(runs["test_accuracy"].values)
+    curves = open_results(directory).curves
+    for name, places in (("worst", order[:2]), ("best", order[-2:])):
+        found = []
+        for run in runs["run"].values[places]:
+            own = curves.sel(run=run, order=[f"random-{i}" for i in range(4)])
+            mean, fraction = own["accuracy"].mean("order").values, own["ablated_fraction"].values
+            kept = np.isfinite(mean)
+            found.append(np.interp(-0.5, -mean[kept], fraction[kept]))
+        assert float(rows["same_data", name]["ours"]) == pytest.approx(np.mean(found), abs=1e-3)
+    assert "mean test error of the best 2" in rows["same_data", "best"]["notes"]
+
+
+def test_early_stopping__is_over_the_kept_epochs_and_the_end(compared):
+    directory, rows = compared
+    results = open_results(directory)
+    kept = results.checkpoints.runs
+    end = results.runs.sel(run=str(kept["run"].values[0]))
+    auc = np.append(kept["auc"].values, end["auc"].item())
+    loss = np.append(kept["test_loss"].values, end["test_loss"].item())
+
+    correlation = float(rows["early_stopping", "correlation"]["ours"])
+    assert correlation == pytest.approx(np.corrcoef(auc, loss)[0, 1], abs=6e-4)
+    fall = float(rows["early_stopping", "falls"]["ours"])
+    assert fall == pytest.approx(auc[-1] - auc[loss.argmin()], abs=6e-4)
+
+
+def test_dropout__loses_what_the_curve_loses_at_the_fraction(compared):
+    directory, rows = compared
+    curves = open_results(directory).curves
+    lost = []
+    for run in runs_of(directory, "dropout")["run"].values:
+        own = curves.sel(run=run)
+        for order in range(4):
+            curve = own["accuracy"].sel(order=f"random-{order}").values
+            kept = np.isfinite(curve)
+            at = np.interp(0.2, own["ablated_fraction"].values[kept], curve[kept])
+            lost.append(curve[0] - at)
+
+    assert float(rows["dropout", "flat-0.2"]["ours"]) == pytest.approx(np.mean(lost), abs=6e-4)
+    assert rows["dropout", "first-0.2"]["verdict"] == "same direction"
+    assert rows["dropout", "flat-0.1"]["verdict"] == "not measured"
+
+
+def test_importance__is_the_mean_rank_correlation_within_networks(compared):
+    directory, rows = compared
+    units = open_results(directory).units
+    found = []
+    for run in runs_of(directory, "memorisation")["run"].values:
+        own = units.isel(unit=np.flatnonzero(units["run"].values == run))
+        found.append(spearmanr(own["selectivity"], own["loss_increase"]).statistic)
+
+    row = rows["mnist_importance", "all"]
+    assert float(row["ours"]) == pytest.approx(np.mean(found), abs=6e-4)
+    assert row["interval_over"] == "networks"
+    assert rows["cifar10_importance", "layer-1"]["notes"] == "these networks have 3 layers, not 11"
+
+
+def test_what_was_not_measured__says_why(compared):
+    _, rows = compared
+
+    assert rows["clamping", "mean"]["notes"] == "no curves of units clamped to mean were measured"
+    assert "half of 4 settings" in rows["hyperparameter_selection", "top-5"]["notes"]
+
+
+def test_reduction__is_computed_from_the_specs(compared):
+    _, rows = compared
+
+    reduction = rows["mnist_ablation", "corruption 0"]["reduction"]
+    assert reduction == (
+        "data set mnist5k, in the paper mnist; widths 24 24, in the paper 512 512; epochs 12, in "
+        "the paper 640; units ablated 48, in the paper 1,024; random orders 4, in the paper 10"
+    )
+    assert "networks 8, in the paper 200" in rows["same_data", "best"]["reduction"]
+    assert rows["l1_norm", "selectivity"]["reduction"] == "the paper's sizes are not known"
+
+
+def test_reduction__says_on_how_many_samples(tmp_path):
+    made = network(("a",), dataset="mnist")
+    write_results(tmp_path, [made])
+    path = tmp_path / made.name / "checkpoint.json"
+    record = json.loads(path.read_text())
+    record["spec"]["dataset"]["train_samples"] = 10_000
+    path.write_text(json.dumps(record))
+    curve = tmp_path / made.name / "cumulative_ablation.nc"
+    table = xr.load_dataset(curve, engine="h5netcdf").assign_attrs(samples=500)
+    table.to_netcdf(curve, engine="h5netcdf")
+
+    compare_with_paper(tmp_path, {"mnist_ablation": ["a"]}, tmp_path)
+
+    with (tmp_path / "paper.csv").open(newline="") as file:
+        reduction = next(csv.DictReader(file))["reduction"]
+    assert "training samples 10,000, in the paper 60,000" in reduction
+    assert "measured on 500 of 10,000 training samples" in reduction
+    assert "data set" not in reduction
+
+
+def test_page__has_rule_rows_pictures_and_commands(compared):
+    directory, rows = compared
+    text = (directory / "paper.md").read_text()
+
+    assert "A number **agrees** where our 95 % interval overlaps" in text
+    row = rows["mnist_noise", "corruption 1"]
+    assert f"{row['ours']} [{row['low']},\N{NO-BREAK SPACE}{row['high']}]" in text
+    assert "![memorisation noise](figures/memorisation_noise.svg)" in text
+    assert "memorisation_ablation.svg" not in text
+    assert "snakemake --configfile x.yaml --config results=again 'only=[sweep]'" in text
+
+
+def test_same_results__give_the_same_files(compared, tmp_path):
+    directory, _ = compared
+
+    compare_with_paper(directory, CLAIMS, tmp_path, command="snakemake --configfile x.yaml")
+
+    assert (tmp_path / "paper.csv").read_bytes() == (directory / "paper.csv").read_bytes()
+
+
+def test_unknown_names__are_refused(compared, tmp_path):
+    directory, _ = compared
+
+    with pytest.raises(TableError, match="no results called 'same_date'; did you mean 'same_data'"):
+        compare_with_paper(directory, {"same_date": ["sweep"]}, tmp_path)
+    with pytest.raises(TableError, match="experiment 'sweeps', which the results lack"):
+        compare_with_paper(directory, {"same_data": ["sweeps"]}, tmp_path)
+
+
+def test_clamping__compares_order_by_order(tmp_path):
+    """Curves of both values, told apart by coordinates of the orders."""
+    from unitlens.reproduction.compare import _runs
+    from unitlens.reproduction.evidence_curves import clamping
+
+    write_results(tmp_path, [network(("a",), seed=seed, **MLP) for seed in range(3)])
+    runs = _runs(open_results(tmp_path), "clamping", ["a"])
+    curves = runs.results.curves.isel(order=slice(0, 4)).load()
+    lower = curves.assign(accuracy=curves["accuracy"] - 0.1 * (curves["ablated"] > 0))
+    lower = lower.assign_coords(order=[f"mean-random-{i}" for i in range(4)])
+    both = xr.concat([curves, lower], "order", data_vars="minimal", coords="minimal")
+    values = np.repeat(["zero", "mean"], 4).astype(object)
+    runs.results.__dict__["curves"] = both.assign_coords(
+        value=("order", values), basis=("order", np.full(8, "units", object))
+    )
+
+    ((_, measure),) = clamping(runs)
+    found = measure()
+
+    # .1 less at every point but the first of eleven: the first step loses half of it.
+    widths = np.diff(curves["ablated_fraction"].values[0])
+    expected = -0.1 * (widths.sum() - widths[0] / 2)
+    assert found.value == pytest.approx(expected)
+    assert (found.networks, found.orders) == (3, 4)
+
+
+def test_fraction_at_half__is_linear_between_points_of_the_mean_curve():
+    x = [0.0, 0.25, 0.5, 1.0]
+    rows = np.array([[*zip(x, y, strict=True)] for y in ([1, 0.9, 0.2, 0.1], [1, 0.7, 0.4, 0.1])])
+
+    # The mean falls from .8 to .3 between .25 and .5: .5 is three fifths of the way.
+    assert fraction_at_half(rows) == pytest.approx(0.25 + 0.25 * 0.6)
+
+
+def test_picked_share__is_that_of_all_halves():
+    settings = np.array([(0.9, 0.6), (0.7, 0.8), (0.5, 0.9), (0.3, 0.1), (0.2, 0.7), (0.1, 0.2)])
+    halves = list(itertools.combinations(range(6), 3))
+    hits = [
+        max(settings[list(half), 1]) == settings[half[settings[list(half), 0].argmax()], 1]
+        for half in halves
+    ]
+
+    assert picked_share(settings, 1, subsets=20_000) == pytest.approx(np.mean(hits), abs=0.02)
+    assert picked_share(settings, 3) == 1
+
+
+def test_distributions__by_hand():
+    values = np.array([0.01, 0.11, 0.12, 0.14, 0.31, 0.55, 0.58])
+
+    assert mode(values, 0.05) == pytest.approx(0.125)
+    assert bump(values) == pytest.approx(2 / 7 - 0.5 / 7)
+
+
+def test_within_layers__averages_layers_whose_correlation_is_defined():
+    rows = (
+        [(i, i, 0) for i in range(5)]
+        + [(i, -i, 1) for i in range(5)]
+        + [(1, i, 2) for i in range(5)]
+    )
+    rows += [(i, i, 3) for i in range(2)]
+
+    assert within_layers(np.array(rows, float)) == pytest.approx(0)
+    assert within_layers(np.array(rows[:5], float)) == pytest.approx(1)
+
+
+def test_interval__is_about_that_of_the_mean():
+    """Of 40 networks, near the t interval."""
+    rng = np.random.default_rng(5)
+    networks = [rng.normal(3, 1, (4,)) for _ in range(40)]
+    values = np.array([rows.mean() for rows in networks])
+
+    found = mean_over_networks(networks, lambda rows: float(rows.mean()), "orders")
+
+    half = t.ppf(0.975, 39) * values.std(ddof=1) / np.sqrt(40)
+    assert found.value == pytest.approx(values.mean())
+    assert found.over == "networks"
+    assert interval(found) == pytest.approx(
+        (values.mean() - half, values.mean() + half), abs=0.15 * half
+    )
+
+
+def test_interval__of_four_networks_is_their_range():
+    found = mean_over_networks(
+        [np.array([x]) for x in (1.0, 2.0, 3.0, 7.0)], lambda rows: float(rows[0]), "orders"
+    )
+
+    assert interval(found) == pytest.approx((1, 7), abs=0.5)
+
+
+def test_interval__of_few_networks_is_over_their_rows():
+    rows = np.arange(50.0)
+    found = of_all_rows([rows, rows + 1], lambda rows: float(rows.mean()), "units")
+
+    assert found.over == "units"
+    assert found.value == 25
+    half = 1.96 * rows.std() / 10
+    assert interval(found) == pytest.approx((25 - half, 25 + half), abs=0.15 * half)
+    alone = mean_over_networks([rows[:2]], lambda rows: float(rows.mean()), "units")
+    assert (alone.over, interval(alone)) == ("", (0.5, 0.5))
