@@ -474,6 +474,26 @@ def test_selection__of_a_column_reads_a_small_share(s3, monkeypatch):
     assert sum(received) == sum(shards)
 
 
+def test_opening__asks_for_sizes_in_one_listing(finished, monkeypatch):
+    asked, real = [], type(finished.fs)._call_s3
+
+    async def noted(self, method, *given, **options):
+        asked.append((method, options.get("Key", "")))
+        return await real(self, method, *given, **options)
+
+    monkeypatch.setattr(type(finished.fs), "_call_s3", noted)
+    ul.open_activations(finished)
+
+    assert not any("/activation/c/" in key for _, key in asked)
+    assert [key for method, key in asked if method == "head_object"] == [
+        "acts.zarr",
+        "acts.json",
+        "acts.json",
+    ]
+    metadata = [key for _, key in asked if key.endswith("relu1/activation/zarr.json")]
+    assert len(metadata) == 2  # its hash, and Zarr's own reading
+
+
 def test_upload__of_several_pieces(s3):
     place = locate(f"{s3}/large")
     pieces = [np.random.default_rng(n).bytes(3 * 2**20) for n in range(5)]

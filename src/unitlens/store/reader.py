@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-import zarr
 from numpy.typing import NDArray
 from zarr.abc.store import ByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype
@@ -16,6 +15,7 @@ from zarr.storage import WrapperStore
 
 from unitlens.errors import StoreError
 from unitlens.store.decoding import ShardFiles, reads_directly
+from unitlens.store.hierarchy import open_array
 from unitlens.store.layout import ACTIVATION, MAP, MAP_SAMPLE, RANGES, SAMPLE_ARRAYS, StoredArray
 from unitlens.store.manifest import (
     RECORD_AGAIN,
@@ -193,7 +193,7 @@ class _Shards:
     def __init__(self, store: _WholeStore, array: StoredArray, codec: str) -> None:
         self.store, self.array = store, array
         self.shape, self.ndim, self.dtype = array.shape, len(array.shape), np.dtype(array.dtype)
-        self._zarr: Array[Any] = zarr.open_array(store, path=array.path, mode="r")
+        self._zarr: Array[Any] = open_array(store, array)
         direct = reads_directly(array)
         self._files = ShardFiles(store.root, array, codec) if direct else None
 
