@@ -446,7 +446,7 @@ def test_connection__lost_while_resuming_removes_nothing(s3, monkeypatch):
 
 
 def test_selection__of_a_column_reads_a_small_share(s3, monkeypatch):
-    contents = make_contents(samples=3000, layers={"relu1": 640})
+    contents = make_contents(samples=4000, layers={"relu1": 640})
     layout = Layout(chunk_bytes=2**14, shard_bytes=2**21)
     columns, place = make_columns(contents), locate(f"{s3}/wide.zarr")
     with only_writer(place), StoreWriter(place, contents, {}, layout=layout) as writer:
@@ -491,7 +491,7 @@ def test_opening__asks_for_sizes_in_one_listing(finished, monkeypatch):
         "acts.json",
     ]
     metadata = [key for _, key in asked if key.endswith("relu1/activation/zarr.json")]
-    assert len(metadata) == 2  # its hash, and Zarr's own reading
+    assert len(metadata) == 1
 
 
 def test_upload__of_several_pieces(s3):

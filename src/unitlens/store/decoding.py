@@ -1,4 +1,4 @@
-"""Reading rows and units of sharded arrays straight from their files.
+"""Reading a store's arrays straight from their files.
 
 Zarr reads any array of a store too, at the price of a task for each chunk. Here the chunks of a
 selection are found in the index of their shard, read, checked and decompressed one by one, by the
@@ -6,8 +6,9 @@ calling thread. Source of the layout: the codec ``sharding_indexed`` of the Zarr
 with its index at the end.
 """
 
-from collections.abc import Iterator
-from math import ceil
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
+from math import ceil, prod
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,7 @@ _CHECKSUM = 4  # bytes of a crc32c
 _ENTRY = 16  # bytes of a chunk's place and length in the index
 _MISSING = 2**64 - 1
 
-
-def reads_directly(array: StoredArray) -> bool:
-    """Tell whether an array is one of sharded rows of units."""
-    return len(array.shape) == 2 and array.shards != array.chunks
+_Piece = tuple[int, range]  # number of a chunk on an axis, and what of a span lies in it
 
 
 class ShardFiles:
@@ -38,7 +36,7 @@ class ShardFiles:
     path
         The store.
     array
-        An array of it that :func:`reads_directly`.
+        An array of it.
     codec
         Of :data:`unitlens.store.codecs.CODECS`.
     """
@@ -49,8 +47,10 @@ class ShardFiles:
         pairs = zip(array.shards, array.chunks, strict=True)
         self._grid = tuple(shard // chunk for shard, chunk in pairs)
 
-    def read(self, rows: range, units: range) -> NDArray[Any]:
-        """Return consecutive rows of consecutive units, reading just the chunks that hold them.
+    def read(self, spans: Sequence[range]) -> NDArray[Any]:
+        """Return consecutive rows, and what follows each other on the other axes.
+
+        Just the chunks that hold it are read. No span is empty.
 
         Raises
         ------
@@ -59,44 +59,40 @@ class ShardFiles:
         OSError
             Where a file cannot be read.
         """
-        found = np.empty((len(rows), len(units)), np.dtype(self._array.dtype))
+        rows, *others = spans
+        found = np.empty([len(span) for span in spans], np.dtype(self._array.dtype))
         height = self._array.shards[0]
         for shard in range(rows.start // height, ceil(rows.stop / height)):
             first = shard * height
             here = range(max(rows.start - first, 0), min(rows.stop - first, height))
             start = first + here.start - rows.start
             with open_ranges(self._path / self._array.key(shard)) as file:
-                self._read_shard(file, here, units, found[start : start + len(here)])
+                self._read_shard(file, (here, *others), found[start : start + len(here)])
         return found
 
-    def _read_shard(self, file: Ranges, rows: range, units: range, found: NDArray[Any]) -> None:
+    def _read_shard(self, file: Ranges, spans: Sequence[range], found: NDArray[Any]) -> None:
+        sizes = self._array.chunks
+        wanted = list(product(*map(_chunks, spans, sizes)))
+        for chunk, raw in zip(wanted, self._pieces(file, wanted), strict=True):
+            values = self._decode(raw)
+            inner, outer = [], []
+            for (number, of), span, size in zip(chunk, spans, sizes, strict=True):
+                inner.append(slice(of.start - number * size, of.stop - number * size))
+                outer.append(slice(of.start - span.start, of.stop - span.start))
+            found[*outer] = values[*inner]
+
+    def _pieces(self, file: Ranges, wanted: Sequence[Sequence[_Piece]]) -> Iterable[bytes]:
+        """Return the bytes of chunks."""
+        if self._array.chunks == self._array.shards:
+            return [file.whole()]
         index = self._read_index(file)
-        wanted = [
-            (band, column)
-            for band in _chunks(rows, self._array.chunks[0])
-            for column in _chunks(units, self._array.chunks[1])
-        ]
-        spans = [
-            (int(index[band, column, 0]), int(index[band, column, 1]))
-            for (band, _), (column, _) in wanted
-        ]
-        if any(place == _MISSING for place, _ in spans):
+        entries = [index[*(number for number, _ in chunk)].tolist() for chunk in wanted]
+        if any(place == _MISSING for place, _ in entries):
             raise DamageError("it lacks a chunk")
-        for at, raw in zip(wanted, file.pieces(spans), strict=True):
-            (band, of_rows), (column, of_units) = at
-            chunk = self._decode(raw)
-            top, left = band * self._array.chunks[0], column * self._array.chunks[1]
-            part = chunk[
-                of_rows.start - top : of_rows.stop - top,
-                of_units.start - left : of_units.stop - left,
-            ]
-            found[
-                of_rows.start - rows.start : of_rows.stop - rows.start,
-                of_units.start - units.start : of_units.stop - units.start,
-            ] = part
+        return file.pieces([(place, length) for place, length in entries])
 
     def _read_index(self, file: Ranges) -> NDArray[np.uint64]:
-        size = self._grid[0] * self._grid[1] * _ENTRY
+        size = prod(self._grid) * _ENTRY
         tail = file.tail(size + _CHECKSUM)
         if len(tail) < size + _CHECKSUM:
             raise DamageError("it is shorter than its index")
@@ -119,7 +115,7 @@ def _checked(raw: bytes, what: str) -> bytes:
     return body
 
 
-def _chunks(span: range, size: int) -> Iterator[tuple[int, range]]:
+def _chunks(span: range, size: int) -> Iterator[_Piece]:
     """Yield the number of each chunk that a span meets, and what of the span lies in it."""
     for number in range(span.start // size, ceil(span.stop / size)):
         yield number, range(max(span.start, number * size), min(span.stop, (number + 1) * size))

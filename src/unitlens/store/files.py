@@ -88,6 +88,10 @@ class FileRanges:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
 
+    def whole(self) -> bytes:
+        """Return all of it."""
+        return self._file.read()
+
     def tail(self, size: int) -> bytes:
         """Return its last bytes, fewer where it is shorter."""
         length = self._file.seek(0, 2)

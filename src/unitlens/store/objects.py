@@ -144,6 +144,10 @@ class ObjectRanges:
     def __init__(self, path: Path) -> None:
         self._path = path
 
+    def whole(self) -> bytes:
+        """Return all of it."""
+        return self._get([(0, None)])[0]
+
     def tail(self, size: int) -> bytes:
         """Return its last bytes, fewer where it is shorter."""
         return self._get([(-size, None)])[0]

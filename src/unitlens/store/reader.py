@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from functools import cached_property
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import WrapperStore
 
 from unitlens.errors import StoreError
-from unitlens.store.decoding import ShardFiles, reads_directly
+from unitlens.store.decoding import ShardFiles
 from unitlens.store.hierarchy import open_array
 from unitlens.store.layout import ACTIVATION, MAP, MAP_SAMPLE, RANGES, SAMPLE_ARRAYS, StoredArray
 from unitlens.store.manifest import (
@@ -193,16 +194,16 @@ class _Shards:
     def __init__(self, store: _WholeStore, array: StoredArray, codec: str) -> None:
         self.store, self.array = store, array
         self.shape, self.ndim, self.dtype = array.shape, len(array.shape), np.dtype(array.dtype)
-        self._zarr: Array[Any] = open_array(store, array)
-        direct = reads_directly(array)
-        self._files = ShardFiles(store.root, array, codec) if direct else None
+        self._files = ShardFiles(store.root, array, codec)
+
+    @cached_property
+    def _zarr(self) -> "Array[Any]":
+        return open_array(self.store, self.array)
 
     def __getitem__(self, selection: Any) -> NDArray[Any]:
         try:
             spans = _spans(selection, self.shape)
-            if self._files is not None and spans is not None:
-                return self._files.read(*spans)
-            return np.asarray(self._zarr[selection])
+            return np.asarray(self._zarr[selection]) if spans is None else self._files.read(spans)
         except FileNotFoundError as error:
             key = str(error.filename).removeprefix(f"{self.store.root}/")
             raise StoreError(
@@ -224,11 +225,10 @@ class _Shards:
         return error
 
 
-def _spans(selection: Any, shape: tuple[int, ...]) -> tuple[range, range] | None:
-    """Return what two slices without steps select, if `selection` is that and not empty."""
-    match selection:
-        case (slice() as rows, slice() as units):
-            spans = range(*rows.indices(shape[0])), range(*units.indices(shape[1]))
-            plain = all(span.step == 1 and len(span) for span in spans)
-            return spans if plain else None
-    return None
+def _spans(selection: Any, shape: tuple[int, ...]) -> list[range] | None:
+    """Return what slices without steps select, if `selection` is that and not empty."""
+    slices = selection if isinstance(selection, tuple) else (selection,)
+    if len(slices) != len(shape) or not all(isinstance(one, slice) for one in slices):
+        return None
+    spans = [range(*one.indices(size)) for one, size in zip(slices, shape, strict=True)]
+    return spans if all(span.step == 1 and len(span) for span in spans) else None
