@@ -93,7 +93,8 @@ def _create_array(store: LocalStore, array: StoredArray, codec: str) -> None:
 
 def open_array(store: Store, array: StoredArray) -> Array[Any]:
     """Open an array of a store for reading."""
-    return zarr.open_array(store, path=array.path, mode="r")
+    # Without the format, the files of an older one are looked for too.
+    return zarr.open_array(store, path=array.path, mode="r", zarr_format=3)
 
 
 def hash_hierarchy(path: Path, arrays: Iterable[StoredArray]) -> dict[str, str | None]:

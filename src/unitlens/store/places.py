@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from zarr.abc.store import ByteRequest, Store
+from zarr.abc.store import ByteRequest, OffsetByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import FsspecStore, LocalStore
 
@@ -119,7 +119,8 @@ class _RemoteStore(FsspecStore):
         byte_range: ByteRequest | None = None,
     ) -> Buffer | None:
         with reaching(f"{self.path}/{key}"):
-            return await super().get(key, prototype, byte_range)
+            # With a first byte the driver need not ask for the size before.
+            return await super().get(key, prototype, byte_range or OffsetByteRequest(0))
 
 
 def zarr_store(path: Path) -> Store:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-import zarr
 from numpy.typing import NDArray
 from zarr.abc.store import ByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype
@@ -17,6 +16,7 @@ from zarr.storage import WrapperStore
 
 from unitlens.errors import StoreError
 from unitlens.store.decoding import ShardFiles
+from unitlens.store.hierarchy import open_array
 from unitlens.store.layout import ACTIVATION, MAP, MAP_SAMPLE, RANGES, SAMPLE_ARRAYS, StoredArray
 from unitlens.store.manifest import (
     RECORD_AGAIN,
@@ -198,7 +198,7 @@ class _Shards:
 
     @cached_property
     def _zarr(self) -> "Array[Any]":
-        return zarr.open_array(self.store, path=self.array.path, mode="r")
+        return open_array(self.store, self.array)
 
     def __getitem__(self, selection: Any) -> NDArray[Any]:
         try:
