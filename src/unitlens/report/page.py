@@ -75,9 +75,15 @@ def write_report(
         correlations=_correlation_rows(opened),
         compared=_compared(paper),
         chart=unit_chart(opened),
-        example_run=str(opened.runs["run"].values[0]),
+        example_run=_example_run(opened),
     )
     Path(path).write_text(page, encoding="utf-8")
+
+
+def _example_run(results: Results) -> str:
+    """Return a run of which there are units, if there is any."""
+    measured = (results.directory / "units.zarr").exists()
+    return str((results.units if measured else results.runs)["run"].values[0])
 
 
 def _summary(results: Results) -> dict[str, str]:
