@@ -229,7 +229,7 @@ def test_workflow__reruns_only_the_networks_of_an_experiment_that_overrides_a_se
         permuted["measurements"] = override
         done = snakemake(tmp_path, "--dry-run", "all", config=config)
         counts = planned_jobs(done)
-        joined = ("all", "total", "tabulate", "draw_figures", "write_report")
+        joined = ("all", "total", "tabulate", "draw_figures", "compare_with_paper", "write_report")
         return {rule: jobs for rule, jobs in counts.items() if rule not in joined}
 
     assert planned(unit_ablation={"samples": 100}) == {"unit_ablation": 1}
