@@ -23,6 +23,7 @@ from unitlens.figures.captions import CAPTIONS, TITLES
 from unitlens.figures.style import save
 from unitlens.progress import track
 from unitlens.tables import Results, open_results
+from unitlens.tables.groups import members_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -105,12 +106,5 @@ def draw_figures(
 
 def runs_of(results: Results, experiments: Sequence[str], figure: str) -> list[str]:
     """Return the names of the runs of experiments, in the order of the table of runs."""
-    known = list(map(str, results.runs["experiment"].values))
-    for experiment in experiments:
-        if experiment not in known:
-            raise TableError(
-                f"the figure {figure} is to show the experiment '{experiment}', which the results "
-                f"lack; {nearest(experiment, known)}"
-            )
-    shown = results.runs["member"].sel(experiment=list(experiments)).any("experiment").values
-    return [str(run) for run in results.runs["run"].values[shown]]
+    shown = members_of(results.runs, experiments, f"the figure {figure} is to show")
+    return list(map(str, shown["run"].values))

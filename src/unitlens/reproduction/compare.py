@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-import numpy as np
-
 from unitlens.errors import TableError, nearest
 from unitlens.progress import track
 from unitlens.reproduction import evidence_curves as curves
@@ -19,6 +17,7 @@ from unitlens.reproduction.page import write_page
 from unitlens.reproduction.protocol import reductions
 from unitlens.reproduction.verdict import judge
 from unitlens.tables import Results, open_results
+from unitlens.tables.groups import members_of
 
 logger = logging.getLogger("unitlens")
 
@@ -114,15 +113,7 @@ def compare_with_paper(
 def _runs(results: Results, group: str, experiments: Sequence[str]) -> Runs:
     if group not in GROUPS:
         raise TableError(f"the paper has no results called '{group}'; {nearest(group, GROUPS)}")
-    known = list(map(str, results.runs["experiment"].values))
-    for name in experiments:
-        if name not in known:
-            raise TableError(
-                f"paper.{group} names the experiment '{name}', which the results lack; "
-                f"{nearest(name, known)}"
-            )
-    member = results.runs["member"].sel(experiment=list(experiments)).any("experiment")
-    return Runs(results, results.runs.isel(run=np.flatnonzero(member.values)))
+    return Runs(results, members_of(results.runs, experiments, f"paper.{group} names"))
 
 
 def _again(command: str, experiments: Sequence[str]) -> str:

@@ -133,16 +133,10 @@ class Runs:
 def _clamped_to(curves: xr.Dataset, value: str | None) -> xr.Dataset:
     if value is None:
         return random_orders(curves)
-    if "value" in curves.coords:
-        random = np.char.find(curves["order"].values.astype(str), "random-") >= 0
-        chosen = random & (curves["value"].values.astype(str) == value)
-        if "basis" in curves.coords:
-            chosen &= curves["basis"].values.astype(str) == "units"
-        if chosen.any():
-            return curves.isel(order=np.flatnonzero(chosen))
-    elif curves.attrs.get("value") == value:
-        return random_orders(curves)
-    raise NotMeasuredError(f"no curves of units clamped to {value} were measured")
+    chosen = random_orders(curves, value=value, basis="units")
+    if not chosen.sizes["order"]:
+        raise NotMeasuredError(f"no curves of units clamped to {value} were measured")
+    return chosen
 
 
 def by_order(values: xr.DataArray) -> list[Floats]:

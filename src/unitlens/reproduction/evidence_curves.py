@@ -19,6 +19,7 @@ from unitlens.reproduction.evidence import (
 from unitlens.reproduction.resampling import Estimate, Floats, mean_over_networks
 from unitlens.tables import area_under_curve, noise_scale_at
 from unitlens.tables.curves import crossing
+from unitlens.tables.generalisation import best_and_worst, falls_to
 from unitlens.tables.groups import rows_of
 
 Found = Iterator[tuple[str, Callable[[], Evidence]]]
@@ -155,11 +156,11 @@ def _half_of_extreme(
 ) -> tuple[Estimate, Runs, xr.Dataset, tuple[str, ...]]:
     """Take the five best or worst by test accuracy, or a quarter where there are fewer than 20."""
     measured, _ = runs.curves()
-    size = min(5, len(measured.names) // 4)
-    if size == 0:
+    if len(measured.names) < 4:
         raise NotMeasuredError(f"it needs at least 4 networks, but there are {len(measured.names)}")
-    order = np.argsort(measured.table["test_accuracy"].values, kind="stable")
-    chosen = measured.take(order[-size:] if best else order[:size])
+    ends = best_and_worst(measured.table["test_accuracy"].values)
+    places = ends[0] if best else ends[1]
+    size, chosen = places.size, measured.take(places)
     error = 1 - float(chosen.table["test_accuracy"].mean())
     estimate, kept, curves = _fraction_at_half(chosen, int(best))
     return (
@@ -196,12 +197,7 @@ def curve_rows(curves: xr.Dataset) -> list[Floats]:
 
 def fraction_at_half(rows: Floats) -> float:
     """Return the ablated fraction at which the mean curve first falls to one half."""
-    x, y = rows[0, :, 0], rows[..., 1].mean(0)
-    falls = np.flatnonzero((y[:-1] > 0.5) & (y[1:] <= 0.5))
-    if falls.size == 0:
-        return float("nan")
-    i = falls[0]
-    return float(x[i] + (x[i + 1] - x[i]) * (y[i] - 0.5) / (y[i] - y[i + 1]))
+    return falls_to(rows[0, :, 0], rows[..., 1].mean(0), 0.5)
 
 
 def dropout(runs: Runs) -> Found:

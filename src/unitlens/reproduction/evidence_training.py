@@ -15,7 +15,9 @@ from unitlens.reproduction.evidence import (
 )
 from unitlens.reproduction.resampling import SEED, Estimate, Floats, mean_over_networks, of_all_rows
 from unitlens.tables import area_under_curve
-from unitlens.tables.groups import group_runs, rows_of
+from unitlens.tables.correlations import pearson
+from unitlens.tables.generalisation import selection_rates, setting_means
+from unitlens.tables.groups import rows_of
 
 Found = Iterator[tuple[str, Callable[[], Evidence]]]
 TOPS = (1, 5, 10)
@@ -71,7 +73,7 @@ def _along_training(runs: Runs) -> Evidence:
         for course in courses.values()
     ]
     shown = runs.take(np.isin(runs.table["run"].values, list(courses)))
-    estimate = mean_over_networks(rows, pearson, "epochs")
+    estimate = mean_over_networks(rows, _pearson, "epochs")
     epochs = f"{min(map(len, rows))} epochs or more of each network"
     orders = max(len(area) for course in courses.values() for area, _ in course.values())
     return from_estimate(estimate, shown, Counts(orders=orders), (epochs,))
@@ -95,13 +97,13 @@ def _over_networks(runs: Runs) -> Evidence:
     measured = _scored(runs)
     pairs = [measured.table[name].values for name in ("auc", "test_accuracy")]
     # A row a network.
-    estimate = of_all_rows([np.stack(pairs, 1)], pearson, "networks")
+    estimate = of_all_rows([np.stack(pairs, 1)], _pearson, "networks")
     return from_estimate(estimate, measured)
 
 
 def _picks(runs: Runs, top: int) -> Evidence:
     measured = _scored(runs)
-    rows = settings_scores(measured)
+    rows = np.stack(setting_means(measured.table), 1)
     if len(rows) < 2 * (top + 1):
         raise NotMeasuredError(
             f"half of {len(rows)} settings has no more than {top}: any pick is among the top {top}"
@@ -118,12 +120,6 @@ def _picks(runs: Runs, top: int) -> Evidence:
     )
 
 
-def settings_scores(runs: Runs) -> Floats:
-    """Return AUC and test accuracy of each setting, means over its seeds."""
-    pairs = [rows_of(runs.table, group.runs) for group in group_runs(runs.table)]
-    return np.array([[float(own[n].mean()) for n in ("auc", "test_accuracy")] for own in pairs])
-
-
 def picked_share(settings: Floats, top: int, *, subsets: int = SUBSETS) -> float:
     """Return how often the largest AUC of half of the settings has a test accuracy in its top.
 
@@ -138,18 +134,11 @@ def picked_share(settings: Floats, top: int, *, subsets: int = SUBSETS) -> float
 
     Returns
     -------
-    The share of the subsets.
+    The share of the subsets; 1 where the top is the whole of each.
     """
-    rng = np.random.default_rng(SEED)
-    halves = rng.random((subsets, len(settings))).argsort(1)[:, : len(settings) // 2]
-    auc, accuracy = settings[halves, 0], settings[halves, 1]
-    picked = np.take_along_axis(accuracy, auc.argmax(1)[:, None], 1)
-    return float(((accuracy > picked).sum(1) < top).mean())
+    rates = selection_rates(*settings.T, subsets=subsets, top=(top,), seed=SEED)
+    return rates.top.get(top, 1.0)
 
 
-def pearson(rows: Floats) -> float:
-    """Return the correlation of two columns, NaN where it is undefined."""
-    x, y = rows.T
-    if len(rows) < FEWEST or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return float("nan")
-    return float(np.corrcoef(x, y)[0, 1])
+def _pearson(rows: Floats) -> float:
+    return pearson(*rows.T)

@@ -8,6 +8,7 @@ import numpy as np
 from unitlens.reproduction.claims import CIFAR_LAYERS
 from unitlens.reproduction.evidence import Counts, Evidence, NotMeasuredError, Runs, from_estimate
 from unitlens.reproduction.resampling import Floats, Statistic, mean_over_networks, of_all_rows
+from unitlens.tables import correlations
 
 Found = Iterator[tuple[str, Callable[[], Evidence]]]
 FEWEST = 4  # units of a layer that has a rank correlation
@@ -143,11 +144,7 @@ def _rank_evidence(runs: Runs, columns: list[tuple[str, Floats]], statistic: Sta
 
 def spearman(rows: Floats) -> float:
     """Return the rank correlation of two columns, NaN where it is undefined."""
-    from scipy.stats import rankdata
-
-    if len(rows) < FEWEST or (np.ptp(rows, axis=0) == 0).any():
-        return float("nan")
-    return float(np.corrcoef(rankdata(rows, axis=0).T)[0, 1])
+    return float("nan") if len(rows) < FEWEST else correlations.spearman(*rows.T)
 
 
 def within_layers(rows: Floats) -> float:

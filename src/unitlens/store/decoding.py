@@ -17,13 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unitlens.store.codecs import decompress
+from unitlens.store.encoding import CHECKSUM, MISSING
 from unitlens.store.files import Ranges, open_ranges
 from unitlens.store.layout import StoredArray
 from unitlens.store.shards import DamageError
 
-_CHECKSUM = 4  # bytes of a crc32c
 _ENTRY = 16  # bytes of a chunk's place and length in the index
-_MISSING = 2**64 - 1
 
 _Piece = tuple[int, range]  # number of a chunk on an axis, and what of a span lies in it
 
@@ -87,14 +86,14 @@ class ShardFiles:
             return [file.whole()]
         index = self._read_index(file)
         entries = [index[*(number for number, _ in chunk)].tolist() for chunk in wanted]
-        if any(place == _MISSING for place, _ in entries):
+        if any(place == MISSING for place, _ in entries):
             raise DamageError("it lacks a chunk")
         return file.pieces([(place, length) for place, length in entries])
 
     def _read_index(self, file: Ranges) -> NDArray[np.uint64]:
         size = prod(self._grid) * _ENTRY
-        tail = file.tail(size + _CHECKSUM)
-        if len(tail) < size + _CHECKSUM:
+        tail = file.tail(size + CHECKSUM)
+        if len(tail) < size + CHECKSUM:
             raise DamageError("it is shorter than its index")
         return np.frombuffer(_checked(tail, "its index"), "<u8").reshape(*self._grid, 2)
 
@@ -109,7 +108,7 @@ class ShardFiles:
 
 def _checked(raw: bytes, what: str) -> bytes:
     """Return what stands before the checksum."""
-    body, checksum = raw[:-_CHECKSUM], raw[-_CHECKSUM:]
+    body, checksum = raw[:-CHECKSUM], raw[-CHECKSUM:]
     if google_crc32c.value(body) != int.from_bytes(checksum, "little"):
         raise DamageError(f"the checksum of {what} is wrong")
     return body

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from unitlens.store.codecs import compress
 from unitlens.store.layout import StoredArray
 
-_CHECKSUM = 4  # bytes of a crc32c
-_MISSING = 2**64 - 1
+CHECKSUM = 4  # bytes of a crc32c
+MISSING = 2**64 - 1  # place and length, in the index, of a chunk that is not there
 
 
 def fill_value(array: StoredArray) -> float:
@@ -40,7 +40,7 @@ class ShardEncoder:
         self._array, self._codec = array, codec
         pairs = zip(array.shards, array.chunks, strict=True)
         grid = tuple(shard // chunk for shard, chunk in pairs)
-        self._index = np.full((*grid, 2), _MISSING, "<u8")  # as of chunks beyond the array
+        self._index = np.full((*grid, 2), MISSING, "<u8")  # as of chunks beyond the array
         self._chunk = np.empty(array.chunks, np.dtype(array.dtype).newbyteorder("<"))
         self._place = 0
 
@@ -66,7 +66,7 @@ class ShardEncoder:
             body = compress(self._codec, self._chunk)
             yield body
             yield _checksum(body)
-            length = len(body) + _CHECKSUM
+            length = len(body) + CHECKSUM
             self._index[number, *at] = self._place, length
             self._place += length
 
@@ -79,4 +79,4 @@ class ShardEncoder:
 
 
 def _checksum(body: bytes) -> bytes:
-    return int(google_crc32c.value(body)).to_bytes(_CHECKSUM, "little")
+    return int(google_crc32c.value(body)).to_bytes(CHECKSUM, "little")

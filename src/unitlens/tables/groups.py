@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from unitlens.errors import TableError, nearest
+
 # Fields of a run's spec that may tell the groups of a figure apart, with how they are written.
 _WORDS: dict[str, Callable[[Any], str]] = {
     "dataset": str,
@@ -34,6 +36,33 @@ class Group:
     label: str
     values: dict[str, object]
     runs: tuple[str, ...]
+
+
+def members_of(runs: xr.Dataset, experiments: Sequence[str], asked: str) -> xr.Dataset:
+    """Return the rows of the table of runs that belong to experiments.
+
+    Parameters
+    ----------
+    runs
+        The table.
+    experiments
+        Names of experiments.
+    asked
+        Who asks for them, for the error: "the figure x is to show".
+
+    Raises
+    ------
+    TableError
+        Where the table lacks one.
+    """
+    known = list(map(str, runs["experiment"].values))
+    for name in experiments:
+        if name not in known:
+            raise TableError(
+                f"{asked} the experiment '{name}', which the results lack; {nearest(name, known)}"
+            )
+    member = runs["member"].sel(experiment=list(experiments)).any("experiment")
+    return runs.isel(run=np.flatnonzero(member.values))
 
 
 def rows_of(table: xr.Dataset, runs: Sequence[str]) -> xr.Dataset:
