@@ -159,6 +159,11 @@ def test_parse_config__accepts_the_minimum():
             "did you mean 'mnist_ablation'",
         ),
         (
+            "suspected_causes/mnist_ablation",
+            {"mem": "too narrow"},
+            "suspected_causes.mnist_ablation names the experiment 'mem', which does not exist",
+        ),
+        (
             "paper/mnist_ablation",
             ["mem"],
             "paper.mnist_ablation names the experiment 'mem', which does not exist; did you mean",
@@ -397,24 +402,26 @@ def test_read_config__overrides_what_the_second_file_names():
 
 def test_paper__needs_what_its_results_are_measured_by():
     values = changed("experiments/memo/measurements", {"unit_ablation": None})
-    values["paper"] = {"mnist_importance": ["memo"]}
 
-    with pytest.raises(
-        ConfigError, match=r"paper\.mnist_importance needs measurements\.unit_ablation"
-    ):
-        parse_config(values)
+    for section, named in (("paper", ["memo"]), ("suspected_causes", {"memo": "too narrow"})):
+        with pytest.raises(
+            ConfigError, match=rf"{section}\.mnist_importance needs measurements\.unit_ablation"
+        ):
+            parse_config({**values, section: {"mnist_importance": named}})
 
 
 def test_only__leaves_some_experiments_and_what_shows_them():
     values = changed("experiments/other", MINIMAL["experiments"]["memo"])
     values["figures"] = {"memorisation_ablation": ["memo", "other"], "selectivity_depth": ["other"]}
     values["paper"] = {"mnist_ablation": ["other", "memo"], "mnist_noise": ["other"]}
+    values["suspected_causes"] = {"mnist_noise": {"memo": "width", "other": "epochs"}}
 
     config = parse_config({**values, "only": ["memo"]})
 
     assert list(config.experiments) == ["memo"]
     assert config.figures == {"memorisation_ablation": ("memo",)}
     assert config.paper == {"mnist_ablation": ("memo",)}
+    assert config.suspected_causes == {"mnist_noise": {"memo": "width"}}
     assert parse_config(values).paper["mnist_noise"] == ("other",)
 
 

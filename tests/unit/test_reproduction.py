@@ -14,11 +14,12 @@ from unitlens.config import PAPER_GROUPS
 from unitlens.config.paper import PAPER_NEEDS
 from unitlens.errors import TableError
 from unitlens.reproduction import compare_with_paper
-from unitlens.reproduction.claims import GROUPS
 from unitlens.reproduction.compare import EVIDENCE
 from unitlens.reproduction.evidence_curves import fraction_at_half
 from unitlens.reproduction.evidence_training import picked_share
 from unitlens.reproduction.evidence_units import bump, mode, within_layers
+from unitlens.reproduction.groups import GROUPS
+from unitlens.reproduction.later import LATER
 from unitlens.reproduction.protocol import PROTOCOLS
 from unitlens.reproduction.resampling import interval, mean_over_networks, of_all_rows
 from unitlens.tables import open_results
@@ -27,6 +28,12 @@ SWEEP = [
     network(("sweep",), seed=seed, corruption=0.1 * rate, **CONVNET)
     for rate, seed in itertools.product(range(4), (3, 4))
 ]
+REGULARISED = [
+    network(("regulariser",), seed=seed, training={"selectivity_regulariser": alpha}, **MLP)
+    for alpha in (-2.0, 0.0, 0.5)
+    for seed in (5, 6, 7)
+]
+CAUSES = {"same_data": {"batch_norm": "too few networks"}, "dropout": {"dropout": "another seed"}}
 CLAIMS = {
     "mnist_ablation": ["memorisation"],
     "mnist_noise": ["memorisation"],
@@ -40,6 +47,11 @@ CLAIMS = {
     "cifar10_importance": ["sweep"],
     "clamping": ["memorisation"],
     "l1_norm": ["sweep"],
+    "mnist_measure_orders": ["memorisation"],
+    "mnist_class_damage": ["memorisation"],
+    "mnist_measure_agreement": ["memorisation"],
+    "regulariser": ["regulariser"],
+    "selectivity_over_training": ["memorisation"],
 }
 
 
@@ -47,13 +59,34 @@ CLAIMS = {
 def compared(tmp_path_factory):
     """Return a results directory, and the rows of its comparison by group and claim."""
     directory = tmp_path_factory.mktemp("paper")
-    write_results(directory, default_networks() + SWEEP)
+    write_results(directory, default_networks() + SWEEP + REGULARISED)
     (directory / "figures").mkdir()
     (directory / "figures/memorisation_noise.svg").write_text("<svg/>")
-    compare_with_paper(directory, CLAIMS, directory, command="snakemake --configfile x.yaml")
+    (directory / "figures/measure_orders.svg").write_text("<svg/>")
+    write_benchmarks(directory)
+    compare_with_paper(
+        directory, CLAIMS, directory, causes=CAUSES, command="snakemake --configfile x.yaml"
+    )
+    return directory, {(r["group"], r["claim"]): r for r in rows_of(directory) if not r["cause"]}
+
+
+def write_benchmarks(directory):
+    """Write what Snakemake would of the two networks with dropout: 60 s of training each."""
+    for run in runs_of(directory, "dropout")["run"].values:
+        for path, seconds in (
+            (f"train/{run}.tsv", 60.0),
+            (f"unit_ablation/{run}.tsv", 20.0),
+            (f"unit_ablation/{run}/epoch-0001.tsv", 10.0),
+            (f"noise_robustness/{run}.tsv", 10.0),
+        ):
+            place = directory / "benchmarks" / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(f"s\th:m:s\n{seconds}\t0:00:00\n")
+
+
+def rows_of(directory):
     with (directory / "paper.csv").open(newline="") as file:
-        rows = {(row["group"], row["claim"]): row for row in csv.DictReader(file)}
-    return directory, rows
+        return list(csv.DictReader(file))
 
 
 def runs_of(directory, experiment, **spec):
@@ -65,7 +98,8 @@ def runs_of(directory, experiment, **spec):
 
 
 def test_claims__are_known_to_the_configuration_and_have_evidence():
-    assert set(GROUPS) == set(PAPER_GROUPS) == set(PAPER_NEEDS) == set(EVIDENCE) == set(PROTOCOLS)
+    assert set(GROUPS) == set(PAPER_GROUPS) == set(PAPER_NEEDS) == set(EVIDENCE)
+    assert set(PROTOCOLS) == set(GROUPS) - set(LATER)
     for group in GROUPS.values():
         names = [claim.name for claim in group.claims]
         assert len(set(names)) == len(names)
@@ -186,6 +220,141 @@ def test_what_was_not_measured__says_why(compared):
     assert "half of 4 settings" in rows["hyperparameter_selection", "top-5"]["notes"]
 
 
+def test_measure_orders__take_the_ends_of_a_measure(compared):
+    directory, rows = compared
+    curves = open_results(directory).curves
+    found = []
+    for run in runs_of(directory, "memorisation", corruption=1.0)["run"].values:
+        area = {}
+        for way in ("ascending", "descending"):
+            own = curves.sel(run=run, order=f"selectivity-{way}")
+            kept = np.isfinite(own["accuracy"].values)
+            x, y = (own[name].values[kept] for name in ("ablated_fraction", "accuracy"))
+            area[way] = np.trapezoid(y, x)
+        found.append(area["ascending"] - area["descending"])
+
+    row = rows["mnist_measure_orders", "selectivity-1"]
+    assert float(row["ours"]) == pytest.approx(np.mean(found), abs=6e-4)
+    assert row["verdict"] == "undecided"  # two networks of one order each: nothing to resample
+    missing = rows["mnist_measure_orders", "l1_norm-0"]["notes"]
+    assert missing == "no curves in the order l1_norm-descending were measured"
+
+
+def test_class_damage__against_naive_loops(compared):
+    directory, rows = compared
+    units = open_results(directory).units.load()
+    gaps, beyond, within = [], [], []
+    for run in runs_of(directory, "memorisation")["run"].values:
+        own = units.isel(unit=np.flatnonzero(units["run"].values == run))
+        drops = own["class_accuracy_drop"].transpose("unit", "class").values
+        preferred, depth = own["preferred_class"].values, own["depth"].values
+        gaps.append(np.mean([max(drop) - drop.mean() for drop in drops]))
+        harmful = [i for i in range(len(drops)) if preferred[i] >= 0 and max(drops[i]) > 0]
+        hit = {i: int(np.argmax(drops[i])) == preferred[i] for i in harmful}
+        chance = {}
+        for i in harmful:
+            layer = [j for j in harmful if depth[j] == depth[i]]
+            pairs = [int(np.argmax(drops[j])) == preferred[k] for j in layer for k in layer]
+            chance[i] = np.mean(pairs)
+        beyond.append(np.mean(list(hit.values())) - np.mean(list(chance.values())))
+        of_layers = []
+        for layer in set(depth[harmful]):
+            there = [i for i in harmful if depth[i] == layer]
+            lost = [drops[i][preferred[i]] for i in there]
+            of_layers.append(spearmanr(own["selectivity"].values[there], lost).statistic)
+        within.append(np.mean(of_layers))
+
+    for name, expected in (("single", gaps), ("own", beyond), ("selectivity", within)):
+        row = rows["mnist_class_damage", name]
+        assert float(row["ours"]) == pytest.approx(np.mean(expected), abs=6e-4)
+        assert row["networks"] == "6"
+    assert rows["mnist_class_damage", "single"]["verdict"] == "same direction"
+
+
+def test_measure_agreement__is_the_mean_over_layers_and_networks(compared):
+    directory, rows = compared
+    units = open_results(directory).units.load()
+    of_networks = []
+    for run in runs_of(directory, "memorisation")["run"].values:
+        of_layers = []
+        for depth in (0, 1):
+            chosen = (units["run"].values == run) & (units["depth"].values == depth)
+            own = units.isel(unit=np.flatnonzero(chosen))
+            pair = (own["selectivity"].values, own["mutual_information"].values)
+            of_layers.append(spearmanr(*pair).statistic)
+        of_networks.append(np.mean(of_layers))
+
+    row = rows["mnist_measure_agreement", "mutual_information"]
+    assert float(row["ours"]) == pytest.approx(np.mean(of_networks), abs=6e-4)
+    assert (row["paper"], row["verdict"]) == ("asked here", "above 0")
+
+
+def test_regulariser__is_set_against_none(compared):
+    directory, rows = compared
+    means = {
+        alpha: float(
+            runs_of(directory, "regulariser", selectivity_regulariser=alpha)["test_accuracy"].mean()
+        )
+        for alpha in (-2.0, 0.0)
+    }
+
+    row = rows["regulariser", "test_accuracy--2"]
+    assert float(row["ours"]) == pytest.approx(means[-2.0] - means[0.0], abs=6e-4)
+    assert (row["verdict"], row["networks"]) == ("below 0", "6")
+    missing = rows["regulariser", "auc-2"]["notes"]
+    assert missing == "no network has selectivity_regulariser = 2"
+
+
+def test_over_training__compares_the_first_kept_epoch_with_the_end(compared):
+    directory, rows = compared
+    results = open_results(directory)
+    kept, last = results.checkpoints.units.load(), results.units.load()
+    run = kept["run"].values[0]
+    selectivity, correlation = [], []
+    for units, epoch in ((kept, 1), (last, 12)):
+        own = (units["run"].values == run) & (units["epoch"].values == epoch)
+        layers = [
+            units.isel(unit=np.flatnonzero(own & (units["depth"].values == d))) for d in (0, 1)
+        ]
+        selectivity.append(np.mean([layer["selectivity"].mean() for layer in layers]))
+        pairs = [(layer["selectivity"], layer["loss_increase"]) for layer in layers]
+        correlation.append(np.mean([spearmanr(*pair).statistic for pair in pairs]))
+
+    of_group = {name: rows["selectivity_over_training", name] for name in ("early", "selectivity")}
+    assert float(of_group["early"]["ours"]) == pytest.approx(-np.diff(correlation)[0], abs=6e-4)
+    assert float(of_group["selectivity"]["ours"]) == pytest.approx(
+        np.diff(selectivity)[0], abs=6e-4
+    )
+
+
+def test_causes__are_measured_by_the_same_claims(compared):
+    directory, rows = compared
+    tested = [row for row in rows_of(directory) if row["cause"]]
+
+    # The experiment of two networks measures nothing of same_data, and has no rows.
+    assert {row["cause"] for row in tested} == {"another seed"}
+    for row in tested:
+        own = rows[row["group"], row["claim"]]
+        assert row["ours"] == own["ours"]
+        assert "'only=[dropout]'" in row["command"]
+    text = (directory / "paper.md").read_text()
+    assert "### Tested as a cause: another seed" in text
+
+
+def test_times__add_up_the_jobs_of_an_experiment(compared):
+    text = (compared[0] / "paper.md").read_text()
+
+    assert "| dropout | 2 | 8 | 3.3 | 60% | unit ablation 30% |" in text
+    assert "| all | | | 3.3 | 60% | |" in text
+
+
+def test_page__shows_a_picture_once(compared):
+    text = (compared[0] / "paper.md").read_text()
+
+    assert text.count("](figures/measure_orders.svg)") == 1
+    assert text.index("# Beyond the paper") < text.index("](figures/measure_orders.svg)")
+
+
 def test_reduction__is_computed_from_the_specs(compared):
     _, rows = compared
 
@@ -233,7 +402,9 @@ def test_page__has_rule_rows_pictures_and_commands(compared):
 def test_same_results__give_the_same_files(compared, tmp_path):
     directory, _ = compared
 
-    compare_with_paper(directory, CLAIMS, tmp_path, command="snakemake --configfile x.yaml")
+    compare_with_paper(
+        directory, CLAIMS, tmp_path, causes=CAUSES, command="snakemake --configfile x.yaml"
+    )
 
     assert (tmp_path / "paper.csv").read_bytes() == (directory / "paper.csv").read_bytes()
 
@@ -245,6 +416,8 @@ def test_unknown_names__are_refused(compared, tmp_path):
         compare_with_paper(directory, {"same_date": ["sweep"]}, tmp_path)
     with pytest.raises(TableError, match="experiment 'sweeps', which the results lack"):
         compare_with_paper(directory, {"same_data": ["sweeps"]}, tmp_path)
+    with pytest.raises(TableError, match="experiment 'sweeps', which the results lack"):
+        compare_with_paper(directory, {}, tmp_path, causes={"same_data": {"sweeps": "a"}})
 
 
 def test_clamping__compares_order_by_order(tmp_path):

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from unitlens.reproduction.claims import Direction, Number, Order
 from unitlens.reproduction.evidence import Evidence
+from unitlens.reproduction.kinds import Direction, Number, Order
 from unitlens.reproduction.verdict import judge, paper_interval
 
 NEGATIVE = Direction(-1, "falls")

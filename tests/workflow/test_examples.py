@@ -12,6 +12,7 @@ from workflow_runs import ROOT, environment, run
 import unitlens as ul
 from unitlens.config import read_config
 from unitlens.networks.datasets import load_dataset, prepare_dataset
+from unitlens.planning import make_plan
 
 pytestmark = pytest.mark.slow
 
@@ -83,3 +84,19 @@ def test_presets__of_other_sizes_say_what_they_change():
                 "results"
             ]
         )
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", ["paper", "paper-2core"])
+def test_presets__of_the_paper_pass_a_dry_run(name, real_data, tmp_path):
+    (tmp_path / "data").symlink_to(real_data)
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "-n"]
+    command += ["--quiet", "rules", "--directory", str(tmp_path), "--cores", "2", "all"]
+    command += ["--configfile", str(ROOT / f"presets/{name}.yaml")]
+    done = run(command, env=environment(PYTHONPATH=str(ROOT / "examples")))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    plan = make_plan(read_config(ROOT / f"presets/{name}.yaml"))
+    counts = dict(line.split() for line in done.stdout.splitlines() if len(line.split()) == 2)
+    assert int(counts["train"]) == len(plan.runs)
+    assert counts["compare_with_paper"] == counts["write_report"] == "1"

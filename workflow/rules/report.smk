@@ -61,11 +61,12 @@ rule compare_with_paper:
     params:
         results=subpath(input[0], parent=True),
         claims=as_json(PLAN.config.paper),
+        causes=as_json(PLAN.config.suspected_causes),
         command=get_command(),
         code=code_digest("unitlens.reproduction"),
     shell:
         "python -m unitlens compare-with-paper --claims {params.claims:q}"
-        " --command {params.command:q} --log {log:q} {params.results:q} {output.table:q}"
+        " --causes {params.causes:q} --command {params.command:q} --log {log:q} {params.results:q} {output.table:q}"
 
 
 rule write_report:
@@ -73,7 +74,7 @@ rule write_report:
     input:
         [f"{RESULTS}/figures/{figure}.svg" for figure in PLAN.config.figures],
         "<results>/figures/figures.json",
-        "<results>/paper.csv" if PLAN.config.paper else [],
+        "<results>/paper.csv" if PLAN.config.compared else [],
     output:
         report("<results>/report.html", caption="../report/page.rst", category="Page"),
     log:
@@ -87,7 +88,7 @@ rule write_report:
         mem_mb=2000,
     params:
         results=subpath(output[0], parent=True),
-        paper=f"--paper {quote(f'{RESULTS}/paper.csv')}" if PLAN.config.paper else "",
+        paper=f"--paper {quote(f'{RESULTS}/paper.csv')}" if PLAN.config.compared else "",
         code=code_digest("unitlens.report"),
     shell:
         "python -m unitlens write-report --log {log:q} {params.paper}"

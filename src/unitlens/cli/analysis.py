@@ -150,6 +150,9 @@ def compare_with_paper(
     output: Annotated[Path, typer.Argument(help="paper.csv to write, and paper.md beside it.")],
     *,
     claims: Annotated[str, typer.Option(help="Group of results to its experiments, as JSON.")],
+    causes: Annotated[
+        str, typer.Option(help="Group to extra experiments and the causes they test, as JSON.")
+    ] = "{}",
     command: Annotated[
         str, typer.Option(help="How the results were made, for the commands on the page.")
     ] = "snakemake --cores all",
@@ -161,7 +164,9 @@ def compare_with_paper(
 
     wanted = {name: tuple(of) for name, of in json.loads(claims).items()}
     with work():
-        compare_with_paper(results, wanted, output.parent, command=command)
+        compare_with_paper(
+            results, wanted, output.parent, causes=json.loads(causes), command=command
+        )
 
 
 def write_report(

@@ -103,7 +103,13 @@ class Config(Strict):
     )
     paper: dict[PaperGroup, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(
         default_factory=dict,
-        description="group of the paper's results to the experiments that are set beside them",
+        description="group of the paper's results, or of later questions, to the experiments that "
+        "are set beside them",
+    )
+    suspected_causes: dict[PaperGroup, Annotated[dict[str, str], Field(min_length=1)]] = Field(
+        default_factory=dict,
+        description="group to extra experiments, each with the cause of a difference from the "
+        "paper that it tests, in words; the group's results are measured on each",
     )
     only: tuple[str, ...] | None = Field(
         None, min_length=1, description="experiments that are run and shown; all of them if null"
@@ -113,6 +119,9 @@ class Config(Strict):
     def _known_experiments(self) -> "Config":
         named = [(f"figures.{key}", names) for key, names in self.figures.items()]
         named += [(f"paper.{key}", names) for key, names in self.paper.items()]
+        named += [
+            (f"suspected_causes.{key}", tuple(of)) for key, of in self.suspected_causes.items()
+        ]
         for key, names in (*named, ("only", self.only or ())):
             for name in names:
                 if name not in self.experiments:
@@ -161,26 +170,41 @@ class Config(Strict):
 
     @model_validator(mode="after")
     def _paper_of_measurements(self) -> "Config":
-        for group, experiments in self.paper.items():
-            for name in experiments:
-                settings = self.measurements_of(name)
-                for section in PAPER_NEEDS[group]:
-                    kept = group in OVER_EPOCHS
-                    _check_needed(settings, section, f"paper.{group}", name, kept=kept)
+        named = [("paper", group, name) for group, names in self.paper.items() for name in names]
+        named += [
+            ("suspected_causes", group, name)
+            for group, causes in self.suspected_causes.items()
+            for name in causes
+        ]
+        for key, group, name in named:
+            settings = self.measurements_of(name)
+            for section in PAPER_NEEDS[group]:
+                kept = group in OVER_EPOCHS
+                _check_needed(settings, section, f"{key}.{group}", name, kept=kept)
         return self
+
+    @property
+    def compared(self) -> bool:
+        """Whether results are set beside the paper's."""
+        return bool(self.paper or self.suspected_causes)
 
     def narrowed(self) -> "Config":
         """Return the configuration of the experiments in `only`, and of what shows them."""
         if self.only is None:
             return self
         keep = set(self.only)
-        shown = {
+        shown: dict[str, Any] = {
             section: {
                 key: tuple(name for name in names if name in keep)
                 for key, names in getattr(self, section).items()
                 if keep & set(names)
             }
             for section in ("figures", "paper")
+        }
+        shown["suspected_causes"] = {
+            group: {name: text for name, text in causes.items() if name in keep}
+            for group, causes in self.suspected_causes.items()
+            if keep & set(causes)
         }
         experiments = {name: of for name, of in self.experiments.items() if name in keep}
         return self.model_copy(update={"experiments": experiments, "only": None, **shown})

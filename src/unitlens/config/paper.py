@@ -1,4 +1,4 @@
-"""Which results of the paper a configuration sets beside its own, and what they need."""
+"""Which results, the paper's and later ones, are set beside ours, and what they need."""
 
 from typing import Literal, get_args
 
@@ -21,6 +21,16 @@ PaperGroup = Literal[
     "clamping",
     "l1_norm",
     "information_importance",
+    # beyond the paper
+    "random_directions",
+    "mnist_measure_orders",
+    "cifar10_measure_orders",
+    "mnist_class_damage",
+    "cifar10_class_damage",
+    "mnist_measure_agreement",
+    "cifar10_measure_agreement",
+    "regulariser",
+    "selectivity_over_training",
 ]
 PAPER_GROUPS: tuple[str, ...] = get_args(PaperGroup)
 # Sections of the measurements without which a group's results cannot be measured.
@@ -43,5 +53,14 @@ PAPER_NEEDS: dict[str, tuple[str, ...]] = {
     "clamping": ("cumulative_ablation",),
     "l1_norm": ("measures",),
     "information_importance": ("measures", "unit_ablation"),
+    "random_directions": ("cumulative_ablation",),
+    "mnist_measure_orders": ("cumulative_ablation",),
+    "cifar10_measure_orders": ("cumulative_ablation",),
+    "mnist_class_damage": ("measures", "unit_ablation"),
+    "cifar10_class_damage": ("measures", "unit_ablation"),
+    "mnist_measure_agreement": ("measures",),
+    "cifar10_measure_agreement": ("measures",),
+    "regulariser": ("measures", "cumulative_ablation"),
+    "selectivity_over_training": ("measures", "unit_ablation"),
 }
-OVER_EPOCHS = ("early_stopping",)
+OVER_EPOCHS = ("early_stopping", "selectivity_over_training")

@@ -98,7 +98,7 @@ def plan_stages(
 
 
 def _endings(plan: Plan) -> tuple[str, ...]:
-    compared = ("compare_with_paper",) if plan.config.paper else ()
+    compared = ("compare_with_paper",) if plan.config.compared else ()
     return ("tabulate", "draw_figures", *compared, "write_report")
 
 

@@ -15,8 +15,8 @@ import xarray as xr
 from unitlens.errors import TableError
 from unitlens.report.chart import unit_chart
 from unitlens.report.words import GLOSSARY, IN_THE_PAPER, PAPER
-from unitlens.reproduction.claims import GROUPS
-from unitlens.reproduction.page import COLUMNS, cells, remarks, told
+from unitlens.reproduction.groups import GROUPS
+from unitlens.reproduction.page import COLUMNS, blocks, cells, of_paper, remarks, told
 from unitlens.tables import Results, open_results
 from unitlens.tables.groups import Group, group_runs, rows_of
 from unitlens.variables import VARIABLES
@@ -223,15 +223,16 @@ def _compared(path: str | Path | None) -> dict[str, Any] | None:
         rows = list(csv.DictReader(file))
     groups = [
         {
-            "title": GROUPS[name].title,
+            "title": f"Tested as a cause: {cause}" if cause else GROUPS[name].title,
             "rows": [cells(row) for row in own],
             "remarks": remarks(own),
             "command": own[0]["command"],
         }
         for name, of_group in groupby(rows, key=lambda row: row["group"])
-        if (own := list(of_group))[0]["command"]
+        for cause, own in blocks(list(of_group))
+        if own[0]["command"]
     ]
-    return {"told": told(rows), "groups": groups, "columns": COLUMNS}
+    return {"told": told(of_paper(rows)), "groups": groups, "columns": COLUMNS}
 
 
 def _image(directory: Path, name: str) -> str:

@@ -1,4 +1,4 @@
-"""The paper's results beside ours: claims, evidence, a stated rule, and the page."""
+"""The paper's results beside ours: claims, later questions, evidence, a rule, and the page."""
 
 from unitlens.reproduction.compare import compare_with_paper
 

@@ -4,110 +4,10 @@ How each is known: F read off the paper's own figures, D a slide deck that parap
 replication's code or data, M recalled, I inferred.
 """
 
-from dataclasses import dataclass
+from unitlens.reproduction.kinds import READING, Claim, Direction, Group, Number, Order
 
-READING = 0.01  # error of a value that is read off a figure
 MAPS = 1536  # of the last three layers of the paper's CIFAR-10 network
 CHANNELS = (64, 64, 128, 128, 128, 256, 256, 256, 512, 512, 512)
-
-
-@dataclass(frozen=True)
-class Number:
-    """A value of the paper.
-
-    Attributes
-    ----------
-    value
-        As the paper has it.
-    error
-        By how much it may be off: 0.01 where it is read off a figure, one unit of the last digit
-        given where it is told as near or about.
-    correlation
-        Whether its sign is a finding of its own.
-    n
-        Pairs that a correlation is over, where it is known: it then has an interval of its own.
-    text
-        How the value is written, where not as a decimal.
-    """
-
-    value: float
-    error: float = READING
-    correlation: bool = False
-    n: int = 0
-    text: str = ""
-
-
-@dataclass(frozen=True)
-class Order:
-    """Values that fall strictly from each to the next, or (`strict` false) do not."""
-
-    values: tuple[float, ...] = ()
-    strict: bool = True
-
-
-@dataclass(frozen=True)
-class Direction:
-    """The sign of a difference or of a correlation.
-
-    Attributes
-    ----------
-    sign
-        1 or -1.
-    text
-        What the paper says.
-    or_none
-        Whether nothing at all fits the paper as well.
-    """
-
-    sign: int
-    text: str
-    or_none: bool = False
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One result of the paper.
-
-    Attributes
-    ----------
-    name
-        Within its group.
-    figure
-        Of the paper, or "appendix".
-    what
-        What is measured.
-    paper
-        What the paper has.
-    known
-        How that is known.
-    """
-
-    name: str
-    figure: str
-    what: str
-    paper: Number | Order | Direction
-    known: str = "F"
-
-
-@dataclass(frozen=True)
-class Group:
-    """Claims that are shown by the same experiments.
-
-    Attributes
-    ----------
-    title
-        Heading on the page.
-    pictures
-        Our figures that show them.
-    claims
-        The claims.
-    """
-
-    title: str
-    pictures: tuple[str, ...]
-    claims: tuple[Claim, ...]
-
-
 LEVELS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 MNIST_MEANS = (0.80, 0.55, 0.44, 0.42, 0.36, 0.34)
 CIFAR_LAYERS = (-0.69, -0.135, -0.04, -0.02, -0.03, 0.03, 0.055, 0.0, 0.03, -0.11, 0.01)
@@ -160,7 +60,7 @@ def _noise_falls(figure: str) -> Claim:
     return Claim("falls", figure, "that scale, least corrupted minus fully corrupted", falls)
 
 
-GROUPS: dict[str, Group] = {
+PAPER: dict[str, Group] = {
     "mnist_ablation": Group(
         "Memorisation against ablation, MNIST",
         ("memorisation_ablation",),

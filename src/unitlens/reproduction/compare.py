@@ -1,4 +1,4 @@
-"""The paper's results beside ours: a row a claim, as a table and as a page."""
+"""The paper's results, and later questions, beside ours: a row a claim, a table and a page."""
 
 import csv
 import logging
@@ -9,12 +9,15 @@ from pathlib import Path
 from unitlens.errors import TableError, nearest
 from unitlens.progress import track
 from unitlens.reproduction import evidence_curves as curves
+from unitlens.reproduction import evidence_later as later
 from unitlens.reproduction import evidence_training as training
 from unitlens.reproduction import evidence_units as units
-from unitlens.reproduction.claims import GROUPS, Claim, Direction, Number
 from unitlens.reproduction.evidence import Evidence, NotMeasuredError, Runs
+from unitlens.reproduction.groups import GROUPS
+from unitlens.reproduction.kinds import Claim, Direction, Number, Sign
 from unitlens.reproduction.page import write_page
 from unitlens.reproduction.protocol import reductions
+from unitlens.reproduction.times import times_of
 from unitlens.reproduction.verdict import judge
 from unitlens.tables import Results, open_results
 from unitlens.tables.groups import members_of
@@ -41,14 +44,28 @@ EVIDENCE: dict[str, Callable[[Runs], Found]] = {
     "clamping": curves.clamping,
     "l1_norm": units.l1_norm,
     "information_importance": units.information_importance,
+    "random_directions": later.random_directions,
+    "mnist_measure_orders": later.measure_orders,
+    "cifar10_measure_orders": later.measure_orders,
+    "mnist_class_damage": later.class_damage,
+    "cifar10_class_damage": later.class_damage,
+    "mnist_measure_agreement": later.measure_agreement,
+    "cifar10_measure_agreement": later.measure_agreement,
+    "regulariser": later.regulariser,
+    "selectivity_over_training": later.selectivity_over_training,
 }
 
 
 @dataclass(frozen=True)
 class Row:
-    """One claim, the paper's and ours; all of it text, as it stands in the table."""
+    """One claim, the paper's and ours; all of it text, as it stands in the table.
+
+    `cause` is empty, but for rows of an extra experiment that tests a suspected cause of a
+    difference.
+    """
 
     group: str
+    cause: str
     claim: str
     figure: str
     what: str
@@ -72,6 +89,7 @@ def compare_with_paper(
     claims: Mapping[str, Sequence[str]],
     directory: str | Path,
     *,
+    causes: Mapping[str, Mapping[str, str]] | None = None,
     command: str = "snakemake --cores all",
 ) -> None:
     """Set the results of the paper beside ours, each with a verdict by a stated rule.
@@ -81,11 +99,14 @@ def compare_with_paper(
     results
         A results directory with its tables.
     claims
-        Group of claims (a key of :data:`unitlens.reproduction.claims.GROUPS`) to the
+        Group of claims (a key of :data:`unitlens.reproduction.groups.GROUPS`) to the
         experiments that it is shown by.
     directory
         Where ``paper.csv``, one row a claim of the paper, and ``paper.md``, the page, are
         written. Claims for which no experiment is named stand there as not measured.
+    causes
+        Group of claims to extra experiments, each with the cause of a difference that it tests,
+        in words: the same claims are measured on it.
     command
         How these results were made; the command of a row makes the networks of its experiments
         alone, and the rest, again in another directory.
@@ -95,18 +116,24 @@ def compare_with_paper(
     TableError
         Where a group or an experiment does not exist.
     """
-    opened, directory = open_results(results), Path(directory)
+    opened, directory, causes = open_results(results), Path(directory), causes or {}
     chosen = {group: _runs(opened, group, names) for group, names in claims.items()}
+    tested = {
+        group: {name: _runs(opened, group, [name]) for name in of} for group, of in causes.items()
+    }
     rows = []
     for group in track(GROUPS, "compare with the paper", total=len(GROUPS)):
         again = _again(command, claims[group]) if group in claims else ""
         rows += _rows(group, chosen.get(group), again)
+        for name, runs in tested.get(group, {}).items():
+            of_cause = _rows(group, runs, _again(command, [name]), causes[group][name])
+            rows += [row for row in of_cause if row.ours]
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "paper.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)
-    write_page([asdict(row) for row in rows], directory)
+    write_page([asdict(row) for row in rows], times_of(opened), directory)
     logger.info("%d claims of the paper, %d measured", len(rows), sum(bool(r.ours) for r in rows))
 
 
@@ -120,14 +147,14 @@ def _again(command: str, experiments: Sequence[str]) -> str:
     return f"{command} --config results=again 'only=[{','.join(experiments)}]'"
 
 
-def _rows(group: str, runs: Runs | None, command: str) -> list[Row]:
+def _rows(group: str, runs: Runs | None, command: str, cause: str = "") -> list[Row]:
     if runs is None:
         nothing = Evidence(missing="no experiment is named for it")
         return [_row(group, claim, nothing, (), command) for claim in GROUPS[group].claims]
     found = dict(EVIDENCE[group](runs))
     reduced = reductions(group, runs)
     return [
-        _row(group, claim, _evidence(found[claim.name]), reduced, command)
+        _row(group, claim, _evidence(found[claim.name]), reduced, command, cause)
         for claim in GROUPS[group].claims
     ]
 
@@ -139,11 +166,19 @@ def _evidence(measure: Callable[[], Evidence]) -> Evidence:
         return Evidence(missing=str(reason))
 
 
-def _row(group: str, claim: Claim, ours: Evidence, reduced: Sequence[str], command: str) -> Row:
+def _row(
+    group: str,
+    claim: Claim,
+    ours: Evidence,
+    reduced: Sequence[str],
+    command: str,
+    cause: str = "",
+) -> Row:
     known = not ours.missing
     counts = {name: getattr(ours, name) for name in ("networks", "units", "orders")}
     return Row(
         group=group,
+        cause=cause,
         claim=claim.name,
         figure=claim.figure,
         what=claim.what,
@@ -166,6 +201,8 @@ def paper_text(claim: Claim) -> str:
     paper = claim.paper
     if isinstance(paper, Direction):
         return paper.text
+    if isinstance(paper, Sign):
+        return "asked here"
     if isinstance(paper, Number):
         over = f" (n = {paper.n:,})" if paper.n else ""
         value = paper.text or f"{paper.value:g}"

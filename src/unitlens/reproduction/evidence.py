@@ -101,15 +101,21 @@ class Runs:
         """Return the runs that a table over runs or units has rows of."""
         return self.take(np.isin(self.table["run"].values, table["run"].values))
 
-    def curves(self, value: str | None = None) -> tuple["Runs", xr.Dataset]:
+    def curves(
+        self, value: str | None = None, basis: str | None = None
+    ) -> tuple["Runs", xr.Dataset]:
         """Return the runs whose units were ablated in random orders, and their curves.
 
         Parameters
         ----------
-        value
-            What the units were clamped to; that of the main curves if None.
+        value, basis
+            What was clamped to what; as in the main curves where None.
         """
-        table = rows_of(_clamped_to(self.results.curves, value), self.names)
+        return self.of_orders(_variant(self.results.curves, value, basis))
+
+    def of_orders(self, curves: xr.Dataset) -> tuple["Runs", xr.Dataset]:
+        """Return the runs that some curves are of, and their curves."""
+        table = rows_of(curves, self.names)
         table = table.transpose("run", "order", "ablated")
         there = np.isfinite(table["accuracy"].values).any((1, 2))
         table = table.isel(run=np.flatnonzero(there))
@@ -130,12 +136,11 @@ class Runs:
         return (told,)
 
 
-def _clamped_to(curves: xr.Dataset, value: str | None) -> xr.Dataset:
-    if value is None:
-        return random_orders(curves)
-    chosen = random_orders(curves, value=value, basis="units")
+def _variant(curves: xr.Dataset, value: str | None, basis: str | None) -> xr.Dataset:
+    chosen = random_orders(curves, value=value, basis=basis)
     if not chosen.sizes["order"]:
-        raise NotMeasuredError(f"no curves of units clamped to {value} were measured")
+        clamped = f" clamped to {value}" if value else ""
+        raise NotMeasuredError(f"no curves of {basis or 'units'}{clamped} were measured")
     return chosen
 
 

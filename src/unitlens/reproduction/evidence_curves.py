@@ -46,7 +46,7 @@ def _auc(runs: Runs, key: int, value: str | None = None) -> tuple[Estimate, Runs
 
 def _areas_of(runs: Runs, level: float) -> Evidence:
     estimate, measured, curves = _auc(runs.where("corruption", level), 0)
-    return from_estimate(estimate, measured, _counts(curves))
+    return from_estimate(estimate, measured, tally(curves))
 
 
 def _by_level(runs: Runs, levels: list[float]) -> tuple[list[Estimate], Runs, Counts]:
@@ -55,7 +55,7 @@ def _by_level(runs: Runs, levels: list[float]) -> tuple[list[Estimate], Runs, Co
         raise NotMeasuredError(f"it needs several levels of corruption, but there is {told}")
     measured, curves = runs.curves()
     estimates = [_auc(runs.where("corruption", x), key)[0] for key, x in enumerate(levels)]
-    return estimates, measured, _counts(curves)
+    return estimates, measured, tally(curves)
 
 
 def _areas_in_order(runs: Runs, levels: list[float]) -> Evidence:
@@ -141,14 +141,14 @@ def same_data(runs: Runs) -> Found:
 
 def _extreme(runs: Runs, *, best: bool) -> Evidence:
     estimate, chosen, curves, notes = _half_of_extreme(runs, best=best)
-    return from_estimate(estimate, chosen, _counts(curves), notes)
+    return from_estimate(estimate, chosen, tally(curves), notes)
 
 
 def _extremes_apart(runs: Runs) -> Evidence:
     best, chosen, curves, notes = _half_of_extreme(runs, best=True)
     worst, others, _, more = _half_of_extreme(runs, best=False)
     both = runs.take(np.isin(runs.table["run"].values, [*chosen.names, *others.names]))
-    return from_estimate(best.minus(worst), both, _counts(curves), (*notes, *more))
+    return from_estimate(best.minus(worst), both, tally(curves), (*notes, *more))
 
 
 def _half_of_extreme(
@@ -210,7 +210,7 @@ def dropout(runs: Runs) -> Found:
 def _flat(runs: Runs, share: float) -> Evidence:
     measured, curves = runs.where("dropout", share).curves()
     lost = [_at(rows, 0.0) - _at(rows, share) for rows in curve_rows(curves)]
-    return from_estimate(mean_over_networks(lost, _mean, "orders"), measured, _counts(curves))
+    return from_estimate(mean_over_networks(lost, _mean, "orders"), measured, tally(curves))
 
 
 def _first(runs: Runs, share: float) -> Evidence:
@@ -223,7 +223,7 @@ def _first(runs: Runs, share: float) -> Evidence:
 
     ends = runs.take(np.isin(runs.table["corruption"].values, (0.0, 1.0)))
     measured, curves = ends.curves()
-    return from_estimate(past(0, 0).minus(past(1, 1)), measured, _counts(curves))
+    return from_estimate(past(0, 0).minus(past(1, 1)), measured, tally(curves))
 
 
 def _mean_past(rows: Floats, share: float) -> Floats:
@@ -251,37 +251,45 @@ def batch_norm_ablation(runs: Runs) -> Found:
 def _accuracy_at(runs: Runs, flag: int, at: float) -> Evidence:
     measured, curves = runs.where("batch_norm", flag).curves()
     kept = [_at(rows, at) for rows in curve_rows(curves)]
-    return from_estimate(mean_over_networks(kept, _mean, "orders"), measured, _counts(curves))
+    return from_estimate(mean_over_networks(kept, _mean, "orders"), measured, tally(curves))
 
 
 def _batch_norm_apart(runs: Runs) -> Evidence:
     with_it, _, _ = _auc(runs.where("batch_norm", 1), 1)
     without, _, _ = _auc(runs.where("batch_norm", 0), 0)
     measured, curves = runs.curves()
-    return from_estimate(with_it.minus(without), measured, _counts(curves))
+    return from_estimate(with_it.minus(without), measured, tally(curves))
 
 
 def clamping(runs: Runs) -> Found:
     """Appendix: AUC when clamped to the mean minus AUC when clamped to zero, network by network."""
-    yield "mean", lambda: _mean_minus_zero(runs)
+    yield "mean", lambda: apart(*runs.curves("zero"), runs.curves("mean")[1])
 
 
-def _mean_minus_zero(runs: Runs) -> Evidence:
-    measured, zero = runs.curves("zero")
-    also, mean = measured.curves("mean")
+def apart(runs: Runs, first: xr.Dataset, second: xr.Dataset) -> Evidence:
+    """Take the AUC of second curves minus that of first ones, within each network.
+
+    Parameters
+    ----------
+    runs
+        The networks of the first curves.
+    first, second
+        Curves; where both have as many orders, these are taken as pairs, and else averaged.
+    """
     areas: list[dict[str, Floats]] = [
-        dict(zip(map(str, c["run"].values), by_order(area_under_curve(c)), strict=True))
-        for c in (zero, mean)
+        dict(zip(map(str, curves["run"].values), by_order(area_under_curve(curves)), strict=True))
+        for curves in (first, second)
     ]
-    apart = []
-    for name in also.names:
-        # The same seed gives both the same orders.
-        count = min(len(one[name]) for one in areas)
-        apart.append(areas[1][name][:count] - areas[0][name][:count])
-    return from_estimate(mean_over_networks(apart, _mean, "orders"), also, _counts(mean))
+    names = [name for name in areas[0] if name in areas[1]]
+    pairs = [tuple(of[name] for of in areas) for name in names]
+    differences = [
+        y - x if len(x) == len(y) else np.atleast_1d(y.mean() - x.mean()) for x, y in pairs
+    ]
+    both = runs.take(np.isin(runs.table["run"].values, names))
+    return from_estimate(mean_over_networks(differences, _mean, "orders"), both, tally(second))
 
 
-def _counts(curves: xr.Dataset) -> Counts:
+def tally(curves: xr.Dataset) -> Counts:
     """Return the units that are ablated in all these networks, and the orders of one."""
     units = curves["ablated_units"].max("ablated").values.sum()
     orders = max(map(len, by_order(area_under_curve(curves))))

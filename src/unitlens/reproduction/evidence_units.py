@@ -51,14 +51,14 @@ def bump(values: Floats) -> float:
 
 def _values(runs: Runs, name: str) -> tuple[Runs, list[Floats]]:
     """Return the runs that have a variable of their units, and its finite values in each."""
-    columns = [(run, values) for run, values in _columns(runs, (name,)) if len(values)]
+    columns = [(run, values) for run, values in columns_of(runs, (name,)) if len(values)]
     if not columns:
         raise NotMeasuredError(f"{name} was not measured on these networks")
     shown = runs.take(np.isin(runs.table["run"].values, [run for run, _ in columns]))
     return shown, [values[:, 0] for _, values in columns]
 
 
-def _columns(runs: Runs, names: Sequence[str]) -> list[tuple[str, Floats]]:
+def columns_of(runs: Runs, names: Sequence[str]) -> list[tuple[str, Floats]]:
     """Return, for each run, a row for each unit of which all the variables are known."""
     units = runs.results.units
     for name in names:
@@ -112,11 +112,11 @@ def information_importance(runs: Runs) -> Found:
 
 
 def _correlation(runs: Runs, name: str) -> Evidence:
-    return _rank_evidence(runs, _columns(runs, (name, "loss_increase")), spearman)
+    return rank_evidence(runs, columns_of(runs, (name, "loss_increase")), spearman)
 
 
 def _in_layer(runs: Runs, place: int, layers: int | None) -> Evidence:
-    columns = _columns(runs, ("selectivity", "loss_increase", "depth"))
+    columns = columns_of(runs, ("selectivity", "loss_increase", "depth"))
     chosen = []
     for run, rows in columns:
         depths = np.unique(rows[:, 2])
@@ -124,16 +124,17 @@ def _in_layer(runs: Runs, place: int, layers: int | None) -> Evidence:
             raise NotMeasuredError(f"these networks have {depths.size} layers, not {layers}")
         there = rows[:, 2] == depths[place] if depths.size else np.zeros(0, bool)
         chosen.append((run, rows[there, :2]))
-    return _rank_evidence(runs, chosen, spearman)
+    return rank_evidence(runs, chosen, spearman)
 
 
 def l1_norm(runs: Runs) -> Found:
     """Appendix: L1 norm and selectivity; within layers, whose numbers of weights differ."""
     columns = ("l1_norm", "selectivity", "depth")
-    yield "selectivity", lambda: _rank_evidence(runs, _columns(runs, columns), within_layers)
+    yield "selectivity", lambda: rank_evidence(runs, columns_of(runs, columns), within_layers)
 
 
-def _rank_evidence(runs: Runs, columns: list[tuple[str, Floats]], statistic: Statistic) -> Evidence:
+def rank_evidence(runs: Runs, columns: list[tuple[str, Floats]], statistic: Statistic) -> Evidence:
+    """Average a rank correlation, taken within each network, over those where it is defined."""
     known = {run: rows for run, rows in columns if np.isfinite(statistic(rows))}
     if not known:
         raise NotMeasuredError("too few units have both values, or one of them is constant")

@@ -1,10 +1,13 @@
 """The page on which the paper's results stand beside ours, in Markdown."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 
-from unitlens.reproduction.claims import GROUPS
+from unitlens.reproduction.groups import GROUPS
+from unitlens.reproduction.later import LATER
+from unitlens.reproduction.times import Time
 from unitlens.reproduction.verdict import RULE
 
 Row = Mapping[str, str]
@@ -18,31 +21,53 @@ finds, and whether they agree. This page is written by `unitlens compare-with-pa
 tables of the results; `paper.csv` beside it has the same rows.
 
 How a value of the paper is known: F read off its own figures, D a slide deck that paraphrases it,
-R a replication's code or data, M recalled, I inferred. Ours has a 95 % interval in brackets: a
-seeded bootstrap (expanded percentiles) over networks where there are at least three, else over
-what is named beside n. Importance is the increase of the loss when a unit alone is ablated;
-correlations of units are of ranks, within each network, and then averaged.
+R a replication's code or data, M recalled, I inferred, L said by later work. Ours has a 95 %
+interval in brackets: a seeded bootstrap (expanded percentiles) over networks where there are at
+least three, else over what is named beside n. Importance is the increase of the loss when a unit
+alone is ablated; correlations of units are of ranks, within each network, and then averaged.
 
 ## The rule
 
 """
+BEYOND = """\
+# Beyond the paper
+
+Questions of later work and of the paper's readers, on the same networks.
+"""
+TIMES = """\
+## Time
+
+Wall time of the jobs of each experiment, one after another, their start included.
+"""
 
 
-def write_page(rows: Sequence[Row], directory: Path) -> None:
+def write_page(rows: Sequence[Row], times: Sequence[Time], directory: Path) -> None:
     """Write ``paper.md``.
 
     Parameters
     ----------
     rows
         The rows of ``paper.csv``.
+    times
+        What the experiments took.
     directory
         Where to. Figures are shown that lie in its folder ``figures`` as SVG.
     """
     groups = {name: [row for row in rows if row["group"] == name] for name in GROUPS}
-    parts = [INTRO + RULE, "## In short\n", told(rows) + "\n", *_overview(groups), ""]
+    parts = [INTRO + RULE, "## In short\n", told(of_paper(rows)) + "\n", *_overview(groups), ""]
+    shown: set[str] = set()
     for name, own in groups.items():
-        parts += _section(name, own, directory)
+        if name == next(iter(LATER)):
+            parts.append(BEYOND)
+        parts += _section(name, own, directory, shown)
+    if times:
+        parts += _times(times)
     (directory / "paper.md").write_text("\n".join(parts), encoding="utf-8")
+
+
+def of_paper(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows of the paper's results, without extra experiments and later questions."""
+    return [row for row in rows if not row["cause"] and row["group"] not in LATER]
 
 
 def _overview(groups: Mapping[str, Sequence[Row]]) -> list[str]:
@@ -50,7 +75,8 @@ def _overview(groups: Mapping[str, Sequence[Row]]) -> list[str]:
     lines = ["| figure | results | verdicts |", "| --- | --- | --- |"]
     for name, rows in groups.items():
         figures = ", ".join(dict.fromkeys(row["figure"] for row in rows))
-        lines.append(f"| {figures} | {GROUPS[name].title} | {_verdicts(rows)} |")
+        main = [row for row in rows if not row["cause"]]
+        lines.append(f"| {figures} | {GROUPS[name].title} | {_verdicts(main)} |")
     return lines
 
 
@@ -66,18 +92,28 @@ def _verdicts(rows: Sequence[Row]) -> str:
 
 def cells(row: Row) -> tuple[str, ...]:
     """Return what a row shows: :data:`COLUMNS`."""
-    paper = f"{row['paper']} ({row['known']})"
+    paper = f"{row['paper']} ({row['known']})" if row["known"] else row["paper"]
     return row["figure"], row["what"], paper, ours(row), count(row), row["verdict"]
 
 
 def remarks(rows: Sequence[Row]) -> list[str]:
     """Return in what an experiment is smaller than the paper's, and what is noted of its rows."""
-    reduction = rows[0]["reduction"] or "nothing that is known differs"
+    reduced = () if rows[0]["group"] in LATER else (_reduced(rows[0]["reduction"]),)
     noted: dict[str, list[str]] = {}
     for row in filter(lambda row: row["notes"], rows):
         noted.setdefault(row["notes"], []).append(row["claim"])
     notes = [f"{', '.join(claims)}: {note}." for note, claims in noted.items()]
-    return [f"Beside the paper's size: {reduction}.", *notes]
+    return [*reduced, *notes]
+
+
+def _reduced(text: str) -> str:
+    return f"Beside the paper's size: {text or 'nothing that is known differs'}."
+
+
+def blocks(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+    """Return the rows of a group, and those of each extra experiment with what it tests."""
+    for (cause, _), of_cause in groupby(rows, key=lambda row: (row["cause"], row["command"])):
+        yield cause, list(of_cause)
 
 
 def _table(rows: Sequence[Row]) -> list[str]:
@@ -114,13 +150,45 @@ def _counted(number: int, word: str) -> str:
     return f"{number:,} {word if number > 1 else word.removesuffix('s')}"
 
 
-def _section(name: str, rows: Sequence[Row], directory: Path) -> list[str]:
+def _section(name: str, rows: Sequence[Row], directory: Path, shown: set[str]) -> list[str]:
+    """Write a group: its rows, the pictures that no group before it has shown, and how again."""
     group = GROUPS[name]
-    lines = [f"## {group.title}\n", *_table(rows), ""]
-    for picture in group.pictures:
-        if (directory / "figures" / f"{picture}.svg").exists():
-            lines.append(f"![{picture.replace('_', ' ')}](figures/{picture}.svg)\n")  # noqa: PERF401
-    if not rows[0]["command"]:
-        return [*lines, "Not measured: no experiment is named for it.\n"]
-    listed = [f"* {remark}" for remark in remarks(rows)]
-    return [*lines, *listed, "", f"Again: `{rows[0]['command']}`\n"]
+    lines = [f"## {group.title}\n"]
+    for cause, own in blocks(rows):
+        if cause:
+            lines.append(f"### Tested as a cause: {cause}\n")
+        lines += [*_table(own), ""]
+        if not cause:
+            lines += _pictures(group.pictures, directory, shown)
+        if not own[0]["command"]:
+            return [*lines, "Not measured: no experiment is named for it.\n"]
+        listed = [f"* {remark}" for remark in remarks(own)]
+        lines += [*listed, "", f"Again: `{own[0]['command']}`\n"]
+    return lines
+
+
+def _pictures(names: Sequence[str], directory: Path, shown: set[str]) -> list[str]:
+    there = [name for name in names if (directory / "figures" / f"{name}.svg").exists()]
+    again = [name.replace("_", " ") for name in there if name in shown]
+    new = [name for name in there if name not in shown]
+    shown.update(new)
+    lines = [f"![{name.replace('_', ' ')}](figures/{name}.svg)\n" for name in new]
+    return [*lines, f"Also in the figure above: {', '.join(again)}.\n"] if again else lines
+
+
+def _times(times: Sequence[Time]) -> list[str]:
+    """Write how long each experiment took."""
+    lines = [
+        TIMES,
+        "| experiment | networks | jobs | minutes | training | most of the rest |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for time in times:
+        most = f"{time.most.replace('_', ' ')} {time.most_seconds / time.seconds:.0%}"
+        lines.append(
+            f"| {time.experiment} | {time.networks} | {time.jobs} | {time.seconds / 60:.1f} "
+            f"| {time.training / time.seconds:.0%} | {most if time.most else ''} |"
+        )
+    whole = sum(time.seconds for time in times)
+    training = sum(time.training for time in times) / whole
+    return [*lines, f"| all | | | {whole / 60:.1f} | {training:.0%} | |", ""]

@@ -78,7 +78,7 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 def reductions(group: str, runs: Runs) -> tuple[str, ...]:
-    """Say in what the experiment behind a group of claims differs from the paper's in size.
+    """Say in what the experiment behind a group of results differs from the paper's in size.
 
     Parameters
     ----------
@@ -89,8 +89,11 @@ def reductions(group: str, runs: Runs) -> tuple[str, ...]:
 
     Returns
     -------
-    One text a difference, computed from the specs of the runs and from what was measured.
+    One text a difference, computed from the specs of the runs and from what was measured; none
+    for what is asked beyond the paper.
     """
+    if group not in PROTOCOLS:
+        return ()
     paper = PROTOCOLS[group]
     if not paper.dataset:
         return ("the paper's sizes are not known",)

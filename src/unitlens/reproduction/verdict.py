@@ -4,10 +4,19 @@ from typing import Literal
 
 import numpy as np
 
-from unitlens.reproduction.claims import Direction, Number, Order
 from unitlens.reproduction.evidence import Evidence
+from unitlens.reproduction.kinds import Direction, Finding, Number, Order, Sign
 
-Verdict = Literal["agrees", "same order", "same direction", "undecided", "differs", "not measured"]
+Verdict = Literal[
+    "agrees",
+    "same order",
+    "same direction",
+    "above 0",
+    "below 0",
+    "undecided",
+    "differs",
+    "not measured",
+]
 SURE = 0.95  # share of the resamples in which an order must hold
 Z = 1.959963984540054  # of a two-sided interval of 95 %
 
@@ -24,8 +33,9 @@ RULE = """\
   none, where it does not lie wholly above 0.
 * An order is the **same order** where it holds in at least 95 % of the resamples; where the paper
   finds no strict order, where one holds in at most 5 %.
-* A direction or order is **undecided** where neither it nor its contrary is sure by the same
-  measure, or where nothing could be resampled. (A number then has no interval but itself.)
+* What is asked beyond the paper is **above 0** or **below 0** where our 95 % interval is.
+* A direction, order or question is **undecided** where neither it nor its contrary is sure by the
+  same measure, or where nothing could be resampled. (A number then has no interval but itself.)
 * Everything else **differs**; what has no number is **not measured**.
 """
 
@@ -45,7 +55,7 @@ def paper_interval(paper: Number) -> tuple[float, float]:
     return low, high
 
 
-def judge(paper: Number | Order | Direction, ours: Evidence) -> Verdict:
+def judge(paper: Finding, ours: Evidence) -> Verdict:
     """Compare a result of the paper with ours, by :data:`RULE`.
 
     Parameters
@@ -65,6 +75,10 @@ def judge(paper: Number | Order | Direction, ours: Evidence) -> Verdict:
         return _number(paper, ours)
     if not ours.over:
         return "undecided"
+    if isinstance(paper, Sign):
+        if ours.low > 0:
+            return "above 0"
+        return "below 0" if ours.high < 0 else "undecided"
     if isinstance(paper, Direction):
         return _direction(paper, ours)
     return _order(paper, ours)
