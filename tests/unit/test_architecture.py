@@ -35,6 +35,20 @@ def test_package__loads_neither_torch_nor_xarray_until_asked():
     assert done.stdout.strip() == "[]"
 
 
+def test_measuring__does_not_import_the_compiler_of_torch():
+    """It would cost each job of a workflow more than a second."""
+    code = (
+        "import sys, torch, unitlens as ul; from torch.utils.data import TensorDataset;"
+        "model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(6, 4), torch.nn.ReLU(),"
+        "torch.nn.Linear(4, 3)).eval();"
+        "data = TensorDataset(torch.rand(5, 2, 3), torch.tensor([0, 1, 2, 0, 1]));"
+        "ul.unit_ablation(model, data); ul.cumulative_ablation(model, data, orders=2);"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_public_names__are_all_there():
     import unitlens
 

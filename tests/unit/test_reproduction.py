@@ -248,7 +248,8 @@ def test_class_damage__against_naive_loops(compared):
         own = units.isel(unit=np.flatnonzero(units["run"].values == run))
         drops = own["class_accuracy_drop"].transpose("unit", "class").values
         preferred, depth = own["preferred_class"].values, own["depth"].values
-        gaps.append(np.mean([max(drop) - drop.mean() for drop in drops]))
+        alive = [i for i in range(len(drops)) if preferred[i] >= 0]
+        gaps.append(np.mean([drops[i][preferred[i]] - drops[i].mean() for i in alive]))
         harmful = [i for i in range(len(drops)) if preferred[i] >= 0 and max(drops[i]) > 0]
         hit = {i: int(np.argmax(drops[i])) == preferred[i] for i in harmful}
         chance = {}
@@ -268,7 +269,6 @@ def test_class_damage__against_naive_loops(compared):
         row = rows["mnist_class_damage", name]
         assert float(row["ours"]) == pytest.approx(np.mean(expected), abs=6e-4)
         assert row["networks"] == "6"
-    assert rows["mnist_class_damage", "single"]["verdict"] == "same direction"
 
 
 def test_measure_agreement__is_the_mean_over_layers_and_networks(compared):

@@ -67,6 +67,11 @@ class MemoryWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Forget how high the recent peak was."""
         self.recent_peak = self.alive
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Answer PyTorch, which would import its compiler (over a second) to keep it off this."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:

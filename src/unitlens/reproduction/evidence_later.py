@@ -83,10 +83,10 @@ def _units_by_run(runs: Runs, needed: Sequence[str]) -> dict[str, xr.Dataset]:
 
 
 def _single_class(runs: Runs) -> Evidence:
-    gaps = {
-        run: (own["class_accuracy_drop_max"] - own["accuracy_drop"]).values
-        for run, own in _units_by_run(runs, HARM).items()
-    }
+    gaps = {}
+    for run, own in _units_by_run(runs, (*HARM, "class_accuracy_drop")).items():
+        gap = preferred_class_drop(own) - own["accuracy_drop"].values
+        gaps[run] = gap[np.isfinite(gap)]
     return _of_values(runs, gaps)
 
 

@@ -61,7 +61,7 @@ def _damage(title: str) -> Group:
             Claim(
                 "single",
                 "Zhou et al. 2018",
-                "mean accuracy lost by the class that loses most, minus by all samples",
+                "mean accuracy lost by the unit's preferred class, minus by all samples",
                 single,
                 "L",
             ),
