@@ -150,6 +150,29 @@ def test_unit_ablation__of_a_sample_of_the_units():
         assert float(one.loss_increase) == pytest.approx(float(some.loss_increase[unit]), rel=1e-9)
 
 
+def test_unit_ablation__of_a_sample_of_each_layer():
+    model, pairs = mlp(), random_pairs(9, 6)
+    everything = ul.unit_ablation(model, pairs).set_index(unit=["layer", "channel"])
+
+    some = ul.unit_ablation(model, pairs, units_per_layer=2, seed=2)
+    again = ul.unit_ablation(model, pairs, units_per_layer=2, seed=2)
+    many = ul.unit_ablation(model, pairs, units_per_layer=1000)
+
+    names = list(dict.fromkeys(everything.layer.values.tolist()))
+    assert some.layer.values.tolist() == [name for name in names for _ in range(2)]
+    xr.testing.assert_identical(some, again)
+    same = everything.sel(unit=list(zip(some.layer.values, some.channel.values, strict=True)))
+    np.testing.assert_allclose(some.loss_increase, same.loss_increase, rtol=1e-9)
+    assert many.sizes["unit"] == everything.sizes["unit"]
+
+
+def test_unit_ablation__of_one_sample_of_units_only():
+    with pytest.raises(ArgumentError, match="units is 5 and units_per_layer 2: give one of them"):
+        ul.unit_ablation(mlp(), random_pairs(9, 6), units=5, units_per_layer=2)
+    with pytest.raises(ArgumentError, match="units_per_layer is 0, but must be at least 1"):
+        ul.unit_ablation(mlp(), random_pairs(9, 6), units_per_layer=0)
+
+
 def test_unit_ablation__classes_without_samples_are_nan():
     pairs = random_pairs(9, 6)
     table = ul.unit_ablation(mlp(), Pairs(pairs.inputs, pairs.labels % 2))

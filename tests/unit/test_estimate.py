@@ -100,6 +100,8 @@ def test_hours__of_unit_ablation_follow_samples_units_and_what_they_are_clamped_
     assert of(samples=5000, first_order=False) == pytest.approx(TRAIN * every / speed)
     half = of(units=12, first_order=False)
     assert half == pytest.approx(TRAIN * (2 * FORWARD + behind / 2) / speed)
+    four = of(units_per_layer=4, first_order=False)
+    assert four == pytest.approx(TRAIN * (2 * FORWARD + 4 * (8 + 80) + 4 * 10) / speed)
     means = of(value="class_mean", split="test", first_order=False)
     assert means == pytest.approx((TEST * every + TRAIN * FORWARD) / speed)
 

@@ -182,6 +182,7 @@ def unit_ablation(
             value=_value(section.value, network),
             reference=_reference(section.value, section.split, dataset, record.spec, samples),
             units=section.units,
+            units_per_layer=section.units_per_layer,
             samples=section.samples,
             seed=record.spec.seed,
             device=device,

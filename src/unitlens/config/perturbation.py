@@ -27,12 +27,24 @@ class UnitAblationSpec(Strict):
     units: PositiveInt | None = Field(
         None, description="size of a seeded sample of the units; all of them if null"
     )
+    units_per_layer: PositiveInt | None = Field(
+        None, description="the same of each layer, instead of `units`"
+    )
     value: ClampValue = "zero"
     score: TopScore = "top1"
     first_order: bool = Field(
         default=True, description="estimate the loss increase by the gradient as well"
     )
     checkpoints: bool = Field(default=False, description="measure the kept epochs as well")
+
+    @model_validator(mode="after")
+    def _one_sample(self) -> "UnitAblationSpec":
+        if self.units is not None and self.units_per_layer is not None:
+            raise ValueError(
+                f"units = {self.units} and units_per_layer = {self.units_per_layer}: give one of "
+                "them"
+            )
+        return self
 
     @property
     def to_mean(self) -> bool:

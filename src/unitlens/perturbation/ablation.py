@@ -40,6 +40,7 @@ def unit_ablation(
     layers: LayerChoice = None,
     value: Value = "zero",
     units: int | None = None,
+    units_per_layer: int | None = None,
     samples: int | None = None,
     seed: int = 0,
     reference: MapStyle | None = None,
@@ -62,11 +63,10 @@ def unit_ablation(
         As :mod:`unitlens.perturbation` says.
     value, reference
         What units are clamped to, as :mod:`unitlens.perturbation` says.
-    units
-        Size of a seeded sample of the units; all of them if None.
+    units, units_per_layer
+        Size of a seeded sample of the units, of all together or of each layer; all of them if None.
     first_order
-        Whether to estimate the loss increase by the loss's gradient as well; see
-        :mod:`unitlens.perturbation.first_order`.
+        Whether to estimate the loss increase by :mod:`unitlens.perturbation.first_order` as well.
 
     Returns
     -------
@@ -82,11 +82,10 @@ def unit_ablation(
         As :mod:`unitlens.perturbation` says, and where no gradient comes for `first_order`.
     """
     settings = Settings(layers, samples, seed, batch_size, device, memory_gb, score, precision)
-    if units is not None and units < 1:
-        raise ArgumentError(f"units is {units}, but must be at least 1")
+    _check_sample(units, units_per_layer)
     with open_session(model, dataset, settings, "units") as session:
         clamping = clamp_to(session, value, reference)
-        chosen = _chosen_units(session.units, units, seed)
+        chosen = _chosen_units(session, units, units_per_layer, seed)
         estimates = _first_order(session, clamping, chosen) if first_order else {}
         sums, baseline = _exact(session, clamping, chosen)
         found = sums.importance(by_class=session.by_class) | estimates
@@ -135,10 +134,30 @@ def add_changes(
         sums.add(effect.table_rows, batch.classes[effect.samples], *changes)
 
 
-def _chosen_units(total: int, units: int | None, seed: int) -> Ints:
-    if units is None or units >= total:
-        return np.arange(total)
-    return np.sort(seeded(seed, "units").permutation(total)[:units])
+def _check_sample(units: int | None, units_per_layer: int | None) -> None:
+    for name, size in (("units", units), ("units_per_layer", units_per_layer)):
+        if size is not None and size < 1:
+            raise ArgumentError(f"{name} is {size}, but must be at least 1")
+    if units is not None and units_per_layer is not None:
+        raise ArgumentError(
+            f"units is {units} and units_per_layer {units_per_layer}: give one of them"
+        )
+
+
+def _chosen_units(
+    session: Session, units: int | None, units_per_layer: int | None, seed: int
+) -> Ints:
+    """Return which of all units are ablated, ascending."""
+    total = session.units
+    if units_per_layer is None:
+        if units is None or units >= total:
+            return np.arange(total)
+        return np.sort(seeded(seed, "units").permutation(total)[:units])
+    random, first, chosen = seeded(seed, "units"), 0, []
+    for layer in session.layers:
+        chosen.append(first + np.sort(random.permutation(layer.units)[:units_per_layer]))
+        first += layer.units
+    return np.concatenate(chosen)
 
 
 def _clamps(session: Session, replacement: Replacement, chosen: Ints) -> list[Units]:

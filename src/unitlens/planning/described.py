@@ -1,6 +1,6 @@
 """What the networks of a plan are like: layers, bytes, and the work of all that is done on one."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -143,6 +143,14 @@ def describe(run: Run, data: Path) -> Described:
         )
 
 
+def _drawn(layers: Sequence[UnitLayer], spec: UnitAblationSpec) -> list[float]:
+    """Return how many units of each layer are ablated, on average."""
+    if spec.units_per_layer:
+        return [min(layer.units, spec.units_per_layer) for layer in layers]
+    units = sum(layer.units for layer in layers)
+    return [layer.units * min(1.0, (spec.units or units) / units) for layer in layers]
+
+
 @dataclass(frozen=True)
 class _Counted:
     """The work of each rule on one network."""
@@ -158,13 +166,14 @@ class _Counted:
         if spec is None:
             return Work()
         samples, layers = self._scored(spec), choose_layers(tuple(self.layers), spec.layers)
-        units = sum(layer.units for layer in layers)
-        drawn = min(units, spec.units or units)
-        passes = 2 * self.costs.forward
-        each = passes + (self.costs.units(layers) - passes) * drawn / units
+        drawn = _drawn(layers, spec)
+        each = 2.0 * self.costs.forward
+        each += sum(
+            units * self.costs.of_unit(layer) for layer, units in zip(layers, drawn, strict=True)
+        )
         each += FORWARD_AND_BACKWARD * self.costs.forward * spec.first_order
         work = self._with_reference(samples, each, spec.value)
-        return replace(work, cells=drawn * self.facts.classes)
+        return replace(work, cells=round(sum(drawn)) * self.facts.classes)
 
     def cumulative_ablation(
         self, spec: CumulativeAblationSpec | None, recorded: LayerChoice
