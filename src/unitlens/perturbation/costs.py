@@ -55,9 +55,19 @@ class Costs:
         plan = make_plan(self._network, layers, update=False)
         return self.forward if plan is None else sum(self._work[node] for node, _ in plan.steps)
 
-    def units(self, layers: Sequence[UnitLayer]) -> float:
-        """Return what the units of some layers cost, each ablated alone: at most this."""
-        return 2 * self.forward + sum(layer.units * self.of_unit(layer) for layer in layers)
+    def units(self, layers: Sequence[UnitLayer], drawn: Sequence[float] | None = None) -> float:
+        """Return what units of some layers cost, each ablated alone: at most this.
+
+        Parameters
+        ----------
+        layers
+            The layers.
+        drawn
+            How many units of each; all if None.
+        """
+        counts = [layer.units for layer in layers] if drawn is None else drawn
+        each = zip(layers, counts, strict=True)
+        return 2 * self.forward + sum(count * self.of_unit(layer) for layer, count in each)
 
     def curve(
         self, layers: Sequence[UnitLayer], *, orders: int, points: int, chained: bool = True

@@ -167,10 +167,7 @@ class _Counted:
             return Work()
         samples, layers = self._scored(spec), choose_layers(tuple(self.layers), spec.layers)
         drawn = _drawn(layers, spec)
-        each = 2.0 * self.costs.forward
-        each += sum(
-            units * self.costs.of_unit(layer) for layer, units in zip(layers, drawn, strict=True)
-        )
+        each = self.costs.units(layers, drawn)
         each += FORWARD_AND_BACKWARD * self.costs.forward * spec.first_order
         work = self._with_reference(samples, each, spec.value)
         return replace(work, cells=round(sum(drawn)) * self.facts.classes)
