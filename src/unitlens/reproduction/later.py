@@ -16,7 +16,7 @@ ALIKE = {
     "mutual_information": "mutual information",
     "sparsity": "sparsity",
 }
-STRENGTHS = (-2.0, -0.5, 0.5, 2.0)
+STRENGTHS = (-2.0, -0.5, 0.05, 0.1)
 SCORES = {
     "mean_selectivity": "mean class selectivity",
     "test_accuracy": "test accuracy",
