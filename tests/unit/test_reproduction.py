@@ -61,8 +61,13 @@ def compared(tmp_path_factory):
     directory = tmp_path_factory.mktemp("paper")
     write_results(directory, default_networks() + SWEEP + REGULARISED)
     (directory / "figures").mkdir()
-    (directory / "figures/memorisation_noise.svg").write_text("<svg/>")
-    (directory / "figures/measure_orders.svg").write_text("<svg/>")
+    drawn = {
+        "memorisation_noise": ["memorisation"],
+        "measure_orders": ["memorisation", "other"],
+        "dropout_ablation": ["other"],
+    }
+    listed = [{"name": name, "experiments": of} for name, of in drawn.items()]
+    (directory / "figures/figures.json").write_text(json.dumps(listed))
     write_benchmarks(directory)
     compare_with_paper(
         directory, CLAIMS, directory, causes=CAUSES, command="snakemake --configfile x.yaml"
@@ -396,6 +401,7 @@ def test_page__has_rule_rows_pictures_and_commands(compared):
     assert f"{row['ours']} [{row['low']},\N{NO-BREAK SPACE}{row['high']}]" in text
     assert "![memorisation noise](figures/memorisation_noise.svg)" in text
     assert "memorisation_ablation.svg" not in text
+    assert "dropout_ablation.svg" not in text  # it draws another experiment
     assert "snakemake --configfile x.yaml --config results=again 'only=[sweep]'" in text
 
 

@@ -1,6 +1,6 @@
 """Networks that memorise against networks that generalise: ablation, noise, dropout."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from unitlens.figures.curves import (
     mean_spread,
     noise_curves,
 )
-from unitlens.figures.selection import networks
+from unitlens.figures.selection import networks, specs_of
 from unitlens.figures.style import (
     DASHES,
     GREY,
@@ -29,31 +29,70 @@ from unitlens.figures.style import (
     styled,
 )
 from unitlens.tables import Results
+from unitlens.tables.groups import ALL, Group, group_runs, rows_of
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 HALF = 0.5
+Tell = Callable[[Results, Sequence[str]], str]
 
 
 @styled
 def memorisation_ablation(results: Results, runs: Sequence[str]) -> "Figure":
-    """Draw accuracy against the share of units ablated, a line a corruption level."""
-    curves = ablation_curves(results, runs, ("corruption",), "memorisation_ablation")
+    """Draw accuracy against the share of units ablated: a panel a data set, a line a level."""
+    parts = _by_dataset(results, runs, "memorisation_ablation")
     figure = new_figure(height=4.3)
-    axes = figure.subplots()
-    for place, curve in enumerate(curves):
-        label = f"{_corruption(curve):g}  (AUC {mean_spread(curve.summary)})"
-        draw_curve(axes, curve, color=colour(place), marker=marker(place), label=label)
-    draw_chance(axes, results, runs)
-    label_fraction(axes, results, runs)
-    axes.set_ylabel(accuracy_label(results, "curves"))
-    legend_below(figure, [axes], title="label corruption")
+    panels = figure.subplots(1, len(parts), sharey=True, squeeze=False)[0]
+    levels = _levels(results, runs)
+    for axes, part in zip(panels, parts, strict=True):
+        curves = ablation_curves(results, part.runs, ("corruption",), "memorisation_ablation")
+        _draw_levels(axes, curves, levels, part.label, "AUC")
+        draw_chance(axes, results, part.runs)
+        label_fraction(axes, results, part.runs)
+    panels[0].set_ylabel(accuracy_label(results, "curves"))
+    legend_below(figure, panels, title="label corruption")
     return figure
+
+
+def _by_dataset(results: Results, runs: Sequence[str], figure: str) -> list[Group]:
+    return group_runs(specs_of(results, runs, figure), ("dataset",))
+
+
+def _levels(results: Results, runs: Sequence[str]) -> list[float]:
+    levels = np.unique(rows_of(results.runs, runs)["corruption"].values)
+    return [float(level) for level in levels]
+
+
+def _draw_levels(
+    axes: "Axes", curves: Sequence[Curve], levels: Sequence[float], dataset: str, summary: str
+) -> None:
+    """Draw a line a level of corruption; what sums it up fits the legend of one data set only."""
+    alone = dataset == ALL
+    for curve in curves:
+        place = levels.index(_corruption(curve))
+        told = f"  ({summary} {mean_spread(curve.summary)})" if alone else ""
+        label = f"{_corruption(curve):g}{told}"
+        draw_curve(axes, curve, color=colour(place), marker=marker(place), label=label)
+    if not alone:
+        axes.set_title(dataset, fontsize=9)
+
+
+def _of_each(results: Results, runs: Sequence[str], figure: str, tell: Tell) -> str:
+    """Tell a finding for each data set."""
+    parts = _by_dataset(results, runs, figure)
+    if len(parts) == 1:
+        return tell(results, runs)
+    return " ".join(f"{part.label}: {tell(results, part.runs)}" for part in parts)
 
 
 def memorisation_ablation_finding(results: Results, runs: Sequence[str]) -> str:
     """Tell how the area under the ablation curve changes with corruption."""
+    return _of_each(results, runs, "memorisation_ablation", _areas_told)
+
+
+def _areas_told(results: Results, runs: Sequence[str]) -> str:
     curves = ablation_curves(results, runs, ("corruption",), "memorisation_ablation")
     areas = [float(np.nanmean(curve.summary)) for curve in curves]
     if len(curves) == 1:
@@ -74,25 +113,31 @@ def memorisation_ablation_finding(results: Results, runs: Sequence[str]) -> str:
 
 @styled
 def memorisation_noise(results: Results, runs: Sequence[str]) -> "Figure":
-    """Draw accuracy against the scale of the noise on all units, a line a corruption level."""
-    curves = noise_curves(results, runs, ("corruption",), "memorisation_noise")
+    """Draw accuracy against the scale of the noise: a panel a data set, a line a level."""
+    parts = _by_dataset(results, runs, "memorisation_noise")
     figure = new_figure(height=4.3)
-    axes = figure.subplots()
-    axes.axhline(HALF, color=GREY, linewidth=1, linestyle=":", zorder=1)
-    for place, curve in enumerate(curves):
-        label = f"{_corruption(curve):g}  (one half at {mean_spread(curve.summary)})"
-        draw_curve(axes, curve, color=colour(place), marker=marker(place), label=label)
-    draw_chance(axes, results, runs)
-    log_ticks(axes)
-    axes.set_ylim(0, 1.03)
-    axes.set_xlabel("noise on all units (standard deviations of each unit)")
-    axes.set_ylabel(accuracy_label(results, "noise"))
-    legend_below(figure, [axes], title="label corruption")
+    panels = figure.subplots(1, len(parts), sharey=True, squeeze=False)[0]
+    levels = _levels(results, runs)
+    for axes, part in zip(panels, parts, strict=True):
+        axes.axhline(HALF, color=GREY, linewidth=1, linestyle=":", zorder=1)
+        curves = noise_curves(results, part.runs, ("corruption",), "memorisation_noise")
+        _draw_levels(axes, curves, levels, part.label, "one half at")
+        draw_chance(axes, results, part.runs)
+        log_ticks(axes)
+        axes.set_ylim(0, 1.03)
+        narrow = "\n" if len(parts) > 1 else " "
+        axes.set_xlabel(f"noise on all units{narrow}(standard deviations of each unit)")
+    panels[0].set_ylabel(accuracy_label(results, "noise"))
+    legend_below(figure, panels, title="label corruption")
     return figure
 
 
 def memorisation_noise_finding(results: Results, runs: Sequence[str]) -> str:
     """Tell at which noise the accuracy has fallen to one half."""
+    return _of_each(results, runs, "memorisation_noise", _halves_told)
+
+
+def _halves_told(results: Results, runs: Sequence[str]) -> str:
     curves = noise_curves(results, runs, ("corruption",), "memorisation_noise")
     known = [curve for curve in curves if np.isfinite(curve.summary).any()]
     if not known:

@@ -3,7 +3,7 @@
 import csv
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from unitlens.errors import TableError, nearest
@@ -82,6 +82,7 @@ class Row:
     reduction: str
     notes: str
     command: str
+    experiments: str = ""
 
 
 def compare_with_paper(
@@ -124,10 +125,11 @@ def compare_with_paper(
     rows = []
     for group in track(GROUPS, "compare with the paper", total=len(GROUPS)):
         again = _again(command, claims[group]) if group in claims else ""
-        rows += _rows(group, chosen.get(group), again)
+        own = " ".join(claims.get(group, ()))
+        rows += [replace(row, experiments=own) for row in _rows(group, chosen.get(group), again)]
         for name, runs in tested.get(group, {}).items():
             of_cause = _rows(group, runs, _again(command, [name]), causes[group][name])
-            rows += [row for row in of_cause if row.ours]
+            rows += [replace(row, experiments=name) for row in of_cause if row.ours]
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "paper.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")

@@ -1,5 +1,6 @@
 """The page on which the paper's results stand beside ours, in Markdown."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
@@ -51,7 +52,7 @@ def write_page(rows: Sequence[Row], times: Sequence[Time], directory: Path) -> N
     times
         What the experiments took.
     directory
-        Where to. Figures are shown that lie in its folder ``figures`` as SVG.
+        Where to. The figures of its folder ``figures`` are shown.
     """
     groups = {name: [row for row in rows if row["group"] == name] for name in GROUPS}
     parts = [INTRO + RULE, "## In short\n", told(of_paper(rows)) + "\n", *_overview(groups), ""]
@@ -159,7 +160,7 @@ def _section(name: str, rows: Sequence[Row], directory: Path, shown: set[str]) -
             lines.append(f"### Tested as a cause: {cause}\n")
         lines += [*_table(own), ""]
         if not cause:
-            lines += _pictures(group.pictures, directory, shown)
+            lines += _pictures(group.pictures, own[0]["experiments"].split(), directory, shown)
         if not own[0]["command"]:
             return [*lines, "Not measured: no experiment is named for it.\n"]
         listed = [f"* {remark}" for remark in remarks(own)]
@@ -167,8 +168,16 @@ def _section(name: str, rows: Sequence[Row], directory: Path, shown: set[str]) -
     return lines
 
 
-def _pictures(names: Sequence[str], directory: Path, shown: set[str]) -> list[str]:
-    there = [name for name in names if (directory / "figures" / f"{name}.svg").exists()]
+def _pictures(
+    names: Sequence[str], experiments: Sequence[str], directory: Path, shown: set[str]
+) -> list[str]:
+    """Show the figures of a group that draw its experiments."""
+    listed = directory / "figures/figures.json"
+    drawn = {
+        figure["name"]: set(figure["experiments"])
+        for figure in (json.loads(listed.read_text("utf-8")) if listed.exists() else ())
+    }
+    there = [name for name in names if drawn.get(name, set()) & set(experiments)]
     again = [name.replace("_", " ") for name in there if name in shown]
     new = [name for name in there if name not in shown]
     shown.update(new)

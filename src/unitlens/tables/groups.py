@@ -27,6 +27,7 @@ _WORDS: dict[str, Callable[[Any], str]] = {
     "settings": str,
 }
 FIELDS = tuple(_WORDS)
+ALL = "all runs"  # label of the only group
 
 
 @dataclass(frozen=True)
@@ -105,12 +106,14 @@ def _labels(keys: Sequence[tuple[object, ...]], fields: Sequence[str]) -> list[s
         if len(with_it) > len({tuple(key[j] for j in chosen) for key in keys}):
             chosen.append(i)
     model = fields.index("model") if "model" in fields else None
+    if model not in chosen:
+        model = None
     labels = []
     for key in keys:
         alike = [other for other in keys if model is None or other[model] == key[model]]
         told = [i for i in chosen if i == model or len({other[i] for other in alike}) > 1]
         words = [_WORDS[fields[i]](key[i]) for i in told if key[i] is not None]
-        labels.append(", ".join(filter(None, words)) or "all runs")
+        labels.append(", ".join(filter(None, words)) or ALL)
     return labels
 
 
