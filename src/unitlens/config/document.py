@@ -118,10 +118,7 @@ class Config(Strict):
     @model_validator(mode="after")
     def _known_experiments(self) -> "Config":
         named = [(f"figures.{key}", names) for key, names in self.figures.items()]
-        named += [(f"paper.{key}", names) for key, names in self.paper.items()]
-        named += [
-            (f"suspected_causes.{key}", tuple(of)) for key, of in self.suspected_causes.items()
-        ]
+        named += [(f"{section}.{group}", names) for section, group, names in self._comparisons]
         for key, names in (*named, ("only", self.only or ())):
             for name in names:
                 if name not in self.experiments:
@@ -170,18 +167,24 @@ class Config(Strict):
 
     @model_validator(mode="after")
     def _paper_of_measurements(self) -> "Config":
-        named = [("paper", group, name) for group, names in self.paper.items() for name in names]
-        named += [
-            ("suspected_causes", group, name)
-            for group, causes in self.suspected_causes.items()
-            for name in causes
-        ]
-        for key, group, name in named:
-            settings = self.measurements_of(name)
-            for section in PAPER_NEEDS[group]:
-                kept = group in OVER_EPOCHS
-                _check_needed(settings, section, f"{key}.{group}", name, kept=kept)
+        for key, group, experiments in self._comparisons:
+            for name in experiments:
+                settings = self.measurements_of(name)
+                for section in PAPER_NEEDS[group]:
+                    kept = group in OVER_EPOCHS
+                    _check_needed(settings, section, f"{key}.{group}", name, kept=kept)
         return self
+
+    @property
+    def _comparisons(self) -> list[tuple[str, PaperGroup, tuple[str, ...]]]:
+        """Return section, group and experiments of all that is set beside the paper's results."""
+        return [
+            *(("paper", group, names) for group, names in self.paper.items()),
+            *(
+                ("suspected_causes", group, tuple(of))
+                for group, of in self.suspected_causes.items()
+            ),
+        ]
 
     @property
     def compared(self) -> bool:

@@ -128,8 +128,9 @@ def compare_with_paper(
         own = " ".join(claims.get(group, ()))
         rows += [replace(row, experiments=own) for row in _rows(group, chosen.get(group), again)]
         for name, runs in tested.get(group, {}).items():
-            of_cause = _rows(group, runs, _again(command, [name]), causes[group][name])
-            rows += [replace(row, experiments=name) for row in of_cause if row.ours]
+            of_cause = _rows(group, runs, _again(command, [name]))
+            cause = causes[group][name]
+            rows += [replace(row, cause=cause, experiments=name) for row in of_cause if row.ours]
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "paper.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
@@ -149,14 +150,14 @@ def _again(command: str, experiments: Sequence[str]) -> str:
     return f"{command} --config results=again 'only=[{','.join(experiments)}]'"
 
 
-def _rows(group: str, runs: Runs | None, command: str, cause: str = "") -> list[Row]:
+def _rows(group: str, runs: Runs | None, command: str) -> list[Row]:
     if runs is None:
         nothing = Evidence(missing="no experiment is named for it")
         return [_row(group, claim, nothing, (), command) for claim in GROUPS[group].claims]
     found = dict(EVIDENCE[group](runs))
     reduced = reductions(group, runs)
     return [
-        _row(group, claim, _evidence(found[claim.name]), reduced, command, cause)
+        _row(group, claim, _evidence(found[claim.name]), reduced, command)
         for claim in GROUPS[group].claims
     ]
 
@@ -168,19 +169,12 @@ def _evidence(measure: Callable[[], Evidence]) -> Evidence:
         return Evidence(missing=str(reason))
 
 
-def _row(
-    group: str,
-    claim: Claim,
-    ours: Evidence,
-    reduced: Sequence[str],
-    command: str,
-    cause: str = "",
-) -> Row:
+def _row(group: str, claim: Claim, ours: Evidence, reduced: Sequence[str], command: str) -> Row:
     known = not ours.missing
     counts = {name: getattr(ours, name) for name in ("networks", "units", "orders")}
     return Row(
         group=group,
-        cause=cause,
+        cause="",
         claim=claim.name,
         figure=claim.figure,
         what=claim.what,

@@ -47,7 +47,7 @@ def _ends_of(runs: Runs, measure: str, level: float) -> Evidence:
     largest, smallest = (
         _ordered(chosen, f"{measure}-{way}") for way in ("descending", "ascending")
     )
-    return apart(largest[0], largest[1], smallest[1])
+    return apart(*largest, smallest[1])
 
 
 def _ordered(runs: Runs, order: str) -> tuple[Runs, xr.Dataset]:

@@ -12,6 +12,7 @@ from unitlens.reproduction.times import Time
 from unitlens.reproduction.verdict import RULE
 
 Row = Mapping[str, str]
+Drawn = Mapping[str, set[str]]  # figure to the experiments that it draws
 COLUMNS = ("figure", "what", "paper", "ours", "n", "verdict")
 INTRO = """\
 # The paper and us
@@ -56,11 +57,12 @@ def write_page(rows: Sequence[Row], times: Sequence[Time], directory: Path) -> N
     """
     groups = {name: [row for row in rows if row["group"] == name] for name in GROUPS}
     parts = [INTRO + RULE, "## In short\n", told(of_paper(rows)) + "\n", *_overview(groups), ""]
+    drawn = _drawn(directory / "figures/figures.json")
     shown: set[str] = set()
     for name, own in groups.items():
         if name == next(iter(LATER)):
             parts.append(BEYOND)
-        parts += _section(name, own, directory, shown)
+        parts += _section(name, own, drawn, shown)
     if times:
         parts += _times(times)
     (directory / "paper.md").write_text("\n".join(parts), encoding="utf-8")
@@ -151,7 +153,7 @@ def _counted(number: int, word: str) -> str:
     return f"{number:,} {word if number > 1 else word.removesuffix('s')}"
 
 
-def _section(name: str, rows: Sequence[Row], directory: Path, shown: set[str]) -> list[str]:
+def _section(name: str, rows: Sequence[Row], drawn: Drawn, shown: set[str]) -> list[str]:
     """Write a group: its rows, the pictures that no group before it has shown, and how again."""
     group = GROUPS[name]
     lines = [f"## {group.title}\n"]
@@ -160,7 +162,7 @@ def _section(name: str, rows: Sequence[Row], directory: Path, shown: set[str]) -
             lines.append(f"### Tested as a cause: {cause}\n")
         lines += [*_table(own), ""]
         if not cause:
-            lines += _pictures(group.pictures, own[0]["experiments"].split(), directory, shown)
+            lines += _pictures(group.pictures, own[0]["experiments"].split(), drawn, shown)
         if not own[0]["command"]:
             return [*lines, "Not measured: no experiment is named for it.\n"]
         listed = [f"* {remark}" for remark in remarks(own)]
@@ -168,15 +170,17 @@ def _section(name: str, rows: Sequence[Row], directory: Path, shown: set[str]) -
     return lines
 
 
+def _drawn(listed: Path) -> Drawn:
+    if not listed.exists():
+        return {}
+    figures = json.loads(listed.read_text("utf-8"))
+    return {figure["name"]: set(figure["experiments"]) for figure in figures}
+
+
 def _pictures(
-    names: Sequence[str], experiments: Sequence[str], directory: Path, shown: set[str]
+    names: Sequence[str], experiments: Sequence[str], drawn: Drawn, shown: set[str]
 ) -> list[str]:
     """Show the figures of a group that draw its experiments."""
-    listed = directory / "figures/figures.json"
-    drawn = {
-        figure["name"]: set(figure["experiments"])
-        for figure in (json.loads(listed.read_text("utf-8")) if listed.exists() else ())
-    }
     there = [name for name in names if drawn.get(name, set()) & set(experiments)]
     again = [name.replace("_", " ") for name in there if name in shown]
     new = [name for name in there if name not in shown]
