@@ -233,6 +233,41 @@ def test_same_data__is_of_one_data_set_and_of_labels_as_they_are(results, one_se
         draw.FIGURES["same_data_auc"][0](mixed, [made.name for made in two])
 
 
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """Two networks, one of each of two data sets."""
+    two = [network(("two",), dataset=name) for name in ("mnist5k", "digits")]
+    return open_results(write_results(tmp_path_factory.mktemp("mixed"), two))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "selectivity_importance",
+        "selectivity_l1_norm",
+        "information_importance",
+        "class_damage",
+        "measure_agreement",
+    ],
+)
+def test_units_of_two_data_sets__are_never_drawn_or_told_together(mixed, name):
+    drawn, tell = draw.FIGURES[name]
+    runs = {
+        str(spec): str(run)
+        for run, spec in zip(mixed.runs.run.values, mixed.runs.dataset.values, strict=True)
+    }
+    figure = drawn(mixed, list(runs.values()))
+
+    alone = {dataset: drawn(mixed, [run]) for dataset, run in runs.items()}
+    assert [band.get_suptitle() for band in figure.subfigs] == ["digits", "mnist5k"]
+    for band in figure.subfigs:
+        (own,) = alone[band.get_suptitle()].subfigs
+        for axes, expected in zip(band.axes, own.axes, strict=True):
+            assert axes.dataLim.bounds == pytest.approx(expected.dataLim.bounds)
+    told = [f"{dataset}: {tell(mixed, [runs[dataset]])}" for dataset in ("digits", "mnist5k")]
+    assert tell(mixed, list(runs.values())) == " ".join(told)
+
+
 def test_hyperparameter_selection__needs_settings(results):
     runs = runs_for(results, "memorisation_ablation")
     with pytest.raises(TableError, match=r"needs runs of at least 4 settings .* its runs have 3"):
@@ -333,7 +368,7 @@ def test_many_layers_and_levels__keep_readable(tmp_path):
     scatter = draw.FIGURES["selectivity_importance"][0](results, runs)
     curves = draw.FIGURES["memorisation_ablation"][0](results, runs)
 
-    assert len(scatter.legends[0].get_texts()) == 2  # the first and the last layer
+    assert len(scatter.subfigs[0].legends[0].get_texts()) == 2  # the first and the last layer
     assert len({line.get_color() for line in curves.axes[0].get_lines()}) == 7
 
 
@@ -344,7 +379,7 @@ def test_layers_with_an_underscore__stand_in_the_legend(results, monkeypatch):
     runs = [run for run in results.runs.run.values.tolist() if "mlp" in run]
     figure = draw.FIGURES["selectivity_importance"][0](results, runs)
 
-    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    texts = [text.get_text() for text in figure.subfigs[0].legends[0].get_texts()]
     assert texts == ["_swish", "_blocks.0._swish"]
 
 

@@ -33,7 +33,11 @@ REGULARISED = [
     for alpha in (-2.0, 0.0, 0.1)
     for seed in (5, 6, 7)
 ]
-CAUSES = {"same_data": {"batch_norm": "too few networks"}, "dropout": {"dropout": "another seed"}}
+CAUSES = {
+    "mnist_ablation": {"dropout": "no dropout"},
+    "same_data": {"batch_norm": "too few networks"},
+    "dropout": {"dropout": "another seed"},
+}
 CLAIMS = {
     "mnist_ablation": ["memorisation"],
     "mnist_noise": ["memorisation"],
@@ -337,13 +341,33 @@ def test_causes__are_measured_by_the_same_claims(compared):
     tested = [row for row in rows_of(directory) if row["cause"]]
 
     # The experiment of two networks measures nothing of same_data, and has no rows.
-    assert {row["cause"] for row in tested} == {"another seed"}
+    assert {row["cause"] for row in tested} == {"another seed", "no dropout"}
     for row in tested:
-        own = rows[row["group"], row["claim"]]
-        assert row["ours"] == own["ours"]
         assert "'only=[dropout]'" in row["command"]
+    for row in (row for row in tested if row["group"] == "dropout"):  # the same networks
+        assert row["ours"] == rows["dropout", row["claim"]]["ours"]
+        assert row["moved"] == ""
     text = (directory / "paper.md").read_text()
     assert "### Tested as a cause: another seed" in text
+
+
+def test_causes__say_whether_they_bring_a_number_nearer_to_the_papers(compared):
+    directory, rows = compared
+    tested = [row for row in rows_of(directory) if row["cause"] == "no dropout"]
+    numbers = [row for row in tested if row["claim"] != "order"]
+
+    assert [row["claim"] for row in numbers] == ["corruption 0", "corruption 1"]
+    farther = 0
+    for row in numbers:
+        own, paper = rows["mnist_ablation", row["claim"]], float(row["paper"].split()[0])
+        nearer = abs(float(row["ours"]) - paper) < abs(float(own["ours"]) - paper)
+        apart = float(row["low"]) > float(own["high"]) or float(own["low"]) > float(row["high"])
+        farther += not nearer
+        way = f"{'surely ' if apart else ''}{'nearer' if nearer else 'farther'}"
+        assert row["moved"] == f"{way}: was {own['ours']}"
+    text = (directory / "paper.md").read_text()
+    assert f"* Of 2 numbers, with this change: {2 - farther} nearer (" in text
+    assert f"**{numbers[0]['verdict']}**; {numbers[0]['moved']} |" in text
 
 
 def test_times__add_up_the_jobs_of_an_experiment(compared):

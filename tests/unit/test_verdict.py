@@ -6,7 +6,7 @@ import pytest
 
 from unitlens.reproduction.evidence import Evidence
 from unitlens.reproduction.kinds import Direction, Number, Order
-from unitlens.reproduction.verdict import judge, paper_interval
+from unitlens.reproduction.verdict import judge, moved, paper_interval
 
 NEGATIVE = Direction(-1, "falls")
 NOT_POSITIVE = Direction(-1, "falls or nothing", or_none=True)
@@ -108,3 +108,29 @@ def test_without_resamples__directions_and_orders_are_undecided():
 
 def test_what_is_missing__is_not_measured():
     assert judge(Number(0.8), Evidence(missing="nobody looked")) == "not measured"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ((0.4, 0.5), (0.6, 0.7), "surely nearer: was 0.450"),
+        ((0.4, 0.6), (0.55, 0.75), "nearer: was 0.500"),
+        ((0.4, 0.6), (0.2, 0.3), "surely farther: was 0.500"),
+        ((0.7, 0.72), (0.98, 1.0), "surely farther: was 0.710"),  # past the paper's value
+        ((0.4, 0.6), (0.4, 0.6), ""),
+    ],
+)
+def test_a_tested_cause__brings_a_number_nearer_or_farther(before, after, told):
+    assert moved(Number(0.8), ours(*before), ours(*after)) == told
+
+
+def test_a_tested_cause__is_never_sure_without_resamples():
+    alone = ours(0.4, 0.5, over="")
+
+    assert moved(Number(0.8), alone, ours(0.6, 0.7)) == "nearer: was 0.450"
+
+
+def test_a_tested_cause__may_change_a_verdict():
+    assert moved(NEGATIVE, ours(-0.1, 0.2), ours(-0.2, -0.1)) == "was undecided"
+    assert moved(NEGATIVE, ours(-0.3, -0.1), ours(-0.2, -0.1)) == ""
+    assert moved(NEGATIVE, Evidence(missing="not measured"), ours(-0.2, -0.1)) == ""

@@ -7,8 +7,8 @@ import numpy as np
 import xarray as xr
 
 from unitlens.errors import TableError
-from unitlens.figures.scatter import label_layers, linear_below, scatter_and_side, units_of
-from unitlens.figures.selection import specs_of, table_of, variable_of
+from unitlens.figures.scatter import Row, label_layers, linear_below, scatter_rows, units_of
+from unitlens.figures.selection import by_dataset, specs_of, table_of, tell_each, variable_of
 from unitlens.figures.style import GREY, depth_colours, new_figure, styled
 from unitlens.tables import Results, rank_correlations
 from unitlens.tables.agreement import (
@@ -19,10 +19,10 @@ from unitlens.tables.agreement import (
 from unitlens.tables.agreement import (
     measure_agreement as agreement_of,
 )
-from unitlens.tables.groups import rows_of
+from unitlens.tables.groups import ALL, rows_of
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 NAMES = {
     "selectivity": "class selectivity",
@@ -42,9 +42,16 @@ LIGHT = 0.6  # correlations beyond it are written in white
 
 @styled
 def class_damage(results: Results, runs: Sequence[str]) -> "Figure":
-    """Draw the accuracy drop of each unit's class against its selectivity, and who agree."""
-    units = _damage(results, runs)
-    figure, axes, side = scatter_and_side(units, "selectivity", DROP)
+    """Draw the accuracy drop of each unit's class against its selectivity: a row a data set."""
+    figure, rows = scatter_rows(results, runs, "class_damage", _damage, "selectivity", DROP)
+    for row in rows:
+        _draw_damage(row)
+    return figure
+
+
+def _draw_damage(row: Row) -> None:
+    """Name the axes, and draw beside the share of units whose class is the most damaged."""
+    axes, side, units = row
     axes.set_yscale("symlog", linthresh=linear_below(units[DROP].values))
     axes.axhline(0, color=GREY, linewidth=0.8)
     axes.set_xlim(-0.02, 1.02)
@@ -68,11 +75,14 @@ def class_damage(results: Results, runs: Sequence[str]) -> "Figure":
         "preferred class is\nthe most damaged\n(dashes: by chance)", fontsize=8.5, color=GREY
     )
     label_layers(side, units)
-    return figure
 
 
 def class_damage_finding(results: Results, runs: Sequence[str]) -> str:
     """Tell how often the preferred class is the most damaged, and whether selectivity foretells."""
+    return tell_each(results, runs, "class_damage", _damage_told)
+
+
+def _damage_told(results: Results, runs: Sequence[str]) -> str:
     units = _damage(results, runs)
     found = class_agreement(units)
     pooled = rank_correlations(units, target=DROP, measures=("selectivity",), by=())
@@ -117,12 +127,23 @@ def _damage(results: Results, runs: Sequence[str]) -> xr.Dataset:
 
 @styled
 def measure_agreement(results: Results, runs: Sequence[str]) -> "Figure":
-    """Draw the rank correlations between the measures of selectivity."""
-    matrix = _matrix(results, runs)
+    """Draw the rank correlations between the measures of selectivity: a matrix a data set."""
+    parts = by_dataset(results, runs, "measure_agreement")
+    matrices = [_matrix(results, part.runs) for part in parts]
+    heights = [1.4 + 0.42 * matrix.sizes["measure"] for matrix in matrices]
+    figure = new_figure(height=sum(heights))
+    bands = figure.subfigures(len(parts), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for band, part, matrix in zip(bands, parts, matrices, strict=True):
+        _draw_matrix(band, matrix)
+        if part.label != ALL:
+            band.suptitle(part.label, fontsize=10)
+    return figure
+
+
+def _draw_matrix(figure: "SubFigure", matrix: xr.DataArray) -> None:
     size = matrix.sizes["measure"]
     names = [NAMES[name] for name in matrix["measure"].values.tolist()]
     values = np.where(np.tri(size, k=-1, dtype=bool), matrix.values, np.nan)[1:, :-1]
-    figure = new_figure(height=1.4 + 0.42 * size)
     axes = figure.subplots()
     image = axes.imshow(values, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
     for row, column in np.argwhere(np.isfinite(values)).tolist():
@@ -136,11 +157,14 @@ def measure_agreement(results: Results, runs: Sequence[str]) -> "Figure":
     axes.set_xlabel("measure")
     axes.set_ylabel("measure")
     figure.colorbar(image, ax=axes, label="Spearman correlation", shrink=0.8)
-    return figure
 
 
 def measure_agreement_finding(results: Results, runs: Sequence[str]) -> str:
     """Tell which measures agree most and least, and how selectivity goes with the others."""
+    return tell_each(results, runs, "measure_agreement", _agreement_told)
+
+
+def _agreement_told(results: Results, runs: Sequence[str]) -> str:
     matrix = _matrix(results, runs)
     names = [NAMES[name] for name in matrix["measure"].values.tolist()]
     rows, columns = np.tril_indices(len(names), -1)

@@ -1,6 +1,6 @@
 """Networks that memorise against networks that generalise: ablation, noise, dropout."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from unitlens.figures.curves import (
     mean_spread,
     noise_curves,
 )
-from unitlens.figures.selection import networks, specs_of
+from unitlens.figures.selection import by_dataset, networks, tell_each
 from unitlens.figures.style import (
     DASHES,
     GREY,
@@ -29,20 +29,19 @@ from unitlens.figures.style import (
     styled,
 )
 from unitlens.tables import Results
-from unitlens.tables.groups import ALL, Group, group_runs, rows_of
+from unitlens.tables.groups import ALL, rows_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 HALF = 0.5
-Tell = Callable[[Results, Sequence[str]], str]
 
 
 @styled
 def memorisation_ablation(results: Results, runs: Sequence[str]) -> "Figure":
     """Draw accuracy against the share of units ablated: a panel a data set, a line a level."""
-    parts = _by_dataset(results, runs, "memorisation_ablation")
+    parts = by_dataset(results, runs, "memorisation_ablation")
     figure = new_figure(height=4.3)
     panels = figure.subplots(1, len(parts), sharey=True, squeeze=False)[0]
     levels = _levels(results, runs)
@@ -54,10 +53,6 @@ def memorisation_ablation(results: Results, runs: Sequence[str]) -> "Figure":
     panels[0].set_ylabel(accuracy_label(results, "curves"))
     legend_below(figure, panels, title="label corruption")
     return figure
-
-
-def _by_dataset(results: Results, runs: Sequence[str], figure: str) -> list[Group]:
-    return group_runs(specs_of(results, runs, figure), ("dataset",))
 
 
 def _levels(results: Results, runs: Sequence[str]) -> list[float]:
@@ -79,17 +74,9 @@ def _draw_levels(
         axes.set_title(dataset, fontsize=9)
 
 
-def _of_each(results: Results, runs: Sequence[str], figure: str, tell: Tell) -> str:
-    """Tell a finding for each data set."""
-    parts = _by_dataset(results, runs, figure)
-    if len(parts) == 1:
-        return tell(results, runs)
-    return " ".join(f"{part.label}: {tell(results, part.runs)}" for part in parts)
-
-
 def memorisation_ablation_finding(results: Results, runs: Sequence[str]) -> str:
     """Tell how the area under the ablation curve changes with corruption."""
-    return _of_each(results, runs, "memorisation_ablation", _areas_told)
+    return tell_each(results, runs, "memorisation_ablation", _areas_told)
 
 
 def _areas_told(results: Results, runs: Sequence[str]) -> str:
@@ -114,7 +101,7 @@ def _areas_told(results: Results, runs: Sequence[str]) -> str:
 @styled
 def memorisation_noise(results: Results, runs: Sequence[str]) -> "Figure":
     """Draw accuracy against the scale of the noise: a panel a data set, a line a level."""
-    parts = _by_dataset(results, runs, "memorisation_noise")
+    parts = by_dataset(results, runs, "memorisation_noise")
     figure = new_figure(height=4.3)
     panels = figure.subplots(1, len(parts), sharey=True, squeeze=False)[0]
     levels = _levels(results, runs)
@@ -134,7 +121,7 @@ def memorisation_noise(results: Results, runs: Sequence[str]) -> "Figure":
 
 def memorisation_noise_finding(results: Results, runs: Sequence[str]) -> str:
     """Tell at which noise the accuracy has fallen to one half."""
-    return _of_each(results, runs, "memorisation_noise", _halves_told)
+    return tell_each(results, runs, "memorisation_noise", _halves_told)
 
 
 def _halves_told(results: Results, runs: Sequence[str]) -> str:

@@ -1,24 +1,34 @@
 """Every unit as a dot, coloured by its layer, and rank correlations layer by layer."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from unitlens.errors import TableError
-from unitlens.figures.selection import networks, specs_of, table_of, variable_of
+from unitlens.figures.selection import by_dataset, networks, specs_of, table_of, variable_of
 from unitlens.figures.style import GREY, depth_colours, draw_legend, new_figure, whole_numbers
 from unitlens.tables import Results, rank_correlations
-from unitlens.tables.groups import rows_of
+from unitlens.tables.groups import ALL, rows_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 MOST_POINTS = 4000  # more would be paint on paint, and megabytes of SVG
 MOST_NAMES = 6  # layers that are named; more are numbered
 P_LEVEL = 0.05
+
+Take = Callable[[Results, Sequence[str]], xr.Dataset]
+
+
+class Row(NamedTuple):
+    """The units of a data set, their dots, and axes beside for what is told of layers."""
+
+    axes: "Axes"
+    side: "Axes"
+    units: xr.Dataset
 
 
 def units_of(
@@ -38,9 +48,34 @@ def units_of(
     return units.isel(unit=np.flatnonzero(there))
 
 
-def scatter_and_side(units: xr.Dataset, x: str, y: str) -> "tuple[Figure, Axes, Axes]":
-    """Draw two variables of the units against each other, and leave axes beside for layers."""
-    figure = new_figure(height=4.3)
+def scatter_rows(
+    results: Results, runs: Sequence[str], name: str, take: Take, x: str, y: str
+) -> "tuple[Figure, list[Row]]":
+    """Draw two variables of the units against each other: a row a data set.
+
+    Parameters
+    ----------
+    results, runs
+        Whose units.
+    name
+        Of the figure.
+    take
+        Returns the units of some runs, of which both variables are known.
+    x, y
+        The variables.
+    """
+    parts = by_dataset(results, runs, name)
+    figure = new_figure(height=4.3 * len(parts))
+    bands = figure.subfigures(len(parts), 1, squeeze=False)[:, 0]
+    rows = []
+    for band, part in zip(bands, parts, strict=True):
+        rows.append(_scatter(band, take(results, part.runs), x, y))
+        if part.label != ALL:
+            band.suptitle(part.label, fontsize=10)
+    return figure, rows
+
+
+def _scatter(figure: "SubFigure", units: xr.Dataset, x: str, y: str) -> Row:
     axes, side = figure.subplots(1, 2, width_ratios=(2.1, 1))
     depths = units["depth"].values
     shades = depth_colours(depths.tolist())
@@ -58,7 +93,7 @@ def scatter_and_side(units: xr.Dataset, x: str, y: str) -> "tuple[Figure, Axes, 
         if len(names) <= MOST_NAMES or depth in (min(names), max(names))
     }
     draw_legend(figure, marks, title="layer")
-    return figure, axes, side
+    return Row(axes, side, units)
 
 
 def _some(size: int) -> np.ndarray:

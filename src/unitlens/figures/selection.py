@@ -1,13 +1,15 @@
 """What a figure shows: its runs, and the tables it cannot do without."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import xarray as xr
 
 from unitlens.errors import TableError, nearest
 from unitlens.tables import Results
-from unitlens.tables.groups import rows_of
+from unitlens.tables.groups import Group, group_runs, rows_of
+
+Tell = Callable[[Results, Sequence[str]], str]
 
 
 def table_of(results: Results, name: str, figure: str) -> xr.Dataset:
@@ -51,6 +53,19 @@ def specs_of(results: Results, runs: Sequence[str], figure: str) -> xr.Dataset:
     if not runs:
         raise TableError(f"the figure {figure} has no run to show; name an experiment with runs")
     return rows_of(results.runs, runs)
+
+
+def by_dataset(results: Results, runs: Sequence[str], figure: str) -> list[Group]:
+    """Return the runs of each data set, which one panel shows."""
+    return group_runs(specs_of(results, runs, figure), ("dataset",))
+
+
+def tell_each(results: Results, runs: Sequence[str], figure: str, tell: Tell) -> str:
+    """Tell a finding for each data set."""
+    parts = by_dataset(results, runs, figure)
+    if len(parts) == 1:
+        return tell(results, runs)
+    return " ".join(f"{part.label}: {tell(results, part.runs)}" for part in parts)
 
 
 def networks(count: int) -> str:

@@ -1,20 +1,22 @@
 """Class selectivity of units beside their importance, their weights and their depth."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
 from unitlens.figures.scatter import (
+    Take,
     correlation_finding,
     draw_correlations,
     label_layers,
     linear_below,
-    scatter_and_side,
+    scatter_rows,
     units_of,
 )
-from unitlens.figures.selection import specs_of
+from unitlens.figures.selection import specs_of, tell_each
 from unitlens.figures.style import (
     COLOURS,
     GREY,
@@ -35,68 +37,87 @@ if TYPE_CHECKING:
 @styled
 def selectivity_importance(results: Results, runs: Sequence[str]) -> "Figure":
     """Draw each unit's selectivity against its importance, and their correlation by layer."""
-    units = units_of(results, runs, ("selectivity", "loss_increase"), "selectivity_importance")
-    figure, axes = _importance(units, "selectivity")
-    axes.set_xlim(-0.02, 1.02)
-    axes.set_xlabel("class selectivity")
+    figure, panels = _importance(results, runs, "selectivity_importance", "selectivity")
+    for axes in panels:
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_xlabel("class selectivity")
     return figure
 
 
 def selectivity_importance_finding(results: Results, runs: Sequence[str]) -> str:
     """Tell the pooled correlation, and the range over the layers."""
-    units = units_of(results, runs, ("selectivity", "loss_increase"), "selectivity_importance")
-    return correlation_finding(
-        units, "loss_increase", "selectivity", "class selectivity and importance (loss increase)"
-    )
+    what = "class selectivity and importance (loss increase)"
+    pair = ("selectivity", "loss_increase")
+    return _correlation_told(results, runs, "selectivity_importance", pair, what)
 
 
 @styled
 def information_importance(results: Results, runs: Sequence[str]) -> "Figure":
     """Draw each unit's information against its importance, and their correlation by layer."""
-    variables = ("mutual_information", "loss_increase")
-    units = units_of(results, runs, variables, "information_importance")
-    figure, axes = _importance(units, "mutual_information")
-    axes.set_xlabel("mutual information with the class (nats)")
+    figure, panels = _importance(results, runs, "information_importance", "mutual_information")
+    for axes in panels:
+        axes.set_xlabel("mutual information with the class (nats)")
     return figure
 
 
 def information_importance_finding(results: Results, runs: Sequence[str]) -> str:
     """Tell the pooled correlation, and the range over the layers."""
-    variables = ("mutual_information", "loss_increase")
-    units = units_of(results, runs, variables, "information_importance")
     what = "mutual information and importance (loss increase)"
-    return correlation_finding(units, "loss_increase", "mutual_information", what)
+    pair = ("mutual_information", "loss_increase")
+    return _correlation_told(results, runs, "information_importance", pair, what)
 
 
-def _importance(units: xr.Dataset, measure: str) -> "tuple[Figure, Axes]":
+def _importance(
+    results: Results, runs: Sequence[str], name: str, measure: str
+) -> "tuple[Figure, list[Axes]]":
     """Draw a measure against the loss increase, and their correlation by layer."""
-    figure, axes, side = scatter_and_side(units, measure, "loss_increase")
-    axes.set_yscale("symlog", linthresh=linear_below(units["loss_increase"].values))
-    axes.axhline(0, color=GREY, linewidth=0.8)
-    axes.set_ylabel("loss increase when ablated (nats)")
-    draw_correlations(side, units, "loss_increase", measure)
-    return figure, axes
+    target = "loss_increase"
+    take = _take(name, (measure, target))
+    figure, rows = scatter_rows(results, runs, name, take, measure, target)
+    for axes, side, units in rows:
+        axes.set_yscale("symlog", linthresh=linear_below(units[target].values))
+        axes.axhline(0, color=GREY, linewidth=0.8)
+        axes.set_ylabel("loss increase when ablated (nats)")
+        draw_correlations(side, units, target, measure)
+    return figure, [row.axes for row in rows]
+
+
+def _take(name: str, variables: tuple[str, str]) -> Take:
+    return partial(units_of, variables=variables, figure=name)
+
+
+def _correlation_told(
+    results: Results, runs: Sequence[str], name: str, pair: tuple[str, str], what: str
+) -> str:
+    """Tell the correlation of a measure with a target, of each data set."""
+    take = _take(name, pair)
+
+    def tell(results: Results, runs: Sequence[str]) -> str:
+        measure, target = pair
+        return correlation_finding(take(results, runs), target, measure, what)
+
+    return tell_each(results, runs, name, tell)
 
 
 @styled
 def selectivity_l1_norm(results: Results, runs: Sequence[str]) -> "Figure":
     """Draw each unit's L1 norm against its selectivity, and their correlation by layer."""
-    units = units_of(results, runs, ("selectivity", "l1_norm"), "selectivity_l1_norm")
-    figure, axes, side = scatter_and_side(units, "l1_norm", "selectivity")
-    log_ticks(axes)
-    axes.set_ylim(-0.02, 1.02)
-    axes.set_xlabel("L1 norm of the incoming weights")
-    axes.set_ylabel("class selectivity")
-    draw_correlations(side, units, "selectivity", "l1_norm")
+    name, x, y = "selectivity_l1_norm", "l1_norm", "selectivity"
+    figure, rows = scatter_rows(results, runs, name, _take(name, (x, y)), x, y)
+    for axes, side, units in rows:
+        log_ticks(axes)
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_xlabel("L1 norm of the incoming weights")
+        axes.set_ylabel("class selectivity")
+        draw_correlations(side, units, y, x)
     return figure
 
 
 def selectivity_l1_norm_finding(results: Results, runs: Sequence[str]) -> str:
     """Tell the pooled correlation, and the range over the layers."""
-    units = units_of(results, runs, ("selectivity", "l1_norm"), "selectivity_l1_norm")
-    return correlation_finding(
-        units, "selectivity", "l1_norm", "the L1 norm of the incoming weights and selectivity"
-    )
+    what = "the L1 norm of the incoming weights and selectivity"
+    pair = ("l1_norm", "selectivity")
+    return _correlation_told(results, runs, "selectivity_l1_norm", pair, what)
 
 
 @styled

@@ -9,7 +9,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, FigureBase
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -89,7 +89,7 @@ def legend_below(figure: "Figure", panels: "Sequence[Axes]", *, title: str = "")
     draw_legend(figure, found, title=title)
 
 
-def draw_legend(figure: "Figure", found: dict[str, Any], *, title: str = "") -> None:
+def draw_legend(figure: "FigureBase", found: dict[str, Any], *, title: str = "") -> None:
     """Put a legend of these texts and marks under the figure."""
     room = LETTERS // (MARK + max(map(len, found)))
     legend = figure.legend(

@@ -12,6 +12,7 @@ LEVELS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 MNIST_MEANS = (0.80, 0.55, 0.44, 0.42, 0.36, 0.34)
 CIFAR_LAYERS = (-0.69, -0.135, -0.04, -0.02, -0.03, 0.03, 0.055, 0.0, 0.03, -0.11, 0.01)
 DROPOUTS = (0.1, 0.2, 0.3)
+HALF_OF_SWEEP = 48  # settings, of which AUC picks one (M)
 FRACTIONS = (400 / MAPS, 800 / MAPS, 1200 / MAPS)
 WITH, WITHOUT = (0.98, 0.87, 0.52), (0.66, 0.35, 0.19)
 _LEFT = "mean train accuracy over the whole ablation range"

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from unitlens.errors import TableError, nearest
 from unitlens.progress import track
@@ -18,7 +19,7 @@ from unitlens.reproduction.kinds import Claim, Direction, Number, Sign
 from unitlens.reproduction.page import write_page
 from unitlens.reproduction.protocol import reductions
 from unitlens.reproduction.times import times_of
-from unitlens.reproduction.verdict import judge
+from unitlens.reproduction.verdict import judge, moved
 from unitlens.tables import Results, open_results
 from unitlens.tables.groups import members_of
 
@@ -60,8 +61,8 @@ EVIDENCE: dict[str, Callable[[Runs], Found]] = {
 class Row:
     """One claim, the paper's and ours; all of it text, as it stands in the table.
 
-    `cause` is empty, but for rows of an extra experiment that tests a suspected cause of a
-    difference.
+    `cause` and `moved` are empty, but for rows of an extra experiment that tests a suspected
+    cause of a difference: how they lie beside those without it.
     """
 
     group: str
@@ -79,6 +80,7 @@ class Row:
     units: str
     orders: str
     verdict: str
+    moved: str
     reduction: str
     notes: str
     command: str
@@ -125,12 +127,24 @@ def compare_with_paper(
     rows = []
     for group in track(GROUPS, "compare with the paper", total=len(GROUPS)):
         again = _again(command, claims[group]) if group in claims else ""
+        found = _found(group, chosen.get(group))
         own = " ".join(claims.get(group, ()))
-        rows += [replace(row, experiments=own) for row in _rows(group, chosen.get(group), again)]
+        rows += [replace(row, experiments=own) for row in _rows(group, found, again)]
         for name, runs in tested.get(group, {}).items():
-            of_cause = _rows(group, runs, _again(command, [name]))
-            cause = causes[group][name]
-            rows += [replace(row, cause=cause, experiments=name) for row in of_cause if row.ours]
+            with_it = _found(group, runs)
+            of_cause = zip(
+                GROUPS[group].claims, _rows(group, with_it, _again(command, [name])), strict=True
+            )
+            rows += [
+                replace(
+                    row,
+                    cause=causes[group][name],
+                    experiments=name,
+                    moved=moved(claim.paper, found.of[claim.name], with_it.of[claim.name]),
+                )
+                for claim, row in of_cause
+                if row.ours
+            ]
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "paper.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
@@ -150,14 +164,25 @@ def _again(command: str, experiments: Sequence[str]) -> str:
     return f"{command} --config results=again 'only=[{','.join(experiments)}]'"
 
 
-def _rows(group: str, runs: Runs | None, command: str) -> list[Row]:
+class _Found(NamedTuple):
+    """What we have of each claim of a group, and by how much its experiments are smaller."""
+
+    of: dict[str, Evidence]
+    reduced: tuple[str, ...] = ()
+
+
+def _found(group: str, runs: Runs | None) -> _Found:
     if runs is None:
         nothing = Evidence(missing="no experiment is named for it")
-        return [_row(group, claim, nothing, (), command) for claim in GROUPS[group].claims]
-    found = dict(EVIDENCE[group](runs))
-    reduced = reductions(group, runs)
+        return _Found({claim.name: nothing for claim in GROUPS[group].claims})
+    measures = dict(EVIDENCE[group](runs))
+    of = {claim.name: _evidence(measures[claim.name]) for claim in GROUPS[group].claims}
+    return _Found(of, reductions(group, runs))
+
+
+def _rows(group: str, found: _Found, command: str) -> list[Row]:
     return [
-        _row(group, claim, _evidence(found[claim.name]), reduced, command)
+        _row(group, claim, found.of[claim.name], found.reduced, command)
         for claim in GROUPS[group].claims
     ]
 
@@ -186,6 +211,7 @@ def _row(group: str, claim: Claim, ours: Evidence, reduced: Sequence[str], comma
         interval_over=ours.over if known else "",
         **{name: str(count) if known and count else "" for name, count in counts.items()},
         verdict=judge(claim.paper, ours),
+        moved="",
         reduction="; ".join(reduced),
         notes="; ".join(ours.notes) if known else ours.missing,
         command=command,

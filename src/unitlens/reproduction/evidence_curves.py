@@ -145,10 +145,10 @@ def _extreme(runs: Runs, *, best: bool) -> Evidence:
 
 
 def _extremes_apart(runs: Runs) -> Evidence:
-    best, chosen, curves, notes = _half_of_extreme(runs, best=True)
+    best, chosen, _, notes = _half_of_extreme(runs, best=True)
     worst, others, _, more = _half_of_extreme(runs, best=False)
     both = runs.take(np.isin(runs.table["run"].values, [*chosen.names, *others.names]))
-    return from_estimate(best.minus(worst), both, tally(curves), (*notes, *more))
+    return from_estimate(best.minus(worst), both, tally(both.curves()[1]), (*notes, *more))
 
 
 def _half_of_extreme(

@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 
+from unitlens.reproduction.claims import HALF_OF_SWEEP
 from unitlens.reproduction.evidence import (
     Counts,
     Evidence,
@@ -115,9 +116,12 @@ def _picks(runs: Runs, top: int) -> Evidence:
         for _ in range(RESAMPLES)
     ]
     estimate = Estimate(value, np.array(drawn), "settings", len(rows))
-    return from_estimate(
-        estimate, measured, notes=[f"subsets of {len(rows) // 2} of {len(rows)} settings"]
+    half = len(rows) // 2
+    chance = (
+        f"subsets of {half} of {len(rows)} settings, of which a pick at random is among the top "
+        f"{top} in {top / half:.0%}; of the paper's {HALF_OF_SWEEP}, in {top / HALF_OF_SWEEP:.0%}"
     )
+    return from_estimate(estimate, measured, notes=[chance])
 
 
 def picked_share(settings: Floats, top: int, *, subsets: int = SUBSETS) -> float:

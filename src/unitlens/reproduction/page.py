@@ -96,7 +96,8 @@ def _verdicts(rows: Sequence[Row]) -> str:
 def cells(row: Row) -> tuple[str, ...]:
     """Return what a row shows: :data:`COLUMNS`."""
     paper = f"{row['paper']} ({row['known']})" if row["known"] else row["paper"]
-    return row["figure"], row["what"], paper, ours(row), count(row), row["verdict"]
+    verdict = f"{row['verdict']}; {row['moved']}" if row["moved"] else row["verdict"]
+    return row["figure"], row["what"], paper, ours(row), count(row), verdict
 
 
 def remarks(rows: Sequence[Row]) -> list[str]:
@@ -106,7 +107,19 @@ def remarks(rows: Sequence[Row]) -> list[str]:
     for row in filter(lambda row: row["notes"], rows):
         noted.setdefault(row["notes"], []).append(row["claim"])
     notes = [f"{', '.join(claims)}: {note}." for note, claims in noted.items()]
-    return [*reduced, *notes]
+    return [*_moves(rows), *reduced, *notes]
+
+
+def _moves(rows: Sequence[Row]) -> list[str]:
+    """Say how many numbers a tested cause brings nearer to the paper's."""
+    ways = Counter(row["moved"].partition(":")[0] for row in rows if ": was" in row["moved"])
+    if not ways:
+        return []
+    told = [
+        f"{ways[way] + ways[f'surely {way}']} {way} ({ways[f'surely {way}']} surely)"
+        for way in ("nearer", "farther")
+    ]
+    return [f"Of {ways.total()} numbers, with this change: {', '.join(told)}."]
 
 
 def _reduced(text: str) -> str:
@@ -123,7 +136,8 @@ def _table(rows: Sequence[Row]) -> list[str]:
     lines = ["| " + " | ".join(COLUMNS) + " |", "| --- " * len(COLUMNS) + "|"]
     for row in rows:
         *told, verdict = cells(row)
-        lines.append("| " + " | ".join([*told, f"**{verdict}**"]) + " |")
+        word, *rest = verdict.split("; ")
+        lines.append("| " + " | ".join([*told, "; ".join([f"**{word}**", *rest])]) + " |")
     return lines
 
 

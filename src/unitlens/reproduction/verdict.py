@@ -37,6 +37,9 @@ RULE = """\
 * A direction, order or question is **undecided** where neither it nor its contrary is sure by the
   same measure, or where nothing could be resampled. (A number then has no interval but itself.)
 * Everything else **differs**; what has no number is **not measured**.
+* A suspected cause of a difference is tested by an extra experiment that differs in it. A number
+  of its is **nearer** or **farther** where it lies nearer to the paper's value, or farther from
+  it, than the number above; **surely** where the two intervals do not overlap.
 """
 
 
@@ -82,6 +85,40 @@ def judge(paper: Finding, ours: Evidence) -> Verdict:
     if isinstance(paper, Direction):
         return _direction(paper, ours)
     return _order(paper, ours)
+
+
+def moved(paper: Finding, before: Evidence, after: Evidence) -> str:
+    """Say how a result changes where a suspected cause of a difference is tested.
+
+    Parameters
+    ----------
+    paper
+        What the paper has.
+    before, after
+        What we have without and with the change.
+
+    Returns
+    -------
+    The earlier value, after "nearer" or "farther" for a number; or the earlier verdict where that
+    has changed. Empty where one of the two was not measured.
+    """
+    if before.missing or after.missing:
+        return ""
+    if isinstance(paper, Number):
+        way = _way(paper.value, before, after)
+        return f"{way}: was {before.value:.3f}" if way else ""
+    old = judge(paper, before)
+    return f"was {old}" if old != judge(paper, after) else ""
+
+
+def _way(value: float, before: Evidence, after: Evidence) -> str:
+    closer = abs(before.value - value) - abs(after.value - value)
+    if closer == 0:
+        return ""
+    apart = bool(before.over and after.over) and (
+        before.high < after.low or after.high < before.low
+    )
+    return f"{'surely ' if apart else ''}{'nearer' if closer > 0 else 'farther'}"
 
 
 def _number(paper: Number, ours: Evidence) -> Verdict:
