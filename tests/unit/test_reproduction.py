@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -366,7 +367,15 @@ def test_causes__say_whether_they_bring_a_number_nearer_to_the_papers(compared):
         way = f"{'surely ' if apart else ''}{'nearer' if nearer else 'farther'}"
         assert row["moved"] == f"{way}: was {own['ours']}"
     text = (directory / "paper.md").read_text()
-    assert f"* Of 2 numbers, with this change: {2 - farther} nearer (" in text
+    counted = {"nearer": 2 - farther, "farther": farther}
+    sure = Counter(
+        row["moved"].split(":")[0].removeprefix("surely ")
+        for row in numbers
+        if "surely" in row["moved"]
+    )
+    told = ", ".join(f"{n} {way} ({sure[way]} surely)" for way, n in counted.items() if n)
+    assert f"* With this change: {told}" in text
+    assert f"| dropout: {told}" in text  # in the overview
     assert f"**{numbers[0]['verdict']}**; {numbers[0]['moved']} |" in text
 
 

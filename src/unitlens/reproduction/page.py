@@ -74,12 +74,15 @@ def of_paper(rows: Sequence[Row]) -> list[Row]:
 
 
 def _overview(groups: Mapping[str, Sequence[Row]]) -> list[str]:
-    """List how the results of each group compare."""
-    lines = ["| figure | results | verdicts |", "| --- | --- | --- |"]
+    """List how the results of each group compare, and what extra experiments change."""
+    lines = ["| figure | results | verdicts | causes tested |", "| --- | --- | --- | --- |"]
     for name, rows in groups.items():
         figures = ", ".join(dict.fromkeys(row["figure"] for row in rows))
         main = [row for row in rows if not row["cause"]]
-        lines.append(f"| {figures} | {GROUPS[name].title} | {_verdicts(main)} |")
+        tested = "; ".join(
+            f"{own[0]['experiments']}: {_moved(own)}" for cause, own in blocks(rows) if cause
+        )
+        lines.append(f"| {figures} | {GROUPS[name].title} | {_verdicts(main)} | {tested} |")
     return lines
 
 
@@ -107,19 +110,24 @@ def remarks(rows: Sequence[Row]) -> list[str]:
     for row in filter(lambda row: row["notes"], rows):
         noted.setdefault(row["notes"], []).append(row["claim"])
     notes = [f"{', '.join(claims)}: {note}." for note, claims in noted.items()]
-    return [*_moves(rows), *reduced, *notes]
+    moves = [f"With this change: {_moved(rows)}."] if rows[0]["cause"] else []
+    return [*moves, *reduced, *notes]
 
 
-def _moves(rows: Sequence[Row]) -> list[str]:
-    """Say how many numbers a tested cause brings nearer to the paper's."""
+def _moved(rows: Sequence[Row]) -> str:
+    """Say how many numbers a tested cause brings nearer to the paper's, and what verdicts."""
     ways = Counter(row["moved"].partition(":")[0] for row in rows if ": was" in row["moved"])
-    if not ways:
-        return []
     told = [
         f"{ways[way] + ways[f'surely {way}']} {way} ({ways[f'surely {way}']} surely)"
         for way in ("nearer", "farther")
+        if ways[way] + ways[f"surely {way}"]
     ]
-    return [f"Of {ways.total()} numbers, with this change: {', '.join(told)}."]
+    changed = [
+        f"{row['claim']} {row['verdict']} ({row['moved']})"
+        for row in rows
+        if row["moved"].startswith("was ")
+    ]
+    return ", ".join([*told, *changed]) or "no change"
 
 
 def _reduced(text: str) -> str:
