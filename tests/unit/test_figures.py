@@ -397,3 +397,25 @@ def test_groups__are_named_by_what_tells_them_apart(results):
         "mlp, corruption 1, dropout 0.2",
     ]
     assert [len(group.runs) for group in groups] == [1, 1, 2, 1, 2, 2, 1]
+
+
+def test_groups_of_several_data_sets__are_named_by_what_differs_in_their_own(tmp_path):
+    step = {"name": "step", "milestones": [1, 2]}
+    networks = [
+        *(
+            network(("sweep",), dataset="digits", training={"learning_rate": rate})
+            for rate in (0.1, 0.2)
+        ),
+        *(
+            network(("sweep",), training={"schedule": step, "stop": {"train_accuracy": share}})
+            for share in (0.5, 0.75)
+        ),
+    ]
+    groups = group_runs(open_results(write_results(tmp_path, networks)).runs)
+
+    assert [group.label for group in groups] == [
+        "digits, rate 0.1",
+        "digits, rate 0.2",
+        "mnist5k, training.stop.train_accuracy=0.5",
+        "mnist5k, training.stop.train_accuracy=0.75",
+    ]

@@ -74,6 +74,22 @@ def test_page__shows_runs_findings_and_the_paper(page):
     assert re.search(r'vegaEmbed\("#unit-chart", \{"\$schema"', text)
 
 
+def test_page__tells_networks_of_a_sweep_apart(tmp_path):
+    rates = [network(("sweep",), training={"learning_rate": rate}) for rate in (0.05, 0.2)]
+    directory = write_results(tmp_path, [*rates, network(("sweep",), dataset="digits")])
+    draw_figures(directory, {}, directory / "figures")
+    write_report(directory, directory / "figures", directory / "report.html")
+
+    rows = re.findall(r"<tr>(.*?)</tr>", (directory / "report.html").read_text(), re.DOTALL)
+    cells = {
+        made.name: re.findall(
+            r"<td.*?>(.*?)</td>", next(r for r in rows if made.name in r), re.DOTALL
+        )
+        for made in rates
+    }
+    assert [of[3] for of in cells.values()] == ["rate 0.05", "rate 0.2"]
+
+
 def test_page__links_lead_to_what_is_on_it(page):
     text = (page / "report.html").read_text()
 

@@ -51,7 +51,7 @@ CLAIMS = {
     "mnist_importance": ["memorisation"],
     "cifar10_importance": ["sweep"],
     "clamping": ["memorisation"],
-    "l1_norm": ["sweep"],
+    "cifar10_l1_norm": ["sweep"],
     "mnist_measure_orders": ["memorisation"],
     "mnist_class_damage": ["memorisation"],
     "mnist_measure_agreement": ["memorisation"],
@@ -402,7 +402,7 @@ def test_reduction__is_computed_from_the_specs(compared):
         "the paper 640; units ablated 48, in the paper 1,024; random orders 4, in the paper 10"
     )
     assert "networks 8, in the paper 200" in rows["same_data", "best"]["reduction"]
-    assert rows["l1_norm", "selectivity"]["reduction"] == "the paper's sizes are not known"
+    assert rows["cifar10_l1_norm", "selectivity"]["reduction"] == "the paper's sizes are not known"
 
 
 def test_reduction__says_on_how_many_samples(tmp_path):

@@ -18,7 +18,7 @@ from unitlens.report.words import GLOSSARY, IN_THE_PAPER, PAPER
 from unitlens.reproduction.groups import GROUPS
 from unitlens.reproduction.page import COLUMNS, blocks, cells, of_paper, remarks, told
 from unitlens.tables import Results, open_results
-from unitlens.tables.groups import Group, group_runs, rows_of
+from unitlens.tables.groups import ALL, TRAINING, Group, group_runs, rows_of
 from unitlens.variables import VARIABLES
 
 MOST_ROWS = 300  # of a table on the page; the rest is in the results
@@ -99,15 +99,28 @@ def _summary(results: Results) -> dict[str, str]:
 
 
 def _run_rows(runs: xr.Dataset) -> list[Row]:
-    return [_run_row(runs.isel(run=i)) for i in range(min(MOST_ROWS, runs.sizes["run"]))]
+    trained = {
+        run: _without_dataset(group)
+        for group in group_runs(runs, ("dataset", *TRAINING))
+        for run in group.runs
+    }
+    shown = map(str, runs["run"].values[:MOST_ROWS])
+    return [_run_row(runs.sel(run=run), trained[run]) for run in shown]
 
 
-def _run_row(run: xr.Dataset) -> Row:
+def _without_dataset(group: Group) -> str:
+    """Return what tells the training of a group from others of the same data set."""
+    label = group.label.removeprefix(str(group.values["dataset"])).removeprefix(", ")
+    return "" if label == ALL else label
+
+
+def _run_row(run: xr.Dataset, trained: str) -> Row:
     value = {str(name): run[name].item() for name in run.variables if not run[name].ndim}
     return (
         value["dataset"],
         f"{value['corruption']:g}",
         _model(value),
+        trained,
         str(value["seed"]),
         str(value["epoch"]),
         _number(value["train_accuracy"], 3),

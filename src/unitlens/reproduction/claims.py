@@ -15,6 +15,7 @@ DROPOUTS = (0.1, 0.2, 0.3)
 HALF_OF_SWEEP = 48  # settings, of which AUC picks one (M)
 FRACTIONS = (400 / MAPS, 800 / MAPS, 1200 / MAPS)
 WITH, WITHOUT = (0.98, 0.87, 0.52), (0.66, 0.35, 0.19)
+DATASETS = {"mnist": "MNIST", "cifar10": "CIFAR-10", "imagenet": "ImageNet"}
 _LEFT = "mean train accuracy over the whole ablation range"
 
 
@@ -59,6 +60,21 @@ def _noise(level: float, figure: str, value: float, error: float) -> Claim:
 def _noise_falls(figure: str) -> Claim:
     falls = Direction(1, "memorising networks fall sooner")
     return Claim("falls", figure, "that scale, least corrupted minus fully corrupted", falls)
+
+
+def _l1_norm(title: str) -> Group:
+    unrelated = Direction(-1, "largely unrelated, if not negatively related", or_none=True)
+    what = "rank correlation of L1 norm and selectivity within layers"
+    claim = Claim("selectivity", "appendix", what, unrelated, "D")
+    return Group(f"L1 norm and selectivity, {title}", ("selectivity_l1_norm",), (claim,))
+
+
+def _information(title: str) -> Group:
+    nothing = Direction(-1, "as for selectivity: no sign of importance", or_none=True)
+    what = "rank correlation of mutual information and importance, all units"
+    claim = Claim("all", "appendix", what, nothing, "D")
+    title = f"Mutual information and importance, {title}"
+    return Group(title, ("information_importance",), (claim,))
 
 
 PAPER: dict[str, Group] = {
@@ -270,30 +286,6 @@ PAPER: dict[str, Group] = {
             ),
         ),
     ),
-    "l1_norm": Group(
-        "L1 norm and selectivity",
-        ("selectivity_l1_norm",),
-        (
-            Claim(
-                "selectivity",
-                "appendix",
-                "rank correlation of L1 norm and selectivity within layers",
-                Direction(-1, "largely unrelated, if not negatively related", or_none=True),
-                "D",
-            ),
-        ),
-    ),
-    "information_importance": Group(
-        "Mutual information and importance",
-        ("information_importance",),
-        (
-            Claim(
-                "importance",
-                "appendix",
-                "rank correlation of mutual information and importance, all units",
-                Direction(-1, "as for selectivity: no sign of importance", or_none=True),
-                "D",
-            ),
-        ),
-    ),
+    **{f"{name}_l1_norm": _l1_norm(title) for name, title in DATASETS.items()},
+    **{f"{name}_information": _information(title) for name, title in DATASETS.items()},
 }

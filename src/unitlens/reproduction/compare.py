@@ -13,6 +13,7 @@ from unitlens.reproduction import evidence_curves as curves
 from unitlens.reproduction import evidence_later as later
 from unitlens.reproduction import evidence_training as training
 from unitlens.reproduction import evidence_units as units
+from unitlens.reproduction.claims import DATASETS
 from unitlens.reproduction.evidence import Evidence, NotMeasuredError, Runs
 from unitlens.reproduction.groups import GROUPS
 from unitlens.reproduction.kinds import Claim, Direction, Number, Sign
@@ -43,8 +44,8 @@ EVIDENCE: dict[str, Callable[[Runs], Found]] = {
     "cifar10_importance": units.cifar10_importance,
     "imagenet_importance": units.imagenet_importance,
     "clamping": curves.clamping,
-    "l1_norm": units.l1_norm,
-    "information_importance": units.information_importance,
+    **{f"{name}_l1_norm": units.l1_norm for name in DATASETS},
+    **{f"{name}_information": units.information_importance for name in DATASETS},
     "random_directions": later.random_directions,
     "mnist_measure_orders": later.measure_orders,
     "cifar10_measure_orders": later.measure_orders,

@@ -108,7 +108,7 @@ def imagenet_importance(runs: Runs) -> Found:
 
 def information_importance(runs: Runs) -> Found:
     """Appendix: mutual information and importance, all units."""
-    yield "importance", lambda: _correlation(runs, "mutual_information")
+    yield "all", lambda: _correlation(runs, "mutual_information")
 
 
 def _correlation(runs: Runs, name: str) -> Evidence:

@@ -8,7 +8,7 @@ from pathlib import Path
 import xarray as xr
 
 from unitlens.config import RunSpec, dataset_name, parse_at
-from unitlens.reproduction.claims import CHANNELS, MAPS
+from unitlens.reproduction.claims import CHANNELS, DATASETS, MAPS
 from unitlens.reproduction.evidence import Runs
 from unitlens.tables import random_orders
 
@@ -72,8 +72,8 @@ PROTOCOLS: dict[str, Protocol] = {
     "cifar10_importance": _cifar10(_UNITS),
     "imagenet_importance": _imagenet(_UNITS),
     "clamping": _cifar10(_CURVES),
-    "l1_norm": Protocol("unit_measures"),
-    "information_importance": Protocol(_UNITS),
+    **{f"{name}_l1_norm": Protocol("unit_measures") for name in DATASETS},
+    **{f"{name}_information": Protocol(_UNITS) for name in DATASETS},
 }
 
 

@@ -27,6 +27,8 @@ _WORDS: dict[str, Callable[[Any], str]] = {
     "settings": str,
 }
 FIELDS = tuple(_WORDS)
+TRAINING = ("selectivity_regulariser", *FIELDS[FIELDS.index("optimizer") :])
+_LEADING = ("dataset", "model")  # what else differs is told among runs that agree in these
 ALL = "all runs"  # label of the only group
 
 
@@ -105,16 +107,26 @@ def _labels(keys: Sequence[tuple[object, ...]], fields: Sequence[str]) -> list[s
         with_it = {tuple(key[j] for j in (*chosen, i)) for key in keys}
         if len(with_it) > len({tuple(key[j] for j in chosen) for key in keys}):
             chosen.append(i)
-    model = fields.index("model") if "model" in fields else None
-    if model not in chosen:
-        model = None
+    leading = [i for i in chosen if fields[i] in _LEADING]
     labels = []
     for key in keys:
-        alike = [other for other in keys if model is None or other[model] == key[model]]
-        told = [i for i in chosen if i == model or len({other[i] for other in alike}) > 1]
-        words = [_WORDS[fields[i]](key[i]) for i in told if key[i] is not None]
+        alike = [other for other in keys if all(other[i] == key[i] for i in leading)]
+        told = [i for i in chosen if i in leading or len({other[i] for other in alike}) > 1]
+        words = [
+            _own_settings(str(key[i]), [str(other[i]) for other in alike])
+            if fields[i] == "settings"
+            else _WORDS[fields[i]](key[i])
+            for i in told
+            if key[i] is not None
+        ]
         labels.append(", ".join(filter(None, words)) or ALL)
     return labels
+
+
+def _own_settings(settings: str, alike: Sequence[str]) -> str:
+    """Leave out the settings that all have."""
+    shared = set.intersection(*(set(other.split()) for other in alike))
+    return " ".join(setting for setting in settings.split() if setting not in shared)
 
 
 def _plain(values: np.ndarray) -> list[object]:

@@ -94,7 +94,7 @@ def _flat(values: Mapping[str, Any], prefix: str) -> dict[str, str]:
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = json.dumps(value)
+            flat[prefix + key] = json.dumps(value, separators=(",", ":"))
     return flat
 
 
