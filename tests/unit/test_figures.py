@@ -39,6 +39,7 @@ EXPERIMENTS = {
     "class_damage": ("memorisation",),
     "measure_agreement": ("memorisation",),
     "information_importance": ("memorisation",),
+    "l1_norm_importance": ("memorisation",),
     "regulariser": ("sweep", "regulariser"),
     "selectivity_over_training": ("memorisation",),
 }
@@ -197,6 +198,7 @@ def test_auc_finding__is_pearsons_correlation(results):
         "class_damage",
         "measure_agreement",
         "information_importance",
+        "l1_norm_importance",
         "measure_orders",
     ],
 )
@@ -246,6 +248,7 @@ def mixed(tmp_path_factory):
         "selectivity_importance",
         "selectivity_l1_norm",
         "information_importance",
+        "l1_norm_importance",
         "class_damage",
         "measure_agreement",
     ],

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from synthetic_results import default_networks, network, write_results
+from synthetic_results import default_networks, network, write_networks, write_results
 from unitlens.config import FIGURES
 from unitlens.errors import TableError
 from unitlens.figures import draw_figures
@@ -14,7 +14,7 @@ from unitlens.report import write_report
 from unitlens.report.words import IN_THE_PAPER
 from unitlens.reproduction import compare_with_paper
 from unitlens.reproduction.later import LATER
-from unitlens.tables import open_results
+from unitlens.tables import open_results, tabulate
 
 SHOWN = {
     "memorisation_ablation": ("memorisation",),
@@ -116,6 +116,21 @@ def test_page__leaves_out_what_was_not_measured(tmp_path):
     assert ">nan<" not in text
 
 
+def test_page__leaves_out_correlations_of_no_units(tmp_path):
+    ablated, other = network(("a",)), network(("b",), seed=1)
+    write_networks(tmp_path, [ablated, other])
+    (tmp_path / other.name / "unit_ablation.nc").unlink()
+    tabulate(tmp_path, {ablated.name: ("a",), other.name: ("b",)}, tmp_path)
+    draw_figures(tmp_path, {}, tmp_path / "figures")
+
+    write_report(tmp_path, tmp_path / "figures", tmp_path / "report.html")
+
+    section = (tmp_path / "report.html").read_text().split('id="correlations"')[1]
+    assert ">all of a<" in section
+    assert ">all of b<" not in section
+    assert f">{other.name}<" not in section
+
+
 def test_page__sets_the_paper_beside_its_results(page, tmp_path):
     claims = {"mnist_ablation": ("memorisation",), "dropout": ("dropout",)}
     compare_with_paper(page, claims, tmp_path, command="snakemake --configfile a.yaml")
@@ -132,7 +147,8 @@ def test_page__sets_the_paper_beside_its_results(page, tmp_path):
     shown = [row for row in rows if row["group"] in claims]
     section = text[text.index('id="compared"') : text.index('id="correlations"')]
     assert section.count("<tr><td") == len(shown)
-    assert f"Of {len([row for row in rows if row['group'] not in LATER])} results: " in section
+    of_paper = [row for row in rows if row["group"] not in LATER and row["known"]]
+    assert f"Of {len(of_paper)} results: " in section
     assert all(row["ours"] in section and row["reduction"] in section for row in shown)
     assert "only=[memorisation]" in section
     assert "compared" not in (page / "report.html").read_text()

@@ -281,22 +281,35 @@ def test_class_damage__against_naive_loops(compared):
         assert row["networks"] == "6"
 
 
-def test_measure_agreement__is_the_mean_over_layers_and_networks(compared):
+@pytest.mark.parametrize(
+    ("experiment", "group", "claim", "pair"),
+    [
+        (
+            "memorisation",
+            "mnist_measure_agreement",
+            "mutual_information",
+            ("selectivity", "mutual_information"),
+        ),
+        ("sweep", "cifar10_l1_norm", "importance", ("l1_norm", "loss_increase")),
+        ("sweep", "cifar10_l1_norm", "selectivity", ("l1_norm", "selectivity")),
+    ],
+)
+def test_correlation_within_layers__is_the_mean_over_layers_and_networks(
+    compared, experiment, group, claim, pair
+):
     directory, rows = compared
     units = open_results(directory).units.load()
     of_networks = []
-    for run in runs_of(directory, "memorisation")["run"].values:
+    for run in runs_of(directory, experiment)["run"].values:
         of_layers = []
-        for depth in (0, 1):
+        for depth in np.unique(units["depth"].values[units["run"].values == run]):
             chosen = (units["run"].values == run) & (units["depth"].values == depth)
             own = units.isel(unit=np.flatnonzero(chosen))
-            pair = (own["selectivity"].values, own["mutual_information"].values)
-            of_layers.append(spearmanr(*pair).statistic)
+            of_layers.append(spearmanr(*(own[name].values for name in pair)).statistic)
         of_networks.append(np.mean(of_layers))
 
-    row = rows["mnist_measure_agreement", "mutual_information"]
+    row = rows[group, claim]
     assert float(row["ours"]) == pytest.approx(np.mean(of_networks), abs=6e-4)
-    assert (row["paper"], row["verdict"]) == ("asked here", "above 0")
 
 
 def test_regulariser__is_set_against_none(compared):
@@ -377,6 +390,15 @@ def test_causes__say_whether_they_bring_a_number_nearer_to_the_papers(compared):
     assert f"* With this change: {told}" in text
     assert f"| dropout: {told}" in text  # in the overview
     assert f"**{numbers[0]['verdict']}**; {numbers[0]['moved']} |" in text
+
+
+def test_what_is_asked_here__is_not_counted_among_the_papers_results(compared):
+    directory, rows = compared
+    text = (directory / "paper.md").read_text()
+    of_paper = [row for (group, _), row in rows.items() if group not in LATER and row["known"]]
+
+    assert rows["cifar10_l1_norm", "importance"]["paper"] == "asked here"
+    assert f"Of {len(of_paper)} results" in text
 
 
 def test_times__add_up_the_jobs_of_an_experiment(compared):

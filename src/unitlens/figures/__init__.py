@@ -19,6 +19,7 @@ from unitlens.figures.regulariser import regulariser
 from unitlens.figures.same_data import same_data_auc, same_data_curves
 from unitlens.figures.selectivity import (
     information_importance,
+    l1_norm_importance,
     selectivity_depth,
     selectivity_importance,
     selectivity_l1_norm,
@@ -39,6 +40,7 @@ __all__ = [
     "early_stopping",
     "hyperparameter_selection",
     "information_importance",
+    "l1_norm_importance",
     "measure_agreement",
     "measure_orders",
     "memorisation_ablation",

@@ -21,6 +21,7 @@ TITLES = {
     "batch_norm_information": "Mutual information with and without batch norm",
     "selectivity_importance": "Are selective units important?",
     "selectivity_l1_norm": "Do selective units have large weights?",
+    "l1_norm_importance": "Are units of large weights important?",
     "auc_test_accuracy": "Robustness to ablation and test accuracy",
     "auc_over_training": "Robustness to ablation over the course of training",
     "selectivity_depth": "Class selectivity by depth",
@@ -55,6 +56,8 @@ CAPTIONS = {
     "selectivity_importance": "Class selectivity against the increase of the loss when the unit "
     f"alone is ablated; the vertical axis is linear near zero. {_SIDE}",
     "selectivity_l1_norm": f"L1 norm of the incoming weights against class selectivity. {_SIDE}",
+    "l1_norm_importance": "L1 norm of the incoming weights against the increase of the loss when "
+    f"the unit alone is ablated; the vertical axis is linear near zero. {_SIDE}",
     "auc_test_accuracy": "Area under the cumulative ablation curve, divided by the largest shown, "
     "against test accuracy; a dot a network.",
     "auc_over_training": "Area under the cumulative ablation curve at kept epochs (above), train "

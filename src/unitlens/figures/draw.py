@@ -44,6 +44,7 @@ FIGURES: dict[str, tuple[Draw, Tell]] = {
         (batch_norm.batch_norm_information, batch_norm.batch_norm_information_finding),
         (selectivity.selectivity_importance, selectivity.selectivity_importance_finding),
         (selectivity.selectivity_l1_norm, selectivity.selectivity_l1_norm_finding),
+        (selectivity.l1_norm_importance, selectivity.l1_norm_importance_finding),
         (generalisation.auc_test_accuracy, generalisation.auc_test_accuracy_finding),
         (generalisation.auc_over_training, generalisation.auc_over_training_finding),
         (selectivity.selectivity_depth, selectivity.selectivity_depth_finding),

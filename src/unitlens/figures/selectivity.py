@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+L1_NORM = "L1 norm of the incoming weights"
+
 
 @styled
 def selectivity_importance(results: Results, runs: Sequence[str]) -> "Figure":
@@ -65,6 +67,24 @@ def information_importance_finding(results: Results, runs: Sequence[str]) -> str
     what = "mutual information and importance (loss increase)"
     pair = ("mutual_information", "loss_increase")
     return _correlation_told(results, runs, "information_importance", pair, what)
+
+
+@styled
+def l1_norm_importance(results: Results, runs: Sequence[str]) -> "Figure":
+    """Draw each unit's L1 norm against its importance, and their correlation by layer."""
+    figure, panels = _importance(results, runs, "l1_norm_importance", "l1_norm")
+    for axes in panels:
+        log_ticks(axes)
+        axes.set_xlabel(L1_NORM)
+    return figure
+
+
+def l1_norm_importance_finding(results: Results, runs: Sequence[str]) -> str:
+    """Tell the pooled correlation, and the range over the layers."""
+    what = "the L1 norm of the incoming weights and importance (loss increase)"
+    return _correlation_told(
+        results, runs, "l1_norm_importance", ("l1_norm", "loss_increase"), what
+    )
 
 
 def _importance(
@@ -107,7 +127,7 @@ def selectivity_l1_norm(results: Results, runs: Sequence[str]) -> "Figure":
     for axes, side, units in rows:
         log_ticks(axes)
         axes.set_ylim(-0.02, 1.02)
-        axes.set_xlabel("L1 norm of the incoming weights")
+        axes.set_xlabel(L1_NORM)
         axes.set_ylabel("class selectivity")
         draw_correlations(side, units, y, x)
     return figure

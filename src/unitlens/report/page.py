@@ -180,6 +180,7 @@ def _correlation_rows(results: Results) -> list[Row]:
     if not (results.directory / "correlations.zarr").exists():
         return []
     rows = results.correlations
+    rows = rows.isel(row=np.flatnonzero(rows["n"].values))
     scopes = rows["scope"].values
     places = [*np.flatnonzero(scopes == "pooled"), *np.flatnonzero(scopes == "run")][:MOST_ROWS]
     return [_correlation_row(rows.isel(row=int(place))) for place in places]

@@ -128,9 +128,13 @@ def _in_layer(runs: Runs, place: int, layers: int | None) -> Evidence:
 
 
 def l1_norm(runs: Runs) -> Found:
-    """Appendix: L1 norm and selectivity; within layers, whose numbers of weights differ."""
-    columns = ("l1_norm", "selectivity", "depth")
-    yield "selectivity", lambda: rank_evidence(runs, columns_of(runs, columns), within_layers)
+    """Appendix: L1 norm with selectivity and importance; layers differ in numbers of weights."""
+    yield "selectivity", lambda: _norm_with(runs, "selectivity")
+    yield "importance", lambda: _norm_with(runs, "loss_increase")
+
+
+def _norm_with(runs: Runs, name: str) -> Evidence:
+    return rank_evidence(runs, columns_of(runs, ("l1_norm", name, "depth")), within_layers)
 
 
 def rank_evidence(runs: Runs, columns: list[tuple[str, Floats]], statistic: Statistic) -> Evidence:

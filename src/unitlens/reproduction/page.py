@@ -70,7 +70,7 @@ def write_page(rows: Sequence[Row], times: Sequence[Time], directory: Path) -> N
 
 def of_paper(rows: Sequence[Row]) -> list[Row]:
     """Return the rows of the paper's results, without extra experiments and later questions."""
-    return [row for row in rows if not row["cause"] and row["group"] not in LATER]
+    return [row for row in rows if row["known"] and not row["cause"] and row["group"] not in LATER]
 
 
 def _overview(groups: Mapping[str, Sequence[Row]]) -> list[str]:
