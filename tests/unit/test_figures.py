@@ -267,6 +267,8 @@ def test_units_of_two_data_sets__are_never_drawn_or_told_together(mixed, name):
         (own,) = alone[band.get_suptitle()].subfigs
         for axes, expected in zip(band.axes, own.axes, strict=True):
             assert axes.dataLim.bounds == pytest.approx(expected.dataLim.bounds)
+            written = [[text.get_text() for text in of.texts] for of in (axes, expected)]
+            assert written[0] == written[1]  # a matrix of correlations
     told = [f"{dataset}: {tell(mixed, [runs[dataset]])}" for dataset in ("digits", "mnist5k")]
     assert tell(mixed, list(runs.values())) == " ".join(told)
 

@@ -52,6 +52,7 @@ CLAIMS = {
     "cifar10_importance": ["sweep"],
     "clamping": ["memorisation"],
     "cifar10_l1_norm": ["sweep"],
+    "cifar10_l1_importance": ["sweep"],
     "mnist_measure_orders": ["memorisation"],
     "mnist_class_damage": ["memorisation"],
     "mnist_measure_agreement": ["memorisation"],
@@ -176,6 +177,9 @@ def test_same_data__compares_the_quarters_of_best_and_worst_generalisation(compa
             found.append(np.interp(-0.5, -mean[kept], fraction[kept]))
         assert float(rows["same_data", name]["ours"]) == pytest.approx(np.mean(found), abs=1e-3)
     assert "mean test error of the best 2" in rows["same_data", "best"]["notes"]
+    of_ends = (rows["same_data", name] for name in ("best", "worst", "falls"))
+    counts = [(row["networks"], row["units"]) for row in of_ends]
+    assert counts == [("2", "80"), ("2", "80"), ("4", "160")]
 
 
 def test_early_stopping__is_over_the_kept_epochs_and_the_end(compared):
@@ -290,7 +294,7 @@ def test_class_damage__against_naive_loops(compared):
             "mutual_information",
             ("selectivity", "mutual_information"),
         ),
-        ("sweep", "cifar10_l1_norm", "importance", ("l1_norm", "loss_increase")),
+        ("sweep", "cifar10_l1_importance", "importance", ("l1_norm", "loss_increase")),
         ("sweep", "cifar10_l1_norm", "selectivity", ("l1_norm", "selectivity")),
     ],
 )
@@ -360,7 +364,7 @@ def test_causes__are_measured_by_the_same_claims(compared):
         assert "'only=[dropout]'" in row["command"]
     for row in (row for row in tested if row["group"] == "dropout"):  # the same networks
         assert row["ours"] == rows["dropout", row["claim"]]["ours"]
-        assert row["moved"] == ""
+        assert row["moved"] in ("", "as near")
     text = (directory / "paper.md").read_text()
     assert "### Tested as a cause: another seed" in text
 
@@ -371,34 +375,46 @@ def test_causes__say_whether_they_bring_a_number_nearer_to_the_papers(compared):
     numbers = [row for row in tested if row["claim"] != "order"]
 
     assert [row["claim"] for row in numbers] == ["corruption 0", "corruption 1"]
-    farther = 0
+    ways = Counter()
     for row in numbers:
         own, paper = rows["mnist_ablation", row["claim"]], float(row["paper"].split()[0])
-        nearer = abs(float(row["ours"]) - paper) < abs(float(own["ours"]) - paper)
-        apart = float(row["low"]) > float(own["high"]) or float(own["low"]) > float(row["high"])
-        farther += not nearer
-        way = f"{'surely ' if apart else ''}{'nearer' if nearer else 'farther'}"
-        assert row["moved"] == f"{way}: was {own['ours']}"
+        before, after = (
+            [
+                max(abs(value - paper) - 0.01, 0)
+                for value in (float(of["ours"]), *np.linspace(float(of["low"]), float(of["high"])))
+            ]
+            for of in (own, row)
+        )
+        way = "nearer" if after[0] < before[0] else "farther"
+        sure = max(after) < min(before) or min(after) > max(before)
+        ways.update([way, f"surely {way}"] if sure else [way])
+        assert row["moved"] == (f"surely {way}" if sure else way)
+        assert row["was"] == own["ours"]
     text = (directory / "paper.md").read_text()
-    counted = {"nearer": 2 - farther, "farther": farther}
-    sure = Counter(
-        row["moved"].split(":")[0].removeprefix("surely ")
-        for row in numbers
-        if "surely" in row["moved"]
+    told = ", ".join(
+        f"{ways[way]} {way} ({ways[f'surely {way}']} surely)"
+        for way in ("nearer", "farther")
+        if ways[way]
     )
-    told = ", ".join(f"{n} {way} ({sure[way]} surely)" for way, n in counted.items() if n)
-    assert f"* With this change: {told}" in text
-    assert f"| dropout: {told}" in text  # in the overview
-    assert f"**{numbers[0]['verdict']}**; {numbers[0]['moved']} |" in text
+    assert f"* With this change: {told}." in text
+    assert f"| dropout: {told} |" in text  # in the overview
+    assert f"**{numbers[0]['verdict']}**; {numbers[0]['moved']}: was {numbers[0]['was']} |" in text
+    assert "* Not measured with this change: corruption 0.2, corruption 0.4" in text
 
 
-def test_what_is_asked_here__is_not_counted_among_the_papers_results(compared):
+def test_a_cause_alone__is_shown_where_its_group_is_not_measured(compared, tmp_path):
     directory, rows = compared
-    text = (directory / "paper.md").read_text()
-    of_paper = [row for (group, _), row in rows.items() if group not in LATER and row["known"]]
+    causes = {"dropout": {"dropout": "another seed"}}
 
-    assert rows["cifar10_l1_norm", "importance"]["paper"] == "asked here"
-    assert f"Of {len(of_paper)} results" in text
+    compare_with_paper(directory, {}, tmp_path, causes=causes)
+
+    tested = [row for row in rows_of(tmp_path) if row["cause"]]
+    assert [row["ours"] for row in tested] == [
+        row["ours"] for (group, _), row in rows.items() if group == "dropout" and row["ours"]
+    ]
+    assert {row["was"] for row in tested} == {"not measured"}
+    section = (tmp_path / "paper.md").read_text().split("## Dropout")[1]
+    assert "### Tested as a cause: another seed" in section.split("\n## ")[0]
 
 
 def test_times__add_up_the_jobs_of_an_experiment(compared):
@@ -424,7 +440,7 @@ def test_reduction__is_computed_from_the_specs(compared):
         "the paper 640; units ablated 48, in the paper 1,024; random orders 4, in the paper 10"
     )
     assert "networks 8, in the paper 200" in rows["same_data", "best"]["reduction"]
-    assert rows["cifar10_l1_norm", "selectivity"]["reduction"] == "the paper's sizes are not known"
+    assert "epochs 12, in the paper 100" in rows["cifar10_l1_norm", "selectivity"]["reduction"]
 
 
 def test_reduction__says_on_how_many_samples(tmp_path):

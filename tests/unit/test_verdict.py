@@ -5,7 +5,7 @@ import math
 import pytest
 
 from unitlens.reproduction.evidence import Evidence
-from unitlens.reproduction.kinds import Direction, Number, Order
+from unitlens.reproduction.kinds import Direction, Number, Order, Sign
 from unitlens.reproduction.verdict import judge, moved, paper_interval
 
 NEGATIVE = Direction(-1, "falls")
@@ -113,24 +113,47 @@ def test_what_is_missing__is_not_measured():
 @pytest.mark.parametrize(
     ("before", "after", "told"),
     [
-        ((0.4, 0.5), (0.6, 0.7), "surely nearer: was 0.450"),
-        ((0.4, 0.6), (0.55, 0.75), "nearer: was 0.500"),
-        ((0.4, 0.6), (0.2, 0.3), "surely farther: was 0.500"),
-        ((0.7, 0.72), (0.98, 1.0), "surely farther: was 0.710"),  # past the paper's value
-        ((0.4, 0.6), (0.4, 0.6), ""),
+        ((0.4, 0.5), (0.6, 0.7), ("nearer", True, "0.450")),
+        ((0.4, 0.6), (0.55, 0.75), ("nearer", False, "0.500")),
+        ((0.4, 0.6), (0.2, 0.3), ("farther", True, "0.500")),
+        ((0.7, 0.72), (0.98, 1.0), ("farther", True, "0.710")),  # past the paper's value
+        ((0.7, 0.72), (0.78, 0.98), ("nearer", False, "0.710")),  # perhaps as far past it
+        ((0.5, 0.6), (0.7, 0.9), ("nearer", True, "0.550")),  # .1 off at most, before .2 at least
+        ((0.795, 0.8), (0.8, 0.81), ("as near", False, "0.798")),  # within the reading error
+        ((0.4, 0.6), (0.4, 0.6), ("as near", False, "0.500")),
     ],
 )
 def test_a_tested_cause__brings_a_number_nearer_or_farther(before, after, told):
     assert moved(Number(0.8), ours(*before), ours(*after)) == told
 
 
-def test_a_tested_cause__is_never_sure_without_resamples():
-    alone = ours(0.4, 0.5, over="")
+@pytest.mark.parametrize("over", ["", "orders"])
+def test_a_tested_cause__is_sure_only_where_the_same_was_resampled(over):
+    alone = ours(0.4, 0.5, over=over)
 
-    assert moved(Number(0.8), alone, ours(0.6, 0.7)) == "nearer: was 0.450"
+    assert moved(Number(0.8), alone, ours(0.6, 0.7)) == ("nearer", False, "0.450")
 
 
 def test_a_tested_cause__may_change_a_verdict():
-    assert moved(NEGATIVE, ours(-0.1, 0.2), ours(-0.2, -0.1)) == "was undecided"
-    assert moved(NEGATIVE, ours(-0.3, -0.1), ours(-0.2, -0.1)) == ""
-    assert moved(NEGATIVE, Evidence(missing="not measured"), ours(-0.2, -0.1)) == ""
+    nothing = Evidence(missing="not measured")
+
+    assert moved(NEGATIVE, ours(-0.1, 0.2), ours(-0.2, -0.1)).was == "undecided"
+    assert moved(NEGATIVE, ours(-0.3, -0.1), ours(-0.2, -0.1)).was == ""
+    assert moved(NEGATIVE, nothing, ours(-0.2, -0.1)).was == "not measured"
+    assert moved(NEGATIVE, ours(-0.2, -0.1), nothing) == (None, False, "")
+    assert moved(Number(0.8), nothing, ours(0.6, 0.7)) == (None, False, "not measured")
+
+
+def test_a_tested_cause__is_not_judged_by_an_order_of_other_levels():
+    before = Evidence(values=(0.9, 0.8, 0.85), ordered=0.1, over="networks")
+
+    assert moved(Order((0.9, 0.5)), before, ordered(0.99)).was == ""
+    assert moved(Order((0.9, 0.5)), ordered(0.1), ordered(0.99)).was == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.1, 0.2, "above 0"), (-0.2, -0.1, "below 0"), (-0.1, 0.1, "undecided")],
+)
+def test_question__is_answered_by_the_side_of_the_interval(low, high, verdict):
+    assert judge(Sign(), ours(low, high)) == verdict

@@ -176,7 +176,7 @@ def _agreement_told(results: Results, runs: Sequence[str]) -> str:
         return f"{names[columns[place]]} and {names[rows[place]]} ({values[place]:.2f})"
 
     return (
-        f"Within layers ({matrix.attrs['layers']} of all networks) the mean rank correlation of "
+        f"Within layers ({matrix.attrs['layers']} of the networks) the mean rank correlation of "
         f"two measures is {np.median(values[known]):.2f} in the median over the pairs. It is "
         f"largest for {pair(int(most))} and least for {pair(int(least))}."
     )

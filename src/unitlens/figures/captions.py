@@ -5,7 +5,8 @@ _ABLATION = (
     "them together; lines are means over orders and seeds, bands one standard deviation."
 )
 _SIDE = (
-    "Each dot on the left is a unit, on the right the rank correlation in one layer of one network."
+    "Each dot on the left is a unit, on the right the rank correlation in one layer of one "
+    "network; a row a data set."
 )
 _ENDS = (
     "Best and worst are the five networks of least and of largest error, or a quarter of all where "
@@ -90,7 +91,7 @@ CAPTIONS = {
     "many of the units whose ablation makes a class's accuracy drop the preferred class is the "
     "one that loses most, by layer (right).",
     "measure_agreement": "Rank correlation of each two measures over the units of a layer, "
-    "averaged over the layers of all networks that have ten units at least.",
+    "averaged over the layers that have ten units at least; a matrix a data set.",
     "information_importance": "Mutual information with the class against the increase of the "
     f"loss when the unit alone is ablated; the vertical axis is linear near zero. {_SIDE}",
     "regulariser": "Test accuracy, area under the cumulative ablation curve (AUC) and mean class "

@@ -20,6 +20,7 @@ from unitlens.figures import (
     variants,
 )
 from unitlens.figures.captions import CAPTIONS, TITLES
+from unitlens.figures.selection import Tell
 from unitlens.figures.style import save
 from unitlens.progress import track
 from unitlens.tables import Results, open_results
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("unitlens")
 
 Draw = Callable[[Results, Sequence[str]], "Figure"]
-Tell = Callable[[Results, Sequence[str]], str]
 
 FIGURES: dict[str, tuple[Draw, Tell]] = {
     draw.__name__: (draw, tell)

@@ -18,7 +18,7 @@ from unitlens.report.words import GLOSSARY, IN_THE_PAPER, PAPER
 from unitlens.reproduction.groups import GROUPS
 from unitlens.reproduction.page import COLUMNS, blocks, cells, of_paper, remarks, told
 from unitlens.tables import Results, open_results
-from unitlens.tables.groups import ALL, TRAINING, Group, group_runs, rows_of
+from unitlens.tables.groups import ALL, BESIDE_MODEL, Group, group_runs, rows_of
 from unitlens.variables import VARIABLES
 
 MOST_ROWS = 300  # of a table on the page; the rest is in the results
@@ -101,7 +101,7 @@ def _summary(results: Results) -> dict[str, str]:
 def _run_rows(runs: xr.Dataset) -> list[Row]:
     trained = {
         run: _without_dataset(group)
-        for group in group_runs(runs, ("dataset", *TRAINING))
+        for group in group_runs(runs, ("dataset", *BESIDE_MODEL))
         for run in group.runs
     }
     shown = map(str, runs["run"].values[:MOST_ROWS])

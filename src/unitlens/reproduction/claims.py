@@ -4,7 +4,7 @@ How each is known: F read off the paper's own figures, D a slide deck that parap
 replication's code or data, M recalled, I inferred.
 """
 
-from unitlens.reproduction.kinds import READING, Claim, Direction, Group, Number, Order, Sign
+from unitlens.reproduction.kinds import READING, Claim, Direction, Group, Number, Order
 
 MAPS = 1536  # of the last three layers of the paper's CIFAR-10 network
 CHANNELS = (64, 64, 128, 128, 128, 256, 256, 256, 512, 512, 512)
@@ -64,13 +64,9 @@ def _noise_falls(figure: str) -> Claim:
 
 def _l1_norm(title: str) -> Group:
     unrelated = Direction(-1, "largely unrelated, if not negatively related", or_none=True)
-    what = "rank correlation within layers of L1 norm and"
-    claims = (
-        Claim("selectivity", "appendix", f"{what} selectivity", unrelated, "D"),
-        Claim("importance", "beyond", f"{what} importance", Sign(), ""),
-    )
-    figures = ("selectivity_l1_norm", "l1_norm_importance")
-    return Group(f"L1 norm, selectivity and importance, {title}", figures, claims)
+    what = "rank correlation within layers of L1 norm and selectivity"
+    claim = Claim("selectivity", "appendix", what, unrelated, "D")
+    return Group(f"L1 norm and selectivity, {title}", ("selectivity_l1_norm",), (claim,))
 
 
 def _information(title: str) -> Group:

@@ -53,6 +53,7 @@ EVIDENCE: dict[str, Callable[[Runs], Found]] = {
     "cifar10_class_damage": later.class_damage,
     "mnist_measure_agreement": later.measure_agreement,
     "cifar10_measure_agreement": later.measure_agreement,
+    **{f"{name}_l1_importance": later.l1_importance for name in DATASETS},
     "regulariser": later.regulariser,
     "selectivity_over_training": later.selectivity_over_training,
 }
@@ -62,8 +63,9 @@ EVIDENCE: dict[str, Callable[[Runs], Found]] = {
 class Row:
     """One claim, the paper's and ours; all of it text, as it stands in the table.
 
-    `cause` and `moved` are empty, but for rows of an extra experiment that tests a suspected
-    cause of a difference: how they lie beside those without it.
+    `cause`, `moved` and `was` are empty, but for rows of an extra experiment that tests a
+    suspected cause of a difference: whether a number is nearer to the paper's than that of the
+    row above, and what that was; or the verdict that was another.
     """
 
     group: str
@@ -82,6 +84,7 @@ class Row:
     orders: str
     verdict: str
     moved: str
+    was: str
     reduction: str
     notes: str
     command: str
@@ -128,24 +131,13 @@ def compare_with_paper(
     rows = []
     for group in track(GROUPS, "compare with the paper", total=len(GROUPS)):
         again = _again(command, claims[group]) if group in claims else ""
-        found = _found(group, chosen.get(group))
+        ours = _measured(group, chosen.get(group))
         own = " ".join(claims.get(group, ()))
-        rows += [replace(row, experiments=own) for row in _rows(group, found, again)]
+        rows += [replace(row, experiments=own) for row in _rows(group, ours, again)]
         for name, runs in tested.get(group, {}).items():
-            with_it = _found(group, runs)
-            of_cause = zip(
-                GROUPS[group].claims, _rows(group, with_it, _again(command, [name])), strict=True
-            )
-            rows += [
-                replace(
-                    row,
-                    cause=causes[group][name],
-                    experiments=name,
-                    moved=moved(claim.paper, found.of[claim.name], with_it.of[claim.name]),
-                )
-                for claim, row in of_cause
-                if row.ours
-            ]
+            with_it = _tested(group, ours, _measured(group, runs), _again(command, [name]))
+            cause = causes[group][name]
+            rows += [replace(row, cause=cause, experiments=name) for row in with_it]
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "paper.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
@@ -165,27 +157,37 @@ def _again(command: str, experiments: Sequence[str]) -> str:
     return f"{command} --config results=again 'only=[{','.join(experiments)}]'"
 
 
-class _Found(NamedTuple):
+class _Measured(NamedTuple):
     """What we have of each claim of a group, and by how much its experiments are smaller."""
 
     of: dict[str, Evidence]
     reduced: tuple[str, ...] = ()
 
 
-def _found(group: str, runs: Runs | None) -> _Found:
+def _measured(group: str, runs: Runs | None) -> _Measured:
     if runs is None:
         nothing = Evidence(missing="no experiment is named for it")
-        return _Found({claim.name: nothing for claim in GROUPS[group].claims})
+        return _Measured({claim.name: nothing for claim in GROUPS[group].claims})
     measures = dict(EVIDENCE[group](runs))
     of = {claim.name: _evidence(measures[claim.name]) for claim in GROUPS[group].claims}
-    return _Found(of, reductions(group, runs))
+    return _Measured(of, reductions(group, runs))
 
 
-def _rows(group: str, found: _Found, command: str) -> list[Row]:
+def _rows(group: str, ours: _Measured, command: str) -> list[Row]:
     return [
-        _row(group, claim, found.of[claim.name], found.reduced, command)
+        _row(group, claim, ours.of[claim.name], ours.reduced, command)
         for claim in GROUPS[group].claims
     ]
+
+
+def _tested(group: str, before: _Measured, after: _Measured, command: str) -> list[Row]:
+    """Return the rows of an extra experiment, of the claims that it measures."""
+    rows = []
+    for claim, row in zip(GROUPS[group].claims, _rows(group, after, command), strict=True):
+        found = moved(claim.paper, before.of[claim.name], after.of[claim.name])
+        way = f"surely {found.way}" if found.sure else found.way or ""
+        rows.append(replace(row, moved=way, was=found.was))
+    return [row for row in rows if row.ours]
 
 
 def _evidence(measure: Callable[[], Evidence]) -> Evidence:
@@ -213,6 +215,7 @@ def _row(group: str, claim: Claim, ours: Evidence, reduced: Sequence[str], comma
         **{name: str(count) if known and count else "" for name, count in counts.items()},
         verdict=judge(claim.paper, ours),
         moved="",
+        was="",
         reduction="; ".join(reduced),
         notes="; ".join(ours.notes) if known else ours.missing,
         command=command,

@@ -96,10 +96,11 @@ def _scale_falls(runs: Runs) -> Evidence:
     levels = runs.levels()
     if len(levels) < 2:
         raise NotMeasuredError("it needs several levels of corruption")
-    ends = runs.take(np.isin(runs.table["corruption"].values, (levels[0], levels[-1])))
-    first, _, draws, notes = _scale(runs.where("corruption", levels[0]), 0)
-    last, _, _, more = _scale(runs.where("corruption", levels[-1]), 1)
-    return from_estimate(first.minus(last), ends, Counts(orders=draws), (*notes, *more))
+    first, clean, draws, notes = _scale(runs.where("corruption", levels[0]), 0)
+    last, corrupted, others, more = _scale(runs.where("corruption", levels[-1]), 1)
+    both = runs.take(np.isin(runs.table["run"].values, [*clean.names, *corrupted.names]))
+    counts = Counts(orders=max(draws, others))
+    return from_estimate(first.minus(last), both, counts, (*notes, *more))
 
 
 def _scale(runs: Runs, key: int) -> tuple[Estimate, Runs, int, tuple[str, ...]]:

@@ -8,7 +8,7 @@ import xarray as xr
 
 from unitlens.reproduction.evidence import Counts, Evidence, NotMeasuredError, Runs, from_estimate
 from unitlens.reproduction.evidence_curves import apart
-from unitlens.reproduction.evidence_units import columns_of, rank_evidence, within_layers
+from unitlens.reproduction.evidence_units import columns_of, norm_with, rank_evidence, within_layers
 from unitlens.reproduction.later import ALIKE, ENDS, MEASURES, SCORES, STRENGTHS
 from unitlens.reproduction.resampling import Estimate, Floats, mean_over_networks
 from unitlens.tables.agreement import (
@@ -182,3 +182,8 @@ def _over_training(runs: Runs, column: str, *, first_minus_last: bool) -> Eviden
             "no network has units measured at two epochs; keep and measure epochs"
         )
     return _of_values(runs, changes, int(sum(table.sizes["unit"] for table in tables[1:])))
+
+
+def l1_importance(runs: Runs) -> Found:
+    """Whether units of large weights are important, within layers."""
+    yield "importance", lambda: norm_with(runs, "loss_increase")

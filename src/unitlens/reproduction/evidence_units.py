@@ -112,7 +112,15 @@ def information_importance(runs: Runs) -> Found:
 
 
 def _correlation(runs: Runs, name: str) -> Evidence:
-    return rank_evidence(runs, columns_of(runs, (name, "loss_increase")), spearman)
+    """Correlate over all layers of each network: units of some of them are not all units."""
+    columns = columns_of(runs, (name, "loss_increase", "depth"))
+    units = runs.results.units
+    for run, rows in columns:
+        layers = np.unique(units["depth"].values[units["run"].values == run]).size
+        ablated = np.unique(rows[:, 2]).size
+        if ablated not in (0, layers):
+            raise NotMeasuredError(f"units of {ablated} of {layers} layers only were ablated")
+    return rank_evidence(runs, [(run, rows[:, :2]) for run, rows in columns], spearman)
 
 
 def _in_layer(runs: Runs, place: int, layers: int | None) -> Evidence:
@@ -128,12 +136,12 @@ def _in_layer(runs: Runs, place: int, layers: int | None) -> Evidence:
 
 
 def l1_norm(runs: Runs) -> Found:
-    """Appendix: L1 norm with selectivity and importance; layers differ in numbers of weights."""
-    yield "selectivity", lambda: _norm_with(runs, "selectivity")
-    yield "importance", lambda: _norm_with(runs, "loss_increase")
+    """Appendix: L1 norm and selectivity; within layers, whose numbers of weights differ."""
+    yield "selectivity", lambda: norm_with(runs, "selectivity")
 
 
-def _norm_with(runs: Runs, name: str) -> Evidence:
+def norm_with(runs: Runs, name: str) -> Evidence:
+    """Correlate L1 norm with a variable of the units, within layers."""
     return rank_evidence(runs, columns_of(runs, ("l1_norm", name, "depth")), within_layers)
 
 

@@ -1,5 +1,6 @@
 """What later work and readers of the paper ask, as data beside the paper's own results."""
 
+from unitlens.reproduction.claims import DATASETS
 from unitlens.reproduction.kinds import Claim, Direction, Group, Sign
 
 ENDS = (0.0, 1.0)  # levels of label corruption
@@ -74,6 +75,12 @@ def _damage(title: str) -> Group:
     )
 
 
+def _l1_norm(title: str) -> Group:
+    claim = _asked("importance", "rank correlation within layers of L1 norm and importance")
+    title = f"Are units of large weights needed more? {title}"
+    return Group(title, ("l1_norm_importance",), (claim,))
+
+
 def _agreement(title: str) -> Group:
     what = "rank correlation within layers of class selectivity and"
     claims = (_asked(name, f"{what} {told}") for name, told in ALIKE.items())
@@ -89,6 +96,7 @@ LATER: dict[str, Group] = {
     "cifar10_class_damage": _damage("CIFAR-10"),
     "mnist_measure_agreement": _agreement("MNIST"),
     "cifar10_measure_agreement": _agreement("CIFAR-10"),
+    **{f"{name}_l1_importance": _l1_norm(title) for name, title in DATASETS.items()},
     "regulariser": Group(
         "What does regularising class selectivity do?",
         ("regulariser",),

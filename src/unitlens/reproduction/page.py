@@ -70,7 +70,7 @@ def write_page(rows: Sequence[Row], times: Sequence[Time], directory: Path) -> N
 
 def of_paper(rows: Sequence[Row]) -> list[Row]:
     """Return the rows of the paper's results, without extra experiments and later questions."""
-    return [row for row in rows if row["known"] and not row["cause"] and row["group"] not in LATER]
+    return [row for row in rows if not row["cause"] and row["group"] not in LATER]
 
 
 def _overview(groups: Mapping[str, Sequence[Row]]) -> list[str]:
@@ -98,9 +98,19 @@ def _verdicts(rows: Sequence[Row]) -> str:
 
 def cells(row: Row) -> tuple[str, ...]:
     """Return what a row shows: :data:`COLUMNS`."""
+    return (*_told(row), row["verdict"] + _since(row))
+
+
+def _told(row: Row) -> tuple[str, ...]:
     paper = f"{row['paper']} ({row['known']})" if row["known"] else row["paper"]
-    verdict = f"{row['verdict']}; {row['moved']}" if row["moved"] else row["verdict"]
-    return row["figure"], row["what"], paper, ours(row), count(row), verdict
+    return row["figure"], row["what"], paper, ours(row), count(row)
+
+
+def _since(row: Row) -> str:
+    """Write what a tested cause has changed."""
+    if row["moved"]:
+        return f"; {row['moved']}: was {row['was']}"
+    return f"; was {row['was']}" if row["was"] else ""
 
 
 def remarks(rows: Sequence[Row]) -> list[str]:
@@ -110,22 +120,33 @@ def remarks(rows: Sequence[Row]) -> list[str]:
     for row in filter(lambda row: row["notes"], rows):
         noted.setdefault(row["notes"], []).append(row["claim"])
     notes = [f"{', '.join(claims)}: {note}." for note, claims in noted.items()]
-    moves = [f"With this change: {_moved(rows)}."] if rows[0]["cause"] else []
-    return [*moves, *reduced, *notes]
+    return [*_changes(rows), *reduced, *notes]
+
+
+def _changes(rows: Sequence[Row]) -> list[str]:
+    """Say what a tested cause changes, and which results the experiment does not measure."""
+    if not rows[0]["cause"]:
+        return []
+    measured = {row["claim"] for row in rows}
+    claims = [claim.name for claim in GROUPS[rows[0]["group"]].claims]
+    lacking = ", ".join(name for name in claims if name not in measured)
+    told = f"With this change: {_moved(rows)}."
+    return [told, f"Not measured with this change: {lacking}."] if lacking else [told]
 
 
 def _moved(rows: Sequence[Row]) -> str:
     """Say how many numbers a tested cause brings nearer to the paper's, and what verdicts."""
-    ways = Counter(row["moved"].partition(":")[0] for row in rows if ": was" in row["moved"])
+    ways = Counter(row["moved"] for row in rows)
     told = [
         f"{ways[way] + ways[f'surely {way}']} {way} ({ways[f'surely {way}']} surely)"
         for way in ("nearer", "farther")
         if ways[way] + ways[f"surely {way}"]
     ]
+    told += [f"{ways['as near']} as near"] if ways["as near"] else []
     changed = [
-        f"{row['claim']} {row['verdict']} ({row['moved']})"
+        f"{row['claim']} {row['verdict']} (was {row['was']})"
         for row in rows
-        if row["moved"].startswith("was ")
+        if row["was"] and not row["moved"]
     ]
     return ", ".join([*told, *changed]) or "no change"
 
@@ -142,11 +163,8 @@ def blocks(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
 
 def _table(rows: Sequence[Row]) -> list[str]:
     lines = ["| " + " | ".join(COLUMNS) + " |", "| --- " * len(COLUMNS) + "|"]
-    for row in rows:
-        *told, verdict = cells(row)
-        word, *rest = verdict.split("; ")
-        lines.append("| " + " | ".join([*told, "; ".join([f"**{word}**", *rest])]) + " |")
-    return lines
+    bold = ((*_told(row), f"**{row['verdict']}**{_since(row)}") for row in rows)
+    return [*lines, *("| " + " | ".join(row) + " |" for row in bold)]
 
 
 def ours(row: Row) -> str:
@@ -186,7 +204,8 @@ def _section(name: str, rows: Sequence[Row], drawn: Drawn, shown: set[str]) -> l
         if not cause:
             lines += _pictures(group.pictures, own[0]["experiments"].split(), drawn, shown)
         if not own[0]["command"]:
-            return [*lines, "Not measured: no experiment is named for it.\n"]
+            lines.append("Not measured: no experiment is named for it.\n")
+            continue
         listed = [f"* {remark}" for remark in remarks(own)]
         lines += [*listed, "", f"Again: `{own[0]['command']}`\n"]
     return lines

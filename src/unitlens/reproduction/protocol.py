@@ -8,7 +8,7 @@ from pathlib import Path
 import xarray as xr
 
 from unitlens.config import RunSpec, dataset_name, parse_at
-from unitlens.reproduction.claims import CHANNELS, DATASETS, MAPS
+from unitlens.reproduction.claims import CHANNELS, MAPS
 from unitlens.reproduction.evidence import Runs
 from unitlens.tables import random_orders
 
@@ -54,7 +54,8 @@ def _imagenet(measurement: str) -> Protocol:
     return Protocol(measurement, "imagenet", 1_281_167, "resnet50")
 
 
-_CURVES, _NOISE, _UNITS = "cumulative_ablation", "noise_robustness", "unit_ablation"
+_CURVES, _NOISE = "cumulative_ablation", "noise_robustness"
+_MEASURES, _UNITS = "unit_measures", "unit_ablation"
 PROTOCOLS: dict[str, Protocol] = {
     "mnist_ablation": _mnist(_CURVES, 512, ablated=1024),
     "cifar10_ablation": _cifar10(_CURVES, ablated=MAPS),
@@ -66,14 +67,18 @@ PROTOCOLS: dict[str, Protocol] = {
     "hyperparameter_selection": _cifar10(_CURVES, networks=192),
     "dropout": _mnist(_CURVES, 2048, epochs=5000),
     "batch_norm_ablation": _cifar10(_CURVES, ablated=MAPS),
-    "batch_norm_selectivity": _cifar10("unit_measures", networks=8),
-    "batch_norm_information": _cifar10("unit_measures", networks=8),
+    "batch_norm_selectivity": _cifar10(_MEASURES, networks=8),
+    "batch_norm_information": _cifar10(_MEASURES, networks=8),
     "mnist_importance": _mnist(_UNITS, 128),
     "cifar10_importance": _cifar10(_UNITS),
     "imagenet_importance": _imagenet(_UNITS),
     "clamping": _cifar10(_CURVES),
-    **{f"{name}_l1_norm": Protocol("unit_measures") for name in DATASETS},
-    **{f"{name}_information": Protocol(_UNITS) for name in DATASETS},
+    "mnist_l1_norm": _mnist(_MEASURES, 128),
+    "cifar10_l1_norm": _cifar10(_MEASURES),
+    "imagenet_l1_norm": _imagenet(_MEASURES),
+    "mnist_information": _mnist(_UNITS, 128),
+    "cifar10_information": _cifar10(_UNITS),
+    "imagenet_information": _imagenet(_UNITS),
 }
 
 
@@ -95,8 +100,6 @@ def reductions(group: str, runs: Runs) -> tuple[str, ...]:
     if group not in PROTOCOLS:
         return ()
     paper = PROTOCOLS[group]
-    if not paper.dataset:
-        return ("the paper's sizes are not known",)
     specs = [_spec(runs.results.directory, name) for name in runs.names]
     texts = (
         *_trained(paper, specs, runs.table),
@@ -117,7 +120,7 @@ def _trained(paper: Protocol, specs: Sequence[RunSpec], runs: xr.Dataset) -> tup
     reached = _range(runs["epoch"].values.tolist())
     if epochs and reached != _range(asked):
         epochs += f"; trained for {reached}"
-    samples = [size for spec in specs if (size := spec.dataset.train_samples)]
+    samples = [size for spec in specs if spec.training and (size := spec.dataset.train_samples)]
     return (
         _differs(_listed(spec.dataset.name for spec in specs), paper.dataset, "data set"),
         _differs(_range(samples), paper.train_samples, "training samples") if samples else "",
@@ -139,10 +142,17 @@ def _measured(paper: Protocol, runs: Runs, specs: Sequence[RunSpec]) -> tuple[st
     files = [directory / name / f"{paper.measurement}.nc" for name in runs.names]
     known = [(spec, file) for spec, file in zip(specs, files, strict=True) if file.exists()]
     opened = [xr.open_dataset(file, engine="h5netcdf") for _, file in known]
-    samples = [int(table.attrs["samples"]) for table in opened if "samples" in table.attrs]
-    all_of = [_train_samples(directory, spec) for spec, _ in known]
-    if samples and any(0 < some < whole for some, whole in zip(samples, all_of, strict=False)):
-        texts.append(f"measured on {_range(samples)} of {_range(all_of)} training samples")
+    scored = [
+        (int(table.attrs["samples"]), table.attrs["split"], spec)
+        for (spec, _), table in zip(known, opened, strict=True)
+        if "samples" in table.attrs
+    ]
+    whole = [_samples(directory, spec, split) for _, split, spec in scored]
+    some = [samples for samples, _, _ in scored]
+    if any(0 < few < all_of for few, all_of in zip(some, whole, strict=True)):
+        splits = {"train": "training", "test": "test"}
+        told = _listed(splits[split] for _, split, _ in scored)
+        texts.append(f"measured on {_range(some)} of {_range(whole)} {told} samples")
     if paper.measurement == _CURVES and opened:
         units = [int(table["ablated_units"].max()) for table in opened]
         orders = [random_orders(table).sizes["order"] for table in opened]
@@ -153,12 +163,12 @@ def _measured(paper: Protocol, runs: Runs, specs: Sequence[RunSpec]) -> tuple[st
     return tuple(texts)
 
 
-def _train_samples(directory: Path, spec: RunSpec) -> int:
-    """Return the size of a training set, 0 where its record is no longer there."""
+def _samples(directory: Path, spec: RunSpec, split: str) -> int:
+    """Return the size of a split, 0 where its record is no longer there."""
     path = directory / "datasets" / dataset_name(spec.dataset) / "dataset.json"
     if not path.exists():
-        return spec.dataset.train_samples or 0
-    return int(json.loads(path.read_text())["splits"]["train"]["samples"])
+        return getattr(spec.dataset, f"{split}_samples") or 0
+    return int(json.loads(path.read_text())["splits"][split]["samples"])
 
 
 def _differs(ours: str, paper: str | int, what: str) -> str:

@@ -1,6 +1,6 @@
 """The rule by which the paper's result and ours are compared."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,7 @@ Verdict = Literal[
     "differs",
     "not measured",
 ]
+Way = Literal["nearer", "farther", "as near"]
 SURE = 0.95  # share of the resamples in which an order must hold
 Z = 1.959963984540054  # of a two-sided interval of 95 %
 
@@ -38,9 +39,28 @@ RULE = """\
   same measure, or where nothing could be resampled. (A number then has no interval but itself.)
 * Everything else **differs**; what has no number is **not measured**.
 * A suspected cause of a difference is tested by an extra experiment that differs in it. A number
-  of its is **nearer** or **farther** where it lies nearer to the paper's value, or farther from
-  it, than the number above; **surely** where the two intervals do not overlap.
+  is then **nearer** or **farther**, or as near, by its distance from the paper's value give or
+  take its reading error; **surely** where that is so of all values in the two 95 % intervals and
+  the same was resampled for both.
 """
+
+
+class Moved(NamedTuple):
+    """How a result changes where a cause is tested.
+
+    Attributes
+    ----------
+    way
+        Where a number goes.
+    sure
+        Whether that is sure.
+    was
+        The earlier number, or the earlier verdict where that has changed.
+    """
+
+    way: Way | None = None
+    sure: bool = False
+    was: str = ""
 
 
 def paper_interval(paper: Number) -> tuple[float, float]:
@@ -87,8 +107,8 @@ def judge(paper: Finding, ours: Evidence) -> Verdict:
     return _order(paper, ours)
 
 
-def moved(paper: Finding, before: Evidence, after: Evidence) -> str:
-    """Say how a result changes where a suspected cause of a difference is tested.
+def moved(paper: Finding, before: Evidence, after: Evidence) -> Moved:
+    """Say how a result changes where a suspected cause of a difference is tested, by :data:`RULE`.
 
     Parameters
     ----------
@@ -99,26 +119,39 @@ def moved(paper: Finding, before: Evidence, after: Evidence) -> str:
 
     Returns
     -------
-    The earlier value, after "nearer" or "farther" for a number; or the earlier verdict where that
-    has changed. Empty where one of the two was not measured.
+    The way that a number goes, else the earlier verdict where that has changed, or nothing.
     """
-    if before.missing or after.missing:
-        return ""
-    if isinstance(paper, Number):
-        way = _way(paper.value, before, after)
-        return f"{way}: was {before.value:.3f}" if way else ""
+    if after.missing:
+        return Moved()
+    if isinstance(paper, Number) and not before.missing:
+        return Moved(*_way(paper, before, after), f"{before.value + 0.0:.3f}")
+    if not before.missing and len(before.values) != len(after.values):  # orders of other levels
+        return Moved()
     old = judge(paper, before)
-    return f"was {old}" if old != judge(paper, after) else ""
+    return Moved(was=old) if old != judge(paper, after) else Moved()
 
 
-def _way(value: float, before: Evidence, after: Evidence) -> str:
-    closer = abs(before.value - value) - abs(after.value - value)
-    if closer == 0:
-        return ""
-    apart = bool(before.over and after.over) and (
-        before.high < after.low or after.high < before.low
-    )
-    return f"{'surely ' if apart else ''}{'nearer' if closer > 0 else 'farther'}"
+def _way(paper: Number, before: Evidence, after: Evidence) -> tuple[Way, bool]:
+    """Compare distances from what the paper's number may stand for."""
+    (least, at, most), (nearest, now, farthest) = (_distances(paper, of) for of in (before, after))
+    if now == at:
+        return "as near", False
+    alike = bool(before.over) and before.over == after.over
+    if now < at:
+        return "nearer", alike and farthest < least
+    return "farther", alike and nearest > most
+
+
+def _distances(paper: Number, ours: Evidence) -> tuple[float, float, float]:
+    """Return the least distance, that of our value, and the largest."""
+    low, high = paper_interval(paper)
+
+    def of(value: float) -> float:
+        return max(low - value, value - high, 0.0)
+
+    ends = of(ours.low), of(ours.high)
+    spans = ours.low <= high and ours.high >= low
+    return 0.0 if spans else min(ends), of(ours.value), max(ends)
 
 
 def _number(paper: Number, ours: Evidence) -> Verdict:

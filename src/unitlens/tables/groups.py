@@ -1,5 +1,6 @@
 """Runs that agree in their spec, and how such groups are named."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,9 +28,10 @@ _WORDS: dict[str, Callable[[Any], str]] = {
     "settings": str,
 }
 FIELDS = tuple(_WORDS)
-TRAINING = ("selectivity_regulariser", *FIELDS[FIELDS.index("optimizer") :])
+BESIDE_MODEL = ("selectivity_regulariser", *FIELDS[FIELDS.index("optimizer") :])
 _LEADING = ("dataset", "model")  # what else differs is told among runs that agree in these
 ALL = "all runs"  # label of the only group
+WITHOUT = "without"  # of a group that lacks the settings by which others are named
 
 
 @dataclass(frozen=True)
@@ -119,14 +121,15 @@ def _labels(keys: Sequence[tuple[object, ...]], fields: Sequence[str]) -> list[s
             for i in told
             if key[i] is not None
         ]
-        labels.append(", ".join(filter(None, words)) or ALL)
+        labels.append(", ".join(filter(None, words)) or (WITHOUT if len(keys) > 1 else ALL))
     return labels
 
 
 def _own_settings(settings: str, alike: Sequence[str]) -> str:
     """Leave out the settings that all have."""
-    shared = set.intersection(*(set(other.split()) for other in alike))
-    return " ".join(setting for setting in settings.split() if setting not in shared)
+    split = re.compile(r" (?=[\w.]+=)").split  # a value may hold blanks
+    shared = set.intersection(*(set(split(other)) for other in alike))
+    return " ".join(setting for setting in split(settings) if setting not in shared)
 
 
 def _plain(values: np.ndarray) -> list[object]:
