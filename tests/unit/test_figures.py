@@ -424,3 +424,13 @@ def test_groups_of_several_data_sets__are_named_by_what_differs_in_their_own(tmp
         "mnist5k, training.stop.train_accuracy=0.5",
         "mnist5k, training.stop.train_accuracy=0.75",
     ]
+
+
+def test_groups__that_lack_the_settings_of_others_are_never_called_all(tmp_path):
+    stop = {"train_accuracy": 0.5}
+    networks = [
+        network(("sweep",), training={"momentum": 0.5, **more}) for more in ({}, {"stop": stop})
+    ]
+    groups = group_runs(open_results(write_results(tmp_path, networks)).runs)
+
+    assert [group.label for group in groups] == ["without", "training.stop.train_accuracy=0.5"]

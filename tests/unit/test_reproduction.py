@@ -10,8 +10,15 @@ import pytest
 import xarray as xr
 from scipy.stats import spearmanr, t
 
-from synthetic_results import CONVNET, MLP, default_networks, network, write_results
-from unitlens.config import PAPER_GROUPS
+from synthetic_results import (
+    CONVNET,
+    MLP,
+    default_networks,
+    network,
+    write_networks,
+    write_results,
+)
+from unitlens.config import PAPER_GROUPS, dataset_name
 from unitlens.config.paper import PAPER_NEEDS
 from unitlens.errors import TableError
 from unitlens.reproduction import compare_with_paper
@@ -23,7 +30,7 @@ from unitlens.reproduction.groups import GROUPS
 from unitlens.reproduction.later import LATER
 from unitlens.reproduction.protocol import PROTOCOLS
 from unitlens.reproduction.resampling import interval, mean_over_networks, of_all_rows
-from unitlens.tables import open_results
+from unitlens.tables import open_results, tabulate
 
 SWEEP = [
     network(("sweep",), seed=seed, corruption=0.1 * rate, **CONVNET)
@@ -161,6 +168,9 @@ def test_noise__is_the_scale_of_the_table_of_runs(compared):
 
     expected = float(runs["noise_scale_at_half"].mean())
     assert float(rows["mnist_noise", "corruption 1"]["ours"]) == pytest.approx(expected, abs=6e-4)
+    falls = rows["mnist_noise", "falls"]
+    ends = [runs_of(directory, "memorisation", corruption=level) for level in (0.0, 1.0)]
+    assert int(falls["networks"]) == sum(of.sizes["run"] for of in ends)
 
 
 def test_same_data__compares_the_quarters_of_best_and_worst_generalisation(compared):
@@ -232,6 +242,8 @@ def test_what_was_not_measured__says_why(compared):
 
     assert rows["clamping", "mean"]["notes"] == "no curves of units clamped to mean were measured"
     assert "half of 4 settings" in rows["hyperparameter_selection", "top-5"]["notes"]
+    notes = rows["hyperparameter_selection", "top-1"]["notes"]
+    assert "among the top 1 in 50%; of the paper's 48, in 2%" in notes
 
 
 def test_measure_orders__take_the_ends_of_a_measure(compared):
@@ -441,6 +453,39 @@ def test_reduction__is_computed_from_the_specs(compared):
     )
     assert "networks 8, in the paper 200" in rows["same_data", "best"]["reduction"]
     assert "epochs 12, in the paper 100" in rows["cifar10_l1_norm", "selectivity"]["reduction"]
+
+
+def test_all_units__are_not_those_of_some_layers(tmp_path):
+    made = network(("a",), **CONVNET)
+    write_networks(tmp_path, [made])
+    path = tmp_path / made.name / "unit_ablation.nc"
+    table = xr.load_dataset(path, engine="h5netcdf")
+    table.isel(unit=np.flatnonzero(table["depth"].values == 0)).to_netcdf(path, engine="h5netcdf")
+    tabulate(tmp_path, {made.name: ("a",)}, tmp_path)
+
+    compare_with_paper(tmp_path, {"imagenet_importance": ["a"]}, tmp_path)
+
+    rows = {row["claim"]: row for row in rows_of(tmp_path) if row["group"] == "imagenet_importance"}
+    assert rows["all"]["notes"] == "units of 1 of 3 layers only were ablated"
+    assert rows["all"]["verdict"] == rows["early"]["verdict"] == "not measured"
+    assert rows["first"]["units"] == "8"
+
+
+def test_reduction__says_which_split_was_scored(tmp_path):
+    made = network(("a",))
+    write_results(tmp_path, [made])
+    record = tmp_path / "datasets" / dataset_name(made.spec.dataset) / "dataset.json"
+    record.parent.mkdir(parents=True)
+    sizes = {"train": {"samples": 5000}, "test": {"samples": 1000}}
+    record.write_text(json.dumps({"splits": sizes}))
+    path = tmp_path / made.name / "unit_ablation.nc"
+    table = xr.load_dataset(path, engine="h5netcdf").assign_attrs(samples=100, split="test")
+    table.to_netcdf(path, engine="h5netcdf")
+
+    compare_with_paper(tmp_path, {"mnist_importance": ["a"]}, tmp_path)
+
+    row = next(row for row in rows_of(tmp_path) if row["group"] == "mnist_importance")
+    assert "measured on 100 of 1,000 test samples" in row["reduction"]
 
 
 def test_reduction__says_on_how_many_samples(tmp_path):
