@@ -99,7 +99,7 @@ def write_benchmarks(directory):
         ):
             place = directory / "benchmarks" / path
             place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_text(f"s\th:m:s\n{seconds}\t0:00:00\n")
+            place.write_text(f"s\tcpu_time\n{seconds}\t{seconds / 2}\n")
 
 
 def rows_of(directory):
@@ -432,8 +432,23 @@ def test_a_cause_alone__is_shown_where_its_group_is_not_measured(compared, tmp_p
 def test_times__add_up_the_jobs_of_an_experiment(compared):
     text = (compared[0] / "paper.md").read_text()
 
-    assert "| dropout | 2 | 8 | 3.3 | 60% | unit ablation 30% |" in text
-    assert "| all | | | 3.3 | 60% | |" in text
+    assert "| dropout | 2 | 8 | 3.3 | 1.7 | 60% | unit ablation 30% |" in text
+
+
+def test_times__of_all_count_a_network_of_two_experiments_once(tmp_path):
+    both, one = network(("a", "b")), network(("b",), seed=1)
+    write_results(tmp_path, [both, one])
+    for name, processor in ((both.name, "NA"), (one.name, "30")):
+        path = tmp_path / f"benchmarks/train/{name}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"s\tcpu_time\n60\t{processor}\n")
+
+    compare_with_paper(tmp_path, {}, tmp_path)
+
+    text = (tmp_path / "paper.md").read_text()
+    assert "| a | 1 | 1 | 1.0 | 1.0 | 100% |  |" in text
+    assert "| b | 2 | 2 | 2.0 | 1.5 | 100% |  |" in text
+    assert "| all | 2 | 2 | 2.0 | 1.5 | 100% |  |" in text
 
 
 def test_page__shows_a_picture_once(compared):

@@ -121,6 +121,7 @@ def test_what_is_missing__is_not_measured():
         ((0.5, 0.6), (0.7, 0.9), ("nearer", True, "0.550")),  # .1 off at most, before .2 at least
         ((0.795, 0.8), (0.8, 0.81), ("as near", False, "0.798")),  # within the reading error
         ((0.4, 0.6), (0.4, 0.6), ("as near", False, "0.500")),
+        ((0.4, 0.6), (0.4004, 0.6004), ("as near", False, "0.500")),
     ],
 )
 def test_a_tested_cause__brings_a_number_nearer_or_farther(before, after, told):

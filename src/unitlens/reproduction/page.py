@@ -39,7 +39,9 @@ Questions of later work and of the paper's readers, on the same networks.
 TIMES = """\
 ## Time
 
-Wall time of the jobs of each experiment, one after another, their start included.
+Wall time of the jobs of each experiment, one after another, their start included, and beside it
+the time of processors: wall time is longer where other work ran on the machine. Training is a share
+of wall time. A network of several experiments counts in each, and once in all.
 """
 
 
@@ -234,15 +236,14 @@ def _times(times: Sequence[Time]) -> list[str]:
     """Write how long each experiment took."""
     lines = [
         TIMES,
-        "| experiment | networks | jobs | minutes | training | most of the rest |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| experiment | networks | jobs | minutes | of processors | training | most of the rest |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for time in times:
         most = f"{time.most.replace('_', ' ')} {time.most_seconds / time.seconds:.0%}"
         lines.append(
             f"| {time.experiment} | {time.networks} | {time.jobs} | {time.seconds / 60:.1f} "
-            f"| {time.training / time.seconds:.0%} | {most if time.most else ''} |"
+            f"| {time.processor / 60:.1f} | {time.training / time.seconds:.0%} "
+            f"| {most if time.most else ''} |"
         )
-    whole = sum(time.seconds for time in times)
-    training = sum(time.training for time in times) / whole
-    return [*lines, f"| all | | | {whole / 60:.1f} | {training:.0%} | |", ""]
+    return [*lines, ""]

@@ -1,6 +1,7 @@
 """How long the experiments took, and how much of it was training."""
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ TRAIN = "train"
 
 
 class Time(NamedTuple):
-    """Wall times of the jobs of an experiment, in seconds, added up.
+    """Times of the jobs of an experiment, in seconds, added up.
 
     Attributes
     ----------
@@ -19,7 +20,9 @@ class Time(NamedTuple):
     networks, jobs
         How many it has.
     seconds
-        Of all its jobs, each by itself.
+        Wall time of all its jobs, each by itself.
+    processor
+        The same, of processors: what it takes where nothing else runs.
     training
         Of those that train.
     most, most_seconds
@@ -30,6 +33,7 @@ class Time(NamedTuple):
     networks: int
     jobs: int
     seconds: float
+    processor: float
     training: float
     most: str
     most_seconds: float
@@ -45,44 +49,66 @@ def times_of(results: Results) -> list[Time]:
 
     Returns
     -------
-    One row an experiment, in the order of the table of runs; empty where nothing was timed. A
-    network that belongs to several experiments counts in each.
+    One row an experiment, in the order of the table of runs, and last one of all; empty where
+    nothing was timed. A network that belongs to several experiments counts in each, and once in
+    all.
     """
     of_runs = _by_run(results.directory / "benchmarks")
     members = results.runs["member"]
+    names = members["run"].values
+    parts = [
+        (str(name), names[members.sel(experiment=name).values])
+        for name in members["experiment"].values
+    ]
     rows = []
-    for name in members["experiment"].values.tolist():
-        runs = members["run"].values[members.sel(experiment=name).values]
-        timed = [job for run in runs for job in of_runs.get(run, ())]
-        if not timed:
-            continue
-        seconds: dict[str, float] = {TRAIN: 0.0}
-        for rule, value in timed:
-            seconds[rule] = seconds.get(rule, 0.0) + value
-        others = {rule: value for rule, value in seconds.items() if rule != TRAIN}
-        most = max(others, key=lambda rule: others[rule], default="")
-        rows.append(
-            Time(
-                experiment=str(name),
-                networks=len(runs),
-                jobs=len(timed),
-                seconds=sum(seconds.values()),
-                training=seconds[TRAIN],
-                most=most,
-                most_seconds=others.get(most, 0.0),
-            )
-        )
+    for experiment, runs in (*parts, ("all", names)):
+        jobs = [job for run in runs for job in of_runs.get(run, ())]
+        if jobs:
+            rows.append(_added(experiment, len(runs), jobs))
     return rows
 
 
-def _by_run(directory: Path) -> dict[str, list[tuple[str, float]]]:
-    """Return rule and seconds of each job, by the run that it belongs to."""
-    found: dict[str, list[tuple[str, float]]] = {}
+class _Job(NamedTuple):
+    rule: str
+    seconds: float
+    processor: float
+
+
+def _added(experiment: str, networks: int, jobs: list[_Job]) -> Time:
+    seconds: dict[str, float] = {TRAIN: 0.0}
+    for job in jobs:
+        seconds[job.rule] = seconds.get(job.rule, 0.0) + job.seconds
+    others = {rule: value for rule, value in seconds.items() if rule != TRAIN}
+    most = max(others, key=lambda rule: others[rule], default="")
+    return Time(
+        experiment=experiment,
+        networks=networks,
+        jobs=len(jobs),
+        seconds=sum(seconds.values()),
+        processor=sum(job.processor for job in jobs),
+        training=seconds[TRAIN],
+        most=most,
+        most_seconds=others.get(most, 0.0),
+    )
+
+
+def _by_run(directory: Path) -> dict[str, list[_Job]]:
+    """Return each job by the run that it belongs to."""
+    found: dict[str, list[_Job]] = {}
     for rule in sorted(path for path in directory.glob("*") if path.is_dir()):
         for path in sorted(rule.rglob("*.tsv")):
             # The run is the first part, of files such as RUN.tsv and RUN/epoch-0001.tsv.
             name = path.relative_to(rule).parts[0].removesuffix(".tsv")
             with path.open(newline="") as file:
                 for row in csv.DictReader(file, delimiter="\t"):
-                    found.setdefault(name, []).append((rule.name, float(row["s"])))
+                    job = _Job(rule.name, float(row["s"]), _processor(row))
+                    found.setdefault(name, []).append(job)
     return found
+
+
+def _processor(row: Mapping[str, str]) -> float:
+    """Return processor seconds; the wall time of a job too short for Snakemake to see."""
+    try:
+        return float(row["cpu_time"])
+    except ValueError:
+        return float(row["s"])

@@ -18,6 +18,7 @@ Verdict = Literal[
     "not measured",
 ]
 Way = Literal["nearer", "farther", "as near"]
+SHOWN = 5e-4  # half of the last digit that is written
 SURE = 0.95  # share of the resamples in which an order must hold
 Z = 1.959963984540054  # of a two-sided interval of 95 %
 
@@ -134,7 +135,7 @@ def moved(paper: Finding, before: Evidence, after: Evidence) -> Moved:
 def _way(paper: Number, before: Evidence, after: Evidence) -> tuple[Way, bool]:
     """Compare distances from what the paper's number may stand for."""
     (least, at, most), (nearest, now, farthest) = (_distances(paper, of) for of in (before, after))
-    if now == at:
+    if abs(now - at) < SHOWN:
         return "as near", False
     alike = bool(before.over) and before.over == after.over
     if now < at:
