@@ -103,7 +103,7 @@ def test_resume__truncated_shard_is_written_again(monkeypatch, path, undisturbed
 
 def test_resume__does_not_run_again_what_every_layer_has(monkeypatch, path):
     with monkeypatch.context() as patch:
-        crash_at(patch, Journal, "append", 45)
+        crash_at(patch, Journal, "append", 62)  # of 63: whichever two lack, all have some
         with pytest.raises(CrashError):
             write_store(path)
     _, shards = read_journal(path.with_suffix(".journal"))
