@@ -501,6 +501,7 @@ def test_reduction__says_which_split_was_scored(tmp_path):
 
     row = next(row for row in rows_of(tmp_path) if row["group"] == "mnist_importance")
     assert "measured on 100 of 1,000 test samples" in row["reduction"]
+    assert "training samples 5,000, in the paper 60,000" in row["reduction"]
 
 
 def test_reduction__says_on_how_many_samples(tmp_path):

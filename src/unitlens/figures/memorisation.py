@@ -50,6 +50,8 @@ def memorisation_ablation(results: Results, runs: Sequence[str]) -> "Figure":
         _draw_levels(axes, curves, levels, part.label, "AUC")
         draw_chance(axes, results, part.runs)
         label_fraction(axes, results, part.runs)
+        if len(parts) > 2:  # no room for it in one line
+            axes.set_xlabel(axes.get_xlabel().replace(" (", "\n("))
     panels[0].set_ylabel(accuracy_label(results, "curves"))
     legend_below(figure, panels, title="label corruption")
     return figure

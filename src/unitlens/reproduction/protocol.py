@@ -102,7 +102,7 @@ def reductions(group: str, runs: Runs) -> tuple[str, ...]:
     paper = PROTOCOLS[group]
     specs = [_spec(runs.results.directory, name) for name in runs.names]
     texts = (
-        *_trained(paper, specs, runs.table),
+        *_trained(paper, runs, specs),
         _differs(str(len(specs)), paper.networks, "networks"),
         *_measured(paper, runs, specs),
     )
@@ -114,16 +114,19 @@ def _spec(directory: Path, run: str) -> RunSpec:
     return parse_at(RunSpec, json.loads(path.read_text())["spec"], (str(path), "spec"))
 
 
-def _trained(paper: Protocol, specs: Sequence[RunSpec], runs: xr.Dataset) -> tuple[str, ...]:
+def _trained(paper: Protocol, runs: Runs, specs: Sequence[RunSpec]) -> tuple[str, ...]:
     asked = [spec.training.epochs if spec.training else 0 for spec in specs]
     epochs = _differs(_range(asked), paper.epochs, "epochs")
-    reached = _range(runs["epoch"].values.tolist())
+    reached = _range(runs.table["epoch"].values.tolist())
     if epochs and reached != _range(asked):
         epochs += f"; trained for {reached}"
-    samples = [size for spec in specs if spec.training and (size := spec.dataset.train_samples)]
+    sizes = (_samples(runs.results.directory, spec, "train") for spec in specs if spec.training)
+    samples = [size for size in sizes if size]
+    pixels = [size for spec in specs if (size := spec.dataset.image_size)]
     return (
         _differs(_listed(spec.dataset.name for spec in specs), paper.dataset, "data set"),
         _differs(_range(samples), paper.train_samples, "training samples") if samples else "",
+        f"images of {_range(pixels)} pixels a side" if pixels else "",
         _differs(_listed(spec.model.name for spec in specs), paper.model, "model"),
         _differs(_listed(map(_widths, specs)), " ".join(map(str, paper.widths)), "widths"),
         epochs,
