@@ -87,7 +87,7 @@ def test_page__tells_networks_of_a_sweep_apart(tmp_path):
         )
         for made in rates
     }
-    assert [of[3] for of in cells.values()] == ["rate 0.05", "rate 0.2"]
+    assert [of[8] for of in cells.values()] == ["rate 0.05", "rate 0.2"]
 
 
 def test_page__links_lead_to_what_is_on_it(page):

@@ -120,12 +120,12 @@ def _run_row(run: xr.Dataset, trained: str) -> Row:
         value["dataset"],
         f"{value['corruption']:g}",
         _model(value),
-        trained,
         str(value["seed"]),
         str(value["epoch"]),
         _number(value["train_accuracy"], 3),
         _number(value["test_accuracy"], 3),
         _number(value["auc"], 3),
+        trained,
         value["run"],
     )
 
