@@ -87,16 +87,17 @@ def test_presets__of_other_sizes_say_what_they_change():
 
 
 @pytest.mark.realdata
-@pytest.mark.parametrize("name", ["paper", "paper-2core"])
-def test_presets__of_the_paper_pass_a_dry_run(name, real_data, tmp_path):
+@pytest.mark.parametrize("names", [["paper"], ["paper-2core"], ["paper-2core", "paper-causes"]])
+def test_presets__of_the_paper_pass_a_dry_run(names, real_data, tmp_path):
+    files = [ROOT / f"presets/{name}.yaml" for name in names]
     (tmp_path / "data").symlink_to(real_data)
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "-n"]
     command += ["--quiet", "rules", "--directory", str(tmp_path), "--cores", "2", "all"]
-    command += ["--configfile", str(ROOT / f"presets/{name}.yaml")]
+    command += ["--configfile", *map(str, files)]
     done = run(command, env=environment(PYTHONPATH=str(ROOT / "examples")))
     assert done.returncode == 0, done.stdout + done.stderr
 
-    plan = make_plan(read_config(ROOT / f"presets/{name}.yaml"))
+    plan = make_plan(read_config(*files))
     counts = dict(line.split() for line in done.stdout.splitlines() if len(line.split()) == 2)
     assert int(counts["train"]) == len(plan.runs)
     assert counts["compare_with_paper"] == counts["write_report"] == "1"

@@ -40,8 +40,9 @@ TIMES = """\
 ## Time
 
 Wall time of the jobs of each experiment, one after another, their start included, and beside it
-the time of processors: wall time is longer where other work ran on the machine. Training is a share
-of wall time. A network of several experiments counts in each, and once in all.
+the time of processors as Snakemake samples it, which misses the last seconds of a job: wall time is
+longer where other work ran on the machine. Training is a share of wall time. A network of several
+experiments counts in each, and once in all.
 """
 
 
