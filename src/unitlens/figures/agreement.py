@@ -8,8 +8,15 @@ import xarray as xr
 
 from unitlens.errors import TableError
 from unitlens.figures.scatter import Row, label_layers, linear_below, scatter_rows, units_of
-from unitlens.figures.selection import by_dataset, specs_of, table_of, tell_each, variable_of
-from unitlens.figures.style import GREY, depth_colours, new_figure, styled
+from unitlens.figures.selection import (
+    by_dataset,
+    specs_of,
+    table_of,
+    tell_each,
+    titles_of,
+    variable_of,
+)
+from unitlens.figures.style import GREY, depth_colours, stacked, styled
 from unitlens.tables import Results, rank_correlations
 from unitlens.tables.agreement import (
     ClassAgreement,
@@ -19,7 +26,7 @@ from unitlens.tables.agreement import (
 from unitlens.tables.agreement import (
     measure_agreement as agreement_of,
 )
-from unitlens.tables.groups import ALL, rows_of
+from unitlens.tables.groups import rows_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
@@ -131,12 +138,9 @@ def measure_agreement(results: Results, runs: Sequence[str]) -> "Figure":
     parts = by_dataset(results, runs, "measure_agreement")
     matrices = [_matrix(results, part.runs) for part in parts]
     heights = [1.4 + 0.42 * matrix.sizes["measure"] for matrix in matrices]
-    figure = new_figure(height=sum(heights))
-    bands = figure.subfigures(len(parts), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for band, part, matrix in zip(bands, parts, matrices, strict=True):
+    figure, bands = stacked(heights, titles_of(parts))
+    for band, matrix in zip(bands, matrices, strict=True):
         _draw_matrix(band, matrix)
-        if part.label != ALL:
-            band.suptitle(part.label, fontsize=10)
     return figure
 
 

@@ -7,10 +7,17 @@ import numpy as np
 import xarray as xr
 
 from unitlens.errors import TableError
-from unitlens.figures.selection import by_dataset, networks, specs_of, table_of, variable_of
-from unitlens.figures.style import GREY, depth_colours, draw_legend, new_figure, whole_numbers
+from unitlens.figures.selection import (
+    by_dataset,
+    networks,
+    specs_of,
+    table_of,
+    titles_of,
+    variable_of,
+)
+from unitlens.figures.style import GREY, depth_colours, draw_legend, stacked, whole_numbers
 from unitlens.tables import Results, rank_correlations
-from unitlens.tables.groups import ALL, rows_of
+from unitlens.tables.groups import rows_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,14 +72,11 @@ def scatter_rows(
         The variables.
     """
     parts = by_dataset(results, runs, name)
-    figure = new_figure(height=4.3 * len(parts))
-    bands = figure.subfigures(len(parts), 1, squeeze=False)[:, 0]
-    rows = []
-    for band, part in zip(bands, parts, strict=True):
-        rows.append(_scatter(band, take(results, part.runs), x, y))
-        if part.label != ALL:
-            band.suptitle(part.label, fontsize=10)
-    return figure, rows
+    figure, bands = stacked([4.3] * len(parts), titles_of(parts))
+    return figure, [
+        _scatter(band, take(results, part.runs), x, y)
+        for band, part in zip(bands, parts, strict=True)
+    ]
 
 
 def _scatter(figure: "SubFigure", units: xr.Dataset, x: str, y: str) -> Row:

@@ -7,7 +7,7 @@ import xarray as xr
 
 from unitlens.errors import TableError, nearest
 from unitlens.tables import Results
-from unitlens.tables.groups import Group, group_runs, rows_of
+from unitlens.tables.groups import ALL, Group, group_runs, rows_of
 
 Tell = Callable[[Results, Sequence[str]], str]
 
@@ -58,6 +58,11 @@ def specs_of(results: Results, runs: Sequence[str], figure: str) -> xr.Dataset:
 def by_dataset(results: Results, runs: Sequence[str], figure: str) -> list[Group]:
     """Return the runs of each data set, which one panel shows."""
     return group_runs(specs_of(results, runs, figure), ("dataset",))
+
+
+def titles_of(parts: Sequence[Group]) -> list[str]:
+    """Return a title for each part, empty where it is the only one."""
+    return ["" if part.label == ALL else part.label for part in parts]
 
 
 def tell_each(results: Results, runs: Sequence[str], figure: str, tell: Tell) -> str:

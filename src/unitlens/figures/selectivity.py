@@ -48,9 +48,8 @@ def selectivity_importance(results: Results, runs: Sequence[str]) -> "Figure":
 
 def selectivity_importance_finding(results: Results, runs: Sequence[str]) -> str:
     """Tell the pooled correlation, and the range over the layers."""
-    what = "class selectivity and importance (loss increase)"
-    pair = ("selectivity", "loss_increase")
-    return _correlation_told(results, runs, "selectivity_importance", pair, what)
+    name, measure = "selectivity_importance", "selectivity"
+    return _importance_told(results, runs, name, measure, "class selectivity")
 
 
 @styled
@@ -64,9 +63,8 @@ def information_importance(results: Results, runs: Sequence[str]) -> "Figure":
 
 def information_importance_finding(results: Results, runs: Sequence[str]) -> str:
     """Tell the pooled correlation, and the range over the layers."""
-    what = "mutual information and importance (loss increase)"
-    pair = ("mutual_information", "loss_increase")
-    return _correlation_told(results, runs, "information_importance", pair, what)
+    name, measure = "information_importance", "mutual_information"
+    return _importance_told(results, runs, name, measure, "mutual information")
 
 
 @styled
@@ -81,10 +79,7 @@ def l1_norm_importance(results: Results, runs: Sequence[str]) -> "Figure":
 
 def l1_norm_importance_finding(results: Results, runs: Sequence[str]) -> str:
     """Tell the pooled correlation, and the range over the layers."""
-    what = "the L1 norm of the incoming weights and importance (loss increase)"
-    return _correlation_told(
-        results, runs, "l1_norm_importance", ("l1_norm", "loss_increase"), what
-    )
+    return _importance_told(results, runs, "l1_norm_importance", "l1_norm", f"the {L1_NORM}")
 
 
 def _importance(
@@ -100,6 +95,14 @@ def _importance(
         axes.set_ylabel("loss increase when ablated (nats)")
         draw_correlations(side, units, target, measure)
     return figure, [row.axes for row in rows]
+
+
+def _importance_told(
+    results: Results, runs: Sequence[str], name: str, measure: str, what: str
+) -> str:
+    """Tell the correlation of a measure with importance, of each data set."""
+    what = f"{what} and importance (loss increase)"
+    return _correlation_told(results, runs, name, (measure, "loss_increase"), what)
 
 
 def _take(name: str, variables: tuple[str, str]) -> Take:
@@ -135,7 +138,7 @@ def selectivity_l1_norm(results: Results, runs: Sequence[str]) -> "Figure":
 
 def selectivity_l1_norm_finding(results: Results, runs: Sequence[str]) -> str:
     """Tell the pooled correlation, and the range over the layers."""
-    what = "the L1 norm of the incoming weights and selectivity"
+    what = f"the {L1_NORM} and selectivity"
     pair = ("l1_norm", "selectivity")
     return _correlation_told(results, runs, "selectivity_l1_norm", pair, what)
 

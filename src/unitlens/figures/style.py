@@ -9,7 +9,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure, FigureBase
+    from matplotlib.figure import Figure, FigureBase, SubFigure
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -71,6 +71,16 @@ def new_figure(*, height: float = 3.8, width: float = WIDTH) -> "Figure":
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def stacked(heights: Sequence[float], titles: Sequence[str]) -> "tuple[Figure, list[SubFigure]]":
+    """Return an empty figure of rows, each with a title of its own where that is not empty."""
+    figure = new_figure(height=sum(heights))
+    rows = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0].tolist()
+    for row, title in zip(rows, titles, strict=True):
+        if title:
+            row.suptitle(title, fontsize=10)
+    return figure, rows
 
 
 @styled

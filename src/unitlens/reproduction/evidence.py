@@ -1,6 +1,6 @@
 """What we have to set beside a result of the paper, and the networks that it comes from."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -97,9 +97,13 @@ class Runs:
         """Return the levels of label corruption, ascending."""
         return [float(level) for level in np.unique(self.table["corruption"].values)]
 
+    def named(self, names: Iterable[str]) -> "Runs":
+        """Return the runs of some names, in the order of the table."""
+        return self.take(np.isin(self.table["run"].values, list(names)))
+
     def with_table(self, table: xr.Dataset) -> "Runs":
         """Return the runs that a table over runs or units has rows of."""
-        return self.take(np.isin(self.table["run"].values, table["run"].values))
+        return self.named(table["run"].values)
 
     def curves(
         self, value: str | None = None, basis: str | None = None

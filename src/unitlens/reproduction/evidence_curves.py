@@ -98,7 +98,7 @@ def _scale_falls(runs: Runs) -> Evidence:
         raise NotMeasuredError("it needs several levels of corruption")
     first, clean, draws, notes = _scale(runs.where("corruption", levels[0]), 0)
     last, corrupted, others, more = _scale(runs.where("corruption", levels[-1]), 1)
-    both = runs.take(np.isin(runs.table["run"].values, [*clean.names, *corrupted.names]))
+    both = runs.named([*clean.names, *corrupted.names])
     counts = Counts(orders=max(draws, others))
     return from_estimate(first.minus(last), both, counts, (*notes, *more))
 
@@ -148,7 +148,7 @@ def _extreme(runs: Runs, *, best: bool) -> Evidence:
 def _extremes_apart(runs: Runs) -> Evidence:
     best, chosen, _, notes = _half_of_extreme(runs, best=True)
     worst, others, _, more = _half_of_extreme(runs, best=False)
-    both = runs.take(np.isin(runs.table["run"].values, [*chosen.names, *others.names]))
+    both = runs.named([*chosen.names, *others.names])
     return from_estimate(best.minus(worst), both, tally(both.curves()[1]), (*notes, *more))
 
 
@@ -286,7 +286,7 @@ def apart(runs: Runs, first: xr.Dataset, second: xr.Dataset) -> Evidence:
     differences = [
         y - x if len(x) == len(y) else np.atleast_1d(y.mean() - x.mean()) for x, y in pairs
     ]
-    both = runs.take(np.isin(runs.table["run"].values, names))
+    both = runs.named(names)
     return from_estimate(mean_over_networks(differences, _mean, "orders"), both, tally(second))
 
 

@@ -115,7 +115,7 @@ def _own_drops(runs: Runs) -> list[tuple[str, Floats]]:
 
 def _of_values(runs: Runs, values: dict[str, Floats], units: int = 0) -> Evidence:
     """Average over networks the means of what is known of each."""
-    shown = runs.take(np.isin(runs.table["run"].values, list(values)))
+    shown = runs.named(values)
     estimate = mean_over_networks(list(values.values()), lambda rows: float(rows.mean()), "units")
     return from_estimate(estimate, shown, Counts(units=units or sum(map(len, values.values()))))
 
@@ -141,7 +141,7 @@ def regulariser(runs: Runs) -> Found:
 def _against_none(runs: Runs, name: str, strength: float) -> Evidence:
     with_it, without = (runs.where("selectivity_regulariser", x) for x in (strength, 0.0))
     first, second = (_score(of, name, key) for key, of in enumerate((with_it, without)))
-    both = runs.take(np.isin(runs.table["run"].values, [*with_it.names, *without.names]))
+    both = runs.named([*with_it.names, *without.names])
     return from_estimate(first.minus(second), both)
 
 

@@ -62,7 +62,7 @@ def _falls(runs: Runs) -> Evidence:
         areas, losses = zip(*course.values(), strict=True)
         least = int(np.argmin(losses))
         changes.append(areas[-1] - areas[least])  # the orders are the same at all epochs
-    shown = runs.take(np.isin(runs.table["run"].values, list(courses)))
+    shown = runs.named(courses)
     estimate = mean_over_networks(changes, lambda rows: float(rows.mean()), "orders")
     return from_estimate(estimate, shown, Counts(orders=max(map(len, changes))))
 
@@ -73,7 +73,7 @@ def _along_training(runs: Runs) -> Evidence:
         np.array([(area.mean(), loss) for area, loss in course.values()])
         for course in courses.values()
     ]
-    shown = runs.take(np.isin(runs.table["run"].values, list(courses)))
+    shown = runs.named(courses)
     estimate = mean_over_networks(rows, _pearson, "epochs")
     epochs = f"{min(map(len, rows))} epochs or more of each network"
     orders = max(len(area) for course in courses.values() for area, _ in course.values())

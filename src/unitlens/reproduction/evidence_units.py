@@ -54,7 +54,7 @@ def _values(runs: Runs, name: str) -> tuple[Runs, list[Floats]]:
     columns = [(run, values) for run, values in columns_of(runs, (name,)) if len(values)]
     if not columns:
         raise NotMeasuredError(f"{name} was not measured on these networks")
-    shown = runs.take(np.isin(runs.table["run"].values, [run for run, _ in columns]))
+    shown = runs.named([run for run, _ in columns])
     return shown, [values[:, 0] for _, values in columns]
 
 
@@ -82,7 +82,7 @@ def _apart(runs: Runs, name: str, statistic: Statistic) -> Evidence:
         for key, (_, values) in enumerate((with_it, without))
     ]
     names = [*with_it[0].names, *without[0].names]
-    shown = runs.take(np.isin(runs.table["run"].values, names))
+    shown = runs.named(names)
     units = sum(map(len, (*with_it[1], *without[1])))
     return from_estimate(estimates[0].minus(estimates[1]), shown, Counts(units=units))
 
@@ -115,8 +115,9 @@ def _correlation(runs: Runs, name: str) -> Evidence:
     """Correlate over all layers of each network: units of some of them are not all units."""
     columns = columns_of(runs, (name, "loss_increase", "depth"))
     units = runs.results.units
+    depths, of_run = units["depth"].values, units["run"].values
     for run, rows in columns:
-        layers = np.unique(units["depth"].values[units["run"].values == run]).size
+        layers = np.unique(depths[of_run == run]).size
         ablated = np.unique(rows[:, 2]).size
         if ablated not in (0, layers):
             raise NotMeasuredError(f"units of {ablated} of {layers} layers only were ablated")
@@ -150,7 +151,7 @@ def rank_evidence(runs: Runs, columns: list[tuple[str, Floats]], statistic: Stat
     known = {run: rows for run, rows in columns if np.isfinite(statistic(rows))}
     if not known:
         raise NotMeasuredError("too few units have both values, or one of them is constant")
-    shown = runs.take(np.isin(runs.table["run"].values, list(known)))
+    shown = runs.named(known)
     estimate = mean_over_networks(list(known.values()), statistic, "units")
     return from_estimate(estimate, shown, Counts(units=sum(map(len, known.values()))))
 

@@ -101,10 +101,10 @@ def _verdicts(rows: Sequence[Row]) -> str:
 
 def cells(row: Row) -> tuple[str, ...]:
     """Return what a row shows: :data:`COLUMNS`."""
-    return (*_told(row), row["verdict"] + _since(row))
+    return (*_facts(row), row["verdict"] + _since(row))
 
 
-def _told(row: Row) -> tuple[str, ...]:
+def _facts(row: Row) -> tuple[str, ...]:
     paper = f"{row['paper']} ({row['known']})" if row["known"] else row["paper"]
     return row["figure"], row["what"], paper, ours(row), count(row)
 
@@ -166,7 +166,7 @@ def blocks(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
 
 def _table(rows: Sequence[Row]) -> list[str]:
     lines = ["| " + " | ".join(COLUMNS) + " |", "| --- " * len(COLUMNS) + "|"]
-    bold = ((*_told(row), f"**{row['verdict']}**{_since(row)}") for row in rows)
+    bold = ((*_facts(row), f"**{row['verdict']}**{_since(row)}") for row in rows)
     return [*lines, *("| " + " | ".join(row) + " |" for row in bold)]
 
 
