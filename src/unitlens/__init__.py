@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from unitlens.networks.layers import unit_layers
-    from unitlens.perturbation.ablation import cumulative_ablation, unit_ablation
+    from unitlens.perturbation.ablation import unit_ablation
+    from unitlens.perturbation.cumulative import cumulative_ablation
     from unitlens.perturbation.directions import direction_ablation
     from unitlens.perturbation.groups import group_ablation
     from unitlens.perturbation.membership import random_groups
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
         sparsity,
         top_precision,
     )
-    from unitlens.store import merge_activations, open_activations, verify_store
+    from unitlens.store.merge import merge_activations
+    from unitlens.store.reader import open_activations
+    from unitlens.store.verify import verify_store
     from unitlens.tables import open_results
 
 __version__ = "0.1.0"
@@ -43,10 +46,10 @@ _HOMES = {
     "record_activations": "unitlens.recording",
     "network_statistics": "unitlens.recording.streaming",
     "repair_activations": "unitlens.recording",
-    "merge_activations": "unitlens.store",
-    "open_activations": "unitlens.store",
+    "merge_activations": "unitlens.store.merge",
+    "open_activations": "unitlens.store.reader",
     "class_means": "unitlens.statistics",
-    "verify_store": "unitlens.store",
+    "verify_store": "unitlens.store.verify",
     "class_statistics": "unitlens.statistics",
     "class_selectivity": "unitlens.statistics",
     "mutual_information": "unitlens.statistics",
@@ -62,7 +65,7 @@ _HOMES = {
     "principal_components": "unitlens.statistics",
     "random_directions": "unitlens.statistics",
     "unit_ablation": "unitlens.perturbation.ablation",
-    "cumulative_ablation": "unitlens.perturbation.ablation",
+    "cumulative_ablation": "unitlens.perturbation.cumulative",
     "group_ablation": "unitlens.perturbation.groups",
     "random_groups": "unitlens.perturbation.membership",
     "direction_ablation": "unitlens.perturbation.directions",

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from recorded_networks import NETWORKS, Samples, record_small
-from unitlens.store import open_activations
+from unitlens.store.reader import open_activations
 
 BATCH = 32
 

@@ -1,60 +1,230 @@
-"""The digest of a rule's code changes with the code that the rule can reach, and only with it."""
+"""The digest of a rule's code changes with the code that the rule computes with, and only then."""
 
-import sys
+import shutil
 
 import pytest
 
-from unitlens.provenance import code_digest, user_code_digest
+from unitlens.provenance import digests, source
+from unitlens.provenance.digests import code_digest, reached_symbols, user_code_digest
+
+RULES = [
+    "prepare_dataset",
+    "train",
+    "record_activations",
+    "record_part",
+    "merge_activations",
+    "class_statistics",
+    "unit_measures",
+    "principal_components",
+    "unit_ablation",
+    "cumulative_ablation",
+    "noise_robustness",
+    "tabulate",
+    "draw_figures",
+    "compare_with_paper",
+    "write_report",
+]
+ENGINE = "perturbation.engine"
+# Rule: modules that it computes with; modules that it does not, near as they are.
+REACH = {
+    "prepare_dataset": ("networks.datasets_memory", "networks.training networks.layers"),
+    "train": (
+        "networks.training networks.optimisation networks.dense_stack networks.datasets",
+        "networks.layers recording.record store.writer",
+    ),
+    "record_activations": (
+        "recording.record networks.layers networks.checkpoints store.writer store.encoding",
+        "store.verify store.damage store.merge store.reader recording.repair networks.training",
+    ),
+    "record_part": ("recording.record store.parts", "store.verify store.merge networks.weights"),
+    "merge_activations": ("store.merge networks.weights", "store.verify store.reader recording"),
+    "class_statistics": (
+        "statistics.blocks statistics.block_kernels store.reader store.decoding",
+        "statistics.selectivity statistics.information store.verify store.writer",
+    ),
+    "unit_measures": (
+        "statistics.selectivity statistics.information statistics.variance",
+        "statistics.block_kernels statistics.components store.reader",
+    ),
+    "principal_components": ("statistics.components store.decoding", "statistics.selectivity"),
+    "unit_ablation": (
+        f"perturbation.ablation perturbation.values.clamping {ENGINE}.engine networks.checkpoints",
+        "perturbation.cumulative perturbation.bases perturbation.rows perturbation.noise",
+    ),
+    "cumulative_ablation": (
+        f"perturbation.cumulative perturbation.bases {ENGINE}.chains perturbation.variants",
+        "perturbation.ablation perturbation.noise perturbation.groups perturbation.first_order",
+    ),
+    "noise_robustness": (
+        f"perturbation.noise {ENGINE}.engine",
+        "perturbation.ablation perturbation.cumulative perturbation.values.means",
+    ),
+    "tabulate": ("tables.units tables.correlations", "figures tables.results store.verify"),
+    "draw_figures": ("figures.memorisation tables.results", "report reproduction store.writer"),
+    "compare_with_paper": ("reproduction.verdict", "report.page figures.memorisation"),
+    "write_report": ("report.page report.chart", "figures.memorisation reproduction.verdict"),
+}
 
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """Return a writer of modules of a package that stands where unitlens stands."""
-    monkeypatch.setattr("unitlens.provenance.PACKAGE", tmp_path)
+    monkeypatch.setattr(source, "PACKAGE", tmp_path)
+    monkeypatch.setattr(digests, "command_modules", lambda: ["unitlens.zz_cli"])
 
     def write(**modules):
         for name, text in modules.items():
             (tmp_path / f"{name}.py").write_text(text)
-        for cached in (code_digest, sys.modules["unitlens.provenance"]._imports):
-            cached.cache_clear()
-        return code_digest("unitlens.zz_top")
+        forget()
+        return code_digest("work")
 
     yield write
-    write(zz_top="")
+    forget()
 
 
-def test_code_digest__follows_imports_inside_functions(package):
-    source = "def f():\n    from unitlens.zz_low import g\n    return g\n"
-    before = package(zz_top=source, zz_low="g = 1\n", zz_other="x = 1\n")
+@pytest.fixture
+def edited(tmp_path, monkeypatch):
+    """Return the rules whose digest changes when a text in a module of unitlens is replaced."""
+    shutil.copytree(source.PACKAGE, tmp_path / "unitlens")
+    before = {rule: code_digest(rule) for rule in RULES}
+    monkeypatch.setattr(source, "PACKAGE", tmp_path / "unitlens")
+
+    def edit(module, old, new):
+        path = tmp_path / "unitlens" / f"{module.replace('.', '/')}.py"
+        text = path.read_text()
+        assert text.count(old) == 1, (module, old)
+        path.write_text(text.replace(old, new))
+        forget()
+        changed = {rule for rule in RULES if code_digest(rule) != before[rule]}
+        path.write_text(text)
+        return changed
+
+    yield edit
+    forget()
+
+
+def forget():
+    for cached in (code_digest, reached_symbols, source.define, source._parse, source._file):
+        cached.cache_clear()
+
+
+WORK = "def work():\n    from unitlens.zz_low import g\n    return g()\n"
+LOW = "def g(x=1):\n    return x + 1\n"
+
+
+def test_code_digest__follows_what_is_used_and_nothing_else(package):
+    both = f"{LOW}\ndef unused():\n    return 1\n"
+    before = package(zz_cli=WORK, zz_low=both, zz_other="x = 1\n")
 
     assert package(zz_other="x = 2\n") == before
-    assert package(zz_low="g = 2\n") != before
+    assert package(zz_low=both.replace("return 1", "return 2")) == before
+    assert package(zz_low=both.replace("x + 1", "x + 2")) != before
 
 
-def test_code_digest__of_several_modules(package):
-    package(zz_top="", zz_low="g = 1\n")
-    before = code_digest("unitlens.zz_top", "unitlens.zz_low")
+@pytest.mark.parametrize(
+    "same",
+    [
+        LOW.replace("return x", "# a remark\n    return x"),
+        LOW.replace("    return", '    """Return more."""\n    return'),
+        LOW.replace("x=1", "x: int = 1"),
+        LOW.replace("    return x + 1", "    return (\n        x + 1\n    )"),
+        LOW.replace("    return", "    logger.info('more')\n    return"),
+    ],
+)
+def test_code_digest__is_that_of_what_is_computed(package, same):
+    assert package(zz_cli=WORK, zz_low=LOW) == package(zz_low=same)
 
-    package(zz_low="g = 2\n")
-    assert code_digest("unitlens.zz_top", "unitlens.zz_low") != before
+
+def test_code_digest__ignores_what_an_error_says(package):
+    refusing = "def g(x):\n    if x:\n        raise ModelError(f'{x} is bad')\n"
+    before = package(zz_cli=WORK, zz_low=refusing)
+
+    assert package(zz_low=refusing.replace("is bad", "is not good; leave it")) == before
+    assert package(zz_low=refusing.replace("if x", "if not x")) != before
+    assert package(zz_low=refusing.replace("ModelError", "StopIteration")) != before
 
 
-def test_code_digest__covers_the_templates_of_a_package(package, tmp_path):
-    (tmp_path / "zz_pages").mkdir()
-    (tmp_path / "zz_pages/__init__.py").touch()
-    (tmp_path / "zz_pages/page.html").write_text("one")
-    before = package(zz_top="import unitlens.zz_pages\n")
-    (tmp_path / "zz_pages/page.html").write_text("two")
+def test_code_digest__is_the_same_where_a_definition_has_moved(package):
+    before = package(zz_cli=WORK, zz_low=LOW)
+
+    assert package(zz_low="from unitlens.zz_high import g\n", zz_high=LOW) == before
+
+
+def test_code_digest__follows_constants_classes_methods_and_modules(package):
+    package(
+        zz_cli="from unitlens import zz_low\ndef work():\n    return zz_low.Box().f()\n",
+        zz_low="from unitlens.zz_deep import SIZE\nclass Box:\n    def f(self): return SIZE\n",
+        zz_deep="SIZE = 1\n",
+    )
+    before = code_digest("work")
+
+    assert package(zz_deep="SIZE = 2\n") != before
+
+
+def test_code_digest__holds_from_where_other_packages_are_imported(package):
+    work = "from numpy import mean\ndef work():\n    return mean([1])\n"
+
+    assert package(zz_cli=work) != package(zz_cli=work.replace("numpy", "other"))
+
+
+def test_code_digest__covers_files_that_are_named(package, tmp_path):
+    (tmp_path / "page.html").write_text("one")
+    before = package(zz_cli="def work():\n    return 'page.html'\n")
+    (tmp_path / "page.html").write_text("two")
 
     assert package() != before
 
 
-def test_code_digest__ignores_the_declaring_floors(package):
-    before = package(zz_top="x = 1\n")
+def test_code_digest__refuses_names_that_no_module_defines(package):
+    with pytest.raises(LookupError, match=r"unitlens.zz_low does not define 'g'"):
+        package(zz_cli=WORK, zz_low="")
+    with pytest.raises(LookupError, match=r"no subcommand of unitlens\.cli is called 'other'"):
+        code_digest("other")
 
-    assert package(zz_top="x = 1\n") == before
-    assert package(zz_top="from unitlens.config import Config\n") != before
-    assert "unitlens.config" not in sys.modules["unitlens.provenance"]._reached("unitlens.zz_top")
+
+def test_reach__names_every_rule():
+    assert set(REACH) == set(RULES)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_reach__of_a_rule(rule):
+    reached = {symbol.module.removeprefix("unitlens.") for symbol in reached_symbols(rule)}
+    within, outside = (set(names.split()) for names in REACH[rule])
+
+    assert within <= reached
+    for name in outside:
+        assert not {module for module in reached if f"{module}.".startswith(f"{name}.")}
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new", "rules"),
+    [
+        ("store.verify", '"""Verifying a store', '"""Checking a store', ""),
+        ("store.verify", "def verify_store(", "SIZE = 1\n\n\ndef verify_store(", ""),
+        ("statistics.selectivity", "np.clip(", "np.abs(", "unit_measures"),
+        ("statistics.block_kernels", "ranks), np.int64)", "ranks), np.int32)", "class_statistics"),
+        (
+            "perturbation.cumulative",
+            "reversed(range(inner))",
+            "range(inner)",
+            "cumulative_ablation",
+        ),
+        (
+            "networks.scoring",
+            "torch.zeros((), dtype=torch.int64",
+            "torch.ones((), dtype=torch.int64",
+            "train",
+        ),
+        (
+            "store.decoding",
+            '"""Return what stands before the checksum."""\n',
+            "raw = raw[::-1]\n",
+            "class_statistics principal_components draw_figures compare_with_paper write_report",
+        ),
+    ],
+)
+def test_edit__changes_the_digests_of_just_those_rules(edited, module, old, new, rules):
+    assert edited(module, old, new) == set(rules.split())
 
 
 def test_user_code_digest__changes_with_the_users_module(tmp_path, monkeypatch):

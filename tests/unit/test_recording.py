@@ -20,10 +20,10 @@ from small_stores import all_files, flip
 from unitlens.config import LastLayers
 from unitlens.errors import ArgumentError, DatasetError, LayerError, ModelError, StoreError
 from unitlens.recording import record, record_activations
-from unitlens.store import open_activations
 from unitlens.store.estimate import estimate_store
 from unitlens.store.lock import only_writer
 from unitlens.store.manifest import read_manifest
+from unitlens.store.reader import open_activations
 from unitlens.store.writer import StoreWriter
 
 LAYERS = ["1", "4"]  # of the mlp

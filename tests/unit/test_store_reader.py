@@ -11,8 +11,8 @@ import xarray as xr
 
 from small_stores import LAYERS, flip, make_columns, make_contents, write_store
 from unitlens.errors import StoreError
-from unitlens.store import open_activations
 from unitlens.store.layout import DEFAULT_LAYOUT
+from unitlens.store.reader import open_activations
 
 SAMPLE = ("index", "label", "true_label", "prediction", "loss")
 

@@ -1,3 +1,4 @@
+import json
 import math
 import signal
 import subprocess
@@ -203,6 +204,77 @@ def test_train__kept_epochs_do_not_change_the_network(digits, tmp_path):
     _, kept = trained(digits, tmp_path / "kept", run_spec(checkpoints=[0, 1, 2]))
 
     assert plain.weights_hash == kept.weights_hash
+
+
+# what is there already
+
+
+@pytest.fixture
+def untrainable(monkeypatch):
+    """Return a way to make training fail: what still works trains nothing."""
+
+    def refuse(*_, **__):
+        pytest.fail("trained again")
+
+    return lambda: monkeypatch.setattr("unitlens.networks.training.run_epoch", refuse)
+
+
+def test_train__leaves_a_finished_network_as_it_is(digits, tmp_path, untrainable):
+    spec = run_spec(checkpoints=[0, 2])
+    train(spec, digits, tmp_path, code="a1")
+    weights, before = (tmp_path / "checkpoint.safetensors").read_bytes(), load_checkpoint(tmp_path)
+    young = (tmp_path / "history.nc").stat().st_mtime_ns
+    untrainable()
+
+    train(spec, digits, tmp_path, code="a1")
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == weights
+    assert load_checkpoint(tmp_path)[1] == before[1]
+    assert (tmp_path / "history.nc").stat().st_mtime_ns > young
+
+    train(run_spec(checkpoints=[2]), digits, tmp_path, code="a1")
+    assert load_checkpoint(tmp_path)[1].spec.training.checkpoints == (2,)
+
+
+@pytest.mark.parametrize(
+    "change", ["code", "data", "kept epoch", "weights", "record", "history", "learning rate"]
+)
+def test_train__makes_a_network_anew_where_it_is_not_the_one(digits, tmp_path, change):
+    spec, directory, data = run_spec(checkpoints=[1]), tmp_path / "run", digits
+    train(spec, data, directory, code="a1")
+    trained_at = (directory / "checkpoint.safetensors").stat().st_ino
+    if change == "data":
+        data = tmp_path / "other"
+        prepare_dataset(spec.dataset.model_copy(update={"train_samples": 500}), data, data=data)
+    elif change == "kept epoch":
+        (directory / "epoch-0001/checkpoint.json").unlink()
+    elif change == "weights":
+        (directory / "checkpoint.safetensors").write_bytes(b"damaged")
+    elif change == "record":
+        (directory / "checkpoint.json").write_text("{}")
+    elif change == "history":
+        (directory / "history.nc").unlink()
+    elif change == "learning rate":
+        spec = run_spec(checkpoints=[1], learning_rate=0.06)
+
+    train(spec, data, directory, code="b2" if change == "code" else "a1")
+
+    assert (directory / "checkpoint.safetensors").stat().st_ino != trained_at
+    assert load_checkpoint(directory)[1].spec == spec
+    assert (directory / "epoch-0001/checkpoint.json").is_file()
+
+
+def test_train__takes_over_a_network_of_the_version_before(digits, tmp_path, untrainable):
+    """Its record says nothing of the code, but of the specification and of the data."""
+    spec = run_spec()
+    train(spec, digits, tmp_path, code="a1")
+    record = json.loads((tmp_path / "checkpoint.json").read_text())
+    origin = record.pop("origin")
+    (tmp_path / "checkpoint.json").write_text(json.dumps(record))
+    untrainable()
+
+    train(spec, digits, tmp_path, code="a1")
+
+    assert load_checkpoint(tmp_path)[1].origin == origin
 
 
 def test_train__refuses_a_dead_loss(digits, tmp_path):

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 import xarray as xr
-from workflow_runs import TINY, environment, planned_jobs, run, snakemake
+from workflow_runs import ROOT, TINY, environment, planned_jobs, run, snakemake
 
 import unitlens as ul
 from local_clusters import local_cluster
@@ -239,6 +239,76 @@ def test_workflow__reruns_only_the_networks_of_an_experiment_that_overrides_a_se
     assert (in_parts["record_part"], in_parts["merge_activations"]) == (2, 1)
     assert "record_activations" not in in_parts
     assert planned(noise_robustness=None, unit_ablation=None) == {}
+
+
+@pytest.fixture(scope="module")
+def own_code(finished, tmp_path_factory):
+    """Return a copy of the code, to be edited, and the finished results that it has made."""
+    directory = tmp_path_factory.mktemp("edited")
+    for name in ("src", "workflow", "profiles", "envs"):
+        shutil.copytree(ROOT / name, directory / "code" / name)
+    shutil.copy(ROOT / "Snakefile", directory / "code")
+    shutil.copytree(finished / "results", directory / "results")
+    shutil.copytree(finished / ".snakemake/metadata", directory / ".snakemake/metadata")
+    done = snakemake(directory, "all", root=directory / "code")
+    assert done.returncode == 0, done.stderr
+    return directory / "code", directory
+
+
+JOINED = {"tabulate": 1, "draw_figures": 1, "compare_with_paper": 1, "write_report": 1}
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new", "jobs"),
+    [
+        ("store/verify.py", '"""Verifying a store', '"""Checking a store', {}),
+        (
+            "store/verify.py",
+            "    path = locate(path)\n",
+            "    path = locate(path).absolute()\n",
+            {},
+        ),
+        (
+            "statistics/selectivity.py",
+            "np.clip(",
+            "np.abs(",
+            {"unit_measures": 2, "noise_robustness": 2, **JOINED},
+        ),
+        ("figures/style.py", "\n\n\ndef ", "\n\n\nUNUSED = 1\n\n\ndef ", {}),
+        ("report/page.css", "{", "{ ", {"write_report": 1}),
+    ],
+)
+def test_workflow__reruns_only_what_edited_code_computes(own_code, module, old, new, jobs):
+    code, directory = own_code
+    path = code / "src/unitlens" / module
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+    done = snakemake(directory, "--dry-run", "all", root=code)
+    path.write_text(text)
+
+    assert done.returncode == 0, done.stderr
+    planned = planned_jobs(done)
+    assert planned.pop("all", 1) == 1
+    assert planned.pop("total", 1) == 1 + sum(jobs.values())
+    assert planned == jobs
+
+
+def test_workflow__trains_no_finished_network_again(finished, tmp_path):
+    """Without Snakemake's memory of what it did, each job sees by itself what is there."""
+    shutil.copytree(finished / "results", tmp_path / "results")
+    network = next((tmp_path / "results").glob("digits-mlp-seed1-*"))
+    weights = network / "checkpoint.safetensors"
+    before = weights.stat().st_ino, weights.read_bytes()
+
+    target = f"results/{network.name}/checkpoint.json"
+    done = snakemake(tmp_path, target, "--forcerun", "train")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (weights.stat().st_ino, weights.read_bytes()) == before
+    log = (tmp_path / "results/logs/train" / f"{network.name}.log").read_text()
+    assert "holds this network already: it is not trained again" in log
 
 
 def test_workflow__resumes_a_recording_that_was_killed(finished, tmp_path):

@@ -48,12 +48,12 @@ def run(command, **options):
     return subprocess.run(command, check=False, capture_output=True, text=True, **options)
 
 
-def snakemake(directory, *arguments, config=TINY, **options):
-    """Run the workflow in `directory` with a configuration of its own."""
+def snakemake(directory, *arguments, config=TINY, root=ROOT, **options):
+    """Run the workflow under `root` in `directory`, with a configuration of its own."""
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "tiny.yaml"
     path.write_text(yaml.safe_dump(config))
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile")]
     command += ["--directory", str(directory), "--cores", "2", *arguments]
     return run([*command, "--configfile", str(path)], **options)
 

@@ -35,7 +35,7 @@ rule record_activations:
     params:
         network=subpath(output.train, ancestor=2),
         settings=get_settings("activations"),
-        code=code_digest("unitlens.recording", "unitlens.networks.weights"),
+        code=code_digest("record_activations", "record_part"),
     shell:
         "python -m unitlens record-activations --settings {params.settings:q} --code {params.code}"
         " --threads {threads} --log {log:q} {input.dataset:q} {params.network:q}"
@@ -60,7 +60,7 @@ rule record_part:
     params:
         network=subpath(output[0], ancestor=2),
         settings=get_settings("activations"),
-        code=code_digest("unitlens.recording", "unitlens.networks.weights"),
+        code=code_digest("record_activations", "record_part"),
     shell:
         "python -m unitlens record-part --part {wildcards.part} --of {wildcards.of}"
         " --settings {params.settings:q} --code {params.code} --threads {threads} --log {log:q}"
@@ -90,6 +90,6 @@ rule merge_activations:
         mem_mb=2000,
     params:
         network=subpath(output.train, ancestor=2),
-        code=code_digest("unitlens.store.merge", "unitlens.networks.weights"),
+        code=code_digest("merge_activations"),
     shell:
         "python -m unitlens merge-activations --log {log:q} {input.dataset:q} {params.network:q}"

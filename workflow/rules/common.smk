@@ -6,10 +6,14 @@ import sys
 from pathlib import Path
 from shlex import quote
 
+# The rules run the code beside the Snakefile, in whichever environment they are given; what is
+# planned and which code is hashed must be of the same source.
+sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+
 from unitlens.config import dataset_name, parse_config
 from unitlens.errors import UnitlensError
 from unitlens.planning import FILES, check_networks, make_plan
-from unitlens.provenance import code_digest, user_code_digest
+from unitlens.provenance.digests import code_digest, user_code_digest
 
 try:
     PLAN = make_plan(parse_config(config))
@@ -18,7 +22,6 @@ try:
 except UnitlensError as error:
     sys.exit(f"unitlens: {error}")
 
-# The rules run the code beside the Snakefile, in whichever environment they are given.
 SOURCE = quote(str(Path(workflow.basedir) / "src"))
 shell.prefix(f"export PYTHONPATH={SOURCE}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; ")
 

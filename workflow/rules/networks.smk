@@ -22,7 +22,7 @@ rule prepare_dataset:
         spec=lambda wildcards: as_json(PLAN.datasets[wildcards.dataset]),
         data=PLAN.config.data,
         download="--download" if PLAN.config.download else "",
-        code=code_digest("unitlens.networks.datasets"),
+        code=code_digest("prepare_dataset"),
         user=lambda wildcards: user_code_digest(PLAN.datasets[wildcards.dataset].name),
     shell:
         "python -m unitlens prepare-dataset --spec {params.spec:q} --data {params.data:q}"
@@ -30,14 +30,17 @@ rule prepare_dataset:
 
 
 rule train:
-    """Train one network, or take it as its weights file has it; a killed training resumes."""
+    """Train one network, or take it as its weights file has it; a killed training resumes.
+
+    A finished network stays where it is until the job has seen that it must be another one.
+    """
     input:
         dataset=get_dataset,
         weights=get_weights,
     output:
-        record="<results>/{run}/checkpoint.json",
-        weights="<results>/{run}/checkpoint.safetensors",
-        history="<results>/{run}/history.nc",
+        record=update("<results>/{run}/checkpoint.json"),
+        weights=update("<results>/{run}/checkpoint.safetensors"),
+        history=update("<results>/{run}/history.nc"),
     log:
         "<logs>/train/{run}.log",
     benchmark:
@@ -49,10 +52,10 @@ rule train:
         mem_mb=4000,
     params:
         spec=get_run_spec,
-        code=code_digest("unitlens.networks.training"),
+        code=code_digest("train"),
         user=lambda wildcards: user_code_digest(
             PLAN.runs[wildcards.run].spec.model.name
         ),
     shell:
-        "python -m unitlens train --spec {params.spec:q} --threads {threads} --log {log:q}"
-        " {input.dataset:q} {output.record:q}"
+        "python -m unitlens train --spec {params.spec:q} --code {params.code}{params.user}"
+        " --threads {threads} --log {log:q} {input.dataset:q} {output.record:q}"

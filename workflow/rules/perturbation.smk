@@ -26,7 +26,7 @@ rule unit_ablation:
     params:
         network=subpath(output[0], parent=True),
         settings=get_settings("unit_ablation"),
-        code=code_digest("unitlens.perturbation.ablation"),
+        code=code_digest("unit_ablation"),
     shell:
         "python -m unitlens unit-ablation --settings {params.settings:q} --threads {threads}"
         " --log {log:q} {input.dataset:q} {params.network:q}"
@@ -53,9 +53,7 @@ rule cumulative_ablation:
     params:
         network=subpath(output[0], parent=True),
         settings=get_settings("cumulative_ablation"),
-        code=code_digest(
-            "unitlens.perturbation.ablation", "unitlens.perturbation.variants"
-        ),
+        code=code_digest("cumulative_ablation"),
     shell:
         "python -m unitlens cumulative-ablation --settings {params.settings:q} --threads {threads}"
         " --log {log:q} {input.dataset:q} {params.network:q}"
@@ -81,7 +79,7 @@ rule noise_robustness:
     params:
         network=subpath(output[0], parent=True),
         settings=get_settings("noise_robustness"),
-        code=code_digest("unitlens.perturbation.noise"),
+        code=code_digest("noise_robustness"),
     shell:
         "python -m unitlens noise-robustness --settings {params.settings:q} --threads {threads}"
         " --log {log:q} {input.dataset:q} {params.network:q}"

@@ -33,7 +33,7 @@ rule draw_figures:
     params:
         results=subpath(input[0], parent=True),
         figures=as_json(PLAN.config.figures),
-        code=code_digest("unitlens.figures.draw"),
+        code=code_digest("draw_figures"),
     shell:
         "python -m unitlens draw-figures --figures {params.figures:q} --log {log:q}"
         " {params.results:q} {output.findings:q}"
@@ -63,7 +63,7 @@ rule compare_with_paper:
         claims=as_json(PLAN.config.paper),
         causes=as_json(PLAN.config.suspected_causes),
         command=get_command(),
-        code=code_digest("unitlens.reproduction"),
+        code=code_digest("compare_with_paper"),
     shell:
         "python -m unitlens compare-with-paper --claims {params.claims:q}"
         " --causes {params.causes:q} --command {params.command:q} --log {log:q} {params.results:q} {output.table:q}"
@@ -89,7 +89,7 @@ rule write_report:
     params:
         results=subpath(output[0], parent=True),
         paper=f"--paper {quote(f'{RESULTS}/paper.csv')}" if PLAN.config.compared else "",
-        code=code_digest("unitlens.report"),
+        code=code_digest("write_report"),
     shell:
         "python -m unitlens write-report --log {log:q} {params.paper}"
         " {params.results:q} {output:q}"

@@ -26,7 +26,7 @@ rule class_statistics:
     params:
         network=subpath(output.train, ancestor=2),
         settings=get_settings("statistics"),
-        code=code_digest("unitlens.statistics.class_statistics"),
+        code=code_digest("class_statistics"),
     shell:
         "python -m unitlens class-statistics --settings {params.settings:q} --threads {threads}"
         " --log {log:q} {params.network:q}"
@@ -52,7 +52,7 @@ rule unit_measures:
     params:
         network=subpath(output[0], parent=True),
         settings=get_settings("measures"),
-        code=code_digest("unitlens.statistics.measures"),
+        code=code_digest("unit_measures"),
     shell:
         "python -m unitlens unit-measures --settings {params.settings:q}"
         " --log {log:q} {params.network:q}"
@@ -77,7 +77,7 @@ rule principal_components:
     params:
         network=subpath(output[0], parent=True),
         settings=get_settings("principal_components"),
-        code=code_digest("unitlens.statistics.components"),
+        code=code_digest("principal_components"),
     shell:
         "python -m unitlens principal-components --settings {params.settings:q}"
         " --threads {threads} --log {log:q} {params.network:q}"

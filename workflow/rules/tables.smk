@@ -24,7 +24,7 @@ rule tabulate:
     params:
         networks=as_json(get_networks()),
         measured=as_json(PLAN.kinds()),
-        code=code_digest("unitlens.tables.tabulate"),
+        code=code_digest("tabulate"),
     shell:
         "python -m unitlens tabulate --networks {params.networks:q}"
         " --measured {params.measured:q} --log {log:q} {output:q}"

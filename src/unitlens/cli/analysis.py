@@ -25,8 +25,8 @@ def class_statistics(
     """Read each store of a network once: class moments and histograms of every unit."""
     open_log(log)
     from unitlens.statistics import class_statistics
-    from unitlens.store import open_activations
     from unitlens.store.places import locate
+    from unitlens.store.reader import open_activations
     from unitlens.tables.storage import write_netcdf
 
     section = parse_section(StatisticsSpec, settings)
@@ -79,8 +79,8 @@ def principal_components(
     """Find the directions in which each layer's activations vary most."""
     open_log(log)
     from unitlens.statistics import principal_components
-    from unitlens.store import open_activations
     from unitlens.store.places import locate
+    from unitlens.store.reader import open_activations
     from unitlens.tables.components import write_components
 
     section = parse_section(PrincipalComponentsSpec, settings)

@@ -22,7 +22,7 @@ SPLITS = ("train", "test")
 
 Spec = Annotated[str, typer.Option(help="Data set, or run, as JSON.")]
 Prepared = Annotated[Path, typer.Argument(help="dataset.json of the prepared data set.")]
-Code = Annotated[str, typer.Option(help="Digest of the code that records.")]
+Code = Annotated[str, typer.Option(help="Digest of the code that does the work.")]
 Network = Annotated[Path, typer.Argument(help="Directory of the network.")]
 
 
@@ -50,6 +50,7 @@ def train(
     output: Annotated[Path, typer.Argument(help="checkpoint.json to write.")],
     *,
     spec: Spec,
+    code: Code = "",
     threads: Threads = 1,
     device: Device = "auto",
     log: Log = None,
@@ -61,7 +62,7 @@ def train(
     section = parse_section(RunSpec, spec)
     device = torch_device(device, threads)
     with work():
-        train(section, dataset.parent, output.parent, device=device)
+        train(section, dataset.parent, output.parent, device=device, code=code)
 
 
 def record_activations(
@@ -115,7 +116,7 @@ def record_part(
 def merge_activations(dataset: Prepared, network: Network, *, log: Log = None) -> None:
     """Make stores of the recorded parts of both splits; write the L1 norm of the weights."""
     open_log(log)
-    from unitlens.store import merge_activations
+    from unitlens.store.merge import merge_activations
 
     with work():
         for split in SPLITS:
@@ -204,7 +205,7 @@ def cumulative_ablation(
 ) -> None:
     """Ablate more and more units together, in each variant that is asked for."""
     open_log(log)
-    from unitlens.perturbation.ablation import cumulative_ablation
+    from unitlens.perturbation.cumulative import cumulative_ablation
     from unitlens.perturbation.variants import join_variants
 
     section = parse_section(CumulativeAblationSpec, settings)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from unitlens.errors import ArgumentError
-from unitlens.provenance import code_digest
+from unitlens.provenance.digests import code_digest
 from unitlens.store.places import locate
 
 logger = logging.getLogger("unitlens")
@@ -59,7 +59,7 @@ def dask_scheduler(scheduler: str | None, threads: int, directory: Path) -> Iter
 
 def seen_from(directory: str) -> tuple[str, bool]:
     """Return the digest of the code that is here, and whether there is such a directory."""
-    return code_digest("unitlens.statistics", "unitlens.store"), locate(directory).is_dir()
+    return code_digest("class_statistics", "principal_components"), locate(directory).is_dir()
 
 
 def _connect(scheduler: str) -> Any:

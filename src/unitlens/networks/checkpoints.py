@@ -22,7 +22,8 @@ class CheckpointRecord(Strict):
     """What is known of a network: how it came about and how good it is.
 
     Train figures are over the labels that it was trained on; losses are mean cross-entropies in
-    nats. `epoch` counts the epochs that it was trained for.
+    nats. `epoch` counts the epochs that it was trained for. `origin` is a hash over all that the
+    network was made from, code included; networks of unitlens before 0.2 have none.
     """
 
     spec: RunSpec
@@ -36,6 +37,7 @@ class CheckpointRecord(Strict):
     dataset_identity: str
     weights_hash: str
     versions: dict[str, str]
+    origin: str = ""
 
 
 def versions() -> dict[str, str]:
@@ -76,6 +78,11 @@ def save_checkpoint(directory: Path, model: nn.Module, record: CheckpointRecord)
     partial = directory / f"{WEIGHTS}.partial"
     save_model(model, str(partial))
     partial.replace(directory / WEIGHTS)
+    write_record(directory, record)
+
+
+def write_record(directory: Path, record: CheckpointRecord) -> None:
+    """Write what is known of a network beside its weights, as a whole or not at all."""
     partial = directory / f"{RECORD}.partial"
     partial.write_text(record.model_dump_json(indent=1) + "\n")
     partial.replace(directory / RECORD)

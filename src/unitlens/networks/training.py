@@ -13,14 +13,17 @@ from torch import nn
 from unitlens.config import ConvNetSpec, RunSpec, TrainingSpec
 from unitlens.errors import ModelError
 from unitlens.networks.checkpoints import (
+    WEIGHTS,
     CheckpointRecord,
+    load_checkpoint,
     save_checkpoint,
     versions,
     weights_hash,
+    write_record,
 )
 from unitlens.networks.datasets import SplitDataset, load_dataset
 from unitlens.networks.generators import generator_states, own_generators
-from unitlens.networks.history import write_history
+from unitlens.networks.history import HISTORY, write_history
 from unitlens.networks.models import build_model
 from unitlens.networks.optimisation import Interruption, make_optimizer, run_epoch
 from unitlens.networks.resuming import Progress, ResumeFolder
@@ -31,13 +34,19 @@ logger = logging.getLogger("unitlens")
 
 
 def train(
-    spec: RunSpec, dataset_directory: Path, directory: Path, *, device: torch.device | str = "cpu"
+    spec: RunSpec,
+    dataset_directory: Path,
+    directory: Path,
+    *,
+    device: torch.device | str = "cpu",
+    code: str = "",
 ) -> None:
     """Train a network and write its checkpoint, its history and the epochs to be kept.
 
     A training that was killed goes on from its last state, which is written every few seconds
     under ``directory/resume``, and ends with the same weights, bit for bit, as one that was left
-    alone with the same number of threads on the same machine.
+    alone with the same number of threads on the same machine. A network that is there already, and
+    was made from the same specification, data, weights and code, is left as it is.
 
     Parameters
     ----------
@@ -51,6 +60,8 @@ def train(
         network as it was then.
     device
         Where to compute.
+    code
+        Digest of the code that trains, the user's included.
 
     Raises
     ------
@@ -59,14 +70,24 @@ def train(
     DatasetError
         Where the data set is not prepared.
     """
-    TrainingRun(spec, Path(dataset_directory), Path(directory), torch.device(device)).complete()
+    run = TrainingRun(spec, Path(dataset_directory), Path(directory), torch.device(device), code)
+    if run.is_finished():
+        logger.info("%s holds this network already: it is not trained again", directory)
+        run.refresh()
+    else:
+        run.complete()
 
 
 class TrainingRun:
     """One network on its way from the specification to the checkpoint."""
 
     def __init__(
-        self, spec: RunSpec, dataset_directory: Path, directory: Path, device: torch.device
+        self,
+        spec: RunSpec,
+        dataset_directory: Path,
+        directory: Path,
+        device: torch.device,
+        code: str = "",
     ) -> None:
         corruption = spec.dataset.corruption
         self.spec, self.directory, self.device = spec, directory, device
@@ -80,11 +101,42 @@ class TrainingRun:
             classes=len(self.train_set.classes),
             seed=spec.seed,
         )
-        self.resume = ResumeFolder(directory, self._identity(model))
+        self._start, self._code = weights_hash(model), code
+        self.resume = ResumeFolder(directory, self._identity())
         # Convolutions are faster with channels last; a user's own network may rely on the default.
         last = isinstance(spec.model, ConvNetSpec)
         layout = torch.channels_last if last else torch.preserve_format
         self.model: nn.Module = model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+
+    def is_finished(self) -> bool:
+        """Tell whether the directory holds the network that this training would make."""
+        kept = [epoch_name(epoch) for epoch in self._kept_epochs()]
+        if not (self.directory / HISTORY).is_file():
+            return False
+        try:
+            records = [load_checkpoint(self.directory / name)[1] for name in ("", *kept)]
+        except ModelError:
+            return False
+        return all(self._made(record) for record in records)
+
+    def _made(self, record: CheckpointRecord) -> bool:
+        """Tell whether a network was made from the same things as this one would be."""
+        if record.origin:
+            return record.origin == self._origin()
+        same = _spec_json(record.spec) == _spec_json(self.spec)
+        same &= record.dataset_identity == self.train_set.identity
+        if self.spec.training is None:
+            return same and record.weights_hash == self._start
+        # Which weights a network of before started from is known only where they were fresh.
+        return same and getattr(self.spec.model, "weights", None) is None
+
+    def refresh(self) -> None:
+        """Leave a finished network as it is; its files become younger than what made them."""
+        _, record = load_checkpoint(self.directory)
+        for name in (WEIGHTS, HISTORY):
+            (self.directory / name).touch()
+        update = {"spec": self.spec, "origin": self._origin()}
+        write_record(self.directory, record.model_copy(update=update))
 
     def complete(self) -> None:
         """Train, write everything, and only then drop the state to resume from."""
@@ -200,19 +252,27 @@ class TrainingRun:
             dataset_identity=self.train_set.identity,
             weights_hash=weights_hash(self.model),
             versions=versions(),
+            origin=self._origin(),
         )
 
-    def _identity(self, model: nn.Module) -> str:
-        """Hash all that determines the training, the weights that it starts from included."""
-        parts = (
-            self.spec.model_dump_json(),
-            self.train_set.identity,
-            self.test_set.identity,
-            weights_hash(model),
-            self.device.type,
-            str(torch.__version__),
-        )
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    def _origin(self) -> str:
+        """Hash all that the network is made from, the weights that it starts from included."""
+        made_from = self.train_set.identity, self.test_set.identity, self._start, self._code
+        return _hash(_spec_json(self.spec), *made_from)
+
+    def _identity(self) -> str:
+        """Hash all that determines the last bits of the weights, and which of them are kept."""
+        kept = str(self._kept_epochs())
+        return _hash(self._origin(), kept, self.device.type, str(torch.__version__))
+
+
+def _spec_json(spec: RunSpec) -> str:
+    """Return a specification as JSON, without the epochs to keep: they change no weights."""
+    return spec.model_dump_json(exclude={"training": {"checkpoints"}})
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def is_learnt(training: TrainingSpec, progress: Progress) -> bool:

@@ -12,7 +12,6 @@ from unitlens.errors import ArgumentError
 from unitlens.networks.batches import MapStyle
 from unitlens.networks.casting import Precision
 from unitlens.networks.seeds import seeded
-from unitlens.perturbation.cumulative import cumulative_ablation
 from unitlens.perturbation.engine import Directions, Replacement, Scored, SummedEffect, Units
 from unitlens.perturbation.first_order import first_order_importance
 from unitlens.perturbation.scores import Floats, ScoreChoice
@@ -27,8 +26,6 @@ from unitlens.perturbation.session import (
 from unitlens.perturbation.sums import PairedSums
 from unitlens.perturbation.values import Clamping, Value, clamp_to, value_name
 from unitlens.variables import unit_coordinates
-
-__all__ = ["cumulative_ablation", "unit_ablation"]
 
 Ints = npt.NDArray[np.int64]
 

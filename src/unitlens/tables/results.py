@@ -97,7 +97,7 @@ class Results:
         TableError
             Where there is no such run, or its activations were not recorded.
         """
-        from unitlens.store import open_activations
+        from unitlens.store.reader import open_activations
 
         network = self._network(run, epoch)
         path = network / split / "activations.zarr"

@@ -1,0 +1,119 @@
+"""Digests of the code that the rules of the workflow compute with, ours and the user's."""
+
+import hashlib
+import sys
+from functools import cache
+from pathlib import Path
+
+from unitlens.provenance.source import Symbol, define, is_module, names_in
+
+COMMANDS = "unitlens.cli"
+
+# Modules that only declare, speak or guard. What they say reaches a rule as its parameters, shows
+# in its log, or keeps a job from running: no number of a finished job depends on it.
+NEUTRAL = (
+    "unitlens.cli.job",
+    "unitlens.cli.scheduler",
+    "unitlens.config",
+    "unitlens.errors",
+    "unitlens.progress",
+    "unitlens.provenance",
+    "unitlens.store.estimate",
+    "unitlens.store.lease",
+    "unitlens.store.lock",
+    "unitlens.variables",
+)
+
+
+@cache
+def code_digest(*commands: str) -> str:
+    """Return a digest of the code that subcommands compute with.
+
+    The digest covers the definition of each subcommand and all definitions of unitlens that it
+    uses, directly or not. Comments, docstrings, annotations, log messages, texts of errors, the
+    places of definitions and the modules of :data:`NEUTRAL` change nothing.
+
+    Parameters
+    ----------
+    commands
+        Names of subcommands, as their functions are called in :mod:`unitlens.cli`.
+
+    Returns
+    -------
+    Twelve hexadecimal digits.
+
+    Examples
+    --------
+    >>> code_digest("unit_measures") == code_digest("unit_measures")
+    True
+    >>> code_digest("unit_measures") == code_digest("unit_ablation")
+    False
+    """
+    symbols = set().union(*(reached_symbols(command) for command in commands))
+    defined = [(symbol.name, define(symbol).text) for symbol in symbols]
+    texts = sorted({f"{name}\0{text}" for name, text in defined if text})
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]
+
+
+@cache
+def reached_symbols(command: str) -> frozenset[Symbol]:
+    """Return the symbols of the package that a subcommand uses, directly or not.
+
+    Parameters
+    ----------
+    command
+        Name of the function of a subcommand.
+
+    Raises
+    ------
+    LookupError
+        Where there is no such subcommand.
+    """
+    reached = {_find_command(command)}
+    waiting = list(reached)
+    while waiting:
+        new = {symbol for symbol in define(waiting.pop()).uses if not _is_neutral(symbol)}
+        waiting += new - reached
+        reached |= new
+    return frozenset(reached)
+
+
+def user_code_digest(function: str) -> str:
+    """Return a digest of the source of the module of a user's ``module:function``.
+
+    Parameters
+    ----------
+    function
+        The name; one without a colon is no user's.
+
+    Returns
+    -------
+    Twelve hexadecimal digits, or nothing where there is no such source to read.
+    """
+    module, colon, _ = function.partition(":")
+    for root in (Path.cwd(), *map(Path, sys.path)) if colon else ():
+        base = root.joinpath(*module.split("."))
+        for file in (base.with_suffix(".py"), base / "__init__.py"):
+            if file.is_file():
+                return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+    return ""
+
+
+def _find_command(name: str) -> Symbol:
+    for module in command_modules():
+        if name in names_in(module):
+            return Symbol(module, name)
+    raise LookupError(f"no subcommand of {COMMANDS} is called {name!r}")
+
+
+def command_modules() -> list[str]:
+    """Return the names of the modules in which subcommands are defined."""
+    folder = Path(__file__).parents[1] / "cli"
+    names = sorted(f"{COMMANDS}.{file.stem}" for file in folder.glob("*.py"))
+    return [name for name in names if is_module(name) and "COMMANDS" in names_in(name)]
+
+
+def _is_neutral(symbol: Symbol) -> bool:
+    return any(
+        symbol.module == name or symbol.module.startswith(f"{name}.") for name in NEUTRAL
+    ) or (symbol.module in ("unitlens.cli", "unitlens"))
