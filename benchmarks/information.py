@@ -16,9 +16,21 @@ from matplotlib.ticker import LogLocator, NullLocator
 from scipy.stats import norm
 from sklearn.feature_selection import mutual_info_classif
 
-from unitlens.figures.style import COLOURS, DASHES, MARKERS, draw_legend, new_figure, styled
-from unitlens.statistics import class_statistics, mutual_information
-from unitlens.statistics.information import chosen_bins, merge_bins, zero_bin
+from unitlens.figures.style import (
+    COLOURS,
+    DASHES,
+    MARKERS,
+    draw_legend,
+    new_figure,
+    styled,
+)
+from unitlens.statistics.class_statistics import class_statistics
+from unitlens.statistics.measures.information import (
+    chosen_bins,
+    merge_bins,
+    mutual_information,
+    zero_bin,
+)
 
 SEPARATIONS = (0.5, 1.5, 3.0)  # deviation of the classes' means, in turn from unit to unit
 CLASSES = (2, 10, 100)

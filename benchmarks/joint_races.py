@@ -8,7 +8,7 @@ import unitlens as ul
 from needed_work import Work
 from peers import edited, pass_with_masks, pass_with_noise
 from races import SEED, Numbers, Race
-from unitlens.networks.seeds import seeded
+from unitlens.seeds import seeded
 
 NOISE_BATCHES = (960, 512, 256, 128, 64)  # whole blocks of the noise
 

@@ -10,7 +10,7 @@ from measuring import fastest
 from peers import (
     edited,
 )
-from unitlens.config import LastLayers
+from unitlens.config.base import LastLayers
 
 LOSS_TOLERANCE = 1e-4  # of the loss of the network as it is; both sides compute in float32
 BATCHES = (10_000, 5000, 2500, 1000, 500, 250, 100, 64, 32, 16, 8, 4)

@@ -21,9 +21,9 @@ import torch
 import subjects
 import unitlens as ul
 from measuring import alternate, fastest
-from unitlens.config import DatasetSpec
-from unitlens.networks.batches import iterate_batches
-from unitlens.networks.datasets import load_dataset, prepare_dataset
+from unitlens.config.networks import DatasetSpec
+from unitlens.data.batches import iterate_batches
+from unitlens.data.prepare import load_dataset, prepare_dataset
 
 ASKED = 0.8
 BATCH_SIZES = (100, 250, 500, 1000, 2000, 5000)

@@ -38,8 +38,15 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 import unitlens as ul
 from measuring import alternate, seconds
-from unitlens.figures.style import COLOURS, DASHES, MARKERS, draw_legend, new_figure, styled
-from unitlens.store.manifest import Contents, RecordedLayer
+from unitlens.figures.style import (
+    COLOURS,
+    DASHES,
+    MARKERS,
+    draw_legend,
+    new_figure,
+    styled,
+)
+from unitlens.store.format.manifest import Contents, RecordedLayer
 from unitlens.store.writer import StoreWriter
 
 BATCH = 4096

@@ -25,8 +25,9 @@ from zarr.storage import LocalStore
 
 import subjects
 from measuring import seconds
-from unitlens.networks.layers import UnitNetwork, reduce_positions
-from unitlens.store.layout import plan_arrays
+from unitlens.model.layers import reduce_positions
+from unitlens.model.network import UnitNetwork
+from unitlens.store.format.layout import plan_arrays
 
 DTYPES = ("float32", "float16")
 SUBJECTS = {

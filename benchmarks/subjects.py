@@ -12,8 +12,8 @@ from torchvision import datasets, transforms
 from torchvision.models import resnet50
 from torchvision.transforms import InterpolationMode
 
-from unitlens.config import ConvNetSpec, MLPSpec
-from unitlens.networks.models import build_model
+from unitlens.config.networks import ConvNetSpec, MLPSpec
+from unitlens.training.models import build_model
 
 IMAGENETTE = "imagenette-subset/ilsvrc2012-val"
 EXAMPLES = Path(__file__).parents[1] / "examples"

@@ -19,11 +19,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-from unitlens.config import DatasetSpec, MLPSpec, TrainingSpec
-from unitlens.networks.datasets import load_dataset, prepare_dataset
-from unitlens.networks.models import build_model
-from unitlens.networks.optimisation import make_optimizer, run_epoch
-from unitlens.networks.scoring import score
+from unitlens.config.networks import DatasetSpec, MLPSpec, TrainingSpec
+from unitlens.data.prepare import load_dataset, prepare_dataset
+from unitlens.training.epochs import make_optimizer, run_epoch
+from unitlens.training.models import build_model
+from unitlens.training.scoring import score
 
 BATCH, RATE = 128, 0.05
 

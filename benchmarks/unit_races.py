@@ -7,7 +7,7 @@ import unitlens as ul
 from needed_work import Work, reached
 from peers import ablate_by_captum, ablate_by_hooks, captum_mask
 from races import BATCHES, SEED, Numbers, Race, agreement
-from unitlens.networks.seeds import seeded
+from unitlens.seeds import seeded
 
 PERTURBATIONS = (1, 2, 4, 8)  # Captum's
 TRIAL_UNITS = 8

@@ -3,7 +3,7 @@
 import torch
 
 from networks_by_hand import naive_logits
-from unitlens.networks.seeds import seeded
+from unitlens.seeds import seeded
 
 KINDS = ["zero", "mean", "position_mean", "class_mean", "resample"]
 

@@ -15,8 +15,8 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 import unitlens as ul
-from unitlens.networks.seeds import seeded
-from unitlens.perturbation.noise import standard_normal
+from unitlens.perturbation.noise_robustness import standard_normal
+from unitlens.seeds import seeded
 
 FUNCTIONS = frozenset(
     (

@@ -21,7 +21,7 @@ from torch.utils.data import Subset, TensorDataset
 from torchvision.models import resnet18
 
 import unitlens as ul
-from unitlens.variables import unit_coordinates
+from unitlens.variables.unit_index import unit_coordinates
 
 SELF = Path("/proc/self")
 

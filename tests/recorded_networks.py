@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from unitlens.recording import record
-from unitlens.store.layout import Layout
+from unitlens.store.format.layout import Layout
 
 SMALL = Layout(chunk_bytes=2**10, shard_bytes=2**12)
 

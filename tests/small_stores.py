@@ -5,11 +5,11 @@ import time
 
 import numpy as np
 
-from unitlens.store.layout import Layout
-from unitlens.store.lock import only_writer
-from unitlens.store.manifest import Contents, RecordedLayer
-from unitlens.store.parts import Part
-from unitlens.store.places import locate
+from unitlens.store.backend.lock import only_writer
+from unitlens.store.backend.places import locate
+from unitlens.store.format.layout import Layout
+from unitlens.store.format.manifest import Contents, RecordedLayer
+from unitlens.store.format.parts import Part
 from unitlens.store.writer import StoreWriter, is_recorded
 
 # Shards of a few kilobytes, so that a small store has many.

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from unitlens.config import RunSpec, run_name
-from unitlens.tables import tabulate
-from unitlens.variables import annotate, unit_coordinates
+from unitlens.config.networks import RunSpec
+from unitlens.config.runs import run_name
+from unitlens.tables.tabulate import tabulate
+from unitlens.variables.checks import annotate
+from unitlens.variables.unit_index import unit_coordinates
 
 CLASSES = 10
 SCALES = np.geomspace(0.05, 8.0, 12)

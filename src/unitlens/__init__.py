@@ -8,69 +8,72 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from unitlens.networks.layers import unit_layers
-    from unitlens.perturbation.ablation import unit_ablation
-    from unitlens.perturbation.cumulative import cumulative_ablation
-    from unitlens.perturbation.directions import direction_ablation
-    from unitlens.perturbation.groups import group_ablation
-    from unitlens.perturbation.membership import random_groups
-    from unitlens.perturbation.noise import noise_robustness
-    from unitlens.recording import record_activations, repair_activations
-    from unitlens.recording.streaming import network_statistics
-    from unitlens.statistics import (
-        average_precision,
+    from unitlens.model.network import unit_layers
+    from unitlens.perturbation.cumulative_ablation import cumulative_ablation
+    from unitlens.perturbation.direction_ablation import direction_ablation
+    from unitlens.perturbation.group_ablation import group_ablation
+    from unitlens.perturbation.group_members import random_groups
+    from unitlens.perturbation.noise_robustness import noise_robustness
+    from unitlens.perturbation.unit_ablation import unit_ablation
+    from unitlens.recording.network_statistics import network_statistics
+    from unitlens.recording.record import record_activations
+    from unitlens.recording.repair import repair_activations
+    from unitlens.statistics.class_means import class_means
+    from unitlens.statistics.class_statistics import class_statistics
+    from unitlens.statistics.measures.class_correlation import class_correlation
+    from unitlens.statistics.measures.class_selectivity import (
         ccmas,
-        class_correlation,
-        class_means,
         class_selectivity,
-        class_statistics,
-        empirical_variance,
-        informedness,
-        layer_dimensionality,
-        mutual_information,
-        principal_components,
-        random_directions,
-        roc_auc,
-        sparsity,
-        top_precision,
     )
+    from unitlens.statistics.measures.detection import (
+        average_precision,
+        informedness,
+        roc_auc,
+    )
+    from unitlens.statistics.measures.information import mutual_information
+    from unitlens.statistics.measures.sparsity import sparsity
+    from unitlens.statistics.measures.top_precision import top_precision
+    from unitlens.statistics.measures.variance import empirical_variance
+    from unitlens.statistics.subspaces.dimensionality import layer_dimensionality
+    from unitlens.statistics.subspaces.principal_components import principal_components
+    from unitlens.statistics.subspaces.random_directions import random_directions
     from unitlens.store.merge import merge_activations
     from unitlens.store.reader import open_activations
     from unitlens.store.verify import verify_store
-    from unitlens.tables import open_results
+    from unitlens.tables.results import open_results
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "unit_layers": "unitlens.networks.layers",
-    "record_activations": "unitlens.recording",
-    "network_statistics": "unitlens.recording.streaming",
-    "repair_activations": "unitlens.recording",
+    "average_precision": "unitlens.statistics.measures.detection",
+    "ccmas": "unitlens.statistics.measures.class_selectivity",
+    "class_correlation": "unitlens.statistics.measures.class_correlation",
+    "class_means": "unitlens.statistics.class_means",
+    "class_selectivity": "unitlens.statistics.measures.class_selectivity",
+    "class_statistics": "unitlens.statistics.class_statistics",
+    "cumulative_ablation": "unitlens.perturbation.cumulative_ablation",
+    "direction_ablation": "unitlens.perturbation.direction_ablation",
+    "empirical_variance": "unitlens.statistics.measures.variance",
+    "group_ablation": "unitlens.perturbation.group_ablation",
+    "informedness": "unitlens.statistics.measures.detection",
+    "layer_dimensionality": "unitlens.statistics.subspaces.dimensionality",
     "merge_activations": "unitlens.store.merge",
+    "mutual_information": "unitlens.statistics.measures.information",
+    "network_statistics": "unitlens.recording.network_statistics",
+    "noise_robustness": "unitlens.perturbation.noise_robustness",
     "open_activations": "unitlens.store.reader",
-    "class_means": "unitlens.statistics",
+    "open_results": "unitlens.tables.results",
+    "principal_components": "unitlens.statistics.subspaces.principal_components",
+    "random_directions": "unitlens.statistics.subspaces.random_directions",
+    "random_groups": "unitlens.perturbation.group_members",
+    "record_activations": "unitlens.recording.record",
+    "repair_activations": "unitlens.recording.repair",
+    "roc_auc": "unitlens.statistics.measures.detection",
+    "sparsity": "unitlens.statistics.measures.sparsity",
+    "top_precision": "unitlens.statistics.measures.top_precision",
+    "unit_ablation": "unitlens.perturbation.unit_ablation",
+    "unit_layers": "unitlens.model.network",
     "verify_store": "unitlens.store.verify",
-    "class_statistics": "unitlens.statistics",
-    "class_selectivity": "unitlens.statistics",
-    "mutual_information": "unitlens.statistics",
-    "empirical_variance": "unitlens.statistics",
-    "roc_auc": "unitlens.statistics",
-    "informedness": "unitlens.statistics",
-    "average_precision": "unitlens.statistics",
-    "ccmas": "unitlens.statistics",
-    "class_correlation": "unitlens.statistics",
-    "top_precision": "unitlens.statistics",
-    "sparsity": "unitlens.statistics",
-    "layer_dimensionality": "unitlens.statistics",
-    "principal_components": "unitlens.statistics",
-    "random_directions": "unitlens.statistics",
-    "unit_ablation": "unitlens.perturbation.ablation",
-    "cumulative_ablation": "unitlens.perturbation.cumulative",
-    "group_ablation": "unitlens.perturbation.groups",
-    "random_groups": "unitlens.perturbation.membership",
-    "direction_ablation": "unitlens.perturbation.directions",
-    "noise_robustness": "unitlens.perturbation.noise",
-    "open_results": "unitlens.tables",
 }
 
 __all__ = [

@@ -1,5 +1,5 @@
 """``python -m unitlens``: the command line, with the interpreter of the environment."""
 
-from unitlens.cli import main
+from unitlens.cli.main import main
 
 main()

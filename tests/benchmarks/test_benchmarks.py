@@ -17,8 +17,8 @@ from peers import captum_mask
 from perturbation import CASES, main, run, table
 from races import LOSS_TOLERANCE, Numbers, Size, agreement
 from subjects import Subject, settle_batch_norm, train
-from unitlens.config import ConvNetSpec, MLPSpec
-from unitlens.networks.models import build_model
+from unitlens.config.networks import ConvNetSpec, MLPSpec
+from unitlens.training.models import build_model
 
 
 def trained(spec, shape, samples=70):

@@ -9,8 +9,8 @@ import store_codecs
 from networks_by_hand import random_pairs
 from recording import ASKED, Race, run, table
 from subjects import Loaded, Subject
-from unitlens.config import ConvNetSpec
-from unitlens.networks.models import build_model
+from unitlens.config.networks import ConvNetSpec
+from unitlens.training.models import build_model
 
 
 @pytest.fixture

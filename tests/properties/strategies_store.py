@@ -2,8 +2,8 @@
 
 from hypothesis import strategies as st
 
-from unitlens.store.layout import FeatureMaps, Layout
-from unitlens.store.manifest import Contents, RecordedLayer
+from unitlens.store.format.layout import FeatureMaps, Layout
+from unitlens.store.format.manifest import Contents, RecordedLayer
 
 layouts = st.builds(Layout, chunk_bytes=st.integers(4, 2**9), shard_bytes=st.integers(2**7, 2**11))
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from activation_trees import activation_tree
 from properties.strategies_statistics import cut, labelled, labelled_and_cut
-from unitlens.statistics import principal_components
-from unitlens.statistics.scatter import merge_scatters, scatter_of
+from unitlens.statistics.subspaces.principal_components import principal_components
+from unitlens.statistics.subspaces.scatter_matrix import merge_scatters, scatter_of
 
 checked = settings(deadline=None, max_examples=60, derandomize=True)
 

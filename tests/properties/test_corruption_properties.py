@@ -3,8 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from unitlens.networks.corruption import corrupt_labels
-from unitlens.networks.stratification import stratified_subset
+from unitlens.data.labels import corrupt_labels, stratified_subset
 
 labels = hnp.arrays(np.int64, st.integers(1, 200), elements=st.integers(0, 5))
 fractions = st.floats(0, 1)

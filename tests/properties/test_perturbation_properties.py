@@ -14,7 +14,7 @@ from clamped_by_hand import KINDS
 from eager_passes import Network, assert_layers, assert_unit_ablation, clamp, run, scores
 from networks_by_hand import Pairs, random_pairs, relative
 from properties.strategies_perturbation import networks
-from unitlens.variables import unit_coordinates
+from unitlens.variables.unit_index import unit_coordinates
 
 SAMPLES = 9
 

@@ -16,20 +16,19 @@ from detectors_by_hand import (
     roc_auc_by_pairs,
 )
 from properties.strategies_statistics import cut, labelled, labelled_and_cut
-from unitlens.statistics import (
-    average_precision,
-    class_correlation,
-    class_selectivity,
-    class_statistics,
-    empirical_mean,
-    empirical_variance,
-    informedness,
-    mutual_information,
-    roc_auc,
-    sparsity,
-)
 from unitlens.statistics.blocks import block_statistics, merge_statistics
+from unitlens.statistics.class_statistics import class_statistics
 from unitlens.statistics.histograms import make_bins
+from unitlens.statistics.measures.class_correlation import class_correlation
+from unitlens.statistics.measures.class_selectivity import class_selectivity
+from unitlens.statistics.measures.detection import (
+    average_precision,
+    informedness,
+    roc_auc,
+)
+from unitlens.statistics.measures.information import mutual_information
+from unitlens.statistics.measures.sparsity import sparsity
+from unitlens.statistics.measures.variance import empirical_mean, empirical_variance
 
 checked = settings(deadline=None, max_examples=60, derandomize=True)
 

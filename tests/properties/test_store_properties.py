@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from properties.strategies_store import contents, cuts, layouts
 from small_stores import all_files, make_columns, rows_of
-from unitlens.store.layout import plan_arrays
+from unitlens.store.format.layout import plan_arrays
+from unitlens.store.format.parts import Part
 from unitlens.store.merge import merge_activations
-from unitlens.store.parts import Part
 from unitlens.store.reader import open_activations
 from unitlens.store.verify import verify_store
 from unitlens.store.writer import StoreWriter

@@ -7,8 +7,8 @@ import xarray as xr
 
 import unitlens as ul
 from networks_by_hand import NETWORKS, clamp, naive_scores, random_pairs, relative, widths
-from unitlens.networks.seeds import derived_seed, seeded
-from unitlens.statistics import random_directions
+from unitlens.seeds import derived_seed, seeded
+from unitlens.statistics.subspaces.random_directions import random_directions
 
 SAMPLES = 23
 CHOSEN = ["mlp", "convnet", "residual", "untraceable", "batch_dependent"]

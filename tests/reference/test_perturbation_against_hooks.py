@@ -18,8 +18,8 @@ from networks_by_hand import (
     residual,
     widths,
 )
-from unitlens.perturbation.noise import standard_normal
-from unitlens.variables import unit_coordinates
+from unitlens.perturbation.noise_robustness import standard_normal
+from unitlens.variables.unit_index import unit_coordinates
 
 SAMPLES = 23
 
@@ -125,7 +125,7 @@ def test_cumulative_ablation__equals_masks_by_hooks(name, value):
 
 def order_of(number, units, seed=1):
     """Return the documented random order, from the library's own seeds."""
-    from unitlens.networks.seeds import seeded
+    from unitlens.seeds import seeded
 
     return seeded(seed, "order", number).permutation(units)
 

@@ -14,19 +14,21 @@ from sklearn.metrics import (
 )
 
 from activation_trees import activation_tree
-from unitlens.statistics import (
+from unitlens.statistics.class_statistics import class_statistics
+from unitlens.statistics.measures.class_correlation import class_correlation
+from unitlens.statistics.measures.class_selectivity import ccmas, class_selectivity
+from unitlens.statistics.measures.detection import (
     average_precision,
-    ccmas,
-    class_correlation,
-    class_selectivity,
-    class_statistics,
     informedness,
-    mutual_information,
-    principal_components,
     roc_auc,
-    sparsity,
 )
-from unitlens.statistics.information import merge_bins, zero_bin
+from unitlens.statistics.measures.information import (
+    merge_bins,
+    mutual_information,
+    zero_bin,
+)
+from unitlens.statistics.measures.sparsity import sparsity
+from unitlens.statistics.subspaces.principal_components import principal_components
 
 
 @pytest.fixture(scope="module")

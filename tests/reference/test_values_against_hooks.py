@@ -8,7 +8,7 @@ from torch.nn import functional
 import unitlens as ul
 from clamped_by_hand import KINDS, naive_values
 from networks_by_hand import NETWORKS, hooked, naive_scores, random_pairs, relative
-from unitlens.networks.seeds import seeded
+from unitlens.seeds import seeded
 
 SAMPLES, REFERENCE = 23, 17
 SOME = ["mlp", "convnet", "residual", "untraceable"]

@@ -13,7 +13,7 @@ from eager_passes import (
     run,
 )
 from network_zoo import ZOO, zoo_network
-from unitlens.config import LastLayers
+from unitlens.config.base import LastLayers
 
 # Their units lie on the last axis: dense layers over tokens, or over positions.
 LAST_AXIS = ("vision_transformer", "convnext")

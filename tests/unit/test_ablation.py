@@ -20,9 +20,10 @@ from networks_by_hand import (
     random_pairs,
     untraceable,
 )
-from unitlens.config import LastLayers
+from unitlens.config.base import LastLayers
 from unitlens.errors import ArgumentError, LayerError, ModelError
-from unitlens.variables import unit_coordinates, validate
+from unitlens.variables.checks import validate
+from unitlens.variables.unit_index import unit_coordinates
 
 # Hidden (1, 2, 0) and (3, 0, 0); logits (1, 4) and (3, 0); both samples are right.
 INPUTS = torch.tensor([[1.0, 3.0], [3.0, 1.0]], dtype=torch.float64)

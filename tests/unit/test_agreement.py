@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 from scipy.stats import spearmanr
 
-from unitlens.tables.agreement import (
+from unitlens.analysis.measure_agreement import (
     class_agreement,
     layer_means,
     measure_agreement,

@@ -3,8 +3,8 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
+from unitlens.data.batches import iterate_batches, sample_indices
 from unitlens.errors import ArgumentError, DatasetError
-from unitlens.networks.batches import iterate_batches, sample_indices
 
 DATA = TensorDataset(torch.arange(14.0).reshape(7, 2), torch.arange(7) % 3)
 

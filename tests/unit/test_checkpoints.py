@@ -4,16 +4,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from unitlens.config import RunSpec
+from unitlens.config.networks import RunSpec
 from unitlens.errors import ModelError
-from unitlens.networks.checkpoints import (
+from unitlens.model.weights import weights_hash
+from unitlens.training.checkpoints import (
     CheckpointRecord,
     load_checkpoint,
     save_checkpoint,
     versions,
-    weights_hash,
 )
-from unitlens.networks.models import build_model
+from unitlens.training.models import build_model
 
 OWN = """
 from torch import nn

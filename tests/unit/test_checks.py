@@ -2,9 +2,10 @@
 
 import pytest
 
-from unitlens.config import parse_config
+from unitlens.config.reading import parse_config
 from unitlens.errors import ConfigError
-from unitlens.planning import check_networks, make_plan
+from unitlens.planning.network_checks import check_networks
+from unitlens.planning.plan import make_plan
 
 
 def plan(model, **measurements):

@@ -5,8 +5,8 @@ import xarray as xr
 
 import unitlens as ul
 from activation_trees import activation_tree
-from unitlens import variables
 from unitlens.errors import ArgumentError
+from unitlens.variables.checks import validate
 
 
 def data(samples=300, units=600, classes=7, dtype=np.float32):
@@ -21,7 +21,7 @@ def test_class_means__equal_numpy(dtype):
 
     table = ul.class_means(tree)
 
-    variables.validate(table, "class_means")
+    validate(table, "class_means")
     expected = np.stack([values[labels == c].mean(axis=0, dtype=np.float64) for c in range(7)], 1)
     np.testing.assert_allclose(table["class_mean"][:600], expected, rtol=1e-12)
     np.testing.assert_allclose(table["class_mean"][600:], expected[:3], rtol=1e-12)

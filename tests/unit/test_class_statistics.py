@@ -4,9 +4,9 @@ import pytest
 import xarray as xr
 
 from activation_trees import activation_tree
-from unitlens import variables
 from unitlens.errors import ArgumentError, TableError
-from unitlens.statistics import class_statistics
+from unitlens.statistics.class_statistics import class_statistics
+from unitlens.variables.checks import validate
 
 BY_CLASS = ("class_mean", "class_variance", "class_minimum", "class_maximum", "class_nonzero")
 
@@ -61,7 +61,7 @@ def assert_same(one, other):
 def test_class_statistics__equals_a_naive_loop():
     values, labels = relu_data()
     stats = class_statistics(activation_tree({"relu1": values}, labels, chunks=(33, 3)))
-    variables.validate(stats, "class_statistics")
+    validate(stats, "class_statistics")
     for name, expected in naive_numbers(values, labels, range(4)).items():
         np.testing.assert_allclose(stats[name], expected, rtol=1e-12, err_msg=name)
     np.testing.assert_array_equal(stats["count"], np.bincount(labels))
@@ -320,7 +320,7 @@ def test_class_statistics__survives_netcdf(tmp_path):
     stats = class_statistics(activation_tree({"layer1.0.relu_2": values}, labels))
     stats.to_netcdf(tmp_path / "stats.nc", engine="h5netcdf")
     with xr.open_dataset(tmp_path / "stats.nc", engine="h5netcdf") as read:
-        variables.validate(read, "class_statistics")
+        validate(read, "class_statistics")
         xr.testing.assert_equal(read.load(), stats)
 
 

@@ -4,9 +4,10 @@ import pytest
 
 from activation_trees import activation_tree
 from small_stores import make_columns, make_contents, write_store
-from unitlens import open_activations, variables
 from unitlens.errors import ArgumentError, LayerError, TableError
-from unitlens.statistics import principal_components
+from unitlens.statistics.subspaces.principal_components import principal_components
+from unitlens.store.reader import open_activations
+from unitlens.variables.checks import validate
 
 
 def separated(samples=400, units=8, seed=0):
@@ -59,7 +60,7 @@ def test_principal_components__is_a_table_of_its_schema():
     tree = activation_tree({"a": values[:, :3], "b": values}, np.zeros(400, int), chunks=(70, 8))
     table = principal_components(tree, "b", components=2)
 
-    variables.validate(table, "principal_components")
+    validate(table, "principal_components")
     assert dict(table.sizes) == {"direction": 2, "unit": 8}
     np.testing.assert_array_equal(table["direction"], [0, 1])
     np.testing.assert_array_equal(table["layer"], ["b"] * 8)

@@ -6,15 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from unitlens.config import (
-    FIGURES,
-    Config,
-    DatasetSpec,
-    ExperimentSpec,
-    parse_config,
-    parse_section,
-    read_config,
-)
+from unitlens.config.experiments import FIGURES, Config, ExperimentSpec
+from unitlens.config.networks import DatasetSpec
+from unitlens.config.reading import parse_config, parse_section, read_config
 from unitlens.config.reference import config_reference, config_schema
 from unitlens.errors import ConfigError
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from unitlens.perturbation.engine.convolutions import subtract_convolved, subtracts_at_once
+from unitlens.perturbation.engine.readers import subtract_convolved, subtracts_at_once
 
 # torch.float32, since oneDNN knows no float64: rounding alone may differ
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}

@@ -3,7 +3,8 @@ import pytest
 
 from activation_trees import activation_tree
 from unitlens.errors import TableError
-from unitlens.statistics import class_correlation, class_statistics
+from unitlens.statistics.class_statistics import class_statistics
+from unitlens.statistics.measures.class_correlation import class_correlation
 
 
 def correlation(columns, labels, **options):

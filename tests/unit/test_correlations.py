@@ -5,9 +5,8 @@ import pytest
 import xarray as xr
 from scipy.stats import kendalltau, spearmanr
 
+from unitlens.analysis.correlations import correlation_table, rank_correlations
 from unitlens.errors import TableError
-from unitlens.tables import rank_correlations
-from unitlens.tables.correlations import correlation_table
 
 
 def units(size=60, runs=("a", "b"), seed=0):

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from unitlens.data.labels import corrupt_labels
 from unitlens.errors import ArgumentError
-from unitlens.networks.corruption import corrupt_labels
 
 LABELS = np.repeat(np.arange(10), 400)
 

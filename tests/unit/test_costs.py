@@ -4,10 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from unitlens.config import ConvNetSpec, MLPSpec
-from unitlens.networks.models import construct_model
-from unitlens.networks.work import pass_work
-from unitlens.perturbation.costs import Costs, open_network
+from unitlens.config.networks import ConvNetSpec, MLPSpec
+from unitlens.planning.perturbation_costs import Costs, open_network, pass_work
+from unitlens.training.models import construct_model
 
 MLP = 784 * 512 + 512 * 512 + 512 * 10
 # 3x3 convolutions of 4x4 positions, 1 to 2 and 2 to 3 channels; then 3 averages to 10 logits.

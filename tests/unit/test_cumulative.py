@@ -8,7 +8,8 @@ import xarray as xr
 import unitlens as ul
 from networks_by_hand import Pairs, by_hand, clamp, mlp, naive_scores, random_pairs
 from unitlens.errors import ArgumentError
-from unitlens.variables import unit_coordinates, validate
+from unitlens.variables.checks import validate
+from unitlens.variables.unit_index import unit_coordinates
 
 HAND = Pairs(torch.tensor([[1.0, 3.0], [3.0, 1.0]], dtype=torch.float64), [1, 0])
 

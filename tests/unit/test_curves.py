@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from unitlens.analysis.curve_summaries import area_under_curve, noise_scale_at, random_orders
 from unitlens.errors import ArgumentError, TableError
-from unitlens.tables import area_under_curve, noise_scale_at, random_orders
 
 
 def curve(accuracy, fraction):

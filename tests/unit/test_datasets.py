@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from unitlens.config import DatasetSpec
+from unitlens.config.networks import DatasetSpec
+from unitlens.data.image_files import read_image
+from unitlens.data.prepare import load_dataset, prepare_dataset
 from unitlens.errors import ArgumentError, DatasetError
-from unitlens.networks.datasets import load_dataset, prepare_dataset
-from unitlens.networks.datasets_files import read_image
 
 
 def spec(name="digits", **values):
@@ -404,7 +404,7 @@ def test_own_set__large_ones_stream_and_read_the_same(
     prepared = own_module(OWN)
     values = spec(f"my_sets:{function}", train_samples=samples)
     prepare_dataset(values, prepared, data=prepared)
-    monkeypatch.setattr("unitlens.networks.datasets_user.MEMORY_LIMIT", 1)
+    monkeypatch.setattr("unitlens.data.user_sets.MEMORY_LIMIT", 1)
     prepare_dataset(values, tmp_path / "streamed", data=prepared)
     small, large = load_dataset(prepared, "train"), load_dataset(tmp_path / "streamed", "train")
 

@@ -2,8 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from unitlens.networks.dense import fast_dense_layers
-from unitlens.networks.dense_stack import DenseStack
+from unitlens.training.dense_gradients import DenseStack, fast_dense_layers
 
 
 def network():

@@ -9,7 +9,12 @@ from detectors_by_hand import (
     roc_auc_by_pairs,
 )
 from unitlens.errors import TableError
-from unitlens.statistics import average_precision, class_statistics, informedness, roc_auc
+from unitlens.statistics.class_statistics import class_statistics
+from unitlens.statistics.measures.detection import (
+    average_precision,
+    informedness,
+    roc_auc,
+)
 
 MEASURES = {
     "roc_auc": (roc_auc, roc_auc_by_pairs),
@@ -137,7 +142,7 @@ def test_detection__in_blocks_of_units(name, monkeypatch):
     values[4, 3] = np.nan
     stats = statistics(values, np.arange(50) % 3)
     whole = measure(stats)
-    monkeypatch.setattr("unitlens.statistics.detection._CELLS_AT_ONCE", 1000)
+    monkeypatch.setattr("unitlens.statistics.measures.detection._CELLS_AT_ONCE", 1000)
     assert measure(stats).equals(whole)
 
 

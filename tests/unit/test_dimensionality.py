@@ -4,9 +4,10 @@ import pytest
 
 from activation_trees import activation_tree
 from small_stores import make_columns, make_contents, write_store
-from unitlens import open_activations, variables
 from unitlens.errors import TableError
-from unitlens.statistics import layer_dimensionality
+from unitlens.statistics.subspaces.dimensionality import layer_dimensionality
+from unitlens.store.reader import open_activations
+from unitlens.variables.checks import validate
 
 
 def tree_of(layers, **options):
@@ -30,7 +31,7 @@ def test_layer_dimensionality__equals_the_eigenvalues_in_memory():
         for units in (1, 5, 40)
     }
     table = layer_dimensionality(tree_of(layers, chunks=(70, 3)))
-    variables.validate(table, "layer_dimensionality")
+    validate(table, "layer_dimensionality")
     assert table["layer"].values.tolist() == ["relu1", "relu5", "relu40"]
     assert table["depth"].values.tolist() == [0, 1, 2]
     for values, ratio, number in zip(

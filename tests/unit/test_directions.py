@@ -4,10 +4,10 @@ import xarray as xr
 from scipy import stats
 
 from unitlens.errors import ArgumentError, TableError
-from unitlens.networks.seeds import seeded
-from unitlens.statistics import random_directions
-from unitlens.tables.unit_index import NAMES, UnitIndex
-from unitlens.variables import VARIABLES, unit_coordinates
+from unitlens.seeds import seeded
+from unitlens.statistics.subspaces.random_directions import random_directions
+from unitlens.variables.schemas import VARIABLES
+from unitlens.variables.unit_index import NAMES, UnitIndex, unit_coordinates
 
 
 def units_of(*layers):

@@ -11,7 +11,8 @@ from torch import nn
 import unitlens as ul
 from networks_by_hand import Pairs, by_hand, mlp, naive_logits, random_pairs, relative, seeded
 from unitlens.errors import ArgumentError, LayerError
-from unitlens.variables import unit_coordinates, validate
+from unitlens.variables.checks import validate
+from unitlens.variables.unit_index import unit_coordinates
 
 HAND = Pairs(torch.tensor([[1.0, 3.0], [3.0, 1.0]], dtype=torch.float64), [1, 0])
 
@@ -180,7 +181,7 @@ def test_cumulative_ablation__random_bases_of_equally_wide_layers_differ():
 
     xr.testing.assert_identical(curves[0], curves[1])
     assert not np.allclose(curves[0].loss, curves[2].loss)
-    from unitlens.networks.seeds import derived_seed
+    from unitlens.seeds import derived_seed
 
     assert derived_seed(0, "basis", 0) != derived_seed(0, "basis", 1)
 

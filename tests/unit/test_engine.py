@@ -8,8 +8,10 @@ import torch
 from torch import nn
 
 from networks_by_hand import convnet, mlp, plain_mlp, random_pairs, residual, untraceable
-from unitlens.networks.layers import UnitNetwork
-from unitlens.perturbation.engine import Engine, Scored, SummedEffect, Units
+from unitlens.model.network import UnitNetwork
+from unitlens.perturbation.engine.effects import Scored, SummedEffect
+from unitlens.perturbation.engine.engine import Engine
+from unitlens.perturbation.engine.perturbed_directions import Units
 
 
 @contextmanager

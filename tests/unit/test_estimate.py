@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from unitlens.config import parse_config, read_config
+from unitlens.config.reading import parse_config, read_config
 from unitlens.errors import ArgumentError
-from unitlens.planning import assumptions, estimate_plan, list_stages, list_stores, make_plan, rates
+from unitlens.planning import rates
+from unitlens.planning.listing import assumptions, list_stages, list_stores
+from unitlens.planning.plan import make_plan
+from unitlens.planning.plan_estimate import estimate_plan
 
 ROOT = Path(__file__).parents[2]
 FORWARD = 64 * 16 + 16 * 8 + 8 * 10

@@ -4,10 +4,10 @@ import pytest
 import torch
 from PIL import Image
 
-from unitlens.config import DatasetSpec
+from unitlens.config.networks import DatasetSpec
+from unitlens.data.describe import describe_dataset
+from unitlens.data.prepare import load_dataset, prepare_dataset
 from unitlens.errors import DatasetError
-from unitlens.networks.datasets import load_dataset, prepare_dataset
-from unitlens.networks.facts import describe_dataset
 
 
 def pictures():

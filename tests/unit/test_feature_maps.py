@@ -15,13 +15,21 @@ from torch import nn
 import unitlens as ul
 from recorded_networks import Samples, convnet, mlp, record_small, seeded
 from small_stores import all_files, flip
-from unitlens.config import ActivationSpec, parse_config
-from unitlens.errors import ArgumentError, ConfigError, LayerError, StoreError
-from unitlens.networks.layers import UnitLayer
-from unitlens.planning import check_networks, estimate_plan, make_plan
-from unitlens.store.estimate import estimate_store
-from unitlens.store.layout import DEFAULT_LAYOUT, FeatureMaps, plan_arrays
-from unitlens.store.manifest import read_manifest
+from unitlens.config.measurements import ActivationSpec
+from unitlens.config.reading import parse_config
+from unitlens.errors import (
+    ArgumentError,
+    ConfigError,
+    LayerError,
+    StoreError,
+)
+from unitlens.model.layers import UnitLayer
+from unitlens.planning.network_checks import check_networks
+from unitlens.planning.plan import make_plan
+from unitlens.planning.plan_estimate import estimate_plan
+from unitlens.store.format.layout import DEFAULT_LAYOUT, FeatureMaps, plan_arrays
+from unitlens.store.format.manifest import read_manifest
+from unitlens.store.format.store_size import estimate_store
 
 CHOSEN = (3, 17, 100, 101, 102, 250, 299)
 MAPS = {"layers": ["2", "5"], "samples": CHOSEN}

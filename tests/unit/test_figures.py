@@ -10,11 +10,13 @@ import xarray as xr
 from jinja2 import Environment, StrictUndefined
 
 from synthetic_results import MLP, default_networks, network, swept_networks, write_results
-from unitlens.config import FIGURES
+from unitlens.analysis.curve_summaries import random_orders
+from unitlens.analysis.run_groups import group_runs
+from unitlens.config.experiments import FIGURES
 from unitlens.errors import TableError
-from unitlens.figures import captions, draw, draw_figures
-from unitlens.tables import open_results, random_orders
-from unitlens.tables.groups import group_runs
+from unitlens.figures import captions, draw
+from unitlens.figures.draw import draw_figures
+from unitlens.tables.results import open_results
 
 CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
 EXPERIMENTS = {

@@ -9,7 +9,8 @@ from torch import nn
 import unitlens as ul
 from networks_by_hand import convnet, mlp, plain_mlp, random_pairs, untraceable
 from unitlens.errors import ArgumentError, ModelError
-from unitlens.variables import unit_coordinates, validate
+from unitlens.variables.checks import validate
+from unitlens.variables.unit_index import unit_coordinates
 
 
 def linear(output, target):

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from unitlens.errors import ArgumentError
-from unitlens.tables.generalisation import (
+from unitlens.analysis.generalisation import (
     best_and_worst,
     early_stops,
     falls_to,
     selection_rates,
     setting_means,
 )
-from unitlens.tables.groups import FIELDS
+from unitlens.analysis.run_groups import FIELDS
+from unitlens.errors import ArgumentError
 
 
 def every_half(auc, accuracy, top):

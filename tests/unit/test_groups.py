@@ -12,7 +12,8 @@ from scipy import stats
 import unitlens as ul
 from networks_by_hand import Pairs, by_hand, convnet, mlp, random_pairs
 from unitlens.errors import ArgumentError, LayerError
-from unitlens.variables import unit_coordinates, validate
+from unitlens.variables.checks import validate
+from unitlens.variables.unit_index import unit_coordinates
 
 HAND = Pairs(torch.tensor([[1.0, 3.0], [3.0, 1.0]], dtype=torch.float64), [1, 0])
 UNITS = xr.Dataset(coords=unit_coordinates([("a", 0, 4), ("b", 1, 6)]))

@@ -5,10 +5,11 @@ from scipy.stats import norm
 
 from activation_trees import activation_tree
 from unitlens.errors import ArgumentError, TableError
-from unitlens.statistics import class_statistics, mutual_information
-from unitlens.statistics.information import (
+from unitlens.statistics.class_statistics import class_statistics
+from unitlens.statistics.measures.information import (
     chosen_bins,
     merge_bins,
+    mutual_information,
     table_information,
     zero_bin,
 )
@@ -242,7 +243,7 @@ def test_mutual_information__of_any_discrete_attribute():
 def test_mutual_information__in_blocks_of_units(monkeypatch):
     values = np.random.default_rng(0).random((9, 50))
     whole = information(values, np.arange(50) % 3)
-    monkeypatch.setattr("unitlens.statistics.information._CELLS_AT_ONCE", 1000)
+    monkeypatch.setattr("unitlens.statistics.measures.information._CELLS_AT_ONCE", 1000)
     parts = information(values, np.arange(50) % 3)
     np.testing.assert_array_equal(whole["mutual_information"], parts["mutual_information"])
 

@@ -19,10 +19,11 @@ from networks_by_hand import (
     residual,
     untraceable,
 )
-from unitlens.config import LastLayers
+from unitlens.config.base import LastLayers
 from unitlens.errors import ArgumentError, LayerError, ModelError
-from unitlens.networks.graph import UnitTracer
-from unitlens.networks.layers import UnitNetwork, choose_layers, reduce_positions
+from unitlens.model.graph import UnitTracer
+from unitlens.model.layers import choose_layers, reduce_positions
+from unitlens.model.network import UnitNetwork
 
 # Models without torchvision's composite operations, which its own tracer takes as one node.
 PLAIN = ["resnet18", "densenet121", "googlenet", "inception_v3", "vgg11_bn", "shufflenet_v2_x0_5"]

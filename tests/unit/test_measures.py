@@ -3,23 +3,21 @@ import pytest
 import xarray as xr
 
 from activation_trees import activation_tree
-from unitlens import variables
 from unitlens.errors import TableError
-from unitlens.statistics import (
+from unitlens.statistics.class_statistics import class_statistics
+from unitlens.statistics.measures.class_correlation import class_correlation
+from unitlens.statistics.measures.class_selectivity import ccmas, class_selectivity
+from unitlens.statistics.measures.detection import (
     average_precision,
-    ccmas,
-    class_correlation,
-    class_selectivity,
-    class_statistics,
-    empirical_mean,
-    empirical_variance,
     informedness,
-    mutual_information,
     roc_auc,
-    sparsity,
-    top_precision,
-    unit_measures,
 )
+from unitlens.statistics.measures.information import mutual_information
+from unitlens.statistics.measures.sparsity import sparsity
+from unitlens.statistics.measures.top_precision import top_precision
+from unitlens.statistics.measures.unit_measures import unit_measures
+from unitlens.statistics.measures.variance import empirical_mean, empirical_variance
+from unitlens.variables.checks import validate
 
 DETECTORS = (
     ccmas,
@@ -49,7 +47,7 @@ def test_unit_measures__each_from_its_split():
     test, train = split_statistics(0), split_statistics(1, samples=90)
     l1 = norms(["relu1", "relu0", "relu0", "other"], [1, 2, 0, 0], [4.0, 2.0, 1.0, 9.0])
     table = unit_measures(test, train, l1, rest="samples", bins=5)
-    variables.validate(table, "unit_measures")
+    validate(table, "unit_measures")
     selectivity = class_selectivity(test, rest="samples")
     for name in ("selectivity", "preferred_class", "dead", "undefined"):
         xr.testing.assert_equal(table[name], selectivity[name])
@@ -71,7 +69,7 @@ def test_unit_measures__survives_netcdf(tmp_path):
     table = unit_measures(test, test, norms(["relu0"], [0], [1.0]))
     table.to_netcdf(tmp_path / "measures.nc", engine="h5netcdf")
     with xr.open_dataset(tmp_path / "measures.nc", engine="h5netcdf") as read:
-        variables.validate(read, "unit_measures")
+        validate(read, "unit_measures")
         xr.testing.assert_equal(read.load(), table)
 
 

@@ -6,9 +6,9 @@ from pydantic import TypeAdapter
 from safetensors.torch import save_file, save_model
 from torch import nn
 
-from unitlens.config import ModelSpec
+from unitlens.config.networks import ModelSpec
 from unitlens.errors import ModelError
-from unitlens.networks.models import build_model
+from unitlens.training.models import build_model
 
 OWN = """
 import torch

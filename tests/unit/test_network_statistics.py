@@ -8,7 +8,6 @@ import xarray as xr
 import unitlens as ul
 from networks_by_hand import Pairs, convnet, mlp, random_pairs, untraceable
 from unitlens.errors import ArgumentError, DatasetError, TableError
-from unitlens.recording import streaming
 
 EXACT = (
     *("count", "class_minimum", "class_maximum", "class_nonzero", "histogram", "bin_edges"),
@@ -40,7 +39,9 @@ def assert_same(found, expected):
 def test_network_statistics__equal_those_of_a_store(network, batch_size, tmp_path, monkeypatch):
     build, shape = NETWORKS[network]
     model, pairs = build(), random_pairs(150, *shape)
-    monkeypatch.setattr(streaming, "_BLOCK_BYTES", 4000)  # some batches each
+    monkeypatch.setattr(
+        "unitlens.recording.network_statistics._BLOCK_BYTES", 4000
+    )  # some batches each
 
     found = ul.network_statistics(model, pairs, batch_size=batch_size)
 

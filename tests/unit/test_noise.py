@@ -10,8 +10,9 @@ from torch import nn
 import unitlens as ul
 from networks_by_hand import Pairs, convnet, mlp, naive_scores, random_pairs
 from unitlens.errors import ArgumentError
-from unitlens.perturbation.noise import NOISE_BLOCK, standard_normal
-from unitlens.variables import unit_coordinates, validate
+from unitlens.perturbation.noise_robustness import NOISE_BLOCK, standard_normal
+from unitlens.variables.checks import validate
+from unitlens.variables.unit_index import unit_coordinates
 
 
 def variance_of(model, pairs, value):

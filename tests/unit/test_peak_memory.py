@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from unitlens.networks.layers import UnitNetwork
-from unitlens.networks.memory import MemoryWatch
+from unitlens.model.memory_watch import MemoryWatch
+from unitlens.model.network import UnitNetwork
 
 SCRIPT = Path(__file__).parents[1] / "peak_memory.py"
 

@@ -12,8 +12,8 @@ from torch.nn import functional
 import unitlens as ul
 from networks_by_hand import Pairs, convnet, mlp, random_pairs
 from unitlens.errors import ArgumentError
-from unitlens.networks.layers import UnitLayers
-from unitlens.variables import unit_coordinates
+from unitlens.model.layers import UnitLayers
+from unitlens.variables.unit_index import unit_coordinates
 
 
 class Branching(nn.Module):

@@ -24,42 +24,50 @@ RULES = [
     "compare_with_paper",
     "write_report",
 ]
-ENGINE = "perturbation.engine"
+ENGINE, VALUES = "perturbation.engine", "perturbation.values"
+CURVES, NOISE = "perturbation.cumulative_ablation", "perturbation.noise_robustness"
+MEASURES = "statistics.measures"
 # Rule: modules that it computes with; modules that it does not, near as they are.
 REACH = {
-    "prepare_dataset": ("networks.datasets_memory", "networks.training networks.layers"),
+    "prepare_dataset": ("data.memory_sets", "training model"),
     "train": (
-        "networks.training networks.optimisation networks.dense_stack networks.datasets",
-        "networks.layers recording.record store.writer",
+        "training.train training.epochs training.dense_gradients data.prepare",
+        "model.network recording store",
     ),
     "record_activations": (
-        "recording.record networks.layers networks.checkpoints store.writer store.encoding",
-        "store.verify store.damage store.merge store.reader recording.repair networks.training",
+        "recording.record model.network training.checkpoints store.writer store.format.encoding",
+        "store.verify store.damage store.merge store.reader recording.repair training.train",
     ),
-    "record_part": ("recording.record store.parts", "store.verify store.merge networks.weights"),
-    "merge_activations": ("store.merge networks.weights", "store.verify store.reader recording"),
+    "record_part": ("recording.record store.format.parts", "store.verify store.merge"),
+    "merge_activations": ("store.merge model.weights", "store.verify store.reader recording"),
     "class_statistics": (
-        "statistics.blocks statistics.block_kernels store.reader store.decoding",
-        "statistics.selectivity statistics.information store.verify store.writer",
+        "statistics.blocks statistics.block_kernels store.reader store.format.decoding",
+        "statistics.measures store.verify store.writer",
     ),
     "unit_measures": (
-        "statistics.selectivity statistics.information statistics.variance",
-        "statistics.block_kernels statistics.components store.reader",
+        f"{MEASURES}.class_selectivity {MEASURES}.information {MEASURES}.variance",
+        "statistics.block_kernels statistics.subspaces store.reader",
     ),
-    "principal_components": ("statistics.components store.decoding", "statistics.selectivity"),
+    "principal_components": (
+        "statistics.subspaces.principal_components store.format.decoding",
+        MEASURES,
+    ),
     "unit_ablation": (
-        f"perturbation.ablation perturbation.values.clamping {ENGINE}.engine networks.checkpoints",
-        "perturbation.cumulative perturbation.bases perturbation.rows perturbation.noise",
+        f"perturbation.unit_ablation {VALUES}.clamping {ENGINE}.engine training.checkpoints",
+        f"{CURVES} perturbation.bases perturbation.given_directions {NOISE}",
     ),
     "cumulative_ablation": (
-        f"perturbation.cumulative perturbation.bases {ENGINE}.chains perturbation.variants",
-        "perturbation.ablation perturbation.noise perturbation.groups perturbation.first_order",
+        f"{CURVES} perturbation.bases {ENGINE}.chains perturbation.join_curves",
+        f"perturbation.unit_ablation {NOISE} perturbation.group_ablation perturbation.first_order",
     ),
     "noise_robustness": (
-        f"perturbation.noise {ENGINE}.engine",
-        "perturbation.ablation perturbation.cumulative perturbation.values.means",
+        f"{NOISE} {ENGINE}.engine",
+        f"perturbation.unit_ablation {CURVES} {VALUES}.reference",
     ),
-    "tabulate": ("tables.units tables.correlations", "figures tables.results store.verify"),
+    "tabulate": (
+        "tables.unit_table analysis.correlations",
+        "figures tables.results store.verify",
+    ),
     "draw_figures": ("figures.memorisation tables.results", "report reproduction store.writer"),
     "compare_with_paper": ("reproduction.verdict", "report.page figures.memorisation"),
     "write_report": ("report.page report.chart", "figures.memorisation reproduction.verdict"),
@@ -201,22 +209,22 @@ def test_reach__of_a_rule(rule):
     [
         ("store.verify", '"""Verifying a store', '"""Checking a store', ""),
         ("store.verify", "def verify_store(", "SIZE = 1\n\n\ndef verify_store(", ""),
-        ("statistics.selectivity", "np.clip(", "np.abs(", "unit_measures"),
+        ("statistics.measures.class_selectivity", "np.clip(", "np.abs(", "unit_measures"),
         ("statistics.block_kernels", "ranks), np.int64)", "ranks), np.int32)", "class_statistics"),
         (
-            "perturbation.cumulative",
+            "perturbation.cumulative_ablation",
             "reversed(range(inner))",
             "range(inner)",
             "cumulative_ablation",
         ),
         (
-            "networks.scoring",
+            "training.scoring",
             "torch.zeros((), dtype=torch.int64",
             "torch.ones((), dtype=torch.int64",
             "train",
         ),
         (
-            "store.decoding",
+            "store.format.decoding",
             '"""Return what stands before the checksum."""\n',
             "raw = raw[::-1]\n",
             "class_statistics principal_components draw_figures compare_with_paper write_report",

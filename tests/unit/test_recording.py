@@ -17,12 +17,19 @@ from torch.utils.data import TensorDataset
 import unitlens as ul
 from recorded_networks import NETWORKS, Samples, convnet, mlp, record_small
 from small_stores import all_files, flip
-from unitlens.config import LastLayers
-from unitlens.errors import ArgumentError, DatasetError, LayerError, ModelError, StoreError
-from unitlens.recording import record, record_activations
-from unitlens.store.estimate import estimate_store
-from unitlens.store.lock import only_writer
-from unitlens.store.manifest import read_manifest
+from unitlens.config.base import LastLayers
+from unitlens.errors import (
+    ArgumentError,
+    DatasetError,
+    LayerError,
+    ModelError,
+    StoreError,
+)
+from unitlens.recording import record
+from unitlens.recording.record import record_activations
+from unitlens.store.backend.lock import only_writer
+from unitlens.store.format.manifest import read_manifest
+from unitlens.store.format.store_size import estimate_store
 from unitlens.store.reader import open_activations
 from unitlens.store.writer import StoreWriter
 

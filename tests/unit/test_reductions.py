@@ -8,11 +8,11 @@ import torch
 import unitlens as ul
 from recorded_networks import NETWORKS, Samples, convnet, mlp, record_small
 from small_stores import all_files
-from unitlens.config import ActivationSpec
+from unitlens.config.measurements import ActivationSpec
 from unitlens.errors import ArgumentError, StoreError
-from unitlens.networks.layers import UnitLayer, reduce_positions
-from unitlens.store.estimate import estimate_store
-from unitlens.store.layout import layer_arrays
+from unitlens.model.layers import UnitLayer, reduce_positions
+from unitlens.store.format.layout import layer_arrays
+from unitlens.store.format.store_size import estimate_store
 
 ALL = ("mean", "max", "active")
 

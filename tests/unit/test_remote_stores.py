@@ -32,12 +32,12 @@ from small_stores import (
 from synthetic_results import default_networks, write_results
 from unitlens.errors import ArgumentError, StoreError, TableError
 from unitlens.recording.record import Recording
-from unitlens.store import lease, objects
-from unitlens.store.journal import JournalObjects, read_journal
-from unitlens.store.layout import Layout
-from unitlens.store.lock import only_writer
-from unitlens.store.parts import Part, find_parts
-from unitlens.store.places import locate
+from unitlens.store.backend import lease, objects
+from unitlens.store.backend.lock import only_writer
+from unitlens.store.backend.places import locate
+from unitlens.store.format.journal import JournalObjects, read_journal
+from unitlens.store.format.layout import Layout
+from unitlens.store.format.parts import Part, find_parts
 from unitlens.store.writer import StoreWriter
 
 TESTS = Path(__file__).parents[1]

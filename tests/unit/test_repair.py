@@ -14,9 +14,10 @@ import unitlens as ul
 from recorded_networks import Samples, convnet, mlp, record_small
 from small_stores import all_files, flip
 from unitlens.errors import StoreError
-from unitlens.recording import record, repair, repair_activations
-from unitlens.store.lock import only_writer
-from unitlens.store.manifest import read_manifest, write_manifest
+from unitlens.recording import record, repair
+from unitlens.recording.repair import repair_activations
+from unitlens.store.backend.lock import only_writer
+from unitlens.store.format.manifest import read_manifest, write_manifest
 from unitlens.store.verify import verify_store
 
 

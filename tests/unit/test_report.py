@@ -7,14 +7,15 @@ from html.parser import HTMLParser
 import pytest
 
 from synthetic_results import default_networks, network, write_networks, write_results
-from unitlens.config import FIGURES
+from unitlens.config.experiments import FIGURES
 from unitlens.errors import TableError
-from unitlens.figures import draw_figures
-from unitlens.report import write_report
+from unitlens.figures.draw import draw_figures
+from unitlens.report.page import write_report
 from unitlens.report.words import IN_THE_PAPER
-from unitlens.reproduction import compare_with_paper
+from unitlens.reproduction.compare import compare_with_paper
 from unitlens.reproduction.later import LATER
-from unitlens.tables import open_results, tabulate
+from unitlens.tables.results import open_results
+from unitlens.tables.tabulate import tabulate
 
 SHOWN = {
     "memorisation_ablation": ("memorisation",),

@@ -18,19 +18,18 @@ from synthetic_results import (
     write_networks,
     write_results,
 )
-from unitlens.config import PAPER_GROUPS, dataset_name
-from unitlens.config.paper import PAPER_NEEDS
+from unitlens.config.paper import PAPER_GROUPS, PAPER_NEEDS
+from unitlens.config.runs import dataset_name
 from unitlens.errors import TableError
-from unitlens.reproduction import compare_with_paper
-from unitlens.reproduction.compare import EVIDENCE
+from unitlens.reproduction.bootstrap import interval, mean_over_networks, of_all_rows
+from unitlens.reproduction.compare import EVIDENCE, compare_with_paper
 from unitlens.reproduction.evidence_curves import fraction_at_half
 from unitlens.reproduction.evidence_training import picked_share
 from unitlens.reproduction.evidence_units import bump, mode, within_layers
-from unitlens.reproduction.groups import GROUPS
-from unitlens.reproduction.later import LATER
+from unitlens.reproduction.later import GROUPS, LATER
 from unitlens.reproduction.protocol import PROTOCOLS
-from unitlens.reproduction.resampling import interval, mean_over_networks, of_all_rows
-from unitlens.tables import open_results, tabulate
+from unitlens.tables.results import open_results
+from unitlens.tables.tabulate import tabulate
 
 SWEEP = [
     network(("sweep",), seed=seed, corruption=0.1 * rate, **CONVNET)

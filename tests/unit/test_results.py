@@ -10,7 +10,7 @@ import xarray as xr
 from synthetic_results import default_networks, network, write_results
 from unitlens.errors import TableError
 from unitlens.store.reader import open_activations
-from unitlens.tables import Results, open_results
+from unitlens.tables.results import Results, open_results
 
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
 
@@ -127,7 +127,7 @@ def test_checkpoints__missing_say_how_to_keep_them(tmp_path):
 
 
 def test_activations__of_a_run_or_a_kept_epoch(directory, monkeypatch):
-    monkeypatch.setattr("unitlens.store.open_activations", fake_activations, raising=False)
+    monkeypatch.setattr("unitlens.store.reader.open_activations", fake_activations, raising=False)
     name = next(n.name for n in default_networks() if n.spec.training.checkpoints)
     for network_name in (name, f"{name}/epoch-0004"):
         (directory / network_name / "test" / "activations.zarr").mkdir(parents=True)
@@ -154,7 +154,7 @@ def test_repr__lists_networks_and_tables(directory):
 
 
 def test_tutorial__runs_in_order(directory, monkeypatch, capsys):
-    monkeypatch.setattr("unitlens.store.open_activations", fake_activations, raising=False)
+    monkeypatch.setattr("unitlens.store.reader.open_activations", fake_activations, raising=False)
     monkeypatch.chdir(directory.parent)
     for made in default_networks():
         path = directory / made.name / "test" / "activations.zarr"

@@ -4,8 +4,9 @@ import copy
 
 import pytest
 
-from unitlens.config import expand_runs, parse_config, run_identity
-from unitlens.planning import make_plan
+from unitlens.config.reading import parse_config
+from unitlens.config.runs import expand_runs, run_identity
+from unitlens.planning.plan import make_plan
 
 FAMILY = {
     "dataset": {"name": "mnist5k"},

@@ -15,11 +15,11 @@ from distributed import Client
 import unitlens as ul
 from local_clusters import local_cluster
 from small_stores import make_columns, make_contents, write_store
-from unitlens.cli import analysis
+from unitlens.cli import analysis_commands
 from unitlens.cli.scheduler import dask_scheduler
 from unitlens.errors import ArgumentError, StoreError
-from unitlens.tables.components import read_components
-from unitlens.variables import validate
+from unitlens.tables.storage import read_components
+from unitlens.variables.checks import validate
 
 FUNCTIONS = {
     "class_statistics": ul.class_statistics,
@@ -118,7 +118,7 @@ def network(store, tmp_path_factory):
 
 
 def tables_of(network, **options):
-    analysis.class_statistics(network, **options)
+    analysis_commands.class_statistics(network, **options)
     return [
         xr.load_dataset(network / split / "class_statistics.nc", engine="h5netcdf")
         for split in ("train", "test")
@@ -148,7 +148,7 @@ def test_principal_components__are_stored_by_layer(network, cluster):
     path.write_text("of an earlier run")
 
     for where in ({"threads": 2}, {"scheduler": cluster.scheduler_address}):
-        analysis.principal_components(network, settings=settings, **where)
+        analysis_commands.principal_components(network, settings=settings, **where)
         stored = read_components(path)
         assert list(stored) == ["relu1", "layer1.0.relu_2"]
         for layer, most in (("relu1", 9), ("layer1.0.relu_2", 7)):

@@ -9,9 +9,10 @@ from torch import nn
 import unitlens as ul
 from networks_by_hand import Pairs, clamp, mlp, naive_logits, random_pairs, relative, untraceable
 from unitlens.errors import ArgumentError, DatasetError, ModelError
+from unitlens.perturbation.importance import PairedSums
 from unitlens.perturbation.scores import make_score
-from unitlens.perturbation.sums import PairedSums
-from unitlens.variables import unit_coordinates, validate
+from unitlens.variables.checks import validate
+from unitlens.variables.unit_index import unit_coordinates
 
 NAN = float("nan")
 

@@ -3,7 +3,8 @@ import pytest
 
 from activation_trees import activation_tree
 from unitlens.errors import ArgumentError, TableError
-from unitlens.statistics import class_selectivity, class_statistics
+from unitlens.statistics.class_statistics import class_statistics
+from unitlens.statistics.measures.class_selectivity import class_selectivity
 
 
 def selectivity(columns, labels, *, classes=None, rest="classes"):

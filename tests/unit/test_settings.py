@@ -4,9 +4,11 @@ import copy
 
 import pytest
 
-from unitlens.config import parse_config
+from unitlens.config.reading import parse_config
 from unitlens.errors import ConfigError
-from unitlens.planning import check_networks, estimate_plan, make_plan
+from unitlens.planning.network_checks import check_networks
+from unitlens.planning.plan import make_plan
+from unitlens.planning.plan_estimate import estimate_plan
 
 FAMILY = {
     "dataset": {"name": "digits"},

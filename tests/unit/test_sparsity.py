@@ -3,7 +3,8 @@ import pytest
 
 from activation_trees import activation_tree
 from unitlens.errors import TableError
-from unitlens.statistics import class_statistics, sparsity
+from unitlens.statistics.class_statistics import class_statistics
+from unitlens.statistics.measures.sparsity import sparsity
 
 
 def sparsity_of(columns, labels, **options):

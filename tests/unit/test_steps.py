@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from unitlens.networks.steps import Stepper
+from unitlens.training.dense_gradients import Stepper
 
 
 def network():

@@ -9,8 +9,8 @@ import pytest
 
 from small_stores import SMALL, all_files, fill, make_columns, make_contents, write_store
 from unitlens.errors import StoreError
-from unitlens.store.background import Background
-from unitlens.store.journal import read_journal
+from unitlens.store.format.journal import read_journal
+from unitlens.store.write_queue import Background
 from unitlens.store.writer import StoreWriter
 
 

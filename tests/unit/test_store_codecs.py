@@ -10,9 +10,9 @@ import zarr
 import unitlens as ul
 from recorded_networks import Samples, mlp, record_small
 from small_stores import make_columns, make_contents, write_store
-from unitlens.config import ActivationSpec
+from unitlens.config.measurements import ActivationSpec
 from unitlens.errors import ArgumentError, StoreError
-from unitlens.store.codecs import CODECS, DEFAULT_CODEC
+from unitlens.store.format.encoding import CODECS, DEFAULT_CODEC
 from unitlens.store.writer import is_recorded
 
 

@@ -7,12 +7,11 @@ import pytest
 import zarr
 
 from small_stores import LAYERS, make_columns, make_contents, write_store
-from unitlens.store.codecs import CODECS
-from unitlens.store.decoding import ShardFiles
-from unitlens.store.layout import Layout
-from unitlens.store.manifest import read_manifest
+from unitlens.store.format.decoding import DamageError, ShardFiles
+from unitlens.store.format.encoding import CODECS
+from unitlens.store.format.layout import Layout
+from unitlens.store.format.manifest import read_manifest
 from unitlens.store.reader import open_activations
-from unitlens.store.shards import DamageError
 
 WIDE = Layout(chunk_bytes=2**10, shard_bytes=2**14)  # several chunks across and down a shard
 

@@ -20,7 +20,7 @@ import pytest
 import unitlens as ul
 from small_stores import all_files, flip, make_columns, make_contents, record_store, write_store
 from unitlens.errors import StoreError
-from unitlens.store.journal import Journal, read_journal
+from unitlens.store.format.journal import Journal, read_journal
 from unitlens.store.writer import is_recorded
 
 TESTS = Path(__file__).parents[1]

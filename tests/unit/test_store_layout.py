@@ -6,8 +6,8 @@ import pytest
 
 from small_stores import LAYERS, SMALL, make_contents, write_store
 from unitlens.errors import ArgumentError, StoreError
-from unitlens.store.estimate import estimate_store
-from unitlens.store.layout import check_layer_names, check_path, plan_arrays
+from unitlens.store.format.layout import check_layer_names, check_path, plan_arrays
+from unitlens.store.format.store_size import estimate_store
 
 
 def layer(name, units, depth=0):

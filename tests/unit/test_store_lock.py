@@ -7,12 +7,12 @@ import sys
 import pytest
 
 from unitlens.errors import StoreError
-from unitlens.store.lock import only_writer
+from unitlens.store.backend.lock import only_writer
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from unitlens.store.lock import only_writer
+from unitlens.store.backend.lock import only_writer
 with only_writer(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -18,10 +18,15 @@ from recorded_networks import Samples, mlp, record_small
 from small_stores import LAYERS, SMALL, all_files, flip, make_contents, write_store
 from unitlens.errors import ArgumentError, StoreError
 from unitlens.recording import record
-from unitlens.store.layout import plan_arrays
-from unitlens.store.lock import only_writer
+from unitlens.store.backend.lock import only_writer
+from unitlens.store.format.layout import plan_arrays
+from unitlens.store.format.parts import (
+    WHOLE,
+    Part,
+    find_parts,
+    make_part,
+)
 from unitlens.store.merge import merge_activations
-from unitlens.store.parts import WHOLE, Part, find_parts, make_part
 from unitlens.store.verify import verify_store
 
 TESTS = Path(__file__).parents[1]

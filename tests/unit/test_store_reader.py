@@ -11,7 +11,7 @@ import xarray as xr
 
 from small_stores import LAYERS, flip, make_columns, make_contents, write_store
 from unitlens.errors import StoreError
-from unitlens.store.layout import DEFAULT_LAYOUT
+from unitlens.store.format.layout import DEFAULT_LAYOUT
 from unitlens.store.reader import open_activations
 
 SAMPLE = ("index", "label", "true_label", "prediction", "loss")

@@ -13,8 +13,8 @@ import unitlens as ul
 from small_stores import SMALL, all_files, flip, make_columns, make_contents, write_store
 from unitlens.errors import StoreError
 from unitlens.store import verify
-from unitlens.store.manifest import read_manifest, write_manifest
-from unitlens.store.shards import hash_values
+from unitlens.store.format.manifest import read_manifest, write_manifest
+from unitlens.store.format.shard_records import hash_values
 from unitlens.store.verify import verify_store
 
 

@@ -5,9 +5,10 @@ import pytest
 
 from small_stores import SMALL, all_files, fill, make_columns, make_contents, write_store
 from unitlens.errors import StoreError
-from unitlens.store import hierarchy, open_activations
-from unitlens.store.files import GrowingFile
-from unitlens.store.journal import Journal, read_journal
+from unitlens.store.backend.files import GrowingFile
+from unitlens.store.format import hierarchy
+from unitlens.store.format.journal import Journal, read_journal
+from unitlens.store.reader import open_activations
 from unitlens.store.writer import StoreWriter, is_recorded
 
 

@@ -2,7 +2,8 @@ import numpy as np
 
 from activation_trees import activation_tree
 from detectors_by_hand import precision_by_counter
-from unitlens.statistics import class_statistics, top_precision
+from unitlens.statistics.class_statistics import class_statistics
+from unitlens.statistics.measures.top_precision import top_precision
 
 
 def statistics_of(values, labels, **options):

@@ -9,10 +9,13 @@ import pytest
 import xarray as xr
 
 from synthetic_results import default_networks, network, write_networks, write_results
+from unitlens.analysis.curve_summaries import area_under_curve, random_orders
 from unitlens.errors import TableError
-from unitlens.perturbation.variants import join_variants
-from unitlens.tables import area_under_curve, open_results, random_orders, tabulate
-from unitlens.variables import SCHEMAS, validate
+from unitlens.perturbation.join_curves import join_variants
+from unitlens.tables.results import open_results
+from unitlens.tables.tabulate import tabulate
+from unitlens.variables.checks import validate
+from unitlens.variables.schemas import SCHEMAS
 
 
 @pytest.fixture(scope="module")
@@ -366,8 +369,8 @@ def test_tabulate__refuses_a_damaged_record(tmp_path):
 
 
 def test_groups__tell_apart_runs_that_differ_in_any_field():
-    from unitlens.config import RunSpec
-    from unitlens.tables.records import _columns
+    from unitlens.config.networks import RunSpec
+    from unitlens.tables.run_table import _columns
 
     def settings(**training):
         values = {

@@ -11,16 +11,15 @@ import torch
 import xarray as xr
 from torch import nn
 
-from unitlens.config import RunSpec, TrainingSpec
+from unitlens.config.networks import RunSpec, TrainingSpec
+from unitlens.data.prepare import load_dataset, prepare_dataset
 from unitlens.errors import ModelError
-from unitlens.networks import resuming
-from unitlens.networks.augmentation import augment
-from unitlens.networks.checkpoints import load_checkpoint
-from unitlens.networks.datasets import load_dataset, prepare_dataset
-from unitlens.networks.optimisation import learning_rate, make_optimizer, split_order
-from unitlens.networks.selectivity_regulariser import SelectivityTerm, batch_selectivity
-from unitlens.networks.training import train
-from unitlens.variables import validate
+from unitlens.training import resume_state
+from unitlens.training.checkpoints import load_checkpoint
+from unitlens.training.epochs import augment, learning_rate, make_optimizer, split_order
+from unitlens.training.selectivity_regulariser import SelectivityTerm, batch_selectivity
+from unitlens.training.train import train
+from unitlens.variables.checks import validate
 
 
 def run_spec(corruption=0.0, seed=0, model=None, weights=None, **training):
@@ -116,8 +115,8 @@ def test_train__is_deterministic_and_touches_no_global_state(digits, tmp_path):
 
 def test_train__equals_a_plain_loop_of_pytorch(digits, tmp_path):
     """The same order of samples, a plain optimiser, no fast layers: the same network."""
-    from unitlens.networks.models import build_model
-    from unitlens.networks.seeds import seeded
+    from unitlens.seeds import seeded
+    from unitlens.training.models import build_model
 
     spec = run_spec(model={"name": "mlp", "widths": [300]}, epochs=2, weight_decay=0.01)
     model, _ = trained(digits, tmp_path, spec)
@@ -216,7 +215,7 @@ def untrainable(monkeypatch):
     def refuse(*_, **__):
         pytest.fail("trained again")
 
-    return lambda: monkeypatch.setattr("unitlens.networks.training.run_epoch", refuse)
+    return lambda: monkeypatch.setattr("unitlens.training.train.run_epoch", refuse)
 
 
 def test_train__leaves_a_finished_network_as_it_is(digits, tmp_path, untrainable):
@@ -327,12 +326,12 @@ SCRIPT = """
 import sys
 from pathlib import Path
 import torch
-from unitlens.config import RunSpec
-from unitlens.networks import resuming, training
+from unitlens.config.networks import RunSpec
+from unitlens.training import resume_state, train as training
 
 torch.set_num_threads(1)
-resuming.SECONDS_BETWEEN_SAVES = resuming.SHARE_OF_SAVING = 0.0
-resuming.SHARE_OF_SAVING = 1e9
+resume_state.SECONDS_BETWEEN_SAVES = resume_state.SHARE_OF_SAVING = 0.0
+resume_state.SHARE_OF_SAVING = 1e9
 spec = RunSpec.model_validate_json(sys.argv[1])
 training.train(spec, Path(sys.argv[2]), Path(sys.argv[3]))
 """
@@ -390,9 +389,9 @@ def _steps(state):
 
 
 def test_train__ignores_the_state_of_another_training(digits, tmp_path, monkeypatch):
-    monkeypatch.setattr(resuming, "SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr(resume_state, "SECONDS_BETWEEN_SAVES", 0.0)
     spec, other = run_spec(seed=1), run_spec(seed=1, learning_rate=0.01)
-    monkeypatch.setattr(resuming.ResumeFolder, "remove", lambda _: None)
+    monkeypatch.setattr(resume_state.ResumeFolder, "remove", lambda _: None)
     train(other, digits, tmp_path / "run")  # leaves its state behind
     assert (tmp_path / "run" / "resume" / "state.pt").exists()
     monkeypatch.undo()

@@ -5,7 +5,9 @@ import pytest
 import xarray as xr
 
 from unitlens.errors import TableError
-from unitlens.variables import SCHEMAS, VARIABLES, annotate, unit_coordinates, validate
+from unitlens.variables.checks import annotate, validate
+from unitlens.variables.schemas import SCHEMAS, VARIABLES
+from unitlens.variables.unit_index import unit_coordinates
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@ import pytest
 
 from activation_trees import activation_tree
 from unitlens.errors import TableError
-from unitlens.statistics import class_statistics, empirical_mean, empirical_variance
+from unitlens.statistics.class_statistics import class_statistics
+from unitlens.statistics.measures.variance import empirical_mean, empirical_variance
 
 
 def test_empirical_variance__equals_numpy_over_all_samples():

@@ -6,8 +6,8 @@ import pytest
 import unitlens as ul
 from networks_by_hand import mlp, random_pairs
 from unitlens.errors import ArgumentError
-from unitlens.perturbation.variants import join_variants
-from unitlens.variables import validate
+from unitlens.perturbation.join_curves import join_variants
+from unitlens.variables.checks import validate
 
 
 def curves(**options):

@@ -5,7 +5,12 @@ import math
 import pytest
 
 from unitlens.reproduction.evidence import Evidence
-from unitlens.reproduction.kinds import Direction, Number, Order, Sign
+from unitlens.reproduction.kinds import (
+    Direction,
+    Number,
+    Order,
+    Sign,
+)
 from unitlens.reproduction.verdict import judge, moved, paper_interval
 
 NEGATIVE = Direction(-1, "falls")

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from networks_by_hand import by_hand, residual, untraceable
-from unitlens.networks.weights import l1_norms
+from unitlens.model.weights import l1_norms
 
 
 def test_l1_norms__by_hand():

@@ -11,11 +11,11 @@ from workflow_runs import ROOT, run
 
 import unitlens as ul
 from small_stores import all_files, flip, write_store
-from unitlens.cli import networks
-from unitlens.networks.checkpoints import load_checkpoint
-from unitlens.networks.datasets import load_dataset
-from unitlens.store.places import locate
+from unitlens.cli import perturbation_commands, recording_commands, training_commands
+from unitlens.data.prepare import load_dataset
+from unitlens.store.backend.places import locate
 from unitlens.tables.storage import read_netcdf
+from unitlens.training.checkpoints import load_checkpoint
 
 
 def test_layers__prints_names_units_and_shapes():
@@ -120,8 +120,10 @@ def trained(tmp_path_factory):
         "model": {"name": "mlp", "widths": [9]},
         "training": {"epochs": 1},
     }
-    networks.prepare_dataset(dataset, spec=json.dumps(spec["dataset"]))
-    networks.train(dataset, network / "checkpoint.json", spec=json.dumps(spec), device="cpu")
+    training_commands.prepare_dataset(dataset, spec=json.dumps(spec["dataset"]))
+    training_commands.train(
+        dataset, network / "checkpoint.json", spec=json.dumps(spec), device="cpu"
+    )
     return dataset, network
 
 
@@ -138,8 +140,8 @@ def test_ablation__takes_values_from_the_training_set_as_it_was_trained_on(train
     options = {"samples": 50, "seed": record.spec.seed, "value": value, "reference": train}
     scored = train if split == "train" else test
 
-    networks.unit_ablation(dataset, network, settings=settings, device="cpu")
-    networks.cumulative_ablation(dataset, network, settings=settings, device="cpu")
+    perturbation_commands.unit_ablation(dataset, network, settings=settings, device="cpu")
+    perturbation_commands.cumulative_ablation(dataset, network, settings=settings, device="cpu")
 
     units, curve = (
         xr.load_dataset(network / f"{name}.nc", engine="h5netcdf")
@@ -177,7 +179,7 @@ def test_verify__says_that_all_is_well_or_what_is_not(tmp_path):
 
 def test_repair__records_a_bad_shard_again(trained):
     dataset, network = trained
-    networks.record_activations(dataset, network, device="cpu")
+    recording_commands.record_activations(dataset, network, device="cpu")
     path = network / "test/activations.zarr"
     before = all_files(path)
     (path / "relu1/activation/c/0/0").unlink()
@@ -196,7 +198,7 @@ def test_repair__records_a_bad_shard_again(trained):
 
 def test_commands__on_a_network_at_a_url(trained, s3, tmp_path):
     dataset, network = trained
-    networks.record_activations(dataset, network, device="cpu")
+    recording_commands.record_activations(dataset, network, device="cpu")
     here = shutil.copytree(network, tmp_path / "network")
     url = f"{s3}/results/network"
     place = locate(url)

@@ -10,9 +10,9 @@ import yaml
 from workflow_runs import ROOT, environment, run
 
 import unitlens as ul
-from unitlens.config import read_config
-from unitlens.networks.datasets import load_dataset, prepare_dataset
-from unitlens.planning import make_plan
+from unitlens.config.reading import read_config
+from unitlens.data.prepare import load_dataset, prepare_dataset
+from unitlens.planning.plan import make_plan
 
 pytestmark = pytest.mark.slow
 

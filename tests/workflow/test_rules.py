@@ -53,7 +53,7 @@ def test_snakefmt__is_clean():
 
 
 def test_captions__exist_for_every_figure():
-    from unitlens.config import FIGURES
+    from unitlens.config.experiments import FIGURES
 
     captions = {path.stem for path in Path(ROOT / "workflow/report").glob("*.rst")}
     assert set(FIGURES) <= captions

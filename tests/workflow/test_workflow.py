@@ -14,11 +14,13 @@ from workflow_runs import ROOT, TINY, environment, planned_jobs, run, snakemake
 
 import unitlens as ul
 from local_clusters import local_cluster
-from unitlens.config import ActivationSpec, parse_config
-from unitlens.networks.checkpoints import load_checkpoint
-from unitlens.networks.datasets import load_dataset
-from unitlens.planning import estimate_plan, make_plan
-from unitlens.tables import area_under_curve, random_orders
+from unitlens.analysis.curve_summaries import area_under_curve, random_orders
+from unitlens.config.measurements import ActivationSpec
+from unitlens.config.reading import parse_config
+from unitlens.data.prepare import load_dataset
+from unitlens.planning.plan import make_plan
+from unitlens.planning.plan_estimate import estimate_plan
+from unitlens.training.checkpoints import load_checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +29,7 @@ _KILLED_WHILE_RECORDING = """
 import os, signal, sys
 from pathlib import Path
 import unitlens.recording.record as record
-from unitlens.cli.networks import record_activations
+from unitlens.cli.recording_commands import record_activations
 
 dataset, network, settings, code = sys.argv[1:]
 batches = record.iterate_batches
@@ -269,7 +271,7 @@ JOINED = {"tabulate": 1, "draw_figures": 1, "compare_with_paper": 1, "write_repo
             {},
         ),
         (
-            "statistics/selectivity.py",
+            "statistics/measures/class_selectivity.py",
             "np.clip(",
             "np.abs(",
             {"unit_measures": 2, "noise_robustness": 2, **JOINED},

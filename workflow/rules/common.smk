@@ -10,9 +10,11 @@ from shlex import quote
 # planned and which code is hashed must be of the same source.
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
-from unitlens.config import dataset_name, parse_config
+from unitlens.config.runs import dataset_name
+from unitlens.config.reading import parse_config
 from unitlens.errors import UnitlensError
-from unitlens.planning import FILES, check_networks, make_plan
+from unitlens.planning.plan import FILES, make_plan
+from unitlens.planning.network_checks import check_networks
 from unitlens.provenance.digests import code_digest, user_code_digest
 
 try:

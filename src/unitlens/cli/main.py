@@ -8,7 +8,13 @@ from typing import NoReturn
 
 import typer
 
-from unitlens.cli import analysis, networks, stores, tools
+from unitlens.cli import (
+    analysis_commands,
+    perturbation_commands,
+    recording_commands,
+    tool_commands,
+    training_commands,
+)
 from unitlens.errors import UnitlensError
 
 logger = logging.getLogger("unitlens")
@@ -20,7 +26,14 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for room in (networks, analysis, stores, tools):
+ROOMS = (
+    training_commands,
+    recording_commands,
+    analysis_commands,
+    perturbation_commands,
+    tool_commands,
+)
+for room in ROOMS:
     for command in room.COMMANDS:
         app.command()(command)
 

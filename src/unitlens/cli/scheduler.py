@@ -12,7 +12,7 @@ import typer
 
 from unitlens.errors import ArgumentError
 from unitlens.provenance.digests import code_digest
-from unitlens.store.places import locate
+from unitlens.store.backend.places import locate
 
 logger = logging.getLogger("unitlens")
 

@@ -14,8 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from unitlens.config.base import Strict
-from unitlens.config.choices import LayerChoice, Split
+from unitlens.config.base import LayerChoice, Split, Strict
 from unitlens.config.perturbation import (
     CumulativeAblationSpec,
     NoiseRobustnessSpec,

@@ -5,12 +5,12 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from unitlens.config.base import Strict
-from unitlens.config.choices import (
+from unitlens.config.base import (
     BasisName,
     ClampValue,
     LayerChoice,
     Split,
+    Strict,
     TopScore,
     ValueName,
 )

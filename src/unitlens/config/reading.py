@@ -1,4 +1,4 @@
-"""Configurations read from files and command lines, and checked whole."""
+"""Configurations read from files and command lines, checked, and refused in one line."""
 
 import json
 from pathlib import Path
@@ -6,10 +6,10 @@ from typing import Any
 
 import yaml
 
-from unitlens.config.document import Config
-from unitlens.config.refusal import Section, parse_at
+from unitlens.config.base import Section, parse_at
+from unitlens.config.experiments import Config
+from unitlens.config.overrides import overridden
 from unitlens.config.runs import expand_runs
-from unitlens.config.settings import overridden
 from unitlens.errors import ConfigError
 
 

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from unitlens.config.document import Config
+from unitlens.config.experiments import Config
 
 _HEAD = """# The configuration
 

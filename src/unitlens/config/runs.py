@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from unitlens.config.document import Config, ExperimentSpec
+from unitlens.config.base import parse_at
+from unitlens.config.experiments import Config, ExperimentSpec
 from unitlens.config.measurements import MeasurementSpec
 from unitlens.config.networks import DatasetSpec, ModelSpec, RunSpec
-from unitlens.config.refusal import parse_at
-from unitlens.config.settings import shared_settings
+from unitlens.config.overrides import shared_settings
 from unitlens.errors import ConfigError, nearest
 
 SWEPT_SECTIONS = ("dataset", "model", "training")

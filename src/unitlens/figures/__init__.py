@@ -1,6 +1,7 @@
 """Figures, one function each; :func:`draw_figures` draws what a configuration asks for."""
 
 from unitlens.figures.agreement import class_damage, measure_agreement
+from unitlens.figures.auc_generalisation import auc_over_training, auc_test_accuracy
 from unitlens.figures.batch_norm import (
     batch_norm_ablation,
     batch_norm_information,
@@ -8,7 +9,6 @@ from unitlens.figures.batch_norm import (
 )
 from unitlens.figures.course import early_stopping, selectivity_over_training
 from unitlens.figures.draw import draw_figures
-from unitlens.figures.generalisation import auc_over_training, auc_test_accuracy
 from unitlens.figures.hyperparameters import hyperparameter_selection
 from unitlens.figures.memorisation import (
     dropout_ablation,
@@ -17,7 +17,7 @@ from unitlens.figures.memorisation import (
 )
 from unitlens.figures.regulariser import regulariser
 from unitlens.figures.same_data import same_data_auc, same_data_curves
-from unitlens.figures.selectivity import (
+from unitlens.figures.selectivity_figures import (
     information_importance,
     l1_norm_importance,
     selectivity_depth,

@@ -6,8 +6,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from unitlens.analysis.correlations import rank_correlations
+from unitlens.analysis.measure_agreement import (
+    ClassAgreement,
+    class_agreement,
+    preferred_class_drop,
+)
+from unitlens.analysis.measure_agreement import measure_agreement as agreement_of
+from unitlens.analysis.run_groups import rows_of
 from unitlens.errors import TableError
-from unitlens.figures.scatter import Row, label_layers, linear_below, scatter_rows, units_of
+from unitlens.figures.scatter import (
+    Row,
+    label_layers,
+    linear_below,
+    scatter_rows,
+    units_of,
+)
 from unitlens.figures.selection import (
     by_dataset,
     specs_of,
@@ -16,17 +30,13 @@ from unitlens.figures.selection import (
     titles_of,
     variable_of,
 )
-from unitlens.figures.style import GREY, depth_colours, stacked, styled
-from unitlens.tables import Results, rank_correlations
-from unitlens.tables.agreement import (
-    ClassAgreement,
-    class_agreement,
-    preferred_class_drop,
+from unitlens.figures.style import (
+    GREY,
+    depth_colours,
+    stacked,
+    styled,
 )
-from unitlens.tables.agreement import (
-    measure_agreement as agreement_of,
-)
-from unitlens.tables.groups import rows_of
+from unitlens.tables.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from unitlens.analysis.run_groups import group_runs, rows_of
 from unitlens.errors import TableError
 from unitlens.figures.curves import (
     Curve,
@@ -17,9 +18,14 @@ from unitlens.figures.curves import (
     mean_spread,
 )
 from unitlens.figures.selection import specs_of, table_of, variable_of
-from unitlens.figures.style import DASHES, MARKERS, legend_below, new_figure, styled
-from unitlens.tables import Results
-from unitlens.tables.groups import group_runs, rows_of
+from unitlens.figures.style import (
+    DASHES,
+    MARKERS,
+    legend_below,
+    new_figure,
+    styled,
+)
+from unitlens.tables.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,15 +7,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from unitlens.analysis.generalisation import Stop, early_stops
+from unitlens.analysis.measure_agreement import layer_means
+from unitlens.analysis.run_groups import group_runs, rows_of
 from unitlens.errors import TableError
 from unitlens.figures.curves import colour
 from unitlens.figures.scatter import layer_names, linear_below, units_of
 from unitlens.figures.selection import networks, specs_of, table_of
-from unitlens.figures.style import DASHES, GREY, depth_colours, draw_legend, new_figure, styled
-from unitlens.tables import Results
-from unitlens.tables.agreement import layer_means
-from unitlens.tables.generalisation import Stop, early_stops
-from unitlens.tables.groups import group_runs, rows_of
+from unitlens.figures.style import (
+    DASHES,
+    GREY,
+    depth_colours,
+    draw_legend,
+    new_figure,
+    styled,
+)
+from unitlens.tables.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

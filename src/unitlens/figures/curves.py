@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from unitlens.analysis.curve_summaries import area_under_curve, noise_scale_at, random_orders
+from unitlens.analysis.run_groups import Group, group_runs, rows_of
 from unitlens.errors import TableError
 from unitlens.figures.selection import specs_of, table_of, variable_of
 from unitlens.figures.style import COLOURS, GREY
-from unitlens.tables import Results, area_under_curve, noise_scale_at, random_orders
-from unitlens.tables.groups import Group, group_runs, rows_of
+from unitlens.tables.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,25 +6,25 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unitlens.analysis.run_groups import members_of
 from unitlens.errors import TableError, nearest
 from unitlens.figures import (
     agreement,
+    auc_generalisation,
     batch_norm,
     course,
-    generalisation,
     hyperparameters,
     memorisation,
     regulariser,
     same_data,
-    selectivity,
+    selectivity_figures,
     variants,
 )
 from unitlens.figures.captions import CAPTIONS, TITLES
 from unitlens.figures.selection import Tell
 from unitlens.figures.style import save
 from unitlens.progress import track
-from unitlens.tables import Results, open_results
-from unitlens.tables.groups import members_of
+from unitlens.tables.results import Results, open_results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,12 +42,15 @@ FIGURES: dict[str, tuple[Draw, Tell]] = {
         (batch_norm.batch_norm_ablation, batch_norm.batch_norm_ablation_finding),
         (batch_norm.batch_norm_selectivity, batch_norm.batch_norm_selectivity_finding),
         (batch_norm.batch_norm_information, batch_norm.batch_norm_information_finding),
-        (selectivity.selectivity_importance, selectivity.selectivity_importance_finding),
-        (selectivity.selectivity_l1_norm, selectivity.selectivity_l1_norm_finding),
-        (selectivity.l1_norm_importance, selectivity.l1_norm_importance_finding),
-        (generalisation.auc_test_accuracy, generalisation.auc_test_accuracy_finding),
-        (generalisation.auc_over_training, generalisation.auc_over_training_finding),
-        (selectivity.selectivity_depth, selectivity.selectivity_depth_finding),
+        (
+            selectivity_figures.selectivity_importance,
+            selectivity_figures.selectivity_importance_finding,
+        ),
+        (selectivity_figures.selectivity_l1_norm, selectivity_figures.selectivity_l1_norm_finding),
+        (selectivity_figures.l1_norm_importance, selectivity_figures.l1_norm_importance_finding),
+        (auc_generalisation.auc_test_accuracy, auc_generalisation.auc_test_accuracy_finding),
+        (auc_generalisation.auc_over_training, auc_generalisation.auc_over_training_finding),
+        (selectivity_figures.selectivity_depth, selectivity_figures.selectivity_depth_finding),
         (same_data.same_data_auc, same_data.same_data_auc_finding),
         (same_data.same_data_curves, same_data.same_data_curves_finding),
         (
@@ -60,7 +63,10 @@ FIGURES: dict[str, tuple[Draw, Tell]] = {
         (variants.measure_orders, variants.measure_orders_finding),
         (agreement.class_damage, agreement.class_damage_finding),
         (agreement.measure_agreement, agreement.measure_agreement_finding),
-        (selectivity.information_importance, selectivity.information_importance_finding),
+        (
+            selectivity_figures.information_importance,
+            selectivity_figures.information_importance_finding,
+        ),
         (regulariser.regulariser, regulariser.regulariser_finding),
         (course.selectivity_over_training, course.selectivity_over_training_finding),
     )

@@ -5,13 +5,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from unitlens.analysis.correlations import pearson, spearman
+from unitlens.analysis.generalisation import SelectionRates, selection_rates, setting_means
 from unitlens.errors import TableError
 from unitlens.figures.curves import colour
 from unitlens.figures.selection import specs_of, variable_of
-from unitlens.figures.style import GREY, legend_below, new_figure, styled
-from unitlens.tables import Results
-from unitlens.tables.correlations import pearson, spearman
-from unitlens.tables.generalisation import SelectionRates, selection_rates, setting_means
+from unitlens.figures.style import (
+    GREY,
+    legend_below,
+    new_figure,
+    styled,
+)
+from unitlens.tables.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

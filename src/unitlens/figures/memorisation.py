@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from unitlens.analysis.run_groups import ALL, rows_of
 from unitlens.errors import TableError
 from unitlens.figures.curves import (
     Curve,
@@ -28,8 +29,7 @@ from unitlens.figures.style import (
     new_figure,
     styled,
 )
-from unitlens.tables import Results
-from unitlens.tables.groups import ALL, rows_of
+from unitlens.tables.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,12 +6,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from unitlens.analysis.run_groups import Group, group_runs, rows_of
 from unitlens.errors import TableError
 from unitlens.figures.curves import colour, mean_spread
 from unitlens.figures.selection import specs_of, variable_of
-from unitlens.figures.style import legend_below, marker, new_figure, styled
-from unitlens.tables import Results
-from unitlens.tables.groups import Group, group_runs, rows_of
+from unitlens.figures.style import (
+    legend_below,
+    marker,
+    new_figure,
+    styled,
+)
+from unitlens.tables.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

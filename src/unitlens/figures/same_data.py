@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from unitlens.analysis.correlations import pearson, spearman
+from unitlens.analysis.curve_summaries import area_under_curve, random_orders
+from unitlens.analysis.generalisation import best_and_worst, falls_to
+from unitlens.analysis.run_groups import Group, rows_of
 from unitlens.errors import TableError
 from unitlens.figures.curves import (
     Curve,
@@ -18,11 +22,14 @@ from unitlens.figures.curves import (
     mean_spread,
 )
 from unitlens.figures.selection import networks, specs_of, variable_of
-from unitlens.figures.style import COLOURS, legend_below, marker, new_figure, styled
-from unitlens.tables import Results, area_under_curve, random_orders
-from unitlens.tables.correlations import pearson, spearman
-from unitlens.tables.generalisation import best_and_worst, falls_to
-from unitlens.tables.groups import Group, rows_of
+from unitlens.figures.style import (
+    COLOURS,
+    legend_below,
+    marker,
+    new_figure,
+    styled,
+)
+from unitlens.tables.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

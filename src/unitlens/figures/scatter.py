@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import xarray as xr
 
+from unitlens.analysis.correlations import rank_correlations
+from unitlens.analysis.run_groups import rows_of
 from unitlens.errors import TableError
 from unitlens.figures.selection import (
     by_dataset,
@@ -15,9 +17,14 @@ from unitlens.figures.selection import (
     titles_of,
     variable_of,
 )
-from unitlens.figures.style import GREY, depth_colours, draw_legend, stacked, whole_numbers
-from unitlens.tables import Results, rank_correlations
-from unitlens.tables.groups import rows_of
+from unitlens.figures.style import (
+    GREY,
+    depth_colours,
+    draw_legend,
+    stacked,
+    whole_numbers,
+)
+from unitlens.tables.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

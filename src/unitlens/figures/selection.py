@@ -5,9 +5,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import xarray as xr
 
+from unitlens.analysis.run_groups import (
+    ALL,
+    Group,
+    group_runs,
+    rows_of,
+)
 from unitlens.errors import TableError, nearest
-from unitlens.tables import Results
-from unitlens.tables.groups import ALL, Group, group_runs, rows_of
+from unitlens.tables.results import Results
 
 Tell = Callable[[Results, Sequence[str]], str]
 

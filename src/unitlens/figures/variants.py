@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from unitlens.analysis.curve_summaries import random_orders
+from unitlens.analysis.run_groups import Group, group_runs, rows_of
 from unitlens.errors import TableError
 from unitlens.figures.curves import (
     Curve,
@@ -18,9 +20,14 @@ from unitlens.figures.curves import (
     label_fraction,
     measured_runs,
 )
-from unitlens.figures.style import DASHES, legend_below, marker, new_figure, styled
-from unitlens.tables import Results, random_orders
-from unitlens.tables.groups import Group, group_runs, rows_of
+from unitlens.figures.style import (
+    DASHES,
+    legend_below,
+    marker,
+    new_figure,
+    styled,
+)
+from unitlens.tables.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -72,8 +72,8 @@ score
     score each sample by itself: rows may come from any number of perturbations, in any order.
     Accuracy is the mean of the hits. Integer targets of shape (samples,) are classes.
 
-Directions of a layer have forms and bases of their own: :mod:`unitlens.perturbation.rows`,
-:mod:`unitlens.perturbation.bases`.
+Directions of a layer have forms and bases of their own:
+:mod:`unitlens.perturbation.given_directions`, :mod:`unitlens.perturbation.bases`.
 
 Every result carries the attributes ``samples``, ``seed``, ``layers``, ``score``, ``precision``,
 ``baseline_loss`` and ``baseline_accuracy`` (of the network as it is, on the same samples) and, for

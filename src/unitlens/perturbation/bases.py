@@ -6,7 +6,7 @@ What :func:`unitlens.cumulative_ablation` takes as `basis`:
     The units themselves.
 ``"random"``
     A random orthonormal basis of each layer: :func:`unitlens.random_directions` with the seed
-    ``derived_seed(seed, "basis", depth)`` of :mod:`unitlens.networks.seeds`, so that layers of
+    ``derived_seed(seed, "basis", depth)`` of :mod:`unitlens.seeds`, so that layers of
     equally many units have different ones.
 directions
     A basis of your own, in the forms that :func:`unitlens.direction_ablation` takes: directions
@@ -31,12 +31,12 @@ import xarray as xr
 from torch import Tensor
 
 from unitlens.errors import ArgumentError
-from unitlens.networks.casting import uncast
-from unitlens.networks.layers import UnitLayer
-from unitlens.networks.seeds import derived_seed
-from unitlens.perturbation.rows import Directions, by_layer, matched
+from unitlens.model.layers import UnitLayer
+from unitlens.model.precision import uncast
+from unitlens.perturbation.given_directions import Directions, by_layer, matched
 from unitlens.perturbation.session import LayerChoice, Session
-from unitlens.variables import unit_coordinates
+from unitlens.seeds import derived_seed
+from unitlens.variables.unit_index import unit_coordinates
 
 if TYPE_CHECKING:
     from unitlens.perturbation.scores import Floats
@@ -162,7 +162,7 @@ def open_basis(session: Session, read: ReadBasis, seed: int) -> Basis | None:
 
 
 def _random(session: Session, layer: UnitLayer, seed: int) -> Tensor:
-    from unitlens.statistics.directions import random_directions
+    from unitlens.statistics.subspaces.random_directions import random_directions
 
     units = xr.Dataset(coords=unit_coordinates([(layer.name, layer.depth, layer.units)]))
     drawn = random_directions(units, seed=derived_seed(seed, "basis", layer.depth))

@@ -15,13 +15,13 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from unitlens.errors import ArgumentError, ModelError
-from unitlens.networks.graph import Edit
-from unitlens.networks.layers import UnitLayer
-from unitlens.perturbation.engine import Replacement
+from unitlens.model.graph import Edit
+from unitlens.model.layers import UnitLayer
+from unitlens.perturbation.engine.perturbed_directions import Replacement
+from unitlens.perturbation.importance import mean_and_error
 from unitlens.perturbation.scores import Floats
 from unitlens.perturbation.session import Batch, Session
-from unitlens.perturbation.sums import mean_and_error
-from unitlens.perturbation.values import Clamping
+from unitlens.perturbation.values.clamping import Clamping
 
 
 def first_order_importance(session: Session, clamping: Clamping) -> dict[str, Floats]:

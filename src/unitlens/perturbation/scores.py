@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from unitlens.errors import ArgumentError, ModelError
-from unitlens.networks.casting import uncast
+from unitlens.model.precision import uncast
 
 Floats = npt.NDArray[np.float64]
 ScoreFunction = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]

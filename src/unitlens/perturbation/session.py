@@ -9,15 +9,21 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from unitlens.config import LastLayers
+from unitlens.config.base import LastLayers
+from unitlens.data.batches import (
+    Indices,
+    MapStyle,
+    iterate_batches,
+    sample_indices,
+)
 from unitlens.errors import ArgumentError, DatasetError
-from unitlens.networks.batches import Indices, MapStyle, iterate_batches, sample_indices
-from unitlens.networks.casting import Precision, passes_in, stored_dtype
-from unitlens.networks.layers import UnitNetwork, choose_layers
-from unitlens.perturbation.engine import Engine, Perturbed
+from unitlens.model.layers import choose_layers
+from unitlens.model.network import UnitNetwork
+from unitlens.model.precision import Precision, passes_in, stored_dtype
+from unitlens.perturbation.engine.engine import Engine, Perturbed
 from unitlens.perturbation.scores import Floats, ScoreChoice, make_score
 from unitlens.progress import track
-from unitlens.variables import annotate
+from unitlens.variables.checks import annotate
 
 SIMPLIFIED = 1 / 4  # share of memory up to which a network is simplified, which copies its weights
 

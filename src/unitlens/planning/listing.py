@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unitlens.planning.estimate import PlanEstimate
+from unitlens.planning.plan_estimate import PlanEstimate
 
 if TYPE_CHECKING:
     from rich.table import Table

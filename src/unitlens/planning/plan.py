@@ -2,14 +2,10 @@
 
 from dataclasses import dataclass
 
-from unitlens.config import (
-    Config,
-    DatasetSpec,
-    MeasurementSpec,
-    Run,
-    dataset_name,
-    expand_runs,
-)
+from unitlens.config.experiments import Config
+from unitlens.config.measurements import MeasurementSpec
+from unitlens.config.networks import DatasetSpec
+from unitlens.config.runs import Run, dataset_name, expand_runs
 
 MEASUREMENTS = ("unit_ablation", "cumulative_ablation", "noise_robustness")
 # Section of the measurements to the name of its file of each network.

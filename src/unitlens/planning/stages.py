@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from math import ceil, log
 from typing import TYPE_CHECKING
 
-from unitlens.config import TrainingSpec
+from unitlens.config.networks import TrainingSpec
 from unitlens.planning import rates
 from unitlens.planning.plan import Plan
 
 if TYPE_CHECKING:
-    from unitlens.planning.described import Described, Work
+    from unitlens.planning.described_networks import Described, Work
 
 FLOP = 2  # floating-point operations of a multiply-add
 PERTURBATION = 2_000_000_000  # bytes that perturbations stay within, beside network and results
@@ -170,7 +170,7 @@ class _Needs:
 
     def memory(self, rule: str, network: "Described") -> int:
         """Return the bytes that a job needs, about."""
-        from unitlens.recording.keeping import BATCH_BYTES
+        from unitlens.recording.kept_arrays import BATCH_BYTES
 
         settings = network.settings
         base = rates.PROCESS_BYTES
@@ -207,7 +207,7 @@ class _Needs:
 
 def _states(units: int, network: "Described", dtype: str) -> int:
     """Return how many states of a layer are held while its shards are merged, at most."""
-    from unitlens.store.layout import DEFAULT_LAYOUT
+    from unitlens.store.format.layout import DEFAULT_LAYOUT
 
     size = max(network.facts.samples.values()) * units * _ITEM[dtype]
     shards = max(1, size // DEFAULT_LAYOUT.shard_bytes)

@@ -5,7 +5,12 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from unitlens.provenance.source import Symbol, define, is_module, names_in
+from unitlens.provenance.source import (
+    Symbol,
+    define,
+    is_module,
+    names_in,
+)
 
 COMMANDS = "unitlens.cli"
 
@@ -18,9 +23,9 @@ NEUTRAL = (
     "unitlens.errors",
     "unitlens.progress",
     "unitlens.provenance",
-    "unitlens.store.estimate",
-    "unitlens.store.lease",
-    "unitlens.store.lock",
+    "unitlens.store.format.store_size",
+    "unitlens.store.backend.lease",
+    "unitlens.store.backend.lock",
     "unitlens.variables",
 )
 

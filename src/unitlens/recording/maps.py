@@ -6,12 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from unitlens.config import MapSpec, parse_at
-from unitlens.errors import ArgumentError, ConfigError, LayerError, nearest
-from unitlens.networks.layers import choose_layers
-from unitlens.networks.seeds import seeded
-from unitlens.networks.units import UnitLayer
-from unitlens.store.layout import FeatureMaps
+from unitlens.config.base import parse_at
+from unitlens.config.measurements import MapSpec
+from unitlens.errors import (
+    ArgumentError,
+    ConfigError,
+    LayerError,
+    nearest,
+)
+from unitlens.model.layers import UnitLayer, choose_layers
+from unitlens.seeds import seeded
+from unitlens.store.format.layout import FeatureMaps
 
 logger = logging.getLogger("unitlens")
 

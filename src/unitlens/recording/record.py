@@ -15,21 +15,33 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from unitlens.config import LastLayers, MapSpec
-from unitlens.errors import ArgumentError, DatasetError, ModelError, StoreError
-from unitlens.networks.batches import iterate_batches
-from unitlens.networks.layers import REDUCTIONS, UnitLayer, UnitNetwork, choose_layers
+from unitlens.config.base import LastLayers
+from unitlens.config.measurements import MapSpec
+from unitlens.data.batches import iterate_batches
+from unitlens.errors import (
+    ArgumentError,
+    DatasetError,
+    ModelError,
+    StoreError,
+)
+from unitlens.model.layers import REDUCTIONS, UnitLayer, choose_layers
+from unitlens.model.network import UnitNetwork
 from unitlens.progress import track
-from unitlens.recording.identity import complete_provenance
-from unitlens.recording.keeping import Keeper, suitable_batch
+from unitlens.recording.kept_arrays import Keeper, suitable_batch
 from unitlens.recording.maps import choose_maps, parse_maps
-from unitlens.store.codecs import DEFAULT_CODEC, check_codec
-from unitlens.store.estimate import estimate_store
-from unitlens.store.layout import DEFAULT_LAYOUT, MAP_SAMPLE, check_dtype, check_path
-from unitlens.store.lock import only_writer
-from unitlens.store.manifest import Contents, Manifest, RecordedLayer
-from unitlens.store.parts import WHOLE, Part, make_part
-from unitlens.store.places import locate
+from unitlens.recording.origin import complete_provenance
+from unitlens.store.backend.lock import only_writer
+from unitlens.store.backend.places import locate
+from unitlens.store.format.encoding import DEFAULT_CODEC, check_codec
+from unitlens.store.format.layout import (
+    DEFAULT_LAYOUT,
+    MAP_SAMPLE,
+    check_dtype,
+    check_path,
+)
+from unitlens.store.format.manifest import Contents, Manifest, RecordedLayer
+from unitlens.store.format.parts import WHOLE, Part, make_part
+from unitlens.store.format.store_size import estimate_store
 from unitlens.store.writer import StoreWriter, is_recorded
 
 logger = logging.getLogger("unitlens")
@@ -70,7 +82,7 @@ def record_activations(
         positions: ``mean``, ``max``, or ``active``, the share that is not zero; of several,
         statistics are of the first.
     dtype, codec
-        On disk, and its lossless compression, one of :data:`unitlens.store.codecs.CODECS`.
+        On disk, and its lossless compression, one of :data:`unitlens.store.format.encoding.CODECS`.
     batch_size, device, limit_gb
         Samples a pass (None: as caches hold); where it runs; most gigabytes, before compression.
     provenance, part

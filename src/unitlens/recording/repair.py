@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from unitlens.config import MapSpec
+from unitlens.config.measurements import MapSpec
 from unitlens.errors import StoreError
-from unitlens.recording.identity import complete_provenance
+from unitlens.recording.origin import complete_provenance
 from unitlens.recording.record import Recording, open_recording
+from unitlens.store.backend.lock import only_writer
+from unitlens.store.backend.places import locate
 from unitlens.store.damage import Known, find_damage, read_known
-from unitlens.store.layout import FeatureMaps
-from unitlens.store.lock import only_writer
-from unitlens.store.manifest import Contents
-from unitlens.store.places import locate
+from unitlens.store.format.layout import FeatureMaps
+from unitlens.store.format.manifest import Contents
 from unitlens.store.resume import Left
 from unitlens.store.verify import StoreReport, verify_store
 from unitlens.store.writer import StoreWriter

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from unitlens.tables import Results
-from unitlens.tables.groups import group_runs
+from unitlens.analysis.run_groups import group_runs
+from unitlens.tables.results import Results
 
 MOST_POINTS = 3000
 _DIGITS = 4

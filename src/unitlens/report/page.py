@@ -12,14 +12,27 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from unitlens.analysis.run_groups import (
+    ALL,
+    BESIDE_MODEL,
+    Group,
+    group_runs,
+    rows_of,
+)
 from unitlens.errors import TableError
 from unitlens.report.chart import unit_chart
 from unitlens.report.words import GLOSSARY, IN_THE_PAPER, PAPER
-from unitlens.reproduction.groups import GROUPS
-from unitlens.reproduction.page import COLUMNS, blocks, cells, of_paper, remarks, told
-from unitlens.tables import Results, open_results
-from unitlens.tables.groups import ALL, BESIDE_MODEL, Group, group_runs, rows_of
-from unitlens.variables import VARIABLES
+from unitlens.reproduction.later import GROUPS
+from unitlens.reproduction.markdown_page import (
+    COLUMNS,
+    blocks,
+    cells,
+    of_paper,
+    remarks,
+    told,
+)
+from unitlens.tables.results import Results, open_results
+from unitlens.variables.declarations import VARIABLES
 
 MOST_ROWS = 300  # of a table on the page; the rest is in the results
 NONE = "\N{EN DASH}"
@@ -40,13 +53,13 @@ def write_report(
     results
         A results directory with its tables.
     figures
-        Directory that :func:`unitlens.figures.draw_figures` has written.
+        Directory that :func:`unitlens.figures.draw.draw_figures` has written.
     path
         HTML page to write. Everything is in it: figures, style, and the script of its one
         interactive chart. The same results give the same bytes.
     paper
-        ``paper.csv`` of :func:`unitlens.reproduction.compare_with_paper`, for the section "The
-        paper and us"; no section if None.
+        ``paper.csv`` of :func:`unitlens.reproduction.compare.compare_with_paper`, for the
+        section "The paper and us"; no section if None.
 
     Raises
     ------

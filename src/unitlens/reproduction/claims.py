@@ -4,7 +4,14 @@ How each is known: F read off the paper's own figures, D a slide deck that parap
 replication's code or data, M recalled, I inferred.
 """
 
-from unitlens.reproduction.kinds import READING, Claim, Direction, Group, Number, Order
+from unitlens.reproduction.kinds import (
+    READING,
+    Claim,
+    Direction,
+    Group,
+    Number,
+    Order,
+)
 
 MAPS = 1536  # of the last three layers of the paper's CIFAR-10 network
 CHANNELS = (64, 64, 128, 128, 128, 256, 256, 256, 512, 512, 512)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from unitlens.analysis.run_groups import members_of
 from unitlens.errors import TableError, nearest
 from unitlens.progress import track
 from unitlens.reproduction import evidence_curves as curves
@@ -15,14 +16,18 @@ from unitlens.reproduction import evidence_training as training
 from unitlens.reproduction import evidence_units as units
 from unitlens.reproduction.claims import DATASETS
 from unitlens.reproduction.evidence import Evidence, NotMeasuredError, Runs
-from unitlens.reproduction.groups import GROUPS
-from unitlens.reproduction.kinds import Claim, Direction, Number, Sign
-from unitlens.reproduction.page import write_page
+from unitlens.reproduction.kinds import (
+    Claim,
+    Direction,
+    Number,
+    Sign,
+)
+from unitlens.reproduction.later import GROUPS
+from unitlens.reproduction.markdown_page import write_page
 from unitlens.reproduction.protocol import reductions
 from unitlens.reproduction.times import times_of
 from unitlens.reproduction.verdict import judge, moved
-from unitlens.tables import Results, open_results
-from unitlens.tables.groups import members_of
+from unitlens.tables.results import Results, open_results
 
 logger = logging.getLogger("unitlens")
 
@@ -106,7 +111,7 @@ def compare_with_paper(
     results
         A results directory with its tables.
     claims
-        Group of claims (a key of :data:`unitlens.reproduction.groups.GROUPS`) to the
+        Group of claims (a key of :data:`unitlens.reproduction.later.GROUPS`) to the
         experiments that it is shown by.
     directory
         Where ``paper.csv``, one row a claim of the paper, and ``paper.md``, the page, are

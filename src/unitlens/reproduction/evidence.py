@@ -7,9 +7,10 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from unitlens.reproduction.resampling import Estimate, Floats, interval
-from unitlens.tables import Results, random_orders
-from unitlens.tables.groups import rows_of
+from unitlens.analysis.curve_summaries import random_orders
+from unitlens.analysis.run_groups import rows_of
+from unitlens.reproduction.bootstrap import Estimate, Floats, interval
+from unitlens.tables.results import Results
 
 MEMORISED = 0.99  # train accuracy, on its own labels, of a network that has memorised
 

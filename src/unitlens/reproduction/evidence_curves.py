@@ -6,7 +6,16 @@ from functools import partial
 import numpy as np
 import xarray as xr
 
-from unitlens.reproduction.claims import DROPOUTS, FRACTIONS, LEVELS, MAPS
+from unitlens.analysis.curve_summaries import area_under_curve, crossing, noise_scale_at
+from unitlens.analysis.generalisation import best_and_worst, falls_to
+from unitlens.analysis.run_groups import rows_of
+from unitlens.reproduction.bootstrap import Estimate, Floats, mean_over_networks
+from unitlens.reproduction.claims import (
+    DROPOUTS,
+    FRACTIONS,
+    LEVELS,
+    MAPS,
+)
 from unitlens.reproduction.evidence import (
     Counts,
     Evidence,
@@ -16,11 +25,6 @@ from unitlens.reproduction.evidence import (
     from_estimate,
     of_order,
 )
-from unitlens.reproduction.resampling import Estimate, Floats, mean_over_networks
-from unitlens.tables import area_under_curve, noise_scale_at
-from unitlens.tables.curves import crossing
-from unitlens.tables.generalisation import best_and_worst, falls_to
-from unitlens.tables.groups import rows_of
 
 Found = Iterator[tuple[str, Callable[[], Evidence]]]
 

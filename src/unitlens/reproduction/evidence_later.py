@@ -6,16 +6,33 @@ from functools import partial
 import numpy as np
 import xarray as xr
 
-from unitlens.reproduction.evidence import Counts, Evidence, NotMeasuredError, Runs, from_estimate
-from unitlens.reproduction.evidence_curves import apart
-from unitlens.reproduction.evidence_units import columns_of, norm_with, rank_evidence, within_layers
-from unitlens.reproduction.later import ALIKE, ENDS, MEASURES, SCORES, STRENGTHS
-from unitlens.reproduction.resampling import Estimate, Floats, mean_over_networks
-from unitlens.tables.agreement import (
+from unitlens.analysis.measure_agreement import (
     class_agreement,
     damaging,
     layer_means,
     preferred_class_drop,
+)
+from unitlens.reproduction.bootstrap import Estimate, Floats, mean_over_networks
+from unitlens.reproduction.evidence import (
+    Counts,
+    Evidence,
+    NotMeasuredError,
+    Runs,
+    from_estimate,
+)
+from unitlens.reproduction.evidence_curves import apart
+from unitlens.reproduction.evidence_units import (
+    columns_of,
+    norm_with,
+    rank_evidence,
+    within_layers,
+)
+from unitlens.reproduction.later import (
+    ALIKE,
+    ENDS,
+    MEASURES,
+    SCORES,
+    STRENGTHS,
 )
 
 Found = Iterator[tuple[str, Callable[[], Evidence]]]

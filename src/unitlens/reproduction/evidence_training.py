@@ -5,6 +5,17 @@ from functools import partial
 
 import numpy as np
 
+from unitlens.analysis.correlations import pearson
+from unitlens.analysis.curve_summaries import area_under_curve
+from unitlens.analysis.generalisation import selection_rates, setting_means
+from unitlens.analysis.run_groups import rows_of
+from unitlens.reproduction.bootstrap import (
+    SEED,
+    Estimate,
+    Floats,
+    mean_over_networks,
+    of_all_rows,
+)
 from unitlens.reproduction.claims import HALF_OF_SWEEP
 from unitlens.reproduction.evidence import (
     Counts,
@@ -14,11 +25,6 @@ from unitlens.reproduction.evidence import (
     by_order,
     from_estimate,
 )
-from unitlens.reproduction.resampling import SEED, Estimate, Floats, mean_over_networks, of_all_rows
-from unitlens.tables import area_under_curve
-from unitlens.tables.correlations import pearson
-from unitlens.tables.generalisation import selection_rates, setting_means
-from unitlens.tables.groups import rows_of
 
 Found = Iterator[tuple[str, Callable[[], Evidence]]]
 TOPS = (1, 5, 10)

@@ -5,10 +5,21 @@ from functools import partial
 
 import numpy as np
 
+from unitlens.analysis import correlations
+from unitlens.reproduction.bootstrap import (
+    Floats,
+    Statistic,
+    mean_over_networks,
+    of_all_rows,
+)
 from unitlens.reproduction.claims import CIFAR_LAYERS
-from unitlens.reproduction.evidence import Counts, Evidence, NotMeasuredError, Runs, from_estimate
-from unitlens.reproduction.resampling import Floats, Statistic, mean_over_networks, of_all_rows
-from unitlens.tables import correlations
+from unitlens.reproduction.evidence import (
+    Counts,
+    Evidence,
+    NotMeasuredError,
+    Runs,
+    from_estimate,
+)
 
 Found = Iterator[tuple[str, Callable[[], Evidence]]]
 FEWEST = 4  # units of a layer that has a rank correlation

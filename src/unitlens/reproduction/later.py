@@ -1,7 +1,12 @@
 """What later work and readers of the paper ask, as data beside the paper's own results."""
 
-from unitlens.reproduction.claims import DATASETS
-from unitlens.reproduction.kinds import Claim, Direction, Group, Sign
+from unitlens.reproduction.claims import DATASETS, PAPER
+from unitlens.reproduction.kinds import (
+    Claim,
+    Direction,
+    Group,
+    Sign,
+)
 
 ENDS = (0.0, 1.0)  # levels of label corruption
 MEASURES = {
@@ -122,3 +127,4 @@ LATER: dict[str, Group] = {
         ),
     ),
 }
+GROUPS: dict[str, Group] = PAPER | LATER

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import xarray as xr
 
-from unitlens.config import RunSpec, dataset_name, parse_at
+from unitlens.analysis.curve_summaries import random_orders
+from unitlens.config.base import parse_at
+from unitlens.config.networks import RunSpec
+from unitlens.config.runs import dataset_name
 from unitlens.reproduction.claims import CHANNELS, MAPS
 from unitlens.reproduction.evidence import Runs
-from unitlens.tables import random_orders
 
 ORDERS = 10  # random orders (M)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from unitlens.tables import Results
+from unitlens.tables.results import Results
 
 TRAIN = "train"
 

@@ -5,7 +5,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from unitlens.reproduction.evidence import Evidence
-from unitlens.reproduction.kinds import Direction, Finding, Number, Order, Sign
+from unitlens.reproduction.kinds import (
+    Direction,
+    Finding,
+    Number,
+    Order,
+    Sign,
+)
 
 Verdict = Literal[
     "agrees",

@@ -7,16 +7,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unitlens.statistics.histograms import Bins
-from unitlens.statistics.moments import (
+from unitlens.statistics.block_states import (
     ClassMoments,
     Floats,
     Integers,
+    Strongest,
     Values,
     merge_moments,
+    merge_strongest,
     no_moments,
+    no_strongest,
+    ranked,
 )
-from unitlens.statistics.ranking import Strongest, merge_strongest, no_strongest, ranked
+from unitlens.statistics.histograms import Bins
 
 _COPIED = 2**22  # activations of a block that are copied to another type at a time
 

@@ -8,12 +8,16 @@ import numpy as np
 import xarray as xr
 from dask.delayed import delayed
 
+from unitlens.statistics.activation_layers import (
+    Layer,
+    activation_layers,
+    computed,
+    unit_coordinates_of,
+)
+from unitlens.statistics.block_states import Floats, Integers, Values, merged
 from unitlens.statistics.blocks import column_slabs
 from unitlens.statistics.labels import By, choose_classes, sample_labels
-from unitlens.statistics.layers import Layer, activation_layers, computed, unit_coordinates_of
-from unitlens.statistics.moments import Floats, Integers, Values
-from unitlens.statistics.reduction import merged
-from unitlens.variables import annotate
+from unitlens.variables.checks import annotate
 
 logger = logging.getLogger("unitlens")
 

@@ -16,18 +16,23 @@ from dask.delayed import delayed
 from numpy.typing import NDArray
 
 from unitlens.errors import ArgumentError, TableError
-from unitlens.statistics.blocks import block_statistics, merge_statistics
-from unitlens.statistics.class_table import UnitStatistics, all_finite, statistics_table
-from unitlens.statistics.histograms import Bins, make_bins
-from unitlens.statistics.labels import By, choose_classes, sample_labels
-from unitlens.statistics.layers import (
+from unitlens.statistics.activation_layers import (
     Layer,
     activation_layers,
     computed,
     layer_ranges,
 )
-from unitlens.statistics.moments import ClassMoments, Floats, Integers, Values
-from unitlens.statistics.reduction import merged
+from unitlens.statistics.block_states import (
+    ClassMoments,
+    Floats,
+    Integers,
+    Values,
+    merged,
+)
+from unitlens.statistics.blocks import block_statistics, merge_statistics
+from unitlens.statistics.class_table import UnitStatistics, all_finite, statistics_table
+from unitlens.statistics.histograms import Bins, make_bins
+from unitlens.statistics.labels import By, choose_classes, sample_labels
 
 logger = logging.getLogger("unitlens")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from unitlens.statistics.moments import Floats, Integers
+from unitlens.statistics.block_states import Floats, Integers
 
 _LARGEST_SCALE = 1e300  # of a subnormal range, whose bins would be narrower than a float
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from unitlens.errors import ArgumentError, TableError
-from unitlens.statistics.moments import Integers
+from unitlens.statistics.block_states import Integers
 
 _CLASSES = ("label", "true_label", "prediction")
 By = str | npt.ArrayLike

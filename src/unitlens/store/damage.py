@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from unitlens.errors import StoreError
-from unitlens.store.hierarchy import ROOT, restore_metadata, sweep
-from unitlens.store.journal import read_journal
-from unitlens.store.layout import StoredArray, journal_path, manifest_path, plan_ranges
-from unitlens.store.manifest import (
+from unitlens.store.format.hierarchy import ROOT, restore_metadata, sweep
+from unitlens.store.format.journal import read_journal
+from unitlens.store.format.layout import (
+    StoredArray,
+    journal_path,
+    manifest_path,
+    plan_ranges,
+)
+from unitlens.store.format.manifest import (
     RECORD_AGAIN,
     SCHEMA,
     Contents,
@@ -20,8 +25,13 @@ from unitlens.store.manifest import (
     parse_contents,
     read_manifest,
 )
-from unitlens.store.parts import WHOLE
-from unitlens.store.resume import Left, gather, make_header, resume_or_start
+from unitlens.store.format.parts import WHOLE
+from unitlens.store.resume import (
+    Left,
+    gather,
+    make_header,
+    resume_or_start,
+)
 from unitlens.store.verify import StoreReading, StoreReport
 
 

@@ -5,15 +5,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unitlens.errors import StoreError
-from unitlens.store.files import file_sizes, remove
-from unitlens.store.hierarchy import restore_metadata
-from unitlens.store.journal import read_journal, remove_journal
-from unitlens.store.layout import StoredArray, journal_path, manifest_path, plan_ranges
-from unitlens.store.lock import only_writer
-from unitlens.store.manifest import parse_array, parse_contents
-from unitlens.store.parts import find_parts
-from unitlens.store.places import locate
-from unitlens.store.resume import Entries, Left, Shards, gather
+from unitlens.store.backend.files import file_sizes, remove
+from unitlens.store.backend.lock import only_writer
+from unitlens.store.backend.places import locate
+from unitlens.store.format.hierarchy import restore_metadata
+from unitlens.store.format.journal import read_journal, remove_journal
+from unitlens.store.format.layout import (
+    StoredArray,
+    journal_path,
+    manifest_path,
+    plan_ranges,
+)
+from unitlens.store.format.manifest import parse_array, parse_contents
+from unitlens.store.format.parts import find_parts
+from unitlens.store.resume import (
+    Entries,
+    Left,
+    Shards,
+    gather,
+)
 from unitlens.store.writer import StoreWriter, is_recorded
 
 logger = logging.getLogger("unitlens")

@@ -15,19 +15,25 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import WrapperStore
 
 from unitlens.errors import StoreError
-from unitlens.store.decoding import ShardFiles
-from unitlens.store.hierarchy import open_array
-from unitlens.store.layout import ACTIVATION, MAP, MAP_SAMPLE, RANGES, SAMPLE_ARRAYS, StoredArray
-from unitlens.store.manifest import (
+from unitlens.store.backend.places import locate, zarr_store
+from unitlens.store.format.decoding import DamageError, ShardFiles
+from unitlens.store.format.hierarchy import open_array
+from unitlens.store.format.layout import (
+    ACTIVATION,
+    MAP,
+    MAP_SAMPLE,
+    RANGES,
+    SAMPLE_ARRAYS,
+    StoredArray,
+)
+from unitlens.store.format.manifest import (
     RECORD_AGAIN,
     Manifest,
     RecordedLayer,
     check_whole,
     read_manifest,
 )
-from unitlens.store.places import locate, zarr_store
-from unitlens.store.shards import DamageError
-from unitlens.variables import VARIABLES
+from unitlens.variables.declarations import VARIABLES
 
 if TYPE_CHECKING:
     from zarr.core.array import Array

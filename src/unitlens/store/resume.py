@@ -8,8 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from unitlens.store.files import file_sizes, remove
-from unitlens.store.hierarchy import (
+from unitlens.store.backend.files import file_sizes, remove
+from unitlens.store.backend.lock import check_unwritten
+from unitlens.store.backend.places import zarr_store
+from unitlens.store.format.decoding import DamageError, read_shard
+from unitlens.store.format.hierarchy import (
     clear,
     create_hierarchy,
     hash_hierarchy,
@@ -17,13 +20,16 @@ from unitlens.store.hierarchy import (
     restore_metadata,
     sweep,
 )
-from unitlens.store.journal import CompleteShard, open_journal, read_journal, remove_journal
-from unitlens.store.layout import StoredArray, journal_path, manifest_path
-from unitlens.store.lock import check_unwritten
-from unitlens.store.manifest import Contents
-from unitlens.store.parts import WHOLE, Part, find_parts
-from unitlens.store.places import zarr_store
-from unitlens.store.shards import DamageError, hash_values, read_shard
+from unitlens.store.format.journal import (
+    CompleteShard,
+    open_journal,
+    read_journal,
+    remove_journal,
+)
+from unitlens.store.format.layout import StoredArray, journal_path, manifest_path
+from unitlens.store.format.manifest import Contents
+from unitlens.store.format.parts import WHOLE, Part, find_parts
+from unitlens.store.format.shard_records import hash_values
 
 logger = logging.getLogger("unitlens")
 

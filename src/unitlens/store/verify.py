@@ -8,12 +8,25 @@ import numpy as np
 
 from unitlens.errors import StoreError
 from unitlens.progress import track
-from unitlens.store.hierarchy import open_array
-from unitlens.store.journal import CompleteShard
-from unitlens.store.layout import MAP_SAMPLE, RANGES, SAMPLE_ARRAYS, StoredArray, manifest_path
-from unitlens.store.manifest import Fault, Manifest, ShardedFile, faults, read_manifest
-from unitlens.store.places import locate, zarr_store
-from unitlens.store.shards import DamageError, Values, describe_shard, read_shard
+from unitlens.store.backend.places import locate, zarr_store
+from unitlens.store.format.decoding import DamageError, read_shard
+from unitlens.store.format.hierarchy import open_array
+from unitlens.store.format.journal import CompleteShard
+from unitlens.store.format.layout import (
+    MAP_SAMPLE,
+    RANGES,
+    SAMPLE_ARRAYS,
+    StoredArray,
+    manifest_path,
+)
+from unitlens.store.format.manifest import (
+    Fault,
+    Manifest,
+    ShardedFile,
+    faults,
+    read_manifest,
+)
+from unitlens.store.format.shard_records import Values, describe_shard
 
 CLASSED = ("label", "true_label", "prediction")
 

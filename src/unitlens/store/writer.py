@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unitlens.errors import StoreError
-from unitlens.store.background import Background
-from unitlens.store.buffers import Band, BandBuffer, Values
-from unitlens.store.files import remove
-from unitlens.store.growing import GrowingShard
-from unitlens.store.journal import CompleteShard, open_journal
-from unitlens.store.layout import (
+from unitlens.store.backend.files import remove
+from unitlens.store.backend.lease import check_leases
+from unitlens.store.format.encoding import GrowingShard
+from unitlens.store.format.journal import CompleteShard, open_journal
+from unitlens.store.format.layout import (
     DEFAULT_LAYOUT,
     RANGES,
     Layout,
@@ -27,8 +26,7 @@ from unitlens.store.layout import (
     plan_arrays,
     plan_ranges,
 )
-from unitlens.store.lease import check_leases
-from unitlens.store.manifest import (
+from unitlens.store.format.manifest import (
     Contents,
     Manifest,
     ShardedFile,
@@ -36,8 +34,9 @@ from unitlens.store.manifest import (
     read_manifest,
     write_manifest,
 )
-from unitlens.store.parts import WHOLE, Part
+from unitlens.store.format.parts import WHOLE, Part
 from unitlens.store.resume import Left, resume_or_start
+from unitlens.store.write_queue import Background, Band, BandBuffer, Values
 
 logger = logging.getLogger("unitlens")
 
@@ -75,9 +74,9 @@ class StoreWriter:
     as here, so that the result equals an undisturbed recording's bit for bit; any other one is
     started over. Shards are written by threads, so that their samples' successors can be
     computed meanwhile: what fails there is raised by the next call. At most a band of each array
-    and what may wait (:data:`~unitlens.store.background.PENDING_BYTES`) are held in memory. The
-    caller holds the lock (:func:`unitlens.store.lock.only_writer`) and has made sure that the store
-    is not finished (:func:`is_recorded`).
+    and what may wait (:data:`~unitlens.store.write_queue.PENDING_BYTES`) are held in memory. The
+    caller holds the lock (:func:`unitlens.store.backend.lock.only_writer`) and has made
+    sure that the store is not finished (:func:`is_recorded`).
 
     Parameters
     ----------

@@ -6,12 +6,11 @@ from pathlib import Path
 import xarray as xr
 
 from unitlens.errors import TableError, nearest
-from unitlens.store.files import total_size
-from unitlens.store.places import locate
-from unitlens.tables.components import read_components
-from unitlens.tables.storage import TABLES, read_table
-from unitlens.tables.unit_index import NAMES, UnitIndex
-from unitlens.variables import validate
+from unitlens.store.backend.files import total_size
+from unitlens.store.backend.places import locate
+from unitlens.tables.storage import TABLES, read_components, read_table
+from unitlens.variables.checks import validate
+from unitlens.variables.unit_index import NAMES, UnitIndex
 
 COMMAND = "snakemake --cores 8 all"
 SHOWN = 20  # runs that the repr lists

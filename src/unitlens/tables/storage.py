@@ -1,16 +1,18 @@
-"""How the tables over all networks lie on disk: Zarr, and a tidy Parquet twin."""
+"""How tables lie on disk: netCDF for one network; Zarr and a tidy Parquet twin for all."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from shutil import rmtree
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
 
-from unitlens.store.files import write_whole
-from unitlens.store.places import is_remote, zarr_store
-from unitlens.variables import SCHEMAS
+from unitlens.store.backend.files import write_whole
+from unitlens.store.backend.places import is_remote, zarr_store
+from unitlens.variables.checks import validate
+from unitlens.variables.schemas import SCHEMAS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -154,3 +156,45 @@ def same_attributes(tables: Iterable[xr.Dataset], *, prefix: str = "") -> dict[s
 
 def _plain(value: object) -> object:
     return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
+
+
+def write_components(tables: Iterable[xr.Dataset], path: Path) -> None:
+    """Write a table of schema ``principal_components`` for each layer, here or at a URL.
+
+    Each is a group of the layer's name, written when it comes: only one is in memory.
+    """
+    if is_remote(path):
+        with TemporaryDirectory() as room:
+            here = Path(room) / path.name
+            write_components(tables, here)
+            write_whole(path, here.read_bytes())
+        return
+    mode: Literal["w", "a"] = "w"
+    for table in tables:
+        table.to_netcdf(path, mode=mode, group=str(table["layer"].values[0]), engine="h5netcdf")
+        mode = "a"
+
+
+def read_components(path: Path) -> dict[str, xr.Dataset]:
+    """Read the principal components of every layer.
+
+    Parameters
+    ----------
+    path
+        What :func:`write_components` wrote.
+
+    Returns
+    -------
+    A table of schema ``principal_components`` for each layer, in the order of the forward pass.
+
+    Raises
+    ------
+    TableError
+        Where one is no such table.
+    """
+    with path.open("rb") as file, xr.open_datatree(file, engine="h5netcdf") as tree:
+        tables = [node.to_dataset().load() for node in tree.children.values()]
+    for table in tables:
+        validate(table, "principal_components")
+    tables.sort(key=lambda table: int(table["depth"][0]))
+    return {str(table["layer"].values[0]): table for table in tables}

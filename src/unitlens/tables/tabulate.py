@@ -6,13 +6,13 @@ from pathlib import Path
 
 import xarray as xr
 
+from unitlens.analysis.correlations import correlation_table
 from unitlens.errors import TableError
-from unitlens.tables.correlations import correlation_table
-from unitlens.tables.curves import curve_table, history_table, noise_table
-from unitlens.tables.records import read_record, run_identity_table, run_table
+from unitlens.tables.curve_tables import curve_table, history_table, noise_table
+from unitlens.tables.run_table import read_record, run_identity_table, run_table
 from unitlens.tables.storage import write_tables
-from unitlens.tables.units import PARTS, unit_table
-from unitlens.variables import validate
+from unitlens.tables.unit_table import PARTS, unit_table
+from unitlens.variables.checks import validate
 
 logger = logging.getLogger("unitlens")
 

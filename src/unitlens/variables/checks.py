@@ -3,8 +3,8 @@
 import xarray as xr
 
 from unitlens.errors import TableError, nearest
-from unitlens.variables.declaration import DIMENSIONS
-from unitlens.variables.schemas import SCHEMAS, VARIABLES, Schema
+from unitlens.variables.declarations import DIMENSIONS, VARIABLES
+from unitlens.variables.schemas import SCHEMAS, Schema
 
 
 def validate(dataset: xr.Dataset, schema: str) -> None:

@@ -2,13 +2,7 @@
 
 from dataclasses import dataclass
 
-from unitlens.variables import activations, measures, networks, perturbation
-from unitlens.variables.declaration import Variable
-from unitlens.variables.perturbation import NOISE
-
-VARIABLES: dict[str, Variable] = (
-    activations.VARIABLES | measures.VARIABLES | perturbation.VARIABLES | networks.VARIABLES
-)
+from unitlens.variables.declarations import NOISE, VARIABLES
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ from typing import Any
 
 from torch import fx, nn
 
-from unitlens.networks.graph import first_tensor
-from unitlens.networks.layers import UnitLayer, UnitNetwork
-from unitlens.networks.nonlinearities import function_name
-from unitlens.networks.simplification import is_watched
+from unitlens.model.graph import first_tensor
+from unitlens.model.layers import UnitLayer
+from unitlens.model.network import UnitNetwork
+from unitlens.model.operations import function_name
+from unitlens.model.rewriting import is_watched
 from unitlens.perturbation.engine.chains import Block, Chain
 from unitlens.perturbation.engine.readers import CONVOLVE, averages, flattens
 

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from unitlens.networks.graph import Program
-from unitlens.networks.layers import UnitLayer
+from unitlens.model.graph import Program
+from unitlens.model.layers import UnitLayer
 from unitlens.perturbation.engine.readers import CONVOLVE, by_channel
 
 Channels = Mapping[str, Tensor]  # for each layer's name, something of each of its channels

@@ -9,21 +9,23 @@ import torch
 from torch import Tensor
 
 from unitlens.errors import ModelError
-from unitlens.networks.graph import Edit, Program, Values
-from unitlens.networks.layers import UnitLayer, UnitNetwork
+from unitlens.model.graph import Edit, Program, Values
+from unitlens.model.layers import UnitLayer
+from unitlens.model.network import UnitNetwork
+from unitlens.perturbation.engine.batch_memory import Memory, chain_bytes
 from unitlens.perturbation.engine.chain_search import find_chain
 from unitlens.perturbation.engine.chains import Chain, Channels
-from unitlens.perturbation.engine.directions import Directions
-from unitlens.perturbation.engine.effects import BasePass, Effect, SummedEffect
-from unitlens.perturbation.engine.endings import Scored, dense_end
-from unitlens.perturbation.engine.memory import Memory, chain_bytes
-from unitlens.perturbation.engine.plans import AnyStop, Plan, Traversal, holding_end, make_plan
-from unitlens.perturbation.engine.readers import Changes
-from unitlens.perturbation.engine.trials import (
-    chain_agrees,
-    fastest_plans,
-    samples_are_independent,
+from unitlens.perturbation.engine.effects import BasePass, Effect, Scored, SummedEffect, dense_end
+from unitlens.perturbation.engine.perturbed_directions import Directions
+from unitlens.perturbation.engine.plans import (
+    AnyStop,
+    Plan,
+    Traversal,
+    holding_end,
+    make_plan,
 )
+from unitlens.perturbation.engine.readers import Changes
+from unitlens.perturbation.engine.trials import chain_agrees, fastest_plans, samples_are_independent
 
 logger = logging.getLogger("unitlens")
 
@@ -46,7 +48,7 @@ class Engine:
         numbers is not taken, and a log line says so.
     budget
         Bytes that values and copies of weights may take; see
-        :mod:`unitlens.perturbation.engine.memory`.
+        :mod:`unitlens.perturbation.engine.batch_memory`.
     target_bytes
         Bytes of one sample's target.
     perturbed

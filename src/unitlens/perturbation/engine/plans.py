@@ -6,14 +6,14 @@ from typing import Generic, Protocol, TypeVar
 
 from torch import Tensor, fx, nn
 
-from unitlens.networks.graph import Edit, Program, Values
-from unitlens.networks.layers import UnitLayer, UnitNetwork
-from unitlens.networks.memory import ONEDNN
-from unitlens.networks.nonlinearities import function_name, is_nonlinear_function
-from unitlens.networks.observation import Fold, UnfoldableError
-from unitlens.networks.simplification import is_watched
-from unitlens.networks.sources import is_weighted
-from unitlens.perturbation.engine.directions import Directions
+from unitlens.model.graph import Edit, Program, Values
+from unitlens.model.layers import UnitLayer
+from unitlens.model.memory_watch import ONEDNN
+from unitlens.model.network import UnitNetwork
+from unitlens.model.observation import Fold, UnfoldableError
+from unitlens.model.operations import function_name, is_nonlinear_function, is_weighted
+from unitlens.model.rewriting import is_watched
+from unitlens.perturbation.engine.perturbed_directions import Directions
 from unitlens.perturbation.engine.readers import Changes, Reader, find_readers
 
 EDIT_COPIES = 4  # of an activation, while all of it is edited

@@ -1,13 +1,4 @@
-"""Dense and convolutional operations that read a layer, and what one direction of it does to them.
-
-What such an operation puts out is linear in the layer. If `c` is taken away from an activation
-along one direction, the output `z` changes by one column of the weights,
-
-    z' = z - c W[:, u]                    dense
-    z' = z - conv(c, W[:, u])             convolution: one input channel instead of all
-
-also where average pooling or flattening lies between the layer and the operation.
-"""
+"""A convolution subtracted from rows in one pass over them, by oneDNN."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,12 +8,50 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from unitlens.networks.graph import Program
-from unitlens.networks.layers import UnitLayer
-from unitlens.networks.nonlinearities import function_name
-from unitlens.networks.observation import Observation, take
-from unitlens.networks.simplification import is_watched
-from unitlens.perturbation.engine.convolutions import subtract_convolved, subtracts_at_once
+from unitlens.model.graph import Program
+from unitlens.model.layers import UnitLayer
+from unitlens.model.observation import Observation, take
+from unitlens.model.operations import function_name
+from unitlens.model.rewriting import is_watched
+
+_NAME = "_convolution_pointwise_"  # of the operation that torch's own compiler calls for this
+
+
+def subtracts_at_once(module: Any) -> bool:
+    """Tell whether :func:`subtract_convolved` does what one module's convolution does.
+
+    It does so of two dimensions in float32 on a CPU, outside of autocast. Where this PyTorch has
+    no such operation, it does nowhere.
+    """
+    if type(module) is not nn.Conv2d or isinstance(module.padding, str) or module.groups > 1:
+        return False
+    weight = module.weight
+    fitting = weight.device.type == "cpu" and weight.dtype == torch.float32
+    built = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+    known = built and hasattr(torch.ops.mkldnn, _NAME)
+    return fitting and known and not torch.is_autocast_enabled("cpu")
+
+
+def subtract_convolved(rows: Tensor, maps: Tensor, weight: Tensor, module: nn.Conv2d) -> None:
+    """Subtract from `rows`, in place, what a module's convolution makes of `maps`.
+
+    Parameters
+    ----------
+    rows
+        Shape (rows, out, positions ...).
+    maps
+        Shape (rows, in, positions ...).
+    weight
+        Shape (out, in, kernel ...), in place of the module's own; no bias.
+    module
+        The convolution: stride, padding, dilation.
+    """
+    subtract = getattr(torch.ops.mkldnn, _NAME).binary
+    subtract(
+        rows, maps.neg(), weight.to_mkldnn(), None,
+        module.padding, module.stride, module.dilation, 1, "add", 1.0, None, [], None,
+    )  # fmt: skip
+
 
 CONVOLVE = {
     nn.Conv1d: functional.conv1d,

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx
 
-from unitlens.networks.agreement import close
-from unitlens.networks.graph import Program, Values
-from unitlens.networks.layers import UnitLayer, UnitNetwork
+from unitlens.model.graph import Program, Values
+from unitlens.model.layers import UnitLayer
+from unitlens.model.network import UnitNetwork
+from unitlens.model.precision import close
+from unitlens.perturbation.engine.batch_memory import Memory, column_bytes
 from unitlens.perturbation.engine.chains import Chain
-from unitlens.perturbation.engine.directions import Units
-from unitlens.perturbation.engine.memory import Memory, column_bytes
+from unitlens.perturbation.engine.perturbed_directions import Units
 from unitlens.perturbation.engine.plans import Plan, Traversal, make_plan
 from unitlens.perturbation.engine.readers import Changes
 

@@ -4,8 +4,3 @@
 those over a reference, `resampling` finds and reads other samples of it; `given` brings a user's
 numbers into the order of the units.
 """
-
-from unitlens.perturbation.values.clamping import Clamping, Value, clamp_to, value_name
-from unitlens.perturbation.values.given import by_unit, on_axis
-
-__all__ = ["Clamping", "Value", "by_unit", "clamp_to", "on_axis", "value_name"]

@@ -10,20 +10,23 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from unitlens.config import ValueName
+from unitlens.config.base import ValueName
+from unitlens.data.batches import MapStyle
 from unitlens.errors import ArgumentError
-from unitlens.networks.batches import MapStyle
-from unitlens.networks.layers import UnitLayer
-from unitlens.perturbation.engine import Replacement
+from unitlens.model.layers import UnitLayer
+from unitlens.perturbation.engine.perturbed_directions import Replacement
 from unitlens.perturbation.scores import Floats
 from unitlens.perturbation.session import Batch, Session
-from unitlens.perturbation.values.given import by_unit, on_axis
-from unitlens.perturbation.values.means import class_means, fitting, position_means, unit_means
-from unitlens.perturbation.values.resampling import (
+from unitlens.perturbation.values.reference import (
     activation_bytes,
+    class_means,
+    fitting,
     partner_activations,
     partners,
+    position_means,
+    unit_means,
 )
+from unitlens.perturbation.values.unit_values import by_unit, on_axis
 
 Value = ValueName | npt.ArrayLike | xr.DataArray
 

@@ -1,0 +1,1 @@
+"""What is computed from tables: areas under curves, correlations, agreement, generalisation."""

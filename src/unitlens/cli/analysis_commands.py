@@ -1,0 +1,202 @@
+"""Subcommands that need no network: statistics, tables, figures, the page."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unitlens.cli.job import (
+    Log,
+    Settings,
+    Threads,
+    open_log,
+    work,
+)
+from unitlens.cli.scheduler import Scheduler, dask_scheduler
+from unitlens.config.measurements import MeasureSpec, PrincipalComponentsSpec, StatisticsSpec
+from unitlens.config.reading import parse_section
+
+Network = Annotated[str, typer.Argument(help="Directory of the network: a path or a URL.")]
+Results = Annotated[Path, typer.Argument(help="Directory of the results.")]
+
+
+def class_statistics(
+    network: Network,
+    *,
+    settings: Settings = "{}",
+    threads: Threads = 1,
+    scheduler: Scheduler = None,
+    log: Log = None,
+) -> None:
+    """Read each store of a network once: class moments and histograms of every unit."""
+    open_log(log)
+    from unitlens.statistics.class_statistics import class_statistics
+    from unitlens.store.backend.places import locate
+    from unitlens.store.reader import open_activations
+    from unitlens.tables.storage import write_netcdf
+
+    section = parse_section(StatisticsSpec, settings)
+    place = locate(network)
+    with work(), dask_scheduler(scheduler, threads, place):
+        for split in ("train", "test"):
+            activations = open_activations(place / split / "activations.zarr")
+            statistics = class_statistics(activations, fine_bins=section.fine_bins)
+            # Most bins of most units are empty: level 1 already makes them a tenth.
+            packed = {"histogram": {"zlib": True, "complevel": 1}}
+            write_netcdf(statistics, place / split / "class_statistics.nc", packed)
+
+
+def unit_measures(
+    network: Network,
+    *,
+    settings: Settings = "{}",
+    log: Log = None,
+) -> None:
+    """Compute selectivity, mutual information and variance of every unit."""
+    open_log(log)
+    from unitlens.statistics.measures.unit_measures import unit_measures
+    from unitlens.store.backend.places import locate
+    from unitlens.tables.storage import read_netcdf, write_netcdf
+
+    section = parse_section(MeasureSpec, settings)
+    place = locate(network)
+    with work():
+        statistics = {
+            split: read_netcdf(place / split / "class_statistics.nc") for split in ("train", "test")
+        }
+        measures = unit_measures(
+            statistics[section.split],
+            statistics["train"],  # mean and variance, as the paper scales its noise
+            read_netcdf(place / "l1_norm.nc")["l1_norm"],
+            rest=section.rest,
+            bins=section.bins,
+        )
+        write_netcdf(measures, place / "unit_measures.nc")
+
+
+def principal_components(
+    network: Network,
+    *,
+    settings: Settings = "{}",
+    threads: Threads = 1,
+    scheduler: Scheduler = None,
+    log: Log = None,
+) -> None:
+    """Find the directions in which each layer's activations vary most."""
+    open_log(log)
+    from unitlens.statistics.subspaces.principal_components import principal_components
+    from unitlens.store.backend.places import locate
+    from unitlens.store.reader import open_activations
+    from unitlens.tables.storage import write_components
+
+    section = parse_section(PrincipalComponentsSpec, settings)
+    place = locate(network)
+    with work(), dask_scheduler(scheduler, threads, place):
+        activations = open_activations(place / section.split / "activations.zarr")
+        layers = activations.children.items()
+        tables = (
+            principal_components(
+                activations, name, components=min(size, section.components or size)
+            ).assign_attrs(split=section.split)
+            for name, size in [(name, node.sizes["unit"]) for name, node in layers]
+        )
+        write_components(tables, place / "principal_components.nc")
+
+
+def tabulate(
+    output: Annotated[Path, typer.Argument(help="tables.json to write.")],
+    *,
+    networks: Annotated[str, typer.Option(help="Network to its experiments, as JSON.")],
+    measured: Annotated[
+        str,
+        typer.Option(help="Experiment to what is measured on its 'runs' and 'kept' epochs."),
+    ],
+    log: Log = None,
+) -> None:
+    """Join everything about runs and units into the final tables."""
+    open_log(log)
+    from unitlens.tables.storage import remove_tables
+    from unitlens.tables.tabulate import tabulate
+
+    wanted = json.loads(measured)
+    experiments = {name: tuple(of) for name, of in json.loads(networks).items()}
+    kept = {name: of for name, of in experiments.items() if "/" in name}
+    final = {name: of for name, of in experiments.items() if "/" not in name}
+    kinds = {
+        name: {kind for one in of for kind in wanted[one]["kept" if name in kept else "runs"]}
+        for name, of in experiments.items()
+    }
+    results = output.parent
+    with work():
+        tables = {"final": tabulate(results, final, results, measured=kinds)}
+        remove_tables(results / "checkpoints")
+        if kept:
+            tables["checkpoints"] = tabulate(results, kept, results / "checkpoints", measured=kinds)
+        output.write_text(json.dumps(tables, indent=2, sort_keys=True) + "\n")
+
+
+def draw_figures(
+    results: Results,
+    output: Annotated[Path, typer.Argument(help="figures.json to write.")],
+    *,
+    figures: Annotated[str, typer.Option(help="Figure to the experiments it shows, as JSON.")],
+    log: Log = None,
+) -> None:
+    """Draw the figures, each with what it shows."""
+    open_log(log)
+    from unitlens.figures.draw import draw_figures
+
+    wanted = {name: tuple(of) for name, of in json.loads(figures).items()}
+    with work():
+        draw_figures(results, wanted, output.parent)
+
+
+def compare_with_paper(
+    results: Results,
+    output: Annotated[Path, typer.Argument(help="paper.csv to write, and paper.md beside it.")],
+    *,
+    claims: Annotated[str, typer.Option(help="Group of results to its experiments, as JSON.")],
+    causes: Annotated[
+        str, typer.Option(help="Group to extra experiments and the causes they test, as JSON.")
+    ] = "{}",
+    command: Annotated[
+        str, typer.Option(help="How the results were made, for the commands on the page.")
+    ] = "snakemake --cores all",
+    log: Log = None,
+) -> None:
+    """Set the results of the paper beside ours, with a verdict each by a stated rule."""
+    open_log(log)
+    from unitlens.reproduction.compare import compare_with_paper
+
+    wanted = {name: tuple(of) for name, of in json.loads(claims).items()}
+    with work():
+        compare_with_paper(
+            results, wanted, output.parent, causes=json.loads(causes), command=command
+        )
+
+
+def write_report(
+    results: Results,
+    output: Annotated[Path, typer.Argument(help="HTML page to write.")],
+    *,
+    paper: Annotated[Path | None, typer.Option(help="paper.csv of compare-with-paper.")] = None,
+    log: Log = None,
+) -> None:
+    """Write one page that works offline."""
+    open_log(log)
+    from unitlens.report.page import write_report
+
+    with work():
+        write_report(results, results / "figures", output, paper=paper)
+
+
+COMMANDS = (
+    class_statistics,
+    unit_measures,
+    principal_components,
+    tabulate,
+    draw_figures,
+    compare_with_paper,
+    write_report,
+)

@@ -1,0 +1,141 @@
+"""Subcommands for people: what a configuration will do, which layers a model has, verification."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unitlens.config.base import parse_at
+from unitlens.config.networks import (
+    ConvNetSpec,
+    MLPSpec,
+    ModelSpec,
+    TorchvisionSpec,
+    UserModelSpec,
+)
+from unitlens.config.reading import read_config
+from unitlens.errors import ArgumentError
+from unitlens.planning.rates import PASSES, READ
+
+
+def verify(
+    store: Annotated[str, typer.Argument(help="Store, such as activations.zarr: a path or a URL.")],
+) -> None:
+    """Read everything of a store and name each file that is bad; exit status 1 if one is."""
+    from unitlens.store.verify import verify_store
+
+    report = verify_store(store)
+    typer.echo(report)
+    if not report.whole:
+        raise typer.Exit(1)
+
+
+ConfigFiles = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Configuration file, then files that override it; config.yaml if none."),
+]
+DEFAULT = (Path("config.yaml"),)
+
+
+def validate(config: ConfigFiles = None) -> None:
+    """Check a configuration and list the networks that it names."""
+    from unitlens.planning.network_checks import check_networks
+    from unitlens.planning.plan import make_plan
+
+    plan = make_plan(read_config(*(config or DEFAULT)))
+    check_networks(plan)
+    for name, run in plan.runs.items():
+        typer.echo(f"{name}  ({', '.join(run.experiments)})")
+    typer.echo(f"{len(plan.runs)} networks, {len(plan.kept())} kept epochs: the file holds")
+
+
+def estimate(
+    config: ConfigFiles = None,
+    *,
+    gflops: Annotated[
+        float, typer.Option(help="GFLOP/s that the machine reaches in forward passes.")
+    ] = PASSES.value,
+    read_mb: Annotated[
+        float, typer.Option("--read-mb", help="MB/s that its disk gives.")
+    ] = READ.value,
+) -> None:
+    """Say what a configuration takes: jobs, bytes, files, hours, memory."""
+    from unitlens.planning.listing import assumptions, list_stages, list_stores
+    from unitlens.planning.plan import make_plan
+    from unitlens.planning.plan_estimate import estimate_plan
+
+    plan = make_plan(read_config(*(config or DEFAULT)))
+    found = estimate_plan(plan, gflops=gflops, read_mb=read_mb)
+    for listing in (list_stores(found), list_stages(found)):
+        if sys.stdout.isatty():
+            from rich.console import Console
+
+            Console().print(listing.rich())
+        else:
+            typer.echo(f"{listing.markdown()}\n")
+    for line in assumptions(found):
+        typer.echo(line)
+
+
+def layers(
+    model: Annotated[
+        str, typer.Argument(help="mlp, convnet, one of torchvision's, or module:function.")
+    ],
+    *,
+    shape: Annotated[
+        str, typer.Option(help="Shape of one input, without the batch.")
+    ] = "3,224,224",
+    arguments: Annotated[str, typer.Option(help="Keyword arguments, as JSON.")] = "{}",
+) -> None:
+    """Print the layers of a model in which units live: name, units, shape."""
+    import torch
+
+    from unitlens.model.network import unit_layers
+    from unitlens.training.models import build_model
+
+    spec = _model_spec(model, arguments)
+    sizes = _shape(shape)
+    built = build_model(spec, input_shape=sizes, classes=1000, seed=0)
+    typer.echo(unit_layers(built, torch.zeros(2, *sizes)))
+
+
+def _model_spec(name: str, arguments: str) -> ModelSpec:
+    try:
+        values = json.loads(arguments)
+    except json.JSONDecodeError as error:
+        raise ArgumentError(f"--arguments {arguments!r} must be JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise ArgumentError(f"--arguments {arguments!r} must be a JSON object of keyword arguments")
+    where = ("model",)
+    if name == "mlp":
+        return parse_at(MLPSpec, {"name": name, **values}, where)
+    if name == "convnet":
+        return parse_at(ConvNetSpec, {"name": name, **values}, where)
+    values = {"name": name, "arguments": values}
+    if ":" in name:
+        return parse_at(UserModelSpec, values, where)
+    return parse_at(TorchvisionSpec, values, where)
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(size) for size in text.split(","))
+    except ValueError:
+        raise ArgumentError(
+            f"--shape {text!r} must be whole numbers between commas, such as 3,224,224"
+        ) from None
+
+
+def schema(
+    *,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As a reference to read.")] = False,
+) -> None:
+    """Print the JSON schema of the configuration, or its reference."""
+    from unitlens.config.reference import config_reference, config_schema
+
+    typer.echo(config_reference() if markdown else json.dumps(config_schema(), indent=2))
+
+
+COMMANDS = (validate, estimate, layers, schema, verify)

@@ -1,0 +1,65 @@
+"""Subcommands that prepare data sets and train networks."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unitlens.cli.job import (
+    Device,
+    Log,
+    Threads,
+    open_log,
+    torch_device,
+    work,
+)
+from unitlens.cli.opening import Code, Prepared
+from unitlens.config.networks import DatasetSpec, RunSpec
+from unitlens.config.reading import parse_section
+
+Spec = Annotated[str, typer.Option(help="Data set, or run, as JSON.")]
+
+
+def prepare_dataset(
+    output: Annotated[Path, typer.Argument(help="dataset.json to write.")],
+    *,
+    spec: Spec,
+    data: Annotated[Path, typer.Option(help="Directory that data sets are read from.")] = Path(
+        "data"
+    ),
+    download: Annotated[bool, typer.Option("--download", help="Allow downloads.")] = False,
+    log: Log = None,
+) -> None:
+    """Check and convert a data set once."""
+    open_log(log)
+    from unitlens.data.prepare import prepare_dataset
+
+    section = parse_section(DatasetSpec, spec)
+    with work():
+        prepare_dataset(section, output.parent, data=data, download=download)
+
+
+def train(
+    dataset: Prepared,
+    output: Annotated[Path, typer.Argument(help="checkpoint.json to write.")],
+    *,
+    spec: Spec,
+    code: Code = "",
+    threads: Threads = 1,
+    device: Device = "auto",
+    log: Log = None,
+) -> None:
+    """Train one network."""
+    open_log(log)
+    from unitlens.training.train import train
+
+    section = parse_section(RunSpec, spec)
+    device = torch_device(device, threads)
+    with work():
+        train(section, dataset.parent, output.parent, device=device, code=code)
+
+
+COMMANDS = (
+    prepare_dataset,
+    train,
+)

@@ -1,0 +1,1 @@
+"""Data sets: prepared once, read batch by batch, their labels corrupted on loading."""

@@ -1,0 +1,106 @@
+"""Labels: a permuted share of them, and subsets that keep the share of every class."""
+
+import numpy as np
+import numpy.typing as npt
+
+from unitlens.errors import ArgumentError, DatasetError
+from unitlens.seeds import seeded
+
+
+def corrupt_labels(
+    labels: npt.NDArray[np.int64], fraction: float, *, seed: int
+) -> npt.NDArray[np.int64]:
+    """Permute a given fraction of the labels among the samples that carry them.
+
+    Parameters
+    ----------
+    labels
+        Labels of the training set, of shape (samples,).
+    fraction
+        Share of the samples whose labels take part, from 0 to 1. Some of them get their own
+        label back: with k balanced classes about ``fraction * (1 - 1 / k)`` of the labels change.
+    seed
+        The run's seed; equal seeds give equal labels.
+
+    Returns
+    -------
+    New labels of shape (samples,). Each class keeps exactly as many samples as it had.
+
+    Raises
+    ------
+    ArgumentError
+        Where the fraction lies outside 0..1.
+
+    References
+    ----------
+    Morcos et al. 2018 (arXiv 1803.06959), after Zhang et al. 2017 (arXiv 1611.03530).
+
+    Examples
+    --------
+    >>> corrupt_labels(np.array([0, 1, 2, 3]), 0.0, seed=1)
+    array([0, 1, 2, 3])
+    """
+    if not 0 <= fraction <= 1:
+        raise ArgumentError(f"the fraction of corrupted labels is {fraction}, but must be in 0..1")
+    random = seeded(seed, "corruption")
+    chosen = random.permutation(len(labels))[: round(fraction * len(labels))]
+    corrupted = labels.copy()
+    corrupted[chosen] = labels[random.permutation(chosen)]
+    return corrupted
+
+
+SEED = 0  # a prepared data set is the same for every run, so it knows nothing of their seeds
+
+
+def stratified_subset(
+    labels: npt.NDArray[np.int64], samples: int | None, *, name: str
+) -> npt.NDArray[np.int64]:
+    """Choose so many samples that each class keeps its share of them.
+
+    Parameters
+    ----------
+    labels
+        Labels of all samples, of shape (available,).
+    samples
+        Size of the subset; all samples if None.
+    name
+        What the subset is of, for the message of an error.
+
+    Returns
+    -------
+    Ascending indices of shape (samples,). A class's number is its share rounded down, or up by
+    one where the remainders are largest.
+
+    Raises
+    ------
+    DatasetError
+        Where more samples are asked for than there are.
+
+    Examples
+    --------
+    >>> labels = np.repeat([0, 1], [30, 10])
+    >>> np.bincount(labels[stratified_subset(labels, 20, name="train")]).tolist()
+    [15, 5]
+    """
+    if samples is None:
+        return np.arange(len(labels))
+    if samples > len(labels):
+        raise DatasetError(
+            f"{name} has {len(labels)} samples, but {samples} are asked for; "
+            "ask for fewer or for all"
+        )
+    random = seeded(SEED, "subset")
+    chosen = [
+        random.permutation(np.flatnonzero(labels == label))[:count]
+        for label, count in enumerate(_quotas(np.bincount(labels), samples))
+    ]
+    return np.sort(np.concatenate(chosen))
+
+
+def _quotas(counts: npt.NDArray[np.int64], samples: int) -> npt.NDArray[np.int64]:
+    """Share out `samples` among the classes by the largest remainders."""
+    exact = counts * samples / counts.sum()
+    quotas: npt.NDArray[np.int64] = np.floor(exact).astype(np.int64)
+    order = np.argsort(quotas - exact, kind="stable")
+    quotas[order[: samples - quotas.sum()]] += 1
+    return quotas

@@ -1,0 +1,218 @@
+"""Operations of a network: nonlinearities, weighted operations, and the axis of the units."""
+
+from typing import Any, NamedTuple
+
+from torch import Tensor, fx, nn
+
+from unitlens.model.graph import Program
+
+NONLINEAR_MODULES: tuple[type[nn.Module], ...] = (
+    nn.CELU,
+    nn.ELU,
+    nn.GELU,
+    nn.GLU,
+    nn.Hardshrink,
+    nn.Hardsigmoid,
+    nn.Hardswish,
+    nn.Hardtanh,  # ReLU6 is one of its subclasses
+    nn.LeakyReLU,
+    nn.LogSigmoid,
+    nn.Mish,
+    nn.PReLU,
+    nn.ReLU,
+    nn.RReLU,
+    nn.SELU,
+    nn.SiLU,
+    nn.Sigmoid,
+    nn.Softplus,
+    nn.Softshrink,
+    nn.Softsign,
+    nn.Tanh,
+    nn.Tanhshrink,
+)
+NONLINEAR_FUNCTIONS = frozenset(
+    (
+        *("celu", "elu", "gelu", "glu", "leaky_relu", "mish", "prelu", "relu", "relu6", "rrelu"),
+        *("selu", "silu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "softplus"),
+        *("softshrink", "softsign", "sigmoid", "expit", "special_expit", "logsigmoid"),
+        *("log_sigmoid", "tanh", "tanhshrink"),
+    )
+)
+CLAMPS = frozenset(("clamp", "clamp_min", "clip"))
+
+
+def is_nonlinear_function(function: Any) -> bool:
+    """Tell whether a function of torch, or the name of a tensor's method, is a nonlinearity."""
+    if isinstance(function, str):
+        return function.rstrip("_") in NONLINEAR_FUNCTIONS
+    return _of_torch(function) and function_name(function) in NONLINEAR_FUNCTIONS
+
+
+def function_name(function: Any) -> str:
+    """Return the name of a function or method without the underscore of in-place versions."""
+    name = function if isinstance(function, str) else getattr(function, "__name__", "")
+    return name.rstrip("_") or name
+
+
+def is_rectifying_clamp(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Tell whether a call is ``clamp(x, min=0)`` in one of its spellings: a ReLU."""
+    if function_name(function) not in CLAMPS or (
+        not isinstance(function, str) and not _of_torch(function)
+    ):
+        return False
+    bounds = dict(zip(("min", "max"), args[1:], strict=False)) | kwargs
+    low = bounds.get("min")
+    return isinstance(low, int | float) and low == 0
+
+
+def _of_torch(function: Any) -> bool:
+    module = getattr(function, "__module__", None) or type(function).__module__
+    return str(module).split(".")[0] in ("torch", "builtins")
+
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+CHANNELS_LAST = (nn.Linear, nn.LayerNorm)
+CHANNELS_FIRST = (*CONVOLUTIONS, *TRANSPOSED, *BATCH_NORMS, nn.GroupNorm)
+_LAST_FUNCTIONS = frozenset(("linear", "layer_norm"))
+_FIRST_FUNCTIONS = frozenset(("conv1d", "conv2d", "conv3d", "batch_norm", "group_norm"))
+_PASSING_MODULES = (*BATCH_NORMS, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Identity)
+_PASSING_FUNCTIONS = frozenset(
+    (
+        *("add", "sub", "mul", "truediv", "neg", "contiguous", "clone", "float"),
+        *("batch_norm", "dropout", "dropout1d", "dropout2d", "dropout3d"),
+    )
+)
+
+
+class Source(NamedTuple):
+    """The nearest weighted operation before a nonlinearity.
+
+    Whether its channels are on the last axis, and how many it puts out; None where unknown.
+    """
+
+    channels_last: bool | None
+    width: int | None
+
+
+def is_source(module: nn.Module) -> bool:
+    """Tell whether a module fixes on which axis the units after it lie."""
+    return isinstance(module, CHANNELS_LAST + CHANNELS_FIRST)
+
+
+def unit_axis(activation: Tensor, source: Source) -> int:
+    """Return the axis of the units of an activation (samples, ...).
+
+    Parameters
+    ----------
+    activation
+        The activation, of at least two dimensions; only its shape is read.
+    source
+        The weighted operation before it.
+
+    Returns
+    -------
+    1 or -1: for (samples, units) 1; for three dimensions -1 unless a channels-first operation
+    came before; for more 1 unless a channels-last one did. Where the other axis alone has as many
+    entries as the operation puts out, it is that one.
+    """
+    if activation.dim() == 2:
+        return 1
+    last = activation.dim() == 3 if source.channels_last is None else source.channels_last
+    axis, other = (-1, 1) if last else (1, -1)
+    width = source.width
+    if width is not None and activation.shape[axis] != width == activation.shape[other]:
+        return other
+    return axis
+
+
+def source_of(module: nn.Module) -> Source:
+    """Return a weighted module as a source."""
+    return Source(isinstance(module, CHANNELS_LAST), module_width(module))
+
+
+def nearest_source(program: Program, node: fx.Node) -> Source:
+    """Return the nearest weighted operation before a node, by any path."""
+    queue: list[fx.Node] = list(node.all_input_nodes)
+    seen: set[fx.Node] = set()
+    while queue:
+        earlier = queue.pop(0)
+        if earlier in seen:
+            continue
+        seen.add(earlier)
+        module = program.modules.get(earlier)
+        if module is not None and is_source(module):
+            return source_of(module)
+        name = function_name(earlier.target) if earlier.op == "call_function" else ""
+        if name in _LAST_FUNCTIONS | _FIRST_FUNCTIONS:
+            return Source(name in _LAST_FUNCTIONS, None)
+        queue += earlier.all_input_nodes
+    return Source(None, None)
+
+
+def module_width(module: Any) -> int | None:
+    """Return how many channels a module puts out, None if it does not say."""
+    for name in ("out_features", "out_channels", "num_features", "num_channels"):
+        if isinstance(getattr(module, name, None), int):
+            return int(getattr(module, name))
+    if isinstance(module, nn.LayerNorm):
+        return int(module.normalized_shape[-1])
+    return None
+
+
+def weighted_input(program: Program, node: fx.Node) -> fx.Node | None:
+    """Return the node of the linear or convolutional operation that alone feeds a nonlinearity.
+
+    Between them may lie only operations that treat each channel by itself. None where the path
+    divides (a residual sum) or meets anything else.
+    """
+    node = silu_gate(node) or node
+    while True:
+        inputs = [earlier for earlier in node.all_input_nodes if earlier.op != "get_attr"]
+        if len(inputs) != 1:
+            return None
+        node = inputs[0]
+        if is_weighted(program, node):
+            return node
+        if not _passes(program, node):
+            return None
+
+
+def silu_gate(node: fx.Node) -> fx.Node | None:
+    """Return the sigmoid of x where a node is x * sigmoid(x), a SiLU written out."""
+    if node.op not in ("call_function", "call_method") or function_name(node.target) != "mul":
+        return None
+    for gate in node.all_input_nodes:
+        if is_sigmoid(gate) and set(node.all_input_nodes) == {gate, *gate.all_input_nodes}:
+            return gate
+    return None
+
+
+def is_sigmoid(node: fx.Node) -> bool:
+    """Tell whether a node is a call of a sigmoid function or method."""
+    called = node.op in ("call_function", "call_method")
+    return called and function_name(node.target) in ("sigmoid", "expit", "special_expit")
+
+
+def is_weighted(program: Program, node: fx.Node) -> bool:
+    """Tell whether a node is a dense or convolutional operation."""
+    if node in program.modules:
+        return isinstance(program.modules[node], (nn.Linear, *CONVOLUTIONS, *TRANSPOSED))
+    return node.op == "call_function" and function_name(node.target) in (
+        "linear",
+        "conv1d",
+        "conv2d",
+        "conv3d",
+    )
+
+
+def _passes(program: Program, node: fx.Node) -> bool:
+    if node in program.modules:
+        module = program.modules[node]
+        return isinstance(module, (*_PASSING_MODULES, *NONLINEAR_MODULES)) and not isinstance(
+            module, nn.GLU
+        )
+    if node.op not in ("call_function", "call_method"):
+        return False
+    return function_name(node.target) in _PASSING_FUNCTIONS or is_nonlinear_function(node.target)

@@ -1,0 +1,1 @@
+"""Measures of every unit, computed from the table of class statistics: one module a measure."""

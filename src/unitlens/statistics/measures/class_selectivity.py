@@ -1,0 +1,139 @@
+"""Class selectivity: how much more a unit responds to one class than to the others."""
+
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from unitlens.errors import ArgumentError, nearest
+from unitlens.statistics.block_states import Floats, Integers
+from unitlens.statistics.class_table import labels_at, on_units, seen_classes
+from unitlens.variables.checks import validate
+
+Rest = Literal["classes", "samples"]
+_RESTS = ("classes", "samples")
+
+
+def class_selectivity(stats: xr.Dataset, *, rest: Rest = "classes") -> xr.Dataset:
+    """Compute the class selectivity of every unit.
+
+    Parameters
+    ----------
+    stats
+        A table of :func:`unitlens.class_statistics`.
+    rest
+        What the preferred class is set against: the mean of the other classes' means
+        (``classes``), or the mean over all samples of the other classes (``samples``). They are
+        equal where the classes have equally many samples.
+
+    Returns
+    -------
+    On ``unit``: ``selectivity``, from 0 (the same mean for all classes) to 1 (zero for all but
+    one); ``preferred_class``, the label of the class with the largest mean, the first of equal
+    ones; ``dead``, where the unit is zero on every sample; ``undefined``, the reason where the
+    selectivity is NaN, else empty. A dead unit has selectivity 0. ``preferred_class`` is -1 where
+    the unit is dead or its selectivity undefined.
+
+    Raises
+    ------
+    ArgumentError
+        Where `rest` is neither.
+    TableError
+        Where `stats` is no table of class statistics.
+
+    Notes
+    -----
+    Source: Morcos, Barrett, Rabinowitz & Botvinick (ICLR 2018, arXiv 1803.06959):
+    (mu_max - mu_rest) / (mu_max + mu_rest) of the class-conditional mean activations.
+    """
+    if rest not in _RESTS:
+        raise ArgumentError(f"rest is {rest!r}, but must be 'classes' or 'samples'; "
+                            f"{nearest(str(rest), _RESTS)}")  # fmt: skip
+    validate(stats, "class_statistics")
+    means = stats["class_mean"].to_numpy()
+    weights = stats["count"].to_numpy() if rest == "samples" else np.ones(stats.sizes["class"])
+    dead = _dead(stats)
+    reasons = _reasons(stats, means, dead)
+    selectivity, preferred = _selectivity(means, weights, (reasons == "") & ~dead)
+    selectivity[dead] = 0.0
+    variables = {
+        "selectivity": selectivity,
+        "preferred_class": labels_at(stats, preferred),
+        "dead": dead,
+        "undefined": reasons,
+    }
+    return on_units(stats, variables, rest=rest)
+
+
+def ccmas(stats: xr.Dataset) -> xr.Dataset:
+    """Compute the class-conditional mean activity selectivity (CCMAS) of every unit.
+
+    Parameters
+    ----------
+    stats
+        A table of :func:`unitlens.class_statistics`.
+
+    Returns
+    -------
+    ``ccmas`` on ``unit``: :func:`unitlens.class_selectivity` with ``rest="samples"``, with its
+    0 of dead units and its NaN.
+
+    Raises
+    ------
+    TableError
+        Where `stats` is no table of class statistics.
+
+    Notes
+    -----
+    (mu_A - mu_not_A) / (mu_A + mu_not_A) with A the class of the largest mean, and not A the
+    samples of all others. Source: Gale et al. 2020 (arXiv 2007.01062), after Morcos et al.
+    """
+    return class_selectivity(stats, rest="samples")[["selectivity"]].rename(selectivity="ccmas")
+
+
+def _selectivity(
+    means: Floats, weights: Floats | Integers, defined: NDArray[np.bool_]
+) -> tuple[Floats, Integers]:
+    """Return selectivity and position of the preferred class; NaN and -1 where not `defined`."""
+    units = np.flatnonzero(defined)
+    selectivity = np.full(len(means), np.nan)
+    preferred = np.full(len(means), -1)
+    if not units.size:
+        return selectivity, preferred
+    preferred[units] = means[units].argmax(axis=1)
+    others = np.broadcast_to(weights, (len(units), means.shape[1])).astype(np.float64)
+    others[np.arange(len(units)), preferred[units]] = 0.0
+    largest = means[units, preferred[units]]
+    rest = (others * means[units]).sum(axis=1) / others.sum(axis=1)
+    # equal means may come out a rounding error below 0
+    selectivity[units] = np.clip((largest - rest) / (largest + rest), 0.0, 1.0)
+    return selectivity, preferred
+
+
+def _dead(stats: xr.Dataset) -> NDArray[np.bool_]:
+    seen = seen_classes(stats)
+    low, high = (stats[name].to_numpy()[:, seen] for name in ("class_minimum", "class_maximum"))
+    if not seen.any():
+        return np.zeros(len(low), np.bool_)
+    return np.asarray(((low == 0) & (high == 0)).all(axis=1))
+
+
+def _reasons(stats: xr.Dataset, means: Floats, dead: NDArray[np.bool_]) -> NDArray[Any]:
+    """Return why the selectivity of each unit is undefined, the first reason that holds."""
+    count = stats["count"].to_numpy()
+    reasons = np.full(len(means), "", dtype=object)
+    if not count.any():
+        reasons[:] = "no samples"
+        return reasons
+    known = means[:, count > 0]
+    if len(count) == 1:
+        reasons[:] = "only one class"
+    elif (count == 0).any():
+        reasons[:] = f"class {stats['class'].to_numpy()[count == 0][0]} has no samples"
+    else:
+        reasons[(known == 0).all(axis=1)] = "all class means are zero"
+        reasons[(known < 0).any(axis=1)] = "negative class mean"
+    reasons[dead] = ""
+    reasons[~np.isfinite(known).all(axis=1)] = "non-finite activations"
+    return reasons

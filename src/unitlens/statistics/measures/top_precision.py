@@ -1,0 +1,57 @@
+"""What the samples of a unit's largest activations have in common."""
+
+import numpy as np
+import xarray as xr
+
+from unitlens.statistics.block_states import Floats, Integers
+from unitlens.statistics.class_table import constant_units, finite_units, on_units
+from unitlens.variables.checks import validate
+
+_TOPS = (60, 100)
+
+
+def top_precision(stats: xr.Dataset) -> xr.Dataset:
+    """Compute how many of every unit's strongest samples are of one class.
+
+    Parameters
+    ----------
+    stats
+        A table of :func:`unitlens.class_statistics`.
+
+    Returns
+    -------
+    On ``unit``: ``precision_60`` and ``precision_100``, the share of the 60 and 100 samples with
+    the largest activations that are of the class most frequent among them. NaN where there are
+    fewer samples, or the unit has non-finite activations or always the same, so that none are the
+    strongest.
+
+    Raises
+    ------
+    TableError
+        Where `stats` is no table of class statistics.
+
+    Notes
+    -----
+    Sources: Zhou et al., "Object detectors emerge in deep scene CNNs" (ICLR 2015, arXiv
+    1412.6856) for the top 60; Gale et al. 2020 (arXiv 2007.01062) for the top 100. Of samples
+    with equal activations at the end of the list, those count that the table has.
+    """
+    validate(stats, "class_statistics")
+    classes = stats["top_class"].to_numpy()
+    known = finite_units(stats) & ~constant_units(stats)
+    shares = {top: np.where(known, _precision(classes, top), np.nan) for top in _TOPS}
+    return on_units(stats, {f"precision_{top}": share for top, share in shares.items()})
+
+
+def _precision(classes: Integers, top: int) -> Floats:
+    """Return the share of the most frequent of the first `top` labels; NaN where there are fewer.
+
+    `classes` has shape (units, ranks), -1 where a unit has no more samples.
+    """
+    if classes.shape[1] < top:
+        return np.full(len(classes), np.nan)
+    first = np.sort(classes[:, :top], axis=1)
+    place = np.arange(top)
+    starts = np.where(np.diff(first, axis=1, prepend=-2) != 0, place, 0)
+    runs = place + 1 - np.maximum.accumulate(starts, axis=1)  # equal labels so far, now sorted
+    return np.where(first[:, 0] >= 0, runs.max(axis=1) / top, np.nan)

@@ -1,0 +1,1 @@
+"""Directions of a layer: principal components, random directions, dimensionality."""

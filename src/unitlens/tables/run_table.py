@@ -1,0 +1,178 @@
+"""The table of all runs: what each is, how well it does, and one number a measurement."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from unitlens.analysis.curve_summaries import area_under_curve, noise_scale_at, random_orders
+from unitlens.config.base import parse_at
+from unitlens.config.networks import RunSpec
+from unitlens.errors import TableError
+from unitlens.tables.unit_table import NOT_MEASURED
+from unitlens.variables.checks import annotate
+
+SCORES = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
+
+
+def read_record(directory: Path, network: str) -> dict[str, Any]:
+    """Return the record beside a network's weights, its spec flattened into columns.
+
+    Raises
+    ------
+    TableError
+        Where there is no record, or it lacks something.
+    """
+    path = directory / network / "checkpoint.json"
+    try:
+        record = json.loads(path.read_text())
+        scores = {name: float(record[name]) for name in SCORES}
+        spec = parse_at(RunSpec, record["spec"], (str(path), "spec"))
+        own = {"epoch": int(record["epoch"]), "classes": int(record["classes"])}
+    except FileNotFoundError:
+        raise TableError(
+            f"the network {network} has no {path}; train it first: snakemake --cores 8 all"
+        ) from None
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise TableError(
+            f"{path} is no record of a network ({error!r}); remove it and run snakemake again"
+        ) from error
+    return {"run": network.partition("/")[0]} | own | scores | _columns(spec)
+
+
+def _columns(spec: RunSpec) -> dict[str, Any]:
+    model, training = spec.model, spec.training
+    widths = getattr(model, "widths", getattr(model, "channels", ()))
+    batch_norm = getattr(model, "batch_norm", None)
+    return {
+        "dataset": spec.dataset.name,
+        "corruption": float(spec.dataset.corruption),
+        "model": model.name,
+        "widths": " ".join(map(str, widths)),
+        "width": float(getattr(model, "width", np.nan)),
+        "dropout": float(getattr(model, "dropout", np.nan)),
+        "batch_norm": -1 if batch_norm is None else int(batch_norm),
+        "epochs": training.epochs if training else 0,
+        "optimizer": training.optimizer if training else "",
+        "learning_rate": training.learning_rate if training else np.nan,
+        "batch_size": training.batch_size if training else -1,
+        "weight_decay": training.weight_decay if training else np.nan,
+        "selectivity_regulariser": training.selectivity_regulariser if training else np.nan,
+        "settings": _other_settings(spec),
+        "seed": spec.seed,
+    }
+
+
+# Fields of a spec that have a column of their own, or tell nothing of what the network is.
+_TOLD: dict[str, Any] = {
+    "dataset": {"name", "corruption"},
+    "model": {"name", "widths", "channels", "width", "dropout", "batch_norm"},
+    "training": {
+        "epochs",
+        "optimizer",
+        "learning_rate",
+        "batch_size",
+        "weight_decay",
+        "selectivity_regulariser",
+        "checkpoints",
+    },
+    "seed": True,
+}
+
+
+def _other_settings(spec: RunSpec) -> str:
+    """Write the fields of a spec that no column tells, those at their defaults left out."""
+    rest = spec.model_dump(mode="json", exclude=_TOLD, exclude_defaults=True)
+    return " ".join(f"{key}={value}" for key, value in sorted(_flat(rest, "").items()))
+
+
+def _flat(values: Mapping[str, Any], prefix: str) -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = json.dumps(value, separators=(",", ":"))
+    return flat
+
+
+def run_identity_table(records: Sequence[Mapping[str, Any]]) -> xr.Dataset:
+    """Return the coordinates ``run`` and ``epoch`` of networks, on the dimension ``run``."""
+    names = np.array([record["run"] for record in records], object)
+    epochs = np.array([record["epoch"] for record in records], np.int64)
+    return xr.Dataset(coords={"run": names, "epoch": ("run", epochs)})
+
+
+def run_table(
+    records: Sequence[Mapping[str, Any]],
+    experiments: Sequence[Sequence[str]],
+    tables: Mapping[str, xr.Dataset],
+    places: Mapping[str, Sequence[int]],
+) -> xr.Dataset:
+    """Join what is known of networks as wholes.
+
+    Parameters
+    ----------
+    records
+        One a network, from :func:`read_record`.
+    experiments
+        The experiments that each network belongs to.
+    tables
+        The tables over all networks that there are: of ``units``, ``curves`` and ``noise``.
+    places
+        Name of a table to the positions, in `records`, of the networks that it holds.
+
+    Returns
+    -------
+    A table of the schema ``runs``; what was not measured on a network is NaN, or -1.
+    """
+    table = run_identity_table(records)
+    for name in records[0]:
+        if name not in ("run", "epoch"):
+            array = np.array([record[name] for record in records])
+            table[name] = ("run", array.astype(object) if array.dtype.kind == "U" else array)
+    summary = _curve_summary(tables, places, len(records)) | _unit_summary(tables, table)
+    table = table.assign({name: ("run", array) for name, array in summary.items()})
+    names = list(dict.fromkeys(name for row in experiments for name in row))
+    member = np.array([[name in row for name in names] for row in experiments])
+    table = table.assign_coords(experiment=np.array(names, object))
+    return annotate(table.assign(member=(("run", "experiment"), member)), "runs")
+
+
+def _curve_summary(
+    tables: Mapping[str, xr.Dataset], places: Mapping[str, Sequence[int]], size: int
+) -> dict[str, np.ndarray]:
+    auc, scale = np.full(size, np.nan), np.full(size, np.nan)
+    if "curves" in tables:
+        areas = area_under_curve(random_orders(tables["curves"]))
+        auc[list(places["curves"])] = areas.mean("order").values
+    if "noise" in tables:
+        scale[list(places["noise"])] = noise_scale_at(tables["noise"]).values
+    largest = np.nanmax(auc) if np.isfinite(auc).any() else np.nan
+    return {"auc": auc, "auc_normalized": auc / largest, "noise_scale_at_half": scale}
+
+
+def _unit_summary(tables: Mapping[str, xr.Dataset], runs: xr.Dataset) -> dict[str, np.ndarray]:
+    """Count and average the units of each network that were measured."""
+    import pandas as pd
+
+    wanted = {"mean_selectivity": "selectivity", "mean_mutual_information": "mutual_information"}
+    if "selectivity" not in tables.get("units", {}):
+        return {name: np.full(runs.sizes["run"], np.nan) for name in wanted} | {
+            name: np.full(runs.sizes["run"], -1) for name in ("units", "dead_units")
+        }
+    units = tables["units"]
+    measured = units["undefined"].values != NOT_MEASURED
+    frame = pd.DataFrame({name: units[name].values for name in ("run", "epoch", "dead")})
+    for name, source in wanted.items():
+        frame[name] = units[source].values
+    groups = frame[measured].groupby(["run", "epoch"], sort=False)
+    found = groups[list(wanted)].mean().assign(units=groups.size(), dead_units=groups["dead"].sum())
+    keys = pd.MultiIndex.from_arrays([runs["run"].values, runs["epoch"].values])
+    found = found.reindex(keys).fillna({"units": -1, "dead_units": -1})
+    return {
+        name: found[name].to_numpy(float if name in wanted else np.int64) for name in found.columns
+    }

@@ -1,0 +1,1 @@
+"""How a network comes about: built from its specification, trained, checkpointed, resumed."""

@@ -1,0 +1,215 @@
+"""Networks from their specification: dense, convolutional, torchvision's, the user's own."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unitlens.config.networks import (
+    ConvNetSpec,
+    MLPSpec,
+    ModelSpec,
+    TorchvisionSpec,
+    UserModelSpec,
+)
+from unitlens.errors import ModelError, nearest
+from unitlens.model.restore import own_generators, seed_generators
+from unitlens.seeds import derived_seed
+from unitlens.training.weight_files import read_weights
+from unitlens.user_code import call_user_function
+
+OWN_WEIGHTS = "torchvision:"
+
+
+def build_model(
+    spec: ModelSpec, *, input_shape: tuple[int, ...], classes: int, seed: int
+) -> nn.Module:
+    """Build a network with the weights that its specification names, or with fresh ones.
+
+    Parameters
+    ----------
+    spec
+        Which network.
+    input_shape
+        Shape of one input, such as (channels, height, width).
+    classes
+        Number of logits of an ``mlp``, a ``convnet`` and a network of torchvision without
+        weights of its own (unless its arguments set ``num_classes``).
+    seed
+        Decides on fresh weights, which are PyTorch's defaults. No global random state changes.
+
+    Returns
+    -------
+    The network on the CPU, in training mode. The nonlinearities of an ``mlp`` and of a
+    ``convnet`` are modules named relu1, relu2, ...
+
+    Raises
+    ------
+    ModelError
+        Where a name is unknown, arguments do not fit, or a weights file is missing, is of a kind
+        that could run code, or does not fit the network.
+    """
+    model = construct_model(spec, input_shape=input_shape, classes=classes, seed=seed)
+    if isinstance(spec, TorchvisionSpec | UserModelSpec) and spec.weights is not None:
+        load_weights(model, _weights(spec), source=spec.weights)
+    return model
+
+
+def construct_model(
+    spec: ModelSpec, *, input_shape: tuple[int, ...], classes: int, seed: int
+) -> nn.Module:
+    """Build the network of :func:`build_model`, but leave a weights file alone."""
+    cpu = torch.device("cpu")
+    with own_generators(cpu):
+        seed_generators(derived_seed(seed, "weights"), cpu)
+        if isinstance(spec, MLPSpec):
+            return _mlp(spec, input_shape, classes)
+        if isinstance(spec, ConvNetSpec):
+            return _convnet(spec, input_shape, classes)
+        if isinstance(spec, TorchvisionSpec):
+            return _torchvision(spec, classes)
+        return _user_model(spec)
+
+
+def _mlp(spec: MLPSpec, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
+    features = 1
+    for size in input_shape:
+        features *= size
+    for place, width in enumerate(spec.widths, start=1):
+        layers[f"dense{place}"] = nn.Linear(features, width, bias=not spec.batch_norm)
+        if spec.batch_norm:
+            layers[f"norm{place}"] = nn.BatchNorm1d(width)
+        layers[f"relu{place}"] = nn.ReLU()
+        if spec.dropout:
+            layers[f"dropout{place}"] = nn.Dropout(spec.dropout)
+        features = width
+    layers["output"] = nn.Linear(features, classes)
+    return nn.Sequential(layers)
+
+
+def _convnet(spec: ConvNetSpec, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    if len(input_shape) != 3:
+        raise ModelError(
+            f"model.name = 'convnet' needs images of shape (channels, height, width), but the data "
+            f"set's inputs have shape {input_shape}; use an mlp"
+        )
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    channels, height, width = input_shape
+    for place, (maps, stride) in enumerate(zip(spec.channels, spec.strides, strict=True), start=1):
+        maps = max(1, round(maps * spec.width))
+        convolution = nn.Conv2d(channels, maps, 3, stride, padding=1, bias=not spec.batch_norm)
+        _he_initialised(convolution)
+        layers[f"conv{place}"] = convolution
+        if spec.batch_norm:
+            layers[f"norm{place}"] = nn.BatchNorm2d(maps)
+        layers[f"relu{place}"] = nn.ReLU()
+        if spec.dropout:
+            layers[f"dropout{place}"] = nn.Dropout2d(spec.dropout)
+        channels, height, width = maps, (height - 1) // stride + 1, (width - 1) // stride + 1
+    if spec.head == "average":
+        layers["pool"] = nn.AdaptiveAvgPool2d(1)
+        height = width = 1
+    layers["flatten"] = nn.Flatten()
+    layers["output"] = nn.Linear(channels * height * width, classes)
+    return nn.Sequential(layers)
+
+
+def _he_initialised(convolution: nn.Conv2d) -> None:
+    """Keep the variance of activations through ReLUs (He et al. 2015), however many layers."""
+    nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+    if convolution.bias is not None:
+        nn.init.zeros_(convolution.bias)
+
+
+def _torchvision(spec: TorchvisionSpec, classes: int) -> nn.Module:
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if spec.name not in known:
+        names = ("mlp", "convnet", *known)
+        raise ModelError(
+            f"model.name = {spec.name!r} must be mlp, convnet, one of torchvision.models or "
+            f"'module:function'; {nearest(spec.name, names)}"
+        )
+    arguments = dict(spec.arguments)
+    if spec.weights is None:
+        arguments.setdefault("num_classes", classes)
+    try:
+        model: nn.Module = models.get_model(spec.name, **arguments)
+    except (TypeError, ValueError) as error:
+        raise ModelError(
+            f"model.arguments = {spec.arguments} do not fit {spec.name}: {error}"
+        ) from error
+    return model
+
+
+def _user_model(spec: UserModelSpec) -> nn.Module:
+    model = call_user_function(spec.name, spec.arguments, key="model.name", error=ModelError)
+    if not isinstance(model, nn.Module):
+        raise ModelError(
+            f"model.name = {spec.name!r} must return a torch.nn.Module, but returned a "
+            f"{type(model).__name__}"
+        )
+    return model
+
+
+def _weights(spec: TorchvisionSpec | UserModelSpec) -> Mapping[str, Tensor]:
+    name = str(spec.weights)
+    if isinstance(spec, TorchvisionSpec) and name.startswith(OWN_WEIGHTS):
+        return _own_weights(spec.name, name.removeprefix(OWN_WEIGHTS))
+    return read_weights(Path(name))
+
+
+def _own_weights(model: str, name: str) -> Mapping[str, Tensor]:
+    from torchvision import models
+
+    known: Any = models.get_model_weights(model)
+    if name != "DEFAULT" and name not in known.__members__:
+        raise ModelError(
+            f"model.weights = '{OWN_WEIGHTS}{name}': torchvision has no such weights for {model}; "
+            f"{nearest(name, [*known.__members__, 'DEFAULT'])}"
+        )
+    try:
+        weights: Mapping[str, Tensor] = known[name].get_state_dict(progress=False, check_hash=True)
+    except (OSError, RuntimeError) as error:
+        raise ModelError(
+            f"model.weights = '{OWN_WEIGHTS}{name}' cannot be fetched ({error}); put the file "
+            f"{known[name].url} into {torch.hub.get_dir()}/checkpoints, or name a weights file"
+        ) from error
+    return weights
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, source: str) -> None:
+    """Put weights into a network.
+
+    Raises
+    ------
+    ModelError
+        Where a tensor is missing, unexpected or of another shape: the first ones are named.
+    """
+    try:
+        misfit = model.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ModelError(
+            f"the weights {source} do not fit the network: {reason}; check model.arguments "
+            "(num_classes, say)"
+        ) from error
+    tensors = model.state_dict()
+    loaded = {tensors[name].data_ptr() for name in tensors if name in weights}
+    missing = [name for name in misfit.missing_keys if tensors[name].data_ptr() not in loaded]
+    _refuse(missing, "lack", source, weights)
+    _refuse(misfit.unexpected_keys, "hold besides", source, tensors)
+
+
+def _refuse(keys: list[str], what: str, source: str, others: Mapping[str, Tensor]) -> None:
+    if keys:
+        shown = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+        raise ModelError(
+            f"the weights {source} do not fit the network: they {what} {shown}; "
+            f"{nearest(keys[0], others)}"
+        )

@@ -1,0 +1,290 @@
+"""Training: from a specification to a checkpoint, resumable at any moment."""
+
+import hashlib
+import logging
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from unitlens.config.networks import ConvNetSpec, RunSpec, TrainingSpec
+from unitlens.data.prepare import load_dataset
+from unitlens.data.split import SplitDataset
+from unitlens.errors import ModelError
+from unitlens.model.restore import generator_states, own_generators
+from unitlens.model.weights import weights_hash
+from unitlens.progress import track
+from unitlens.training.checkpoints import (
+    HISTORY,
+    WEIGHTS,
+    CheckpointRecord,
+    load_checkpoint,
+    save_checkpoint,
+    versions,
+    write_history,
+    write_record,
+)
+from unitlens.training.epochs import Interruption, make_optimizer, run_epoch
+from unitlens.training.models import build_model
+from unitlens.training.resume_state import Progress, ResumeFolder
+from unitlens.training.scoring import Score, score
+
+logger = logging.getLogger("unitlens")
+
+
+def train(
+    spec: RunSpec,
+    dataset_directory: Path,
+    directory: Path,
+    *,
+    device: torch.device | str = "cpu",
+    code: str = "",
+) -> None:
+    """Train a network and write its checkpoint, its history and the epochs to be kept.
+
+    A training that was killed goes on from its last state, which is written every few seconds
+    under ``directory/resume``, and ends with the same weights, bit for bit, as one that was left
+    alone with the same number of threads on the same machine. A network that is there already, and
+    was made from the same specification, data, weights and code, is left as it is.
+
+    Parameters
+    ----------
+    spec
+        The run. Without a training, the network is taken as its weights file has it, and scored.
+    dataset_directory
+        The prepared data set.
+    directory
+        Directory of the run: ``checkpoint.safetensors`` and ``checkpoint.json``, ``history.nc``,
+        and ``epoch-0005`` for a kept epoch. Kept epochs that lie after an early stop hold the
+        network as it was then.
+    device
+        Where to compute.
+    code
+        Digest of the code that trains, the user's included.
+
+    Raises
+    ------
+    ModelError
+        Where the network cannot be built, does not fit the data, or its loss is not finite.
+    DatasetError
+        Where the data set is not prepared.
+    """
+    run = TrainingRun(spec, Path(dataset_directory), Path(directory), torch.device(device), code)
+    if run.is_finished():
+        logger.info("%s holds this network already: it is not trained again", directory)
+        run.refresh()
+    else:
+        run.complete()
+
+
+class TrainingRun:
+    """One network on its way from the specification to the checkpoint."""
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        dataset_directory: Path,
+        directory: Path,
+        device: torch.device,
+        code: str = "",
+    ) -> None:
+        corruption = spec.dataset.corruption
+        self.spec, self.directory, self.device = spec, directory, device
+        self.train_set = load_dataset(
+            dataset_directory, "train", corruption=corruption, seed=spec.seed
+        )
+        self.test_set = load_dataset(dataset_directory, "test")
+        model = build_model(
+            spec.model,
+            input_shape=self.train_set.input_shape,
+            classes=len(self.train_set.classes),
+            seed=spec.seed,
+        )
+        self._start, self._code = weights_hash(model), code
+        self.resume = ResumeFolder(directory, self._identity())
+        # Convolutions are faster with channels last; a user's own network may rely on the default.
+        last = isinstance(spec.model, ConvNetSpec)
+        layout = torch.channels_last if last else torch.preserve_format
+        self.model: nn.Module = model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+
+    def is_finished(self) -> bool:
+        """Tell whether the directory holds the network that this training would make."""
+        kept = [epoch_name(epoch) for epoch in self._kept_epochs()]
+        if not (self.directory / HISTORY).is_file():
+            return False
+        try:
+            records = [load_checkpoint(self.directory / name)[1] for name in ("", *kept)]
+        except ModelError:
+            return False
+        return all(self._made(record) for record in records)
+
+    def _made(self, record: CheckpointRecord) -> bool:
+        """Tell whether a network was made from the same things as this one would be."""
+        if record.origin:
+            return record.origin == self._origin()
+        same = _spec_json(record.spec) == _spec_json(self.spec)
+        same &= record.dataset_identity == self.train_set.identity
+        if self.spec.training is None:
+            return same and record.weights_hash == self._start
+        # Which weights a network of before started from is known only where they were fresh.
+        return same and getattr(self.spec.model, "weights", None) is None
+
+    def refresh(self) -> None:
+        """Leave a finished network as it is; its files become younger than what made them."""
+        _, record = load_checkpoint(self.directory)
+        for name in (WEIGHTS, HISTORY):
+            (self.directory / name).touch()
+        update = {"spec": self.spec, "origin": self._origin()}
+        write_record(self.directory, record.model_copy(update=update))
+
+    def complete(self) -> None:
+        """Train, write everything, and only then drop the state to resume from."""
+        with own_generators(self.device):
+            if self.spec.training is None:
+                progress = Progress([self._scores(0)])
+            else:
+                progress = self._fit(self.spec.training)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._place_kept(progress)
+        write_history(self.directory, progress.history)
+        save_checkpoint(self.directory, self.model, self._record(progress))
+        self.resume.remove()
+        train_score, test_score = progress.history[-1]
+        logger.info(
+            "%d epochs: train loss %.4g, accuracy %.4f; test loss %.4g, accuracy %.4f",
+            progress.epoch,
+            train_score.loss,
+            train_score.accuracy,
+            test_score.loss,
+            test_score.accuracy,
+        )
+
+    def _fit(self, training: TrainingSpec) -> Progress:
+        optimizer = make_optimizer(self.model, training)
+        progress = self.resume.load(self.model, optimizer)
+        if progress is None:
+            progress = Progress([self._scores(0)])
+            self._keep(progress)
+        else:
+            logger.info("resuming after %d epochs and %d steps", progress.epoch, progress.step)
+        for epoch in track(self._epochs(training, progress), "epochs", total=training.epochs):
+            self._train_epoch(training, optimizer, progress, epoch)
+            progress.step, progress.generators = 0, []
+            progress.history.append(self._scores(epoch + 1))
+            self._keep(progress)
+            if self.resume.is_due():
+                self.resume.save(self.model, optimizer, progress)
+        return progress
+
+    def _epochs(self, training: TrainingSpec, progress: Progress) -> Iterator[int]:
+        while progress.epoch < training.epochs and not is_learnt(training, progress):
+            yield progress.epoch
+
+    def _train_epoch(
+        self,
+        training: TrainingSpec,
+        optimizer: torch.optim.Optimizer,
+        progress: Progress,
+        epoch: int,
+    ) -> None:
+        def save_if_due(step: int) -> None:
+            if self.resume.is_due():
+                progress.step, progress.generators = step, generator_states(self.device)
+                self.resume.save(self.model, optimizer, progress)
+
+        run_epoch(
+            self.model,
+            optimizer,
+            self.train_set,
+            training,
+            seed=self.spec.seed,
+            epoch=epoch,
+            device=self.device,
+            interruption=Interruption(progress.step, progress.generators)
+            if progress.step
+            else None,
+            after_step=save_if_due,
+        )
+
+    def _scores(self, epoch: int) -> tuple[Score, Score]:
+        scores = tuple(self._score(split) for split in (self.train_set, self.test_set))
+        if not all(math.isfinite(one.loss) for one in scores):
+            remedy = "lower training.learning_rate" if epoch else "check the weights and the inputs"
+            raise ModelError(
+                f"the loss after epoch {epoch} is {scores[0].loss} on the training set and "
+                f"{scores[1].loss} on the test set, but must be finite; {remedy}"
+            )
+        return scores[0], scores[1]
+
+    def _score(self, split: SplitDataset) -> Score:
+        return score(self.model, split, device=self.device)
+
+    def _kept_epochs(self) -> tuple[int, ...]:
+        return self.spec.training.checkpoints if self.spec.training else ()
+
+    def _keep(self, progress: Progress) -> None:
+        """Keep the epoch beside the state: a workflow that starts over clears its own outputs."""
+        if progress.epoch in self._kept_epochs():
+            folder = self.resume.path / epoch_name(progress.epoch)
+            save_checkpoint(folder, self.model, self._record(progress))
+
+    def _place_kept(self, progress: Progress) -> None:
+        for epoch in self._kept_epochs():
+            folder = self.directory / epoch_name(epoch)
+            if epoch > progress.epoch:
+                save_checkpoint(folder, self.model, self._record(progress))
+            else:
+                kept = self.resume.path / epoch_name(epoch)
+                shutil.copytree(kept, folder, dirs_exist_ok=True)
+
+    def _record(self, progress: Progress) -> CheckpointRecord:
+        train_score, test_score = progress.history[-1]
+        return CheckpointRecord(
+            spec=self.spec,
+            epoch=progress.epoch,
+            train_loss=train_score.loss,
+            train_accuracy=train_score.accuracy,
+            test_loss=test_score.loss,
+            test_accuracy=test_score.accuracy,
+            input_shape=self.train_set.input_shape,
+            classes=len(self.train_set.classes),
+            dataset_identity=self.train_set.identity,
+            weights_hash=weights_hash(self.model),
+            versions=versions(),
+            origin=self._origin(),
+        )
+
+    def _origin(self) -> str:
+        """Hash all that the network is made from, the weights that it starts from included."""
+        made_from = self.train_set.identity, self.test_set.identity, self._start, self._code
+        return _hash(_spec_json(self.spec), *made_from)
+
+    def _identity(self) -> str:
+        """Hash all that determines the last bits of the weights, and which of them are kept."""
+        kept = str(self._kept_epochs())
+        return _hash(self._origin(), kept, self.device.type, str(torch.__version__))
+
+
+def _spec_json(spec: RunSpec) -> str:
+    """Return a specification as JSON, without the epochs to keep: they change no weights."""
+    return spec.model_dump_json(exclude={"training": {"checkpoints"}})
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def is_learnt(training: TrainingSpec, progress: Progress) -> bool:
+    """Tell whether the stop rule holds: train accuracy high enough for so many epochs in a row."""
+    if training.stop is None or progress.epoch < training.stop.epochs:
+        return False
+    last = progress.history[1:][-training.stop.epochs :]
+    return all(train.accuracy >= training.stop.train_accuracy for train, _ in last)
+
+
+def epoch_name(epoch: int) -> str:
+    """Return the name of the directory of a kept epoch."""
+    return f"epoch-{epoch:04d}"
