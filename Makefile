@@ -13,7 +13,7 @@ all: setup
 	snakemake --cores $(CORES) all
 
 test: setup
-	pytest
+	pytest --numprocesses auto --dist loadgroup
 
 setup: .venv/installed
 

@@ -29,6 +29,11 @@ settings.register_profile("thorough", parent=settings.get_profile("default"), ma
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with the slow tests, so that no process of several is left with one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session")
 def real_data(tmp_path_factory):
     """Return the folder with real MNIST, CIFAR-10 and Imagenette in torchvision's layout."""

@@ -13,7 +13,7 @@ from unitlens.planning.listing import assumptions, list_stages, list_stores
 from unitlens.planning.plan import make_plan
 from unitlens.planning.plan_estimate import estimate_plan
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FORWARD = 64 * 16 + 16 * 8 + 8 * 10
 TRAIN, TEST, UNITS = 1437, 360, 24
 GIGA = 1e9

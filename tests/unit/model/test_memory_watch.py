@@ -14,7 +14,7 @@ from torch import nn
 from unitlens.model.memory_watch import MemoryWatch
 from unitlens.model.network import UnitNetwork
 
-SCRIPT = Path(__file__).parents[1] / "peak_memory.py"
+SCRIPT = Path(__file__).parents[2] / "peak_memory.py"
 
 ASKED = {
     "convnet": (0.1, 2.0),

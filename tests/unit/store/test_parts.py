@@ -29,7 +29,7 @@ from unitlens.store.format.parts import (
 from unitlens.store.merge import merge_activations
 from unitlens.store.verify import verify_store
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)

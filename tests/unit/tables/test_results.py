@@ -12,7 +12,7 @@ from unitlens.errors import TableError
 from unitlens.store.reader import open_activations
 from unitlens.tables.results import Results, open_results
 
-TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
+TUTORIAL = Path(__file__).parents[3] / "docs" / "tutorial.md"
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ from unitlens.store.format.layout import Layout
 from unitlens.store.format.parts import Part, find_parts
 from unitlens.store.writer import StoreWriter
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[2]
 CONTENTS = make_contents(samples=170)
 FAR = {"pid": 1, "host": "elsewhere", "machine": "another", "token": "t"}
 

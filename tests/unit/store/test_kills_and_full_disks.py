@@ -23,7 +23,7 @@ from unitlens.errors import StoreError
 from unitlens.store.format.journal import Journal, read_journal
 from unitlens.store.writer import is_recorded
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[2]
 CONTENTS = make_contents(samples=170)
 
 

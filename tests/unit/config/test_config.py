@@ -12,7 +12,7 @@ from unitlens.config.reading import parse_config, parse_section, read_config
 from unitlens.config.reference import config_reference, config_schema
 from unitlens.errors import ConfigError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 TWO_CORE = (ROOT / "presets/mnist-2core.yaml",)
 MINIMAL = {

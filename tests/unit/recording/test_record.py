@@ -207,7 +207,7 @@ def test_float32__overflow_of_a_float64_model_has_another_remedy(path):
 def test_resume__sigkill_equals_undisturbed(tmp_path):
     """Twice killed at random moments, in a process of its own; the end is the same, bit for bit."""
     command = [sys.executable, "-m", "recorded_networks"]
-    tests, moments = Path(__file__).parents[1], random.Random(1)
+    tests, moments = Path(__file__).parents[2], random.Random(1)
     undisturbed, killed = tmp_path / "undisturbed.zarr", tmp_path / "killed.zarr"
     subprocess.run([*command, str(undisturbed)], cwd=tests, check=True, stdout=subprocess.DEVNULL)
     for _ in range(2):

@@ -18,7 +18,7 @@ from unitlens.figures import captions, draw
 from unitlens.figures.draw import draw_figures
 from unitlens.tables.results import open_results
 
-CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
+CAPTIONS = Path(__file__).parents[3] / "workflow" / "report"
 EXPERIMENTS = {
     "memorisation_ablation": ("memorisation",),
     "memorisation_noise": ("memorisation",),
