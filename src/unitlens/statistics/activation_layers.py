@@ -28,6 +28,11 @@ class Layer:
         return self.table["activation"].transpose("sample", "unit").chunk()
 
     @property
+    def units(self) -> tuple[str, int, np.ndarray[Any, np.dtype[np.int64]]]:
+        """Return name, depth and channels, as :func:`unit_coordinates` takes them."""
+        return self.name, self.depth, self.channel
+
+    @property
     def channel(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Return the index of each unit in its layer."""
         if "channel" in self.table.variables:
@@ -78,17 +83,6 @@ def layer_ranges(layers: Sequence[Layer]) -> list[tuple[Floats, Floats]]:
 def computed(lazy: Any) -> Any:
     """Return `lazy` with every dask object in it computed, all in one go."""
     return compute(lazy)[0]  # type: ignore[no-untyped-call]
-
-
-def unit_coordinates_of(layers: Sequence[Layer]) -> dict[str, xr.DataArray]:
-    """Return ``layer``, ``depth`` and ``channel`` of the units of all `layers`."""
-    sizes = [layer.table.sizes["unit"] for layer in layers]
-    values = {
-        "layer": np.repeat(np.array([layer.name for layer in layers], dtype=object), sizes),
-        "depth": np.repeat(np.array([layer.depth for layer in layers], dtype=np.int64), sizes),
-        "channel": np.concatenate([layer.channel for layer in layers]),
-    }
-    return {name: xr.DataArray(array, dims="unit") for name, array in values.items()}
 
 
 def _depth(node: xr.DataTree, position: int) -> int:

@@ -12,12 +12,12 @@ from unitlens.statistics.activation_layers import (
     Layer,
     activation_layers,
     computed,
-    unit_coordinates_of,
 )
 from unitlens.statistics.block_states import Floats, Integers, Values, merged
 from unitlens.statistics.blocks import column_slabs
 from unitlens.statistics.labels import By, choose_classes, sample_labels
 from unitlens.variables.checks import annotate
+from unitlens.variables.unit_index import unit_coordinates
 
 logger = logging.getLogger("unitlens")
 
@@ -61,7 +61,7 @@ def class_means(
         means = [(one / count[:, None]).T for of_layer in sums for one in of_layer]
     table = xr.Dataset(
         {"class_mean": (("unit", "class"), np.concatenate(means)), "count": ("class", count)},
-        coords=unit_coordinates_of(layers) | {"class": chosen},
+        coords=unit_coordinates(layer.units for layer in layers) | {"class": chosen},
         attrs={"samples": len(labels)},
     )
     return annotate(table, "class_means")

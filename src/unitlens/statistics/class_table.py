@@ -7,12 +7,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from unitlens.statistics.activation_layers import Layer, unit_coordinates_of
+from unitlens.statistics.activation_layers import Layer
 from unitlens.statistics.block_states import ClassMoments, Integers, Strongest
 from unitlens.statistics.blocks import Statistics
 from unitlens.statistics.histograms import Bins, bin_edges
 from unitlens.variables.checks import annotate
 from unitlens.variables.declarations import VARIABLES
+from unitlens.variables.unit_index import index_units, unit_coordinates
 
 Flags = NDArray[np.bool_]
 
@@ -45,11 +46,12 @@ def labels_at(stats: xr.Dataset, places: Integers) -> Integers:
 
 def on_units(stats: xr.Dataset, variables: dict[str, Any], **attributes: Any) -> xr.Dataset:
     """Return a table of arrays of shape (units,) with the units' coordinates."""
-    return xr.Dataset(
+    table = xr.Dataset(
         {name: ("unit", values) for name, values in variables.items()},
         coords=stats["class_mean"].drop_vars("class").coords,
         attrs=attributes,
     )
+    return index_units(table)
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def statistics_table(
     count = parts[0].statistics.moments.count
     table = xr.Dataset(
         variables | {"count": ("class", count)},
-        coords=unit_coordinates_of(layers) | {"class": classes},
+        coords=unit_coordinates(layer.units for layer in layers) | {"class": classes},
         attrs={"samples": int(count.sum()), "fine_bins": parts[0].bins.fine},
     )
     return annotate(table, "class_statistics")

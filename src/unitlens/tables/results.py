@@ -10,7 +10,7 @@ from unitlens.store.backend.files import total_size
 from unitlens.store.backend.places import locate
 from unitlens.tables.storage import TABLES, read_components, read_table
 from unitlens.variables.checks import validate
-from unitlens.variables.unit_index import NAMES, UnitIndex
+from unitlens.variables.unit_index import index_units
 
 COMMAND = "snakemake --cores 8 all"
 SHOWN = 20  # runs that the repr lists
@@ -39,7 +39,7 @@ class Results:
     @cached_property
     def units(self) -> xr.Dataset:
         """One row a unit of all runs; select by ``units.sel(run=..., layer=..., channel=...)``."""
-        return self._table("units").set_xindex(NAMES, UnitIndex)
+        return index_units(self._table("units"))
 
     @cached_property
     def curves(self) -> xr.Dataset:

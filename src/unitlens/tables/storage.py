@@ -13,6 +13,7 @@ from unitlens.store.backend.files import write_whole
 from unitlens.store.backend.places import is_remote, zarr_store
 from unitlens.variables.checks import validate
 from unitlens.variables.schemas import SCHEMAS
+from unitlens.variables.unit_index import RUN_UNIT_NAMES, index_units
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,9 +93,9 @@ def write_netcdf(
 def read_netcdf(path: Path) -> xr.Dataset:
     """Read a table that :func:`write_netcdf` wrote."""
     if not is_remote(path):
-        return xr.load_dataset(path, engine="h5netcdf")
+        return index_units(xr.load_dataset(path, engine="h5netcdf"))
     with path.open("rb") as file:
-        return xr.load_dataset(file, engine="h5netcdf")
+        return index_units(xr.load_dataset(file, engine="h5netcdf"))
 
 
 def tidy_frame(table: xr.Dataset, name: str) -> "pd.DataFrame":
@@ -114,7 +115,9 @@ def tidy_frame(table: xr.Dataset, name: str) -> "pd.DataFrame":
     run are columns ``member_{experiment}``.
     """
     if name == "units":
-        return _without(table, "class").to_dataframe().reset_index(drop=True)
+        # A column for each name of a unit: indexed coordinates would be left out.
+        unindexed = _without(table, "class").drop_indexes(RUN_UNIT_NAMES, errors="ignore")
+        return unindexed.to_dataframe().reset_index(drop=True)
     if name == "runs":
         frame = _without(table, "experiment").to_dataframe().reset_index()
         for experiment in table["experiment"].values:

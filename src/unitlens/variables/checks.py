@@ -5,6 +5,7 @@ import xarray as xr
 from unitlens.errors import TableError, nearest
 from unitlens.variables.declarations import DIMENSIONS, VARIABLES
 from unitlens.variables.schemas import SCHEMAS, Schema
+from unitlens.variables.unit_index import index_units
 
 
 def validate(dataset: xr.Dataset, schema: str) -> None:
@@ -72,7 +73,8 @@ def annotate(dataset: xr.Dataset, schema: str) -> xr.Dataset:
     Returns
     -------
     A shallow copy with ``long_name``, ``units`` and ``description`` on each declared variable,
-    ``description`` on each dimension coordinate, and the schema's name and version.
+    ``description`` on each dimension coordinate, the schema's name and version, and a
+    :class:`~unitlens.variables.unit_index.UnitIndex` over the units.
 
     Raises
     ------
@@ -92,4 +94,4 @@ def annotate(dataset: xr.Dataset, schema: str) -> xr.Dataset:
             )
         elif name in DIMENSIONS:
             array.attrs.update(description=DIMENSIONS[str(name)])
-    return dataset
+    return index_units(dataset)

@@ -6,8 +6,8 @@ from scipy import stats
 from unitlens.errors import ArgumentError, TableError
 from unitlens.seeds import seeded
 from unitlens.statistics.subspaces.random_directions import random_directions
-from unitlens.variables.schemas import VARIABLES
-from unitlens.variables.unit_index import NAMES, UnitIndex, unit_coordinates
+from unitlens.variables.declarations import VARIABLES
+from unitlens.variables.unit_index import RUN_UNIT_NAMES, UnitIndex, unit_coordinates
 
 
 def units_of(*layers):
@@ -95,7 +95,7 @@ def test_random_directions__take_the_units_of_results():
     units = units.assign_coords(
         run=("unit", np.repeat(["one", "two"], 7)), epoch=("unit", [9] * 14)
     )
-    units = units.set_xindex(NAMES, UnitIndex)
+    units = units.set_xindex(RUN_UNIT_NAMES, UnitIndex)
     result = random_directions(units.sel(run="two", layer="b"))
 
     assert result.shape == (4, 4)

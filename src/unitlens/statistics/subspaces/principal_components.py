@@ -17,11 +17,11 @@ from unitlens.statistics.activation_layers import (
     Layer,
     activation_layers,
     computed,
-    unit_coordinates_of,
 )
 from unitlens.statistics.block_states import Floats, Integers, Values, merged
 from unitlens.statistics.subspaces.scatter_matrix import Scatter, merge_scatters, scatter_of
 from unitlens.variables.checks import annotate
+from unitlens.variables.unit_index import unit_coordinates
 
 logger = logging.getLogger("unitlens")
 
@@ -140,7 +140,7 @@ def _table(state: Scatter, layer: Layer, components: int) -> xr.Dataset:
             ),
             "mean": ("unit", state.mean),
         },
-        coords=unit_coordinates_of([layer]) | {"direction": np.arange(components)},
+        coords=unit_coordinates([layer.units]) | {"direction": np.arange(components)},
         attrs={"samples": state.count},
     )
     return annotate(table, "principal_components")
