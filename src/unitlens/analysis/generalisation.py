@@ -115,7 +115,7 @@ def selection_rates(
 
 
 @dataclass(frozen=True)
-class Stop:
+class EarlyStop:
     """Where training would be stopped, as the position of a kept epoch, and what that costs."""
 
     place: int
@@ -124,7 +124,7 @@ class Stop:
 
 def early_stops(
     auc: np.ndarray, test_loss: np.ndarray, test_accuracy: np.ndarray
-) -> dict[str, Stop]:
+) -> dict[str, EarlyStop]:
     """Return where AUC and test loss would stop a training, and where it ends.
 
     Parameters
@@ -143,4 +143,6 @@ def early_stops(
         "test_loss": int(np.argmin(test_loss)),
         "end": auc.size - 1,
     }
-    return {name: Stop(place, best - float(test_accuracy[place])) for name, place in places.items()}
+    return {
+        name: EarlyStop(place, best - float(test_accuracy[place])) for name, place in places.items()
+    }

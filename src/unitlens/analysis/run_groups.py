@@ -35,7 +35,7 @@ WITHOUT = "without"  # of a group that lacks the settings by which others are na
 
 
 @dataclass(frozen=True)
-class Group:
+class RunGroup:
     """Runs that agree in some fields of their spec."""
 
     label: str
@@ -76,7 +76,7 @@ def rows_of(table: xr.Dataset, runs: Sequence[str]) -> xr.Dataset:
     return table.isel({dim: np.flatnonzero(np.isin(table["run"].values, list(runs)))})
 
 
-def group_runs(specs: xr.Dataset, fields: Sequence[str] | None = None) -> list[Group]:
+def group_runs(specs: xr.Dataset, fields: Sequence[str] | None = None) -> list[RunGroup]:
     """Group runs by fields of their spec, sorted by those.
 
     Parameters
@@ -97,7 +97,7 @@ def group_runs(specs: xr.Dataset, fields: Sequence[str] | None = None) -> list[G
         rows.setdefault(tuple(values), []).append(run)
     keys = sorted(rows, key=lambda key: [(str(type(v)), v) for v in key])
     return [
-        Group(label, dict(zip(fields, key, strict=True)), tuple(rows[key]))
+        RunGroup(label, dict(zip(fields, key, strict=True)), tuple(rows[key]))
         for key, label in zip(keys, _labels(keys, fields), strict=True)
     ]
 

@@ -133,7 +133,7 @@ def schema(
     markdown: Annotated[bool, typer.Option("--markdown", help="As a reference to read.")] = False,
 ) -> None:
     """Print the JSON schema of the configuration, or its reference."""
-    from unitlens.config.reference import config_reference, config_schema
+    from unitlens.config.key_reference import config_reference, config_schema
 
     typer.echo(config_reference() if markdown else json.dumps(config_schema(), indent=2))
 

@@ -13,8 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from unitlens.config.networks import DatasetSpec
-from unitlens.data.labels import stratified_subset
-from unitlens.data.record import (
+from unitlens.data.dataset_record import (
     MEASURED_SAMPLES,
     Moments,
     PixelHistogram,
@@ -22,7 +21,8 @@ from unitlens.data.record import (
     SplitRecord,
     digest,
 )
-from unitlens.data.split import Reader
+from unitlens.data.labels import stratified_subset
+from unitlens.data.split import SampleReader
 from unitlens.errors import DatasetError, nearest
 
 IMAGENET_FOLDERS = {"train": "train", "test": "val"}
@@ -180,7 +180,7 @@ def _subset(files: list[ImageFile], samples: int | None, name: str) -> list[Imag
 
 
 def measure_subset(
-    reader: Reader, labels: npt.NDArray[np.int64], channels: int
+    reader: SampleReader, labels: npt.NDArray[np.int64], channels: int
 ) -> tuple[Moments, str]:
     """Measure mean and deviation of uint8 inputs on a seeded, stratified subset."""
     samples = min(MEASURED_SAMPLES, len(labels))

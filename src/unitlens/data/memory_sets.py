@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unitlens.config.networks import DatasetSpec
-from unitlens.data.labels import stratified_subset
-from unitlens.data.record import (
+from unitlens.data.dataset_record import (
     Moments,
     PixelHistogram,
     Prepared,
@@ -18,6 +17,7 @@ from unitlens.data.record import (
     channel_count,
     digest,
 )
+from unitlens.data.labels import stratified_subset
 from unitlens.errors import DatasetError
 
 SPLITS = ("train", "test")

@@ -6,8 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unitlens.config.networks import DatasetSpec
-from unitlens.data.labels import corrupt_labels
-from unitlens.data.record import (
+from unitlens.data.dataset_record import (
     RECORD,
     DatasetRecord,
     digest,
@@ -15,7 +14,8 @@ from unitlens.data.record import (
     without_corruption,
     write_record,
 )
-from unitlens.data.split import MemoryReader, Reader, SplitDataset
+from unitlens.data.labels import corrupt_labels
+from unitlens.data.split import MemoryReader, SampleReader, SplitDataset
 from unitlens.errors import ArgumentError, DatasetError, nearest
 
 __all__ = ["SplitDataset", "load_dataset", "prepare_dataset"]
@@ -122,7 +122,7 @@ def load_dataset(
 
 def _open(
     record: DatasetRecord, directory: Path, split: str
-) -> tuple[Reader, npt.NDArray[np.int64]]:
+) -> tuple[SampleReader, npt.NDArray[np.int64]]:
     if record.kind == "files":
         from unitlens.data.image_files import FilesReader, read_list
 

@@ -8,10 +8,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from unitlens.data.record import DatasetRecord, Normalisation
+from unitlens.data.dataset_record import DatasetRecord, Normalisation
 
 
-class Reader(Protocol):
+class SampleReader(Protocol):
     """Where the stored values of a split come from; `streams` says that reading costs time."""
 
     streams: bool
@@ -55,7 +55,7 @@ class SplitDataset:
     def __init__(
         self,
         record: DatasetRecord,
-        reader: Reader,
+        reader: SampleReader,
         *,
         labels: npt.NDArray[np.int64],
         true_labels: npt.NDArray[np.int64],

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from unitlens.config.networks import DatasetSpec
 from unitlens.data.batches import MapStyle
+from unitlens.data.dataset_record import Prepared, SplitRecord, channel_count
 from unitlens.data.image_files import measure_subset
 from unitlens.data.labels import stratified_subset
 from unitlens.data.memory_sets import (
@@ -20,7 +21,6 @@ from unitlens.data.memory_sets import (
     ArraySet,
     store_arrays,
 )
-from unitlens.data.record import Prepared, SplitRecord, channel_count
 from unitlens.errors import DatasetError
 from unitlens.user_code import call_user_function
 

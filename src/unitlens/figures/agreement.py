@@ -16,7 +16,7 @@ from unitlens.analysis.measure_agreement import measure_agreement as agreement_o
 from unitlens.analysis.run_groups import rows_of
 from unitlens.errors import TableError
 from unitlens.figures.scatter import (
-    Row,
+    ScatterRow,
     label_layers,
     linear_below,
     scatter_rows,
@@ -66,7 +66,7 @@ def class_damage(results: Results, runs: Sequence[str]) -> "Figure":
     return figure
 
 
-def _draw_damage(row: Row) -> None:
+def _draw_damage(row: ScatterRow) -> None:
     """Name the axes, and draw beside the share of units whose class is the most damaged."""
     axes, side, units = row
     axes.set_yscale("symlog", linthresh=linear_below(units[DROP].values))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from unitlens.analysis.generalisation import Stop, early_stops
+from unitlens.analysis.generalisation import EarlyStop, early_stops
 from unitlens.analysis.measure_agreement import layer_means
 from unitlens.analysis.run_groups import group_runs, rows_of
 from unitlens.errors import TableError
@@ -54,7 +54,7 @@ class Course:
     history: xr.Dataset
 
     @property
-    def stops(self) -> dict[str, Stop]:
+    def stops(self) -> dict[str, EarlyStop]:
         """Where AUC and test loss would stop it, and where it ends."""
         return early_stops(self.auc, self.test_loss, self.test_accuracy)
 

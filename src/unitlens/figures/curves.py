@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from unitlens.analysis.curve_summaries import area_under_curve, noise_scale_at, random_orders
-from unitlens.analysis.run_groups import Group, group_runs, rows_of
+from unitlens.analysis.run_groups import RunGroup, group_runs, rows_of
 from unitlens.errors import TableError
 from unitlens.figures.selection import specs_of, table_of, variable_of
 from unitlens.figures.style import COLOURS, GREY
@@ -27,7 +27,7 @@ class Curve:
     `summary` holds one number a run: its AUC, or the noise scale at half accuracy.
     """
 
-    group: Group
+    group: RunGroup
     x: np.ndarray
     mean: np.ndarray
     spread: np.ndarray
@@ -49,7 +49,7 @@ def ablation_curves(
     return [curve_of(group, rows_of(curves, group.runs)) for group in groups]
 
 
-def curve_of(group: Group, curves: xr.Dataset) -> Curve:
+def curve_of(group: RunGroup, curves: xr.Dataset) -> Curve:
     """Return mean and standard deviation over the orders and runs of a group's curves."""
     x, rows = interpolated(curves)
     areas = area_under_curve(curves).mean("order").values
@@ -89,7 +89,7 @@ def noise_curves(
 
 def _groups(
     results: Results, runs: Sequence[str], fields: Sequence[str], figure: str, name: str
-) -> tuple[list[Group], xr.Dataset]:
+) -> tuple[list[RunGroup], xr.Dataset]:
     """Return the groups of the runs that a table holds, and the table."""
     table = measured_runs(results, runs, figure, name)
     return group_runs(rows_of(results.runs, table["run"].values.tolist()), fields), table

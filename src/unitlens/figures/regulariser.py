@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from unitlens.analysis.run_groups import Group, group_runs, rows_of
+from unitlens.analysis.run_groups import RunGroup, group_runs, rows_of
 from unitlens.errors import TableError
 from unitlens.figures.curves import colour, mean_spread
 from unitlens.figures.selection import specs_of, variable_of
@@ -76,7 +76,7 @@ def regulariser_finding(results: Results, runs: Sequence[str]) -> str:
     )
 
 
-def _by_strength(specs: xr.Dataset) -> dict[float, Group]:
+def _by_strength(specs: xr.Dataset) -> dict[float, RunGroup]:
     return {float(str(group.values[FIELD])): group for group in group_runs(specs, (FIELD,))}
 
 

@@ -9,7 +9,7 @@ import xarray as xr
 from unitlens.analysis.correlations import pearson, spearman
 from unitlens.analysis.curve_summaries import area_under_curve, random_orders
 from unitlens.analysis.generalisation import best_and_worst, falls_to
-from unitlens.analysis.run_groups import Group, rows_of
+from unitlens.analysis.run_groups import RunGroup, rows_of
 from unitlens.errors import TableError
 from unitlens.figures.curves import (
     Curve,
@@ -143,7 +143,7 @@ def _mean_curve(results: Results, label: str, runs: np.ndarray) -> Curve:
     x, rows = interpolated(curves)
     means = np.nanmean(rows, axis=1)
     areas = area_under_curve(curves).mean("order").values
-    return Curve(Group(label, {}, tuple(names)), x, means.mean(0), means.std(0), areas)
+    return Curve(RunGroup(label, {}, tuple(names)), x, means.mean(0), means.std(0), areas)
 
 
 def _same_data(results: Results, runs: Sequence[str], figure: str) -> xr.Dataset:

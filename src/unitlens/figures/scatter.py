@@ -37,7 +37,7 @@ P_LEVEL = 0.05
 Take = Callable[[Results, Sequence[str]], xr.Dataset]
 
 
-class Row(NamedTuple):
+class ScatterRow(NamedTuple):
     """The units of a data set, their dots, and axes beside for what is told of layers."""
 
     axes: "Axes"
@@ -64,7 +64,7 @@ def units_of(
 
 def scatter_rows(
     results: Results, runs: Sequence[str], name: str, take: Take, x: str, y: str
-) -> "tuple[Figure, list[Row]]":
+) -> "tuple[Figure, list[ScatterRow]]":
     """Draw two variables of the units against each other: a row a data set.
 
     Parameters
@@ -86,7 +86,7 @@ def scatter_rows(
     ]
 
 
-def _scatter(figure: "SubFigure", units: xr.Dataset, x: str, y: str) -> Row:
+def _scatter(figure: "SubFigure", units: xr.Dataset, x: str, y: str) -> ScatterRow:
     axes, side = figure.subplots(1, 2, width_ratios=(2.1, 1))
     depths = units["depth"].values
     shades = depth_colours(depths.tolist())
@@ -104,7 +104,7 @@ def _scatter(figure: "SubFigure", units: xr.Dataset, x: str, y: str) -> Row:
         if len(names) <= MOST_NAMES or depth in (min(names), max(names))
     }
     draw_legend(figure, marks, title="layer")
-    return Row(axes, side, units)
+    return ScatterRow(axes, side, units)
 
 
 def _some(size: int) -> np.ndarray:

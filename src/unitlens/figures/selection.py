@@ -7,7 +7,7 @@ import xarray as xr
 
 from unitlens.analysis.run_groups import (
     ALL,
-    Group,
+    RunGroup,
     group_runs,
     rows_of,
 )
@@ -60,12 +60,12 @@ def specs_of(results: Results, runs: Sequence[str], figure: str) -> xr.Dataset:
     return rows_of(results.runs, runs)
 
 
-def by_dataset(results: Results, runs: Sequence[str], figure: str) -> list[Group]:
+def by_dataset(results: Results, runs: Sequence[str], figure: str) -> list[RunGroup]:
     """Return the runs of each data set, which one panel shows."""
     return group_runs(specs_of(results, runs, figure), ("dataset",))
 
 
-def titles_of(parts: Sequence[Group]) -> list[str]:
+def titles_of(parts: Sequence[RunGroup]) -> list[str]:
     """Return a title for each part, empty where it is the only one."""
     return ["" if part.label == ALL else part.label for part in parts]
 

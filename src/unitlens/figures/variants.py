@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from unitlens.analysis.curve_summaries import random_orders
-from unitlens.analysis.run_groups import Group, group_runs, rows_of
+from unitlens.analysis.run_groups import RunGroup, group_runs, rows_of
 from unitlens.errors import TableError
 from unitlens.figures.curves import (
     Curve,
@@ -47,7 +47,7 @@ NAMES = {
 }
 RANDOM_ORDER = re.compile(r"(^|-)random-\d+$")
 WAYS = {"descending": "down", "ascending": "up"}
-Panels = list[tuple[Group, dict[str, Curve]]]
+Panels = list[tuple[RunGroup, dict[str, Curve]]]
 
 
 @styled

@@ -18,7 +18,7 @@ from unitlens.data.describe import DatasetFacts, describe_dataset
 from unitlens.model.layers import UnitLayer, choose_layers
 from unitlens.planning.perturbation_costs import Costs, open_network
 from unitlens.recording.maps import choose_maps
-from unitlens.store.format.store_size import Estimate, estimate_store
+from unitlens.store.format.store_size import StoreSize, estimate_store
 from unitlens.training.models import construct_model
 from unitlens.training.scoring import scored_at_once
 
@@ -77,7 +77,7 @@ class Described:
         """Number of recorded units."""
         return sum(layer.units for layer in self.layers)
 
-    def store(self, samples: int, *, maps: bool = True) -> Estimate:
+    def store(self, samples: int, *, maps: bool = True) -> StoreSize:
         """Return what a store of so many samples takes, with the maps that it keeps or without."""
         settings = self.settings.activations
         return estimate_store(

@@ -13,7 +13,7 @@ from unitlens.model.graph import Program
 from unitlens.model.layers import UnitLayer
 from unitlens.model.network import UnitNetwork
 from unitlens.perturbation.engine.chain_search import find_chain
-from unitlens.perturbation.engine.plans import End, Traversal, make_plan
+from unitlens.perturbation.engine.resumption import End, Traversal, make_resumption
 
 
 def pass_work(run: Callable[[Tensor], Any], inputs: Tensor) -> int:
@@ -81,7 +81,7 @@ class Costs:
 
     def of_unit(self, layer: UnitLayer) -> float:
         """Return what one unit of a layer costs, ``K_l + B_l``; a whole pass where none resumes."""
-        plan = make_plan(self._network, (layer,), update=True)
+        plan = make_resumption(self._network, (layer,), update=True)
         if plan is None:
             return self.forward
         # Each reads all units of the layer, so that one of them is that share of its work.
@@ -90,7 +90,7 @@ class Costs:
 
     def behind(self, layers: Sequence[UnitLayer]) -> int:
         """Return what lies behind the first of some layers, ``B``."""
-        plan = make_plan(self._network, layers, update=False)
+        plan = make_resumption(self._network, layers, update=False)
         return self.forward if plan is None else sum(self._work[node] for node, _ in plan.steps)
 
     def units(self, layers: Sequence[UnitLayer], drawn: Sequence[float] | None = None) -> float:

@@ -11,13 +11,13 @@ from torch import nn
 
 from unitlens.config.base import LastLayers
 from unitlens.recording.record import Columns, Recording, open_recording
-from unitlens.statistics.activation_layers import Layer
+from unitlens.statistics.activation_layers import ActivationLayer
 from unitlens.statistics.block_states import Floats, Integers
 from unitlens.statistics.blocks import Statistics, block_statistics, merge_statistics
+from unitlens.statistics.class_labels import By, choose_classes, sample_labels
 from unitlens.statistics.class_statistics import check_sizes
 from unitlens.statistics.class_table import UnitStatistics, statistics_table
 from unitlens.statistics.histograms import Bins, make_bins
-from unitlens.statistics.labels import By, choose_classes, sample_labels
 from unitlens.store.format.encoding import DEFAULT_CODEC
 
 logger = logging.getLogger("unitlens")
@@ -140,9 +140,9 @@ def _passes(recording: Recording, what: str) -> Iterator[Columns]:
         yield columns
 
 
-def _layers(recording: Recording) -> list[Layer]:
+def _layers(recording: Recording) -> list[ActivationLayer]:
     return [
-        Layer(
+        ActivationLayer(
             layer.name,
             layer.depth,
             xr.Dataset({"activation": (("sample", "unit"), np.empty((0, layer.units)))}),

@@ -15,10 +15,10 @@ from unitlens.recording.origin import complete_provenance
 from unitlens.recording.record import Recording, open_recording
 from unitlens.store.backend.lock import only_writer
 from unitlens.store.backend.places import locate
-from unitlens.store.damage import Known, find_damage, read_known
+from unitlens.store.damage import StoreRecord, find_damage, read_known
 from unitlens.store.format.layout import FeatureMaps
 from unitlens.store.format.manifest import Contents
-from unitlens.store.resume import Left
+from unitlens.store.resume import Salvage
 from unitlens.store.verify import StoreReport, verify_store
 from unitlens.store.writer import StoreWriter
 
@@ -85,7 +85,7 @@ def _check_origin(path: Path, origin: Mapping[str, Any], contents: Contents) -> 
 
 @contextmanager
 def _as_recorded(
-    model: nn.Module, dataset: Any, known: Known, device: torch.device | str | None
+    model: nn.Module, dataset: Any, known: StoreRecord, device: torch.device | str | None
 ) -> Iterator[Recording]:
     """Open the recording as it was, with its own threads: others could change the last bits."""
     how, of = known.conditions, known.contents
@@ -118,7 +118,7 @@ def _asked_for(maps: FeatureMaps | None) -> MapSpec | None:
     return None if maps is None else MapSpec(layers=tuple(maps.positions), samples=maps.samples)
 
 
-def _record_again(path: Path, recording: Recording, known: Known, left: Left) -> None:
+def _record_again(path: Path, recording: Recording, known: StoreRecord, left: Salvage) -> None:
     stored, ours = known.contents.to_json(), recording.contents.to_json()
     for name, found in stored.items():
         if found != ours[name]:

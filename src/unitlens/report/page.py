@@ -15,7 +15,7 @@ import xarray as xr
 from unitlens.analysis.run_groups import (
     ALL,
     BESIDE_MODEL,
-    Group,
+    RunGroup,
     group_runs,
     rows_of,
 )
@@ -121,7 +121,7 @@ def _run_rows(runs: xr.Dataset) -> list[Row]:
     return [_run_row(runs.sel(run=run), trained[run]) for run in shown]
 
 
-def _without_dataset(group: Group) -> str:
+def _without_dataset(group: RunGroup) -> str:
     """Return what tells the training of a group from others of the same data set."""
     label = group.label.removeprefix(str(group.values["dataset"])).removeprefix(", ")
     return "" if label == ALL else label
@@ -162,7 +162,7 @@ def _number_rows(results: Results) -> list[Row]:
     ]
 
 
-def _number_row(group: Group, runs: xr.Dataset, rho: np.ndarray) -> Row:
+def _number_row(group: RunGroup, runs: xr.Dataset, rho: np.ndarray) -> Row:
     measured = runs.isel(run=np.flatnonzero(runs["units"].values > 0))
     dead = measured["dead_units"].values / measured["units"].values
     return (
@@ -176,7 +176,7 @@ def _number_row(group: Group, runs: xr.Dataset, rho: np.ndarray) -> Row:
     )
 
 
-def _correlations_of(results: Results, group: Group) -> np.ndarray:
+def _correlations_of(results: Results, group: RunGroup) -> np.ndarray:
     if not (results.directory / "correlations.zarr").exists():
         return np.empty(0)
     rows = results.correlations

@@ -14,7 +14,7 @@ FEWEST = 3  # networks, or rows, that are resampled: two have but three resample
 
 
 @dataclass(frozen=True)
-class Estimate:
+class BootstrapEstimate:
     """A value and its resamples.
 
     Attributes
@@ -32,7 +32,7 @@ class Estimate:
     over: str
     n: int
 
-    def minus(self, other: "Estimate") -> "Estimate":
+    def minus(self, other: "BootstrapEstimate") -> "BootstrapEstimate":
         """Return the difference of two independent estimates."""
         over = (
             self.over
@@ -40,10 +40,10 @@ class Estimate:
             else " or ".join(filter(None, (self.over, other.over)))
         )
         apart = self.resamples - other.resamples
-        return Estimate(self.value - other.value, apart, over, min(self.n, other.n))
+        return BootstrapEstimate(self.value - other.value, apart, over, min(self.n, other.n))
 
 
-def interval(estimate: Estimate) -> tuple[float, float]:
+def interval(estimate: BootstrapEstimate) -> tuple[float, float]:
     """Return the 95 % interval of an estimate, between expanded percentiles of its resamples.
 
     Notes
@@ -65,8 +65,8 @@ def interval(estimate: Estimate) -> tuple[float, float]:
 
 def mean_over_networks(
     networks: Sequence[Floats], statistic: Statistic, rows: str, *, key: int = 0
-) -> Estimate:
-    """Estimate the mean over networks of a statistic of each.
+) -> BootstrapEstimate:
+    """BootstrapEstimate the mean over networks of a statistic of each.
 
     Parameters
     ----------
@@ -88,20 +88,20 @@ def mean_over_networks(
     values = np.array([statistic(network) for network in networks])
     if len(networks) >= FEWEST:
         chosen = rng.integers(len(networks), size=(TIMES, len(networks)))
-        return Estimate(_mean(values), values[chosen].mean(1), "networks", len(networks))
+        return BootstrapEstimate(_mean(values), values[chosen].mean(1), "networks", len(networks))
     fewest = min(len(network) for network in networks)
     if fewest < FEWEST:
-        return Estimate(_mean(values), np.full(TIMES, _mean(values)), "", 0)
+        return BootstrapEstimate(_mean(values), np.full(TIMES, _mean(values)), "", 0)
     drawn = [
         _mean(np.array([statistic(_resampled(network, rng)) for network in networks]))
         for _ in range(TIMES)
     ]
-    return Estimate(_mean(values), np.array(drawn), rows, fewest)
+    return BootstrapEstimate(_mean(values), np.array(drawn), rows, fewest)
 
 
 def of_all_rows(
     networks: Sequence[Floats], statistic: Statistic, rows: str, *, key: int = 0
-) -> Estimate:
+) -> BootstrapEstimate:
     """Estimate a statistic of the rows of all networks together; see :func:`mean_over_networks`."""
     rng = np.random.default_rng((SEED, key))
     together = np.concatenate(list(networks))
@@ -115,11 +115,11 @@ def of_all_rows(
             )
             for _ in range(TIMES)
         ]
-        return Estimate(value, np.array(drawn), "networks", len(networks))
+        return BootstrapEstimate(value, np.array(drawn), "networks", len(networks))
     if len(together) < FEWEST:
-        return Estimate(value, np.full(TIMES, value), "", 0)
+        return BootstrapEstimate(value, np.full(TIMES, value), "", 0)
     drawn = [statistic(_resampled(together, rng)) for _ in range(TIMES)]
-    return Estimate(value, np.array(drawn), rows, len(together))
+    return BootstrapEstimate(value, np.array(drawn), rows, len(together))
 
 
 def _resampled(rows: Floats, rng: np.random.Generator) -> Floats:

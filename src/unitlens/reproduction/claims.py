@@ -7,8 +7,8 @@ replication's code or data, M recalled, I inferred.
 from unitlens.reproduction.kinds import (
     READING,
     Claim,
+    ClaimGroup,
     Direction,
-    Group,
     Number,
     Order,
 )
@@ -69,23 +69,23 @@ def _noise_falls(figure: str) -> Claim:
     return Claim("falls", figure, "that scale, least corrupted minus fully corrupted", falls)
 
 
-def _l1_norm(title: str) -> Group:
+def _l1_norm(title: str) -> ClaimGroup:
     unrelated = Direction(-1, "largely unrelated, if not negatively related", or_none=True)
     what = "rank correlation within layers of L1 norm and selectivity"
     claim = Claim("selectivity", "appendix", what, unrelated, "D")
-    return Group(f"L1 norm and selectivity, {title}", ("selectivity_l1_norm",), (claim,))
+    return ClaimGroup(f"L1 norm and selectivity, {title}", ("selectivity_l1_norm",), (claim,))
 
 
-def _information(title: str) -> Group:
+def _information(title: str) -> ClaimGroup:
     nothing = Direction(-1, "as for selectivity: no sign of importance", or_none=True)
     what = "rank correlation of mutual information and importance, all units"
     claim = Claim("all", "appendix", what, nothing, "D")
     title = f"Mutual information and importance, {title}"
-    return Group(title, ("information_importance",), (claim,))
+    return ClaimGroup(title, ("information_importance",), (claim,))
 
 
-PAPER: dict[str, Group] = {
-    "mnist_ablation": Group(
+PAPER: dict[str, ClaimGroup] = {
+    "mnist_ablation": ClaimGroup(
         "Memorisation against ablation, MNIST",
         ("memorisation_ablation",),
         (
@@ -98,23 +98,23 @@ PAPER: dict[str, Group] = {
             Claim("order", "1a", "the same, falling strictly with corruption", Order(MNIST_MEANS)),
         ),
     ),
-    "cifar10_ablation": Group(
+    "cifar10_ablation": ClaimGroup(
         "Memorisation against ablation, CIFAR-10", ("memorisation_ablation",), _robust("1b")
     ),
-    "imagenet_ablation": Group(
+    "imagenet_ablation": ClaimGroup(
         "Memorisation against ablation, ImageNet", ("memorisation_ablation",), _robust("1c")
     ),
-    "mnist_noise": Group(
+    "mnist_noise": ClaimGroup(
         "Memorisation against noise, MNIST",
         ("memorisation_noise",),
         (_noise(0.2, "2a", 1.9, 0.1), _noise(1, "2a", 0.8, 0.1), _noise_falls("2a")),
     ),
-    "cifar10_noise": Group(
+    "cifar10_noise": ClaimGroup(
         "Memorisation against noise, CIFAR-10",
         ("memorisation_noise",),
         (_noise(0, "2b", 0.66, READING), _noise(1, "2b", 0.41, READING), _noise_falls("2b")),
     ),
-    "same_data": Group(
+    "same_data": ClaimGroup(
         "Networks trained alike on the same data",
         ("same_data_curves", "same_data_auc"),
         (
@@ -138,7 +138,7 @@ PAPER: dict[str, Group] = {
             ),
         ),
     ),
-    "early_stopping": Group(
+    "early_stopping": ClaimGroup(
         "AUC over training",
         ("early_stopping", "auc_over_training"),
         (
@@ -156,7 +156,7 @@ PAPER: dict[str, Group] = {
             ),
         ),
     ),
-    "hyperparameter_selection": Group(
+    "hyperparameter_selection": ClaimGroup(
         "AUC and test accuracy over a sweep",
         ("hyperparameter_selection", "auc_test_accuracy"),
         (
@@ -178,10 +178,10 @@ PAPER: dict[str, Group] = {
             ),
         ),
     ),
-    "dropout": Group(
+    "dropout": ClaimGroup(
         "Dropout", ("dropout_ablation",), tuple(c for share in DROPOUTS for c in _dropout(share))
     ),
-    "batch_norm_ablation": Group(
+    "batch_norm_ablation": ClaimGroup(
         "Batch norm and ablation",
         ("batch_norm_ablation",),
         (
@@ -203,7 +203,7 @@ PAPER: dict[str, Group] = {
             ),
         ),
     ),
-    "batch_norm_selectivity": Group(
+    "batch_norm_selectivity": ClaimGroup(
         "Batch norm and class selectivity",
         ("batch_norm_selectivity",),
         (
@@ -228,7 +228,7 @@ PAPER: dict[str, Group] = {
             ),
         ),
     ),
-    "batch_norm_information": Group(
+    "batch_norm_information": ClaimGroup(
         "Batch norm and mutual information",
         ("batch_norm_information",),
         (
@@ -253,13 +253,13 @@ PAPER: dict[str, Group] = {
             ),
         ),
     ),
-    "mnist_importance": Group(
+    "mnist_importance": ClaimGroup(
         "Selectivity and importance, MNIST",
         ("selectivity_importance",),
         # p = .288 with r = .095 is that of n = 127.
         (_rank("all", "7a", "all units", 0.095, 127), _early()),
     ),
-    "cifar10_importance": Group(
+    "cifar10_importance": ClaimGroup(
         "Selectivity and importance, CIFAR-10",
         ("selectivity_importance", "selectivity_depth"),
         (
@@ -271,7 +271,7 @@ PAPER: dict[str, Group] = {
             _early(),
         ),
     ),
-    "imagenet_importance": Group(
+    "imagenet_importance": ClaimGroup(
         "Selectivity and importance, ImageNet",
         ("selectivity_importance", "selectivity_depth"),
         (
@@ -280,7 +280,7 @@ PAPER: dict[str, Group] = {
             _early(),
         ),
     ),
-    "clamping": Group(
+    "clamping": ClaimGroup(
         "Clamping to zero or to the mean",
         ("clamping",),
         (

@@ -65,7 +65,7 @@ EVIDENCE: dict[str, Callable[[Runs], Found]] = {
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparisonRow:
     """One claim, the paper's and ours; all of it text, as it stands in the table.
 
     `cause`, `moved` and `was` are empty, but for rows of an extra experiment that tests a
@@ -145,7 +145,9 @@ def compare_with_paper(
             rows += [replace(row, cause=cause, experiments=name) for row in with_it]
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "paper.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
+        writer = csv.DictWriter(
+            file, [field.name for field in fields(ComparisonRow)], lineterminator="\n"
+        )
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)
     write_page([asdict(row) for row in rows], times_of(opened), directory)
@@ -178,14 +180,14 @@ def _measured(group: str, runs: Runs | None) -> _Measured:
     return _Measured(of, reductions(group, runs))
 
 
-def _rows(group: str, ours: _Measured, command: str) -> list[Row]:
+def _rows(group: str, ours: _Measured, command: str) -> list[ComparisonRow]:
     return [
         _row(group, claim, ours.of[claim.name], ours.reduced, command)
         for claim in GROUPS[group].claims
     ]
 
 
-def _tested(group: str, before: _Measured, after: _Measured, command: str) -> list[Row]:
+def _tested(group: str, before: _Measured, after: _Measured, command: str) -> list[ComparisonRow]:
     """Return the rows of an extra experiment, of the claims that it measures."""
     rows = []
     for claim, row in zip(GROUPS[group].claims, _rows(group, after, command), strict=True):
@@ -202,10 +204,12 @@ def _evidence(measure: Callable[[], Evidence]) -> Evidence:
         return Evidence(missing=str(reason))
 
 
-def _row(group: str, claim: Claim, ours: Evidence, reduced: Sequence[str], command: str) -> Row:
+def _row(
+    group: str, claim: Claim, ours: Evidence, reduced: Sequence[str], command: str
+) -> ComparisonRow:
     known = not ours.missing
     counts = {name: getattr(ours, name) for name in ("networks", "units", "orders")}
-    return Row(
+    return ComparisonRow(
         group=group,
         cause="",
         claim=claim.name,

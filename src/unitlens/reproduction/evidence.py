@@ -9,7 +9,7 @@ import xarray as xr
 
 from unitlens.analysis.curve_summaries import random_orders
 from unitlens.analysis.run_groups import rows_of
-from unitlens.reproduction.bootstrap import Estimate, Floats, interval
+from unitlens.reproduction.bootstrap import BootstrapEstimate, Floats, interval
 from unitlens.tables.results import Results
 
 MEMORISED = 0.99  # train accuracy, on its own labels, of a network that has memorised
@@ -156,7 +156,7 @@ def by_order(values: xr.DataArray) -> list[Floats]:
 
 
 def from_estimate(
-    estimate: Estimate, runs: Runs, counts: Counts = NONE, notes: Sequence[str] = ()
+    estimate: BootstrapEstimate, runs: Runs, counts: Counts = NONE, notes: Sequence[str] = ()
 ) -> Evidence:
     """Return an estimate with what it rests on."""
     low, high = interval(estimate)
@@ -173,7 +173,7 @@ def from_estimate(
     )
 
 
-def of_order(estimates: Sequence[Estimate], runs: Runs, counts: Counts) -> Evidence:
+def of_order(estimates: Sequence[BootstrapEstimate], runs: Runs, counts: Counts) -> Evidence:
     """Return how sure it is that independent estimates fall strictly, in the order given."""
     resamples = np.stack([estimate.resamples for estimate in estimates])
     falling = (np.diff(resamples, axis=0) < 0).all(0)

@@ -9,7 +9,7 @@ import xarray as xr
 from unitlens.analysis.curve_summaries import area_under_curve, crossing, noise_scale_at
 from unitlens.analysis.generalisation import best_and_worst, falls_to
 from unitlens.analysis.run_groups import rows_of
-from unitlens.reproduction.bootstrap import Estimate, Floats, mean_over_networks
+from unitlens.reproduction.bootstrap import BootstrapEstimate, Floats, mean_over_networks
 from unitlens.reproduction.claims import (
     DROPOUTS,
     FRACTIONS,
@@ -42,7 +42,9 @@ def robustness(runs: Runs) -> Found:
     yield "order", lambda: _areas_in_order(runs, [level for level in runs.levels() if level > 0])
 
 
-def _auc(runs: Runs, key: int, value: str | None = None) -> tuple[Estimate, Runs, xr.Dataset]:
+def _auc(
+    runs: Runs, key: int, value: str | None = None
+) -> tuple[BootstrapEstimate, Runs, xr.Dataset]:
     measured, curves = runs.curves(value)
     areas = by_order(area_under_curve(curves))
     return mean_over_networks(areas, _mean, "orders", key=key), measured, curves
@@ -53,7 +55,7 @@ def _areas_of(runs: Runs, level: float) -> Evidence:
     return from_estimate(estimate, measured, tally(curves))
 
 
-def _by_level(runs: Runs, levels: list[float]) -> tuple[list[Estimate], Runs, Counts]:
+def _by_level(runs: Runs, levels: list[float]) -> tuple[list[BootstrapEstimate], Runs, Counts]:
     if len(levels) < 2:
         told = ", ".join(f"{level:g}" for level in levels) or "none"
         raise NotMeasuredError(f"it needs several levels of corruption, but there is {told}")
@@ -71,7 +73,7 @@ def _areas_in_order(runs: Runs, levels: list[float]) -> Evidence:
 def _uncorrupted(runs: Runs) -> Evidence:
     runs.where("corruption", 0)
     (clean, *others), measured, counts = _by_level(runs, runs.levels())
-    most = Estimate(
+    most = BootstrapEstimate(
         max(other.value for other in others),
         np.max([other.resamples for other in others], axis=0),
         others[0].over,
@@ -107,7 +109,7 @@ def _scale_falls(runs: Runs) -> Evidence:
     return from_estimate(first.minus(last), both, counts, (*notes, *more))
 
 
-def _scale(runs: Runs, key: int) -> tuple[Estimate, Runs, int, tuple[str, ...]]:
+def _scale(runs: Runs, key: int) -> tuple[BootstrapEstimate, Runs, int, tuple[str, ...]]:
     table = rows_of(runs.results.noise, runs.names).dropna("noise_scale", how="all")
     table = table.sortby("noise_scale")
     table = table.transpose("run", "draw", "noise_scale")
@@ -158,7 +160,7 @@ def _extremes_apart(runs: Runs) -> Evidence:
 
 def _half_of_extreme(
     runs: Runs, *, best: bool
-) -> tuple[Estimate, Runs, xr.Dataset, tuple[str, ...]]:
+) -> tuple[BootstrapEstimate, Runs, xr.Dataset, tuple[str, ...]]:
     """Take the five best or worst by test accuracy, or a quarter where there are fewer than 20."""
     measured, _ = runs.curves()
     if len(measured.names) < 4:
@@ -176,7 +178,7 @@ def _half_of_extreme(
     )
 
 
-def _fraction_at_half(runs: Runs, key: int) -> tuple[Estimate, Runs, xr.Dataset]:
+def _fraction_at_half(runs: Runs, key: int) -> tuple[BootstrapEstimate, Runs, xr.Dataset]:
     measured, curves = runs.curves()
     networks = curve_rows(curves)
     able = np.array([rows[:, 0, 1].mean() > 0.5 for rows in networks])
@@ -221,7 +223,7 @@ def _flat(runs: Runs, share: float) -> Evidence:
 def _first(runs: Runs, share: float) -> Evidence:
     runs = runs.where("dropout", share)
 
-    def past(corruption: float, key: int) -> Estimate:
+    def past(corruption: float, key: int) -> BootstrapEstimate:
         _, curves = runs.where("corruption", corruption).curves()
         kept = [_mean_past(rows, share) for rows in curve_rows(curves)]
         return mean_over_networks(kept, _mean, "orders", key=key)

@@ -12,7 +12,7 @@ from unitlens.analysis.measure_agreement import (
     layer_means,
     preferred_class_drop,
 )
-from unitlens.reproduction.bootstrap import Estimate, Floats, mean_over_networks
+from unitlens.reproduction.bootstrap import BootstrapEstimate, Floats, mean_over_networks
 from unitlens.reproduction.evidence import (
     Counts,
     Evidence,
@@ -162,7 +162,7 @@ def _against_none(runs: Runs, name: str, strength: float) -> Evidence:
     return from_estimate(first.minus(second), both)
 
 
-def _score(runs: Runs, name: str, key: int) -> Estimate:
+def _score(runs: Runs, name: str, key: int) -> BootstrapEstimate:
     values = runs.table[name].values
     if not np.isfinite(values).all():
         raise NotMeasuredError(f"{name} is not known of all these networks")

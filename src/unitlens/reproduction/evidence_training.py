@@ -11,7 +11,7 @@ from unitlens.analysis.generalisation import selection_rates, setting_means
 from unitlens.analysis.run_groups import rows_of
 from unitlens.reproduction.bootstrap import (
     SEED,
-    Estimate,
+    BootstrapEstimate,
     Floats,
     mean_over_networks,
     of_all_rows,
@@ -121,7 +121,7 @@ def _picks(runs: Runs, top: int) -> Evidence:
         picked_share(rows[rng.integers(len(rows), size=len(rows))], top, subsets=SUBSETS // 5)
         for _ in range(RESAMPLES)
     ]
-    estimate = Estimate(value, np.array(drawn), "settings", len(rows))
+    estimate = BootstrapEstimate(value, np.array(drawn), "settings", len(rows))
     half = len(rows) // 2
     chance = (
         f"subsets of {half} of {len(rows)} settings, of which a pick at random is among the top "

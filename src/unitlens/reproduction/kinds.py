@@ -92,7 +92,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Group:
+class ClaimGroup:
     """Claims that are shown by the same experiments.
 
     Attributes

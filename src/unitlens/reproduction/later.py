@@ -3,8 +3,8 @@
 from unitlens.reproduction.claims import DATASETS, PAPER
 from unitlens.reproduction.kinds import (
     Claim,
+    ClaimGroup,
     Direction,
-    Group,
     Sign,
 )
 
@@ -43,7 +43,7 @@ def _directions() -> tuple[Claim, ...]:
     )
 
 
-def _orders(title: str) -> Group:
+def _orders(title: str) -> ClaimGroup:
     claims = (
         _asked(
             f"{name}-{level:g}",
@@ -53,14 +53,14 @@ def _orders(title: str) -> Group:
         for name, told in MEASURES.items()
     )
     title = f"Are units with more of a measure needed more? {title}"
-    return Group(title, ("measure_orders",), tuple(claims))
+    return ClaimGroup(title, ("measure_orders",), tuple(claims))
 
 
-def _damage(title: str) -> Group:
+def _damage(title: str) -> ClaimGroup:
     single = Direction(
         1, "ablating a unit hardly moves overall accuracy but damages single classes"
     )
-    return Group(
+    return ClaimGroup(
         f"Which class does ablating a unit damage? {title}",
         ("class_damage",),
         (
@@ -80,21 +80,23 @@ def _damage(title: str) -> Group:
     )
 
 
-def _l1_norm(title: str) -> Group:
+def _l1_norm(title: str) -> ClaimGroup:
     claim = _asked("importance", "rank correlation within layers of L1 norm and importance")
     title = f"Are units of large weights needed more? {title}"
-    return Group(title, ("l1_norm_importance",), (claim,))
+    return ClaimGroup(title, ("l1_norm_importance",), (claim,))
 
 
-def _agreement(title: str) -> Group:
+def _agreement(title: str) -> ClaimGroup:
     what = "rank correlation within layers of class selectivity and"
     claims = (_asked(name, f"{what} {told}") for name, told in ALIKE.items())
     title = f"Do measures of selectivity agree? {title}"
-    return Group(title, ("measure_agreement",), tuple(claims))
+    return ClaimGroup(title, ("measure_agreement",), tuple(claims))
 
 
-LATER: dict[str, Group] = {
-    "random_directions": Group("Is the basis of the units special?", ("bases",), _directions()),
+LATER: dict[str, ClaimGroup] = {
+    "random_directions": ClaimGroup(
+        "Is the basis of the units special?", ("bases",), _directions()
+    ),
     "mnist_measure_orders": _orders("MNIST"),
     "cifar10_measure_orders": _orders("CIFAR-10"),
     "mnist_class_damage": _damage("MNIST"),
@@ -102,7 +104,7 @@ LATER: dict[str, Group] = {
     "mnist_measure_agreement": _agreement("MNIST"),
     "cifar10_measure_agreement": _agreement("CIFAR-10"),
     **{f"{name}_l1_importance": _l1_norm(title) for name, title in DATASETS.items()},
-    "regulariser": Group(
+    "regulariser": ClaimGroup(
         "What does regularising class selectivity do?",
         ("regulariser",),
         tuple(
@@ -111,7 +113,7 @@ LATER: dict[str, Group] = {
             for strength in STRENGTHS
         ),
     ),
-    "selectivity_over_training": Group(
+    "selectivity_over_training": ClaimGroup(
         "Do selective units matter early in training?",
         ("selectivity_over_training",),
         (
@@ -127,4 +129,4 @@ LATER: dict[str, Group] = {
         ),
     ),
 }
-GROUPS: dict[str, Group] = PAPER | LATER
+GROUPS: dict[str, ClaimGroup] = PAPER | LATER

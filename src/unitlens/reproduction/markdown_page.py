@@ -10,7 +10,7 @@ from unitlens.reproduction.later import GROUPS, LATER
 from unitlens.reproduction.times import Time
 from unitlens.reproduction.verdict import RULE
 
-Row = Mapping[str, str]
+ComparisonRow = Mapping[str, str]
 Drawn = Mapping[str, set[str]]  # figure to the experiments that it draws
 COLUMNS = ("figure", "what", "paper", "ours", "n", "verdict")
 INTRO = """\
@@ -45,7 +45,7 @@ experiments counts in each, and once in all.
 """
 
 
-def write_page(rows: Sequence[Row], times: Sequence[Time], directory: Path) -> None:
+def write_page(rows: Sequence[ComparisonRow], times: Sequence[Time], directory: Path) -> None:
     """Write ``paper.md``.
 
     Parameters
@@ -70,12 +70,12 @@ def write_page(rows: Sequence[Row], times: Sequence[Time], directory: Path) -> N
     (directory / "paper.md").write_text("\n".join(parts), encoding="utf-8")
 
 
-def of_paper(rows: Sequence[Row]) -> list[Row]:
+def of_paper(rows: Sequence[ComparisonRow]) -> list[ComparisonRow]:
     """Return the rows of the paper's results, without extra experiments and later questions."""
     return [row for row in rows if not row["cause"] and row["group"] not in LATER]
 
 
-def _overview(groups: Mapping[str, Sequence[Row]]) -> list[str]:
+def _overview(groups: Mapping[str, Sequence[ComparisonRow]]) -> list[str]:
     """List how the results of each group compare, and what extra experiments change."""
     lines = ["| figure | results | verdicts | causes tested |", "| --- | --- | --- | --- |"]
     for name, rows in groups.items():
@@ -88,34 +88,34 @@ def _overview(groups: Mapping[str, Sequence[Row]]) -> list[str]:
     return lines
 
 
-def told(rows: Sequence[Row]) -> str:
+def told(rows: Sequence[ComparisonRow]) -> str:
     """Say how many rows have each verdict."""
     return f"Of {len(rows)} results: {_verdicts(rows)}."
 
 
-def _verdicts(rows: Sequence[Row]) -> str:
+def _verdicts(rows: Sequence[ComparisonRow]) -> str:
     counts = Counter(row["verdict"] for row in rows)
     return ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
 
 
-def cells(row: Row) -> tuple[str, ...]:
+def cells(row: ComparisonRow) -> tuple[str, ...]:
     """Return what a row shows: :data:`COLUMNS`."""
     return (*_facts(row), row["verdict"] + _since(row))
 
 
-def _facts(row: Row) -> tuple[str, ...]:
+def _facts(row: ComparisonRow) -> tuple[str, ...]:
     paper = f"{row['paper']} ({row['known']})" if row["known"] else row["paper"]
     return row["figure"], row["what"], paper, ours(row), count(row)
 
 
-def _since(row: Row) -> str:
+def _since(row: ComparisonRow) -> str:
     """Write what a tested cause has changed."""
     if row["moved"]:
         return f"; {row['moved']}: was {row['was']}"
     return f"; was {row['was']}" if row["was"] else ""
 
 
-def remarks(rows: Sequence[Row]) -> list[str]:
+def remarks(rows: Sequence[ComparisonRow]) -> list[str]:
     """Return in what an experiment is smaller than the paper's, and what is noted of its rows."""
     reduced = () if rows[0]["group"] in LATER else (_reduced(rows[0]["reduction"]),)
     noted: dict[str, list[str]] = {}
@@ -125,7 +125,7 @@ def remarks(rows: Sequence[Row]) -> list[str]:
     return [*_changes(rows), *reduced, *notes]
 
 
-def _changes(rows: Sequence[Row]) -> list[str]:
+def _changes(rows: Sequence[ComparisonRow]) -> list[str]:
     """Say what a tested cause changes, and which results the experiment does not measure."""
     if not rows[0]["cause"]:
         return []
@@ -136,7 +136,7 @@ def _changes(rows: Sequence[Row]) -> list[str]:
     return [told, f"Not measured with this change: {lacking}."] if lacking else [told]
 
 
-def _moved(rows: Sequence[Row]) -> str:
+def _moved(rows: Sequence[ComparisonRow]) -> str:
     """Say how many numbers a tested cause brings nearer to the paper's, and what verdicts."""
     ways = Counter(row["moved"] for row in rows)
     told = [
@@ -157,19 +157,19 @@ def _reduced(text: str) -> str:
     return f"Beside the paper's size: {text or 'nothing that is known differs'}."
 
 
-def blocks(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+def blocks(rows: Sequence[ComparisonRow]) -> Iterator[tuple[str, list[ComparisonRow]]]:
     """Return the rows of a group, and those of each extra experiment with what it tests."""
     for (cause, _), of_cause in groupby(rows, key=lambda row: (row["cause"], row["command"])):
         yield cause, list(of_cause)
 
 
-def _table(rows: Sequence[Row]) -> list[str]:
+def _table(rows: Sequence[ComparisonRow]) -> list[str]:
     lines = ["| " + " | ".join(COLUMNS) + " |", "| --- " * len(COLUMNS) + "|"]
     bold = ((*_facts(row), f"**{row['verdict']}**{_since(row)}") for row in rows)
     return [*lines, *("| " + " | ".join(row) + " |" for row in bold)]
 
 
-def ours(row: Row) -> str:
+def ours(row: ComparisonRow) -> str:
     """Write our value and its interval."""
     # No break within the interval.
     return (
@@ -179,7 +179,7 @@ def ours(row: Row) -> str:
     )
 
 
-def count(row: Row) -> str:
+def count(row: ComparisonRow) -> str:
     """Write how many networks, units and orders a row is over, and what was resampled."""
     if not row["ours"]:
         return ""
@@ -195,7 +195,7 @@ def _counted(number: int, word: str) -> str:
     return f"{number:,} {word if number > 1 else word.removesuffix('s')}"
 
 
-def _section(name: str, rows: Sequence[Row], drawn: Drawn, shown: set[str]) -> list[str]:
+def _section(name: str, rows: Sequence[ComparisonRow], drawn: Drawn, shown: set[str]) -> list[str]:
     """Write a group: its rows, the pictures that no group before it has shown, and how again."""
     group = GROUPS[name]
     lines = [f"## {group.title}\n"]

@@ -15,7 +15,7 @@ _RANGE = ("minimum", "maximum")
 
 
 @dataclass(frozen=True)
-class Layer:
+class ActivationLayer:
     """One layer: its node's table, whose `activation` is chunked, and its place."""
 
     name: str
@@ -40,7 +40,7 @@ class Layer:
         return np.arange(self.table.sizes["unit"], dtype=np.int64)
 
 
-def activation_layers(acts: xr.DataTree) -> list[Layer]:
+def activation_layers(acts: xr.DataTree) -> list[ActivationLayer]:
     """Return the layers of `acts` in the order of the forward pass.
 
     Raises
@@ -56,7 +56,7 @@ def activation_layers(acts: xr.DataTree) -> list[Layer]:
             "with dimensions (sample, unit); open them with unitlens.open_activations"
         )
     layers = [
-        Layer(str(node.name), _depth(node, position), node.to_dataset(inherit=False))
+        ActivationLayer(str(node.name), _depth(node, position), node.to_dataset(inherit=False))
         for position, node in enumerate(nodes)
     ]
     for layer in layers:
@@ -64,7 +64,7 @@ def activation_layers(acts: xr.DataTree) -> list[Layer]:
     return sorted(layers, key=lambda layer: layer.depth)
 
 
-def layer_ranges(layers: Sequence[Layer]) -> list[tuple[Floats, Floats]]:
+def layer_ranges(layers: Sequence[ActivationLayer]) -> list[tuple[Floats, Floats]]:
     """Return the smallest and the largest activation of each unit, layer by layer.
 
     They are the layer's variables ``minimum`` and ``maximum`` where it has them and they are
@@ -89,7 +89,7 @@ def _depth(node: xr.DataTree, position: int) -> int:
     return int(node.attrs.get("depth", node["activation"].attrs.get("depth", position)))
 
 
-def _check_activation(layer: Layer) -> None:
+def _check_activation(layer: ActivationLayer) -> None:
     activation = layer.table["activation"]
     if set(activation.dims) != {"sample", "unit"} or activation.dtype.kind not in "fiub":
         raise TableError(
@@ -99,14 +99,14 @@ def _check_activation(layer: Layer) -> None:
         )
 
 
-def _stored_range(layer: Layer) -> tuple[Any, Any]:
+def _stored_range(layer: ActivationLayer) -> tuple[Any, Any]:
     if all(name in layer.table.variables for name in _RANGE):
         return layer.table["minimum"].data, layer.table["maximum"].data
     nothing = np.full(layer.table.sizes["unit"], np.nan)
     return nothing, nothing
 
 
-def _read_range(layer: Layer) -> tuple[Any, Any]:
+def _read_range(layer: ActivationLayer) -> tuple[Any, Any]:
     activation = layer.activation
     if not activation.sizes["sample"]:
         nothing = np.full(activation.sizes["unit"], np.nan)

@@ -9,13 +9,13 @@ import xarray as xr
 from dask.delayed import delayed
 
 from unitlens.statistics.activation_layers import (
-    Layer,
+    ActivationLayer,
     activation_layers,
     computed,
 )
 from unitlens.statistics.block_states import Floats, Integers, Values, merged
 from unitlens.statistics.blocks import column_slabs
-from unitlens.statistics.labels import By, choose_classes, sample_labels
+from unitlens.statistics.class_labels import By, choose_classes, sample_labels
 from unitlens.variables.checks import annotate
 from unitlens.variables.unit_index import unit_coordinates
 
@@ -67,7 +67,7 @@ def class_means(
     return annotate(table, "class_means")
 
 
-def _layer_sums(layer: Layer, index: Integers, classes: int) -> list[Any]:
+def _layer_sums(layer: ActivationLayer, index: Integers, classes: int) -> list[Any]:
     """Return the delayed sums of each column of blocks of a layer."""
     blocks = layer.activation.data
     rows = np.cumsum((0, *blocks.chunks[0]))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from unitlens.errors import ArgumentError, TableError
 from unitlens.statistics.activation_layers import (
-    Layer,
+    ActivationLayer,
     activation_layers,
     computed,
     layer_ranges,
@@ -30,9 +30,9 @@ from unitlens.statistics.block_states import (
     merged,
 )
 from unitlens.statistics.blocks import block_statistics, merge_statistics
+from unitlens.statistics.class_labels import By, choose_classes, sample_labels
 from unitlens.statistics.class_table import UnitStatistics, all_finite, statistics_table
 from unitlens.statistics.histograms import Bins, make_bins
-from unitlens.statistics.labels import By, choose_classes, sample_labels
 
 logger = logging.getLogger("unitlens")
 
@@ -105,7 +105,7 @@ def check_sizes(fine_bins: int, strongest: int) -> None:
 
 
 def _layer_states(
-    layer: Layer, index: Integers, classes: int, bins: Bins, strongest: int
+    layer: ActivationLayer, index: Integers, classes: int, bins: Bins, strongest: int
 ) -> list[Any]:
     """Return one delayed state for each column of blocks of a layer."""
     blocks = layer.activation.data

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from unitlens.statistics.activation_layers import Layer
+from unitlens.statistics.activation_layers import ActivationLayer
 from unitlens.statistics.block_states import ClassMoments, Integers, Strongest
 from unitlens.statistics.blocks import Statistics
 from unitlens.statistics.histograms import Bins, bin_edges
@@ -70,7 +70,7 @@ def all_finite(moments: ClassMoments) -> NDArray[np.bool_]:
 
 
 def statistics_table(
-    parts: list[UnitStatistics], layers: list[Layer], classes: Integers, labels: Integers
+    parts: list[UnitStatistics], layers: list[ActivationLayer], classes: Integers, labels: Integers
 ) -> xr.Dataset:
     """Return the table of the units of all `parts`, in their order."""
     columns = [_columns(part, labels) for part in parts]

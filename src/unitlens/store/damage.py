@@ -27,7 +27,7 @@ from unitlens.store.format.manifest import (
 )
 from unitlens.store.format.parts import WHOLE
 from unitlens.store.resume import (
-    Left,
+    Salvage,
     gather,
     make_header,
     resume_or_start,
@@ -36,7 +36,7 @@ from unitlens.store.verify import StoreReading, StoreReport
 
 
 @dataclass(frozen=True)
-class Known:
+class StoreRecord:
     """What is known of a store that was finished once.
 
     From its manifest, or from its journal where that is damaged: then `manifest` is None.
@@ -51,7 +51,7 @@ class Known:
     manifest: Manifest | None
 
 
-def read_known(path: Path) -> Known:
+def read_known(path: Path) -> StoreRecord:
     """Return what is known of the finished store at `path`.
 
     Raises
@@ -75,7 +75,7 @@ def read_known(path: Path) -> Known:
     return _from_manifest(manifest)
 
 
-def _from_manifest(manifest: Manifest) -> Known:
+def _from_manifest(manifest: Manifest) -> StoreRecord:
     arrays = [file.array for file in manifest.files]
     filled = tuple(array for array in arrays if array.is_filled)
     ranges = tuple(array for array in arrays if not array.is_filled)
@@ -83,14 +83,14 @@ def _from_manifest(manifest: Manifest) -> Known:
     contents, conditions = manifest.contents, manifest.conditions
     header = make_header(contents, conditions, filled)
     header["metadata"] = {**manifest.metadata, **hashes}
-    return Known(contents, conditions, filled, ranges, header, manifest)
+    return StoreRecord(contents, conditions, filled, ranges, header, manifest)
 
 
-def _from_journal(header: dict[str, Any]) -> Known:
+def _from_journal(header: dict[str, Any]) -> StoreRecord:
     contents = parse_contents(header["contents"])
     filled = tuple(parse_array(values) for values in header["arrays"])
     ranges = plan_ranges(contents.layers, contents.dtype)
-    return Known(contents, header["conditions"], filled, ranges, header, None)
+    return StoreRecord(contents, header["conditions"], filled, ranges, header, None)
 
 
 def _was_ours(place: Path) -> bool:
@@ -115,7 +115,7 @@ def _is_foreign(path: Path, header: Mapping[str, Any] | None, contents: Contents
     return any(attributes.get(name) != value for name, value in about.items())
 
 
-def find_damage(path: Path, known: Known) -> tuple[Left, StoreReport]:
+def find_damage(path: Path, known: StoreRecord) -> tuple[Salvage, StoreReport]:
     """Read a store, and make it ready for the shards that are bad to be written again.
 
     Metadata files are made again, and bad shards are removed. The caller holds the lock.
@@ -147,7 +147,9 @@ def find_damage(path: Path, known: Known) -> tuple[Left, StoreReport]:
     return left, replace(report, faults=(*first, *report.faults))
 
 
-def _left_by_manifest(path: Path, known: Known, manifest: Manifest) -> tuple[Left, StoreReport]:
+def _left_by_manifest(
+    path: Path, known: StoreRecord, manifest: Manifest
+) -> tuple[Salvage, StoreReport]:
     reading = StoreReading(path, manifest, keep=True)
     reading.run()
     names = {array.path for array in known.filled}
@@ -160,11 +162,11 @@ def _left_by_manifest(path: Path, known: Known, manifest: Manifest) -> tuple[Lef
     shards = {name: reading.sound.get(name, {}) for name in names}
     if reading.faults:
         sweep(path, known.filled, shards, WHOLE)
-    left = Left(known.header, known.filled, known.ranges, shards, expected)
+    left = Salvage(known.header, known.filled, known.ranges, shards, expected)
     return left, StoreReport(path, reading.shards, reading.bytes, tuple(reading.faults))
 
 
-def _left_by_journal(path: Path, known: Known) -> tuple[Left, StoreReport]:
+def _left_by_journal(path: Path, known: StoreRecord) -> tuple[Salvage, StoreReport]:
     expected = {key: entry.hash for key, entry in gather(path, known.header).items()}
     left = resume_or_start(path, known.contents, known.conditions, known.filled, known.ranges)
     bad = tuple(

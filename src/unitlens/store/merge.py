@@ -20,7 +20,7 @@ from unitlens.store.format.manifest import parse_array, parse_contents
 from unitlens.store.format.parts import find_parts
 from unitlens.store.resume import (
     Entries,
-    Left,
+    Salvage,
     Shards,
     gather,
 )
@@ -65,7 +65,7 @@ def merge_activations(path: str | Path) -> Path:
     return path
 
 
-def _find(path: Path) -> Left:
+def _find(path: Path) -> Salvage:
     journal = read_journal(journal_path(path))
     if journal is None:
         raise StoreError(
@@ -81,7 +81,7 @@ def _find(path: Path) -> Left:
             f"metadata files of {path} are missing or changed; record its parts again, then merge "
             "them"
         )
-    return Left(header, filled, ranges, _present(path, filled, gather(path, header)))
+    return Salvage(header, filled, ranges, _present(path, filled, gather(path, header)))
 
 
 def _present(path: Path, arrays: Sequence[StoredArray], known: Entries) -> Shards:

@@ -38,7 +38,7 @@ Entries = dict[tuple[str, int], CompleteShard]
 
 
 @dataclass(frozen=True)
-class Left:
+class Salvage:
     """What is there of a store.
 
     `header` begins its journals; `filled` are the arrays that are filled shard by shard, `ranges`
@@ -61,7 +61,7 @@ def resume_or_start(
     ranges: Sequence[StoredArray],
     part: Part = WHOLE,
     share: Callable[[], None] = lambda: None,
-) -> Left:
+) -> Salvage:
     """Make the hierarchy of a store ready to be filled.
 
     A store whose journals tell of the same contents, conditions and arrays goes on: the shards
@@ -100,7 +100,7 @@ def resume_or_start(
     sizes = file_sizes(path)
     shards = {array.path: _sound(path, array, known, part, sizes) for array in filled}
     sweep(path, filled, shards, part)
-    return Left(header, tuple(filled), tuple(ranges), shards)
+    return Salvage(header, tuple(filled), tuple(ranges), shards)
 
 
 def make_header(

@@ -35,7 +35,7 @@ from unitlens.store.format.manifest import (
     write_manifest,
 )
 from unitlens.store.format.parts import WHOLE, Part
-from unitlens.store.resume import Left, resume_or_start
+from unitlens.store.resume import Salvage, resume_or_start
 from unitlens.store.write_queue import Background, Band, BandBuffer, Values
 
 logger = logging.getLogger("unitlens")
@@ -105,7 +105,7 @@ class StoreWriter:
         layout: Layout = DEFAULT_LAYOUT,
         part: Part = WHOLE,
         share: Callable[[], None] = lambda: None,
-        left: Left | None = None,
+        left: Salvage | None = None,
     ) -> None:
         check_layer_names(contents.layers)
         self.path, self.contents, self.conditions = path, contents, conditions

@@ -15,7 +15,7 @@ from unitlens.config.networks import RunSpec
 from unitlens.errors import ModelError
 from unitlens.model.weights import weights_hash
 from unitlens.training.models import construct_model
-from unitlens.training.scoring import Score
+from unitlens.training.scoring import SplitScore
 
 WEIGHTS, RECORD = "checkpoint.safetensors", "checkpoint.json"
 
@@ -145,7 +145,7 @@ def _fill(model: nn.Module, path: Path) -> None:
 HISTORY = "history.nc"
 
 
-def write_history(directory: Path, history: Sequence[tuple[Score, Score]]) -> None:
+def write_history(directory: Path, history: Sequence[tuple[SplitScore, SplitScore]]) -> None:
     """Write ``history.nc``, schema ``history``.
 
     Parameters

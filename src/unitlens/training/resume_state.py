@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unitlens.training.scoring import Score
+from unitlens.training.scoring import SplitScore
 
 FOLDER, STATE = "resume", "state.pt"
 SECONDS_BETWEEN_SAVES = 5.0
@@ -25,7 +25,7 @@ class Progress:
     the steps done of an interrupted epoch, and `generators` are the random states after them.
     """
 
-    history: list[tuple[Score, Score]] = field(default_factory=list)
+    history: list[tuple[SplitScore, SplitScore]] = field(default_factory=list)
     step: int = 0
     generators: list[Tensor] = field(default_factory=list)
 
@@ -63,7 +63,7 @@ class ResumeFolder:
             return None
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        history = [(Score(*train), Score(*test)) for train, test in state["history"]]
+        history = [(SplitScore(*train), SplitScore(*test)) for train, test in state["history"]]
         return Progress(history, state["step"], state["generators"])
 
     def is_due(self) -> bool:

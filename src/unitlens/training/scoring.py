@@ -15,7 +15,7 @@ BATCH_VALUES = 4_000_000  # input values in a batch, which bounds the memory of 
 
 
 @dataclass(frozen=True)
-class Score:
+class SplitScore:
     """Mean cross-entropy in nats and share of the samples whose largest logit is the label."""
 
     loss: float
@@ -27,7 +27,9 @@ def scored_at_once(values: int) -> int:
     return min(1000, max(16, BATCH_VALUES // max(1, values)))
 
 
-def score(model: nn.Module, dataset: SplitDataset, *, device: torch.device | str = "cpu") -> Score:
+def score(
+    model: nn.Module, dataset: SplitDataset, *, device: torch.device | str = "cpu"
+) -> SplitScore:
     """Score a network, in evaluation mode, against the labels of a data set.
 
     Parameters
@@ -62,7 +64,7 @@ def score(model: nn.Module, dataset: SplitDataset, *, device: torch.device | str
             correct += (logits.argmax(1) == labels).sum()
     for module, training in modes:
         module.training = training
-    return Score(loss.item() / len(dataset), correct.item() / len(dataset))
+    return SplitScore(loss.item() / len(dataset), correct.item() / len(dataset))
 
 
 def logits_of(output: object, labels: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ from unitlens.training.checkpoints import (
 from unitlens.training.epochs import Interruption, make_optimizer, run_epoch
 from unitlens.training.models import build_model
 from unitlens.training.resume_state import Progress, ResumeFolder
-from unitlens.training.scoring import Score, score
+from unitlens.training.scoring import SplitScore, score
 
 logger = logging.getLogger("unitlens")
 
@@ -209,7 +209,7 @@ class TrainingRun:
             after_step=save_if_due,
         )
 
-    def _scores(self, epoch: int) -> tuple[Score, Score]:
+    def _scores(self, epoch: int) -> tuple[SplitScore, SplitScore]:
         scores = tuple(self._score(split) for split in (self.train_set, self.test_set))
         if not all(math.isfinite(one.loss) for one in scores):
             remedy = "lower training.learning_rate" if epoch else "check the weights and the inputs"
@@ -219,7 +219,7 @@ class TrainingRun:
             )
         return scores[0], scores[1]
 
-    def _score(self, split: SplitDataset) -> Score:
+    def _score(self, split: SplitDataset) -> SplitScore:
         return score(self.model, split, device=self.device)
 
     def _kept_epochs(self) -> tuple[int, ...]:

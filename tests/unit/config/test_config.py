@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from unitlens.config.experiments import FIGURES, Config, ExperimentSpec
+from unitlens.config.key_reference import config_reference, config_schema
 from unitlens.config.networks import DatasetSpec
 from unitlens.config.reading import parse_config, parse_section, read_config
-from unitlens.config.reference import config_reference, config_schema
 from unitlens.errors import ConfigError
 
 ROOT = Path(__file__).parents[3]

@@ -62,7 +62,7 @@ REACH = {
     ),
     "noise_robustness": (
         f"{NOISE} {ENGINE}.engine",
-        f"perturbation.unit_ablation {CURVES} {VALUES}.reference",
+        f"perturbation.unit_ablation {CURVES} {VALUES}.reference_data",
     ),
     "tabulate": (
         "tables.unit_table analysis.correlations",

@@ -12,7 +12,7 @@ import unitlens as ul
 from clamped_by_hand import KINDS
 from networks_by_hand import NETWORKS, Pairs, convnet, mlp, random_pairs
 from unitlens.errors import ArgumentError
-from unitlens.perturbation.values.reference import partners
+from unitlens.perturbation.values.reference_data import partners
 
 SHAPES = {"mlp": (6,), "convnet": (2, 8, 8), "residual": (2, 7, 7), "untraceable": (6,)}
 

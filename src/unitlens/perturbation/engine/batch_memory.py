@@ -15,10 +15,10 @@ from unitlens.model.network import UnitNetwork
 from unitlens.model.rewriting import extra_bytes
 from unitlens.perturbation.engine.chains import Chain
 from unitlens.perturbation.engine.perturbed_directions import Directions
-from unitlens.perturbation.engine.plans import (
+from unitlens.perturbation.engine.resumption import (
     EDIT_COPIES,
     End,
-    Plan,
+    Resumption,
     Traversal,
     holding_end,
 )
@@ -101,7 +101,9 @@ class Memory:
     def _bytes_of(self, layer: UnitLayer) -> int:
         return math.prod(layer.shape) * self._item
 
-    def samples(self, asked: int, plans: Sequence[Plan], kept_bytes: int, *, whole: bool) -> int:
+    def samples(
+        self, asked: int, plans: Sequence[Resumption], kept_bytes: int, *, whole: bool
+    ) -> int:
         """Return how many samples are run at once: what is asked, or fewer.
 
         Parameters
@@ -136,13 +138,13 @@ class Memory:
         """Tell whether memory holds all that plans need of so many samples, as last asked for."""
         return samples <= self._held
 
-    def _pass_bytes(self, plans: Sequence[Plan], *, held: bool) -> int:
+    def _pass_bytes(self, plans: Sequence[Resumption], *, held: bool) -> int:
         """Return the bytes of one sample's values, while all that plans need is held or not."""
         program = self._network.program
         if program is None:
             return self._network.memory.peak
         end = holding_end(program, plans if held else ())
-        stops: list[Plan | End] = [*plans, end]
+        stops: list[Resumption | End] = [*plans, end]
         return Traversal(self._network, program, stops).sample_bytes
 
     def backward_samples(self, kept_bytes: int) -> int:
@@ -154,7 +156,7 @@ class Memory:
         taken += self._input_bytes + self.score_bytes() + kept_bytes
         return max(1, int((_VALUES + _ROWS) * self._free // max(taken, 1)))
 
-    def rows(self, plan: Plan) -> int:
+    def rows(self, plan: Resumption) -> int:
         """Return how many rows of a plan are run at once."""
         units = sum(layer.units for layer in self._layers)
         taken = plan.peak_row_bytes + self.score_bytes() + units * (2 * self._item + 4)  # noise
@@ -163,7 +165,7 @@ class Memory:
             allowed = min(allowed, max(FEWEST_ROWS, CPU_WORKING_SET // plan.row_bytes))
         return max(1, int(allowed))
 
-    def directions(self, directions: Directions, samples: int, plan: Plan | None) -> int:
+    def directions(self, directions: Directions, samples: int, plan: Resumption | None) -> int:
         """Return along how many directions it is worked out at once what they take away.
 
         Parameters
@@ -201,7 +203,7 @@ class Memory:
         return max(1, int(_ROWS * self._free // max(taken, 1)))
 
 
-def column_bytes(plan: Plan) -> int:
+def column_bytes(plan: Resumption) -> int:
     """Return the bytes of the weights that a plan's readers keep in an order of their own."""
     weights: list[Tensor] = [reader.module.weight for reader in plan.readers.values()]
     return sum(weight.nbytes for weight in weights)

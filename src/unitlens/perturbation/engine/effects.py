@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from unitlens.model.graph import Program, Values, first_tensor
 from unitlens.model.rewriting import is_watched
-from unitlens.perturbation.engine.plans import Plan, is_relu
-from unitlens.perturbation.engine.readers import Reader
+from unitlens.perturbation.engine.readers import LayerReader
+from unitlens.perturbation.engine.resumption import Resumption, is_relu
 
 if TYPE_CHECKING:
     from unitlens.perturbation.engine import fused
-    from unitlens.perturbation.engine.fused import Changes
+    from unitlens.perturbation.engine.fused import FusedChanges
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class SummedEffect:
     """What single perturbations do, summed over samples: row of each in a table, and the sums."""
 
     table_rows: Tensor
-    sums: "fused.Changes"
+    sums: "fused.FusedChanges"
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,12 @@ class DenseEnd:
         The one that puts out the logits, where that is another one.
     """
 
-    reader: Reader
+    reader: LayerReader
     last: nn.Linear | None
 
-    def score(self, output: Tensor, changes: Tensor, columns: Tensor, scored: Scored) -> "Changes":
+    def score(
+        self, output: Tensor, changes: Tensor, columns: Tensor, scored: Scored
+    ) -> "FusedChanges":
         """Sum what perturbations change over the samples of a batch.
 
         Parameters
@@ -113,7 +115,7 @@ class DenseEnd:
         return fused.score_hidden_layer(*changed, *after, labels, losses, hits, scored.top)
 
 
-def dense_end(program: Program, plan: Plan) -> DenseEnd | None:
+def dense_end(program: Program, plan: Resumption) -> DenseEnd | None:
     """Return the dense end that is left behind a plan's readers, None if there is more."""
     if plan.explicit or plan.folds or len(plan.readers) != 1:
         return None

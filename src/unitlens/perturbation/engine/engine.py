@@ -17,14 +17,14 @@ from unitlens.perturbation.engine.chain_search import find_chain
 from unitlens.perturbation.engine.chains import Chain, Channels
 from unitlens.perturbation.engine.effects import BasePass, Effect, Scored, SummedEffect, dense_end
 from unitlens.perturbation.engine.perturbed_directions import Directions
-from unitlens.perturbation.engine.plans import (
+from unitlens.perturbation.engine.readers import ChangedRows
+from unitlens.perturbation.engine.resumption import (
     AnyStop,
-    Plan,
+    Resumption,
     Traversal,
     holding_end,
-    make_plan,
+    make_resumption,
 )
-from unitlens.perturbation.engine.readers import Changes
 from unitlens.perturbation.engine.trials import chain_agrees, fastest_plans, samples_are_independent
 
 logger = logging.getLogger("unitlens")
@@ -85,7 +85,7 @@ class Engine:
         self._layers = tuple(layers)
         self._example = example[:2]
         self._perturbed, self._updates = perturbed, updates
-        self._joint_plans: dict[tuple[str, ...], Plan | None] = {}
+        self._joint_plans: dict[tuple[str, ...], Resumption | None] = {}
         self.memory = Memory(
             network, layers, self._example, budget=budget, target_bytes=target_bytes
         )
@@ -154,7 +154,7 @@ class Engine:
         activation at some position. All other outputs stay as they are.
         """
         planned: dict[int, Directions] = {}
-        plans: list[Plan] = []
+        plans: list[Resumption] = []
         whole = []
         for directions in perturbed:
             plan = self._plans.get(directions.layer.name)
@@ -169,14 +169,16 @@ class Engine:
         for directions in whole:
             yield from self._in_whole_passes(base.inputs, directions)
 
-    def _stops(self, base: BasePass, plans: Sequence[Plan]) -> Iterator[tuple[Plan, Values]]:
+    def _stops(
+        self, base: BasePass, plans: Sequence[Resumption]
+    ) -> Iterator[tuple[Resumption, Values]]:
         if base.values is not None:
             yield from ((plan, base.values) for plan in plans)
         elif plans:
             yield from self._traversal(plans).stops(base.inputs)
 
     def _parts(
-        self, directions: Directions, samples: int, plan: Plan | None
+        self, directions: Directions, samples: int, plan: Resumption | None
     ) -> Iterator[Directions]:
         """Yield the directions, or parts of them where memory does not hold what all change."""
         size, count = self.memory.directions(directions, samples, plan), len(directions)
@@ -189,7 +191,7 @@ class Engine:
     def _effects(
         self,
         inputs: Tensor,
-        plan: Plan,
+        plan: Resumption,
         directions: Directions,
         values: Values,
         scored: Scored | None,
@@ -210,7 +212,7 @@ class Engine:
             return
         size = self.memory.rows(plan)
         for some, rows in zip(torch.split(numbers, size), torch.split(samples, size), strict=True):
-            taken = Changes(some, rows, changes[some, rows])
+            taken = ChangedRows(some, rows, changes[some, rows])
             folded = plan.perturbed(values, directions, taken)
             output = self._network.logits(plan.finish(self._traced, folded, {}))
             yield Effect(directions.table_rows[some], rows, output)
@@ -269,7 +271,9 @@ class Engine:
                 variants = slice(start, min(start + size, count))
                 yield variants, self._variants(plan, values, variants, edit)
 
-    def _variants(self, plan: Plan, values: Values, variants: slice, edit: VariantEdit) -> Tensor:
+    def _variants(
+        self, plan: Resumption, values: Values, variants: slice, edit: VariantEdit
+    ) -> Tensor:
         number = variants.stop - variants.start
         samples = len(next(values[node] for node in plan.layers if node in values))
         everyone = torch.arange(samples, device=self._network.device)
@@ -342,9 +346,9 @@ class Engine:
         return program
 
     @cached_property
-    def _plans(self) -> dict[str, Plan]:
+    def _plans(self) -> dict[str, Resumption]:
         """Find for each layer how passes are resumed; for others whole ones are run."""
-        found: dict[str, Plan] = {}
+        found: dict[str, Resumption] = {}
         if self._foldable:
             found = fastest_plans(
                 self._network, self._traced, self._example, self._layers, self.memory,
@@ -359,11 +363,11 @@ class Engine:
         if self._network.layers.traced:  # of others it is said that they cannot be
             logger.info("'%s': no pass can be resumed from here; whole passes are run", layer.name)
 
-    def _joint_plan(self, layers: Sequence[UnitLayer]) -> Plan | None:
+    def _joint_plan(self, layers: Sequence[UnitLayer]) -> Resumption | None:
         """Return how passes are resumed behind several layers; None where whole ones are run."""
         key = tuple(layer.name for layer in layers)
         if key not in self._joint_plans:
-            plan = make_plan(self._network, layers, update=False) if self._foldable else None
+            plan = make_resumption(self._network, layers, update=False) if self._foldable else None
             self._joint_plans[key] = plan
             if plan is None:
                 self._say_whole(layers[0])

@@ -14,7 +14,7 @@ top
 threads
     As many as torch has if None.
 
-and return :class:`Changes`. Losses are computed in float64, from logits in the dtype of the
+and return :class:`FusedChanges`. Losses are computed in float64, from logits in the dtype of the
 arguments: all float32 or all float64. Pass batches of some hundred samples, so that the arrays of
 a batch stay in the second cache.
 
@@ -44,7 +44,7 @@ _CACHE_LINE = 64
 _PERTURBATIONS = 32  # that a thread takes at a time: two cache lines of a row of `change`
 
 
-class Changes(NamedTuple):
+class FusedChanges(NamedTuple):
     """Sums over samples, by perturbation and label: (K, classes) each."""
 
     loss: Floats
@@ -63,7 +63,7 @@ def score_output_layer(
     top: int = 1,
     *,
     threads: int | None = None,
-) -> Changes:
+) -> FusedChanges:
     """Score perturbations of a layer that the last dense layer alone reads.
 
     The logits of sample `s` under perturbation `k` are ``logits[s] - change[s, k] * columns[k]``.
@@ -107,7 +107,7 @@ def score_hidden_layer(
     top: int = 1,
     *,
     threads: int | None = None,
-) -> Changes:
+) -> FusedChanges:
     """Score perturbations of a layer read by a dense layer alone, then ReLU, then the last one.
 
     The logits of sample `s` under perturbation `k` are
@@ -211,7 +211,7 @@ def _over_perturbations(
     rows: int,
     classes: int,
     threads: int | None,
-) -> Changes:
+) -> FusedChanges:
     """Run `run` for ranges of perturbations, each thread taking the next one that is left."""
     count = change.shape[1]
     sums = np.zeros((4, count, classes))
@@ -229,7 +229,7 @@ def _over_perturbations(
         work()
         for other in others:
             other.result()
-    return Changes(*sums)
+    return FusedChanges(*sums)
 
 
 def _scratch(rows: int, dtype: np.dtype[Any]) -> tuple[Array, Array, Floats, Array]:

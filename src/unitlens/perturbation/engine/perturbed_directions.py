@@ -10,7 +10,7 @@ from unitlens.model.graph import Edit
 from unitlens.model.layers import UnitLayer
 from unitlens.model.observation import take
 from unitlens.model.precision import uncast
-from unitlens.perturbation.engine.readers import Changes, Reader
+from unitlens.perturbation.engine.readers import ChangedRows, LayerReader
 
 Replacement = Callable[[UnitLayer, Tensor], Tensor]
 
@@ -37,7 +37,7 @@ class Units:
         self.layer, self.table_rows = layer, table_rows
         self._channels, self._replacement = channels, replacement
         self._all = torch.equal(channels.cpu(), torch.arange(layer.units))
-        self._columns: dict[Reader, Tensor] = {}
+        self._columns: dict[LayerReader, Tensor] = {}
 
     def replaced_by(self, replacement: Replacement) -> "Units":
         """Return the same units, clamped to something else; what is known of readers is shared."""
@@ -71,7 +71,7 @@ class Units:
             return replaced
         return replaced.expand_as(activation)
 
-    def taken_away(self, activation: Tensor, changes: Changes) -> Tensor:
+    def taken_away(self, activation: Tensor, changes: ChangedRows) -> Tensor:
         """Return the activation of the rows of `changes`, perturbed."""
         rows = take(activation, 0, changes.samples)
         replaced = self._replaced(activation).expand_as(activation)
@@ -81,7 +81,7 @@ class Units:
         rows.movedim(self.layer.axis, 1)[everyone, channels] = values
         return rows
 
-    def columns(self, reader: Reader) -> Tensor:
+    def columns(self, reader: LayerReader) -> Tensor:
         """Return what one unit of each direction does to what a reader puts out."""
         if reader not in self._columns:
             channels = None if self._all else self._channels
@@ -121,7 +121,7 @@ class Mixtures:
     ) -> None:
         self.layer, self.table_rows = layer, table_rows
         self._directions, self._levels = directions, levels
-        self._columns: dict[Reader, Tensor] = {}
+        self._columns: dict[LayerReader, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self._directions)
@@ -139,7 +139,7 @@ class Mixtures:
             projected = by_unit @ self._directions.t()
         return projected.sub_(self._levels).movedim(-1, 0).contiguous()
 
-    def taken_away(self, activation: Tensor, changes: Changes) -> Tensor:
+    def taken_away(self, activation: Tensor, changes: ChangedRows) -> Tensor:
         """Return the activation of the rows of `changes`, perturbed."""
         rows = take(activation, 0, changes.samples)
         by_unit = rows.movedim(self.layer.axis, -1)
@@ -149,7 +149,7 @@ class Mixtures:
         by_unit.addcmul_(coefficients.to(rows.dtype), along.to(rows.dtype), value=-1)
         return rows
 
-    def columns(self, reader: Reader) -> Tensor:
+    def columns(self, reader: LayerReader) -> Tensor:
         """Return what one unit of each direction does to what a reader puts out."""
         if reader not in self._columns:
             self._columns[reader] = reader.columns(self.layer, self._directions)
@@ -161,7 +161,7 @@ class Mixtures:
         def project(activation: Tensor) -> Tensor:
             samples = torch.arange(len(activation), device=activation.device)
             one = self.part(slice(number, number + 1))
-            changes = Changes(torch.zeros_like(samples), samples, one.changes(activation)[0])
+            changes = ChangedRows(torch.zeros_like(samples), samples, one.changes(activation)[0])
             return one.taken_away(activation, changes)
 
         return project

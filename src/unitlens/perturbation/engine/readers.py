@@ -72,7 +72,7 @@ _FLATTENING = frozenset(("flatten", "view", "reshape"))
 
 
 @dataclass(frozen=True)
-class Changes:
+class ChangedRows:
     """What is taken away from activations: rows of one folded batch, sorted by direction.
 
     Attributes
@@ -97,7 +97,7 @@ class Changes:
 
 
 @dataclass(frozen=True)
-class Reader:
+class LayerReader:
     """An operation that is linear in a layer.
 
     Attributes
@@ -156,7 +156,7 @@ class Reader:
         """Tell whether directions that mix all units stay within one group of channels."""
         return isinstance(self.module, nn.Linear) or self.module.groups == 1
 
-    def updated(self, output: Tensor, changes: Changes, columns: Tensor) -> Tensor:
+    def updated(self, output: Tensor, changes: ChangedRows, columns: Tensor) -> Tensor:
         """Return the operation's output for the rows of `changes`, from its output as it is.
 
         Parameters
@@ -179,7 +179,7 @@ class Reader:
             return coefficients
         return by_channel(self.program, self.pools, coefficients.unsqueeze(1)).squeeze(1)
 
-    def _dense(self, output: Tensor, changes: Changes, columns: Tensor) -> Tensor:
+    def _dense(self, output: Tensor, changes: ChangedRows, columns: Tensor) -> Tensor:
         rows = take(output, 0, changes.samples)
         coefficients = changes.coefficients
         if self.by_position:
@@ -192,7 +192,7 @@ class Reader:
             rows[segment].addmm_(flat[segment], columns[number], alpha=-1)
         return rows
 
-    def _convolved(self, output: Tensor, changes: Changes, columns: Tensor) -> Tensor:
+    def _convolved(self, output: Tensor, changes: ChangedRows, columns: Tensor) -> Tensor:
         module, convolve = self.module, CONVOLVE[type(self.module)]
         rows = take(output, 0, changes.samples)
         maps = changes.coefficients.unsqueeze(1)
@@ -213,9 +213,9 @@ class Reader:
 
 def find_readers(
     program: Program, observation: Observation, node: fx.Node, layer: UnitLayer
-) -> dict[fx.Node, Reader]:
+) -> dict[fx.Node, LayerReader]:
     """Find the operations that read a layer through nothing but averages and flattening."""
-    found: dict[fx.Node, Reader] = {}
+    found: dict[fx.Node, LayerReader] = {}
     paths: list[tuple[fx.Node, tuple[fx.Node, ...], bool]] = [(node, (), False)]
     while paths:
         place, pools, flat = paths.pop()
@@ -241,7 +241,7 @@ def _reader(
     node: fx.Node,
     layer: UnitLayer,
     path: tuple[fx.Node, tuple[fx.Node, ...], bool],
-) -> Reader | None:
+) -> LayerReader | None:
     place, pools, flat = path
     module: Any = program.modules[node]
     before: Tensor = observation.two[place]
@@ -250,13 +250,13 @@ def _reader(
         if flat or on_units:
             one = before[0].numel() == layer.units
             by_position = not flat or one
-            return Reader(node, module, program, pools, by_position, by_sample=one)
+            return LayerReader(node, module, program, pools, by_position, by_sample=one)
         return None
     maps = before.dim() == module.weight.dim() and layer.axis == 1 and not flat
     padded = module.padding_mode == "zeros"
     if not maps or not padded:
         return None
-    return Reader(node, module, program, pools, by_position=False, by_sample=False)
+    return LayerReader(node, module, program, pools, by_position=False, by_sample=False)
 
 
 def _reads_only(user: fx.Node, place: fx.Node) -> bool:

@@ -18,8 +18,8 @@ from unitlens.model.precision import close
 from unitlens.perturbation.engine.batch_memory import Memory, column_bytes
 from unitlens.perturbation.engine.chains import Chain
 from unitlens.perturbation.engine.perturbed_directions import Units
-from unitlens.perturbation.engine.plans import Plan, Traversal, make_plan
-from unitlens.perturbation.engine.readers import Changes
+from unitlens.perturbation.engine.readers import ChangedRows
+from unitlens.perturbation.engine.resumption import Resumption, Traversal, make_resumption
 
 # What sizes that do not fit make PyTorch raise.
 _MISFITS = (RuntimeError, ValueError, TypeError, IndexError)
@@ -57,7 +57,7 @@ def fastest_plans(
     *,
     updates: bool,
     mixed: bool,
-) -> dict[str, Plan]:
+) -> dict[str, Resumption]:
     """Return for each layer the fastest plan that agrees with the plain pass, if there is one.
 
     Parameters
@@ -73,14 +73,14 @@ def fastest_plans(
     mixed
         Whether directions mix the units of a layer.
     """
-    found: dict[str, Plan] = {}
+    found: dict[str, Resumption] = {}
     for update in (True, False) if updates else (False,):
         copied = 0
-        plans: dict[str, Plan] = {}
+        plans: dict[str, Resumption] = {}
         for layer in layers:
             if layer.name in found:
                 continue
-            plan = make_plan(network, [layer], update=update, mixed=mixed)
+            plan = make_resumption(network, [layer], update=update, mixed=mixed)
             if plan is not None and memory.allows(copied + column_bytes(plan)):
                 plans[layer.name] = plan
                 copied += column_bytes(plan)
@@ -90,7 +90,7 @@ def fastest_plans(
 
 
 def agreeing_plans(
-    network: UnitNetwork, program: Program, example: Tensor, plans: Sequence[Plan]
+    network: UnitNetwork, program: Program, example: Tensor, plans: Sequence[Resumption]
 ) -> set[str]:
     """Try plans for single layers.
 
@@ -109,7 +109,7 @@ def agreeing_plans(
     Names of the layers whose plan gives what the plain pass gives.
     """
     frontiers = [_frontier(network, program, layer) for plan in plans for layer in _layers(plan)]
-    stops: list[Plan | _Frontier] = [*frontiers, *plans]
+    stops: list[Resumption | _Frontier] = [*frontiers, *plans]
     expected: dict[str, Tensor] = {}
     agreeing = set()
     for stop, values in Traversal(network, program, stops).stops(example):
@@ -149,7 +149,7 @@ def chain_agrees(network: UnitNetwork, example: Tensor, chain: Chain) -> bool:
     return close(logits, expected)
 
 
-def _layers(plan: Plan) -> Sequence[UnitLayer]:
+def _layers(plan: Resumption) -> Sequence[UnitLayer]:
     return tuple(plan.layers.values())
 
 
@@ -159,11 +159,11 @@ def _frontier(network: UnitNetwork, program: Program, layer: UnitLayer) -> _Fron
     return _Frontier(layer, frozenset(alive), here)
 
 
-def _probe(layer: UnitLayer, activation: Tensor) -> tuple[Units, Changes]:
+def _probe(layer: UnitLayer, activation: Tensor) -> tuple[Units, ChangedRows]:
     samples = torch.arange(len(activation), device=activation.device)
     channels = samples % 2 * (layer.units - 1)
     probe = Units(layer, channels, lambda _, a: a.amax() + 1, channels)
-    return probe, Changes(samples, samples, probe.changes(activation)[samples, samples])
+    return probe, ChangedRows(samples, samples, probe.changes(activation)[samples, samples])
 
 
 def _plainly(network: UnitNetwork, program: Program, stop: _Frontier, values: Values) -> Tensor:
@@ -176,7 +176,9 @@ def _plainly(network: UnitNetwork, program: Program, stop: _Frontier, values: Va
     return network.logits(program.outcome(alive))
 
 
-def _tried(network: UnitNetwork, program: Program, plan: Plan, values: Values) -> Tensor | None:
+def _tried(
+    network: UnitNetwork, program: Program, plan: Resumption, values: Values
+) -> Tensor | None:
     ((node, layer),) = plan.layers.items()
     probe, changes = _probe(layer, values[node])
     try:

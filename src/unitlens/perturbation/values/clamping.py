@@ -17,7 +17,7 @@ from unitlens.model.layers import UnitLayer
 from unitlens.perturbation.engine.perturbed_directions import Replacement
 from unitlens.perturbation.scores import Floats
 from unitlens.perturbation.session import Batch, Session
-from unitlens.perturbation.values.reference import (
+from unitlens.perturbation.values.reference_data import (
     activation_bytes,
     class_means,
     fitting,

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from dask.delayed import delayed
 
-from unitlens.statistics.activation_layers import Layer, activation_layers, computed
+from unitlens.statistics.activation_layers import ActivationLayer, activation_layers, computed
 from unitlens.statistics.block_states import Floats, merged
 from unitlens.statistics.subspaces.scatter_matrix import merge_scatters, scatter_of
 from unitlens.variables.checks import annotate
@@ -66,7 +66,7 @@ def layer_dimensionality(acts: xr.DataTree) -> xr.Dataset:
     return annotate(table, "layer_dimensionality")
 
 
-def _variances(layer: Layer) -> Floats | None:
+def _variances(layer: ActivationLayer) -> Floats | None:
     """Return the variances of the principal components, descending, as shares of their sum.
 
     None where a layer has activations that are not finite, or no unit varies.
@@ -80,7 +80,7 @@ def _variances(layer: Layer) -> Floats | None:
     return np.asarray(eigvalsh(state.scatter / total, overwrite_a=True).clip(0.0)[::-1])
 
 
-def _layer_scatter(layer: Layer) -> Any:
+def _layer_scatter(layer: ActivationLayer) -> Any:
     """Return the delayed scatter of all samples; each block has whole rows."""
     blocks = layer.activation.data.rechunk({1: -1}).to_delayed()[:, 0]
     state = delayed(scatter_of, traverse=False)

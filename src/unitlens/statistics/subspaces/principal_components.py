@@ -14,7 +14,7 @@ from unitlens.errors import (
     nearest,
 )
 from unitlens.statistics.activation_layers import (
-    Layer,
+    ActivationLayer,
     activation_layers,
     computed,
 )
@@ -81,7 +81,7 @@ def principal_components(
     return _table(state, chosen, wanted)
 
 
-def _find_layer(layers: list[Layer], name: str) -> Layer:
+def _find_layer(layers: list[ActivationLayer], name: str) -> ActivationLayer:
     for layer in layers:
         if layer.name == name:
             return layer
@@ -89,7 +89,7 @@ def _find_layer(layers: list[Layer], name: str) -> Layer:
     raise LayerError(f"the activations have no layer '{name}'; {nearest(name, known)}")
 
 
-def _check_sizes(layer: Layer, components: int) -> None:
+def _check_sizes(layer: ActivationLayer, components: int) -> None:
     samples, units = (layer.table.sizes[name] for name in ("sample", "unit"))
     if not 1 <= components <= units:
         raise ArgumentError(
@@ -103,7 +103,7 @@ def _check_sizes(layer: Layer, components: int) -> None:
         )
 
 
-def _layer_state(layer: Layer) -> Any:
+def _layer_state(layer: ActivationLayer) -> Any:
     """Return the delayed scatter of all samples; each block has whole rows."""
     blocks = layer.activation.data.rechunk({1: -1}).to_delayed()[:, 0]
     state = delayed(_block_state, traverse=False)
@@ -127,7 +127,7 @@ def _check_finite(state: Scatter, layer: str, channels: Integers) -> None:
         )
 
 
-def _table(state: Scatter, layer: Layer, components: int) -> xr.Dataset:
+def _table(state: Scatter, layer: ActivationLayer, components: int) -> xr.Dataset:
     variance, rows = _decomposed(state.scatter / state.count, components)
     total = state.scatter.trace() / state.count
     table = xr.Dataset(

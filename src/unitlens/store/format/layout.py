@@ -47,7 +47,7 @@ class Layout:
 DEFAULT_LAYOUT = Layout()
 
 
-class Layer(Protocol):
+class LayerShape(Protocol):
     """What a store needs to know of a layer."""
 
     @property
@@ -126,7 +126,7 @@ class StoredArray:
 
 
 def plan_arrays(
-    layers: Sequence[Layer],
+    layers: Sequence[LayerShape],
     samples: int,
     dtype: str,
     layout: Layout = DEFAULT_LAYOUT,
@@ -181,7 +181,7 @@ def plan_arrays(
     return (*activations, *columns, *_plan_maps(layers, dtype, layout, maps))
 
 
-def plan_ranges(layers: Iterable[Layer], dtype: str) -> tuple[StoredArray, ...]:
+def plan_ranges(layers: Iterable[LayerShape], dtype: str) -> tuple[StoredArray, ...]:
     """Return the arrays of each layer's unit minima and maxima."""
     return tuple(
         StoredArray(
@@ -197,7 +197,7 @@ def plan_ranges(layers: Iterable[Layer], dtype: str) -> tuple[StoredArray, ...]:
     )
 
 
-def layer_arrays(layer: Layer, reductions: Sequence[str]) -> dict[str, str]:
+def layer_arrays(layer: LayerShape, reductions: Sequence[str]) -> dict[str, str]:
     """Return which reduction each array of a layer's activations holds, by the array's name.
 
     ``activation`` holds the first of the `reductions`, and ``activation_max``, say, another one.
@@ -225,7 +225,7 @@ def _activation(path: str, units: int, samples: int, dtype: str, layout: Layout)
 
 
 def _plan_maps(
-    layers: Sequence[Layer], dtype: str, layout: Layout, maps: FeatureMaps | None
+    layers: Sequence[LayerShape], dtype: str, layout: Layout, maps: FeatureMaps | None
 ) -> list[StoredArray]:
     if maps is None:
         return []
@@ -270,7 +270,7 @@ def _even(size: int, largest: int) -> int:
     return ceil(size / ceil(size / largest))
 
 
-def check_layer_names(layers: Iterable[Layer]) -> None:
+def check_layer_names(layers: Iterable[LayerShape]) -> None:
     """Raise StoreError where a layer's name cannot be that of a group in a store."""
     for layer in layers:
         name = layer.name

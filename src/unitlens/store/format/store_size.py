@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from unitlens.store.format.layout import (
     DEFAULT_LAYOUT,
     FeatureMaps,
-    Layer,
+    LayerShape,
     Layout,
     plan_arrays,
     plan_ranges,
@@ -19,7 +19,7 @@ FILES_BESIDE_A_STORE = 3
 
 
 @dataclass(frozen=True)
-class Estimate:
+class StoreSize:
     """What a recording will take.
 
     `bytes` of the numbers before compression, `files` of the store and beside it, and bytes of
@@ -38,14 +38,14 @@ class Estimate:
 
 
 def estimate_store(
-    layers: Sequence[Layer],
+    layers: Sequence[LayerShape],
     samples: int,
     *,
     dtype: str = "float32",
     layout: Layout = DEFAULT_LAYOUT,
     reductions: Sequence[str] = ("mean",),
     maps: FeatureMaps | None = None,
-) -> Estimate:
+) -> StoreSize:
     """Return what a store of these layers over so many samples will take.
 
     Parameters
@@ -72,7 +72,7 @@ def estimate_store(
     arrays = (*filled, *plan_ranges(layers, dtype))
     groups = 1 + len(layers)
     bands = [array.band_nbytes for array in filled]
-    return Estimate(
+    return StoreSize(
         bytes=sum(array.nbytes for array in arrays),
         files=sum(array.shard_count + 1 for array in arrays) + groups + FILES_BESIDE_A_STORE,
         memory=BANDS * sum(bands) + PENDING_BYTES,

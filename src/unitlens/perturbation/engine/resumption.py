@@ -14,13 +14,13 @@ from unitlens.model.observation import Fold, UnfoldableError
 from unitlens.model.operations import function_name, is_nonlinear_function, is_weighted
 from unitlens.model.rewriting import is_watched
 from unitlens.perturbation.engine.perturbed_directions import Directions
-from unitlens.perturbation.engine.readers import Changes, Reader, find_readers
+from unitlens.perturbation.engine.readers import ChangedRows, LayerReader, find_readers
 
 EDIT_COPIES = 4  # of an activation, while all of it is edited
 
 
 @dataclass(frozen=True)
-class Plan:
+class Resumption:
     """How to go on from perturbed layers with any choice of samples as the rows of a batch.
 
     Attributes
@@ -51,7 +51,7 @@ class Plan:
 
     layers: dict[fx.Node, UnitLayer]
     explicit: frozenset[fx.Node]
-    readers: dict[fx.Node, Reader]
+    readers: dict[fx.Node, LayerReader]
     steps: tuple[tuple[fx.Node, tuple[fx.Node, ...]], ...]
     folds: dict[fx.Node, Fold]
     rectified: frozenset[fx.Node]
@@ -64,7 +64,7 @@ class Plan:
         """Gather by samples the values that do not depend on the layers."""
         return {node: fold(values[node], samples) for node, fold in self.folds.items()}
 
-    def perturbed(self, values: Values, directions: Directions, changes: Changes) -> Values:
+    def perturbed(self, values: Values, directions: Directions, changes: ChangedRows) -> Values:
         """Return the values that rows start from, perturbed along directions of the one layer.
 
         Parameters
@@ -94,9 +94,9 @@ class Plan:
         return program.outcome(values)
 
 
-def make_plan(
+def make_resumption(
     network: UnitNetwork, layers: Sequence[UnitLayer], *, update: bool, mixed: bool = False
-) -> Plan | None:
+) -> Resumption | None:
     """Return how a pass goes on from perturbed layers, None where only whole passes are right.
 
     Parameters
@@ -114,7 +114,7 @@ def make_plan(
     if program is None or observation is None:
         return None
     nodes = {network.nodes[layer.name]: layer for layer in layers}
-    readers: dict[fx.Node, Reader] = {}
+    readers: dict[fx.Node, LayerReader] = {}
     if update:
         ((node, layer),) = nodes.items()
         found = find_readers(program, observation, node, layer)
@@ -133,7 +133,7 @@ def make_plan(
     needs = frozenset((*sources, *chosen, *fixed))
     steps = tuple(_with_frees(program, runs))
     start = [*explicit, *chosen, *fixed]
-    return Plan(
+    return Resumption(
         layers=nodes,
         explicit=explicit,
         readers=chosen,
@@ -255,7 +255,7 @@ def _peak_bytes(
     return max(peak, 1)
 
 
-class Stop(Protocol):
+class PassStop(Protocol):
     """Somewhere to stop: after the node of index `ready`, where the values of `needs` are there."""
 
     @property
@@ -275,12 +275,12 @@ class End:
     needs: frozenset[fx.Node] = frozenset()
 
 
-def holding_end(program: Program, plans: Sequence[Plan]) -> End:
+def holding_end(program: Program, plans: Sequence[Resumption]) -> End:
     """Return the stop at a pass's end at which the values that plans need are all still there."""
     return End(len(program.nodes) - 1, frozenset().union(*(plan.needs for plan in plans)))
 
 
-AnyStop = TypeVar("AnyStop", bound=Stop)
+AnyStop = TypeVar("AnyStop", bound=PassStop)
 
 
 class Traversal(Generic[AnyStop]):
