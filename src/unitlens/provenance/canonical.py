@@ -20,7 +20,8 @@ def reduce_definition(statement: ast.stmt) -> ast.stmt:
     Returns
     -------
     The statement without docstrings, import statements, annotations of functions and of variables
-    (fields of classes keep theirs), calls of ``logger``, and messages of errors that end a job.
+    (fields of classes keep theirs), calls of ``logger``, messages of errors that end a job, and
+    the words that declare a variable.
     """
     for node in ast.walk(statement):
         _reduce_node(node)
@@ -56,6 +57,8 @@ def _reduce_node(node: ast.AST) -> None:
         if isinstance(block, list):
             in_class = isinstance(node, ast.ClassDef)
             setattr(node, name, [s for old in block for s in _reduced(old, in_class=in_class)])
+    if isinstance(node, ast.Call) and _is_named_call(node, frozenset(["Variable"])):
+        del node.args[3:]  # units and words of a declared variable; name, dimensions, kind remain
     if isinstance(node, ast.Raise) and _is_named_call(node.exc, ERRORS):
         node.exc, node.cause = node.exc.func, None  # type: ignore[union-attr]
 

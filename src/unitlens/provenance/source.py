@@ -179,6 +179,8 @@ def _uses(
     foreign: set[Symbol] = set()
     whole = {node.id for node in nodes if isinstance(node, ast.Name)}
     for node in nodes:
+        if isinstance(node, ast.Call):
+            ours |= {Symbol(name, "") for name in _loaded_by_name(node)}
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             origin = imports.get(node.value.id)
             if origin is not None and not origin.name and _is_ours(origin):
@@ -190,6 +192,20 @@ def _uses(
         elif name in module.statements:
             ours.add(Symbol(module.name, name))
     return ours, foreign
+
+
+def _loaded_by_name(call: ast.Call) -> list[str]:
+    """Return the modules that ``import_module(f"unitlens.room.{name}")`` may load: all of a room."""
+    if not (isinstance(call.func, ast.Name) and call.func.id == "import_module" and call.args):
+        return []
+    text = call.args[0]
+    if not (isinstance(text, ast.JoinedStr) and isinstance(text.values[0], ast.Constant)):
+        raise LookupError(
+            f"import_module in line {call.lineno} must be given f'{ROOT}.room.{{name}}'"
+        )
+    room = str(text.values[0].value).removesuffix(".")
+    folder = PACKAGE.joinpath(*room.split(".")[1:])
+    return sorted(f"{room}.{file.stem}" for file in folder.glob("[!_]*.py"))
 
 
 def _is_ours(symbol: Symbol) -> bool:

@@ -175,6 +175,33 @@ def test_code_digest__holds_from_where_other_packages_are_imported(package):
     assert package(zz_cli=work) != package(zz_cli=work.replace("numpy", "other"))
 
 
+def test_code_digest__covers_all_modules_that_may_be_loaded_by_name(package, tmp_path):
+    (tmp_path / "zz_room").mkdir()
+    (tmp_path / "zz_room/__init__.py").touch()
+    (tmp_path / "zz_room/one.py").write_text("X = 1\n")
+    loading = (
+        "from importlib import import_module\ndef work(name):\n"
+        "    return import_module(f'unitlens.zz_room.{name}')\n"
+    )
+    before = package(zz_cli=loading)
+    (tmp_path / "zz_room/one.py").write_text("X = 2\n")
+
+    assert package() != before
+    with pytest.raises(
+        LookupError, match=r"import_module in line 3 must be given f'unitlens\.room"
+    ):
+        package(zz_cli=loading.replace("f'unitlens.zz_room.{name}'", "name"))
+
+
+def test_code_digest__ignores_the_words_of_a_declared_variable(package):
+    declared = "VARIABLE = Variable('x', ('unit',), 'f', '1', 'long name', 'meaning')\n"
+    using = "from unitlens.zz_low import VARIABLE\ndef work():\n    return VARIABLE\n"
+    before = package(zz_cli=using, zz_low=declared)
+
+    assert package(zz_low=declared.replace("long name", "name").replace("'1'", "'s'")) == before
+    assert package(zz_low=declared.replace("'f'", "'i'")) != before
+
+
 def test_code_digest__covers_files_that_are_named(package, tmp_path):
     (tmp_path / "page.html").write_text("one")
     before = package(zz_cli="def work():\n    return 'page.html'\n")
