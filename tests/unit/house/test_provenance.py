@@ -188,7 +188,7 @@ def test_code_digest__covers_all_modules_that_may_be_loaded_by_name(package, tmp
 
     assert package() != before
     with pytest.raises(
-        LookupError, match=r"import_module in line 3 must be given f'unitlens\.room"
+        LookupError, match=r"import_module in line 3 needs the text f'unitlens\.room"
     ):
         package(zz_cli=loading.replace("f'unitlens.zz_room.{name}'", "name"))
 
