@@ -13,7 +13,7 @@ all: setup
 	snakemake --cores $(CORES) all
 
 test: setup
-	pytest --numprocesses auto --dist loadgroup
+	pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 setup: .venv/installed
 

@@ -26,7 +26,7 @@ from unitlens.figures.style import (
 )
 from unitlens.statistics.class_statistics import class_statistics
 from unitlens.statistics.measures.information import (
-    chosen_bins,
+    default_bins,
     merge_bins,
     mutual_information,
     zero_bin,
@@ -83,7 +83,7 @@ def plugin(stats):
     """Return the information of the table of counts in the bins that unitlens takes."""
     histogram, zero = stats["histogram"].to_numpy(), zero_bin(stats["bin_edges"].to_numpy())
     entropy = mutual_information(stats).attrs["class_entropy"]
-    share = merge_bins(histogram, zero, chosen_bins(histogram, zero, entropy))
+    share = merge_bins(histogram, zero, default_bins(histogram, zero, entropy))
     share = share / share.sum(axis=(1, 2), keepdims=True)
     outer = share.sum(axis=1, keepdims=True) * share.sum(axis=2, keepdims=True)
     ratio = np.divide(share, outer, out=np.ones_like(share), where=share > 0)

@@ -5,14 +5,17 @@
 ROOT holds MNIST in torchvision's layout. Both sides train the same 784-512-512-10 network from
 the same weights with SGD, momentum .9, batches of 128, on the same number of threads. The usual
 script is that of PyTorch's own examples: a DataLoader over torchvision.datasets.MNIST with
-ToTensor and Normalize.
+ToTensor and Normalize. `--plain` adds unitlens without its own products and gradients of dense
+layers (`unitlens.training.dense_gradients`), which stay only while they pay.
 """
 
 import argparse
+import contextlib
 import statistics
 import tempfile
 import time
 from pathlib import Path
+from unittest import mock
 
 import torch
 from torch import nn
@@ -82,6 +85,20 @@ class Unitlens:
         return score(self.model, self.test_set).accuracy
 
 
+def no_fast_layers(_):
+    return contextlib.nullcontext()
+
+
+class PlainTorch(Unitlens):
+    def train(self):
+        with mock.patch("unitlens.training.epochs.fast_dense_layers", no_fast_layers):
+            super().train()
+
+    def evaluate(self):
+        with mock.patch("unitlens.training.scoring.fast_dense_layers", no_fast_layers):
+            return super().evaluate()
+
+
 def seconds(action):
     start = time.perf_counter()
     result = action()
@@ -93,16 +110,22 @@ def main():
     parser.add_argument("--data", required=True, help="root of MNIST in torchvision's layout")
     parser.add_argument("--epochs", type=int, default=5, help="of each side")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--plain", action="store_true", help="also time plain torch in unitlens")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as prepared:
         prepare_dataset(DatasetSpec(name="mnist"), Path(prepared), data=Path(arguments.data))
-        compare(UsualScript(arguments.data), Unitlens(Path(prepared)), arguments.epochs)
+        sides = {
+            "usual script": UsualScript(arguments.data),
+            "unitlens": Unitlens(Path(prepared)),
+        }
+        if arguments.plain:
+            sides["plain torch"] = PlainTorch(Path(prepared))
+        compare(sides, arguments.epochs)
 
 
-def compare(usual, ours, epochs):
-    sides = {"usual script": usual, "unitlens": ours}
+def compare(sides, epochs):
     times = {name: [] for name in sides}
     scoring = {name: [] for name in sides}
     for epoch in range(epochs):
@@ -113,15 +136,19 @@ def compare(usual, ours, epochs):
             scoring[name].append(scored)
             print(f"epoch {epoch + 1} {name}: train {trained:.2f} s, score {scored:.2f} s, "
                   f"test accuracy {accuracy:.4f}")  # fmt: skip
-    for what, of in (("median", statistics.median), ("fastest", min)):
-        slow, fast = (of(times[name]) for name in sides)
-        print(f"{what} train pass: usual script {slow:.2f} s, unitlens {fast:.2f} s: "
-              f"{slow / fast:.1f}x")  # fmt: skip
-    slow, fast = (
-        statistics.median(map(sum, zip(times[name], scoring[name], strict=True))) for name in sides
-    )
-    print(f"median with scoring (test set; unitlens: train set too): usual script {slow:.2f} s, "
-          f"unitlens {fast:.2f} s: {slow / fast:.1f}x")  # fmt: skip
+    both = {
+        name: [sum(pair) for pair in zip(times[name], scoring[name], strict=True)] for name in sides
+    }
+    report("median train pass", times, statistics.median)
+    report("fastest train pass", times, min)
+    report("median scoring (test set; unitlens: train set too)", scoring, statistics.median)
+    report("median of both", both, statistics.median)
+
+
+def report(what, measured, reduce):
+    ours = reduce(measured["unitlens"])
+    for name, values in measured.items():
+        print(f"{what}: {name} {reduce(values):.2f} s, {reduce(values) / ours:.2f}x unitlens")
 
 
 if __name__ == "__main__":

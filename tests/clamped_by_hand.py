@@ -1,4 +1,4 @@
-"""What each kind of value clamps units to, by loops over the samples of a reference."""
+"""The replacement of activations by each value, by loops over the samples of a reference."""
 
 import torch
 
@@ -24,7 +24,7 @@ def naive_partner(index, samples, seed, *, own):
 
 
 def naive_values(kind, model, pairs, reference, places, seed=0):
-    """Return, for each place, what its units are clamped to, (samples, units, ...)."""
+    """Return the replacement of the activation of each place, (samples, units, ...)."""
     scored = activations_of(model, pairs.inputs, places)
     seen = activations_of(model, reference.inputs, places)
     values = {}
@@ -33,15 +33,15 @@ def naive_values(kind, model, pairs, reference, places, seed=0):
         for sample, label in enumerate(pairs.labels.tolist()):
             if kind == "resample":
                 own = reference is pairs
-                chosen = [naive_partner(sample, len(reference), seed, own=own)]
+                samples = [naive_partner(sample, len(reference), seed, own=own)]
             elif kind == "class_mean":
-                chosen = [i for i, other in enumerate(reference.labels.tolist()) if other == label]
+                samples = [i for i, other in enumerate(reference.labels.tolist()) if other == label]
             else:
-                chosen = range(len(reference) if kind != "zero" else 0)
-            for other in chosen:
+                samples = range(len(reference) if kind != "zero" else 0)
+            for other in samples:
                 one = seen[place][other]
                 if kind in ("mean", "class_mean"):
                     one = torch.stack([unit.mean().expand(unit.shape) for unit in one])
-                clamped[sample] += one / len(chosen)
+                clamped[sample] += one / len(samples)
         values[place] = clamped
     return values

@@ -30,7 +30,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 def pytest_collection_modifyitems(items):
-    """Begin with the slow tests, so that no process of several is left with one at the end."""
+    """Begin with the files of slow tests, so that no process of several is left with one."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 

@@ -1,8 +1,8 @@
-"""Naive whole passes: the model itself runs, and each nonlinearity is met as it is called.
+"""Naive whole passes: the model itself runs, and each nonlinearity is intercepted as it is called.
 
-Nothing is traced, resumed or folded. `Nonlinearities` counts the calls of nonlinear functions,
-names them by the module that runs (which forward hooks tell), and edits what they put out where it
-lies in memory, so that whatever reads it later reads what was edited.
+No pass is traced, resumed or batched with others. `Nonlinearities` counts the calls of nonlinear
+functions, names each call by the module that runs (forward hooks tell which), and edits outputs in
+their memory, so that every later reader reads the edited output.
 """
 
 from dataclasses import dataclass
@@ -29,17 +29,17 @@ FUNCTIONS = frozenset(
 
 @dataclass
 class Place:
-    """A call of a nonlinearity: its name and what it put out."""
+    """A call of a nonlinearity: its name and its output."""
 
     name: str
     activation: torch.Tensor
 
 
 class Nonlinearities(TorchFunctionMode):
-    """Note the calls of nonlinear functions while a model runs, and edit what they put out.
+    """Record the calls of nonlinear functions while a model runs, and edit their outputs.
 
-    `edits[name]` changes an activation in place. `places` has the calls in order, with copies of
-    the activations as they were before the edit.
+    `edits[name]` changes an activation in place. `places` lists the calls in order, with copies of
+    the activations before the edit.
     """
 
     def __init__(self, model, edits):
@@ -61,18 +61,18 @@ class Nonlinearities(TorchFunctionMode):
         rectifies = kind == "clamp" and kwargs.get("min") == 0
         if kind in FUNCTIONS or rectifies:
             self._gate = (args[0], output) if kind == "sigmoid" else None
-            self._meet(function.__name__, output)
+            self._record(function.__name__, output)
         elif kind == "mul" and self._gates(args):  # x * sigmoid(x): one place, not two
             self._uses[self.places.pop().name] -= 1
             self._gate = None
-            self._meet("mul", output)
+            self._record("mul", output)
         return output
 
     def _gates(self, args):
         mine = {id(argument) for argument in args}
         return self._gate is not None and mine == {id(value) for value in self._gate}
 
-    def _meet(self, function, output):
+    def _record(self, function, output):
         path, module = self._running[-1]
         in_torch = type(module).__module__.startswith("torch.nn")
         containers = (nn.Sequential, nn.ModuleList)
@@ -87,13 +87,13 @@ class Nonlinearities(TorchFunctionMode):
             self._edits[name](output)
 
     def before(self, output):
-        """Return the places but the one that makes the output."""
-        made = self._last is not None and self._last.data_ptr() == output.data_ptr()
-        return self.places[:-1] if made else self.places
+        """Return the places, without a place that returns the output of the model."""
+        is_last = self._last is not None and self._last.data_ptr() == output.data_ptr()
+        return self.places[:-1] if is_last else self.places
 
 
 def run(model, inputs, edits=None):
-    """Return the logits of a whole pass in eval mode, and the places that it met."""
+    """Return the logits of a whole pass in eval mode, and the places of the pass."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     watch = Nonlinearities(model, edits or {})
@@ -103,7 +103,7 @@ def run(model, inputs, edits=None):
         handles.append(module.register_forward_hook(watch.leave))
     try:
         with torch.no_grad(), watch:
-            output = first_tensor(model(inputs.clone()))
+            output = find_logits(model(inputs.clone()))
     finally:
         for handle in handles:
             handle.remove()
@@ -113,7 +113,7 @@ def run(model, inputs, edits=None):
     return output, watch.before(output)
 
 
-def first_tensor(output):
+def find_logits(output):
     if isinstance(output, dict):
         return output["logits"]
     return output[0] if isinstance(output, tuple) else output
@@ -144,9 +144,9 @@ def clamp(axis, channels, values):
 
 @dataclass
 class Network:
-    """A network, what it is scored on, and where its units lie: on axis 1 or on the last.
+    """A network, the pairs that it is scored on, and the layers with units on the last axis.
 
-    The names of layers and how many units each has come from a naive pass.
+    The names of the layers and their numbers of units come from a naive pass.
     """
 
     model: nn.Module
@@ -188,18 +188,18 @@ class Network:
 
 
 def assert_layers(network):
-    """The layers are the nonlinearities that a pass meets, in order."""
+    """Assert that the layers are the nonlinearities of a pass, in order."""
     layers = ul.unit_layers(network.model, network.pairs.inputs)
 
-    found = [(layer.name, layer.shape, layer.axis) for layer in layers]
-    assert found == [
+    listed = [(layer.name, layer.shape, layer.axis) for layer in layers]
+    assert listed == [
         (name, tuple(activation.shape[1:]), network.axis(name))
         for name, activation in network.activations.items()
     ]
 
 
 def assert_unit_ablation(network, table, value=0.0):
-    """Each unit of a table does what whole passes say; `value` is one number or one a unit."""
+    """Assert that a table equals whole passes; `value` is one number, or one number per unit."""
     units = list(zip(table.layer.values.tolist(), table.channel.values.tolist(), strict=True))
     values = np.broadcast_to(value, len(units))
     loss, drop, still = [], [], []
@@ -227,7 +227,7 @@ def assert_unit_ablation(network, table, value=0.0):
 
 
 def assert_cumulative(network, curve, values, *, seed=0, layers=None):
-    """The random orders of a curve do what masks in whole passes do."""
+    """Assert that the random orders of a curve equal masks in whole passes."""
     units = network.units(layers)
     values = np.broadcast_to(values, len(units))
     for number in range(curve.sizes["order"]):
@@ -245,7 +245,7 @@ def assert_cumulative(network, curve, values, *, seed=0, layers=None):
 
 
 def assert_noise(network, noise, *, seed=0, variance=1.0):
-    """The draws of a result do what the same noise in whole passes does."""
+    """Assert that the draws of a result equal the same noise in whole passes."""
     units = network.units()
     names = list(network.activations)
     counts = [sum(name == mine for name, _ in units) for mine in names]

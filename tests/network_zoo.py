@@ -12,7 +12,7 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def settled(model, *shape, samples=8):
-    """Return a model in float64 whose units say something at every depth.
+    """Return a model in float64 whose units differ at every depth.
 
     Batch norms have the statistics of random inputs, then changed; weights that start at one, zero
     or nearly zero (norms, layer scales, the head of a vision transformer) are random.

@@ -80,7 +80,7 @@ def convnet():
 
 
 class Residual(nn.Module):
-    """One in-place ReLU module used three times, a sum, and a size read early and used late."""
+    """One in-place ReLU module that is called three times, a sum, and a size that is used late."""
 
     def __init__(self):
         super().__init__()
@@ -105,7 +105,7 @@ residual = seeded(Residual)
 
 
 class Preactivated(nn.Module):
-    """A functional in-place ReLU whose result is dropped: what is read later is its input."""
+    """A functional in-place ReLU whose result is dropped: later operations read its input."""
 
     def __init__(self):
         super().__init__()
@@ -159,7 +159,7 @@ NETWORKS = {
 
 @contextmanager
 def hooked(model, edits):
-    """Run `edits[module, call]` on what the calls of activation modules return."""
+    """Run `edits[module, call]` on the outputs of the calls of activation modules."""
     calls, handles = {}, []
 
     def hook(module, _, output, *, name):
@@ -195,17 +195,17 @@ def naive_scores(model, pairs, edits):
 
 def widths(model, pairs, places):
     """Return the number of units (axis 1) of each place."""
-    found = {}
+    counts = {}
 
     def note(place):
         def edit(output):
-            found[place] = output.shape[1]
+            counts[place] = output.shape[1]
             return output
 
         return edit
 
     naive_logits(model, pairs.inputs[:2].clone(), {place: note(place) for place in places})
-    return [found[place] for place in places]
+    return [counts[place] for place in places]
 
 
 def clamp(channels, values):
@@ -217,7 +217,7 @@ def clamp(channels, values):
     return edit
 
 
-def relative(found, expected):
+def relative(measured, expected):
     """Return the largest difference in units of the largest expected number."""
-    found, expected = np.asarray(found), np.asarray(expected)
-    return np.max(np.abs(found - expected)) / max(np.max(np.abs(expected)), 1e-300)
+    measured, expected = np.asarray(measured), np.asarray(expected)
+    return np.max(np.abs(measured - expected)) / max(np.max(np.abs(expected)), 1e-300)

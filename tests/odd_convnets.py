@@ -1,4 +1,4 @@
-"""Small convolutional networks, each odd in one way."""
+"""Small convolutional networks with one unusual operation each."""
 
 import torch
 from torch import nn
@@ -47,7 +47,7 @@ def maps(wiring, *last, width=6, **parts):
 
 
 def pooled(reader):
-    """Return a network whose head reads what `reader` makes of the layer."""
+    """Return a network whose head reads the result of `reader` on the layer."""
     return maps(lambda m, x: m.head(reader(m.relu(m.a(x)))))
 
 

@@ -1,4 +1,4 @@
-"""Small networks, each odd in one way: what may stand before, at and behind a layer of units."""
+"""Small networks with one unusual operation each, before, at or behind a layer of units."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Wired(nn.Module):
 
 @dataclass
 class Odd:
-    """How to build a network, the shape of an input, and the layers with units on the last axis."""
+    """Builder of a network, shape of its inputs, and its layers with units on the last axis."""
 
     build: Callable[[], nn.Module]
     shape: tuple[int, ...]
@@ -82,7 +82,7 @@ def with_dead_units(*dead):
 
 
 class Doubled(nn.Linear):
-    """A dense layer that squares its inputs first, as no dense layer does."""
+    """A subclass of a dense layer that squares its inputs first."""
 
     def forward(self, inputs):
         return super().forward(inputs**2) * 2
@@ -104,7 +104,7 @@ def hooked(module, *, before=False):
 
 
 def hidden(module):
-    """Return a network with a dense layer of its own making between two layers of units."""
+    """Return a network with a given dense module between two layers of units."""
     return Odd(
         lambda: nn.Sequential(nn.Linear(6, 8), nn.ReLU(), module(), nn.Tanh(), nn.Linear(5, 4)),
         (6,),

@@ -73,7 +73,7 @@ def convnet():
 
 
 class Residual(nn.Module):
-    """Two blocks whose one in-place ReLU is used twice, and whose sum is in place too."""
+    """A network with one in-place ReLU that is used three times, and an in-place sum."""
 
     def __init__(self):
         super().__init__()

@@ -49,7 +49,7 @@ def make_columns(contents, seed=0):
 
 
 def rows_of(columns, start, stop):
-    """Return the rows of each column that are of the samples from `start` to `stop`."""
+    """Return the rows of each column for the samples from `start` to `stop`."""
     mapped = columns.get("map_sample", np.array([], np.int64))
     some = slice(*np.searchsorted(mapped, (start, stop)))
     return {
@@ -59,7 +59,7 @@ def rows_of(columns, start, stop):
 
 
 def append(writer, columns, batch=50, pause=0.0):
-    """Append what a writer still lacks, batch by batch."""
+    """Append the samples that a writer lacks, batch by batch."""
     samples, missing = writer.contents.samples, writer.missing
     for start in range(0, samples, batch):
         stop = min(start + batch, samples)
@@ -69,7 +69,7 @@ def append(writer, columns, batch=50, pause=0.0):
 
 
 def fill(writer, columns, **options):
-    """Append what a writer still lacks, and finish."""
+    """Append the samples that a writer lacks, and finish the store."""
     append(writer, columns, **options)
     return writer.finish()
 
@@ -78,9 +78,9 @@ def write_part(path, part, **options):
     """Write a part of the default store, as a recording does."""
     contents = make_contents()
     with (
-        only_writer(path, part) as share,
+        only_writer(path, part) as admit_parts,
         StoreWriter(
-            path, contents, {"batch_size": 50}, layout=SMALL, part=part, share=share
+            path, contents, {"batch_size": 50}, layout=SMALL, part=part, admit_parts=admit_parts
         ) as writer,
     ):
         append(writer, make_columns(contents), **options)

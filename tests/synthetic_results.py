@@ -11,7 +11,7 @@ import xarray as xr
 
 from unitlens.config.networks import RunSpec
 from unitlens.config.runs import run_name
-from unitlens.tables.tabulate import tabulate
+from unitlens.tables.tabulate import tabulate_networks
 from unitlens.variables.checks import annotate
 from unitlens.variables.unit_index import unit_coordinates
 
@@ -131,9 +131,9 @@ def write_results(
 ) -> Path:
     """Write a whole results directory, tables included."""
     final, kept = write_networks(directory, networks or default_networks(), without=without)
-    tabulate(directory, final, directory)
+    tabulate_networks(directory, final, directory)
     if kept:
-        tabulate(directory, kept, directory / "checkpoints")
+        tabulate_networks(directory, kept, directory / "checkpoints")
     return directory
 
 

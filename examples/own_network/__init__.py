@@ -1,1 +1,1 @@
-"""Somebody's own network and data, which know nothing of unitlens."""
+"""A user's own network and data, which do not import unitlens."""

@@ -1,4 +1,4 @@
-"""Scikit-learn's handwritten digits, split and scaled by hand."""
+"""Scikit-learn's handwritten digits, split and scaled here."""
 
 import numpy as np
 import torch

@@ -32,5 +32,11 @@ class ResidualNetwork(nn.Module):
 
 
 def residual_network(width: int = 16) -> ResidualNetwork:
-    """Build the network; its weights come from the file that the configuration names."""
+    """Build the network. Its weights are in the file that the configuration names.
+
+    Parameters
+    ----------
+    width
+        Number of feature maps.
+    """
     return ResidualNetwork(width)

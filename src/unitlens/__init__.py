@@ -8,6 +8,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from unitlens.analysis.correlations import rank_correlations
+    from unitlens.analysis.curve_summaries import (
+        area_under_curve,
+        noise_scale_at,
+        random_orders,
+    )
+    from unitlens.config.base import LastLayers
     from unitlens.model.network import unit_layers
     from unitlens.perturbation.cumulative_ablation import cumulative_ablation
     from unitlens.perturbation.direction_ablation import direction_ablation
@@ -39,12 +46,15 @@ if TYPE_CHECKING:
     from unitlens.statistics.subspaces.random_directions import random_directions
     from unitlens.store.merge import merge_activations
     from unitlens.store.reader import open_activations
-    from unitlens.store.verify import verify_store
+    from unitlens.store.verify import verify_activations
+    from unitlens.store.verify import verify_store as verify_store
     from unitlens.tables.results import open_results
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "LastLayers": "unitlens.config.base",
+    "area_under_curve": "unitlens.analysis.curve_summaries",
     "average_precision": "unitlens.statistics.measures.detection",
     "ccmas": "unitlens.statistics.measures.class_selectivity",
     "class_correlation": "unitlens.statistics.measures.class_correlation",
@@ -61,11 +71,14 @@ _HOMES = {
     "mutual_information": "unitlens.statistics.measures.information",
     "network_statistics": "unitlens.recording.network_statistics",
     "noise_robustness": "unitlens.perturbation.noise_robustness",
+    "noise_scale_at": "unitlens.analysis.curve_summaries",
     "open_activations": "unitlens.store.reader",
     "open_results": "unitlens.tables.results",
     "principal_components": "unitlens.statistics.subspaces.principal_components",
     "random_directions": "unitlens.statistics.subspaces.random_directions",
     "random_groups": "unitlens.perturbation.group_members",
+    "random_orders": "unitlens.analysis.curve_summaries",
+    "rank_correlations": "unitlens.analysis.correlations",
     "record_activations": "unitlens.recording.record",
     "repair_activations": "unitlens.recording.repair",
     "roc_auc": "unitlens.statistics.measures.detection",
@@ -73,10 +86,13 @@ _HOMES = {
     "top_precision": "unitlens.statistics.measures.top_precision",
     "unit_ablation": "unitlens.perturbation.unit_ablation",
     "unit_layers": "unitlens.model.network",
-    "verify_store": "unitlens.store.verify",
+    "verify_activations": "unitlens.store.verify",
+    "verify_store": "unitlens.store.verify",  # a former name, which warns
 }
 
 __all__ = [
+    "LastLayers",
+    "area_under_curve",
     "average_precision",
     "ccmas",
     "class_correlation",
@@ -93,11 +109,14 @@ __all__ = [
     "mutual_information",
     "network_statistics",
     "noise_robustness",
+    "noise_scale_at",
     "open_activations",
     "open_results",
     "principal_components",
     "random_directions",
     "random_groups",
+    "random_orders",
+    "rank_correlations",
     "record_activations",
     "repair_activations",
     "roc_auc",
@@ -105,7 +124,7 @@ __all__ = [
     "top_precision",
     "unit_ablation",
     "unit_layers",
-    "verify_store",
+    "verify_activations",
 ]
 
 

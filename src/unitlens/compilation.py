@@ -1,4 +1,4 @@
-"""Compilation of inner loops by numba, once on a machine. Importing this module imports numba."""
+"""Compilation of functions by numba, once on a machine. Importing this module imports numba."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,17 +9,17 @@ from filelock import FileLock
 
 
 def compiled(**options: Any) -> Callable[[Any], Any]:
-    """Return numba's decorator, without a cache where no directory for one can be written.
+    """Return a decorator that compiles a function by ``numba.njit`` at its first call.
 
-    The functions run without the interpreter's lock. All functions that call each other stand in
-    one module, because numba's cache of one source file does not notice a change in another file.
-    Of several processes that need a function at the same time one compiles it, and the others
-    read the result.
+    Compiled functions run without the interpreter's lock and are cached on disk, where a directory
+    for the cache can be written. Of several processes that need a function at the same time, one
+    compiles it and the others read the cache. Functions that call each other must be in one
+    module, because numba's cache of one source file does not notice a change in another file.
 
     Parameters
     ----------
     options
-        Options of ``numba.njit``, such as ``fastmath``.
+        Further options of ``numba.njit``, such as ``fastmath``.
     """
 
     def decorate(function: Any) -> Any:
@@ -34,13 +34,13 @@ def compiled(**options: Any) -> Callable[[Any], Any]:
 
 
 def _compile_under_lock(dispatcher: Any) -> None:
-    """Make processes compile a function one after another, so that all but one read the cache."""
+    """Take a lock for each compilation of a function, so that one process compiles it at a time."""
     unlocked = dispatcher.compile
 
     def compile_locked(signature: Any) -> Any:
         directory = Path(dispatcher.stats.cache_path)
         directory.mkdir(parents=True, exist_ok=True)
-        # One object a path: a function whose callee is compiled meanwhile holds the lock already.
+        # A singleton: compiling a function compiles its callees, while the lock is held already.
         with FileLock(directory / "compilation.lock", is_singleton=True):
             return unlocked(signature)
 

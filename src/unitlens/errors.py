@@ -1,11 +1,14 @@
-"""The error tree: every error names the thing, its value, the rule and the remedy."""
+"""The errors of unitlens, and the parts of their messages.
+
+A message is one line that names the thing, its value, the rule and the remedy.
+"""
 
 import difflib
 from collections.abc import Iterable
 
 
 class UnitlensError(Exception):
-    """Root of every error that unitlens raises on purpose; its text is one line."""
+    """The base of all errors that unitlens raises on purpose. The message is one line."""
 
 
 class ArgumentError(UnitlensError, ValueError):
@@ -25,10 +28,10 @@ class ModelError(UnitlensError):
 
 
 class LayerError(UnitlensError, KeyError):
-    """A layer was asked for that the network does not have."""
+    """The network does not have the layer that was asked for."""
 
     def __str__(self) -> str:
-        """Return the message itself, not KeyError's quoted form."""
+        """Return the message without the quotation marks that KeyError adds."""
         return str(self.args[0])
 
 
@@ -41,7 +44,18 @@ class TableError(UnitlensError, ValueError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint with the known names nearest to `name`, for the end of a message.
+    """Return a hint for the end of a message: the known names that are nearest to a name.
+
+    Parameters
+    ----------
+    name
+        The unknown name.
+    known
+        All known names.
+
+    Returns
+    -------
+    Up to three similar names; without a similar name, the first twelve known names.
 
     Examples
     --------
@@ -56,3 +70,26 @@ def nearest(name: str, known: Iterable[str]) -> str:
         return f"did you mean {' or '.join(map(repr, close))}?"
     shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
     return f"known: {shown}" if names else "there is none"
+
+
+def one_line(error: BaseException) -> str:
+    r"""Return the text of an exception on one line, or the name of its class where it has none.
+
+    Examples
+    --------
+    >>> one_line(OSError("disk\nfull"))
+    'disk full'
+    >>> one_line(EOFError())
+    'EOFError'
+    """
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an exception's text, up to 200 characters.
+
+    The texts of PyTorch's exceptions go on for many lines. Without a text it is the name of the
+    exception's class.
+    """
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:200]

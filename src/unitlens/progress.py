@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, plain lines in a log."""
+"""Progress of long computations: a bar on a terminal, plain lines in a log."""
 
 import logging
 import sys
@@ -10,21 +10,20 @@ logger = logging.getLogger("unitlens")
 
 SECONDS_BETWEEN_LINES = 10.0
 
-
 Item = TypeVar("Item")
 
 
 def track(items: Iterable[Item], description: str, *, total: int | None = None) -> Iterator[Item]:
-    """Iterate over `items`, showing how far the work has come.
+    """Iterate over items and show the progress on standard error or in the log.
 
     Parameters
     ----------
     items
-        What to iterate over.
+        Items to iterate over.
     description
-        What is being done, for the bar or the log line.
+        Text of the bar or log line, such as ``epochs``.
     total
-        Number of items, where ``len(items)`` cannot tell.
+        Number of items; ``len(items)`` if None and `items` has a length.
 
     Yields
     ------
@@ -47,11 +46,11 @@ def _bar(items: Iterable[Item], description: str, total: int | None) -> Iterator
 
 
 def _lines(items: Iterable[Item], description: str, total: int | None) -> Iterator[Item]:
-    start = last = time.monotonic()
-    of = "" if total is None else f" of {total}"
-    for done, item in enumerate(items, start=1):
+    start = last_line = time.monotonic()
+    of_total = "" if total is None else f" of {total}"
+    for number, item in enumerate(items, start=1):
         yield item
         now = time.monotonic()
-        if now - last >= SECONDS_BETWEEN_LINES:
-            logger.info("%s: %d%s, %.0f s", description, done, of, now - start)
-            last = now
+        if now - last_line >= SECONDS_BETWEEN_LINES:
+            logger.info("%s: %d%s, %.0f s", description, number, of_total, now - start)
+            last_line = now

@@ -1,4 +1,4 @@
-"""The user's own functions, named as module:function."""
+"""Calls of the user's own functions, which are named as module:function."""
 
 import importlib
 import sys
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from unitlens.errors import UnitlensError, nearest
+from unitlens.errors import UnitlensError, nearest, one_line
 
 
 def call_user_function(
@@ -18,17 +18,23 @@ def call_user_function(
     Parameters
     ----------
     name
-        Module and function. The module is looked up in the current directory, then as usual.
+        Module and function. The module is searched in the current directory first.
     arguments
         Keyword arguments of the call.
     key
-        The key of the configuration that names the function, for the message of an error.
+        Key of the configuration that names the function, for the messages of errors.
     error
-        Class of the error that is raised where the function cannot be had or fails.
+        Class of the error that is raised.
 
     Returns
     -------
-    What the function returns.
+    The value that the function returns.
+
+    Raises
+    ------
+    UnitlensError
+        Of the class `error`: where the module cannot be imported, has no such function, or the
+        function fails.
     """
     with _current_directory_importable():
         function = _import(name, key, error)
@@ -37,7 +43,7 @@ def call_user_function(
         except UnitlensError:
             raise
         except Exception as problem:
-            reason = f"{type(problem).__name__}: {_one_line(problem)}"
+            reason = f"{type(problem).__name__}: {one_line(problem)}"
             raise error(
                 f"{key} = {name!r} failed when it was called with {dict(arguments)}: {reason}"
             ) from problem
@@ -50,28 +56,24 @@ def _import(name: str, key: str, error: type[UnitlensError]) -> Callable[..., An
     except Exception as problem:
         raise error(
             f"{key} = {name!r}: module {module_name!r} cannot be imported "
-            f"({type(problem).__name__}: {_one_line(problem)}); it must lie in the current "
+            f"({type(problem).__name__}: {one_line(problem)}); it must lie in the current "
             "directory or on PYTHONPATH"
         ) from problem
     function = getattr(module, function_name, None)
     if not callable(function):
-        known = [n for n, value in vars(module).items() if callable(value) and n[0] != "_"]
+        functions = [n for n, value in vars(module).items() if callable(value) and n[0] != "_"]
         raise error(
             f"{key} = {name!r}: module {module_name!r} has no function {function_name!r}; "
-            f"{nearest(function_name, known)}"
+            f"{nearest(function_name, functions)}"
         )
     return function  # type: ignore[no-any-return]
 
 
 @contextmanager
 def _current_directory_importable() -> Iterator[None]:
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
+    current_directory = str(Path.cwd())
+    sys.path.insert(0, current_directory)
     try:
         yield
     finally:
-        sys.path.remove(here)
-
-
-def _one_line(problem: Exception) -> str:
-    return " ".join(str(problem).split())
+        sys.path.remove(current_directory)

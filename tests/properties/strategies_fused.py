@@ -43,18 +43,18 @@ def of_samples(draw, logits, top):
 def output_layers(draw, *, odd=False):
     """Draw arguments of `score_output_layer`."""
     sizes, array = draw(cases(odd=odd))
-    change = array(sizes["samples"], sizes["units"])
+    coefficients = array(sizes["samples"], sizes["units"])
     columns = array(sizes["units"], sizes["classes"])
     logits = array(sizes["samples"], sizes["classes"])
     top = draw(st.sampled_from([1, 5]))
-    return change, columns, logits, *of_samples(draw, logits.astype(np.float64), top), top
+    return coefficients, columns, logits, *of_samples(draw, logits.astype(np.float64), top), top
 
 
 @st.composite
 def hidden_layers(draw, *, odd=False):
     """Draw arguments of `score_hidden_layer`."""
     sizes, array = draw(cases(odd=odd))
-    change = array(sizes["samples"], sizes["units"])
+    coefficients = array(sizes["samples"], sizes["units"])
     columns = array(sizes["units"], sizes["width"])
     hidden = array(sizes["samples"], sizes["width"])
     weight, bias = array(sizes["classes"], sizes["width"]), array(sizes["classes"])
@@ -62,4 +62,4 @@ def hidden_layers(draw, *, odd=False):
     with np.errstate(invalid="ignore"):
         logits = np.where(hidden < 0, 0, hidden).astype(np.float64) @ weight.T + bias
     of_each = of_samples(draw, logits, top)
-    return change, columns, hidden, weight, bias, *of_each, top
+    return coefficients, columns, hidden, weight, bias, *of_each, top

@@ -25,7 +25,7 @@ def dense_networks(draw):
 
 
 class Residual(nn.Module):
-    """The sum of a layer and what a block makes of it, in place or not."""
+    """The sum of a layer and a block's output on it, in place or not."""
 
     def __init__(self, block, in_place):
         super().__init__()
@@ -40,7 +40,7 @@ class Residual(nn.Module):
 
 
 class Concatenation(nn.Module):
-    """A layer beside what a block makes of it."""
+    """A layer concatenated with a block's output on it."""
 
     def __init__(self, block):
         super().__init__()
@@ -65,7 +65,7 @@ class TwoReaders(nn.Module):
 
 @st.composite
 def convolutions(draw, before, width=None, *, same_size=False):
-    """Draw a convolution of any stride, dilation and groups, and how many maps it puts out."""
+    """Draw a convolution of any stride, dilation and groups, and its number of output maps."""
     groups = draw(st.sampled_from([1, 2, before]))
     groups = groups if before % groups == 0 and (width or groups) % groups == 0 else 1
     width = width or groups * draw(st.integers(1, max(1, 6 // groups)))
@@ -94,7 +94,7 @@ def blocks(draw, before, width=None, *, same_size=False):
 
 @st.composite
 def stages(draw, before):
-    """Draw something between maps and maps, and how many maps come out."""
+    """Draw an operation from maps to maps, and its number of output maps."""
     kind = draw(st.sampled_from(["block", "block", "residual", "concatenation", "readers", "pool"]))
     if kind == "residual":
         block, _ = draw(blocks(before, before, same_size=True))

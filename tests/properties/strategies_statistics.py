@@ -1,4 +1,4 @@
-"""Hypothesis strategies for activations with labels, and ways to cut them in blocks."""
+"""Hypothesis strategies for activations with labels, and for chunks of activations."""
 
 import numpy as np
 from hypothesis import strategies as st
@@ -33,7 +33,7 @@ def labelled(draw, *, rectified=False, classes=4, least=1):
 
 @st.composite
 def cut(draw, length):
-    """Draw sizes of blocks that make up `length`."""
+    """Draw sizes of blocks whose sum is `length`."""
     ends = draw(st.sets(st.integers(1, max(length - 1, 1)), max_size=6)) if length > 1 else set()
     return tuple(np.diff([0, *sorted(ends), length]).tolist())
 

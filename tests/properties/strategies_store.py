@@ -1,4 +1,4 @@
-"""Strategies for stores: their layers, sizes, layouts, and how they are cut into batches."""
+"""Strategies for stores: layers, sizes, layouts, and batches."""
 
 from hypothesis import strategies as st
 
@@ -12,7 +12,7 @@ names = st.sampled_from(["relu", "features.0.relu", "relu_1", "layer1.0.relu_2",
 
 @st.composite
 def contents(draw):
-    """Draw what a small store holds, with feature maps of some layers and samples or without."""
+    """Draw the contents of a small store, with or without feature maps."""
     units = draw(st.dictionaries(names, st.integers(1, 20), min_size=1, max_size=3))
     layers = tuple(RecordedLayer(name, i, size) for i, (name, size) in enumerate(units.items()))
     dtype = draw(st.sampled_from(["float32", "float16"]))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from activation_trees import activation_tree
 from properties.strategies_statistics import cut, labelled, labelled_and_cut
 from unitlens.statistics.subspaces.principal_components import principal_components
-from unitlens.statistics.subspaces.scatter_matrix import merge_scatters, scatter_of
+from unitlens.statistics.subspaces.scatter_matrix import block_scatter, merge_scatters
 
 checked = settings(deadline=None, max_examples=60, derandomize=True)
 
@@ -27,7 +27,7 @@ def components(values, chunks=None):
 
 
 def covariance_of(table):
-    """Put together again what was decomposed: that is unique, components need not be."""
+    """Return the decomposed covariance, which is unique where components need not be."""
     rows = table["component"].to_numpy()
     return (rows.T * table["explained_variance"].to_numpy()) @ rows
 
@@ -69,13 +69,13 @@ def test_principal_components__are_orthonormal_descending_and_signed(drawn):
 def test_merge_scatters__is_associative_and_commutative(drawn, data):
     values, labels = drawn
     ends = np.cumsum((0, *data.draw(cut(len(labels)))))
-    parts = [scatter_of(values[a:b]) for a, b in pairwise(ends)]
+    parts = [block_scatter(values[a:b]) for a, b in pairwise(ends)]
     left, right = parts[0], parts[-1]
     for part in parts[1:]:
         left = merge_scatters(left, part)
     for part in parts[-2::-1]:
         right = merge_scatters(right, part)
-    whole = scatter_of(values)
+    whole = block_scatter(values)
     for merged in (left, right):
         assert merged.count == whole.count == len(values)
         np.testing.assert_array_equal(merged.scatter, merged.scatter.T)
@@ -90,7 +90,7 @@ def test_merge_scatters__is_associative_and_commutative(drawn, data):
 @given(labelled())
 @checked
 def test_merge_scatters__with_no_samples_changes_nothing(drawn):
-    state, nothing = scatter_of(drawn[0]), scatter_of(drawn[0][:0])
+    state, nothing = block_scatter(drawn[0]), block_scatter(drawn[0][:0])
     for merged in (merge_scatters(state, nothing), merge_scatters(nothing, state)):
         for field in dataclasses.fields(state):
             np.testing.assert_array_equal(getattr(merged, field.name), getattr(state, field.name))

@@ -1,4 +1,4 @@
-"""The fused kernels do what a loop over pairs does, on any arguments."""
+"""The fused kernels equal a loop over pairs, on any arguments."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -11,7 +11,7 @@ COMPILING = settings(deadline=None)
 
 
 def assert_close(sums, expected, dtype):
-    """Compare losses; hits too in float64, where a tie of the one is a tie of the other."""
+    """Assert that losses are close; hits are compared where all sums are exact."""
     tolerance = 1e-12 if dtype == np.float64 else 2e-4
     np.testing.assert_allclose(sums[0], expected[0], rtol=tolerance, atol=tolerance * 100)
     np.testing.assert_allclose(sums[1], expected[1], rtol=tolerance, atol=tolerance * 1000)

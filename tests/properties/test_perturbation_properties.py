@@ -1,4 +1,4 @@
-"""What holds for the perturbation of any network."""
+"""Properties of perturbations of any network."""
 
 from contextlib import contextmanager
 
@@ -20,7 +20,7 @@ SAMPLES = 9
 
 
 def setting(network):
-    """Return a network that has a layer of units, with what it is scored on."""
+    """Return a network with a layer of units, and the pairs that it is scored on."""
     model, shape = network
     return Network(model, random_pairs(SAMPLES, *shape, classes=3))
 
@@ -43,7 +43,7 @@ def test_unit_ablation__equals_whole_passes(network, batch_size, value):
 
 @given(networks(), st.data())
 def test_unit_ablation__of_dead_units_is_exactly_zero(network, data):
-    """Maps that are cut off from their inputs are the same everywhere, whatever comes after."""
+    """Maps whose weights are zero are constant, whatever operations follow."""
     weighted = [m for m in network[0].modules() if isinstance(m, nn.Linear | nn.Conv2d)][:-1]
     module = data.draw(st.sampled_from(weighted))
     channel = data.draw(st.integers(0, len(module.weight) - 1))

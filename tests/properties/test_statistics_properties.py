@@ -44,7 +44,7 @@ def statistics(values, labels, chunks=None, **options):
 
 
 def assert_close(one, other, scale):
-    """Equal but for rounding in float64 of activations of size `scale`."""
+    """Assert equality except for rounding in float64 of activations of size `scale`."""
     same = ("count", "histogram", "class_minimum", "class_maximum", "class_nonzero")
     for name in (*same, "top_activation", "top_sample", "top_class"):
         xr.testing.assert_equal(one[name], other[name])
@@ -87,7 +87,7 @@ def test_merge_statistics__is_associative(drawn, data):
         np.testing.assert_array_equal(merged.strongest.samples, whole.strongest.samples)
         for field in dataclasses.fields(whole.moments):
             tolerance = {"mean": 1e-13 * scale, "squares": 1e-12 * scale**2}.get(field.name, 0)
-            one, other = (getattr(found.moments, field.name) for found in (merged, whole))
+            one, other = (getattr(state.moments, field.name) for state in (merged, whole))
             np.testing.assert_allclose(one, other, 1e-9, tolerance)
 
 
@@ -187,8 +187,9 @@ def test_empirical_variance__equals_numpy_whatever_the_labels(drawn):
     values, labels, chunks = drawn
     stats = statistics(values, labels, chunks)
     wide, scale = values.astype(np.float64), size(values)
-    np.testing.assert_allclose(empirical_mean(stats), wide.mean(axis=0), 1e-12, 1e-13 * scale)
-    np.testing.assert_allclose(empirical_variance(stats), wide.var(axis=0), 1e-9, 1e-13 * scale**2)
+    mean, variance = empirical_mean(stats)["mean"], empirical_variance(stats)["variance"]
+    np.testing.assert_allclose(mean, wide.mean(axis=0), 1e-12, 1e-13 * scale)
+    np.testing.assert_allclose(variance, wide.var(axis=0), 1e-9, 1e-13 * scale**2)
 
 
 DETECTORS = {

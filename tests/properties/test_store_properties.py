@@ -1,4 +1,4 @@
-"""What holds of every store, whatever its size, its layout and its batches."""
+"""Properties of every store, whatever its size, layout and batches."""
 
 import tempfile
 from itertools import pairwise
@@ -15,7 +15,7 @@ from unitlens.store.format.layout import plan_arrays
 from unitlens.store.format.parts import Part
 from unitlens.store.merge import merge_activations
 from unitlens.store.reader import open_activations
-from unitlens.store.verify import verify_store
+from unitlens.store.verify import verify_activations
 from unitlens.store.writer import StoreWriter
 
 CONDITIONS = {"batch_size": 1}
@@ -102,7 +102,7 @@ def test_store__any_holes_filled_and_any_parts_merged_equal_undisturbed(held, la
                 writer.complete()
         merge_activations(merged)
         assert all_files(merged) == undisturbed
-        assert verify_store(merged).faults == verify_store(one).faults
+        assert verify_activations(merged).faults == verify_activations(one).faults
 
 
 @given(contents(), layouts)

@@ -26,12 +26,12 @@ def setting(name):
 
 def means_of(model, pairs, places, value):
     """Return each layer's mean activations, or zeros, by one pass of hooks."""
-    found = {}
+    activations = {}
     for layer, place in places.items():
-        naive_scores(model, pairs, {place: lambda a, n=layer: found.setdefault(n, a.clone())})
+        naive_scores(model, pairs, {place: lambda a, n=layer: activations.setdefault(n, a.clone())})
     return {
         layer: a.reshape(*a.shape[:2], -1).mean((0, 2)) * (value == "mean")
-        for layer, a in found.items()
+        for layer, a in activations.items()
     }
 
 
@@ -61,10 +61,10 @@ def assert_equals(table, number, model, pairs, edits):
     assert float(table.accuracy_drop[number]) == pytest.approx(drops.mean(), abs=1e-12)
     for label in range(4):
         mine = pairs.labels.numpy() == label
-        found = table.class_loss_increase[number, label]
-        assert float(found) == pytest.approx(changes[mine].mean(), rel=1e-9, abs=1e-12)
-        found = table.class_accuracy_drop[number, label]
-        assert float(found) == pytest.approx(drops[mine].mean(), abs=1e-12)
+        measured = table.class_loss_increase[number, label]
+        assert float(measured) == pytest.approx(changes[mine].mean(), rel=1e-9, abs=1e-12)
+        measured = table.class_accuracy_drop[number, label]
+        assert float(measured) == pytest.approx(drops[mine].mean(), abs=1e-12)
 
 
 def groups_of(counts):
@@ -107,11 +107,13 @@ def test_group_ablation__of_single_units_is_unit_ablation(name):
     model, pairs, _, counts = setting(name)
     total = sum(counts.values())
 
-    found = ul.group_ablation(model, pairs, [[unit] for unit in range(total)], batch_size=SAMPLES)
+    measured = ul.group_ablation(
+        model, pairs, [[unit] for unit in range(total)], batch_size=SAMPLES
+    )
     units = ul.unit_ablation(model, pairs, batch_size=SAMPLES)
 
     for name in ("loss_increase", "class_loss_increase", "class_accuracy_drop_max"):
-        np.testing.assert_allclose(found[name], units[name], rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(measured[name], units[name], rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("value", WITH_MEANS)
@@ -138,11 +140,11 @@ def test_direction_ablation__along_units_is_unit_ablation(name, value):
     model, pairs, _, counts = setting(name)
     identity = {layer: 2 * np.eye(n, dtype=int) for layer, n in counts.items()}
 
-    found = ul.direction_ablation(model, pairs, identity, value=value, batch_size=SAMPLES)
+    measured = ul.direction_ablation(model, pairs, identity, value=value, batch_size=SAMPLES)
     units = ul.unit_ablation(model, pairs, value=value, batch_size=SAMPLES)
 
     for name in ("loss_increase", "loss_increase_se", "class_loss_increase", "accuracy_drop"):
-        assert relative(found[name], units[name]) < 1e-9
+        assert relative(measured[name], units[name]) < 1e-9
 
 
 @pytest.mark.parametrize("name", [name for name in CHOSEN if name != "batch_dependent"])
@@ -208,17 +210,17 @@ def test_cumulative_ablation__along_a_basis_equals_hooks(name, kind, value):
     assert curve.attrs["basis"] == kind
     for order, sequence in orders.items():
         for point, ablated in enumerate(curve.ablated_units.values):
-            chosen = [every[place] for place in sequence[:ablated]]
+            directions = [every[place] for place in sequence[:ablated]]
             edits = {
                 place: project(
-                    [rows[layer][n] for name, n in chosen if name == layer], values[layer]
+                    [rows[layer][n] for name, n in directions if name == layer], values[layer]
                 )
                 for layer, place in places.items()
             }
             loss, hit = naive_scores(model, pairs, edits)
-            found = curve.sel(order=order).isel(ablated=point)
-            assert float(found.loss) == pytest.approx(loss.mean(), rel=1e-9)
-            assert float(found.accuracy) == pytest.approx(hit.mean(), abs=1e-12)
+            measured = curve.sel(order=order).isel(ablated=point)
+            assert float(measured.loss) == pytest.approx(loss.mean(), rel=1e-9)
+            assert float(measured.accuracy) == pytest.approx(hit.mean(), abs=1e-12)
 
 
 @pytest.mark.parametrize("value", WITH_MEANS)

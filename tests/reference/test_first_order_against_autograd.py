@@ -136,5 +136,5 @@ def test_first_order__of_resnet18_equals_autograd_through_hooks():
         module, _, call = str(table.layer.values[unit]).partition("_")
         changes = by_autograd(model, pairs, (module, int(call or 0)), 0.0).mean(0)
         expected = changes[int(table.channel.values[unit])]
-        found = float(table.loss_increase_first_order[unit])
-        assert found == pytest.approx(expected, rel=1e-9, abs=1e-13)
+        measured = float(table.loss_increase_first_order[unit])
+        assert measured == pytest.approx(expected, rel=1e-9, abs=1e-13)

@@ -46,10 +46,12 @@ def test_unit_ablation__equals_captums_layer_feature_ablation(name, value):
         units, shape = layers[place].units, layers[place].shape
         mask = torch.arange(units).reshape(1, units, *[1] * (len(shape) - 1)).expand(1, *shape)
         with torch.no_grad():
-            found = LayerFeatureAblation(losses, model.get_submodule(place)).attribute(
+            attributions = LayerFeatureAblation(losses, model.get_submodule(place)).attribute(
                 pairs.inputs, layer_baselines=value, layer_mask=mask
             )
-        first_position = found.flatten(2)[:, :, 0] if found.dim() > 2 else found
+        first_position = (
+            attributions.flatten(2)[:, :, 0] if attributions.dim() > 2 else attributions
+        )
         expected.append(-first_position.mean(0))
     expected = torch.cat(expected)
 

@@ -56,8 +56,8 @@ def test_loss__equals_the_log_of_softmax(tmp_path, name):
     path = record_small(build(), dataset, tmp_path / "a.zarr", batch_size=BATCH)
     _, logits = hooked(build(), dataset, "mean")
     exponentials = np.exp(logits.astype(np.float64))
-    chosen = exponentials[np.arange(77), dataset.labels] / exponentials.sum(axis=1)
-    np.testing.assert_allclose(open_activations(path)["loss"], -np.log(chosen), rtol=1e-5)
+    likelihoods = exponentials[np.arange(77), dataset.labels] / exponentials.sum(axis=1)
+    np.testing.assert_allclose(open_activations(path)["loss"], -np.log(likelihoods), rtol=1e-5)
 
 
 def test_float64__is_reduced_in_float64_and_stored_as_float32(tmp_path):

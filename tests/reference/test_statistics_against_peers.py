@@ -69,7 +69,7 @@ def test_class_statistics__share_of_non_zero_equals_flox(data, stats):
 
 
 def test_class_statistics__histogram_equals_numpy(data, stats):
-    """Above zero numpy's bins hold their lower edge, ours the upper: mirror the values."""
+    """Above zero, bins of NumPy hold the lower edge and ours the upper: mirror the values."""
     values, labels = data
     for unit in range(30):
         edges = stats["bin_edges"].to_numpy()[unit]
@@ -131,9 +131,9 @@ def test_class_correlation__equals_scipy(data, stats):
     values, labels = data
     result = class_correlation(stats)
     for unit, column in enumerate(values.T.astype(np.float64)):
-        found = [scipy_stats.pointbiserialr(labels == c, column).statistic for c in range(7)]
-        np.testing.assert_allclose(result["class_correlation"][unit], max(found), rtol=1e-9)
-        assert result["correlated_class"][unit] == np.argmax(found)
+        correlations = [scipy_stats.pointbiserialr(labels == c, column).statistic for c in range(7)]
+        np.testing.assert_allclose(result["class_correlation"][unit], max(correlations), rtol=1e-9)
+        assert result["correlated_class"][unit] == np.argmax(correlations)
 
 
 def test_sparsity__equals_a_plain_loop(data, stats):
@@ -145,7 +145,7 @@ def test_sparsity__equals_a_plain_loop(data, stats):
 
 
 def test_mutual_information__equals_scikit_learn_on_the_binned_data(stats):
-    """mutual_info_score of the same bins is the plug-in, which the jackknife corrects."""
+    """The jackknife corrects the plug-in estimate, mutual_info_score of the same bins."""
     joint = merge_bins(stats["histogram"].to_numpy(), zero_bin(stats["bin_edges"].to_numpy()), 5)
     result = mutual_information(stats, bins=5)["mutual_information"]
     for unit, table in enumerate(joint):
@@ -164,7 +164,7 @@ def test_mutual_information__equals_scikit_learn_on_the_binned_data(stats):
 
 
 def test_mutual_information__near_scikit_learn_without_bins(data, stats):
-    """The nearest-neighbour estimator knows no bins; both estimate the same quantity."""
+    """The nearest-neighbour estimator, without bins, estimates the same quantity."""
     values, labels = data
     neighbours = mutual_info_classif(values[:, :10], labels, random_state=0)
     ours = mutual_information(stats)["mutual_information"].to_numpy()[:10]
@@ -173,7 +173,7 @@ def test_mutual_information__near_scikit_learn_without_bins(data, stats):
 
 
 def test_principal_components__equal_scikit_learn(data):
-    """scikit-learn divides by one sample less, and signs its components otherwise."""
+    """scikit-learn divides by one sample less, and gives its components other signs."""
     values, labels = data
     tree = activation_tree({"relu1": values}, labels, chunks=(700, 11))
     table = principal_components(tree, "relu1", components=10)

@@ -15,6 +15,8 @@ from eager_passes import (
 from network_zoo import ZOO, zoo_network
 from unitlens.config.base import LastLayers
 
+pytestmark = pytest.mark.slow
+
 # Their units lie on the last axis: dense layers over tokens, or over positions.
 LAST_AXIS = ("vision_transformer", "convnext")
 

@@ -4,13 +4,6 @@ import pytest
 from workflow_runs import snakemake
 
 
-def pytest_collection_modifyitems(items):
-    """Let one process of several run all tests that share the finished run."""
-    for item in items:
-        if "finished" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("finished"))
-
-
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
     """Return the directory of a workflow that has run to its end."""

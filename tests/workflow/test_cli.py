@@ -13,9 +13,11 @@ import unitlens as ul
 from small_stores import all_files, flip, write_store
 from unitlens.cli import perturbation_commands, recording_commands, training_commands
 from unitlens.data.prepare import load_dataset
+from unitlens.store.backend.netcdf import read_netcdf
 from unitlens.store.backend.places import locate
-from unitlens.tables.storage import read_netcdf
 from unitlens.training.checkpoints import load_checkpoint
+
+pytestmark = pytest.mark.slow
 
 
 def test_layers__prints_names_units_and_shapes():

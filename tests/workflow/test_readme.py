@@ -7,6 +7,8 @@ import pytest
 import yaml
 from workflow_runs import ROOT, environment, run
 
+pytestmark = pytest.mark.slow
+
 README = (ROOT / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 SHELL = [
@@ -82,12 +84,3 @@ def test_groups_and_directions_block__runs(tmp_path, monkeypatch):
     assert names["together"].sizes["group"] == 1 + 20
     assert names["alone"].sizes["direction"] == 32
     assert names["turned"].attrs["basis"] == "random"
-
-
-def test_query_block__runs(finished, monkeypatch):
-    monkeypatch.chdir(finished)
-    (block,) = [block for block in PYTHON if "open_results" in block]
-    names = {}
-    exec(block, names)
-
-    assert names["mine"].sizes["unit"] == 40

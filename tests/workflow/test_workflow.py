@@ -3,6 +3,7 @@
 import copy
 import csv
 import json
+import re
 import shutil
 import signal
 import sys
@@ -18,6 +19,7 @@ from unitlens.analysis.curve_summaries import area_under_curve, random_orders
 from unitlens.config.measurements import ActivationSpec
 from unitlens.config.reading import parse_config
 from unitlens.data.prepare import load_dataset
+from unitlens.errors import TableError
 from unitlens.planning.plan import make_plan
 from unitlens.planning.plan_estimate import estimate_plan
 from unitlens.training.checkpoints import load_checkpoint
@@ -28,11 +30,11 @@ pytestmark = pytest.mark.slow
 _KILLED_WHILE_RECORDING = """
 import os, signal, sys
 from pathlib import Path
-import unitlens.recording.record as record
+import unitlens.recording.forward_passes as passes
 from unitlens.cli.recording_commands import record_activations
 
 dataset, network, settings, code = sys.argv[1:]
-batches = record.iterate_batches
+batches = passes.iterate_batches
 
 def killed(*arguments, **options):
     for number, batch in enumerate(batches(*arguments, **options)):
@@ -40,7 +42,7 @@ def killed(*arguments, **options):
             os.kill(os.getpid(), signal.SIGKILL)
         yield batch
 
-record.iterate_batches = killed
+passes.iterate_batches = killed
 record_activations(Path(dataset), Path(network), settings=settings, code=code)
 """
 
@@ -60,6 +62,71 @@ def test_workflow__ends_in_report_and_tables(finished):
     assert not np.isnan(results.units.loss_increase).any()
 
 
+def test_readme__query_block_runs(finished, monkeypatch):
+    monkeypatch.chdir(finished)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (block,) = [block for block in blocks if "open_results" in block]
+    names = {}
+    exec(block, names)
+
+    assert names["mine"].sizes["unit"] == 40
+
+
+def test_results__lead_back_to_the_network(finished):
+    results = ul.open_results(finished / "results")
+    run = str(results.runs.run[results.runs.corruption == 1][0].item())
+    model = results.network(run)
+    train, test = (results.dataset(run, split) for split in ("train", "test"))
+
+    inputs, labels = test.batch(np.arange(len(test)))
+    accuracy = (model(inputs).argmax(1) == labels).double().mean().item()
+    assert accuracy == pytest.approx(results.runs.sel(run=run).test_accuracy.item(), abs=1e-9)
+    assert not np.array_equal(train.labels, train.true_labels)
+
+    again = ul.unit_ablation(model, train, samples=200, seed=1)
+    stored = results.units.sel(run=run)
+    np.testing.assert_allclose(again.loss_increase - stored.loss_increase, 0, atol=1e-6)
+
+    statistics = results.class_statistics(run, "test")
+    unit = statistics.isel(unit=3)
+    acts = results.activations(run, "test")[unit.layer.item()].activation.isel(unit=3)
+    assert unit.top_activation[0].item() == acts[int(unit.top_sample[0])].values.item()
+    np.testing.assert_allclose(
+        ul.class_selectivity(statistics).selectivity, stored.selectivity, rtol=1e-12
+    )
+
+
+def test_results__of_a_kept_epoch_are_another_network(finished):
+    results = ul.open_results(finished / "results")
+    run = str(results.runs.run[0].item())
+    kept, last = results.network(run, epoch=1), results.network(run)
+    differences = [
+        (one - other).abs().max().item()
+        for one, other in zip(kept.parameters(), last.parameters(), strict=True)
+    ]
+
+    assert max(differences) > 1e-3
+    inputs, labels = results.dataset(run, "test").batch(np.arange(360))
+    accuracy = (kept(inputs).argmax(1) == labels).double().mean().item()
+    epochs = results.checkpoints.runs
+    assert accuracy == pytest.approx(epochs.test_accuracy[epochs.run == run].item(), abs=1e-9)
+    with pytest.raises(TableError, match="there is none in"):
+        results.network("mnist")
+    with pytest.raises(TableError, match=r"over split = 'all' were not computed"):
+        results.class_statistics(run, "all")
+
+
+def test_tutorial__blocks_on_stored_networks_run(finished, monkeypatch, capsys):
+    monkeypatch.chdir(finished)
+    blocks = re.findall(r"```py\n(.*?)```", (ROOT / "docs/tutorial.md").read_text(), re.DOTALL)
+    names = {"ul": ul, "results": ul.open_results("results")}
+    for block in blocks:
+        exec(block, names)
+
+    assert len(blocks) == 3
+    assert len(capsys.readouterr().out) > 200
+
+
 def test_workflow__sets_the_paper_beside_its_results(finished):
     with (finished / "results/paper.csv").open(newline="") as file:
         rows = {
@@ -72,7 +139,7 @@ def test_workflow__sets_the_paper_beside_its_results(finished):
     assert float(rows["corruption 1"]["ours"]) == pytest.approx(auc, abs=6e-4)
     assert rows["corruption 0.2"]["verdict"] == "not measured"
     assert rows["order"]["command"].startswith("snakemake --cores all --configfile ")
-    assert '<h2 id="compared">The paper and us</h2>' in page
+    assert '<h2 id="compared">Comparison with the paper</h2>' in page
     assert rows["order"]["reduction"] in page
     assert rows["order"]["reduction"] in (finished / "results/paper.md").read_text()
 
@@ -276,7 +343,7 @@ JOINED = {"tabulate": 1, "draw_figures": 1, "compare_with_paper": 1, "write_repo
             "np.abs(",
             {"unit_measures": 2, "noise_robustness": 2, **JOINED},
         ),
-        ("figures/style.py", "\n\n\ndef ", "\n\n\nUNUSED = 1\n\n\ndef ", {}),
+        ("analysis/correlations.py", "\n\n\ndef ", "\n\n\nUNUSED = 1\n\n\ndef ", {}),
         ("report/page.css", "{", "{ ", {"write_report": 1}),
     ],
 )
@@ -310,7 +377,7 @@ def test_workflow__trains_no_finished_network_again(finished, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert (weights.stat().st_ino, weights.read_bytes()) == before
     log = (tmp_path / "results/logs/train" / f"{network.name}.log").read_text()
-    assert "holds this network already: it is not trained again" in log
+    assert "holds this network already, which is not trained again" in log
 
 
 def test_workflow__resumes_a_recording_that_was_killed(finished, tmp_path):
@@ -424,6 +491,8 @@ def test_snakemake_report__holds_the_figures(finished):
     assert done.returncode == 0, done.stdout + done.stderr
     text = (finished / "snakemake-report.html").read_text()
     assert "memorisation_ablation.svg" in text
+    for figure in json.loads((finished / "results/figures/figures.json").read_text()):
+        assert {figure[key] in text for key in ("title", "caption", "finding")} == {True}
 
 
 def test_workflow__refuses_a_bad_configuration_in_one_line(tmp_path):

@@ -10,11 +10,13 @@ from shlex import quote
 # planned and which code is hashed must be of the same source.
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
-from unitlens.config.runs import dataset_name
+from unitlens.catalogue.datasets import DATASETS
+from unitlens.config.measurements import MEASUREMENT_FILES
 from unitlens.config.reading import parse_config
+from unitlens.config.runs import dataset_name
 from unitlens.errors import UnitlensError
-from unitlens.planning.plan import FILES, make_plan
 from unitlens.planning.network_checks import check_networks
+from unitlens.planning.plan import make_plan
 from unitlens.provenance.digests import code_digest, user_code_digest
 
 try:
@@ -119,7 +121,7 @@ def get_tables(wildcards):
     """List everything that the tables are made from."""
     files = [
         f"{RESULTS}/{network}/{kind}.nc"
-        for section, kind in FILES.items()
+        for section, kind in MEASUREMENT_FILES.items()
         for network in PLAN.measured(section)
     ]
     return files + [f"{RESULTS}/{run}/checkpoint.json" for run in PLAN.runs]
@@ -127,7 +129,7 @@ def get_tables(wildcards):
 
 def get_networks():
     """Map each measured network to the experiments that use it."""
-    networks = [*PLAN.runs, *PLAN.measured_checkpoints()]
+    networks = [*PLAN.runs, *PLAN.measured_kept_epochs()]
     return {network: PLAN.run_of(network).experiments for network in networks}
 
 

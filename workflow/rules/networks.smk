@@ -22,6 +22,9 @@ rule prepare_dataset:
         spec=lambda wildcards: as_json(PLAN.datasets[wildcards.dataset]),
         data=PLAN.config.data,
         download="--download" if PLAN.config.download else "",
+        declared=lambda wildcards: repr(
+            DATASETS.get(PLAN.datasets[wildcards.dataset].name)
+        ),
         code=code_digest("prepare_dataset"),
         user=lambda wildcards: user_code_digest(PLAN.datasets[wildcards.dataset].name),
     shell:

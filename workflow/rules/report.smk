@@ -1,7 +1,7 @@
 """From the tables to figures and a page.
 
 REQUIRED INPUTS: <results>/tables.json
-OUTPUTS: <results>/figures/{figure}.svg, <results>/paper.csv, <results>/paper.md,
+OUTPUTS: <results>/figures/{figure}.svg and .rst, <results>/paper.csv, <results>/paper.md,
 <results>/report.html
 """
 
@@ -14,12 +14,14 @@ rule draw_figures:
         [
             report(
                 f"{RESULTS}/figures/{figure}.svg",
-                caption=f"../report/{figure}.rst",
+                # A relative path would be looked up beside this file.
+                caption=str(Path(RESULTS).absolute() / f"figures/{figure}.rst"),
                 category="Figures",
                 labels={"figure": figure.replace("_", " ")},
             )
             for figure in PLAN.config.figures
         ],
+        captions=[f"{RESULTS}/figures/{figure}.rst" for figure in PLAN.config.figures],
         findings="<results>/figures/figures.json",
     log:
         "<logs>/draw_figures.log",

@@ -23,7 +23,7 @@ rule tabulate:
         mem_mb=4000,
     params:
         networks=as_json(get_networks()),
-        measured=as_json(PLAN.kinds()),
+        measured=as_json(PLAN.files_of_experiments()),
         code=code_digest("tabulate"),
     shell:
         "python -m unitlens tabulate --networks {params.networks:q}"

@@ -1,1 +1,1 @@
-"""What is computed from tables: areas under curves, correlations, agreement, generalisation."""
+"""Analyses of tables: areas under curves, rank correlations, agreement, generalisation."""

@@ -1,16 +1,17 @@
-"""Rank correlations between what is known of units."""
+"""Rank correlations between variables of units, such as measures and importance."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import xarray as xr
 
+from unitlens.catalogue.measures import IMPORTANCE_SCORES
 from unitlens.errors import TableError, nearest
 from unitlens.variables.checks import annotate
 
-MEASURES = ("selectivity", "mutual_information", "l1_norm", "loss_increase_first_order")
+MEASURES = (*IMPORTANCE_SCORES, "loss_increase_first_order")
 FEWEST = 3  # two pairs are always in perfect order
-# Below this the t distribution is a poor stand-in: it calls any perfect order of three certain.
+# With fewer pairs the t distribution is a poor approximation: a perfect order of three has p = 0.
 FEWEST_FOR_P = 10
 
 
@@ -21,27 +22,28 @@ def rank_correlations(
     measures: Sequence[str] | None = None,
     by: Sequence[str] = ("run",),
 ) -> xr.Dataset:
-    """Return Spearman's rank correlation of a target with measures, over groups of units.
+    """Compute Spearman's rank correlation of a target with measures, over groups of units.
 
     Parameters
     ----------
     units
-        Dataset on the dimension ``unit``, for example ``results.units`` or a part of it.
+        Dataset on the dimension ``unit``, for example ``results.units`` or a selection from it.
     target
-        Variable that every measure is correlated with, by default an importance.
+        Variable that every measure is correlated with; by default an importance.
     measures
-        The other variables; if None, those of selectivity, mutual information, L1 norm and
-        first-order loss increase that the table has.
+        Names of the other variables. If None, all variables that the table has of selectivity,
+        mutual information, L1 norm (the measures declared for it) and first-order loss increase.
     by
-        Coordinates of the units; each combination of their values is a group of its own. With
-        none, all units are one group. Ranks are within a group.
+        Names of coordinates of the units. Each combination of their values is a group, and ranks
+        are within a group. Without names, all units are one group.
 
     Returns
     -------
-    Dataset on the dimension ``row``: one row a group and measure, in the order in which they
-    come, with the columns of `by` and ``target``, ``measure``, ``spearman``, ``p_value`` (two-
-    sided, t distribution) and ``n``, the number of units with both values. Ties have mean
-    ranks. Where one of the two is constant, or ``n`` is under 3, the correlation is NaN.
+    Dataset on the dimension ``row``, with one row for each group and measure: the columns of
+    `by`, ``target``, ``measure``, ``spearman``, ``p_value`` (two-sided, t distribution; NaN for
+    fewer than ten units) and ``n``, the number of units with both values. Groups come in the order
+    of their first units. Ties have mean ranks. The correlation is NaN where the target or the
+    measure is constant, or ``n`` is below 3.
 
     Raises
     ------
@@ -51,6 +53,21 @@ def rank_correlations(
     Notes
     -----
     Spearman, C. (1904). The proof and measurement of association between two things.
+
+    Examples
+    --------
+    >>> import unitlens as ul
+    >>> import xarray as xr
+    >>> units = xr.Dataset(
+    ...     {
+    ...         "loss_increase": ("unit", [0.1, 0.2, 0.3, 0.4]),
+    ...         "selectivity": ("unit", [0.9, 0.8, 0.5, 0.7]),
+    ...     },
+    ...     coords={"run": ("unit", ["a"] * 4)},
+    ... )
+    >>> rows = ul.rank_correlations(units)
+    >>> rows["run"].item(), rows["measure"].item(), round(rows["spearman"].item(), 3)
+    ('a', 'selectivity', -0.8)
     """
     if measures is None:
         measures = [name for name in MEASURES if name in units.variables]
@@ -68,7 +85,7 @@ def rank_correlations(
 
 
 def as_rows(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> xr.Dataset:
-    """Return rows as a Dataset on the dimension ``row``, text as Python strings."""
+    """Return rows as a Dataset on the dimension ``row``, with text as Python strings."""
     arrays = {name: np.array([row[name] for row in rows]) for name in columns}
     return xr.Dataset(
         {
@@ -84,11 +101,14 @@ def _need(units: xr.Dataset, name: str) -> None:
             f"the table of units has no '{name}'; {nearest(name, map(str, units.variables))}"
         )
     if "unit" not in units[name].dims and units[name].ndim:
-        raise TableError(f"'{name}' has dimensions {units[name].dims}, but it must be on 'unit'")
+        raise TableError(
+            f"'{name}' has dimensions {units[name].dims}, but must be on 'unit'; name another "
+            "variable"
+        )
 
 
 def _groups(units: xr.Dataset, by: Sequence[str]) -> Iterator[tuple[dict[str, object], np.ndarray]]:
-    """Yield the coordinates of each group and the positions of its units."""
+    """Yield the values of the coordinates of each group, and the positions of its units."""
     import pandas as pd
 
     size = units.sizes["unit"]
@@ -108,43 +128,43 @@ def _spearman(x: np.ndarray, y: np.ndarray) -> dict[str, float | int]:
     x, y = x[both], y[both]
     if x.size < FEWEST or np.ptp(x) == 0 or np.ptp(y) == 0:
         return {"spearman": float("nan"), "p_value": float("nan"), "n": x.size}
-    found = spearmanr(x, y)
+    correlation = spearmanr(x, y)
     return {
-        "spearman": float(found.statistic),
-        "p_value": float(found.pvalue) if x.size >= FEWEST_FOR_P else float("nan"),
+        "spearman": float(correlation.statistic),
+        "p_value": float(correlation.pvalue) if x.size >= FEWEST_FOR_P else float("nan"),
         "n": x.size,
     }
 
 
 def pearson(x: np.ndarray, y: np.ndarray) -> float:
-    """Return the correlation of finite values; NaN for fewer than three, or of a constant."""
+    """Return the correlation of finite values; NaN for fewer than three values or a constant."""
     if x.size < FEWEST or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
     return float(np.corrcoef(x, y)[0, 1])
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> float:
-    """Return the rank correlation of finite values; NaN for fewer than three, or of a constant."""
+    """Return the rank correlation of finite values; NaN as :func:`pearson`."""
     from scipy.stats import rankdata
 
     return pearson(rankdata(x), rankdata(y))
 
 
 def correlation_table(units: xr.Dataset, members: Mapping[str, Sequence[str]]) -> xr.Dataset:
-    """Return the correlations of importance with every measure at hand.
+    """Return the correlations of importance with measures of the units.
 
     Parameters
     ----------
     units
         The table of all units.
     members
-        Experiment to the names of its runs.
+        Names of the runs of each experiment, by the experiment's name.
 
     Returns
     -------
-    A table of the schema ``correlations``: over each network, each of its layers, and pooled
-    over the networks of each experiment (epoch by epoch). Columns that do not apply to a row
-    are empty, or -1.
+    A table of the schema ``correlations``: over the units of each network, of each layer, and of
+    all networks of each experiment (epoch by epoch). Columns that do not apply to a row are empty,
+    or -1.
     """
     parts = [
         _scoped(rank_correlations(units, by=("run", "epoch")), "run"),
@@ -161,12 +181,13 @@ def correlation_table(units: xr.Dataset, members: Mapping[str, Sequence[str]]) -
 
 
 def _several_epochs(units: xr.Dataset) -> bool:
-    """Tell whether a run is among the units at more than one epoch."""
+    """Tell whether the units are of more than one epoch of a run."""
     pairs = set(zip(units["run"].values.tolist(), units["epoch"].values.tolist(), strict=True))
     return len(pairs) > len({run for run, _ in pairs})
 
 
 def _scoped(rows: xr.Dataset, scope: str, *, experiment: str = "") -> xr.Dataset:
+    """Return rows with all columns of the table, empty or -1 where a column does not apply."""
     size = rows.sizes["row"]
     columns = {"scope": scope, "experiment": experiment, "run": "", "layer": ""}
     text = {

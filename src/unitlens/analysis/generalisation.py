@@ -1,4 +1,4 @@
-"""What the area under the ablation curve says of generalisation: whom it picks, when it stops."""
+"""The area under the ablation curve as a predictor of generalisation: selection, early stopping."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,32 +13,20 @@ MOST = 5  # networks at either end, as in the paper
 
 
 def best_and_worst(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the positions of the largest and of the least scores, both from the largest on.
+    """Return the positions of the largest and of the smallest scores, both in descending order.
 
-    Each are five or a quarter of all, whichever is fewer, but one at least; equal scores come in
-    the order in which they stand.
+    Both are five scores or a quarter of all scores, whichever is fewer, but at least one. Equal
+    scores keep their order.
     """
     count = max(1, min(MOST, score.size // 4))
     order = np.argsort(-score, kind="stable")
     return order[:count], order[-count:]
 
 
-def falls_to(x: np.ndarray, y: np.ndarray, level: float) -> float:
-    """Return where a curve first falls from above a level to it, linear between its points.
-
-    NaN where it does not, or begins at or under the level.
-    """
-    falls = np.flatnonzero((y[:-1] > level) & (y[1:] <= level))
-    if falls.size == 0 or y[0] <= level:
-        return float("nan")
-    i = int(falls[0])
-    return float(x[i] + (x[i + 1] - x[i]) * (y[i] - level) / (y[i] - y[i + 1]))
-
-
 def setting_means(runs: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Return AUC and test accuracy of each setting, averaged over its seeds.
+    """Return AUC and test accuracy of each setting, averaged over the seeds of the setting.
 
-    A setting is all that a run's spec says but its seed. Runs without AUC are left out.
+    A setting is a run's spec without its seed. Runs without AUC are left out.
     """
     known = runs.isel(run=np.flatnonzero(np.isfinite(runs["auc"].values)))
     groups = [rows_of(known, group.runs) for group in group_runs(known)]
@@ -49,11 +37,21 @@ def setting_means(runs: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class SelectionRates:
-    """How well AUC picks among half of the settings, over many random halves.
+    """Quality of a selection by AUC among half of the settings, over many random halves.
 
-    `top` has, for each number k, the share of the halves in which the setting of largest AUC is
-    among the k of best test accuracy; `lost` the mean test accuracy lost against the best of the
-    half, `lost_by_chance` that of a setting picked at random.
+    Attributes
+    ----------
+    size
+        Number of settings in a half.
+    subsets
+        Number of halves.
+    top
+        For each number k, the share of the halves in which the setting of largest AUC is among the
+        k settings of best test accuracy.
+    lost
+        Mean test accuracy lost by the selected setting against the best setting of the half.
+    lost_by_chance
+        Mean test accuracy lost by a setting selected at random.
     """
 
     size: int
@@ -71,24 +69,26 @@ def selection_rates(
     top: Sequence[int] = (1, 5, 10),
     seed: int = 0,
 ) -> SelectionRates:
-    """Pick the setting of largest AUC from random halves of the settings.
+    """Select the setting of largest AUC from random halves of the settings.
 
     Parameters
     ----------
-    auc, accuracy
-        Of each setting.
+    auc
+        AUC of each setting, shape (settings,).
+    accuracy
+        Test accuracy of each setting, shape (settings,).
     subsets
-        How many halves are drawn, each without replacement; half of an odd number is rounded down.
+        Number of halves, each drawn without replacement; half of an odd number is rounded down.
     top
-        Numbers k of best settings among which the pick is sought; those that are as large as the
-        half, where it could not fail, are left out.
+        Numbers k of best settings. Numbers of at least the size of a half are left out: the
+        selected setting is always among so many.
     seed
-        Of the draws.
+        Seed of the draws.
 
     Returns
     -------
-    The rates. A setting is among the k best where fewer than k of the half are better; of equal
-    AUCs the first is picked.
+    The rates. A setting is among the k best where fewer than k settings of the half are better.
+    Of equal AUCs the first is selected.
 
     Raises
     ------
@@ -96,27 +96,30 @@ def selection_rates(
         Where there are fewer than four settings.
     """
     if auc.size < 4:
-        raise ArgumentError(f"{auc.size} settings: there must be at least 4 to pick from half")
+        raise ArgumentError(
+            f"auc has {auc.size} settings, but must have at least 4, to select from half of them; "
+            "sweep over more settings"
+        )
     size = auc.size // 2
     rng = np.random.default_rng(seed)
     halves = np.stack([rng.permutation(auc.size)[:size] for _ in range(subsets)])
     halves.sort(axis=1)
-    picked = np.take_along_axis(halves, auc[halves].argmax(1)[:, None], 1)[:, 0]
-    of_half, own = accuracy[halves], accuracy[picked]
-    better = (of_half > own[:, None]).sum(1)
+    selected = np.take_along_axis(halves, auc[halves].argmax(1)[:, None], 1)[:, 0]
+    of_half, of_selected = accuracy[halves], accuracy[selected]
+    better = (of_half > of_selected[:, None]).sum(1)
     best = of_half.max(1)
     return SelectionRates(
         size,
         subsets,
         {k: float((better < k).mean()) for k in top if k < size},
-        float((best - own).mean()),
+        float((best - of_selected).mean()),
         float((best - of_half.mean(1)).mean()),
     )
 
 
 @dataclass(frozen=True)
 class EarlyStop:
-    """Where training would be stopped, as the position of a kept epoch, and what that costs."""
+    """An early stop: the position of a kept epoch, and the test accuracy lost by stopping there."""
 
     place: int
     cost: float
@@ -125,17 +128,22 @@ class EarlyStop:
 def early_stops(
     auc: np.ndarray, test_loss: np.ndarray, test_accuracy: np.ndarray
 ) -> dict[str, EarlyStop]:
-    """Return where AUC and test loss would stop a training, and where it ends.
+    """Return the early stops by AUC and by test loss, and the end of training.
 
     Parameters
     ----------
-    auc, test_loss, test_accuracy
-        At each kept epoch, in their order, the end of training last.
+    auc
+        AUC at each kept epoch, shape (epochs,), in the order of training, its end last.
+    test_loss
+        Test loss at each kept epoch, shape (epochs,).
+    test_accuracy
+        Test accuracy at each kept epoch, shape (epochs,).
 
     Returns
     -------
-    ``auc``: the first epoch of largest AUC; ``test_loss``: the first of least test loss; ``end``:
-    the last. Each with its cost, the best test accuracy of all epochs minus that at the stop.
+    ``auc``: the first epoch of largest AUC; ``test_loss``: the first epoch of least test loss;
+    ``end``: the last epoch. The cost of each is the best test accuracy of all epochs minus the test
+    accuracy at the stop.
     """
     best = float(test_accuracy.max())
     places = {

@@ -1,4 +1,4 @@
-"""Whether measures of the units' selectivity agree, and whether a unit's class is the one hurt."""
+"""Agreement of measures of selectivity, and of a unit's preferred and most damaged class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,49 +7,38 @@ import numpy as np
 import xarray as xr
 
 from unitlens.analysis.correlations import FEWEST_FOR_P, rank_correlations
+from unitlens.catalogue.measures import AGREEMENT_SCORES
 
-MEASURES = (
-    "selectivity",
-    "ccmas",
-    "class_correlation",
-    "roc_auc",
-    "informedness",
-    "average_precision",
-    "precision_60",
-    "precision_100",
-    "mutual_information",
-    "sparsity",
-)
 GROUPS = ("run", "epoch", "depth")
 
 
 def measure_agreement(units: xr.Dataset, *, measures: Sequence[str] | None = None) -> xr.DataArray:
-    """Return how far each two measures rank the units of a layer alike.
+    """Return the mean rank correlation of each two measures within layers.
 
     Parameters
     ----------
     units
         Dataset on the dimension ``unit``, such as ``results.units``.
     measures
-        Variables of it; by default those of selectivity that the table has.
+        Names of variables of `units`; by default the measures of selectivity that the table has.
 
     Returns
     -------
-    Spearman's rank correlation on ``measure`` and ``other``: its mean over the layers of all
-    networks that have ten units with both values at least and in which neither is constant; NaN
-    where there is no such layer. The attribute ``layers`` has the number of layers.
+    Spearman's rank correlation on ``measure`` and ``other``: the mean over the layers of all
+    networks in which at least ten units have both values and neither measure is constant. NaN
+    where there is no such layer. The attribute ``layers`` holds the number of layers.
     """
     if measures is None:
-        measures = [name for name in MEASURES if _known(units, name)]
+        measures = [name for name in AGREEMENT_SCORES if _known(units, name)]
     size = len(measures)
     matrix = np.eye(size)
     layers = 0
     for row, name in enumerate(measures[:-1]):
         others = list(measures[row + 1 :])
-        found = rank_correlations(units, target=name, measures=others, by=GROUPS)
-        enough = found["n"].values >= FEWEST_FOR_P
+        by_layer = rank_correlations(units, target=name, measures=others, by=GROUPS)
+        enough = by_layer["n"].values >= FEWEST_FOR_P
         for column, other in enumerate(others, row + 1):
-            rho = found["spearman"].values[enough & (found["measure"].values == other)]
+            rho = by_layer["spearman"].values[enough & (by_layer["measure"].values == other)]
             rho = rho[np.isfinite(rho)]
             layers = max(layers, rho.size)
             matrix[row, column] = matrix[column, row] = rho.mean() if rho.size else np.nan
@@ -68,11 +57,17 @@ def _known(units: xr.Dataset, name: str) -> bool:
 
 @dataclass(frozen=True)
 class ClassAgreement:
-    """How often a unit's preferred class is the one that its ablation damages most.
+    """Agreement of the preferred class of units with the class that their ablation damages most.
 
-    `units` are those with a preferred class whose ablation makes any class's accuracy drop. `share`
-    is that of the units for which both are the same class, `chance` that of pairs of units of the
-    same layer drawn at random: the sum over classes of the product of the two shares.
+    Attributes
+    ----------
+    units
+        Number of units with a preferred class whose ablation makes the accuracy of a class drop.
+    share
+        Share of these units for which both are the same class.
+    chance
+        The share for preferred and damaged classes of different units of a layer, drawn at random:
+        the sum over classes of the product of the two shares.
     """
 
     units: int
@@ -81,7 +76,7 @@ class ClassAgreement:
 
 
 def class_agreement(units: xr.Dataset) -> ClassAgreement:
-    """Compare the preferred with the most damaged class of each unit.
+    """Compare the preferred class of each unit with its most damaged class.
 
     Parameters
     ----------
@@ -91,7 +86,8 @@ def class_agreement(units: xr.Dataset) -> ClassAgreement:
 
     Returns
     -------
-    The agreement. Chance is computed within each layer of each network, and averaged over units.
+    The agreement. The chance is computed within each layer of each network, and averaged over
+    units.
     """
     counted = units.isel(unit=np.flatnonzero(damaging(units)))
     preferred = counted["preferred_class"].values
@@ -112,14 +108,14 @@ def class_agreement(units: xr.Dataset) -> ClassAgreement:
 
 
 def damaging(units: xr.Dataset) -> np.ndarray:
-    """Tell which units have a preferred class and make a class's accuracy drop when ablated."""
+    """Return which units have a preferred class and an ablation that damages a class."""
     drop = np.nan_to_num(units["class_accuracy_drop_max"].values, nan=0.0)
     known = (units["preferred_class"].values >= 0) & (units["most_damaged_class"].values >= 0)
     return np.asarray(known & (drop > 0))
 
 
 def preferred_class_drop(units: xr.Dataset) -> np.ndarray:
-    """Return how far the accuracy of each unit's preferred class drops when it is ablated.
+    """Return the accuracy drop of each unit's preferred class by ablation of the unit.
 
     NaN where the unit has no preferred class, or was not ablated.
     """
@@ -131,19 +127,20 @@ def preferred_class_drop(units: xr.Dataset) -> np.ndarray:
 
 
 def layer_means(tables: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Average selectivity and importance over the units of each layer, and correlate them.
+    """Return the mean selectivity and importance of the units of layers, and their correlation.
 
     Parameters
     ----------
     tables
-        Tables of units, such as those of kept epochs and of the end of training, with
-        ``selectivity`` and ``loss_increase``; a network's epoch counts once, the first time.
+        Tables of units with ``selectivity`` and ``loss_increase``, such as the tables of kept
+        epochs and of the end of training. Where a network's epoch is in two tables, the first
+        counts.
 
     Returns
     -------
-    Dataset on ``row``, one a layer of a network at an epoch: ``run``, ``epoch``, ``depth``,
-    ``layer``, ``selectivity`` and ``loss_increase`` (means over the units with a value) and
-    ``spearman``, their rank correlation, NaN under ten units.
+    Dataset on ``row``, with one row for each layer of a network at an epoch: ``run``, ``epoch``,
+    ``depth``, ``layer``, ``selectivity`` and ``loss_increase`` (means over the units with a value)
+    and ``spearman``, the rank correlation of the two, NaN for fewer than ten units.
     """
     import pandas as pd
 
@@ -155,10 +152,10 @@ def layer_means(tables: Sequence[xr.Dataset]) -> xr.Dataset:
     frame = frame.drop_duplicates([*GROUPS, "channel"]).sort_values([*GROUPS, "channel"])
     units = xr.Dataset({name: ("unit", frame[name].to_numpy()) for name in frame.columns})
     keys = (*GROUPS, "layer")
-    found = rank_correlations(units, measures=("selectivity",), by=keys)
+    layers = rank_correlations(units, measures=("selectivity",), by=keys)
     means = frame.groupby(list(keys), sort=False)[list(values)].mean()
-    enough = found["n"].values >= FEWEST_FOR_P
-    found["spearman"] = found["spearman"].where(xr.DataArray(enough, dims="row"))
+    enough = layers["n"].values >= FEWEST_FOR_P
+    layers["spearman"] = layers["spearman"].where(xr.DataArray(enough, dims="row"))
     for name in values:
-        found[name] = ("row", means[name].to_numpy())
-    return found[[*keys, *values, "spearman"]]
+        layers[name] = ("row", means[name].to_numpy())
+    return layers[[*keys, *values, "spearman"]]

@@ -1,4 +1,4 @@
-"""Runs that agree in their spec, and how such groups are named."""
+"""Groups of runs with the same spec, and the labels of the groups."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ import xarray as xr
 
 from unitlens.errors import TableError, nearest
 
-# Fields of a run's spec that may tell the groups of a figure apart, with how they are written.
+# Fields of a run's spec by which the groups of a figure may differ, with the form of a label.
 _WORDS: dict[str, Callable[[Any], str]] = {
     "dataset": str,
     "model": str,
@@ -29,14 +29,14 @@ _WORDS: dict[str, Callable[[Any], str]] = {
 }
 FIELDS = tuple(_WORDS)
 BESIDE_MODEL = ("selectivity_regulariser", *FIELDS[FIELDS.index("optimizer") :])
-_LEADING = ("dataset", "model")  # what else differs is told among runs that agree in these
+_LEADING = ("dataset", "model")  # other fields are named where runs that agree in these differ
 ALL = "all runs"  # label of the only group
-WITHOUT = "without"  # of a group that lacks the settings by which others are named
+WITHOUT = "without"  # label of a group without the settings in the labels of other groups
 
 
 @dataclass(frozen=True)
 class RunGroup:
-    """Runs that agree in some fields of their spec."""
+    """Runs with the same values of some fields of their spec."""
 
     label: str
     values: dict[str, object]
@@ -49,16 +49,16 @@ def members_of(runs: xr.Dataset, experiments: Sequence[str], asked: str) -> xr.D
     Parameters
     ----------
     runs
-        The table.
+        The table of runs.
     experiments
         Names of experiments.
     asked
-        Who asks for them, for the error: "the figure x is to show".
+        Beginning of the error text: "the figure x is to show".
 
     Raises
     ------
     TableError
-        Where the table lacks one.
+        Where the table lacks an experiment.
     """
     known = list(map(str, runs["experiment"].values))
     for name in experiments:
@@ -77,18 +77,18 @@ def rows_of(table: xr.Dataset, runs: Sequence[str]) -> xr.Dataset:
 
 
 def group_runs(specs: xr.Dataset, fields: Sequence[str] | None = None) -> list[RunGroup]:
-    """Group runs by fields of their spec, sorted by those.
+    """Group runs by fields of their spec, sorted by the fields.
 
     Parameters
     ----------
     specs
         Rows of the table of runs.
     fields
-        Columns of it; by default all that the spec has but the seed.
+        Names of columns of `specs`; by default all fields of the spec except the seed.
 
     Returns
     -------
-    The groups. Their label names the fields in which they differ from each other.
+    The groups. The label of a group names the fields in which the groups differ.
     """
     fields = FIELDS if fields is None else fields
     rows: dict[tuple[object, ...], list[str]] = {}
@@ -103,22 +103,24 @@ def group_runs(specs: xr.Dataset, fields: Sequence[str] | None = None) -> list[R
 
 
 def _labels(keys: Sequence[tuple[object, ...]], fields: Sequence[str]) -> list[str]:
-    """Name each group by as few fields as tell it from the others."""
-    chosen: list[int] = []
+    """Return the label of each group, with as few fields as distinguish the groups."""
+    distinguishing: list[int] = []
     for i in range(len(fields)):
-        with_it = {tuple(key[j] for j in (*chosen, i)) for key in keys}
-        if len(with_it) > len({tuple(key[j] for j in chosen) for key in keys}):
-            chosen.append(i)
-    leading = [i for i in chosen if fields[i] in _LEADING]
+        longer = {tuple(key[j] for j in (*distinguishing, i)) for key in keys}
+        if len(longer) > len({tuple(key[j] for j in distinguishing) for key in keys}):
+            distinguishing.append(i)
+    leading = [i for i in distinguishing if fields[i] in _LEADING]
     labels = []
     for key in keys:
         alike = [other for other in keys if all(other[i] == key[i] for i in leading)]
-        told = [i for i in chosen if i in leading or len({other[i] for other in alike}) > 1]
+        named = [
+            i for i in distinguishing if i in leading or len({other[i] for other in alike}) > 1
+        ]
         words = [
             _own_settings(str(key[i]), [str(other[i]) for other in alike])
             if fields[i] == "settings"
             else _WORDS[fields[i]](key[i])
-            for i in told
+            for i in named
             if key[i] is not None
         ]
         labels.append(", ".join(filter(None, words)) or (WITHOUT if len(keys) > 1 else ALL))
@@ -126,12 +128,12 @@ def _labels(keys: Sequence[tuple[object, ...]], fields: Sequence[str]) -> list[s
 
 
 def _own_settings(settings: str, alike: Sequence[str]) -> str:
-    """Leave out the settings that all have."""
+    """Return the settings of a group without the settings that all groups share."""
     split = re.compile(r" (?=[\w.]+=)").split  # a value may hold blanks
     shared = set.intersection(*(set(split(other)) for other in alike))
     return " ".join(setting for setting in split(settings) if setting not in shared)
 
 
 def _plain(values: np.ndarray) -> list[object]:
-    """Return the values as Python's own; NaN, which equals nothing, as None."""
+    """Return values as Python objects, with None for NaN, which is not equal to itself."""
     return [None if value != value else value for value in values.tolist()]

@@ -16,6 +16,7 @@ from unitlens.cli.job import (
 from unitlens.cli.scheduler import Scheduler, dask_scheduler
 from unitlens.config.measurements import MeasureSpec, PrincipalComponentsSpec, StatisticsSpec
 from unitlens.config.reading import parse_section
+from unitlens.local_files import write_whole
 
 Network = Annotated[str, typer.Argument(help="Directory of the network: a path or a URL.")]
 Results = Annotated[Path, typer.Argument(help="Directory of the results.")]
@@ -32,16 +33,16 @@ def class_statistics(
     """Read each store of a network once: class moments and histograms of every unit."""
     open_log(log)
     from unitlens.statistics.class_statistics import class_statistics
+    from unitlens.store.backend.netcdf import write_netcdf
     from unitlens.store.backend.places import locate
     from unitlens.store.reader import open_activations
-    from unitlens.tables.storage import write_netcdf
 
     section = parse_section(StatisticsSpec, settings)
     place = locate(network)
     with work(), dask_scheduler(scheduler, threads, place):
         for split in ("train", "test"):
             activations = open_activations(place / split / "activations.zarr")
-            statistics = class_statistics(activations, fine_bins=section.fine_bins)
+            statistics = class_statistics(activations, **section.arguments())
             # Most bins of most units are empty: level 1 already makes them a tenth.
             packed = {"histogram": {"zlib": True, "complevel": 1}}
             write_netcdf(statistics, place / split / "class_statistics.nc", packed)
@@ -56,8 +57,8 @@ def unit_measures(
     """Compute selectivity, mutual information and variance of every unit."""
     open_log(log)
     from unitlens.statistics.measures.unit_measures import unit_measures
+    from unitlens.store.backend.netcdf import read_netcdf, write_netcdf
     from unitlens.store.backend.places import locate
-    from unitlens.tables.storage import read_netcdf, write_netcdf
 
     section = parse_section(MeasureSpec, settings)
     place = locate(network)
@@ -69,8 +70,7 @@ def unit_measures(
             statistics[section.split],
             statistics["train"],  # mean and variance, as the paper scales its noise
             read_netcdf(place / "l1_norm.nc")["l1_norm"],
-            rest=section.rest,
-            bins=section.bins,
+            **section.arguments(),
         )
         write_netcdf(measures, place / "unit_measures.nc")
 
@@ -86,22 +86,17 @@ def principal_components(
     """Find the directions in which each layer's activations vary most."""
     open_log(log)
     from unitlens.statistics.subspaces.principal_components import principal_components
+    from unitlens.store.backend.netcdf import write_components
     from unitlens.store.backend.places import locate
     from unitlens.store.reader import open_activations
-    from unitlens.tables.storage import write_components
 
     section = parse_section(PrincipalComponentsSpec, settings)
     place = locate(network)
     with work(), dask_scheduler(scheduler, threads, place):
         activations = open_activations(place / section.split / "activations.zarr")
-        layers = activations.children.items()
-        tables = (
-            principal_components(
-                activations, name, components=min(size, section.components or size)
-            ).assign_attrs(split=section.split)
-            for name, size in [(name, node.sizes["unit"]) for name, node in layers]
-        )
-        write_components(tables, place / "principal_components.nc")
+        tables = principal_components(activations, **section.arguments())
+        of_split = [table.assign_attrs(split=section.split) for table in tables.values()]
+        write_components(of_split, place / "principal_components.nc")
 
 
 def tabulate(
@@ -116,24 +111,11 @@ def tabulate(
 ) -> None:
     """Join everything about runs and units into the final tables."""
     open_log(log)
-    from unitlens.tables.storage import remove_tables
     from unitlens.tables.tabulate import tabulate
 
-    wanted = json.loads(measured)
-    experiments = {name: tuple(of) for name, of in json.loads(networks).items()}
-    kept = {name: of for name, of in experiments.items() if "/" in name}
-    final = {name: of for name, of in experiments.items() if "/" not in name}
-    kinds = {
-        name: {kind for one in of for kind in wanted[one]["kept" if name in kept else "runs"]}
-        for name, of in experiments.items()
-    }
-    results = output.parent
     with work():
-        tables = {"final": tabulate(results, final, results, measured=kinds)}
-        remove_tables(results / "checkpoints")
-        if kept:
-            tables["checkpoints"] = tabulate(results, kept, results / "checkpoints", measured=kinds)
-        output.write_text(json.dumps(tables, indent=2, sort_keys=True) + "\n")
+        tables = tabulate(output.parent, json.loads(networks), measured=json.loads(measured))
+        write_whole(output, (json.dumps(tables, indent=2, sort_keys=True) + "\n").encode())
 
 
 def draw_figures(

@@ -1,34 +1,22 @@
-"""Networks and data sets, opened for the subcommands that run them."""
+"""Arguments of the subcommands that run a network, and the network that they name."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unitlens.config.networks import RunSpec
+if TYPE_CHECKING:
+    from unitlens.stored_network import StoredNetwork
 
 SPLITS = ("train", "test")
 
-
 Prepared = Annotated[Path, typer.Argument(help="dataset.json of the prepared data set.")]
-
-
 Network = Annotated[Path, typer.Argument(help="Directory of the network.")]
-
-
 Code = Annotated[str, typer.Option(help="Digest of the code that does the work.")]
 
 
-def open_network(network: Path) -> Any:
-    """Open a trained network: the module and its record."""
-    from unitlens.training.checkpoints import load_checkpoint
+def open_network(network: Path | str, dataset: Path) -> "StoredNetwork":
+    """Open the network of a directory or URL, with the prepared data set of a dataset.json."""
+    from unitlens.stored_network import StoredNetwork
 
-    return load_checkpoint(network)
-
-
-def open_split(dataset: Path, spec: RunSpec, split: str) -> Any:
-    """Open a split of a prepared data set with the labels that a run was trained on."""
-    from unitlens.data.prepare import load_dataset
-
-    corruption = spec.dataset.corruption
-    return load_dataset(dataset.parent, split, corruption=corruption, seed=spec.seed)
+    return StoredNetwork(network, dataset.parent)

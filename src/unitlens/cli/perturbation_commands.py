@@ -1,25 +1,14 @@
 """Subcommands that perturb networks."""
 
-from pathlib import Path
-from typing import Any
-
-from unitlens.cli.job import (
-    Device,
-    Log,
-    Settings,
-    Threads,
-    open_log,
-    torch_device,
-    work,
-)
-from unitlens.cli.opening import Network, Prepared, open_network, open_split
-from unitlens.config.networks import RunSpec
+from unitlens.cli.job import Device, Log, Settings, Threads, open_log, torch_device, work
+from unitlens.cli.opening import Network, Prepared, open_network
 from unitlens.config.perturbation import (
     CumulativeAblationSpec,
     NoiseRobustnessSpec,
     UnitAblationSpec,
 )
 from unitlens.config.reading import parse_section
+from unitlens.local_files import save_netcdf
 
 
 def unit_ablation(
@@ -34,28 +23,22 @@ def unit_ablation(
     """Ablate every unit, one at a time."""
     open_log(log)
     from unitlens.perturbation.unit_ablation import unit_ablation
+    from unitlens.stored_network import value_arguments
 
     section = parse_section(UnitAblationSpec, settings)
     device = torch_device(device, threads)
-    model, record = open_network(network)
+    stored = open_network(network, dataset)
     with work():
-        samples = open_split(dataset, record.spec, section.split)
-        result = unit_ablation(
-            model,
-            samples,
-            layers=section.layers,
-            value=_value(section.value, network),
-            reference=_reference(section.value, section.split, dataset, record.spec, samples),
-            units=section.units,
-            units_per_layer=section.units_per_layer,
-            samples=section.samples,
-            seed=record.spec.seed,
+        importance = unit_ablation(
+            stored.model,
+            stored.dataset(section.split),
+            **value_arguments(stored, section.value),
+            **section.arguments(),
+            seed=stored.seed,
             device=device,
-            score=section.score,
-            first_order=section.first_order,
         )
-        result = result.assign_attrs(split=section.split, value=section.value)
-        result.to_netcdf(network / "unit_ablation.nc", engine="h5netcdf")
+        importance = importance.assign_attrs(split=section.split, value=section.value)
+        save_netcdf(importance, network / "unit_ablation.nc")
 
 
 def cumulative_ablation(
@@ -67,38 +50,35 @@ def cumulative_ablation(
     device: Device = "auto",
     log: Log = None,
 ) -> None:
-    """Ablate more and more units together, in each variant that is asked for."""
+    """Ablate more and more units together, for each value and basis that is asked for."""
     open_log(log)
-    from unitlens.perturbation.cumulative_ablation import cumulative_ablation
-    from unitlens.perturbation.join_curves import join_variants
+    from unitlens.perturbation.join_curves import ablation_curves
+    from unitlens.stored_network import (
+        read_measures,
+        reference_set,
+        stored_bases,
+        stored_values,
+    )
 
     section = parse_section(CumulativeAblationSpec, settings)
     device = torch_device(device, threads)
-    model, record = open_network(network)
+    stored = open_network(network, dataset)
+    values, bases = zip(*section.variants, strict=True)
     with work():
-        measures = _measures(network) if section.by else {}
-        by = {str(name): measures[name] for name in section.by}
-        samples = open_split(dataset, record.spec, section.split)
-        variants = [
-            cumulative_ablation(
-                model,
-                samples,
-                orders=section.orders,
-                points=section.points,
-                layers=section.layers,
-                value=_value(value, network),
-                reference=_reference(value, section.split, dataset, record.spec, samples),
-                by={} if number else by,
-                basis=_basis(basis, network),
-                samples=section.samples,
-                seed=record.spec.seed,
-                device=device,
-                score=section.score,
-            ).assign_attrs(split=section.split, value=value, basis=basis)
-            for number, (value, basis) in enumerate(section.variants)
-        ]
-        result = join_variants(variants)
-        result.to_netcdf(network / "cumulative_ablation.nc", engine="h5netcdf")
+        measures = read_measures(stored) if section.by else {}
+        curves = ablation_curves(
+            stored.model,
+            stored.dataset(section.split),
+            section.variants,
+            values=stored_values(stored, values),
+            bases=stored_bases(stored, bases),
+            by={score: measures[score] for score in section.by},
+            reference=reference_set(stored, values),
+            **section.arguments(),
+            seed=stored.seed,
+            device=device,
+        )
+        save_netcdf(curves.assign_attrs(split=section.split), network / "cumulative_ablation.nc")
 
 
 def noise_robustness(
@@ -112,64 +92,23 @@ def noise_robustness(
 ) -> None:
     """Add noise to all units at once."""
     open_log(log)
-    import numpy as np
-
-    from unitlens.perturbation.noise_robustness import noise_robustness
+    from unitlens.perturbation.noise_robustness import noise_robustness, noise_scales
+    from unitlens.stored_network import read_measures
 
     section = parse_section(NoiseRobustnessSpec, settings)
     device = torch_device(device, threads)
-    model, record = open_network(network)
-    scales = section.scales
+    stored = open_network(network, dataset)
     with work():
-        result = noise_robustness(
-            model,
-            open_split(dataset, record.spec, section.split),
-            np.geomspace(scales.minimum, scales.maximum, scales.points),
-            variance=_measures(network)["variance"],
-            draws=section.draws,
-            seed=record.spec.seed,
-            samples=section.samples,
+        noise = noise_robustness(
+            stored.model,
+            stored.dataset(section.split),
+            noise_scales(**section.scales.model_dump()),
+            variance=read_measures(stored)["variance"],
+            **section.arguments(),
+            seed=stored.seed,
             device=device,
-            score=section.score,
         )
-        result = result.assign_attrs(split=section.split)
-        result.to_netcdf(network / "noise_robustness.nc", engine="h5netcdf")
+        save_netcdf(noise.assign_attrs(split=section.split), network / "noise_robustness.nc")
 
 
-def _measures(network: Path) -> Any:
-    import xarray as xr
-
-    from unitlens.variables.checks import validate
-
-    measures = xr.load_dataset(network / "unit_measures.nc", engine="h5netcdf")
-    validate(measures, "unit_measures")
-    return measures
-
-
-def _value(value: str, network: Path) -> Any:
-    """Return the means over the training set where units are clamped to them."""
-    return _measures(network)["mean"] if value == "mean" else value
-
-
-def _basis(basis: str, network: Path) -> Any:
-    """Return the stored principal components of each layer where the basis is of them."""
-    if basis != "principal_components":
-        return basis
-    from unitlens.tables.storage import read_components
-
-    stored = read_components(network / "principal_components.nc")
-    return [table["component"] for table in stored.values()]
-
-
-def _reference(value: str, split: str, dataset: Path, spec: RunSpec, scored: Any) -> Any:
-    """Return the training set where the value is made from it; it may be what is scored."""
-    if value in ("zero", "mean"):
-        return None
-    return scored if split == "train" else open_split(dataset, spec, "train")
-
-
-COMMANDS = (
-    unit_ablation,
-    cumulative_ablation,
-    noise_robustness,
-)
+COMMANDS = (unit_ablation, cumulative_ablation, noise_robustness)

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,10 +15,16 @@ from unitlens.cli.job import (
     torch_device,
     work,
 )
-from unitlens.cli.opening import SPLITS, Code, Network, Prepared, open_network, open_split
+from unitlens.cli.opening import SPLITS, Code, Network, Prepared, open_network
 from unitlens.config.measurements import ActivationSpec
 from unitlens.config.reading import parse_section
-from unitlens.errors import ArgumentError, ModelError
+from unitlens.errors import ArgumentError
+from unitlens.local_files import save_netcdf, write_whole
+
+if TYPE_CHECKING:
+    from unitlens.stored_network import StoredNetwork
+
+STORE = "activations.zarr"
 
 
 def record_activations(
@@ -35,11 +41,11 @@ def record_activations(
     open_log(log)
     section = parse_section(ActivationSpec, settings)
     device = torch_device(device, threads)
-    opened = open_network(network)
+    stored = open_network(network, dataset)
     with work():
         for split in SPLITS:
-            _record_split(dataset, network, split, opened, section, code, device)
-        _write_norms(dataset, network, opened)
+            _record(stored, split, section, code, device)
+        _write_norms(stored)
 
 
 def record_part(
@@ -59,14 +65,15 @@ def record_part(
     open_log(log)
     section = parse_section(ActivationSpec, settings)
     device = torch_device(device, threads)
-    opened = open_network(network)
+    stored = open_network(network, dataset)
     with work():
         for split in SPLITS:
             # The merge makes the manifest anew, as any rule does with what it declares.
             (network / split / "activations.json").unlink(missing_ok=True)
-            _record_split(dataset, network, split, opened, section, code, device, (part, of))
+            _record(stored, split, section, code, device, (part, of))
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps({"part": part, "of": of, "splits": SPLITS}) + "\n")
+        text = json.dumps({"part": part, "of": of, "splits": SPLITS}) + "\n"
+        write_whole(output, text.encode())
 
 
 def merge_activations(dataset: Prepared, network: Network, *, log: Log = None) -> None:
@@ -76,8 +83,8 @@ def merge_activations(dataset: Prepared, network: Network, *, log: Log = None) -
 
     with work():
         for split in SPLITS:
-            merge_activations(network / split / "activations.zarr")
-        _write_norms(dataset, network, open_network(network))
+            merge_activations(network / split / STORE)
+        _write_norms(open_network(network, dataset))
 
 
 def repair(
@@ -94,31 +101,26 @@ def repair(
     if split not in SPLITS:
         raise ArgumentError(f"the split is {split!r}, but must be one of {', '.join(SPLITS)}")
     from unitlens.recording.repair import repair_activations
-    from unitlens.store.backend.places import locate
 
     torch_device(device, threads)
-    place = locate(network)
-    model, record = _fetch_network(place)
+    stored = open_network(network, dataset)
+    path = stored.directory / split / STORE
     with work():
-        samples = open_split(dataset, record.spec, split)
-        path = place / split / "activations.zarr"
         report = repair_activations(
-            model,
-            samples,
+            stored.model,
+            stored.dataset(split),
             path,
             device=None if device == "auto" else device,
-            provenance={"weights_hash": record.weights_hash, "dataset_identity": samples.identity},
+            provenance=stored.provenance(split, code=""),
         )
     typer.echo(report)
     if not report.whole:
         typer.echo(f"{path}: repaired, {len(report.faults)} faults are no more")
 
 
-def _record_split(
-    dataset: Path,
-    network: Path,
+def _record(
+    stored: "StoredNetwork",
     split: str,
-    opened: Any,
     section: ActivationSpec,
     code: str,
     device: str,
@@ -126,62 +128,22 @@ def _record_split(
 ) -> None:
     from unitlens.recording.record import record_activations
 
-    model, record = opened
-    samples = open_split(dataset, record.spec, split)
-    provenance = {
-        "weights_hash": record.weights_hash,
-        "dataset_identity": samples.identity,
-        "network": network.name,
-        "split": split,
-        "code": code,
-    }
     record_activations(
-        model,
-        samples,
-        network / split / "activations.zarr",
-        layers=section.layers,
-        reduce=section.reduce,
-        dtype=section.dtype,
-        codec=section.codec,
-        batch_size=section.batch_size,
+        stored.model,
+        stored.dataset(split),
+        stored.directory / split / STORE,
+        **section.arguments(),
+        provenance=stored.provenance(split, code),
         device=device,
-        limit_gb=section.limit_gb,
-        provenance=provenance,
         part=part,
-        maps=section.maps,
     )
 
 
-def _write_norms(dataset: Path, network: Path, opened: Any) -> None:
+def _write_norms(stored: "StoredNetwork") -> None:
     from unitlens.model.weights import l1_norms
 
-    model, record = opened
-    norms = l1_norms(model, open_split(dataset, record.spec, SPLITS[-1]).batch([0])[0])
-    norms.to_netcdf(network / "l1_norm.nc", engine="h5netcdf")
+    example, *_ = stored.dataset(SPLITS[-1]).batch([0])
+    save_netcdf(l1_norms(stored.model, example).to_dataset(), stored.directory / "l1_norm.nc")
 
 
-def _fetch_network(place: Path) -> Any:
-    """Open the network at a place, after a copy of it where that is a URL's."""
-    from tempfile import TemporaryDirectory
-
-    from unitlens.store.backend.files import read_files
-    from unitlens.store.backend.places import is_remote
-    from unitlens.training.checkpoints import RECORD, WEIGHTS
-
-    if not is_remote(place):
-        return open_network(place)
-    with TemporaryDirectory() as room:
-        names = (RECORD, WEIGHTS)
-        for name, content in zip(names, read_files(place, names), strict=True):
-            if content is None:
-                raise ModelError(f"{place} holds no network: {name} is missing; copy it there")
-            (Path(room) / name).write_bytes(content)
-        return open_network(Path(room))
-
-
-COMMANDS = (
-    record_activations,
-    record_part,
-    merge_activations,
-    repair,
-)
+COMMANDS = (record_activations, record_part, merge_activations, repair)

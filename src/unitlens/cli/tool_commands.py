@@ -9,8 +9,7 @@ import typer
 
 from unitlens.config.base import parse_at
 from unitlens.config.networks import (
-    ConvNetSpec,
-    MLPSpec,
+    MODEL_FAMILIES,
     ModelSpec,
     TorchvisionSpec,
     UserModelSpec,
@@ -24,9 +23,9 @@ def verify(
     store: Annotated[str, typer.Argument(help="Store, such as activations.zarr: a path or a URL.")],
 ) -> None:
     """Read everything of a store and name each file that is bad; exit status 1 if one is."""
-    from unitlens.store.verify import verify_store
+    from unitlens.store.verify import verify_activations
 
-    report = verify_store(store)
+    report = verify_activations(store)
     typer.echo(report)
     if not report.whole:
         raise typer.Exit(1)
@@ -48,7 +47,7 @@ def validate(config: ConfigFiles = None) -> None:
     check_networks(plan)
     for name, run in plan.runs.items():
         typer.echo(f"{name}  ({', '.join(run.experiments)})")
-    typer.echo(f"{len(plan.runs)} networks, {len(plan.kept())} kept epochs: the file holds")
+    typer.echo(f"{len(plan.runs)} networks, {len(plan.kept_epochs)} kept epochs: the file holds")
 
 
 def estimate(
@@ -109,10 +108,8 @@ def _model_spec(name: str, arguments: str) -> ModelSpec:
     if not isinstance(values, dict):
         raise ArgumentError(f"--arguments {arguments!r} must be a JSON object of keyword arguments")
     where = ("model",)
-    if name == "mlp":
-        return parse_at(MLPSpec, {"name": name, **values}, where)
-    if name == "convnet":
-        return parse_at(ConvNetSpec, {"name": name, **values}, where)
+    if name in MODEL_FAMILIES:
+        return parse_at(MODEL_FAMILIES[name], {"name": name, **values}, where)
     values = {"name": name, "arguments": values}
     if ":" in name:
         return parse_at(UserModelSpec, values, where)

@@ -1,6 +1,9 @@
-"""What all sections of the configuration share: strictness, choices, refusal in one line."""
+"""The base of all sections of the configuration: strict keys, shared types, one-line errors."""
 
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -12,70 +15,145 @@ from pydantic import (
     field_validator,
 )
 
+from unitlens.catalogue.values import BASES, VALUES
 from unitlens.errors import ConfigError, nearest
+
+Section = TypeVar("Section", bound=BaseModel)
+Value = TypeVar("Value", bound=Hashable)
 
 
 class Strict(BaseModel):
-    """A frozen section of the configuration that knows all of its keys."""
+    """A frozen section of the configuration that refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+    def _refuse_bool_as_number(cls, value: Any, info: ValidationInfo) -> Any:
         """Refuse ``epochs: true``, which Python would take for 1."""
-        kind = cls.model_fields[str(info.field_name)].annotation
-        if isinstance(value, bool) and bool not in (kind, *get_args(kind)):
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and bool not in (annotation, *get_args(annotation)):
             raise ValueError("must not be a truth value")
         return value
 
 
+class FunctionSettings(Strict):
+    """A section whose keys are keyword arguments of one function of the library.
+
+    A key that only the workflow needs stands in `workflow_keys` and is no argument.
+    """
+
+    workflow_keys: ClassVar[frozenset[str]] = frozenset()
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the section as keyword arguments of its library function.
+
+        Examples
+        --------
+        >>> from unitlens.config.measurements import PrincipalComponentsSpec
+        >>> PrincipalComponentsSpec(components=3, split="test").arguments()
+        {'components': 3}
+        """
+        keys = type(self).model_fields
+        return {key: getattr(self, key) for key in keys if key not in self.workflow_keys}
+
+
 Split = Literal["train", "test"]
-ValueName = Literal["zero", "mean", "position_mean", "class_mean", "resample"]
-BasisName = Literal["units", "random", "principal_components"]
+if TYPE_CHECKING:
+    ValueName = str
+    BasisName = str
+else:
+    ValueName = Literal[*VALUES]
+    BasisName = Literal[*BASES]
 ClampValue = Annotated[
     ValueName,
-    Field(description="what a unit is clamped to; means and other samples are of the training set"),
+    Field(
+        description="value to which ablated units are clamped; means and other samples are of the "
+        "training set"
+    ),
 ]
 TopScore = Annotated[
     Literal["top1", "top5"],
-    Field(description="accuracy: the label has the largest logit, or is among the five largest"),
+    Field(
+        description="accuracy: share of samples whose label has the largest logit (top1), or one "
+        "of the five largest (top5)"
+    ),
 ]
 
 
 class LastLayers(Strict):
-    """The last so many layers of every network."""
+    """The last layers of every network."""
 
-    last: PositiveInt
+    last: PositiveInt = Field(description="number of layers")
 
 
 LayerChoice = Annotated[
     tuple[str, ...] | LastLayers | None,
-    Field(description="names of layers, {last: n} for the last n of each network, null for all"),
+    Field(description="names of layers; {last: n}: the last n of each network; null: all"),
 ]
+KeptEpochs = Annotated[bool, Field(description="measure the kept epochs too")]
 
 
-Section = TypeVar("Section", bound=BaseModel)
+def repeated(values: Iterable[Value]) -> list[Value]:
+    """Return the values that occur more than once.
+
+    Examples
+    --------
+    >>> repeated([3, 1, 3, 2, 3, 1])
+    [3, 1]
+    """
+    return [value for value, times in Counter(values).items() if times > 1]
 
 
 def parse_at(model: type[Section], values: Any, where: tuple[str, ...] = ()) -> Section:
-    """Check `values` as a `model` that stands at the key `where` of the configuration."""
+    """Check values as a section of the configuration.
+
+    Parameters
+    ----------
+    model
+        Class of the section.
+    values
+        Plain values of its keys, or a section of the class.
+    where
+        Keys that lead to the section, for error messages.
+
+    Returns
+    -------
+    The section.
+
+    Raises
+    ------
+    ConfigError
+        Where a key is unknown or missing, or its value breaks a rule. The message is one line.
+
+    Examples
+    --------
+    >>> parse_at(LastLayers, {"last": 0}, ("measurements", "activations", "layers"))
+    Traceback (most recent call last):
+    unitlens.errors.ConfigError: measurements.activations.layers.last = 0: input should be ...
+    """
     try:
         return model.model_validate(values)
     except ValidationError as error:
         raise ConfigError(_one_line(error, where, model)) from None
 
 
-_TAGS = {"mlp", "convnet", "torchvision", "user", "LastLayers", "tuple[str, ...]", "one", "several"}
+# In the locations of pydantic's errors a tag follows a key whose type is a union. Tags are no keys.
+# For each such key but `model`: tag to the section that it stands for, if any.
+_TAGS = {
+    "layers": {"LastLayers": "LastLayers", "tuple[str, ...]": ""},
+    "reduce": {"one": "", "several": ""},
+    "samples": {"one": "", "several": ""},
+}
 
 
 def _one_line(error: ValidationError, where: tuple[str, ...], model: type[BaseModel]) -> str:
     problems = error.errors(include_url=False)
     problem = problems[0]
     raised = problem.get("ctx", {}).get("error")
-    if isinstance(raised, ConfigError):  # by a part that was checked alone, and knows its key
+    if isinstance(raised, ConfigError):  # of a section that was checked alone: names its own key
         return str(raised)
-    path = [*where, *(str(part) for part in problem["loc"] if str(part) not in _TAGS)]
+    path = [*where, *(part for part, tag in _tagged(problem["loc"]) if tag is None)]
     key = ".".join(part for part in path if part != "[key]") or "the configuration"
     rule = _rule(problem, model)
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
@@ -88,42 +166,51 @@ def _one_line(error: ValidationError, where: tuple[str, ...], model: type[BaseMo
     return f"{key}{shown}: {rule}{more}"
 
 
+def _tagged(location: Sequence[Any]) -> list[tuple[str, str | None]]:
+    """Pair each part of a location with the section that it stands for as a tag; None: a key."""
+    return [(part, _section_of_tag(key, part)) for key, part in pairwise(["", *map(str, location)])]
+
+
+def _section_of_tag(key: str, part: str) -> str | None:
+    if key == "model":  # its tags are the names of sections
+        return part if part.endswith("Spec") else None
+    return _TAGS.get(key, {}).get(part)
+
+
 def _rule(problem: Any, model: type[BaseModel]) -> str:
     if problem["type"] == "extra_forbidden":
         *parents, key = problem["loc"]
         return nearest(str(key), _keys_at(model, parents))
     text = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "literal_error":
-        wanted = problem["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-        return f"must be one of {', '.join(wanted)}; {nearest(str(problem['input']), wanted)}"
+        allowed = problem["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
+        return f"must be one of {', '.join(allowed)}; {nearest(str(problem['input']), allowed)}"
     return text[0].lower() + text[1:]
 
 
-def _keys_at(model: type[BaseModel], parents: list[Any]) -> list[str]:
-    """Return the keys that the section at `parents` knows, found in the JSON schema."""
+def _keys_at(model: type[BaseModel], parents: Sequence[Any]) -> list[str]:
+    """Return the keys of the section at `parents`, as the JSON schema has them."""
     schema = model.model_json_schema()
-    here: list[dict[str, Any]] = [schema]
-    for part in parents:
-        here = [after for node in here for after in _step(schema, node, str(part))]
-    known: dict[str, None] = {}
-    for node in here:
-        known.update(dict.fromkeys(node.get("properties", {})))
-    return list(known)
+    sections: list[dict[str, Any]] = [schema]
+    for part, tag in _tagged(parents):
+        if tag is None:
+            sections = [inner for node in sections for inner in _step(schema, node, part)]
+        elif tag:
+            sections = [schema["$defs"][tag]]
+    return list(dict.fromkeys(key for node in sections for key in node.get("properties", {})))
 
 
 def _step(schema: dict[str, Any], node: dict[str, Any], part: str) -> list[dict[str, Any]]:
-    if part in _TAGS:
-        kind = {"mlp": "MLPSpec", "convnet": "ConvNetSpec"}.get(part, part.title() + "Spec")
-        kind = "UserModelSpec" if part == "user" else kind
-        return [schema["$defs"][kind]] if kind in schema["$defs"] else [node]
-    after = node.get("properties", {}).get(part) or node.get("additionalProperties") or {}
-    return _resolve(schema, after) if isinstance(after, dict) else []
+    """Return the nodes of a JSON schema to which a key, or the number of an item, leads."""
+    inner = node.get("properties", {}).get(part) or node.get("additionalProperties") or {}
+    return _resolve(schema, inner) if isinstance(inner, dict) else []
 
 
 def _resolve(schema: dict[str, Any], node: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a node of a JSON schema, or the nodes that it refers to."""
     if "$ref" in node:
         return [schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]]
     choices = node.get("anyOf") or node.get("oneOf") or node.get("allOf")
     if choices:
-        return [found for choice in choices for found in _resolve(schema, choice)]
+        return [inner for choice in choices for inner in _resolve(schema, choice)]
     return [node]

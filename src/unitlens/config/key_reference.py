@@ -1,4 +1,4 @@
-"""The reference of the configuration, generated from its models."""
+"""The JSON schema and the reference page of the configuration, generated from its models."""
 
 import json
 from typing import Any
@@ -22,8 +22,8 @@ def config_reference() -> str:
 
     Returns
     -------
-    One section for each section of the configuration, one table row for each key: name, type,
-    default, meaning.
+    A section of the page for each section of the configuration, with a row of a table for each
+    key: name, type, default, meaning.
     """
     schema = config_schema()
     sections = [("The file", schema), *schema["$defs"].items()]
@@ -36,9 +36,9 @@ def _section(title: str, section: dict[str, Any]) -> str:
         f"| `{key}` | {_type(value)} | {_default(key, value, required)} | {_meaning(value)} |\n"
         for key, value in section.get("properties", {}).items()
     ]
-    about = " ".join(section.get("description", "").split())
+    description = " ".join(section.get("description", "").split())
     columns = "| key | type | default | meaning |\n| --- | --- | --- | --- |\n"
-    return f"\n## {title}\n\n{about}\n\n{columns}" + "".join(rows)
+    return f"\n## {title}\n\n{description}\n\n{columns}" + "".join(rows)
 
 
 def _meaning(value: dict[str, Any]) -> str:

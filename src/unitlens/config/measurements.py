@@ -1,6 +1,5 @@
-"""Sections that say what is measured on every network."""
+"""Sections of the measurements: recording, statistics, measures, and all of them together."""
 
-from collections import Counter
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
@@ -14,139 +13,161 @@ from pydantic import (
     model_validator,
 )
 
-from unitlens.config.base import LayerChoice, Split, Strict
+from unitlens.config.base import (
+    FunctionSettings,
+    KeptEpochs,
+    LayerChoice,
+    Split,
+    Strict,
+    repeated,
+)
 from unitlens.config.perturbation import (
     CumulativeAblationSpec,
     NoiseRobustnessSpec,
     UnitAblationSpec,
 )
 
+PERTURBATIONS = ("unit_ablation", "cumulative_ablation", "noise_robustness")
+# Section of the measurements to the stem of the file that it makes of each network.
+MEASUREMENT_FILES = {"measures": "unit_measures"} | {name: name for name in PERTURBATIONS}
+
+ONE_OR_SEVERAL = Discriminator(
+    lambda value: "several" if isinstance(value, list | tuple) else "one"
+)
 Reduction = Literal["mean", "max", "active"]
 Reductions = Annotated[
     Annotated[Reduction, Tag("one")]
     | Annotated[tuple[Reduction, ...], Field(min_length=1), Tag("several")],
-    Discriminator(lambda value: "several" if isinstance(value, list | tuple) else "one"),
+    ONE_OR_SEVERAL,
 ]
 
 
 class MapSpec(Strict):
-    """Which feature maps are kept whole, beside what they are reduced to."""
+    """Feature maps that are kept whole, beside their reductions."""
 
     layers: LayerChoice = Field(
         None,
-        description="names of recorded layers, {last: n} for the last n that have maps, null for "
-        "all that have",
+        description="names of recorded layers; {last: n}: the last n layers with feature maps; "
+        "null: all layers with feature maps",
     )
     samples: Annotated[
         Annotated[PositiveInt, Tag("one")]
         | Annotated[tuple[NonNegativeInt, ...], Field(min_length=1), Tag("several")],
-        Discriminator(lambda value: "several" if isinstance(value, list | tuple) else "one"),
+        ONE_OR_SEVERAL,
     ] = Field(
-        description="how many samples of each split, drawn alike for every network, or which ones, "
-        "by their numbers from 0",
+        description="number of samples of each split, which are the same for every network; or "
+        "sample numbers, from 0",
     )
 
     @field_validator("samples")
     @classmethod
     def _each_once(cls, samples: int | tuple[int, ...]) -> int | tuple[int, ...]:
-        twice = (
-            [s for s, times in Counter(samples).items() if times > 1]
-            if isinstance(samples, tuple)
-            else []
-        )
-        if twice:
-            raise ValueError(f"must name each sample once, but sample {twice[0]} is named again")
+        again = repeated(samples) if isinstance(samples, tuple) else []
+        if again:
+            raise ValueError(f"must name each sample once, but sample {again[0]} is named again")
         return samples
 
 
-class ActivationSpec(Strict):
+class ActivationSpec(FunctionSettings):
     """How activations are recorded."""
+
+    workflow_keys: ClassVar = frozenset({"parts"})
 
     layers: LayerChoice = None
     reduce: Reductions = Field(
         "mean",
-        description="of a feature map over positions: mean, maximum, or the share that is not "
-        "zero; of several, each one is stored, and the measures are of the first",
+        description="reduction of a feature map over its positions: mean, maximum, or share of "
+        "positions that are not zero (active); of a list all reductions are stored, and measures "
+        "are computed from the first",
     )
-    dtype: Literal["float32", "float16"] = Field("float32", description="on disk")
+    dtype: Literal["float32", "float16"] = Field("float32", description="dtype on disk")
     codec: Literal["lz4", "lz4-bitshuffle", "zstd", "none"] = Field(
         "lz4",
-        description="how the numbers are compressed on disk; docs/codecs.md has sizes and speeds",
+        description="compression on disk; docs/codecs.md compares sizes and speeds",
     )
     batch_size: PositiveInt | None = Field(
-        None, description="samples a forward pass; as many as caches hold if null"
+        None, description="samples of a forward pass; null: as many as caches hold"
     )
     limit_gb: PositiveFloat = Field(
-        100.0, description="a recording that would write more than this is refused"
+        100.0,
+        description="most gigabytes of a recording, before compression; a larger one is refused",
     )
     parts: PositiveInt = Field(
-        1, description="jobs that share the recording of a network; it gives the same numbers"
+        1,
+        description="number of jobs that share the recording of a network; results do not change",
     )
     maps: MapSpec | None = Field(
-        None, description="feature maps that are kept whole for some samples; none if null"
+        None, description="feature maps that are kept whole for some samples; null: none"
     )
 
     @model_validator(mode="after")
     def _each_once(self) -> "ActivationSpec":
-        if len(set(self.reductions)) < len(self.reductions):
+        if repeated(self.reductions):
             raise ValueError(f"reduce must name each reduction once, but is {self.reductions}")
         return self
 
     @model_validator(mode="after")
     def _maps_of_recorded_layers(self) -> "ActivationSpec":
         if self.maps and isinstance(self.maps.layers, tuple) and isinstance(self.layers, tuple):
-            others = [name for name in self.maps.layers if name not in self.layers]
-            if others:
+            missing = [name for name in self.maps.layers if name not in self.layers]
+            if missing:
                 raise ValueError(
-                    f"maps.layers must be among layers, which do not name '{others[0]}'"
+                    f"maps.layers must be among layers, which do not name '{missing[0]}'; only "
+                    "recorded layers have maps"
                 )
         return self
 
     @property
     def reductions(self) -> tuple[str, ...]:
-        """All reductions, the one that is measured first."""
+        """All reductions. The measures are of the first one."""
         return (self.reduce,) if isinstance(self.reduce, str) else self.reduce
 
 
-class StatisticsSpec(Strict):
-    """How the class statistics are computed."""
+class StatisticsSpec(FunctionSettings):
+    """How class statistics are computed."""
 
     fine_bins: Annotated[int, Field(ge=2)] = Field(
-        128, description="equal bins of a unit's activation between its extremes, beside zero's own"
+        128,
+        description="bins of equal width between the extremes of a unit's activation, beside the "
+        "bin of zero",
     )
 
 
-class MeasureSpec(Strict):
-    """How the measures of a unit are computed from its class statistics."""
+class MeasureSpec(FunctionSettings):
+    """How unit measures are computed from class statistics."""
 
+    workflow_keys: ClassVar = frozenset({"split", "checkpoints"})
     needs_measures: ClassVar[bool] = True
 
-    split: Split = Field("test", description="split for selectivity and mutual information")
+    split: Split = Field("test", description="split of selectivity and mutual information")
     rest: Literal["classes", "samples"] = Field(
-        "classes", description="mu_rest: mean of the other classes' means, or over their samples"
+        "classes",
+        description="mu_rest of selectivity: mean of the other classes' means, or of their samples",
     )
     bins: PositiveInt | None = Field(
         None,
-        description="bins of nearly equal counts, beside zero's own, for mutual information; "
-        "null: chosen for each unit by its samples",
+        description="bins of nearly equal counts for mutual information, beside the bin of zero; "
+        "null: computed for each unit from its samples",
     )
-    checkpoints: bool = Field(default=False, description="measure the kept epochs as well")
+    checkpoints: KeptEpochs = False
 
 
-class PrincipalComponentsSpec(Strict):
-    """How the principal components of every recorded layer are computed."""
+class PrincipalComponentsSpec(FunctionSettings):
+    """How the principal components of each recorded layer are computed."""
 
-    split: Split = Field("train", description="split whose activations they are of")
+    workflow_keys: ClassVar = frozenset({"split", "checkpoints"})
+
+    split: Split = Field("train", description="split of the activations")
     components: PositiveInt | None = Field(
-        None, description="most components of a layer, by variance; as many as units if null"
+        None, description="most components of a layer, by variance; null: as many as units"
     )
-    checkpoints: bool = Field(default=False, description="measure the kept epochs as well")
+    checkpoints: KeptEpochs = False
 
 
 class MeasurementSpec(Strict):
-    """What is measured on every network; a null section is left out.
+    """The measurements of every network; a null section is left out.
 
-    Where measures and principal components are both null, networks are not recorded.
+    Networks are recorded unless measures and principal components are both null.
     """
 
     activations: ActivationSpec = ActivationSpec()
@@ -158,7 +179,7 @@ class MeasurementSpec(Strict):
     noise_robustness: NoiseRobustnessSpec | None = NoiseRobustnessSpec()
 
     def uses(self, section: str) -> bool:
-        """Tell whether anything is done as a section says."""
+        """Tell whether any job reads a section."""
         if section == "activations":
             return self.measures is not None or self.principal_components is not None
         if section == "statistics":
@@ -169,12 +190,12 @@ class MeasurementSpec(Strict):
     def _measures_where_needed(self) -> "MeasurementSpec":
         if self.measures is not None:
             return self
-        for name in ("unit_ablation", "cumulative_ablation", "noise_robustness"):
+        for name in PERTURBATIONS:
             section = getattr(self, name)
             if section is not None and section.needs_measures:
                 raise ValueError(
-                    f"measures must not be null where {name} needs them (for the noise's scale, "
-                    f"means or orders); set {name} to null as well, or measures to {{}}"
+                    f"measures must not be null where {name} needs measures (for the scale of the "
+                    f"noise, means or orders); set {name} to null as well, or measures to {{}}"
                 )
         return self
 
@@ -182,8 +203,9 @@ class MeasurementSpec(Strict):
     def _recorded_where_needed(self) -> "MeasurementSpec":
         if self.noise_robustness is not None and self.activations.layers is not None:
             raise ValueError(
-                "activations.layers must be null where noise_robustness is measured: the noise on "
-                "every unit is scaled by its recorded variance"
+                "activations.layers must be null where noise_robustness is measured: the recorded "
+                "variance of a unit scales the noise on the unit; set noise_robustness to null, or "
+                "record all layers"
             )
         ablations = {
             "unit_ablation": self.unit_ablation,
@@ -194,7 +216,7 @@ class MeasurementSpec(Strict):
             if to_mean and self.activations.reductions[0] != "mean":
                 raise ValueError(
                     f"activations.reduce must be mean where {name}.value is mean: units are "
-                    "clamped to the mean of what is recorded"
+                    "clamped to the mean of the recorded activations; name mean first"
                 )
         return self
 
@@ -206,7 +228,7 @@ class MeasurementSpec(Strict):
         if components is None:
             raise ValueError(
                 "principal_components must not be null where cumulative_ablation.basis is "
-                "principal_components; {} computes them with the defaults"
+                "principal_components; {} computes principal components with the defaults"
             )
         if curve.checkpoints and not components.checkpoints:
             raise ValueError(
@@ -217,19 +239,19 @@ class MeasurementSpec(Strict):
         if other_bases and components.components is not None:
             raise ValueError(
                 "principal_components.components must be null where cumulative_ablation has curves "
-                "along other bases beside them: all of one file ablate equally many directions"
+                "along other bases too: all curves of a file ablate equally many directions"
             )
         recorded = self.activations.layers
         if other_bases and curve.layers is None and recorded is not None:
             raise ValueError(
-                "cumulative_ablation.layers must be given where activations.layers is and some of "
-                "its curves, but not all, are along principal components of what is recorded"
+                "cumulative_ablation.layers must be given where activations.layers is given and "
+                "only some curves are along principal components; name recorded layers"
             )
         if isinstance(recorded, tuple) and isinstance(curve.layers, tuple):
-            lacking = [layer for layer in curve.layers if layer not in recorded]
-            if lacking:
+            missing = [layer for layer in curve.layers if layer not in recorded]
+            if missing:
                 raise ValueError(
-                    f"activations.layers must have '{lacking[0]}' of cumulative_ablation.layers "
-                    "where its basis is principal_components: they are of what is recorded"
+                    f"activations.layers must have '{missing[0]}' of cumulative_ablation.layers "
+                    "where its basis is principal_components: only recorded layers have components"
                 )
         return self

@@ -1,4 +1,4 @@
-"""Sections that say how a network comes about: its data set, its model, its training."""
+"""Sections of a network: its data set, its model and its training."""
 
 from typing import Annotated, Any, Literal
 
@@ -12,15 +12,24 @@ from pydantic import (
     model_validator,
 )
 
+from unitlens.catalogue.datasets import (
+    DATASETS,
+    EmbeddedSource,
+    ImageFileSource,
+    TorchvisionSource,
+)
 from unitlens.config.base import Strict
 from unitlens.errors import nearest
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
-BUILT_IN_DATASETS = ("mnist5k", "digits")
-TORCHVISION_DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100", "svhn", "imagenet")
-FOLDER_DATASETS = ("image_folder",)
-DATASETS = BUILT_IN_DATASETS + TORCHVISION_DATASETS + FOLDER_DATASETS
+_FILE_SETS = {
+    name: declared.source
+    for name, declared in sorted(DATASETS.items())
+    if isinstance(declared.source, ImageFileSource)
+}
+_OF_FILES = " and ".join(_FILE_SETS)
+_OF_NAMED_FOLDERS = " and ".join(n for n, source in _FILE_SETS.items() if source.folders is None)
 
 
 def _known_dataset(name: str) -> str:
@@ -30,64 +39,88 @@ def _known_dataset(name: str) -> str:
 
 
 class DatasetSpec(Strict):
-    """A data set, and what is done to its labels."""
+    """A data set, and the corruption of its labels."""
 
     name: Annotated[str, AfterValidator(_known_dataset)] = Field(
-        description="a built-in set, one of torchvision's, image_folder, or module:function"
+        description="a built-in data set, one of torchvision's, image_folder, or module:function"
     )
     corruption: Share = Field(
-        0.0, description="fraction of the training labels that is permuted among itself"
+        0.0, description="fraction of the training labels that are permuted among themselves"
     )
     arguments: dict[str, Any] = Field(
         default_factory=dict, description="keyword arguments of a module:function"
     )
     folders: dict[Literal["train", "test"], str] = Field(
         default_factory=dict,
-        description="image_folder only: the folder of each split, one folder a class in it",
+        description=f"{_OF_NAMED_FOLDERS} only: folder of each split, with a folder for each class",
     )
     class_indices: dict[str, int] = Field(
         default_factory=dict,
-        description="image_folder and imagenet: class folder to label, where it is not its rank",
+        description=f"{_OF_FILES}: class folder to label, where the label is not the folder's rank",
     )
     image_size: PositiveInt | None = Field(
         None, description="side in pixels to which images from files are resized and cropped"
     )
     interpolation: Literal["bilinear", "bicubic"] = Field(
-        "bilinear", description="how images from files are resized"
+        "bilinear", description="interpolation of images from files that are resized"
     )
     mean: tuple[float, ...] | None = Field(
-        None, description="per channel, of pixels in 0..1; measured on the training set if null"
+        None,
+        description="mean of each channel, of pixels in 0..1; null: that of the training set",
     )
     std: tuple[PositiveFloat, ...] | None = Field(
-        None, description="per channel, of pixels in 0..1; measured on the training set if null"
+        None,
+        description="standard deviation of each channel, of pixels in 0..1; null: that of the "
+        "training set",
     )
     train_samples: PositiveInt | None = Field(
-        None, description="size of a seeded, stratified subset of the training set; all if null"
+        None,
+        description="size of a seeded, stratified subset of the training set; null: the whole set",
     )
     test_samples: PositiveInt | None = Field(
-        None, description="size of a seeded, stratified subset of the test set; all if null"
+        None, description="size of a seeded, stratified subset of the test set; null: the whole set"
     )
+
+    @property
+    def from_files(self) -> bool:
+        """Whether the inputs are image files, which are read and decoded each time."""
+        return isinstance(self._source, ImageFileSource)
+
+    @property
+    def subset_sizes(self) -> dict[str, int | None]:
+        """Number of samples that each split is reduced to, None where all samples are used."""
+        return {"train": self.train_samples, "test": self.test_samples}
+
+    @property
+    def _source(self) -> EmbeddedSource | TorchvisionSource | ImageFileSource | None:
+        """Source of a declared data set, None for a user's own."""
+        return DATASETS[self.name].source if self.name in DATASETS else None
+
+    @property
+    def _named_folders(self) -> bool:
+        """Whether the configuration must name the folders of the image files."""
+        source = self._source
+        return isinstance(source, ImageFileSource) and source.folders is None
 
     @model_validator(mode="after")
     def _fields_that_fit(self) -> "DatasetSpec":
-        """Refuse what this kind of data set would silently ignore."""
-        from_files = self.name in ("imagenet", *FOLDER_DATASETS)
+        """Refuse keys that this kind of data set would ignore."""
         only = {
             "arguments": (":" in self.name, "a module:function"),
-            "folders": (self.name in FOLDER_DATASETS, "image_folder"),
-            "class_indices": (from_files, "image_folder and imagenet"),
-            "image_size": (from_files, "image_folder and imagenet"),
-            "interpolation": (from_files, "image_folder and imagenet"),
+            "folders": (self._named_folders, _OF_NAMED_FOLDERS),
+            "class_indices": (self.from_files, _OF_FILES),
+            "image_size": (self.from_files, _OF_FILES),
+            "interpolation": (self.from_files, _OF_FILES),
         }
-        for field, (fits, kinds) in only.items():
-            info = type(self).model_fields[field]
-            if not fits and getattr(self, field) != info.get_default(call_default_factory=True):
-                raise ValueError(f"{field} is for {kinds} only, not for {self.name}")
+        for key, (applies, kinds) in only.items():
+            default = type(self).model_fields[key].get_default(call_default_factory=True)
+            if not applies and getattr(self, key) != default:
+                raise ValueError(f"{key} is for {kinds} only, not for {self.name}; remove {key}")
         return self
 
     @model_validator(mode="after")
     def _folders_where_needed(self) -> "DatasetSpec":
-        if self.name == "image_folder" and set(self.folders) != {"train", "test"}:
+        if self._named_folders and set(self.folders) != {"train", "test"}:
             raise ValueError("folders must name a folder for 'train' and for 'test'")
         if (self.mean is None) != (self.std is None):
             raise ValueError("mean and std must be given together")
@@ -114,26 +147,26 @@ class ConvNetSpec(Strict):
     channels: tuple[PositiveInt, ...] = Field(
         (64, 64, 128, 128, 128, 256, 256, 256, 512, 512, 512),
         min_length=1,
-        description="feature maps of each layer, before `width`",
+        description="feature maps of each layer, before the factor `width`",
     )
     strides: tuple[PositiveInt, ...] = Field(
         (1, 1, 2, 1, 1, 2, 1, 1, 2, 1, 1), description="stride of each convolution"
     )
     batch_norm: bool = Field(default=True, description="batch norm before each ReLU")
-    width: PositiveFloat = Field(1.0, description="factor on every layer's channels")
+    width: PositiveFloat = Field(1.0, description="factor on the channels of every layer")
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="probability that a feature map is dropped while training"
     )
     head: Literal["average", "flatten"] = Field(
-        "average", description="what stands before the logits: global average pooling or all maps"
+        "average", description="input of the logits: average of each map, or all maps flattened"
     )
 
     @model_validator(mode="after")
     def _as_many_strides(self) -> "ConvNetSpec":
         if len(self.channels) != len(self.strides):
             raise ValueError(
-                f"channels ({len(self.channels)}) and strides ({len(self.strides)}) must be "
-                "equally many"
+                f"channels has {len(self.channels)} values and strides {len(self.strides)}, but "
+                "both must have as many; give one of each for every layer"
             )
         return self
 
@@ -145,7 +178,7 @@ class TorchvisionSpec(Strict):
     arguments: dict[str, Any] = Field(default_factory=dict, description="keyword arguments")
     weights: str | None = Field(
         None,
-        description="a weights file, or torchvision:NAME for one of torchvision's own",
+        description="a weights file, or torchvision:NAME for weights of torchvision",
     )
 
 
@@ -157,49 +190,58 @@ class UserModelSpec(Strict):
     weights: str | None = Field(
         None,
         description="a weights file: safetensors, or a state dict for weights_only=True; "
-        "null where the function returns the network with its weights",
+        "null: the function returns the network with its weights",
     )
 
 
-def _model_kind(value: Any) -> str:
-    name = value.get("name", "") if isinstance(value, dict) else getattr(value, "name", "")
-    if name in ("mlp", "convnet"):
-        return str(name)
-    return "user" if ":" in str(name) else "torchvision"
+# The families of networks that unitlens builds itself: name in the configuration to section.
+MODEL_FAMILIES: dict[str, type[MLPSpec | ConvNetSpec]] = {"mlp": MLPSpec, "convnet": ConvNetSpec}
 
 
+def _model_section(value: Any) -> str:
+    """Return the name of the class of a ``model`` section, by the model's name."""
+    name = str(value.get("name", "") if isinstance(value, dict) else getattr(value, "name", ""))
+    if name in MODEL_FAMILIES:
+        return MODEL_FAMILIES[name].__name__
+    return "UserModelSpec" if ":" in name else "TorchvisionSpec"
+
+
+# A tag is the name of its class: errors of the configuration find the keys of the section by it.
 ModelSpec = Annotated[
-    Annotated[MLPSpec, Tag("mlp")]
-    | Annotated[ConvNetSpec, Tag("convnet")]
-    | Annotated[TorchvisionSpec, Tag("torchvision")]
-    | Annotated[UserModelSpec, Tag("user")],
-    Discriminator(_model_kind),
+    Annotated[MLPSpec, Tag("MLPSpec")]
+    | Annotated[ConvNetSpec, Tag("ConvNetSpec")]
+    | Annotated[TorchvisionSpec, Tag("TorchvisionSpec")]
+    | Annotated[UserModelSpec, Tag("UserModelSpec")],
+    Discriminator(_model_section),
 ]
 
 
 class ScheduleSpec(Strict):
-    """How the learning rate changes over the epochs."""
+    """The schedule of the learning rate over the epochs."""
 
     name: Literal["constant", "step", "cosine"] = "constant"
     milestones: tuple[PositiveInt, ...] = Field(
-        (), description="step only: epochs after which the rate is multiplied by gamma"
+        (), description="step only: epochs after which the learning rate is multiplied by gamma"
     )
-    gamma: PositiveFloat = Field(0.1, description="step only: the factor")
+    gamma: PositiveFloat = Field(0.1, description="step only: factor on the learning rate")
 
     @model_validator(mode="after")
     def _milestones_for_step(self) -> "ScheduleSpec":
         if (self.name == "step") != bool(self.milestones):
-            raise ValueError("milestones must be given for the step schedule, and only for it")
+            raise ValueError(
+                "milestones must be given for the step schedule, and for no other; set name to "
+                "step, or remove milestones"
+            )
         return self
 
 
 class StopSpec(Strict):
-    """Stop before the last epoch, when the training set is learnt."""
+    """The rule by which training stops early, when the training set is learnt."""
 
     train_accuracy: Annotated[float, Field(gt=0, le=1)] = Field(
-        description="train accuracy that must be reached"
+        description="train accuracy to reach"
     )
-    epochs: PositiveInt = Field(1, description="for how many epochs in a row")
+    epochs: PositiveInt = Field(1, description="number of successive epochs with that accuracy")
 
 
 class TrainingSpec(Strict):
@@ -207,14 +249,17 @@ class TrainingSpec(Strict):
 
     epochs: PositiveInt = Field(description="number of passes over the training set")
     optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="SGD, Adam or AdamW")
-    learning_rate: PositiveFloat = Field(0.1, description="at the start")
-    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="SGD's momentum")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(0.0, description="L2 penalty or AdamW's")
-    batch_size: PositiveInt = Field(128, description="samples a step")
-    schedule: ScheduleSpec = Field(ScheduleSpec(), description="of the learning rate")
-    stop: StopSpec | None = Field(None, description="when to stop early; never if null")
+    learning_rate: PositiveFloat = Field(0.1, description="learning rate at the start")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="momentum of SGD")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="L2 penalty, or decay of AdamW"
+    )
+    batch_size: PositiveInt = Field(128, description="samples of a step")
+    schedule: ScheduleSpec = Field(ScheduleSpec(), description="schedule of the learning rate")
+    stop: StopSpec | None = Field(None, description="rule of an early stop; null: none")
     augmentation: tuple[Literal["flip", "crop"], ...] = Field(
-        (), description="random horizontal flips; random crops after padding by an eighth"
+        (),
+        description="random horizontal flips; random crops after padding by an eighth of the side",
     )
     selectivity_regulariser: float = Field(
         0.0,
@@ -222,14 +267,18 @@ class TrainingSpec(Strict):
         "(Leavitt & Morcos 2020)",
     )
     checkpoints: tuple[Annotated[int, Field(ge=0)], ...] = Field(
-        (), description="epochs after which the network is kept as well (0: before training)"
+        (),
+        description="kept epochs: epochs after which the network is stored (0: before training)",
     )
 
     @model_validator(mode="after")
     def _checkpoints_exist(self) -> "TrainingSpec":
         late = [epoch for epoch in self.checkpoints if epoch > self.epochs]
         if late:
-            raise ValueError(f"checkpoints must not lie after the last epoch, but {late} do")
+            raise ValueError(
+                f"checkpoints must not lie after the last epoch, but {late} do; epochs is "
+                f"{self.epochs}"
+            )
         return self
 
 
@@ -239,7 +288,7 @@ class RunSpec(Strict):
     dataset: DatasetSpec
     model: ModelSpec
     training: TrainingSpec | None = Field(
-        None, description="null: the network is taken as its weights file has it"
+        None, description="null: the network has the weights of its file"
     )
     seed: Annotated[int, Field(ge=0)] = 0
 
@@ -248,5 +297,8 @@ class RunSpec(Strict):
         if isinstance(self.model, UserModelSpec) or self.training is not None:
             return self
         if getattr(self.model, "weights", None) is None:
-            raise ValueError("training must be given where the model has no weights of its own")
+            raise ValueError(
+                "training must be given where the model has no weights of its own; set training or "
+                "weights of the model"
+            )
         return self

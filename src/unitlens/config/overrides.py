@@ -1,4 +1,4 @@
-"""How a network is measured: settings that an experiment overrides, and that several share."""
+"""The measurement settings of an experiment, and of a network that several experiments share."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,13 @@ from unitlens.errors import ConfigError
 
 
 def overridden(values: dict[str, Any], by: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested values, those keys replaced that `by` names."""
+    """Return nested values with the values of `by` in place of their own.
+
+    Examples
+    --------
+    >>> overridden({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 5}})
+    {'a': {'b': 5, 'c': 2}, 'd': 3}
+    """
     result = dict(values)
     for key, value in by.items():
         old = result.get(key)
@@ -24,7 +30,16 @@ def overridden(values: dict[str, Any], by: Mapping[str, Any]) -> dict[str, Any]:
 def experiment_settings(
     measurements: MeasurementSpec, override: Mapping[str, Any], experiment: str
 ) -> MeasurementSpec:
-    """Return the settings of an experiment: the global ones, but for the keys that it names.
+    """Return the measurement settings of an experiment.
+
+    Parameters
+    ----------
+    measurements
+        Settings of all experiments.
+    override
+        Values of the keys that the experiment sets itself.
+    experiment
+        Name of the experiment, for error messages.
 
     Raises
     ------
@@ -38,50 +53,55 @@ def experiment_settings(
 
 
 def shared_settings(settings: Mapping[str, MeasurementSpec], run: str) -> MeasurementSpec:
-    """Return the settings of a run that several experiments use.
+    """Return the measurement settings of a run that several experiments use.
 
     Parameters
     ----------
     settings
-        Experiment to its settings.
+        Experiment to its measurement settings.
     run
-        Name of the run.
+        Name of the run, for error messages.
 
     Returns
     -------
-    Each section as those experiments have it that use it. As the kept epochs of a run are those
-    of all its experiments, they are measured where any one measures them.
+    The settings. Each section is that of the experiments that use the section. A section measures
+    the kept epochs if it does so in any experiment.
 
     Raises
     ------
     ConfigError
-        Where two experiments use a section with different settings; it names both.
+        Where two experiments use a section with different settings; the message names both.
     """
     first = next(iter(settings.values()))
     if all(other == first for other in settings.values()):
         return first
     sections = {}
     for section in MeasurementSpec.model_fields:
-        using = {name: of for name, of in settings.items() if of.uses(section)}
-        chosen = {name: getattr(of, section) for name, of in using.items()}
-        sections[section] = _agreed(chosen, section, run) if chosen else getattr(first, section)
+        specs = {
+            name: getattr(measurements, section)
+            for name, measurements in settings.items()
+            if measurements.uses(section)
+        }
+        sections[section] = _agreed(specs, section, run) if specs else getattr(first, section)
     return MeasurementSpec.model_validate(sections)
 
 
-def _agreed(sections: Mapping[str, BaseModel], section: str, run: str) -> BaseModel:
-    (first, agreed), *others = sections.items()
+def _agreed(specs: Mapping[str, BaseModel], section: str, run: str) -> BaseModel:
+    """Return the settings on which all experiments that use a section agree."""
+    (first, agreed), *others = specs.items()
     for other, spec in others:
         for key in type(agreed).model_fields:
-            one, two = getattr(agreed, key), getattr(spec, key)
-            if one != two and key != "checkpoints":
+            value, other_value = getattr(agreed, key), getattr(spec, key)
+            if value != other_value and key != "checkpoints":
                 raise ConfigError(
                     f"experiments.{first} and experiments.{other} share the network {run}, but "
-                    f"measurements.{section}.{key} is {_shown(one)} for one and {_shown(two)} for "
-                    f"the other; give both the same, or set {section} to null for one of them"
+                    f"measurements.{section}.{key} is {_shown(value)} for one and "
+                    f"{_shown(other_value)} for the other; give both the same value, or set "
+                    f"{section} to null for one of them"
                 )
     if not hasattr(agreed, "checkpoints"):
         return agreed
-    kept = any(getattr(spec, "checkpoints", False) for spec in sections.values())
+    kept = any(getattr(spec, "checkpoints", False) for spec in specs.values())
     return agreed.model_copy(update={"checkpoints": kept})
 
 

@@ -1,48 +1,61 @@
-"""Sections that say how the units of every network are perturbed."""
+"""Sections of the perturbations: unit ablation, cumulative ablation, noise."""
 
-from collections import Counter
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from unitlens.catalogue.measures import ORDER_SCORES
 from unitlens.config.base import (
     BasisName,
     ClampValue,
+    FunctionSettings,
+    KeptEpochs,
     LayerChoice,
     Split,
     Strict,
     TopScore,
     ValueName,
+    repeated,
 )
 
+if TYPE_CHECKING:
+    OrderScore = str
+else:
+    OrderScore = Literal[*ORDER_SCORES]
 
-class UnitAblationSpec(Strict):
-    """How the units are ablated one at a time."""
+SampleCount = Annotated[
+    PositiveInt | None,
+    Field(description="size of a seeded subset of the split; null: the whole split"),
+]
+
+
+class UnitAblationSpec(FunctionSettings):
+    """How units are ablated one at a time."""
+
+    workflow_keys: ClassVar = frozenset({"split", "value", "checkpoints"})
 
     split: Split = "train"
-    samples: PositiveInt | None = Field(
-        None, description="size of a seeded subset of the split; all of it if null"
-    )
+    samples: SampleCount = None
     layers: LayerChoice = None
     units: PositiveInt | None = Field(
-        None, description="size of a seeded sample of the units; all of them if null"
+        None, description="size of a seeded sample of the units; null: all units"
     )
     units_per_layer: PositiveInt | None = Field(
-        None, description="the same of each layer, instead of `units`"
+        None, description="size of a seeded sample of the units of each layer, instead of `units`"
     )
     value: ClampValue = "zero"
     score: TopScore = "top1"
     first_order: bool = Field(
-        default=True, description="estimate the loss increase by the gradient as well"
+        default=True, description="estimate the loss increase from the gradient too"
     )
-    checkpoints: bool = Field(default=False, description="measure the kept epochs as well")
+    checkpoints: KeptEpochs = False
 
     @model_validator(mode="after")
     def _one_sample(self) -> "UnitAblationSpec":
         if self.units is not None and self.units_per_layer is not None:
             raise ValueError(
-                f"units = {self.units} and units_per_layer = {self.units_per_layer}: give one of "
-                "them"
+                f"units = {self.units} and units_per_layer = {self.units_per_layer} must not both "
+                "be given; set one to null"
             )
         return self
 
@@ -53,56 +66,58 @@ class UnitAblationSpec(Strict):
 
     @property
     def needs_measures(self) -> bool:
-        """Whether the unit measures must be there: they have the means."""
+        """Whether unit measures are needed: the means of the units."""
         return self.to_mean
 
 
 class CurveVariantSpec(Strict):
-    """Further curves of the same layers and samples: another value, another basis, or both."""
+    """A variant of the main curves, with another value, another basis, or both."""
 
     value: ValueName | None = Field(
-        None, description="what a unit is clamped to; as for the main curves if null"
+        None, description="value to which units are clamped; null: that of the main curves"
     )
     basis: BasisName | None = Field(
-        None, description="what is ablated; as for the main curves if null"
+        None, description="directions that are ablated; null: those of the main curves"
     )
 
 
-class CumulativeAblationSpec(Strict):
-    """How more and more units are ablated together."""
+class CumulativeAblationSpec(FunctionSettings):
+    """How more and more units are ablated at once."""
+
+    workflow_keys: ClassVar = frozenset({"split", "checkpoints", "also", "value", "basis", "by"})
 
     split: Split = "train"
-    samples: PositiveInt | None = Field(
-        None, description="size of a seeded subset of the split; all of it if null"
-    )
+    samples: SampleCount = None
     layers: LayerChoice = None
     orders: PositiveInt = Field(10, description="number of random orders")
-    by: tuple[Literal["selectivity", "mutual_information", "variance", "mean", "l1_norm"], ...] = (
-        Field((), description="unit measures by which units are ablated too, both up and down")
+    by: tuple[OrderScore, ...] = Field(
+        (),
+        description="unit measures; units are also ablated in rising and falling order of each",
     )
     basis: BasisName = Field(
         "units",
-        description="what is ablated: units, the directions of a random basis of each layer, or "
-        "its principal components, which are also ablated by variance, down and up",
+        description="directions that are ablated: units, a random basis of each layer, or the "
+        "principal components of each layer; components are also ablated in descending and "
+        "ascending order of variance",
     )
-    points: Annotated[int, Field(ge=2)] = Field(21, description="points of a curve, ends included")
+    points: Annotated[int, Field(ge=2)] = Field(21, description="points of a curve, with both ends")
     value: ClampValue = "zero"
     also: tuple[CurveVariantSpec, ...] = Field(
         (),
-        description="variants of which there are as many random orders more, in the same job and "
-        "file: [{value: mean}, {basis: random}]",
+        description="variants of the main curves, such as [{value: mean}, {basis: random}], each "
+        "with `orders` random orders, in the same job and file",
     )
     score: TopScore = "top1"
-    checkpoints: bool = Field(default=False, description="measure the kept epochs as well")
+    checkpoints: KeptEpochs = False
 
     @model_validator(mode="after")
     def _each_variant_once(self) -> "CumulativeAblationSpec":
-        twice = [variant for variant, times in Counter(self.variants).items() if times > 1]
-        if twice:
-            value, basis = twice[0]
+        again = repeated(self.variants)
+        if again:
+            value, basis = again[0]
             raise ValueError(
-                f"also must name each variant once, and not the main one, but value {value} with "
-                f"basis {basis} is named again"
+                "also must name each variant once, and not the main one, but value "
+                f"{value} with basis {basis} is named again"
             )
         return self
 
@@ -110,7 +125,8 @@ class CumulativeAblationSpec(Strict):
     def _of_units(self) -> "CumulativeAblationSpec":
         if self.by and self.basis != "units":
             raise ValueError(
-                f"by must be empty where basis is {self.basis}: its measures are of units"
+                f"by must be empty where basis is {self.basis}: only units have measures; set "
+                "basis to units, or name the other basis in also"
             )
         return self
 
@@ -121,19 +137,21 @@ class CumulativeAblationSpec(Strict):
 
     @property
     def needs_measures(self) -> bool:
-        """Whether the unit measures must be there: means to clamp to, or orders by measures."""
+        """Whether unit measures are needed: means to clamp to, or measures to order by."""
         return self.to_mean or bool(self.by)
 
     @property
     def needs_components(self) -> bool:
-        """Whether the principal components must be there."""
+        """Whether principal components are needed."""
         return any(basis == "principal_components" for _, basis in self.variants)
 
     @property
     def variants(self) -> tuple[tuple[ValueName, BasisName], ...]:
-        """Value and basis of the main curves, then those of the further ones."""
-        further = ((one.value or self.value, one.basis or self.basis) for one in self.also)
-        return (self.value, self.basis), *further
+        """Value and basis of the main curves, then of each variant in `also`."""
+        others = (
+            (variant.value or self.value, variant.basis or self.basis) for variant in self.also
+        )
+        return (self.value, self.basis), *others
 
 
 class ScaleSpec(Strict):
@@ -150,16 +168,15 @@ class ScaleSpec(Strict):
         return self
 
 
-class NoiseRobustnessSpec(Strict):
+class NoiseRobustnessSpec(FunctionSettings):
     """How noise is added to all units at once."""
 
-    needs_measures: ClassVar[bool] = True  # the noise on every unit is scaled by its variance
+    workflow_keys: ClassVar = frozenset({"split", "scales", "checkpoints"})
+    needs_measures: ClassVar[bool] = True  # the variance of a unit scales the noise on the unit
 
     split: Split = "train"
-    samples: PositiveInt | None = Field(
-        None, description="size of a seeded subset of the split; all of it if null"
-    )
+    samples: SampleCount = None
     scales: ScaleSpec = ScaleSpec()
     draws: PositiveInt = Field(10, description="independent draws of the noise at each scale")
     score: TopScore = "top1"
-    checkpoints: bool = Field(default=False, description="measure the kept epochs as well")
+    checkpoints: KeptEpochs = False

@@ -1,4 +1,4 @@
-"""Configurations read from files and command lines, checked, and refused in one line."""
+"""Reading and checking of configurations from files, and of sections from command lines."""
 
 import json
 from pathlib import Path
@@ -19,31 +19,31 @@ def parse_config(values: dict[str, Any]) -> Config:
     Parameters
     ----------
     values
-        What the file holds, as plain dicts and lists.
+        The content of the file, as plain dicts and lists.
 
     Returns
     -------
-    The configuration, of the experiments in ``only`` where that is given.
+    The configuration. Where ``only`` is given, the configuration of those experiments alone.
 
     Raises
     ------
     ConfigError
-        In one line that names the first offending key, its value, the rule and, where a name is
-        unknown, the nearest one.
+        Where a key is unknown or a value breaks a rule. The message is one line: the first such
+        key, its value, the rule and, for an unknown name, the nearest known names.
     """
     config = parse_at(Config, values)
-    expand_runs(config)  # the swept values must hold as well
+    expand_runs(config)  # checks the swept values
     return config.narrowed()
 
 
 def read_config(*paths: str | Path) -> Config:
-    """Read and check a configuration file, or one and the files that override it.
+    """Read and check a configuration from one or more files.
 
     Parameters
     ----------
     *paths
-        YAML files. Each overrides the keys of those before it that it names, as Snakemake's
-        ``--configfile`` does.
+        YAML files. The keys of a file override those of the files before it, as those of
+        Snakemake's ``--configfile`` do.
 
     Returns
     -------
@@ -52,7 +52,8 @@ def read_config(*paths: str | Path) -> Config:
     Raises
     ------
     ConfigError
-        As :func:`parse_config`; also where a file is not YAML or not a mapping.
+        As :func:`parse_config`; also where a file cannot be read, is not YAML, or is not a
+        mapping.
     """
     values: dict[str, Any] = {}
     for path in paths:
@@ -65,14 +66,32 @@ def _read_mapping(path: str | Path) -> dict[str, Any]:
         values = yaml.safe_load(Path(path).read_text())
     except (OSError, yaml.YAMLError) as error:
         reason = str(error).replace("\n", " ")
-        raise ConfigError(f"cannot read the configuration {path}: {reason}") from error
+        raise ConfigError(
+            f"the configuration {path} must be a file of YAML, but cannot be read: {reason}"
+        ) from error
     if not isinstance(values, dict):
-        raise ConfigError(f"the configuration {path} must be a mapping of keys to values")
+        raise ConfigError(
+            f"the configuration {path} must be a mapping of keys to values, but is "
+            f"{type(values).__name__}"
+        )
     return values
 
 
 def parse_section(model: type[Section], text: str) -> Section:
-    """Check one section that comes as JSON on a command line."""
+    """Check one section of the configuration from the JSON on a command line.
+
+    Parameters
+    ----------
+    model
+        Class of the section.
+    text
+        JSON of the section's keys and values.
+
+    Raises
+    ------
+    ConfigError
+        Where the text is not JSON, a key is unknown, or a value breaks a rule.
+    """
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:

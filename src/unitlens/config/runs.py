@@ -1,4 +1,4 @@
-"""Expansion of experiments into runs, and the identity of a run."""
+"""Expansion of experiments into runs; identities and names of runs, networks and data sets."""
 
 import hashlib
 import itertools
@@ -19,18 +19,18 @@ SWEPT_SECTIONS = ("dataset", "model", "training")
 
 @dataclass(frozen=True)
 class Run:
-    """One network of a configuration.
+    """One trained network of a configuration.
 
     Attributes
     ----------
     name
-        Its name.
+        Name of the run.
     spec
-        What it is.
+        Data set, model, training and seed.
     experiments
-        Those that use it.
+        Names of the experiments that use the run.
     measurements
-        How it is measured.
+        Measurement settings.
     """
 
     name: str
@@ -49,20 +49,20 @@ def expand_runs(config: Config) -> dict[str, Run]:
 
     Returns
     -------
-    Name of each run to the run, in the order of the experiments, their sweeps (the last key
-    changes fastest) and seeds. A network that several experiments need stands there once; the
-    epochs that they want kept are joined, and so are the sections that they measure.
+    Name of each run to the run, in the order of experiments, sweeps (the last key changes
+    fastest) and seeds. A network that several experiments use is one run, with the kept epochs
+    and the measurements of all these experiments.
 
     Raises
     ------
     ConfigError
-        Where a swept key does not exist or one of its values breaks a rule, or two experiments
-        want one network measured in different ways.
+        Where a swept key does not exist, a swept value breaks a rule, or two experiments measure
+        one network with different settings.
     """
     settings = {name: config.measurements_of(name) for name in config.experiments}
     runs: dict[str, Run] = {}
     for experiment, family in config.experiments.items():
-        for values in _points(experiment, family):
+        for values in _combinations(experiment, family):
             for seed in family.seeds:
                 spec = parse_at(RunSpec, {**values, "seed": seed}, ("experiments", experiment))
                 name = run_name(spec)
@@ -71,46 +71,50 @@ def expand_runs(config: Config) -> dict[str, Run]:
     return {name: _measured(run, settings) for name, run in runs.items()}
 
 
-def _points(experiment: str, family: ExperimentSpec) -> list[dict[str, Any]]:
+def _combinations(experiment: str, family: ExperimentSpec) -> list[dict[str, Any]]:
+    """Return the values of a run, without seed, for each combination of swept values."""
     base = family.model_dump(mode="json", include=set(SWEPT_SECTIONS), exclude_unset=True)
-    points = []
+    combinations = []
     for combination in itertools.product(*family.sweep.values()):
         values = json.loads(json.dumps(base))
         for key, value in zip(family.sweep, combination, strict=True):
-            _set(values, key, value, experiment)
-        points.append(values)
-    return points
+            _set_key(values, key, value, experiment)
+        combinations.append(values)
+    return combinations
 
 
-def _set(values: dict[str, Any], key: str, value: Any, experiment: str) -> None:
+def _set_key(values: dict[str, Any], key: str, value: Any, experiment: str) -> None:
+    """Set the value of a dotted key in nested values."""
     section, _, rest = key.partition(".")
     if section not in SWEPT_SECTIONS or values.get(section) is None:
         known = [name for name in SWEPT_SECTIONS if values.get(name) is not None]
         raise ConfigError(
             f"experiments.{experiment}.sweep names the key '{key}', which must begin with a "
-            f"section that the experiment has; {nearest(section, known)}"
+            f"section of the experiment; {nearest(section, known)}"
         )
     if not rest:
         values[section] = value
         return
     *parents, last = key.split(".")
-    place = values
+    parent = values
     for part in parents:
-        place = place.setdefault(part, {})
-        if not isinstance(place, dict):
+        parent = parent.setdefault(part, {})
+        if not isinstance(parent, dict):
             raise ConfigError(
                 f"experiments.{experiment}.sweep names the key '{key}', but '{part}' is a value "
-                f"({place!r}) with no keys in it; end the key there"
+                f"({parent!r}) without keys; end the key at '{part}'"
             )
-    place[last] = value
+    parent[last] = value
 
 
 def _joined(old: Run, new: Run) -> Run:
+    """Return a run with the experiments and kept epochs of both."""
     experiments = tuple(dict.fromkeys((*old.experiments, *new.experiments)))
     return replace(old, spec=_with_epochs_of(old.spec, new.spec), experiments=experiments)
 
 
 def _measured(run: Run, settings: Mapping[str, MeasurementSpec]) -> Run:
+    """Return a run with the measurement settings of all its experiments."""
     own = {name: settings[name] for name in run.experiments}
     return replace(run, measurements=shared_settings(own, run.name))
 
@@ -124,13 +128,13 @@ def _with_epochs_of(spec: RunSpec, other: RunSpec) -> RunSpec:
 
 
 def run_identity(spec: RunSpec) -> str:
-    """Return six hexadecimal digits over all that determines the weights of a run."""
+    """Return the identity of a run: six hexadecimal digits of all that determines its weights."""
     values = spec.model_dump(mode="json", exclude={"training": {"checkpoints"}})
     return _digest(values)
 
 
 def run_name(spec: RunSpec) -> str:
-    """Return the readable name of a run, which ends in its identity.
+    """Return the readable name of a run, with the identity at its end.
 
     Examples
     --------
@@ -163,13 +167,47 @@ def _marks(model: ModelSpec) -> list[str]:
     return marks
 
 
+def network_name(run: str, epoch: int | None = None) -> str:
+    """Return the name of a network of a run: at the end of training, or after a kept epoch.
+
+    Examples
+    --------
+    >>> network_name("mnist-mlp-seed1-3fa9c1"), network_name("mnist-mlp-seed1-3fa9c1", 5)
+    ('mnist-mlp-seed1-3fa9c1', 'mnist-mlp-seed1-3fa9c1/epoch-0005')
+    """
+    return run if epoch is None else f"{run}/epoch-{epoch:04d}"
+
+
+def run_of_network(network: str) -> str:
+    """Return the name of the run of a network.
+
+    Examples
+    --------
+    >>> run_of_network("mnist-mlp-seed1-3fa9c1/epoch-0005")
+    'mnist-mlp-seed1-3fa9c1'
+    """
+    return network.partition("/")[0]
+
+
+def is_kept_epoch(network: str) -> bool:
+    """Tell whether a network is that of a kept epoch, by its name.
+
+    Examples
+    --------
+    >>> is_kept_epoch("mnist-mlp-seed1-3fa9c1/epoch-0005")
+    True
+    """
+    return "/" in network
+
+
 def dataset_name(spec: DatasetSpec) -> str:
-    """Return the name of a prepared data set; label corruption is no part of it."""
+    """Return the name of a prepared data set. Label corruption does not change the name."""
     values = spec.model_dump(mode="json", exclude={"corruption"})
     return f"{_plain(spec.name)}-{_digest(values)}"
 
 
 def _plain(name: str) -> str:
+    """Return a name as part of a file name."""
     return "".join(c if c.isalnum() or c == "_" else "." for c in name)
 
 

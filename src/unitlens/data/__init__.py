@@ -1,1 +1,1 @@
-"""Data sets: prepared once, read batch by batch, their labels corrupted on loading."""
+"""Data sets: prepared once, opened with or without label corruption, read batch by batch."""

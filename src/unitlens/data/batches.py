@@ -1,4 +1,4 @@
-"""Batches of any map-style data set of (input, label), in a known order."""
+"""Batches of any map-style data set of (input, label), in a given order."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, Protocol
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unitlens.errors import ArgumentError, DatasetError
-from unitlens.model.precision import uncast
+from unitlens.model.precision import autocast_disabled
 from unitlens.seeds import seeded
 
 Indices = npt.NDArray[np.int64]
@@ -17,7 +17,7 @@ Targets = Literal["labels", "any"]
 
 
 class MapStyle(Protocol):
-    """What is asked of a data set: its length, and (input, label) by index."""
+    """A data set that has a length and returns (input, label) by index."""
 
     def __len__(self) -> int: ...
 
@@ -37,22 +37,23 @@ def iterate_batches(
     Parameters
     ----------
     dataset
-        Map-style data set of (input, label). Where it has a method ``batch(indices)``, as
-        unitlens' own sets have, whole batches are read by it.
+        Map-style data set of (input, label). Whole batches are read by its method
+        ``batch(indices)`` where it has one, as the data sets of unitlens have.
     batch_size
-        Samples in a batch; the last one may hold fewer.
+        Samples in a batch; the last batch may hold fewer.
     indices
-        Which samples, in which order; all in the data set's order if None.
+        Indices of the samples, in the order in which they are read; all samples in the order of
+        the data set if None.
     device
-        Where the tensors go. Copies to a GPU are pinned and do not block.
+        Device of the tensors. Copies to a GPU are pinned and do not block.
     targets
-        What stands beside the inputs: integer labels, or with ``any`` numbers, arrays or tensors
-        of one shape.
+        ``labels``: the second element of an item is an integer label; ``any``: it is a number, an
+        array or a tensor, of one shape for all items.
 
     Yields
     ------
-    Indices of shape (batch,), inputs of shape (batch, ...) and int64 labels of shape (batch,);
-    with ``any`` targets of shape (batch, ...), plain floats as float64.
+    Indices of shape (batch,), inputs of shape (batch, ...) and int64 labels of shape (batch,).
+    With ``any``, targets of shape (batch, ...) instead of labels; floats become float64.
 
     Raises
     ------
@@ -64,9 +65,8 @@ def iterate_batches(
     """
     if batch_size < 1:
         raise ArgumentError(f"batch_size is {batch_size}, but must be at least 1")
-    chosen = np.arange(len(dataset)) if indices is None else np.asarray(indices, np.int64)
-    starts = range(0, len(chosen), batch_size)
-    batches = (chosen[s : s + batch_size] for s in starts)
+    order = np.arange(len(dataset)) if indices is None else np.asarray(indices, np.int64)
+    batches = (order[start : start + batch_size] for start in range(0, len(order), batch_size))
     yield from read_batches(dataset, batches, device=device, targets=targets)
 
 
@@ -77,42 +77,58 @@ def read_batches(
     device: torch.device | str = "cpu",
     targets: Targets = "labels",
 ) -> Iterator[tuple[Indices, Tensor, Tensor]]:
-    """Read given batches; as :func:`iterate_batches`."""
-    target = torch.device(device)
+    """Read given batches of a data set.
+
+    Parameters
+    ----------
+    dataset
+        As for :func:`iterate_batches`.
+    batches
+        Indices of the samples of each batch.
+    device
+        Device of the tensors.
+    targets
+        As for :func:`iterate_batches`.
+
+    Yields
+    ------
+    As :func:`iterate_batches`.
+    """
+    device = torch.device(device)
     for batch in batches:
-        with uncast(target):
+        with autocast_disabled(device):
             inputs, labels = _read(dataset, batch, targets)
-        yield batch, _moved(inputs, target), _moved(labels, target)
+        yield batch, _to_device(inputs, device), _to_device(labels, device)
 
 
 def _read(dataset: MapStyle, indices: Indices, targets: Targets) -> tuple[Tensor, Tensor]:
-    """Read the samples at `indices`: inputs (batch, ...) and labels or targets (batch, ...)."""
-    # What a data set keeps for itself must stay of use outside of inference mode.
+    """Return inputs (batch, ...) and labels (batch,) or targets (batch, ...) at `indices`."""
+    # A data set may cache tensors, which must stay usable outside of inference mode.
     with torch.inference_mode(mode=False):
         whole = getattr(dataset, "batch", None)
         if callable(whole):
             inputs, labels = whole(indices)
             return inputs, labels
-        items = [_pair(dataset, int(index), targets) for index in indices]
-    inputs = _stacked([value for value, _ in items], indices, "input")
+        items = [_read_item(dataset, int(index), targets) for index in indices]
+    inputs = _stack([value for value, _ in items], indices, "an input")
     if targets == "any":
-        return inputs, _stacked([label for _, label in items], indices, "target")
+        return inputs, _stack([label for _, label in items], indices, "a target")
     return inputs, torch.tensor([label for _, label in items], dtype=torch.int64)
 
 
-def _stacked(values: list[Tensor], indices: Indices, what: str) -> Tensor:
+def _stack(values: list[Tensor], indices: Indices, kind: str) -> Tensor:
     first = values[0].shape
     for index, value in zip(indices, values, strict=True):
         if value.shape != first:
-            kind = f"an {what}" if what == "input" else f"a {what}"
             raise DatasetError(
                 f"item {index} of the data set has {kind} of shape {tuple(value.shape)}, but "
-                f"item {indices[0]} one of {tuple(first)}; bring all {what}s to one shape"
+                f"item {indices[0]} has {kind} of shape {tuple(first)}; bring all "
+                f"{kind.split()[1]}s to one shape"
             )
     return torch.stack(values)
 
 
-def _pair(dataset: MapStyle, index: int, targets: Targets) -> tuple[Tensor, Any]:
+def _read_item(dataset: MapStyle, index: int, targets: Targets) -> tuple[Tensor, Any]:
     item = dataset[index]
     if not isinstance(item, Sequence) or len(item) != 2:
         raise DatasetError(
@@ -121,43 +137,44 @@ def _pair(dataset: MapStyle, index: int, targets: Targets) -> tuple[Tensor, Any]
         )
     value, label = item
     try:
-        return torch.as_tensor(value), _whole(label) if targets == "labels" else _tensor(label)
+        target = _integer_label(label) if targets == "labels" else _target_tensor(label)
+        return torch.as_tensor(value), target
     except (TypeError, ValueError, RuntimeError) as error:
-        wanted = "an integer label" if targets == "labels" else "a number, tensor or array"
+        second = "an integer label" if targets == "labels" else "a number, tensor or array"
         raise DatasetError(
             f"item {index} of the data set is ({type(value).__name__}, {label!r}), but must be a "
-            f"tensor or array and {wanted}"
+            f"tensor or array and {second}"
         ) from error
 
 
-def _tensor(target: Any) -> Tensor:
-    # torch makes plain floats float32, which would lose digits of them.
+def _target_tensor(target: Any) -> Tensor:
+    # torch would make plain floats float32 and lose digits.
     return torch.as_tensor(target, dtype=torch.float64 if isinstance(target, float) else None)
 
 
-def _whole(label: Any) -> int:
+def _integer_label(label: Any) -> int:
     if int(label) != label:
         raise ValueError(f"{label} is not a whole number")
     return int(label)
 
 
-def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 
 
 def sample_indices(n: int, samples: int | None, seed: int) -> Indices:
-    """Choose a seeded subset of the samples of a data set.
+    """Draw a seeded subset of the samples of a data set.
 
     Parameters
     ----------
     n
-        Samples of the data set.
+        Number of samples of the data set.
     samples
-        Size of the subset; all samples if None, or if there are no more.
+        Size of the subset; all samples if None or not below `n`.
     seed
-        Equal seeds choose equal samples.
+        Equal seeds draw equal samples.
 
     Returns
     -------

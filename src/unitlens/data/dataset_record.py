@@ -1,4 +1,4 @@
-"""The record of a prepared data set, its dataset.json, and the normalisation of its inputs."""
+"""The record of a prepared data set, in dataset.json, and the normalisation of its inputs."""
 
 import hashlib
 import json
@@ -16,16 +16,28 @@ from torch import Tensor
 from unitlens.config.base import Strict
 from unitlens.config.networks import DatasetSpec
 from unitlens.errors import DatasetError
+from unitlens.local_files import write_whole
 
 RECORD = "dataset.json"
 FORMAT = 1
-MEASURED_SAMPLES = 4000  # of a streamed training set, to measure its mean and deviation
-Kind = Literal["memory", "files", "function"]
-Moments = tuple[tuple[float, ...], tuple[float, ...]]
+# Training samples over which mean and deviation of a data set that is not in memory are measured.
+MEASURED_SAMPLES = 4000
+StorageKind = Literal["memory", "files", "function"]
+Moments = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation, per channel
 
 
 class SplitRecord(Strict):
-    """One split: how many samples, a hash over them, and the folder of its files if it has any."""
+    """The record of one split.
+
+    Attributes
+    ----------
+    samples
+        Number of samples.
+    hash
+        SHA-256 over the samples; for image files over their paths, labels and sizes.
+    folder
+        Folder of the image files; None for other data sets.
+    """
 
     samples: int
     hash: str
@@ -33,15 +45,38 @@ class SplitRecord(Strict):
 
 
 class DatasetRecord(Strict):
-    """A prepared data set.
+    """The record of a prepared data set.
 
-    Stored integers are divided by `scale`, then `mean` and `std` (per channel) are applied; both
-    are null where the user's floats are taken as they are.
+    An input is ``(stored value / scale - mean) / std``.
+
+    Attributes
+    ----------
+    format
+        Version of this record's format.
+    spec
+        The specification, without label corruption.
+    kind
+        What is stored: all samples (``memory``), a list of image files (``files``), or the labels
+        of a user's function that is called again (``function``).
+    splits
+        Record of ``train`` and of ``test``.
+    classes
+        Names of the classes, by label.
+    input_shape
+        Shape of one input.
+    scale
+        Number that stored integers are divided by; None for floats.
+    mean, std
+        Per channel; None where the floats of a user's data set stay as they are.
+    normalisation
+        Origin of `mean` and `std`, in words.
+    content_hash
+        SHA-256 over everything that determines the inputs and labels.
     """
 
     format: int
     spec: DatasetSpec
-    kind: Kind
+    kind: StorageKind
     splits: dict[str, SplitRecord]
     classes: tuple[str, ...]
     input_shape: tuple[int, ...]
@@ -53,10 +88,19 @@ class DatasetRecord(Strict):
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """What preparing a data set finds out; `measure` returns moments and how they came about."""
+class PreparedSplits:
+    """Both splits of a data set, checked and stored, before the normalisation is known.
 
-    kind: Kind
+    Attributes
+    ----------
+    kind, splits, classes, input_shape, scale
+        As in :class:`DatasetRecord`.
+    measure
+        Measures mean and deviation of the training inputs; returns both and a text that says over
+        which samples.
+    """
+
+    kind: StorageKind
     splits: dict[str, SplitRecord]
     classes: tuple[str, ...]
     input_shape: tuple[int, ...]
@@ -64,7 +108,13 @@ class Prepared:
     measure: Callable[[], tuple[Moments, str]]
 
     def record(self, spec: DatasetSpec) -> DatasetRecord:
-        """Complete the record with the normalisation and the hash over everything."""
+        """Return the complete record of the data set.
+
+        Raises
+        ------
+        DatasetError
+            Where the specification gives means or deviations for another number of channels.
+        """
         mean, std, normalisation = self._normalisation(spec)
         record = DatasetRecord(
             format=FORMAT,
@@ -95,12 +145,15 @@ class Prepared:
             return spec.mean, spec.std, "given"
         if self.scale is None:
             return None, None, "none: the data set's own floats"
-        (mean, std), how = self.measure()
-        return mean, std, how
+        (mean, std), origin = self.measure()
+        return mean, std, origin
 
 
 def content_hash(record: DatasetRecord) -> str:
-    """Hash all that determines what a data set yields; where its files lie is no part of it."""
+    """Return the SHA-256 over everything that determines the inputs and labels of a data set.
+
+    The folders of its files do not count.
+    """
     values = record.model_dump(
         mode="json",
         include={"kind", "classes", "input_shape", "scale", "mean", "std"},
@@ -123,7 +176,10 @@ def digest(*parts: bytes | npt.NDArray[Any]) -> str:
 
 
 def without_corruption(spec: DatasetSpec) -> DatasetSpec:
-    """Corruption is applied on loading, so all its levels share one prepared set."""
+    """Return a specification without label corruption.
+
+    Labels are corrupted on loading, so one prepared data set serves all fractions.
+    """
     return spec.model_copy(update={"corruption": 0.0})
 
 
@@ -133,10 +189,8 @@ def channel_count(input_shape: tuple[int, ...]) -> int:
 
 
 def write_record(directory: Path, record: DatasetRecord) -> None:
-    """Write dataset.json as a whole or not at all."""
-    partial = directory / f"{RECORD}.partial"
-    partial.write_text(record.model_dump_json(indent=1) + "\n")
-    partial.replace(directory / RECORD)
+    """Write dataset.json, whole or not at all."""
+    write_whole(directory / RECORD, (record.model_dump_json(indent=1) + "\n").encode())
 
 
 def read_record(directory: Path) -> DatasetRecord:
@@ -145,7 +199,7 @@ def read_record(directory: Path) -> DatasetRecord:
     Raises
     ------
     DatasetError
-        Where there is none, or it is of another version of unitlens.
+        Where the file is missing or of another version of unitlens.
     """
     path = directory / RECORD
     if not path.is_file():
@@ -169,23 +223,29 @@ def read_record(directory: Path) -> DatasetRecord:
 
 
 class PixelHistogram:
-    """Counts of every integer value in every channel, from which moments follow exactly."""
+    """Number of occurrences of each integer value in each channel; its moments are exact.
+
+    Parameters
+    ----------
+    channels
+        Number of channels.
+    """
 
     def __init__(self, channels: int) -> None:
         self._counts = np.zeros((channels, 256), np.int64)
 
     def add(self, pixels: npt.NDArray[np.uint8]) -> None:
-        """Count the values of inputs of shape (samples, channels, ...), or without channels."""
+        """Count the values of inputs, of shape (samples, channels, ...) or (samples, ...)."""
         pixels = pixels.reshape(len(pixels), len(self._counts), -1)
         for start in range(0, len(pixels), 1000):  # bincount widens to 64 bits
             for channel, counts in enumerate(self._counts):
-                part = pixels[start : start + 1000, channel]
-                counts += np.bincount(part.reshape(-1), minlength=256)
+                values = pixels[start : start + 1000, channel]
+                counts += np.bincount(values.reshape(-1), minlength=256)
 
     def moments(self, scale: float) -> Moments:
         """Return mean and population standard deviation per channel, of values over `scale`.
 
-        A channel that never changes gets a deviation of 1: there is nothing to scale.
+        The deviation of a constant channel is set to 1.
         """
         values = np.arange(256) / scale
         shares = self._counts / self._counts.sum(1, keepdims=True)
@@ -196,7 +256,13 @@ class PixelHistogram:
 
 
 class Normalisation:
-    """``(x / scale - mean) / std`` per channel, as one product and one sum in float32."""
+    """``(x / scale - mean) / std`` per channel, as one product and one sum in float32.
+
+    Parameters
+    ----------
+    record
+        Record of the data set, with `scale`, `mean` and `std`.
+    """
 
     def __init__(self, record: DatasetRecord) -> None:
         scale = 1.0 if record.scale is None else record.scale
@@ -212,7 +278,7 @@ class Normalisation:
         self._identity = record.scale is None and record.mean is None
 
     def __call__(self, raw: Tensor) -> Tensor:
-        """Normalise stored values of shape (samples, ...)."""
+        """Return the inputs of stored values, both of shape (samples, ...), as float32."""
         inputs = raw.to(torch.float32)
         if self._identity:
             return inputs

@@ -1,36 +1,40 @@
-"""What is known of a data set before it is prepared."""
+"""Shape and sizes of a data set before it is prepared."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from unitlens.catalogue.datasets import DATASETS
 from unitlens.config.networks import DatasetSpec
 from unitlens.errors import DatasetError
 
+# Stands for the classes of a user's data set: their number is known only after all labels are read.
+ASSUMED_CLASSES = 1000
+
 
 @dataclass(frozen=True)
-class DatasetFacts:
-    """Shape of one input, number of classes, and number of samples of each split."""
+class DatasetDimensions:
+    """The shape and the sizes of a data set.
+
+    Attributes
+    ----------
+    input_shape
+        Shape of one input.
+    classes
+        Number of classes; ``ASSUMED_CLASSES`` for a user's data set.
+    samples
+        Number of samples of each split.
+    """
 
     input_shape: tuple[int, ...]
     classes: int
     samples: dict[str, int]
 
 
-# As their publishers give them; the sizes of the built-in sets are those of our own splits.
-_KNOWN = {
-    "mnist5k": DatasetFacts((1, 28, 28), 10, {"train": 4000, "test": 1000}),
-    "digits": DatasetFacts((1, 8, 8), 10, {"train": 1437, "test": 360}),
-    "mnist": DatasetFacts((1, 28, 28), 10, {"train": 60_000, "test": 10_000}),
-    "fashion_mnist": DatasetFacts((1, 28, 28), 10, {"train": 60_000, "test": 10_000}),
-    "cifar10": DatasetFacts((3, 32, 32), 10, {"train": 50_000, "test": 10_000}),
-    "cifar100": DatasetFacts((3, 32, 32), 100, {"train": 50_000, "test": 10_000}),
-    "svhn": DatasetFacts((3, 32, 32), 10, {"train": 73_257, "test": 26_032}),
-    "imagenet": DatasetFacts((3, 224, 224), 1000, {"train": 1_281_167, "test": 50_000}),
-}
+def describe_dataset(spec: DatasetSpec, *, data: Path) -> DatasetDimensions:
+    """Return shape and sizes of a data set without preparing it.
 
-
-def describe_dataset(spec: DatasetSpec, *, data: Path) -> DatasetFacts:
-    """Say what is known of a data set without preparing it.
+    For a declared data set they follow from the declaration. Image folders are listed. A user's
+    function is called, and its first sample is read.
 
     Parameters
     ----------
@@ -41,59 +45,53 @@ def describe_dataset(spec: DatasetSpec, *, data: Path) -> DatasetFacts:
 
     Returns
     -------
-    Shape of one input, number of classes and of samples. Image folders are listed; a user's
-    function is called.
+    Shape of one input, number of classes, and samples of each split after the subsets are drawn.
 
     Raises
     ------
     DatasetError
         Where a folder does not exist, a user's function fails, or more samples are asked for than
-        there are.
+        the data set has.
     """
-    if spec.name in _KNOWN:
-        facts = _KNOWN[spec.name]
-        if spec.image_size is not None and spec.name == "imagenet":
-            facts = DatasetFacts(
-                (3, spec.image_size, spec.image_size), facts.classes, facts.samples
-            )
-    elif spec.name == "image_folder":
-        facts = _describe_folders(spec, data)
-    else:
-        facts = _describe_function(spec)
-    wanted = {"train": spec.train_samples, "test": spec.test_samples}
-    for split, count in wanted.items():
-        if count is not None and count > facts.samples[split]:
+    available = _available(spec, data)
+    samples = dict(available.samples)
+    for split, size in spec.subset_sizes.items():
+        if size is not None and size > samples[split]:
             raise DatasetError(
-                f"dataset.{split}_samples = {count}: must be at most the {facts.samples[split]} "
-                f"samples of {spec.name}"
+                f"dataset.{split}_samples = {size}: must be at most the {samples[split]} samples "
+                f"of {spec.name}; ask for fewer, or set it to null for all"
             )
-    samples = {split: wanted.get(split) or count for split, count in facts.samples.items()}
-    return DatasetFacts(facts.input_shape, facts.classes, samples)
+        samples[split] = size or samples[split]
+    return DatasetDimensions(available.input_shape, available.classes, samples)
 
 
-def _describe_folders(spec: DatasetSpec, data: Path) -> DatasetFacts:
-    from unitlens.data.image_files import (
-        DEFAULT_SIZE,
-        SUFFIXES,
-        class_labels,
-        split_folders,
-    )
+def _available(spec: DatasetSpec, data: Path) -> DatasetDimensions:
+    """Return the dimensions of the whole data set."""
+    declared = DATASETS.get(spec.name)
+    if declared is None:
+        return _describe_function(spec)
+    shape = declared.shape_at(spec.image_size)
+    if declared.classes is None or declared.samples is None:
+        return _describe_folders(spec, shape, data)
+    return DatasetDimensions(shape, declared.classes, dict(declared.samples))
+
+
+def _describe_folders(spec: DatasetSpec, shape: tuple[int, ...], data: Path) -> DatasetDimensions:
+    from unitlens.data.image_files import SUFFIXES, label_by_folder, split_folders
 
     folders = split_folders(spec, data)
-    classes = max(class_labels(spec, folders).values()) + 1
+    classes = max(label_by_folder(spec, folders).values()) + 1
     samples = {
-        split: sum(path.suffix.lower() in SUFFIXES for path in root.glob("*/**/*"))
-        for split, root in folders.items()
+        split: sum(path.suffix.lower() in SUFFIXES for path in folder.glob("*/**/*"))
+        for split, folder in folders.items()
     }
-    size = spec.image_size or DEFAULT_SIZE
-    return DatasetFacts((3, size, size), classes, samples)
+    return DatasetDimensions(shape, classes, samples)
 
 
-def _describe_function(spec: DatasetSpec) -> DatasetFacts:
+def _describe_function(spec: DatasetSpec) -> DatasetDimensions:
     from unitlens.data.user_sets import open_user_set, read_item
 
     splits = open_user_set(spec)
     first, _ = read_item(splits["train"], 0, spec.name)
     samples = {split: len(dataset) for split, dataset in splits.items()}
-    # The number of classes is not known without reading every label; layers do not depend on it.
-    return DatasetFacts(first.shape, 1000, samples)
+    return DatasetDimensions(first.shape, ASSUMED_CLASSES, samples)

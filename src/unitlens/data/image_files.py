@@ -1,10 +1,11 @@
-"""Data sets of image files, listed once and read when they are needed."""
+"""Data sets of image files: listed once, read whenever a batch needs them."""
 
 import csv
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,28 +13,38 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from unitlens.catalogue.datasets import DATASETS, ImageFileSource
 from unitlens.config.networks import DatasetSpec
 from unitlens.data.dataset_record import (
     MEASURED_SAMPLES,
     Moments,
     PixelHistogram,
-    Prepared,
+    PreparedSplits,
     SplitRecord,
     digest,
 )
 from unitlens.data.labels import stratified_subset
 from unitlens.data.split import SampleReader
-from unitlens.errors import DatasetError, nearest
+from unitlens.errors import DatasetError, nearest, one_line
+from unitlens.local_files import replacing
 
-IMAGENET_FOLDERS = {"train": "train", "test": "val"}
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
-DEFAULT_SIZE = 224
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A file: its path inside the split's folder, its label, its size in bytes."""
+    """An image file.
+
+    Attributes
+    ----------
+    path
+        Path inside the folder of the split.
+    label
+        Label of its class.
+    size
+        Size in bytes.
+    """
 
     path: str
     label: int
@@ -41,7 +52,19 @@ class ImageFile:
 
 
 class FilesReader:
-    """Reads images of one split: uint8, (samples, 3, image_size, image_size)."""
+    """Reads the images of one split.
+
+    Parameters
+    ----------
+    folder
+        Folder of the split.
+    paths
+        Paths of the images inside the folder.
+    size
+        Side in pixels to which images are resized and cropped.
+    interpolation
+        ``bilinear`` or ``bicubic``.
+    """
 
     streams = True
 
@@ -50,7 +73,10 @@ class FilesReader:
         self._size, self._interpolation = size, interpolation
 
     def read(self, indices: npt.NDArray[np.int64]) -> Tensor:
-        """Read the images at `indices`, by as many threads as torch computes with."""
+        """Return the images at `indices`, uint8 of shape (samples, 3, size, size).
+
+        As many threads read as torch computes with.
+        """
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
             images = list(pool.map(self._read, indices.tolist()))
         return torch.from_numpy(np.stack(images))
@@ -60,11 +86,20 @@ class FilesReader:
 
 
 def read_image(path: Path, size: int, interpolation: str) -> npt.NDArray[np.uint8]:
-    """Read a file as RGB, its shorter side resized to `size`, the centre cut out.
+    """Read an image file as RGB, resize its shorter side and crop the centre.
+
+    Parameters
+    ----------
+    path
+        The file.
+    size
+        Side of the result in pixels.
+    interpolation
+        ``bilinear`` or ``bicubic``.
 
     Returns
     -------
-    Pixels of shape (3, size, size).
+    Pixels of shape (3, size, size), uint8.
 
     Raises
     ------
@@ -76,7 +111,8 @@ def read_image(path: Path, size: int, interpolation: str) -> npt.NDArray[np.uint
             image = opened.convert("RGB")
     except (OSError, SyntaxError, ValueError) as error:
         raise DatasetError(
-            f"cannot read the image {path}: {error}; restore it or remove it and prepare again"
+            f"cannot read the image {path}: {one_line(error)}; restore it or remove it, and "
+            "prepare the data set again"
         ) from error
     width, height = image.size
     short = min(width, height)
@@ -88,34 +124,70 @@ def read_image(path: Path, size: int, interpolation: str) -> npt.NDArray[np.uint
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
-def prepare_file_set(spec: DatasetSpec, directory: Path, *, data: Path) -> Prepared:
-    """List the images of both splits, check them, and write the lists to `directory`."""
+def prepare_file_set(
+    spec: DatasetSpec, shape: tuple[int, int, int], directory: Path, *, data: Path
+) -> PreparedSplits:
+    """List the images of both splits, check the files, and write the lists.
+
+    Parameters
+    ----------
+    spec
+        The data set.
+    shape
+        Shape of one input, (3, size, size).
+    directory
+        Directory of the prepared data set.
+    data
+        Directory that data sets are read from.
+
+    Raises
+    ------
+    DatasetError
+        Where a folder is missing or holds no image, a class folder has no label, or a file is
+        empty.
+    """
     folders = split_folders(spec, data)
-    known = class_labels(spec, folders)
-    size = spec.image_size or DEFAULT_SIZE
-    records, listed = {}, {}
-    for name, folder in folders.items():
-        wanted = spec.train_samples if name == "train" else spec.test_samples
-        files = _subset(_list_files(folder, known), wanted, f"{spec.name} {name}")
-        listed[name] = files
-        _write_list(directory / f"{name}.csv", files)
-        text = "\n".join(f"{file.path}\t{file.label}\t{file.size}" for file in files)
-        records[name] = SplitRecord(
-            samples=len(files), hash=digest(text.encode()), folder=str(folder.resolve())
+    labels = label_by_folder(spec, folders)
+    files = {
+        split: _subset(
+            _list_files(folder, labels), spec.subset_sizes[split], f"{spec.name} {split}"
         )
-    reader = FilesReader(
-        folders["train"], [file.path for file in listed["train"]], size, spec.interpolation
+        for split, folder in folders.items()
+    }
+    for split, listed in files.items():
+        _write_list(directory / f"{split}.csv", listed)
+    train_labels = np.array([file.label for file in files["train"]])
+    paths = [file.path for file in files["train"]]
+    reader = FilesReader(folders["train"], paths, shape[-1], spec.interpolation)
+    return PreparedSplits(
+        kind="files",
+        splits={split: _record(folder, files[split]) for split, folder in folders.items()},
+        classes=_class_names(labels),
+        input_shape=shape,
+        scale=255.0,
+        measure=lambda: measure_subset(reader, train_labels, shape[0]),
     )
-    labels = np.array([file.label for file in listed["train"]])
-    return Prepared(
-        "files", records, _class_names(known), (3, size, size), 255.0,
-        lambda: measure_subset(reader, labels, 3),
-    )  # fmt: skip
+
+
+def _record(folder: Path, files: list[ImageFile]) -> SplitRecord:
+    text = "\n".join(f"{file.path}\t{file.label}\t{file.size}" for file in files)
+    content = digest(text.encode())
+    return SplitRecord(samples=len(files), hash=content, folder=str(folder.resolve()))
 
 
 def split_folders(spec: DatasetSpec, data: Path) -> dict[str, Path]:
-    """Return the folder of each split; relative ones are read from the data directory."""
-    names = IMAGENET_FOLDERS if spec.name == "imagenet" else spec.folders
+    """Return the folder of each split.
+
+    Relative paths are relative to the data directory.
+
+    Raises
+    ------
+    DatasetError
+        Where a folder does not exist.
+    """
+    source = DATASETS[spec.name].source
+    declared = source.folders if isinstance(source, ImageFileSource) else None
+    names: Mapping[Any, str] = spec.folders if declared is None else declared
     folders = {split: data / names[split] for split in ("train", "test")}
     for split, folder in folders.items():
         if not folder.is_dir():
@@ -127,26 +199,35 @@ def split_folders(spec: DatasetSpec, data: Path) -> dict[str, Path]:
     return folders
 
 
-def class_labels(spec: DatasetSpec, folders: Mapping[str, Path]) -> dict[str, int]:
-    """Map each class folder to its label: by `class_indices`, or its rank among all of them."""
-    found = {
-        entry.name for folder in folders.values() for entry in folder.iterdir() if entry.is_dir()
-    }
-    if not found:
-        places = " and ".join(map(str, folders.values()))
+def label_by_folder(spec: DatasetSpec, folders: Mapping[str, Path]) -> dict[str, int]:
+    """Return the label of each class folder: from `class_indices`, or its rank among all folders.
+
+    Raises
+    ------
+    DatasetError
+        Where there is no class folder, a class folder has no label, or a label is negative.
+    """
+    names = sorted(
+        {entry.name for folder in folders.values() for entry in folder.iterdir() if entry.is_dir()}
+    )
+    if not names:
+        searched = " and ".join(map(str, folders.values()))
         raise DatasetError(
-            f"data set {spec.name}: {places} hold no class folders; put one folder a class there"
+            f"data set {spec.name}: {searched} hold no class folders; put one folder a class there"
         )
     if not spec.class_indices:
-        return {name: rank for rank, name in enumerate(sorted(found))}
-    for name in sorted(found):
+        return {name: rank for rank, name in enumerate(names)}
+    for name in names:
         if name not in spec.class_indices:
             raise DatasetError(
                 f"dataset.class_indices has no label for the class folder '{name}'; "
                 f"{nearest(name, spec.class_indices)}"
             )
     if min(spec.class_indices.values()) < 0:
-        raise DatasetError("dataset.class_indices holds a negative label; labels count from 0")
+        lowest = min(spec.class_indices.values())
+        raise DatasetError(
+            f"dataset.class_indices holds the label {lowest}, but labels count from 0"
+        )
     return dict(spec.class_indices)
 
 
@@ -182,29 +263,40 @@ def _subset(files: list[ImageFile], samples: int | None, name: str) -> list[Imag
 def measure_subset(
     reader: SampleReader, labels: npt.NDArray[np.int64], channels: int
 ) -> tuple[Moments, str]:
-    """Measure mean and deviation of uint8 inputs on a seeded, stratified subset."""
+    """Measure mean and deviation of uint8 inputs on a seeded, stratified subset.
+
+    Parameters
+    ----------
+    reader
+        Reads the training inputs.
+    labels
+        Labels of the training set, of shape (samples,).
+    channels
+        Number of channels of an input.
+
+    Returns
+    -------
+    The moments of the inputs over 255, and a text that says over which samples.
+    """
     samples = min(MEASURED_SAMPLES, len(labels))
-    chosen = stratified_subset(labels, samples, name="the training set")
+    indices = stratified_subset(labels, samples, name="the training set")
     histogram = PixelHistogram(channels)
     for start in range(0, samples, 100):
-        histogram.add(reader.read(chosen[start : start + 100]).numpy())
-    of = f"{samples} of the {len(labels)} training samples"
-    return histogram.moments(255.0), f"measured on {of}" if samples < len(
-        labels
-    ) else "measured on the training set"
+        histogram.add(reader.read(indices[start : start + 100]).numpy())
+    every = samples == len(labels)
+    measured = "the training set" if every else f"{samples} of the {len(labels)} training samples"
+    return histogram.moments(255.0), f"measured on {measured}"
 
 
 def _write_list(path: Path, files: list[ImageFile]) -> None:
-    partial = path.with_suffix(".partial")
-    with partial.open("w", newline="", encoding="utf-8") as stream:
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(("path", "label", "size"))
         writer.writerows((file.path, file.label, file.size) for file in files)
-    partial.replace(path)
 
 
 def read_list(path: Path) -> tuple[list[str], npt.NDArray[np.int64]]:
-    """Return the paths and labels of a split's list."""
+    """Return the paths and the labels of the images in a split's list."""
     with path.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.reader(stream))[1:]
     return [row[0] for row in rows], np.array([int(row[1]) for row in rows], np.int64)

@@ -1,4 +1,4 @@
-"""Labels: a permuted share of them, and subsets that keep the share of every class."""
+"""Label corruption, and subsets that keep the share of each class."""
 
 import numpy as np
 import numpy.typing as npt
@@ -10,21 +10,22 @@ from unitlens.seeds import seeded
 def corrupt_labels(
     labels: npt.NDArray[np.int64], fraction: float, *, seed: int
 ) -> npt.NDArray[np.int64]:
-    """Permute a given fraction of the labels among the samples that carry them.
+    """Permute a fraction of the labels among the samples that have them.
 
     Parameters
     ----------
     labels
         Labels of the training set, of shape (samples,).
     fraction
-        Share of the samples whose labels take part, from 0 to 1. Some of them get their own
-        label back: with k balanced classes about ``fraction * (1 - 1 / k)`` of the labels change.
+        Share of the samples whose labels are permuted, from 0 to 1. Some of these samples get
+        their own label again: with k balanced classes about ``fraction * (1 - 1 / k)`` of the
+        labels change.
     seed
         The run's seed; equal seeds give equal labels.
 
     Returns
     -------
-    New labels of shape (samples,). Each class keeps exactly as many samples as it had.
+    New labels of shape (samples,). The number of samples of each class stays the same.
 
     Raises
     ------
@@ -43,19 +44,19 @@ def corrupt_labels(
     if not 0 <= fraction <= 1:
         raise ArgumentError(f"the fraction of corrupted labels is {fraction}, but must be in 0..1")
     random = seeded(seed, "corruption")
-    chosen = random.permutation(len(labels))[: round(fraction * len(labels))]
+    permuted = random.permutation(len(labels))[: round(fraction * len(labels))]
     corrupted = labels.copy()
-    corrupted[chosen] = labels[random.permutation(chosen)]
+    corrupted[permuted] = labels[random.permutation(permuted)]
     return corrupted
 
 
-SEED = 0  # a prepared data set is the same for every run, so it knows nothing of their seeds
+SUBSET_SEED = 0  # all runs share a prepared data set, so their seeds do not count
 
 
 def stratified_subset(
     labels: npt.NDArray[np.int64], samples: int | None, *, name: str
 ) -> npt.NDArray[np.int64]:
-    """Choose so many samples that each class keeps its share of them.
+    """Draw a subset in which each class keeps its share of the samples.
 
     Parameters
     ----------
@@ -64,12 +65,12 @@ def stratified_subset(
     samples
         Size of the subset; all samples if None.
     name
-        What the subset is of, for the message of an error.
+        Name of the data set and split, for the message of an error.
 
     Returns
     -------
-    Ascending indices of shape (samples,). A class's number is its share rounded down, or up by
-    one where the remainders are largest.
+    Ascending indices of shape (samples,). The number of samples of a class is its share rounded
+    down, or rounded up for the classes with the largest remainders.
 
     Raises
     ------
@@ -89,16 +90,16 @@ def stratified_subset(
             f"{name} has {len(labels)} samples, but {samples} are asked for; "
             "ask for fewer or for all"
         )
-    random = seeded(SEED, "subset")
-    chosen = [
+    random = seeded(SUBSET_SEED, "subset")
+    by_class = [
         random.permutation(np.flatnonzero(labels == label))[:count]
         for label, count in enumerate(_quotas(np.bincount(labels), samples))
     ]
-    return np.sort(np.concatenate(chosen))
+    return np.sort(np.concatenate(by_class))
 
 
 def _quotas(counts: npt.NDArray[np.int64], samples: int) -> npt.NDArray[np.int64]:
-    """Share out `samples` among the classes by the largest remainders."""
+    """Return the number of samples of each class, by the method of the largest remainders."""
     exact = counts * samples / counts.sum()
     quotas: npt.NDArray[np.int64] = np.floor(exact).astype(np.int64)
     order = np.argsort(quotas - exact, kind="stable")

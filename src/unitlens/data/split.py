@@ -12,16 +12,28 @@ from unitlens.data.dataset_record import DatasetRecord, Normalisation
 
 
 class SampleReader(Protocol):
-    """Where the stored values of a split come from; `streams` says that reading costs time."""
+    """Reads the stored values of a split.
+
+    Attributes
+    ----------
+    streams
+        Whether the values are read from files or a user's function, not from memory.
+    """
 
     streams: bool
 
     def read(self, indices: npt.NDArray[np.int64]) -> Tensor:
-        """Return stored values of shape (samples, ...)."""
+        """Return the stored values at `indices`, of shape (samples, ...)."""
 
 
 class MemoryReader:
-    """Stored values that lie in memory, mapped from a file."""
+    """Reads stored values from memory.
+
+    Parameters
+    ----------
+    inputs
+        All values of the split, of shape (samples, ...).
+    """
 
     streams = False
 
@@ -29,27 +41,40 @@ class MemoryReader:
         self._inputs = inputs
 
     def read(self, indices: npt.NDArray[np.int64]) -> Tensor:
-        """Gather the samples at `indices`."""
+        """Return the stored values at `indices`, of shape (samples, ...)."""
         return self._inputs.index_select(0, torch.from_numpy(indices))
 
 
 class SplitDataset:
-    """One split of a prepared data set, normalised; map-style.
+    """One split of a prepared data set, as a map-style data set of normalised inputs and labels.
+
+    Parameters
+    ----------
+    record
+        Record of the data set.
+    reader
+        Reads the stored values of the split.
+    labels
+        Labels, corrupted or not, int64 of shape (samples,).
+    true_labels
+        Labels before corruption.
+    identity
+        Hash over everything that determines inputs and labels.
 
     Attributes
     ----------
     labels
-        Labels to train on and to be scored against, int64 of shape (samples,).
+        Labels for training and scoring, int64 of shape (samples,).
     true_labels
-        The same before corruption.
+        Labels before corruption.
     classes
         Names of the classes.
     input_shape
         Shape of one input.
     identity
-        Hash of all that determines what this data set yields.
+        Hash over everything that determines inputs and labels.
     streams
-        Whether samples are read from files or from the user's function, not from memory.
+        Whether inputs are read from files or a user's function, not from memory.
     """
 
     def __init__(
@@ -77,17 +102,17 @@ class SplitDataset:
         return inputs[0], int(self.labels[index])
 
     def batch(self, indices: npt.NDArray[np.int64] | Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Read many samples at once.
+        """Return a batch of samples.
 
         Parameters
         ----------
         indices
-            Which samples, of shape (batch,).
+            Indices of the samples, of shape (batch,).
 
         Returns
         -------
         Normalised float32 inputs of shape (batch, *input_shape), int64 labels of shape (batch,).
         """
-        chosen = np.asarray(indices, np.int64)
-        labels = self._label_tensor.index_select(0, torch.from_numpy(chosen))
-        return self._normalise(self._reader.read(chosen)), labels
+        indices = np.asarray(indices, np.int64)
+        labels = self._label_tensor.index_select(0, torch.from_numpy(indices))
+        return self._normalise(self._reader.read(indices)), labels

@@ -1,4 +1,4 @@
-"""Whether what is said of a unit agrees: measures among themselves, and its class with the harm."""
+"""Agreement of a unit's preferred class with its most damaged class, and of measures."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -12,79 +12,54 @@ from unitlens.analysis.measure_agreement import (
     class_agreement,
     preferred_class_drop,
 )
-from unitlens.analysis.measure_agreement import measure_agreement as agreement_of
+from unitlens.analysis.measure_agreement import measure_agreement as mean_correlations
 from unitlens.analysis.run_groups import rows_of
-from unitlens.errors import TableError
-from unitlens.figures.scatter import (
-    ScatterRow,
-    label_layers,
-    linear_below,
-    scatter_rows,
-    units_of,
-)
-from unitlens.figures.selection import (
-    by_dataset,
-    specs_of,
-    table_of,
-    tell_each,
+from unitlens.catalogue.measures import LABELS
+from unitlens.figures.layer_axes import depth_colours, label_layers, units_by_depth
+from unitlens.figures.needs import (
+    UnmetNeedError,
+    figure,
+    finding,
+    require_runs,
+    require_table,
+    require_units,
+    require_values,
+    runs_by_dataset,
     titles_of,
-    variable_of,
 )
-from unitlens.figures.style import (
-    GREY,
-    depth_colours,
-    stacked,
-    styled,
-)
+from unitlens.figures.scatter import ScatterRow, draw_scatter
+from unitlens.figures.style import GREY, draw_share, draw_zero, scale_symlog, stack_rows
+from unitlens.figures.wording import percent, tell_by_dataset
 from unitlens.tables.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
-NAMES = {
-    "selectivity": "class selectivity",
-    "ccmas": "CCMAS",
-    "class_correlation": "class correlation",
-    "roc_auc": "ROC AUC",
-    "informedness": "informedness",
-    "average_precision": "average precision",
-    "precision_60": "precision of top 60",
-    "precision_100": "precision of top 100",
-    "mutual_information": "mutual information",
-    "sparsity": "sparsity",
-}
 DROP = "preferred_class_drop"
-LIGHT = 0.6  # correlations beyond it are written in white
+LIGHT = 0.6  # correlations of a larger size are written in white
 
 
-@styled
+@figure
 def class_damage(results: Results, runs: Sequence[str]) -> "Figure":
-    """Draw the accuracy drop of each unit's class against its selectivity: a row a data set."""
-    figure, rows = scatter_rows(results, runs, "class_damage", _damage, "selectivity", DROP)
+    """Draw the accuracy drop of each unit's class against its selectivity, a row for a data set."""
+    drawn, rows = draw_scatter(results, runs, _units_with_drop, "selectivity", DROP)
     for row in rows:
         _draw_damage(row)
-    return figure
+    return drawn
 
 
 def _draw_damage(row: ScatterRow) -> None:
-    """Name the axes, and draw beside the share of units whose class is the most damaged."""
+    """Name the axes, and draw at the side the share of units whose class is the most damaged."""
     axes, side, units = row
-    axes.set_yscale("symlog", linthresh=linear_below(units[DROP].values))
-    axes.axhline(0, color=GREY, linewidth=0.8)
+    scale_symlog(axes, units[DROP].values)
+    draw_zero(axes)
     axes.set_xlim(-0.02, 1.02)
     axes.set_xlabel("class selectivity")
     axes.set_ylabel("accuracy drop of the preferred class")
     shades = depth_colours(units["depth"].values.tolist())
-    for depth, shade in shades.items():
-        found = class_agreement(units.isel(unit=np.flatnonzero(units["depth"].values == depth)))
-        side.bar(depth, found.share, width=0.6, color=shade, alpha=0.85)
-        side.plot(
-            [depth - 0.38, depth + 0.38],
-            [found.chance] * 2,
-            color="black",
-            linewidth=1.4,
-            linestyle=(0, (2, 1)),
-        )
+    for depth, own in units_by_depth(units).items():
+        agreement = class_agreement(own)
+        draw_share(side, depth, agreement.share, agreement.chance, color=shades[depth])
     side.set_ylim(0, None)
     side.yaxis.set_major_formatter("{x:.0%}")
     side.set_ylabel("share of units")
@@ -94,71 +69,68 @@ def _draw_damage(row: ScatterRow) -> None:
     label_layers(side, units)
 
 
+@finding
 def class_damage_finding(results: Results, runs: Sequence[str]) -> str:
-    """Tell how often the preferred class is the most damaged, and whether selectivity foretells."""
-    return tell_each(results, runs, "class_damage", _damage_told)
+    """Tell how often the preferred class is the most damaged, and how selectivity goes with it."""
+    return tell_by_dataset(results, runs, _tell_damage)
 
 
-def _damage_told(results: Results, runs: Sequence[str]) -> str:
-    units = _damage(results, runs)
-    found = class_agreement(units)
+def _tell_damage(results: Results, runs: Sequence[str]) -> str:
+    units = _units_with_drop(results, runs)
     pooled = rank_correlations(units, target=DROP, measures=("selectivity",), by=())
     rho = float(pooled["spearman"][0])
-    told = (
+    correlation = (
         f"is {rho:.2f} over {int(pooled['n'][0]):,} units"
         if np.isfinite(rho)
         else f"is undefined over {units.sizes['unit']:,} units"
     )
     return (
-        f"{_share(found)} The rank correlation of selectivity with the accuracy drop of the "
-        f"preferred class {told}; that drop is {units[DROP].values.mean():.4f} on average, and "
+        f"{_tell_share(class_agreement(units))} The rank correlation of selectivity with the "
+        f"accuracy drop of the preferred class {correlation}; that drop is "
+        f"{units[DROP].values.mean():.4f} on average, and "
         f"{units['class_accuracy_drop_max'].values.mean():.4f} for the class that loses most."
     )
 
 
-def _share(found: ClassAgreement) -> str:
-    if found.units == 0:
+def _tell_share(agreement: ClassAgreement) -> str:
+    if agreement.units == 0:
         return "No unit's ablation makes the accuracy of any class drop."
     return (
-        f"Of {found.units:,} units whose ablation makes the accuracy of a class drop, the most "
-        f"damaged class is the preferred one for {100 * found.share:.0f} % "
-        f"({100 * found.chance:.0f} % by chance)."
+        f"Of {agreement.units:,} units whose ablation makes the accuracy of a class drop, the most "
+        f"damaged class is the preferred class for {percent(agreement.share)} "
+        f"({percent(agreement.chance)} by chance)."
     )
 
 
-def _damage(results: Results, runs: Sequence[str]) -> xr.Dataset:
-    """Return the units with a preferred class that were ablated, and the drop of that class."""
-    name = "class_damage"
-    needed = ("selectivity", "class_accuracy_drop_max")
-    units = units_of(results, runs, needed, name)
+def _units_with_drop(results: Results, runs: Sequence[str]) -> xr.Dataset:
+    """Return the ablated units with a preferred class, and the accuracy drop of that class."""
+    units = require_units(results, runs, ("selectivity", "class_accuracy_drop_max"))
     for variable in ("preferred_class", "most_damaged_class", "class_accuracy_drop"):
-        variable_of(units, variable, name)
+        require_values(units, variable)
     units = units.assign({DROP: ("unit", preferred_class_drop(units))})
     units = units.isel(unit=np.flatnonzero(np.isfinite(units[DROP].values)))
     if units.sizes["unit"] == 0:
-        raise TableError(
-            f"the figure {name} needs units with a preferred class, but all of its runs are dead"
-        )
+        raise UnmetNeedError("needs units with a preferred class, but all of its runs are dead")
     return units
 
 
-@styled
+@figure
 def measure_agreement(results: Results, runs: Sequence[str]) -> "Figure":
-    """Draw the rank correlations between the measures of selectivity: a matrix a data set."""
-    parts = by_dataset(results, runs, "measure_agreement")
-    matrices = [_matrix(results, part.runs) for part in parts]
+    """Draw the rank correlations between the measures of selectivity, a matrix for a data set."""
+    groups = runs_by_dataset(results, runs)
+    matrices = [_correlation_matrix(results, group.runs) for group in groups]
     heights = [1.4 + 0.42 * matrix.sizes["measure"] for matrix in matrices]
-    figure, bands = stacked(heights, titles_of(parts))
+    drawn, bands = stack_rows(heights, titles_of(groups))
     for band, matrix in zip(bands, matrices, strict=True):
         _draw_matrix(band, matrix)
-    return figure
+    return drawn
 
 
-def _draw_matrix(figure: "SubFigure", matrix: xr.DataArray) -> None:
+def _draw_matrix(band: "SubFigure", matrix: xr.DataArray) -> None:
     size = matrix.sizes["measure"]
-    names = [NAMES[name] for name in matrix["measure"].values.tolist()]
+    names = [LABELS[name] for name in matrix["measure"].values.tolist()]
     values = np.where(np.tri(size, k=-1, dtype=bool), matrix.values, np.nan)[1:, :-1]
-    axes = figure.subplots()
+    axes = band.subplots()
     image = axes.imshow(values, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
     for row, column in np.argwhere(np.isfinite(values)).tolist():
         value = float(values[row, column])
@@ -170,17 +142,18 @@ def _draw_matrix(figure: "SubFigure", matrix: xr.DataArray) -> None:
     axes.tick_params(length=0)
     axes.set_xlabel("measure")
     axes.set_ylabel("measure")
-    figure.colorbar(image, ax=axes, label="Spearman correlation", shrink=0.8)
+    band.colorbar(image, ax=axes, label="Spearman correlation", shrink=0.8)
 
 
+@finding
 def measure_agreement_finding(results: Results, runs: Sequence[str]) -> str:
-    """Tell which measures agree most and least, and how selectivity goes with the others."""
-    return tell_each(results, runs, "measure_agreement", _agreement_told)
+    """Tell which measures agree most and which least."""
+    return tell_by_dataset(results, runs, _tell_agreement)
 
 
-def _agreement_told(results: Results, runs: Sequence[str]) -> str:
-    matrix = _matrix(results, runs)
-    names = [NAMES[name] for name in matrix["measure"].values.tolist()]
+def _tell_agreement(results: Results, runs: Sequence[str]) -> str:
+    matrix = _correlation_matrix(results, runs)
+    names = [LABELS[name] for name in matrix["measure"].values.tolist()]
     rows, columns = np.tril_indices(len(names), -1)
     values = matrix.values[rows, columns]
     known = np.flatnonzero(np.isfinite(values))
@@ -190,21 +163,21 @@ def _agreement_told(results: Results, runs: Sequence[str]) -> str:
         return f"{names[columns[place]]} and {names[rows[place]]} ({values[place]:.2f})"
 
     return (
-        f"Within layers ({matrix.attrs['layers']} of the networks) the mean rank correlation of "
-        f"two measures is {np.median(values[known]):.2f} in the median over the pairs. It is "
-        f"largest for {pair(int(most))} and least for {pair(int(least))}."
+        f"The mean rank correlation of two measures within layers ({matrix.attrs['layers']} layers "
+        f"of the networks) has a median of {np.median(values[known]):.2f} over the pairs. It is "
+        f"largest for {pair(int(most))} and smallest for {pair(int(least))}."
     )
 
 
-def _matrix(results: Results, runs: Sequence[str]) -> xr.DataArray:
-    name = "measure_agreement"
-    specs_of(results, runs, name)
-    units = rows_of(table_of(results, "units", name), runs)
-    variable_of(units, "selectivity", name)
-    matrix = agreement_of(units)
+def _correlation_matrix(results: Results, runs: Sequence[str]) -> xr.DataArray:
+    """Return the rank correlations of the measures within layers; at least one must be known."""
+    require_runs(results, runs)
+    units = rows_of(require_table(results, "units"), runs)
+    require_values(units, "selectivity")
+    matrix = mean_correlations(units)
     if not np.isfinite(matrix.values[np.tril_indices(matrix.sizes["measure"], -1)]).any():
-        raise TableError(
-            f"the figure {name} needs a layer of ten units or more on which two measures were "
-            "measured, but there is none; show experiments with wider layers"
+        raise UnmetNeedError(
+            "needs a layer of ten units or more on which two measures were measured, but there is "
+            "none; show experiments with wider layers"
         )
     return matrix

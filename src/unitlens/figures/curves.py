@@ -9,22 +9,32 @@ import xarray as xr
 
 from unitlens.analysis.curve_summaries import area_under_curve, noise_scale_at, random_orders
 from unitlens.analysis.run_groups import RunGroup, group_runs, rows_of
-from unitlens.errors import TableError
-from unitlens.figures.selection import specs_of, table_of, variable_of
-from unitlens.figures.style import COLOURS, GREY
+from unitlens.figures.needs import UnmetNeedError, require_runs, require_table, require_values
+from unitlens.figures.style import GREY
+from unitlens.figures.wording import known_mean
 from unitlens.tables.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MEASUREMENT = {"curves": "cumulative_ablation", "noise": "noise_robustness"}
+HALF = 0.5  # an accuracy, or a share of units, that findings report at
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The curve of a group: mean and standard deviation over orders or draws, and over runs.
+    """The accuracy curve of a group of runs.
 
-    `summary` holds one number a run: its AUC, or the noise scale at half accuracy.
+    Attributes
+    ----------
+    group
+        The runs.
+    x
+        Share of units ablated, or scale of the noise.
+    mean, spread
+        Mean and standard deviation of the accuracy at each `x`, over orders or draws and over runs.
+    summary
+        One number per run: the area under the curve, or the noise scale at half accuracy.
     """
 
     group: RunGroup
@@ -34,33 +44,58 @@ class Curve:
     summary: np.ndarray
 
     def at(self, x: float) -> float:
-        """Return the mean, linear between points."""
+        """Return the mean at `x`, linear between points."""
         return float(np.interp(x, self.x, self.mean))
 
+    def setting(self, name: str) -> float:
+        """Return the number that the spec of the runs has in a field."""
+        return float(str(self.group.values[name]))
 
-def ablation_curves(
-    results: Results, runs: Sequence[str], fields: Sequence[str], figure: str
-) -> list[Curve]:
-    """Return the cumulative ablation curve of random orders of each group of runs."""
-    groups, curves = _groups(results, runs, fields, figure, "curves")
+    @property
+    def mean_summary(self) -> float:
+        """Mean of `summary` over the runs where it is known."""
+        return known_mean(self.summary)
+
+
+def ablation_curves(results: Results, runs: Sequence[str], fields: Sequence[str]) -> list[Curve]:
+    """Return the cumulative ablation curve of each group of runs, over random orders.
+
+    Parameters
+    ----------
+    results
+        The results.
+    runs
+        Names of the runs.
+    fields
+        Fields of the runs' specs in which the runs of a group agree.
+    """
+    groups, curves = _group_curves(results, runs, fields, "curves")
     curves = random_orders(curves)
     if curves.sizes["order"] == 0:
-        raise TableError(f"the figure {figure} needs curves of random orders, but there is none")
+        raise UnmetNeedError("needs curves of random orders, but there is none")
     return [curve_of(group, rows_of(curves, group.runs)) for group in groups]
 
 
 def curve_of(group: RunGroup, curves: xr.Dataset) -> Curve:
     """Return mean and standard deviation over the orders and runs of a group's curves."""
-    x, rows = interpolated(curves)
+    x, rows = interpolate(curves)
     areas = area_under_curve(curves).mean("order").values
     both = (0, 1)
     return Curve(group, x, np.nanmean(rows, both), np.nanstd(rows, both), areas)
 
 
-def interpolated(curves: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+def curve_over_networks(group: RunGroup, curves: xr.Dataset) -> Curve:
+    """Return mean and standard deviation over networks, each averaged over its orders."""
+    x, rows = interpolate(curves)
+    means = np.nanmean(rows, axis=1)
+    areas = area_under_curve(curves).mean("order").values
+    return Curve(group, x, means.mean(0), means.std(0), areas)
+
+
+def interpolate(curves: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Return all ablated fractions, and the accuracy of each run and order at each of them.
 
-    The accuracy is linear between points; that of an order that a run lacks is NaN.
+    The accuracy is linear between the points of a curve. It is NaN for an order that a run lacks.
     """
     fractions = curves["ablated_fraction"].values
     x = np.unique(fractions[np.isfinite(fractions)])
@@ -72,39 +107,47 @@ def interpolated(curves: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     return x, rows
 
 
-def noise_curves(
-    results: Results, runs: Sequence[str], fields: Sequence[str], figure: str
-) -> list[Curve]:
-    """Return accuracy against the scale of the noise of each group of runs."""
-    groups, noise = _groups(results, runs, fields, figure, "noise")
+def noise_curves(results: Results, runs: Sequence[str], fields: Sequence[str]) -> list[Curve]:
+    """Return accuracy against the scale of the noise for each group of runs.
+
+    Parameters
+    ----------
+    results
+        The results.
+    runs
+        Names of the runs.
+    fields
+        Fields of the runs' specs in which the runs of a group agree.
+    """
+    groups, noise = _group_curves(results, runs, fields, "noise")
     curves = []
     for group in groups:
         own = rows_of(noise, group.runs).dropna("noise_scale", how="all")
         rows = own["accuracy"].values.reshape(-1, own.sizes["noise_scale"])
-        halves = noise_scale_at(own).values
+        halves = noise_scale_at(own, accuracy=HALF).values
         x = own["noise_scale"].values
         curves.append(Curve(group, x, np.nanmean(rows, 0), np.nanstd(rows, 0), halves))
     return curves
 
 
-def _groups(
-    results: Results, runs: Sequence[str], fields: Sequence[str], figure: str, name: str
+def _group_curves(
+    results: Results, runs: Sequence[str], fields: Sequence[str], name: str
 ) -> tuple[list[RunGroup], xr.Dataset]:
     """Return the groups of the runs that a table holds, and the table."""
-    table = measured_runs(results, runs, figure, name)
+    table = require_curves(results, runs, name)
     return group_runs(rows_of(results.runs, table["run"].values.tolist()), fields), table
 
 
-def measured_runs(results: Results, runs: Sequence[str], figure: str, name: str) -> xr.Dataset:
-    """Return the rows of a table of curves or of noise that are of a figure's runs."""
-    specs_of(results, runs, figure)
-    table = rows_of(table_of(results, name, figure), runs)
+def require_curves(results: Results, runs: Sequence[str], name: str) -> xr.Dataset:
+    """Return the rows of runs in the table "curves" or "noise"; there must be a row."""
+    require_runs(results, runs)
+    table = rows_of(require_table(results, name), runs)
     if table.sizes["run"] == 0:
-        raise TableError(
-            f"the figure {figure} needs the {MEASUREMENT[name]} of its runs, but there is none of "
+        raise UnmetNeedError(
+            f"needs the {MEASUREMENT[name]} of its runs, but there is none of "
             f"{', '.join(runs)}; measure it, or leave the figure out of `figures`"
         )
-    variable_of(table, "accuracy", figure)
+    require_values(table, "accuracy")
     return table
 
 
@@ -116,7 +159,7 @@ def draw_curve(axes: "Axes", curve: Curve, **style: Any) -> None:
 
 
 def draw_chance(axes: "Axes", results: Results, runs: Sequence[str]) -> None:
-    """Draw the accuracy of guessing, where all runs have equally many classes."""
+    """Draw the accuracy of guessing, if all runs have the same number of classes."""
     classes = set(rows_of(results.runs, runs)["classes"].values.tolist())
     if len(classes) != 1:
         return
@@ -134,29 +177,16 @@ def draw_chance(axes: "Axes", results: Results, runs: Sequence[str]) -> None:
 
 
 def accuracy_label(results: Results, table: str) -> str:
-    """Return the name of the accuracy axis; the split is in the table's attributes."""
+    """Return the name of the accuracy axis, with the split that the table's attributes name."""
     split = getattr(results, table).attrs.get("split", "")
     return f"{split} accuracy".strip()
 
 
-def label_fraction(axes: "Axes", results: Results, runs: Sequence[str]) -> None:
-    """Name the axis of the ablated fraction, with the number of units where it is the same."""
+def draw_ablation_axes(axes: "Axes", results: Results, runs: Sequence[str]) -> None:
+    """Draw chance, and name the axis of the ablated share; the name tells the number of units."""
+    draw_chance(axes, results, runs)
     units = rows_of(results.curves, runs)["ablated_units"].max("ablated").values
     of = f" of {int(units[0]):,}" if len(set(units.tolist())) == 1 else ""
     axes.set_xlabel(f"units ablated (share{of})")
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.03)
-
-
-def colour(place: int) -> str:
-    """Return the colour of the group at a place; they begin again after the last."""
-    return COLOURS[place % len(COLOURS)]
-
-
-def mean_spread(values: np.ndarray) -> str:
-    """Return a mean, with its standard deviation where there are several values."""
-    known = values[np.isfinite(values)]
-    if known.size == 0:
-        return "none"
-    spread = f" ± {known.std():.2f}" if known.size > 1 else ""
-    return f"{known.mean():.2f}{spread}"

@@ -1,117 +1,105 @@
-"""Draw the figures that a configuration asks for, with what each shows."""
+"""Draw the figures that a configuration asks for, and write what each of them shows."""
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from unitlens.analysis.run_groups import members_of
+from unitlens.catalogue.figures import FIGURES
 from unitlens.errors import TableError, nearest
-from unitlens.figures import (
-    agreement,
-    auc_generalisation,
-    batch_norm,
-    course,
-    hyperparameters,
-    memorisation,
-    regulariser,
-    same_data,
-    selectivity_figures,
-    variants,
-)
-from unitlens.figures.captions import CAPTIONS, TITLES
-from unitlens.figures.selection import Tell
+from unitlens.figures.needs import FINDING, Draw, Tell
 from unitlens.figures.style import save
+from unitlens.local_files import write_whole
 from unitlens.progress import track
 from unitlens.tables.results import Results, open_results
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 logger = logging.getLogger("unitlens")
-
-Draw = Callable[[Results, Sequence[str]], "Figure"]
-
-FIGURES: dict[str, tuple[Draw, Tell]] = {
-    draw.__name__: (draw, tell)
-    for draw, tell in (
-        (memorisation.memorisation_ablation, memorisation.memorisation_ablation_finding),
-        (memorisation.memorisation_noise, memorisation.memorisation_noise_finding),
-        (memorisation.dropout_ablation, memorisation.dropout_ablation_finding),
-        (batch_norm.batch_norm_ablation, batch_norm.batch_norm_ablation_finding),
-        (batch_norm.batch_norm_selectivity, batch_norm.batch_norm_selectivity_finding),
-        (batch_norm.batch_norm_information, batch_norm.batch_norm_information_finding),
-        (
-            selectivity_figures.selectivity_importance,
-            selectivity_figures.selectivity_importance_finding,
-        ),
-        (selectivity_figures.selectivity_l1_norm, selectivity_figures.selectivity_l1_norm_finding),
-        (selectivity_figures.l1_norm_importance, selectivity_figures.l1_norm_importance_finding),
-        (auc_generalisation.auc_test_accuracy, auc_generalisation.auc_test_accuracy_finding),
-        (auc_generalisation.auc_over_training, auc_generalisation.auc_over_training_finding),
-        (selectivity_figures.selectivity_depth, selectivity_figures.selectivity_depth_finding),
-        (same_data.same_data_auc, same_data.same_data_auc_finding),
-        (same_data.same_data_curves, same_data.same_data_curves_finding),
-        (
-            hyperparameters.hyperparameter_selection,
-            hyperparameters.hyperparameter_selection_finding,
-        ),
-        (course.early_stopping, course.early_stopping_finding),
-        (variants.clamping, variants.clamping_finding),
-        (variants.bases, variants.bases_finding),
-        (variants.measure_orders, variants.measure_orders_finding),
-        (agreement.class_damage, agreement.class_damage_finding),
-        (agreement.measure_agreement, agreement.measure_agreement_finding),
-        (
-            selectivity_figures.information_importance,
-            selectivity_figures.information_importance_finding,
-        ),
-        (regulariser.regulariser, regulariser.regulariser_finding),
-        (course.selectivity_over_training, course.selectivity_over_training_finding),
-    )
-}
 
 
 def draw_figures(
     results: str | Path, figures: Mapping[str, Sequence[str]], directory: str | Path
 ) -> None:
-    """Draw figures as SVG and PNG, and write what each shows to ``figures.json``.
+    """Draw figures, and write their titles, captions and findings.
 
     Parameters
     ----------
     results
         A results directory with its tables.
     figures
-        Name of each figure to the experiments that it shows.
+        Name of each figure to the experiments that the figure shows.
     directory
-        Where ``{name}.svg``, ``{name}.png`` and ``figures.json`` are written: a list, in the
-        order of `figures`, of name, title, caption, finding (two sentences with their numbers)
-        and experiments.
+        Directory to write to. For each figure, ``{name}.svg`` and ``{name}.png`` hold the picture,
+        and ``{name}.rst`` holds its title, caption and finding for the report of Snakemake.
+        ``figures.json`` lists all figures in the order of `figures`, each with its name, title,
+        caption, finding (two sentences with numbers) and experiments.
 
     Raises
     ------
     TableError
-        Where a figure or an experiment does not exist, or what a figure needs was not measured;
-        it names both.
+        Where a figure or an experiment does not exist, or the results lack what a figure needs.
     """
     opened, directory = open_results(results), Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     written = []
     for name, experiments in track(figures.items(), "draw figures", total=len(figures)):
-        if name not in FIGURES:
-            raise TableError(f"there is no figure '{name}'; {nearest(name, FIGURES)}")
+        draw, tell = functions_of(name)
         runs = runs_of(opened, experiments, name)
-        draw, tell = FIGURES[name]
         save(draw(opened, runs), directory, name)
-        words = {"name": name, "title": TITLES[name], "caption": CAPTIONS[name]}
-        written.append(words | {"finding": tell(opened, runs), "experiments": list(experiments)})
+        declared, told = FIGURES[name], tell(opened, runs)
+        words = {"title": declared.title, "caption": declared.caption, "finding": told}
+        write_whole(directory / f"{name}.rst", report_caption(**words).encode())
+        written.append({"name": name, **words, "experiments": list(experiments)})
         logger.info("drew %s from %d runs", name, len(runs))
     text = json.dumps(written, indent=2, ensure_ascii=False) + "\n"
-    (directory / "figures.json").write_text(text, encoding="utf-8")
+    write_whole(directory / "figures.json", text.encode())
+
+
+def functions_of(name: str) -> tuple[Draw, Tell]:
+    """Return the function that draws a figure, and the function that tells its finding.
+
+    Parameters
+    ----------
+    name
+        Name of the figure. The functions ``{name}`` and ``{name}_finding`` stand in the module
+        that the figure's declaration names.
+
+    Raises
+    ------
+    TableError
+        Where no such figure is declared.
+    """
+    if name not in FIGURES:
+        raise TableError(f"there is no figure '{name}'; {nearest(name, FIGURES)}")
+    module = import_module(f"unitlens.figures.{FIGURES[name].module}")
+    return getattr(module, name), getattr(module, name + FINDING)
 
 
 def runs_of(results: Results, experiments: Sequence[str], figure: str) -> list[str]:
     """Return the names of the runs of experiments, in the order of the table of runs."""
     shown = members_of(results.runs, experiments, f"the figure {figure} is to show")
     return list(map(str, shown["run"].values))
+
+
+def report_caption(title: str, caption: str, finding: str) -> str:
+    """Return a caption for the report of Snakemake, which reads Jinja and reStructuredText.
+
+    Parameters
+    ----------
+    title, caption, finding
+        Plain texts: in the caption, no character of a text is markup.
+    """
+    return f"**{_escape(title)}**\n\n{_escape(caption)}\n\n{_escape(finding)}\n"
+
+
+def _escape(text: str) -> str:
+    r"""Put a backslash before each punctuation mark: the mark then means itself.
+
+    Examples
+    --------
+    >>> print(_escape("{{*x*}}"))
+    \{\{\*x\*\}\}
+    """
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))

@@ -6,58 +6,131 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unitlens.analysis.run_groups import ALL, rows_of
-from unitlens.errors import TableError
+from unitlens.analysis.run_groups import ALL, RunGroup, rows_of
 from unitlens.figures.curves import (
+    HALF,
     Curve,
     ablation_curves,
     accuracy_label,
-    colour,
+    draw_ablation_axes,
     draw_chance,
     draw_curve,
-    label_fraction,
-    mean_spread,
     noise_curves,
 )
-from unitlens.figures.selection import by_dataset, networks, tell_each
+from unitlens.figures.needs import UnmetNeedError, figure, finding, runs_by_dataset
 from unitlens.figures.style import (
     DASHES,
     GREY,
+    colour,
     legend_below,
     log_ticks,
     marker,
     new_figure,
-    styled,
 )
+from unitlens.figures.wording import mean_spread, networks, tell_by_dataset
 from unitlens.tables.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-HALF = 0.5
 
-
-@styled
+@figure
 def memorisation_ablation(results: Results, runs: Sequence[str]) -> "Figure":
-    """Draw accuracy against the share of units ablated: a panel a data set, a line a level."""
-    parts = by_dataset(results, runs, "memorisation_ablation")
-    figure = new_figure(height=4.3)
-    panels = figure.subplots(1, len(parts), sharey=True, squeeze=False)[0]
-    levels = _levels(results, runs)
-    for axes, part in zip(panels, parts, strict=True):
-        curves = ablation_curves(results, part.runs, ("corruption",), "memorisation_ablation")
-        _draw_levels(axes, curves, levels, part.label, "AUC")
-        draw_chance(axes, results, part.runs)
-        label_fraction(axes, results, part.runs)
-        if len(parts) > 2:  # no room for it in one line
+    """Draw accuracy against the share of units ablated, a panel for a data set."""
+    drawn, panels = _panels_by_dataset(results, runs)
+    levels = _corruption_levels(results, runs)
+    for axes, group in panels:
+        curves = ablation_curves(results, group.runs, ("corruption",))
+        _draw_levels(axes, curves, levels, group.label, "AUC")
+        draw_ablation_axes(axes, results, group.runs)
+        if len(panels) > 2:  # the label is too long for one line
             axes.set_xlabel(axes.get_xlabel().replace(" (", "\n("))
-    panels[0].set_ylabel(accuracy_label(results, "curves"))
-    legend_below(figure, panels, title="label corruption")
-    return figure
+    _finish_levels(drawn, panels, accuracy_label(results, "curves"))
+    return drawn
 
 
-def _levels(results: Results, runs: Sequence[str]) -> list[float]:
+@finding
+def memorisation_ablation_finding(results: Results, runs: Sequence[str]) -> str:
+    """Tell the area under the ablation curve at each corruption level."""
+    return tell_by_dataset(results, runs, _tell_areas)
+
+
+def _tell_areas(results: Results, runs: Sequence[str]) -> str:
+    curves = ablation_curves(results, runs, ("corruption",))
+    areas = [curve.mean_summary for curve in curves]
+    first = (
+        "Over the whole range of ablation the networks keep a mean accuracy (AUC) of "
+        f"{areas[0]:.2f} at label corruption {_corruption(curves[0]):g}"
+    )
+    if len(curves) == 1:
+        return (
+            f"{first} ({networks(len(curves[0].group.runs))}). There is no other corruption level "
+            "among the runs to compare it with."
+        )
+    listed = ", ".join(f"{area:.2f}" for area in areas)
+    trend = "falls with every step of" if _falls(areas) else "does not fall in step with"
+    return (
+        f"{first} and of {areas[-1]:.2f} at {_corruption(curves[-1]):g}. AUC {trend} corruption "
+        f"({listed})."
+    )
+
+
+@figure
+def memorisation_noise(results: Results, runs: Sequence[str]) -> "Figure":
+    """Draw accuracy against the scale of the noise, a panel for a data set."""
+    drawn, panels = _panels_by_dataset(results, runs)
+    levels = _corruption_levels(results, runs)
+    for axes, group in panels:
+        axes.axhline(HALF, color=GREY, linewidth=1, linestyle=":", zorder=1)
+        curves = noise_curves(results, group.runs, ("corruption",))
+        _draw_levels(axes, curves, levels, group.label, "one half at")
+        draw_chance(axes, results, group.runs)
+        log_ticks(axes)
+        axes.set_ylim(0, 1.03)
+        narrow = "\n" if len(panels) > 1 else " "
+        axes.set_xlabel(f"noise on all units{narrow}(standard deviations of each unit)")
+    _finish_levels(drawn, panels, accuracy_label(results, "noise"))
+    return drawn
+
+
+@finding
+def memorisation_noise_finding(results: Results, runs: Sequence[str]) -> str:
+    """Tell the noise scale at which the accuracy has fallen to one half."""
+    return tell_by_dataset(results, runs, _tell_half_accuracy)
+
+
+def _tell_half_accuracy(results: Results, runs: Sequence[str]) -> str:
+    curves = noise_curves(results, runs, ("corruption",))
+    known = [curve for curve in curves if np.isfinite(curve.summary).any()]
+    if not known:
+        return (
+            "No network's accuracy falls from above to below one half within the measured scales "
+            f"of noise. The largest scale is {curves[0].x.max():g} standard deviations."
+        )
+    scales = [curve.mean_summary for curve in known]
+    listed = "; ".join(
+        f"{scale:.2f} at corruption {_corruption(curve):g}"
+        for scale, curve in zip(scales, known, strict=True)
+    )
+    first = f"Accuracy falls to one half at a noise of this many standard deviations: {listed}."
+    if len(known) == 1:
+        return f"{first} There is no other corruption level to compare it with."
+    trend = "shrinks with every step of" if _falls(scales) else "does not shrink in step with"
+    return f"{first} The tolerated noise {trend} corruption."
+
+
+def _panels_by_dataset(
+    results: Results, runs: Sequence[str]
+) -> "tuple[Figure, list[tuple[Axes, RunGroup]]]":
+    """Return an empty figure and its panels, each with the runs of one data set."""
+    groups = runs_by_dataset(results, runs)
+    drawn = new_figure(height=4.3)
+    panels = drawn.subplots(1, len(groups), sharey=True, squeeze=False)[0]
+    return drawn, list(zip(panels, groups, strict=True))
+
+
+def _corruption_levels(results: Results, runs: Sequence[str]) -> list[float]:
     levels = np.unique(rows_of(results.runs, runs)["corruption"].values)
     return [float(level) for level in levels]
 
@@ -65,93 +138,35 @@ def _levels(results: Results, runs: Sequence[str]) -> list[float]:
 def _draw_levels(
     axes: "Axes", curves: Sequence[Curve], levels: Sequence[float], dataset: str, summary: str
 ) -> None:
-    """Draw a line a level of corruption; what sums it up fits the legend of one data set only."""
-    alone = dataset == ALL
+    """Draw a line for each level of corruption.
+
+    The legend tells the summary of each curve if there is one data set only; the legend of several
+    data sets has no room for it.
+    """
+    is_only = dataset == ALL
     for curve in curves:
         place = levels.index(_corruption(curve))
-        told = f"  ({summary} {mean_spread(curve.summary)})" if alone else ""
-        label = f"{_corruption(curve):g}{told}"
+        more = f"  ({summary} {mean_spread(curve.summary)})" if is_only else ""
+        label = f"{_corruption(curve):g}{more}"
         draw_curve(axes, curve, color=colour(place), marker=marker(place), label=label)
-    if not alone:
+    if not is_only:
         axes.set_title(dataset, fontsize=9)
 
 
-def memorisation_ablation_finding(results: Results, runs: Sequence[str]) -> str:
-    """Tell how the area under the ablation curve changes with corruption."""
-    return tell_each(results, runs, "memorisation_ablation", _areas_told)
+def _finish_levels(
+    drawn: "Figure", panels: "Sequence[tuple[Axes, RunGroup]]", accuracy: str
+) -> None:
+    """Name the accuracy axis of the first panel, and draw the legend of corruption levels."""
+    panels[0][0].set_ylabel(accuracy)
+    legend_below(drawn, [axes for axes, _ in panels], title="label corruption")
 
 
-def _areas_told(results: Results, runs: Sequence[str]) -> str:
-    curves = ablation_curves(results, runs, ("corruption",), "memorisation_ablation")
-    areas = [float(np.nanmean(curve.summary)) for curve in curves]
-    if len(curves) == 1:
-        return (
-            f"Over the whole range of ablation the networks keep a mean accuracy (AUC) of "
-            f"{areas[0]:.2f} at label corruption {_corruption(curves[0]):g} "
-            f"({networks(len(curves[0].group.runs))}). There is no other corruption level among "
-            "the runs to compare it with."
-        )
-    listed = ", ".join(f"{area:.2f}" for area in areas)
-    order = "falls with every step of" if _falls(areas) else "does not fall in step with"
-    return (
-        f"Over the whole range of ablation the networks keep a mean accuracy (AUC) of "
-        f"{areas[0]:.2f} at label corruption {_corruption(curves[0]):g} and of {areas[-1]:.2f} at "
-        f"{_corruption(curves[-1]):g}. AUC {order} corruption ({listed})."
-    )
-
-
-@styled
-def memorisation_noise(results: Results, runs: Sequence[str]) -> "Figure":
-    """Draw accuracy against the scale of the noise: a panel a data set, a line a level."""
-    parts = by_dataset(results, runs, "memorisation_noise")
-    figure = new_figure(height=4.3)
-    panels = figure.subplots(1, len(parts), sharey=True, squeeze=False)[0]
-    levels = _levels(results, runs)
-    for axes, part in zip(panels, parts, strict=True):
-        axes.axhline(HALF, color=GREY, linewidth=1, linestyle=":", zorder=1)
-        curves = noise_curves(results, part.runs, ("corruption",), "memorisation_noise")
-        _draw_levels(axes, curves, levels, part.label, "one half at")
-        draw_chance(axes, results, part.runs)
-        log_ticks(axes)
-        axes.set_ylim(0, 1.03)
-        narrow = "\n" if len(parts) > 1 else " "
-        axes.set_xlabel(f"noise on all units{narrow}(standard deviations of each unit)")
-    panels[0].set_ylabel(accuracy_label(results, "noise"))
-    legend_below(figure, panels, title="label corruption")
-    return figure
-
-
-def memorisation_noise_finding(results: Results, runs: Sequence[str]) -> str:
-    """Tell at which noise the accuracy has fallen to one half."""
-    return tell_each(results, runs, "memorisation_noise", _halves_told)
-
-
-def _halves_told(results: Results, runs: Sequence[str]) -> str:
-    curves = noise_curves(results, runs, ("corruption",), "memorisation_noise")
-    known = [curve for curve in curves if np.isfinite(curve.summary).any()]
-    if not known:
-        return (
-            "No network's accuracy falls from above to below one half within the measured scales "
-            f"of noise. The largest scale is {curves[0].x.max():g} standard deviations."
-        )
-    halves = [float(np.nanmean(curve.summary)) for curve in known]
-    told = "; ".join(
-        f"{half:.2f} at corruption {_corruption(curve):g}"
-        for half, curve in zip(halves, known, strict=True)
-    )
-    first = f"Accuracy falls to one half at a noise of this many standard deviations: {told}."
-    if len(known) == 1:
-        return f"{first} There is no other corruption level to compare it with."
-    order = "shrinks with every step of" if _falls(halves) else "does not shrink in step with"
-    return f"{first} The tolerated noise {order} corruption."
-
-
-@styled
+@figure
 def dropout_ablation(results: Results, runs: Sequence[str]) -> "Figure":
-    """Draw ablation curves of networks trained with dropout, its fraction marked."""
+    """Draw ablation curves of networks trained with dropout, and mark the dropout fraction."""
     curves = _dropout_curves(results, runs)
-    figure = new_figure(height=4.3)
-    axes = figure.subplots()
+    drawn = new_figure(height=4.3)
+    axes = drawn.subplots()
     fractions = sorted({_dropout(curve) for curve in curves})
     corruptions = sorted({_corruption(curve) for curve in curves})
     for curve in curves:
@@ -165,50 +180,50 @@ def dropout_ablation(results: Results, runs: Sequence[str]) -> "Figure":
         axes.axvline(fraction, color=GREY, linewidth=1.2, zorder=1)
         text: dict[str, Any] = {"ha": "right", "va": "bottom", "color": GREY, "fontsize": 8.5}
         axes.text(fraction - 0.004, 0.17, f"dropout {fraction:g}", rotation=90, **text)
-    draw_chance(axes, results, runs)
-    label_fraction(axes, results, runs)
+    draw_ablation_axes(axes, results, runs)
     axes.set_ylabel(accuracy_label(results, "curves"))
-    legend_below(figure, [axes])
-    return figure
+    legend_below(drawn, [axes])
+    return drawn
 
 
+@finding
 def dropout_ablation_finding(results: Results, runs: Sequence[str]) -> str:
-    """Tell what is lost up to the dropout fraction, and past it."""
+    """Tell the accuracy lost up to the dropout fraction, and the accuracy left at one half."""
     dropped = [curve for curve in _dropout_curves(results, runs) if _dropout(curve) > 0]
     corruptions = sorted({_corruption(curve) for curve in dropped})
-    fallen, left = [], []
+    losses, left = [], []
     for corruption in corruptions:
         own = [curve for curve in dropped if _corruption(curve) == corruption]
-        fall = np.mean([curve.mean[0] - curve.at(_dropout(curve)) for curve in own])
-        half = np.mean([curve.at(HALF) for curve in own])
-        fallen.append(f"{fall:.2f} at corruption {corruption:g}")
-        left.append(f"{half:.2f} at corruption {corruption:g}")
+        loss = np.mean([curve.mean[0] - curve.at(_dropout(curve)) for curve in own])
+        at_half = np.mean([curve.at(HALF) for curve in own])
+        losses.append(f"{loss:.2f} at corruption {corruption:g}")
+        left.append(f"{at_half:.2f} at corruption {corruption:g}")
     fractions = ", ".join(f"{value:g}" for value in sorted({_dropout(c) for c in dropped}))
     return (
         f"With as many units ablated as dropout dropped in training (dropout {fractions}), "
-        f"accuracy has fallen by {'; '.join(fallen)}. With half of all units ablated, it is "
+        f"accuracy has fallen by {'; '.join(losses)}. With half of all units ablated, it is "
         f"{'; '.join(left)}."
     )
 
 
 def _dropout_curves(results: Results, runs: Sequence[str]) -> list[Curve]:
-    figure = "dropout_ablation"
-    curves = ablation_curves(results, runs, ("dropout", "corruption"), figure)
+    """Return the curves of runs whose dropout is known; at least one must have dropout."""
+    curves = ablation_curves(results, runs, ("dropout", "corruption"))
     known = [curve for curve in curves if curve.group.values["dropout"] is not None]
     if not any(_dropout(curve) > 0 for curve in known):
-        raise TableError(
-            f"the figure {figure} needs a run that was trained with dropout, but none of its runs "
-            "was; set model.dropout in one of its experiments"
+        raise UnmetNeedError(
+            "needs a run that was trained with dropout, but none of its runs was; set "
+            "model.dropout in one of its experiments"
         )
     return known
 
 
 def _corruption(curve: Curve) -> float:
-    return float(str(curve.group.values["corruption"]))
+    return curve.setting("corruption")
 
 
 def _dropout(curve: Curve) -> float:
-    return float(str(curve.group.values["dropout"]))
+    return curve.setting("dropout")
 
 
 def _falls(values: Sequence[float]) -> bool:

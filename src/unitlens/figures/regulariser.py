@@ -7,15 +7,16 @@ import numpy as np
 import xarray as xr
 
 from unitlens.analysis.run_groups import RunGroup, group_runs, rows_of
-from unitlens.errors import TableError
-from unitlens.figures.curves import colour, mean_spread
-from unitlens.figures.selection import specs_of, variable_of
-from unitlens.figures.style import (
-    legend_below,
-    marker,
-    new_figure,
-    styled,
+from unitlens.figures.needs import (
+    KIND,
+    UnmetNeedError,
+    figure,
+    finding,
+    require_runs,
+    require_values,
 )
+from unitlens.figures.style import colour, legend_below, marker, new_figure
+from unitlens.figures.wording import known_mean, mean_spread
 from unitlens.tables.results import Results
 
 if TYPE_CHECKING:
@@ -27,74 +28,74 @@ SHOWN = {
     "auc": "AUC",
     "mean_selectivity": "mean class selectivity",
 }
-KIND = ("dataset", "model", "widths", "width", "corruption", "dropout", "batch_norm")
 
 
-@styled
+@figure
 def regulariser(results: Results, runs: Sequence[str]) -> "Figure":
-    """Draw test accuracy, AUC and mean selectivity by strength, a line a kind of network."""
-    specs = _specs(results, runs)
-    figure = new_figure(height=6.4)
-    panels = figure.subplots(len(SHOWN), 1, sharex=True)
+    """Draw test accuracy, AUC and mean selectivity by strength, a line for a kind of network."""
+    specs = _regularised_runs(results, runs)
+    drawn = new_figure(height=6.4)
+    panels = drawn.subplots(len(SHOWN), 1, sharex=True)
     kinds = group_runs(specs, KIND)
     for place, kind in enumerate(kinds):
         own = rows_of(specs, kind.runs)
-        strengths = _by_strength(own)
+        strengths = _groups_by_strength(own)
         for axes, name in zip(panels, SHOWN, strict=True):
             style = {"color": colour(place), "marker": marker(place)}
             axes.scatter(
                 own[FIELD].values, own[name].values, s=18, alpha=0.45, linewidths=0, **style
             )
-            means = [_mean(rows_of(own, group.runs), name) for group in strengths.values()]
+            means = [known_mean(_values(own, group, name)) for group in strengths.values()]
             axes.plot(list(strengths), means, linewidth=1.5, label=kind.label, **style)
     for axes, label in zip(panels, SHOWN.values(), strict=True):
         axes.set_ylabel(label)
     panels[-1].set_xlabel("strength of the regulariser, alpha (> 0: for selectivity)")
     if len(kinds) > 1:
-        legend_below(figure, panels)
-    return figure
+        legend_below(drawn, panels)
+    return drawn
 
 
+@finding
 def regulariser_finding(results: Results, runs: Sequence[str]) -> str:
-    """Tell selectivity, test accuracy and AUC at the ends and without the regulariser."""
-    specs = _specs(results, runs)
-    strengths = _by_strength(specs)
-    ordered = sorted(strengths, key=abs)
-    shown = sorted({min(strengths), ordered[0], max(strengths)})
+    """Tell selectivity, test accuracy and AUC at both ends and at the weakest strength."""
+    specs = _regularised_runs(results, runs)
+    strengths = _groups_by_strength(specs)
+    weakest = min(strengths, key=abs)
+    shown = sorted({min(strengths), weakest, max(strengths)})
     listed = ", ".join(f"{alpha:g}" for alpha in shown)
 
-    def told(name: str) -> str:
-        rows = (rows_of(specs, strengths[alpha].runs)[name].values for alpha in shown)
-        return ", ".join(mean_spread(values) for values in rows)
+    def means(name: str) -> str:
+        return ", ".join(mean_spread(_values(specs, strengths[alpha], name)) for alpha in shown)
 
-    best = max(strengths, key=lambda a: _mean(rows_of(specs, strengths[a].runs), "test_accuracy"))
-    accuracy = _mean(rows_of(specs, strengths[best].runs), "test_accuracy")
+    accuracies = {
+        alpha: known_mean(_values(specs, group, "test_accuracy"))
+        for alpha, group in strengths.items()
+    }
+    best = max(accuracies, key=lambda alpha: accuracies[alpha])
     return (
-        f"At alpha {listed} mean class selectivity is {told('mean_selectivity')}, test accuracy "
-        f"{told('test_accuracy')} and AUC {told('auc')}. Of {len(strengths)} strengths test "
-        f"accuracy is best at {best:g} ({accuracy:.3f})."
+        f"At alpha {listed} mean class selectivity is {means('mean_selectivity')}, test accuracy "
+        f"{means('test_accuracy')} and AUC {means('auc')}. Of {len(strengths)} strengths, "
+        f"{best:g} has the best test accuracy ({accuracies[best]:.3f})."
     )
 
 
-def _by_strength(specs: xr.Dataset) -> dict[float, RunGroup]:
+def _groups_by_strength(specs: xr.Dataset) -> dict[float, RunGroup]:
     return {float(str(group.values[FIELD])): group for group in group_runs(specs, (FIELD,))}
 
 
-def _mean(specs: xr.Dataset, name: str) -> float:
-    known = specs[name].values[np.isfinite(specs[name].values)]
-    return float(known.mean()) if known.size else float("nan")
+def _values(specs: xr.Dataset, group: RunGroup, name: str) -> np.ndarray:
+    return np.asarray(rows_of(specs, group.runs)[name].values)
 
 
-def _specs(results: Results, runs: Sequence[str]) -> xr.Dataset:
-    """Return the rows of the runs that were trained, at two strengths at least."""
-    name = "regulariser"
-    specs = specs_of(results, runs, name)
+def _regularised_runs(results: Results, runs: Sequence[str]) -> xr.Dataset:
+    """Return the runs with a known strength; there must be at least two strengths."""
+    specs = require_runs(results, runs)
     for variable in SHOWN:
-        variable_of(specs, variable, name)
+        require_values(specs, variable)
     specs = specs.isel(run=np.flatnonzero(np.isfinite(specs[FIELD].values)))
     if np.unique(specs[FIELD].values).size < 2:
-        raise TableError(
-            f"the figure {name} needs runs of two strengths of the selectivity regulariser, but "
-            "all of its runs have the same; sweep over training.selectivity_regulariser"
+        raise UnmetNeedError(
+            "needs runs of two strengths of the selectivity regulariser, but all of its runs have "
+            "the same; sweep over training.selectivity_regulariser"
         )
     return specs

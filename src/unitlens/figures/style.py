@@ -1,4 +1,4 @@
-"""The one style of all figures, and how they are saved: the same input gives the same bytes."""
+"""The style of all figures, and how figures are saved: the same input gives the same bytes."""
 
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -14,14 +14,16 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Okabe & Ito (2008), told apart by people with any colour vision.
+# Okabe & Ito (2008): people with any colour vision can tell these colours apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
 GREY = "#6B6B6B"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 WIDTH = 6.6  # inches, a column of a web page
-LETTERS, MARK = 92, 8  # that fit into that width, and that a legend's mark takes
-MANY_DECADES = 1e4  # from here on an axis has room for powers of ten only
+LETTERS = 92  # width of a legend, in letters
+MARK = 8  # width of a mark in a legend, in letters
+MOST_EPOCHS = 9  # epochs that an axis has room for
+MANY_DECADES = 1e4  # an axis over a larger ratio has room for powers of ten only
 
 _RC: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -54,7 +56,7 @@ _RC: dict[Any, Any] = {
 
 
 def styled(function: Callable[P, R]) -> Callable[P, R]:
-    """Run a function that draws or saves in the style of all figures."""
+    """Make a function that draws or saves use the style of all figures."""
 
     @wraps(function)
     def inside(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -67,14 +69,14 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def new_figure(*, height: float = 3.8, width: float = WIDTH) -> "Figure":
-    """Return an empty figure; made without pyplot, so that none stays open."""
+    """Return an empty figure, made without pyplot, which would keep the figure open."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def stacked(heights: Sequence[float], titles: Sequence[str]) -> "tuple[Figure, list[SubFigure]]":
-    """Return an empty figure of rows, each with a title of its own where that is not empty."""
+def stack_rows(heights: Sequence[float], titles: Sequence[str]) -> "tuple[Figure, list[SubFigure]]":
+    """Return an empty figure and its rows, of these heights in inches and with these titles."""
     figure = new_figure(height=sum(heights))
     rows = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0].tolist()
     for row, title in zip(rows, titles, strict=True):
@@ -91,22 +93,22 @@ def save(figure: "Figure", directory: Path, name: str) -> None:
 
 
 def legend_below(figure: "Figure", panels: "Sequence[Axes]", *, title: str = "") -> None:
-    """Put one legend of all panels under the figure, where it covers no data."""
-    found: dict[str, Any] = {}
+    """Draw one legend of all panels under the figure, where the legend covers no data."""
+    marks: dict[str, Any] = {}
     for axes in panels:
         handles, labels = axes.get_legend_handles_labels()
-        found |= dict(zip(labels, handles, strict=True))
-    draw_legend(figure, found, title=title)
+        marks |= dict(zip(labels, handles, strict=True))
+    draw_legend(figure, marks, title=title)
 
 
-def draw_legend(figure: "FigureBase", found: dict[str, Any], *, title: str = "") -> None:
-    """Put a legend of these texts and marks under the figure."""
-    room = LETTERS // (MARK + max(map(len, found)))
+def draw_legend(figure: "FigureBase", marks: dict[str, Any], *, title: str = "") -> None:
+    """Draw a legend under the figure: the marks by their texts."""
+    columns = LETTERS // (MARK + max(map(len, marks)))
     legend = figure.legend(
-        handles=list(found.values()),
-        labels=list(found),
+        handles=list(marks.values()),
+        labels=list(marks),
         loc="outside lower center",
-        ncols=max(1, min(len(found), room)),
+        ncols=max(1, min(len(marks), columns)),
         title=title or None,
     )
     legend.get_title().set_fontsize(9)
@@ -131,17 +133,66 @@ def log_ticks(axes: "Axes") -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
+def epoch_ticks(axes: "Axes", epochs: np.ndarray) -> None:
+    """Make the horizontal axis logarithmic from epoch 1 on, with ticks at some of the epochs."""
+    axes.set_xscale("symlog", linthresh=1, linscale=0.6)
+    shown = epochs[:: -(-epochs.size // MOST_EPOCHS)]
+    axes.set_xticks(shown, [str(epoch) for epoch in shown])
+    axes.minorticks_off()
+    axes.set_xlim(0.9 * epochs.min() if epochs.min() else -0.15, 1.1 * epochs.max())
+    axes.set_xlabel("epoch of training (logarithmic from 1 on)")
+
+
+def scale_symlog(axes: "Axes", values: np.ndarray) -> None:
+    """Make the vertical axis logarithmic to either side of zero, and linear near zero.
+
+    The axis is linear below the power of ten at or under the median size of the values that are
+    not zero.
+    """
+    sizes = np.abs(values[values != 0])
+    linear = float(10 ** np.floor(np.log10(np.median(sizes)))) if sizes.size else 1.0
+    axes.set_yscale("symlog", linthresh=linear)
+
+
+def draw_zero(axes: "Axes") -> None:
+    """Draw a thin line at zero."""
+    axes.axhline(0, color=GREY, linewidth=0.8)
+
+
+def draw_share(
+    axes: "Axes", x: float, share: float, chance: float, *, color: Any, label: str | None = None
+) -> None:
+    """Draw a share as a bar, and the share that is expected by chance as dashes across the bar.
+
+    Parameters
+    ----------
+    axes
+        Where to draw.
+    x
+        Middle of the bar on the horizontal axis; bars are 1 apart.
+    share, chance
+        The two heights.
+    color
+        Colour of the bar.
+    label
+        Text for the dashes in the legend.
+    """
+    axes.bar(x, share, width=0.6, color=color, alpha=0.85)
+    axes.plot(
+        [x - 0.38, x + 0.38],
+        [chance, chance],
+        color="black",
+        linewidth=1.4,
+        linestyle=(0, (2, 1)),
+        label=label,
+    )
+
+
+def colour(place: int) -> str:
+    """Return the colour of the group at a place; colours begin again after the last."""
+    return COLOURS[place % len(COLOURS)]
+
+
 def marker(place: int) -> str:
-    """Return the marker of the group at a place; colour and marker together repeat late."""
+    """Return the marker of the group at a place; pairs of colour and marker repeat late."""
     return MARKERS[(place + place // len(COLOURS)) % len(MARKERS)]
-
-
-def depth_colours(depths: Sequence[int]) -> dict[int, Any]:
-    """Return a colour for each depth, from dark to light with the layer's index."""
-    from matplotlib import colormaps
-
-    ordered = sorted(set(depths))
-    places = np.linspace(0.02, 0.86, max(len(ordered), 2))
-    return {
-        depth: colormaps["viridis"](place) for depth, place in zip(ordered, places, strict=False)
-    }

@@ -1,1 +1,1 @@
-"""A network seen as a graph of layers and units; nothing here knows data or training."""
+"""Networks as graphs of layers and units, independent of data sets and of training."""

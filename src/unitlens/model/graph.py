@@ -1,4 +1,4 @@
-"""A network's forward pass as a graph of named steps that can be stopped, edited and resumed."""
+"""The forward pass of a network as a graph of named nodes, each run by itself."""
 
 import math
 import sys
@@ -9,21 +9,26 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 
-Edit = Callable[[Tensor], Tensor]
+Edit = Callable[[Tensor], Tensor]  # of an activation: the activation that replaces it
 Values = dict[fx.Node, Any]
 
 
 class UnitTracer(fx.Tracer):
-    """Record a model's forward pass, naming each node as torchvision's feature extraction does.
+    """Trace a model's forward pass, with the node names of torchvision's feature extraction.
 
     A node's name is the path of the module that it runs in, then the operation; the second use of
-    a name gets ``_1``. Modules of ``torch.nn`` are single nodes, all others are looked into:
-    torchvision's composite operations (``Conv2dNormActivation``, ``SqueezeExcitation``) too, which
-    its own extraction takes as one node, because units live inside them.
+    a name gets ``_1``. Modules of ``torch.nn`` are single nodes. All other modules are traced into,
+    also torchvision's composite operations (``Conv2dNormActivation``, ``SqueezeExcitation``), which
+    are single nodes in torchvision's own extraction: they contain layers of units.
+
+    Attributes
+    ----------
+    names
+        Name of each node.
     """
 
     def __init__(self) -> None:
-        # A model that uses torchvision's operations has loaded them.
+        # A model with torchvision's operations has imported them: importing them here costs time.
         operations: Any = [
             sys.modules[name] for name in ("torchvision.ops",) if name in sys.modules
         ]
@@ -44,7 +49,7 @@ class UnitTracer(fx.Tracer):
         is_module: bool,  # noqa: FBT001  torch's signature
         concrete_args: Any = None,
     ) -> tuple[Any, list[Any]]:
-        """Trace with the default of every argument of ``forward`` but the first."""
+        """Trace with the default value of each argument of ``forward`` but the first."""
         function, args = super().create_args_for_root(root_fn, is_module, concrete_args)
         return function, [*args[:2], *(_default(argument) for argument in args[2:])]
 
@@ -55,7 +60,7 @@ class UnitTracer(fx.Tracer):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        """Record a module's call, or look into it, remembering where."""
+        """Record the call of a module as one node, or trace into the module."""
         outer = self._scope
         try:
             self._scope = self.path_of_module(m)
@@ -76,7 +81,7 @@ class UnitTracer(fx.Tracer):
         if node.op != "call_module":
             name = f"{name}.{node}" if name else str(node)
         stem, _, number = name.rpartition("_")
-        if stem and number.isdecimal():  # fx counts over the whole graph, the names by module
+        if stem and number.isdecimal():  # fx numbers uses in the whole graph, we in each module
             name = stem
         uses = self._uses.get(name, 0)
         self._uses[name] = uses + 1
@@ -94,15 +99,32 @@ def _default(argument: Any) -> Any:
 class Program:
     """A traced network: its nodes in order, each run by itself.
 
+    Parameters
+    ----------
+    model
+        The model.
+    graph
+        Its graph.
+    names
+        Name of each node.
+
     Attributes
     ----------
     nodes
-        The nodes in the order in which they run; the output node is not among them.
+        The nodes in the order in which they run, without the output node.
     names
         Name of each node.
+    index
+        Index of each node in `nodes`.
+    output
+        The output node.
+    modules
+        Module of each node that calls a module.
+    last_use
+        Index of the last node that reads each node's value.
     overwrites
-        For each node that works in place, the nodes whose values it would overwrite: it gets
-        copies of them, so that a value never changes once it is there.
+        For each node that works in place, the nodes whose values it would overwrite. It gets
+        copies of these values, so that a value never changes.
     """
 
     def __init__(self, model: nn.Module, graph: fx.Graph, names: Mapping[fx.Node, str]) -> None:
@@ -119,33 +141,45 @@ class Program:
         self.relink()
 
     def relink(self) -> None:
-        """Find anew where each value is used last; to be called when the graph was changed."""
+        """Find the last use of each value; to be called after a change of the graph."""
         self.last_use: dict[fx.Node, int] = {}
         for node in self.nodes:
             self.last_use[node] = max(map(self.position, node.users), default=self.index[node])
         self._frees: list[list[fx.Node]] = [[] for _ in self.nodes]
-        for node, last in self.last_use.items():
-            if last < len(self.nodes):
-                self._frees[last].append(node)
+        for node, index in self.last_use.items():
+            if index < len(self.nodes):
+                self._frees[index].append(node)
 
     def remove(self, node: fx.Node) -> None:
-        """Leave out a node that nothing reads; :meth:`relink` is to be called after it."""
+        """Remove a node that nothing reads; :meth:`relink` is to be called afterwards."""
         node.graph.erase_node(node)
         self.nodes.remove(node)
         self.index = {other: index for index, other in enumerate(self.nodes)}
-        for known in (self.modules, self.names, self.overwrites):
-            known.pop(node, None)
+        for by_node in (self.modules, self.names, self.overwrites):
+            by_node.pop(node, None)
 
     def constant(self, node: Any) -> Any:
-        """Return the parameter, buffer or constant that a node reads, None if it reads none."""
+        """Return the parameter, buffer or constant that a node stands for, None for other nodes."""
         return self._constants.get(node)
 
     def position(self, node: fx.Node) -> int:
-        """Return where a node stands; the output stands after all."""
+        """Return the index of a node; that of the output node is the number of nodes."""
         return self.index.get(node, len(self.nodes))
 
     def run(self, inputs: Tensor, edits: Mapping[fx.Node, Edit] | None = None) -> Any:
-        """Run all nodes; `edits` replace the values of nodes as they come about."""
+        """Run all nodes.
+
+        Parameters
+        ----------
+        inputs
+            One batch.
+        edits
+            For a node, a function of its value that returns the value to go on with.
+
+        Returns
+        -------
+        The output of the network.
+        """
         values = self.start(inputs)
         for node in self.nodes:
             self.step(node, values, edits)
@@ -156,23 +190,37 @@ class Program:
         return {self._input: inputs}
 
     def outcome(self, values: Values) -> Any:
-        """Return what the network puts out, from the values of the nodes that it reads."""
+        """Return the output of the network from the values of the nodes that it reads."""
         return map_arg(self.output.args[0], values.__getitem__)
 
     def step(
         self, node: fx.Node, values: Values, edits: Mapping[fx.Node, Edit] | None = None
     ) -> Any:
-        """Run one node, let go of the values that are needed no more, and return its value."""
+        """Run one node, and free the values that no later node reads.
+
+        Parameters
+        ----------
+        node
+            The node.
+        values
+            Values of the nodes before it. The node's value is added.
+        edits
+            As for :meth:`run`.
+
+        Returns
+        -------
+        The value of the node, edited or not.
+        """
         value = self.compute(node, values)
         if edits and node in edits:
             value = edits[node](value)
         values[node] = value
-        for dead in self._frees[self.index[node]]:
-            values.pop(dead, None)
+        for unused in self._frees[self.index[node]]:
+            values.pop(unused, None)
         return value
 
     def compute(self, node: fx.Node, values: Values) -> Any:
-        """Return the value of a node from those that it reads."""
+        """Return the value of a node from the values that it reads."""
         if node.op == "placeholder":
             return values.get(node)
         if node.op == "get_attr":
@@ -188,8 +236,8 @@ class Program:
         overwritten = self.overwrites.get(node, ())
 
         def value(argument: fx.Node) -> Any:
-            found = values[argument]
-            return found.clone() if argument in overwritten else found
+            read = values[argument]
+            return read.clone() if argument in overwritten else read
 
         return map_arg(node.args, value), map_arg(node.kwargs, value)
 
@@ -202,24 +250,35 @@ def _attribute(model: nn.Module, path: str) -> Any:
 
 
 def trace(model: nn.Module) -> Program:
-    """Trace a model in the mode it is in; raises whatever a model that cannot be traced raises."""
+    """Trace a model in its present mode.
+
+    A model that cannot be traced raises any exception, of its own or of torch.fx.
+    """
     tracer = UnitTracer()
     graph = tracer.trace(model)
     return Program(model, graph, tracer.names)
 
 
-def first_tensor(output: Any) -> Any:
-    """Return the logits of a model's output.
+def find_logits(output: Any) -> Any:
+    """Find the logits in a model's output.
 
-    That is the output itself where it is one tensor (or node of a graph), the entry or attribute
-    ``logits`` or ``out`` where there is one, else the first tensor in the order of the container.
+    Parameters
+    ----------
+    output
+        The output: a tensor, or a container of tensors. For the output of a graph, nodes stand for
+        tensors.
+
+    Returns
+    -------
+    The output itself where it is a tensor. Of a container, the entry or attribute ``logits`` or
+    ``out`` where it has one, else its first tensor. None where there is no tensor.
     """
     if isinstance(output, Tensor | fx.Node):
         return output
     for name in ("logits", "out"):
-        found = output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
-        if isinstance(found, Tensor | fx.Node):
-            return found
+        entry = output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
+        if isinstance(entry, Tensor | fx.Node):
+            return entry
     entries = output.values() if isinstance(output, Mapping) else output
     for entry in entries if isinstance(entries, Iterable) else ():
         if isinstance(entry, Tensor | fx.Node):
@@ -228,7 +287,7 @@ def first_tensor(output: Any) -> Any:
 
 
 def same_storage(one: Any, other: Any) -> bool:
-    """Tell whether two values are tensors over the same memory."""
+    """Tell whether two values are tensors in the same memory."""
     if not (isinstance(one, Tensor) and isinstance(other, Tensor)):
         return False
     if torch.Size([0]) in (one.shape, other.shape):

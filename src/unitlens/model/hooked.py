@@ -1,4 +1,4 @@
-"""Networks that cannot be traced: their activation modules are reached by forward hooks."""
+"""Networks that cannot be traced: forward hooks read and replace their activations."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -7,15 +7,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unitlens.model.graph import Edit, first_tensor, same_storage
+from unitlens.model.graph import Edit, find_logits, same_storage
 from unitlens.model.memory_watch import MemoryWatch
-from unitlens.model.operations import NONLINEAR_MODULES, Source, is_source, source_of
+from unitlens.model.operations import (
+    NONLINEAR_MODULES,
+    WeightedOperation,
+    is_weighted_module,
+    weighted_operation,
+)
 
-Visitor = Callable[[str, nn.Module, Tensor], Tensor | None]
+# Called with the name of a call, the module and the activation. Returns a replacement, or None.
+CallHook = Callable[[str, nn.Module, Tensor], Tensor | None]
 
 
 class HookedNetwork:
-    """A model whose activation modules are named by module, a second call with ``_1``."""
+    """A model whose layers of units are the calls of its activation modules.
+
+    A call bears the name of the module; a second call of the same module gets ``_1``.
+
+    Parameters
+    ----------
+    model
+        The model.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
@@ -26,63 +40,94 @@ class HookedNetwork:
         ]
 
     def run(self, inputs: Tensor, edits: Mapping[str, Edit]) -> Any:
-        """Run the model; `edits` replace what the calls of the activation modules return."""
+        """Run the model with some activations replaced.
+
+        Parameters
+        ----------
+        inputs
+            One batch.
+        edits
+            For the name of a call, a function of its activation that returns the replacement.
+
+        Returns
+        -------
+        The output of the model.
+        """
 
         def edit(name: str, module: nn.Module, activation: Tensor) -> Tensor | None:
             if name not in edits:
                 return None
             edited = edits[name](activation)
             if getattr(module, "inplace", False) and edited is not activation:
-                return activation.copy_(edited)  # others may read the memory it was written to
+                return activation.copy_(edited)  # other modules may read the same memory
             return edited
 
-        with self._visited(edit):
+        with self._hooked(edit):
             return self._model(inputs)
 
-    def calls(self, inputs: Tensor) -> tuple[dict[str, tuple[Tensor, Source]], MemoryWatch]:
-        """Return each call's activation (as a meta tensor) and the weighted module called before.
+    def calls(
+        self, inputs: Tensor
+    ) -> tuple[dict[str, tuple[Tensor, WeightedOperation]], MemoryWatch]:
+        """Run the model and record the calls of its activation modules.
 
-        The call that makes the model's output is left out. And the memory of the pass.
+        Parameters
+        ----------
+        inputs
+            One batch.
+
+        Returns
+        -------
+        For the name of each call, its activation as a meta tensor and the last weighted module
+        called before; and the memory of the pass. A call whose result is the output of the model is
+        left out.
         """
-        found: dict[str, tuple[Tensor, Source]] = {}
-        last: list[tuple[str, Tensor]] = []
-        sources: list[nn.Module] = []
+        recorded: dict[str, tuple[Tensor, WeightedOperation]] = {}
+        last_call: list[tuple[str, Tensor]] = []
+        weighted: list[nn.Module] = []
 
-        def note(name: str, _: nn.Module, activation: Tensor) -> None:
+        def record(name: str, _: nn.Module, activation: Tensor) -> None:
             meta = torch.empty_like(activation, device="meta")
-            found[name] = (meta, source_of(sources[-1]) if sources else Source(None, None))
-            last[:] = [(name, activation)]
+            recorded[name] = (
+                meta,
+                weighted_operation(weighted[-1]) if weighted else WeightedOperation(None, None),
+            )
+            last_call[:] = [(name, activation)]
 
-        def note_source(module: nn.Module, *_: Any) -> None:
-            sources.append(module)
+        def record_weighted(module: nn.Module, *_: Any) -> None:
+            weighted.append(module)
 
         handles = [
-            m.register_forward_hook(note_source) for m in self._model.modules() if is_source(m)
+            m.register_forward_hook(record_weighted)
+            for m in self._model.modules()
+            if is_weighted_module(m)
         ]
         try:
-            with self._visited(note), MemoryWatch() as memory:
-                logits = first_tensor(self._model(inputs))
+            with self._hooked(record), MemoryWatch() as memory:
+                logits = find_logits(self._model(inputs))
         finally:
             for handle in handles:
                 handle.remove()
-        if last and same_storage(last[0][1], logits) and logits.shape[:2] == last[0][1].shape[:2]:
-            del found[last[0][0]]
-        return found, memory
+        for name, activation in last_call:
+            if same_storage(activation, logits) and logits.shape[:2] == activation.shape[:2]:
+                del recorded[name]
+        return recorded, memory
 
     @contextmanager
-    def _visited(self, visit: Visitor) -> Iterator[None]:
-        """Let `visit` see every call of an activation module, and perhaps replace its result."""
-        uses: dict[str, int] = {}
+    def _hooked(self, call_hook: CallHook) -> Iterator[None]:
+        """Call a function at each call of an activation module inside the block."""
+        calls: dict[str, int] = {}
 
-        def hook_for(name: str) -> Callable[..., Tensor | None]:
+        def make_hook(name: str) -> Callable[..., Tensor | None]:
             def hook(module: nn.Module, _: Any, activation: Tensor) -> Tensor | None:
-                number = uses.get(name, 0)
-                uses[name] = number + 1
-                return visit(f"{name}_{number}" if number else name, module, activation)
+                number = calls.get(name, 0)
+                calls[name] = number + 1
+                return call_hook(f"{name}_{number}" if number else name, module, activation)
 
             return hook
 
-        handles = [module.register_forward_hook(hook_for(name)) for name, module in self._nonlinear]
+        handles = [
+            module.register_forward_hook(make_hook(name)) for name, module in self._nonlinear
+        ]
         try:
             yield
         finally:

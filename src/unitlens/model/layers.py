@@ -1,4 +1,4 @@
-"""Layers of units: which nodes or module calls of a network are one, and the choice among them."""
+"""Layers of units: finding them in a network, and choosing among them."""
 
 import logging
 import math
@@ -9,36 +9,33 @@ from typing import overload
 from torch import Tensor, fx, nn
 
 from unitlens.config.base import LastLayers
-from unitlens.errors import (
-    LayerError,
-    nearest,
-)
-from unitlens.model.graph import Program, first_tensor
-from unitlens.model.observation import Observation, UnfoldableError, batch_axis
+from unitlens.errors import ArgumentError, LayerError, nearest
+from unitlens.model.graph import Program, find_logits
+from unitlens.model.observation import BatchAxisError, Observation, batch_axis
 from unitlens.model.operations import (
     NONLINEAR_MODULES,
-    Source,
+    WeightedOperation,
     function_name,
     is_nonlinear_function,
     is_rectifying_clamp,
     is_sigmoid,
-    nearest_source,
+    nearest_weighted_operation,
     silu_gate,
     unit_axis,
 )
 
 logger = logging.getLogger("unitlens")
-# Operations that change the form of a tensor and not its numbers.
+# Operations that change the shape of a tensor and not its numbers.
 _RESHAPING = frozenset(
     ("flatten", "view", "reshape", "squeeze", "unsqueeze", "permute", "transpose", "contiguous")
 )
-# Modules of torch that hold units in one piece of compiled code.
+# Modules of torch whose units are inside of one compiled operation.
 _OPAQUE = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer, nn.RNNBase, nn.RNNCellBase)
 
 
 @dataclass(frozen=True)
 class UnitLayer:
-    """One place where units live.
+    """A layer of units: the output of one nonlinearity of a network.
 
     Attributes
     ----------
@@ -47,11 +44,18 @@ class UnitLayer:
     depth
         Index of the layer in the forward pass, from 0.
     units
-        Number of units.
+        Number of units: of neurons in a dense layer, of feature maps (channels) in a
+        convolutional one.
     shape
-        Shape of the activation of one sample.
+        Shape of the activation of one sample, such as (64, 16, 16).
     axis
-        Axis of the units, counted with the batch axis: 1 or -1.
+        Axis of the units in an activation (samples, ...): 1 or -1.
+
+    Examples
+    --------
+    >>> layer = UnitLayer("layer1.0.relu", depth=1, units=64, shape=(64, 16, 16), axis=1)
+    >>> layer.positions, layer.map_shape
+    (256, (16, 16))
     """
 
     name: str
@@ -62,25 +66,37 @@ class UnitLayer:
 
     @property
     def positions(self) -> int:
-        """Number of positions of a unit: one in a dense layer."""
+        """Number of positions of a unit in one sample; 1 in a dense layer."""
         return math.prod(self.shape) // self.units
 
     @property
     def map_shape(self) -> tuple[int, ...]:
-        """Shape of a unit's feature map for one sample: empty in a dense layer."""
-        at = len(self.shape) - 1 if self.axis == -1 else self.axis - 1
-        return self.shape[:at] + self.shape[at + 1 :]
+        """Shape of a unit's feature map for one sample; empty in a dense layer."""
+        units_axis = len(self.shape) - 1 if self.axis == -1 else self.axis - 1
+        return self.shape[:units_axis] + self.shape[units_axis + 1 :]
 
 
 class UnitLayers(Sequence[UnitLayer]):
-    """The layers of a network, in the order of the forward pass.
+    """The layers of units of a network: a sequence of :class:`UnitLayer`, printed as a table.
+
+    The layers come in the order of the forward pass. :func:`unitlens.unit_layers` returns them.
+
+    Parameters
+    ----------
+    layers
+        The layers.
+    traced
+        Whether the network could be traced.
+    reason
+        Why the network could not be traced.
 
     Attributes
     ----------
     traced
-        Whether the names are of graph nodes; else they are of modules.
+        Whether the network could be traced. Then layers have the names of graph nodes, else of
+        modules.
     reason
-        Why the network could not be traced; empty if it was.
+        Why the network could not be traced; empty for a traced network.
     """
 
     def __init__(
@@ -106,59 +122,84 @@ class UnitLayers(Sequence[UnitLayer]):
             (str(layer.depth), layer.name, str(layer.units), " x ".join(map(str, layer.shape)))
             for layer in self._layers
         ]
-        wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [
-            f"{depth:>{wide[0]}}  {name:<{wide[1]}}  {units:>{wide[2]}}  {shape}"
+            f"{depth:>{widths[0]}}  {name:<{widths[1]}}  {units:>{widths[2]}}  {shape}"
             for depth, name, units, shape in rows
         ]
-        how = "graph nodes" if self.traced else f"modules; not traced: {self.reason}"
+        named_by = "graph nodes" if self.traced else f"modules; not traced: {self.reason}"
         total = sum(layer.units for layer in self._layers)
-        return "\n".join([*lines, f"{len(self)} layers, {total:,} units, named by {how}"])
+        return "\n".join([*lines, f"{len(self)} layers, {total:,} units, named by {named_by}"])
 
 
 def layers_of_program(
     program: Program, observation: Observation
 ) -> list[tuple[UnitLayer, fx.Node]]:
-    """Return the layers of units of a traced network, each with its node."""
-    logits = _makes_output(program)
-    found: list[tuple[UnitLayer, fx.Node]] = []
+    """Return the layers of units of a traced network, each with its node.
+
+    Parameters
+    ----------
+    program
+        The traced network.
+    observation
+        Its values on two and three samples.
+    """
+    logits = _logits_node(program)
+    layers: list[tuple[UnitLayer, fx.Node]] = []
     for node in program.nodes:
         if node is logits or not node.users or not _is_nonlinear(program, node):
             continue
-        name, two, three = program.names[node], observation.two[node], observation.three[node]
-        layer = _layer(name, len(found), (two, three), nearest_source(program, node))
+        values = observation.two[node], observation.three[node]
+        layer = _make_layer(
+            program.names[node], len(layers), values, nearest_weighted_operation(program, node)
+        )
         if layer is not None:
-            found.append((layer, node))
+            layers.append((layer, node))
     for node, module in program.modules.items():
         if any(isinstance(inner, _OPAQUE) for inner in module.modules()):
             kind = type(module).__name__
-            logger.info("the units inside '%s' (%s) are not seen", program.names[node], kind)
-    return found
+            logger.info("the units inside '%s' (%s) are left out", program.names[node], kind)
+    return layers
 
 
 def layers_of_calls(
-    two: Mapping[str, tuple[Tensor, Source]], three: Mapping[str, tuple[Tensor, Source]]
+    two: Mapping[str, tuple[Tensor, WeightedOperation]],
+    three: Mapping[str, tuple[Tensor, WeightedOperation]],
 ) -> list[UnitLayer]:
-    """Return the layers from the calls of activation modules on two and on three samples."""
-    found: list[UnitLayer] = []
+    """Return the layers of units of a network that cannot be traced.
+
+    Parameters
+    ----------
+    two
+        For the name of each call of an activation module, its activation on two samples and the
+        weighted operation before it.
+    three
+        The same on three samples.
+    """
+    layers: list[UnitLayer] = []
     for name in (name for name in two if name in three):
         activation, source = two[name]
-        layer = _layer(name, len(found), (activation, three[name][0]), source)
+        layer = _make_layer(name, len(layers), (activation, three[name][0]), source)
         if layer is not None:
-            found.append(layer)
-    return found
+            layers.append(layer)
+    return layers
 
 
-def _layer(name: str, depth: int, pair: tuple[Tensor, Tensor], source: Source) -> UnitLayer | None:
-    activation = pair[0]
+def _make_layer(
+    name: str, depth: int, values: tuple[Tensor, Tensor], source: WeightedOperation
+) -> UnitLayer | None:
+    """Return a layer from its activations on two and three samples; None where it has no units."""
+    activation = values[0]
     try:
-        samples_first = batch_axis(*pair) == 0
-    except UnfoldableError:
+        samples_first = batch_axis(*values) == 0
+    except BatchAxisError:
         samples_first = False
     if activation.dim() < 2 or not samples_first:
         shape = tuple(activation.shape)
         logger.info(
-            "'%s' puts out %s for two samples: not one row of units each; left out", name, shape
+            "'%s' is left out: its output for two samples has the shape %s, not (2, units, ...)",
+            name,
+            shape,
         )
         return None
     axis = unit_axis(activation, source)
@@ -179,12 +220,12 @@ def _is_nonlinear(program: Program, node: fx.Node) -> bool:
     )
 
 
-def _makes_output(program: Program) -> fx.Node | None:
-    """Return the node whose numbers are the logits, behind operations that only reshape."""
+def _logits_node(program: Program) -> fx.Node | None:
+    """Return the node that computes the logits, before operations that only reshape them."""
     output = program.output.args[0]
     if isinstance(output, fx.Node) and isinstance(output.target, type):  # a named tuple
         output = dict(zip(getattr(output.target, "_fields", ()), output.args, strict=False))
-    node = first_tensor(output)
+    node = find_logits(output)
     while isinstance(node, fx.Node) and _reshapes(program, node):
         node = node.all_input_nodes[0]
     return node if isinstance(node, fx.Node) else None
@@ -197,37 +238,43 @@ def _reshapes(program: Program, node: fx.Node) -> bool:
     return called and function_name(node.target) in _RESHAPING and bool(node.all_input_nodes)
 
 
-REDUCTIONS = ("mean", "max", "active")
-
-
 def choose_layers(
-    layers: Sequence[UnitLayer], choice: Sequence[str] | LastLayers | None
+    layers: Sequence[UnitLayer], choice: Sequence[str] | int | LastLayers | None
 ) -> tuple[UnitLayer, ...]:
-    """Return the chosen ones of a network's layers.
+    """Choose among the layers of a network.
 
     Parameters
     ----------
     layers
         All layers of the network.
     choice
-        Names, or how many of the last layers, or None for all.
+        Names of layers, a number of last layers (``3`` or ``LastLayers(last=3)``), or None for
+        all layers.
 
     Returns
     -------
-    The layers, in the order of the forward pass whatever the order of the names.
+    The layers in the order of the forward pass, whatever the order of the names.
 
     Raises
     ------
+    ArgumentError
+        Where the number of last layers is a truth value or below 1.
     LayerError
         Where a name is not among the layers, where nothing is chosen, or where more last layers
         are asked for than there are.
+
+    Examples
+    --------
+    >>> layers = [UnitLayer(f"relu{i}", i, units=8, shape=(8,), axis=1) for i in range(3)]
+    >>> [layer.name for layer in choose_layers(layers, 2)]
+    ['relu1', 'relu2']
     """
     names = [layer.name for layer in layers]
     if not names:
         reason = layers.reason if isinstance(layers, UnitLayers) else ""
         untraced = (
-            f"; it cannot be traced ({reason}), so only activation modules are seen: use "
-            "modules such as torch.nn.ReLU, or make forward traceable by torch.fx"
+            f"; it cannot be traced ({reason}), so only activation modules count: use modules "
+            "such as torch.nn.ReLU, or make forward traceable by torch.fx"
         )
         raise LayerError(
             "the model has no layer of units: no nonlinearity was found before its output"
@@ -235,23 +282,34 @@ def choose_layers(
         )
     if choice is None:
         return tuple(layers)
-    if isinstance(choice, LastLayers):
-        if choice.last > len(names):
-            raise LayerError(
-                f"the last {choice.last} layers were asked for, but there are {len(names)}"
-            )
-        return tuple(layers[len(names) - choice.last :])
-    chosen = [choice] if isinstance(choice, str) else list(choice)
-    if not chosen:
+    if isinstance(choice, int | LastLayers):
+        return tuple(layers[len(names) - _count_last(choice, len(names)) :])
+    chosen_names = [choice] if isinstance(choice, str) else list(choice)
+    if not chosen_names:
         raise LayerError(f"layers is empty, but must name at least one layer; {nearest('', names)}")
-    for name in chosen:
+    for name in chosen_names:
         if name not in names:
             raise LayerError(f"the model has no layer '{name}'; {nearest(name, names)}")
-    return tuple(layer for layer in layers if layer.name in chosen)
+    return tuple(layer for layer in layers if layer.name in chosen_names)
+
+
+def _count_last(choice: int | LastLayers, available: int) -> int:
+    count = choice.last if isinstance(choice, LastLayers) else choice
+    if isinstance(count, bool) or count < 1:
+        raise ArgumentError(
+            f"layers is {count!r}, but must be at least 1 to mean that many last layers; give a "
+            "larger number, names of layers, or None for all"
+        )
+    if count > available:
+        raise LayerError(f"the last {count} layers were asked for, but there are {available}")
+    return count
+
+
+REDUCTIONS = ("mean", "max", "active")
 
 
 def reduce_positions(activation: Tensor, layer: UnitLayer, reduce: str = "mean") -> Tensor:
-    """Reduce an activation to one value a sample and unit.
+    """Reduce an activation to one value for each sample and unit.
 
     Parameters
     ----------
@@ -260,8 +318,8 @@ def reduce_positions(activation: Tensor, layer: UnitLayer, reduce: str = "mean")
     layer
         The layer.
     reduce
-        One of :data:`REDUCTIONS`: mean or maximum over the positions, or the share of them that
-        is not zero (a NaN is not).
+        ``mean`` or ``max`` over the positions, or ``active``, the share of positions that are not
+        zero (NaN is not zero).
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""How much memory a network's operations take, watched while they run."""
+"""The memory that the operations of a network take, observed while they run."""
 
 import math
 import weakref
@@ -11,19 +11,20 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-ONEDNN = (torch.float32, torch.bfloat16)  # types whose convolutions need no patches unfolded
+# Dtypes that oneDNN convolves; for other dtypes PyTorch unfolds the patches of the input.
+ONEDNN_DTYPES = (torch.float32, torch.bfloat16)
 
 
 @dataclass(frozen=True)
 class PassMemory:
-    """Bytes that each sample takes in a pass.
+    """Bytes for each sample in a pass.
 
     Attributes
     ----------
     peak
-        Of all values that are alive at once, at most.
+        Largest size of all values that are in memory at once.
     total
-        Of all values that are ever made, as a backward pass may keep them.
+        Size of all values of the pass together, which a backward pass may need.
     """
 
     peak: int
@@ -31,55 +32,60 @@ class PassMemory:
 
     @classmethod
     def between(cls, two: "MemoryWatch", three: "MemoryWatch") -> "PassMemory":
-        """Return what one sample adds, from passes on two and on three."""
+        """Return the bytes that one sample adds, from passes on two and on three samples."""
         return cls(max(0, three.peak - two.peak), max(0, three.total - two.total))
 
 
 class MemoryWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Follow the memory of the tensors that operations make inside of it.
+    """A context that observes the memory of the tensors that operations make inside of it.
 
     Attributes
     ----------
-    alive, peak, recent_peak, total
-        Bytes of what was made and is still there; the most that ever was, scratch of operations
-        included; the same since the last :meth:`begin`; and all that was made.
+    alive
+        Bytes of these tensors that are in memory now.
+    peak
+        Largest number of bytes in memory at once, scratch memory of operations included.
+    recent_peak
+        The same since the last :meth:`begin`.
+    total
+        Bytes of all these tensors together, freed ones included.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.alive = self.peak = self.recent_peak = self.total = 0
-        self._known: set[int] = set()
+        self._counted: set[int] = set()
         self._fast_attention = torch.backends.mha.get_fastpath_enabled()
 
     def __enter__(self) -> Self:
-        """Begin to watch; attention without its fused operation, inside of which nothing shows."""
+        """Begin to observe. Attention runs unfused, because a fused operation hides its tensors."""
         self._fast_attention = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(value=False)
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *raised: object) -> None:
-        """End it."""
+        """Stop to observe, and restore how attention runs."""
         super().__exit__(*raised)  # type: ignore[no-untyped-call]
         torch.backends.mha.set_fastpath_enabled(self._fast_attention)
 
     def begin(self) -> None:
-        """Forget how high the recent peak was."""
+        """Set the recent peak to the bytes that are in memory now."""
         self.recent_peak = self.alive
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Answer PyTorch, which would import its compiler (over a second) to keep it off this."""
+        """Answer PyTorch, which else imports its compiler (over a second) at the first use."""
         return False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        """Run an operation and count what it makes."""
-        given = {id(storage) for storage in _storages((args, kwargs))}
+        """Run an operation and count the tensors that it makes."""
+        of_inputs = {id(storage) for storage in _storages((args, kwargs))}
         result = func(*args, **(kwargs or {}))
         for storage in _storages(result):
-            if id(storage) not in given and id(storage) not in self._known:
+            if id(storage) not in of_inputs and id(storage) not in self._counted:
                 self._add(storage)
         extra = _scratch(args, result) if func is torch.ops.aten.convolution.default else 0
         self.total += extra
@@ -89,12 +95,12 @@ class MemoryWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _add(self, storage: torch.UntypedStorage) -> None:
         size, key = storage.nbytes(), id(storage)
-        self._known.add(key)
+        self._counted.add(key)
         self.alive += size
         self.total += size
 
         def freed() -> None:
-            self._known.discard(key)
+            self._counted.discard(key)
             self.alive -= size
 
         weakref.finalize(storage, freed).atexit = False
@@ -107,18 +113,20 @@ def _storages(values: Any) -> Iterator[torch.UntypedStorage]:
 
 
 def _scratch(args: tuple[Any, ...], result: Tensor) -> int:
-    """Return the bytes that a convolution needs beside what it reads and puts out.
+    """Return the bytes that a convolution needs beside its input and output.
 
-    oneDNN brings both into an order of its own; for the types that it does not know, PyTorch
-    unfolds the patches that are read, of the whole batch.
+    oneDNN copies both into a memory layout of its own. For other dtypes, PyTorch unfolds the
+    patches of the input, of the whole batch.
     """
     inputs, weight = args[0], args[1]
-    if inputs.dtype in ONEDNN:
+    if inputs.dtype in ONEDNN_DTYPES:
         return int(inputs.nbytes + result.nbytes)
     transposed, groups = args[6], args[8]
     if math.prod(weight.shape[2:]) == 1 and groups == 1:
         return 0
-    wide, channels = (inputs, result.shape[1]) if transposed else (result, inputs.shape[1])
-    rows = wide.numel() // max(wide.shape[1], 1)
-    patch = channels // groups * math.prod(weight.shape[2:])
-    return int(rows * patch * result.element_size() + (result.nbytes if groups > 1 else 0))
+    # The tensor with one position for each patch, and the channels of a patch.
+    grid, channels = (inputs, result.shape[1]) if transposed else (result, inputs.shape[1])
+    patches = grid.numel() // max(grid.shape[1], 1)
+    patch_size = channels // groups * math.prod(weight.shape[2:])
+    grouped = result.nbytes if groups > 1 else 0
+    return int(patches * patch_size * result.element_size() + grouped)

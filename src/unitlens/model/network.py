@@ -1,4 +1,4 @@
-"""A network whose units can be read and replaced."""
+"""Layers of units of any model, and forward passes that read or replace activations."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -8,83 +8,96 @@ from typing import Any, Self, TypeVar
 import torch
 from torch import Tensor, fx, nn
 
-from unitlens.errors import (
-    ArgumentError,
-    ModelError,
-)
-from unitlens.model.graph import (
-    Edit,
-    Program,
-    first_tensor,
-    same_storage,
-    trace,
-)
+from unitlens.errors import ArgumentError, ModelError, first_line
+from unitlens.model.graph import Edit, Program, find_logits, same_storage, trace
 from unitlens.model.hooked import HookedNetwork
-from unitlens.model.layers import (
-    UnitLayer,
-    UnitLayers,
-    layers_of_calls,
-    layers_of_program,
-)
+from unitlens.model.layers import UnitLayer, UnitLayers, layers_of_calls, layers_of_program
 from unitlens.model.memory_watch import PassMemory
 from unitlens.model.observation import Observation, observe
-from unitlens.model.precision import close
-from unitlens.model.restore import borrowed
+from unitlens.model.precision import outputs_agree
+from unitlens.model.restore import restored_afterwards
 from unitlens.model.rewriting import simplify
 
 logger = logging.getLogger("unitlens")
-Kept = TypeVar("Kept")
+Captured = TypeVar("Captured")
 
 
 def unit_layers(model: nn.Module, example: Tensor) -> UnitLayers:
-    """Find where the units of a model live.
+    """Find the layers of units of a model.
 
-    Every output of a nonlinearity is a layer of units, functional calls and repeated uses of one
-    module included; what the model puts out is not. Layers bear the names that
-    ``torchvision.models.feature_extraction`` gives to graph nodes. A model that cannot be traced
-    has its activation modules found by hooks and named by module; a log line says so.
+    A layer of units is the output of a nonlinearity; functional calls and repeated calls of one
+    module count as well. The output of the model is no layer. Layers have the names that
+    ``torchvision.models.feature_extraction`` gives to graph nodes. In a model that cannot be
+    traced, layers are the calls of its activation modules, with the names of these modules; a log
+    line says so.
 
     Parameters
     ----------
     model
-        Any module that takes one tensor; it comes back as it was.
+        Any module that takes one tensor. Its mode, hooks, buffers and device are as before
+        afterwards.
     example
-        One batch of its inputs, of at least one sample.
+        One batch of inputs, (samples, ...), of at least one sample.
 
     Returns
     -------
-    The layers in the order of the forward pass. Units lie on axis 1 of an activation of two, four
-    or more dimensions and on the last of three, unless the nearest weighted operation before says
-    otherwise (a dense layer or layer norm: last; a convolution or batch norm: 1).
+    :class:`UnitLayers`, a sequence of :class:`UnitLayer` in the order of the forward pass. A layer
+    has a `name`, a `depth` from 0, the number of its `units`, and the `shape` of the activation of
+    one sample.
+
+    Units lie on axis 1 of an activation (samples, ...) of two, four or more dimensions, and on the
+    last axis of three dimensions, unless the nearest weighted operation before it says otherwise: a
+    dense layer or layer norm has channels last, a convolution or batch norm has channels on axis 1.
 
     Raises
     ------
     ArgumentError
         Where `example` is empty.
     ModelError
-        Where the model cannot be run on the example.
+        Where the model cannot be run on `example`, or its output holds no tensor.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> model = nn.Sequential(
+    ...     nn.Conv2d(1, 8, 3),
+    ...     nn.ReLU(),
+    ...     nn.Flatten(),
+    ...     nn.Linear(288, 5),
+    ...     nn.Tanh(),
+    ...     nn.Linear(5, 2),
+    ... )
+    >>> layers = unit_layers(model, torch.zeros(1, 1, 8, 8))
+    >>> layers
+    depth  layer  units  shape
+        0  1          8  8 x 6 x 6
+        1  4          5  5
+    2 layers, 13 units, named by graph nodes
+    >>> layers[0].name, layers[0].positions
+    ('1', 36)
     """
     with UnitNetwork(model, example) as network:
         return network.layers
 
 
 class UnitNetwork:
-    """A model, borrowed: its units can be read and replaced during a forward pass.
+    """A context in which the activations of a model can be read and replaced.
 
-    On entering, the model is in eval mode, on `device` if one is given, and torch in inference
-    mode; on leaving, the model is exactly as it was.
+    Inside the context the model is in eval mode, on `device` and in `dtype` where these are given,
+    and torch is in inference mode. After the context the model is exactly as before.
 
     Parameters
     ----------
     model
-        Any module that takes one tensor. If it puts out a container, the logits are its entry or
-        attribute ``logits`` or ``out``, else its first tensor.
+        Any module that takes one tensor. Where its output is a container, the logits are the entry
+        or attribute ``logits`` or ``out``, else the first tensor.
     example
-        One batch of its inputs.
+        One batch of inputs.
     device
-        Where to work; where the model is, if None.
+        Device to compute on; that of the model if None.
     dtype
-        What to work in; the model's own type if None.
+        Dtype to compute in; that of the model if None.
     simplified
         Whether the forward pass may be rewritten to do the same with less work; see
         :func:`~unitlens.model.rewriting.simplify`.
@@ -98,15 +111,17 @@ class UnitNetwork:
     nodes
         Node of the program for each layer's name.
     observation
-        What is known of the values of the program's nodes; None without a program.
+        The values of the program's nodes on two and three samples; None without a program.
     memory
-        Bytes that each sample takes in a pass.
+        Bytes of each sample in a pass.
     converted_bytes
-        Bytes of the parameters that were brought to another type.
+        Bytes of the parameters that were converted to another dtype.
     model
         The model itself.
-    device, dtype
-        Those of the network's parameters, to which inputs are brought.
+    device
+        Device of the parameters; inputs are moved to it.
+    dtype
+        Dtype of the parameters; floating-point inputs are converted to it.
     """
 
     layers: UnitLayers
@@ -140,7 +155,7 @@ class UnitNetwork:
     def __enter__(self) -> Self:
         own = {parameter: parameter.dtype for parameter in self.model.parameters()}
         with ExitStack() as stack:
-            stack.enter_context(borrowed(self.model, self._device, self._dtype))
+            stack.enter_context(restored_afterwards(self.model, self._device, self._dtype))
             stack.enter_context(torch.inference_mode())
             self.converted_bytes = sum(p.nbytes for p, dtype in own.items() if p.dtype != dtype)
             self._prepare()
@@ -154,9 +169,9 @@ class UnitNetwork:
         self,
         inputs: Tensor,
         layers: Sequence[UnitLayer],
-        transform: Callable[[UnitLayer, Tensor], Kept],
-    ) -> tuple[Tensor, dict[str, Kept]]:
-        """Run the network and keep something of the activations of `layers`.
+        transform: Callable[[UnitLayer, Tensor], Captured],
+    ) -> tuple[Tensor, dict[str, Captured]]:
+        """Run the network and capture a function of the activation of each of some layers.
 
         Parameters
         ----------
@@ -165,24 +180,25 @@ class UnitNetwork:
         layers
             Layers to read.
         transform
-            What to keep, from the layer and its activation (samples, ...). It is called inside
-            the pass, before an operation that works in place can change the activation.
+            Function of a layer and its activation (samples, ...) that returns the value to capture.
+            It is called inside the pass, before an operation in place can change the activation.
 
         Returns
         -------
-        The logits, and what was kept for each layer's name.
+        The logits, and the captured value for each layer's name.
         """
-        kept: dict[str, Kept] = {}
+        captured: dict[str, Captured] = {}
 
-        def keeper(layer: UnitLayer) -> Edit:
-            def keep(activation: Tensor) -> Tensor:
-                result: Any = transform(layer, activation)
-                kept[layer.name] = result.clone() if same_storage(result, activation) else result
+        def make_edit(layer: UnitLayer) -> Edit:
+            def capture(activation: Tensor) -> Tensor:
+                value: Any = transform(layer, activation)
+                captured[layer.name] = value.clone() if same_storage(value, activation) else value
                 return activation
 
-            return keep
+            return capture
 
-        return self.forward_with(inputs, {layer.name: keeper(layer) for layer in layers}), kept
+        edits = {layer.name: make_edit(layer) for layer in layers}
+        return self.forward_with(inputs, edits), captured
 
     def forward_with(self, inputs: Tensor, edits: Mapping[str, Edit]) -> Tensor:
         """Run the network with the activations of some layers replaced.
@@ -192,8 +208,8 @@ class UnitNetwork:
         inputs
             One batch.
         edits
-            For a layer's name, a function of its activation that returns what stands in for it.
-            It may change the activation in place.
+            For a layer's name, a function of its activation that returns the replacement. It may
+            change the activation in place.
 
         Returns
         -------
@@ -203,79 +219,92 @@ class UnitNetwork:
         if self.program is not None:
             by_node = {self.nodes[name]: edit for name, edit in edits.items()}
             return self.logits(self.program.run(inputs, by_node))
-        assert self._hooked is not None  # noqa: S101  one of the two is always there
+        assert self._hooked is not None  # noqa: S101  always so without a program
         return self.logits(self._hooked.run(inputs, edits))
 
     def ready(self, inputs: Tensor) -> Tensor:
-        """Bring inputs to the network's device and, if they are real numbers, to its dtype."""
+        """Move inputs to the network's device, and convert floating-point inputs to its dtype."""
         return inputs.to(self.device, self.dtype if inputs.is_floating_point() else None)
 
     def logits(self, output: Any) -> Tensor:
-        """Return the logits of what the model puts out."""
-        found = first_tensor(output)
-        if not isinstance(found, Tensor):
+        """Return the logits of the model's output.
+
+        Raises
+        ------
+        ModelError
+            Where the output holds no tensor.
+        """
+        logits = find_logits(output)
+        if not isinstance(logits, Tensor):
             raise ModelError(
                 f"the model puts out {type(output).__name__}, but must put out a tensor"
             )
-        return found
+        return logits
 
     def _prepare(self) -> None:
+        """Trace the model, or hook it where it cannot be traced, and find its layers."""
         weights = [p for p in self.model.parameters() if p.is_floating_point()]
         self.dtype = weights[0].dtype if weights else self._dtype or torch.get_default_dtype()
         self.device = weights[0].device if weights else torch.device(self._device or "cpu")
         with torch.inference_mode(mode=False), torch.no_grad():
             rows = torch.arange(3, device=self._example.device) % len(self._example)
             example = self.ready(self._example[rows])
-            expected = self._expected(example)
-            reason = ""
-            for simplified in dict.fromkeys((self._simplified, False)):
-                self.program, self.observation, reason = _traced(
-                    self.model, example, expected, simplified=simplified
-                )
-                if self.program is not None:
-                    break
+            reason = self._trace(example)
+            if reason:
+                self._hook(example, reason)
+
+    def _trace(self, example: Tensor) -> str:
+        """Trace the model; return the reason why that is impossible, empty where it is traced."""
+        expected, reason = self._run_model(example), ""
+        for simplified in dict.fromkeys((self._simplified, False)):
+            self.program, self.observation, reason = _traced(
+                self.model, example, expected, simplified=simplified
+            )
             if self.program is not None and self.observation is not None:
                 layers = layers_of_program(self.program, self.observation)
                 self.nodes = {layer.name: node for layer, node in layers}
                 self.layers = UnitLayers([layer for layer, _ in layers])
                 self.memory = self.observation.memory
-                return
-            logger.info("the model cannot be traced (%s); its units are named by module", reason)
-            self.nodes = {}
-            self._hooked = HookedNetwork(self.model)
-            two, on_two = self._hooked.calls(example[:2])
-            three, on_three = self._hooked.calls(example)
-            self.memory = PassMemory.between(on_two, on_three)
-            self.layers = UnitLayers(layers_of_calls(two, three), traced=False, reason=reason)
+                return ""
+        return reason
 
-    def _expected(self, example: Tensor) -> Tensor:
+    def _hook(self, example: Tensor, reason: str) -> None:
+        logger.info("the model cannot be traced (%s); its units are named by module", reason)
+        self.nodes = {}
+        self._hooked = HookedNetwork(self.model)
+        two, memory_of_two = self._hooked.calls(example[:2])
+        three, memory_of_three = self._hooked.calls(example)
+        self.memory = PassMemory.between(memory_of_two, memory_of_three)
+        self.layers = UnitLayers(layers_of_calls(two, three), traced=False, reason=reason)
+
+    def _run_model(self, example: Tensor) -> Tensor:
         try:
             return self.logits(self.model(example.clone()))
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             raise ModelError(
                 f"the model cannot be run on inputs of shape {tuple(example.shape)}: "
-                f"{_first_line(error)}"
+                f"{first_line(error)}; give an example as the model takes it"
             ) from error
 
 
 def _traced(
     model: nn.Module, example: Tensor, expected: Tensor, *, simplified: bool
 ) -> tuple[Program | None, Observation | None, str]:
-    """Trace, and check on the example that the graph does what the model does."""
+    """Trace a model, and check on the example that the graph computes what the model does.
+
+    Returns
+    -------
+    The program and its observation; or None twice, and the reason why the model cannot be traced.
+    """
     try:
-        with borrowed(model):  # tracing may leave attributes behind
+        with restored_afterwards(model):  # tracing may add attributes to modules
             program = trace(model)
         observation = observe(program, example)
         if simplified:
             simplify(program, observation)
-        logits = first_tensor(program.run(example))
+        logits = find_logits(program.run(example))
     except Exception as error:  # noqa: BLE001  a user's forward may raise anything on proxies
-        return None, None, _first_line(error)
-    if not isinstance(logits, Tensor) or not close(logits, expected):
+        return None, None, first_line(error)
+    if not isinstance(logits, Tensor) or not outputs_agree(logits, expected):
         return None, None, "its graph gives other numbers than the model itself"
     return program, observation, ""
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return (text[0] if text else type(error).__name__)[:200]

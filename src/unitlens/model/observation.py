@@ -1,4 +1,4 @@
-"""What two small runs of a traced network tell: batch axes, memory, in-place operations."""
+"""Observation of a traced network on two and three samples: batch axes, memory, overwriting."""
 
 import copy
 import operator
@@ -19,29 +19,32 @@ _OUT_OF_PLACE = {
     operator.itruediv: operator.truediv,
 }
 
-Fold = Callable[[Any, Tensor], Any]
+# A function of a value and of sample indices (rows,): the value of these samples.
+SampleGather = Callable[[Any, Tensor], Any]
 
 
 class UntraceableError(Exception):
-    """The graph of a model does not stand for the model; the text says why."""
+    """The graph of a model does not compute what the model does; the text says why."""
 
 
-class UnfoldableError(Exception):
-    """A value cannot be gathered by samples; the text says which and why."""
+class BatchAxisError(Exception):
+    """The samples of a value do not lie on one axis of it; the text says why."""
 
 
 @dataclass(frozen=True)
 class Observation:
-    """Values of every node on two and on three samples, as meta tensors.
+    """The values of all nodes on two and on three samples, and their memory.
 
     Attributes
     ----------
-    two, three
-        The values.
+    two
+        Value of each node on two samples, as meta tensors.
+    three
+        Value of each node on three samples.
     memory
         Bytes of each sample in a pass.
     scratch
-        Bytes that each node needs beside its input and output, each sample.
+        Bytes for each sample that each node needs beside its input and output.
     """
 
     two: Values
@@ -50,86 +53,111 @@ class Observation:
     scratch: dict[fx.Node, int]
 
     def sample_bytes(self, node: fx.Node) -> int:
-        """Return how many bytes of a node's value each sample takes."""
+        """Return the bytes of a node's value for each sample."""
         return _bytes(self.three[node]) - _bytes(self.two[node])
 
-    def fold(self, node: fx.Node) -> Fold:
-        """Return the function of a node's value and sample numbers that gathers these samples.
+    def gather_function(self, node: fx.Node) -> SampleGather:
+        """Return a function that selects samples of a node's value.
+
+        Parameters
+        ----------
+        node
+            The node.
+
+        Returns
+        -------
+        Function of the value and of sample indices (rows,), which may repeat.
 
         Raises
         ------
-        UnfoldableError
-            Where the batch is not one axis of the value.
+        BatchAxisError
+            Where the samples do not lie on one axis of the value.
         """
         try:
-            return _fold(self.two[node], self.three[node])
-        except UnfoldableError as error:
-            raise UnfoldableError(f"'{node}' {error}") from None
+            return _gather_function(self.two[node], self.three[node])
+        except BatchAxisError as error:
+            raise BatchAxisError(f"'{node}' {error}") from None
 
 
 def observe(program: Program, example: Tensor) -> Observation:
     """Run a program on two and on three samples, and resolve its in-place operations.
 
-    After it, no node is used once another one has overwritten its memory: later uses read the
-    node that did it, which works on a copy. So the value of a node never changes.
+    Afterwards the value of a node never changes. An operation in place works on a copy, and later
+    uses of the value that it would overwrite read its result.
+
+    Parameters
+    ----------
+    program
+        The program; its graph is changed where it has operations in place.
+    example
+        Inputs, of at least one sample; samples are repeated where there are less than three.
+
+    Returns
+    -------
+    The observation.
 
     Raises
     ------
     UntraceableError
-        Where an in-place operation changes a view of a value that is used later.
+        Where an operation in place changes a view of a value that is used later.
     """
     rows = torch.arange(3, device=example.device) % len(example)
     with torch.inference_mode(mode=False), torch.no_grad():
-        # The first run finds what is overwritten; copies, in case that is the example itself.
-        two = _watch(program, example[rows[:2]])
-        three = _watch(program, example[rows])
-    _work_out_of_place(program)
+        # Indexing copies: the first run may overwrite its inputs.
+        two = _observe_run(program, example[rows[:2]])
+        three = _observe_run(program, example[rows])
+    _avoid_copies(program)
     scratch = {n: max(0, more - two.scratch[n]) for n, more in three.scratch.items()}
     memory = PassMemory.between(two.memory, three.memory)
     return Observation(two.values, three.values, memory, scratch)
 
 
 @dataclass(frozen=True)
-class _Watched:
-    """What one run tells: values as meta tensors, scratch of each node, and memory."""
+class _ObservedRun:
+    """Values of one run as meta tensors, scratch bytes of each node, and memory of the pass."""
 
     values: Values
     scratch: dict[fx.Node, int]
     memory: MemoryWatch
 
 
-def _watch(program: Program, inputs: Tensor) -> _Watched:
-    values, seen, scratch, memory = program.start(inputs), {}, {}, MemoryWatch()
+def _observe_run(program: Program, inputs: Tensor) -> _ObservedRun:
+    values, shapes, scratch, memory = program.start(inputs), {}, {}, MemoryWatch()
     for node in program.nodes:
-        before = {other: (value, _version(value)) for other, value in values.items()}
+        versions = {other: (value, _version(value)) for other, value in values.items()}
         memory.begin()
         with memory:
             value = program.step(node, values)
         scratch[node] = memory.recent_peak - memory.alive
-        seen[node] = _shape_only(value)
-        changed = [other for other, (old, version) in before.items() if _version(old) > version]
+        shapes[node] = _to_meta(value)
+        changed = [other for other, (old, version) in versions.items() if _version(old) > version]
         overwritten = {other for other in changed if other in node.all_input_nodes}
         if overwritten:
             program.overwrites[node] = overwritten
         if _redirect(program, node, value, {o: values[o] for o in changed if o in values}):
             values[node] = value
-    return _Watched(seen, scratch, memory)
+    return _ObservedRun(shapes, scratch, memory)
 
 
 def _redirect(program: Program, node: fx.Node, value: Any, changed: Values) -> bool:
-    """Let later uses of the values that a node overwrote read the node; tell if there were any."""
-    after = program.index[node]
+    """Make later uses of the values that a node overwrote read the node.
+
+    Returns
+    -------
+    Whether the node overwrote any value.
+    """
+    index = program.index[node]
     for other, overwritten in changed.items():
         if not _same_tensor(overwritten, value):
             raise UntraceableError(f"'{node}' overwrites a view of '{other}', which is used later")
-        other.replace_all_uses_with(node, lambda user: program.position(user) > after)
+        other.replace_all_uses_with(node, lambda user: program.position(user) > index)
     if changed:
         program.relink()
     return bool(changed)
 
 
-def _work_out_of_place(program: Program) -> None:
-    """Spare the copies that operations in place are given, where they can do without."""
+def _avoid_copies(program: Program) -> None:
+    """Replace operations in place by ones that need no copy, where these exist."""
     for node in list(program.overwrites):
         module = program.modules.get(node)
         if module is not None and getattr(module, "inplace", False):
@@ -149,6 +177,7 @@ def _version(value: Any) -> int:
 
 
 def _same_tensor(one: Any, other: Any) -> bool:
+    """Tell whether two tensors have the same elements at the same addresses."""
     return (
         same_storage(one, other)
         and one.data_ptr() == other.data_ptr()
@@ -156,11 +185,12 @@ def _same_tensor(one: Any, other: Any) -> bool:
     )
 
 
-def _shape_only(value: Any) -> Any:
+def _to_meta(value: Any) -> Any:
+    """Return a value with meta tensors, which have shapes but no numbers, for its tensors."""
     if isinstance(value, Tensor):
         return torch.empty_like(value, device="meta", requires_grad=False)
     if isinstance(value, tuple | list) and not isinstance(value, torch.Size):
-        return [_shape_only(entry) for entry in value]
+        return [_to_meta(entry) for entry in value]
     return value
 
 
@@ -173,7 +203,24 @@ def _bytes(value: Any) -> int:
 
 
 def batch_axis(two: Tensor, three: Tensor) -> int | None:
-    """Return the axis on which the samples lie, None if the value does not depend on them."""
+    """Return the axis of the samples of a value.
+
+    Parameters
+    ----------
+    two
+        The value on two samples; only its shape is read.
+    three
+        The value on three samples.
+
+    Returns
+    -------
+    The axis; None where the shape does not depend on the number of samples.
+
+    Raises
+    ------
+    BatchAxisError
+        Where the samples do not lie on one axis.
+    """
     if two.shape == three.shape:
         return None
     axes = [
@@ -182,27 +229,27 @@ def batch_axis(two: Tensor, three: Tensor) -> int | None:
         if two.shape[axis : axis + 1] != three.shape[axis : axis + 1]
     ]
     if two.dim() != three.dim() or len(axes) != 1:
-        raise UnfoldableError("changes in more than one axis with the number of samples")
+        raise BatchAxisError("changes in more than one axis with the number of samples")
     if (two.shape[axes[0]], three.shape[axes[0]]) != (2, 3):
-        raise UnfoldableError("has several rows a sample")
+        raise BatchAxisError("has several rows a sample")
     return axes[0]
 
 
-def _fold(two: Any, three: Any) -> Fold:
+def _gather_function(two: Any, three: Any) -> SampleGather:
     if isinstance(two, Tensor):
         axis = batch_axis(two, three)
-        return _keep if axis is None else lambda value, rows: take(value, axis, rows)
+        return _keep if axis is None else lambda value, rows: select_samples(value, axis, rows)
     if isinstance(two, tuple | list):
-        folds = [_fold(a, b) for a, b in zip(two, three, strict=True)]
-        return lambda value, rows: _rebuilt(
-            value, [fold(entry, rows) for fold, entry in zip(folds, value, strict=True)]
+        gathers = [_gather_function(a, b) for a, b in zip(two, three, strict=True)]
+        return lambda value, rows: _rebuild(
+            value, [gather(entry, rows) for gather, entry in zip(gathers, value, strict=True)]
         )
     if type(two) is int and two != three:
         if two * 3 != three * 2:
-            raise UnfoldableError("is no multiple of the number of samples")
+            raise BatchAxisError("is no multiple of the number of samples")
         return lambda _, rows: (two // 2) * len(rows)
     if two != three:
-        raise UnfoldableError("depends on the number of samples in an unknown way")
+        raise BatchAxisError("depends on the number of samples in an unknown way")
     return _keep
 
 
@@ -210,12 +257,22 @@ def _keep(value: Any, _: Tensor) -> Any:
     return value
 
 
-def take(value: Tensor, axis: int, rows: Tensor) -> Tensor:
-    """Select rows of a value, laid out in memory as it is, which ``index_select`` forgets."""
+def select_samples(value: Tensor, axis: int, rows: Tensor) -> Tensor:
+    """Select samples of a value, as ``index_select`` does, but keep its memory layout.
+
+    Parameters
+    ----------
+    value
+        The value.
+    axis
+        Axis of the samples.
+    rows
+        Indices of the samples, of shape (rows,).
+    """
     order = sorted(range(value.dim()), key=value.stride, reverse=True)
-    back = [order.index(place) for place in range(value.dim())]
-    return value.permute(order).index_select(order.index(axis), rows).permute(back)
+    inverse = [order.index(dimension) for dimension in range(value.dim())]
+    return value.permute(order).index_select(order.index(axis), rows).permute(inverse)
 
 
-def _rebuilt(value: Any, entries: list[Any]) -> Any:
+def _rebuild(value: Any, entries: list[Any]) -> Any:
     return type(value)(*entries) if hasattr(value, "_fields") else type(value)(entries)

@@ -49,13 +49,23 @@ def is_nonlinear_function(function: Any) -> bool:
 
 
 def function_name(function: Any) -> str:
-    """Return the name of a function or method without the underscore of in-place versions."""
+    """Return the name of a function or method, without the underscore of an in-place version."""
     name = function if isinstance(function, str) else getattr(function, "__name__", "")
     return name.rstrip("_") or name
 
 
 def is_rectifying_clamp(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Tell whether a call is ``clamp(x, min=0)`` in one of its spellings: a ReLU."""
+    """Tell whether a call is a ReLU written as ``clamp(x, min=0)``, ``clamp_min`` or ``clip``.
+
+    Parameters
+    ----------
+    function
+        The function, or the name of a tensor's method.
+    args
+        Positional arguments of the call.
+    kwargs
+        Keyword arguments of the call.
+    """
     if function_name(function) not in CLAMPS or (
         not isinstance(function, str) and not _of_torch(function)
     ):
@@ -77,8 +87,8 @@ CHANNELS_LAST = (nn.Linear, nn.LayerNorm)
 CHANNELS_FIRST = (*CONVOLUTIONS, *TRANSPOSED, *BATCH_NORMS, nn.GroupNorm)
 _LAST_FUNCTIONS = frozenset(("linear", "layer_norm"))
 _FIRST_FUNCTIONS = frozenset(("conv1d", "conv2d", "conv3d", "batch_norm", "group_norm"))
-_PASSING_MODULES = (*BATCH_NORMS, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Identity)
-_PASSING_FUNCTIONS = frozenset(
+_CHANNEL_MODULES = (*BATCH_NORMS, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Identity)
+_CHANNEL_FUNCTIONS = frozenset(
     (
         *("add", "sub", "mul", "truediv", "neg", "contiguous", "clone", "float"),
         *("batch_norm", "dropout", "dropout1d", "dropout2d", "dropout3d"),
@@ -86,22 +96,27 @@ _PASSING_FUNCTIONS = frozenset(
 )
 
 
-class Source(NamedTuple):
+class WeightedOperation(NamedTuple):
     """The nearest weighted operation before a nonlinearity.
 
-    Whether its channels are on the last axis, and how many it puts out; None where unknown.
+    Attributes
+    ----------
+    channels_last
+        Whether its channels lie on the last axis; None where unknown.
+    width
+        Number of its output channels; None where unknown.
     """
 
     channels_last: bool | None
     width: int | None
 
 
-def is_source(module: nn.Module) -> bool:
-    """Tell whether a module fixes on which axis the units after it lie."""
+def is_weighted_module(module: nn.Module) -> bool:
+    """Tell whether a module determines the axis of the units after it."""
     return isinstance(module, CHANNELS_LAST + CHANNELS_FIRST)
 
 
-def unit_axis(activation: Tensor, source: Source) -> int:
+def unit_axis(activation: Tensor, source: WeightedOperation) -> int:
     """Return the axis of the units of an activation (samples, ...).
 
     Parameters
@@ -113,9 +128,9 @@ def unit_axis(activation: Tensor, source: Source) -> int:
 
     Returns
     -------
-    1 or -1: for (samples, units) 1; for three dimensions -1 unless a channels-first operation
-    came before; for more 1 unless a channels-last one did. Where the other axis alone has as many
-    entries as the operation puts out, it is that one.
+    1 or -1. For two dimensions it is 1; for three dimensions -1 unless the operation has channels
+    first; for more dimensions 1 unless the operation has channels last. Where only the other axis
+    has as many entries as the operation has output channels, it is the other axis.
     """
     if activation.dim() == 2:
         return 1
@@ -127,32 +142,32 @@ def unit_axis(activation: Tensor, source: Source) -> int:
     return axis
 
 
-def source_of(module: nn.Module) -> Source:
-    """Return a weighted module as a source."""
-    return Source(isinstance(module, CHANNELS_LAST), module_width(module))
+def weighted_operation(module: nn.Module) -> WeightedOperation:
+    """Return the description of a weighted module."""
+    return WeightedOperation(isinstance(module, CHANNELS_LAST), module_width(module))
 
 
-def nearest_source(program: Program, node: fx.Node) -> Source:
-    """Return the nearest weighted operation before a node, by any path."""
+def nearest_weighted_operation(program: Program, node: fx.Node) -> WeightedOperation:
+    """Return the nearest weighted operation before a node, by a breadth-first search."""
     queue: list[fx.Node] = list(node.all_input_nodes)
-    seen: set[fx.Node] = set()
+    visited: set[fx.Node] = set()
     while queue:
         earlier = queue.pop(0)
-        if earlier in seen:
+        if earlier in visited:
             continue
-        seen.add(earlier)
+        visited.add(earlier)
         module = program.modules.get(earlier)
-        if module is not None and is_source(module):
-            return source_of(module)
+        if module is not None and is_weighted_module(module):
+            return weighted_operation(module)
         name = function_name(earlier.target) if earlier.op == "call_function" else ""
         if name in _LAST_FUNCTIONS | _FIRST_FUNCTIONS:
-            return Source(name in _LAST_FUNCTIONS, None)
+            return WeightedOperation(name in _LAST_FUNCTIONS, None)
         queue += earlier.all_input_nodes
-    return Source(None, None)
+    return WeightedOperation(None, None)
 
 
 def module_width(module: Any) -> int | None:
-    """Return how many channels a module puts out, None if it does not say."""
+    """Return the number of output channels of a module, None where it has no such attribute."""
     for name in ("out_features", "out_channels", "num_features", "num_channels"):
         if isinstance(getattr(module, name, None), int):
             return int(getattr(module, name))
@@ -162,10 +177,19 @@ def module_width(module: Any) -> int | None:
 
 
 def weighted_input(program: Program, node: fx.Node) -> fx.Node | None:
-    """Return the node of the linear or convolutional operation that alone feeds a nonlinearity.
+    """Return the node of the dense or convolutional operation whose output a nonlinearity reads.
 
-    Between them may lie only operations that treat each channel by itself. None where the path
-    divides (a residual sum) or meets anything else.
+    Parameters
+    ----------
+    program
+        The program.
+    node
+        Node of the nonlinearity.
+
+    Returns
+    -------
+    The node. Between both nodes lie only operations on single channels. None where the nonlinearity
+    reads several values (a residual sum), or the output of another operation.
     """
     node = silu_gate(node) or node
     while True:
@@ -175,12 +199,12 @@ def weighted_input(program: Program, node: fx.Node) -> fx.Node | None:
         node = inputs[0]
         if is_weighted(program, node):
             return node
-        if not _passes(program, node):
+        if not _acts_on_channels(program, node):
             return None
 
 
 def silu_gate(node: fx.Node) -> fx.Node | None:
-    """Return the sigmoid of x where a node is x * sigmoid(x), a SiLU written out."""
+    """Return the node ``sigmoid(x)`` where a node is ``x * sigmoid(x)``, a SiLU written out."""
     if node.op not in ("call_function", "call_method") or function_name(node.target) != "mul":
         return None
     for gate in node.all_input_nodes:
@@ -207,12 +231,13 @@ def is_weighted(program: Program, node: fx.Node) -> bool:
     )
 
 
-def _passes(program: Program, node: fx.Node) -> bool:
+def _acts_on_channels(program: Program, node: fx.Node) -> bool:
+    """Tell whether an operation computes each channel from the same channel alone."""
     if node in program.modules:
         module = program.modules[node]
-        return isinstance(module, (*_PASSING_MODULES, *NONLINEAR_MODULES)) and not isinstance(
+        return isinstance(module, (*_CHANNEL_MODULES, *NONLINEAR_MODULES)) and not isinstance(
             module, nn.GLU
         )
     if node.op not in ("call_function", "call_method"):
         return False
-    return function_name(node.target) in _PASSING_FUNCTIONS or is_nonlinear_function(node.target)
+    return function_name(node.target) in _CHANNEL_FUNCTIONS or is_nonlinear_function(node.target)

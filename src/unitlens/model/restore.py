@@ -1,4 +1,4 @@
-"""A user's model and PyTorch's global generators, taken for a time: both come back as they were."""
+"""Contexts after which a user's model, or PyTorch's random generators, are as before."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,28 +9,28 @@ from torch import Tensor, nn
 
 
 @contextmanager
-def borrowed(
+def restored_afterwards(
     model: nn.Module,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Iterator[nn.Module]:
-    """Put a model into eval mode, on a device, and give it back exactly as it was.
+    """Put a model into eval mode, on a device and in a dtype, and restore it afterwards.
 
     Parameters
     ----------
     model
         The model.
     device
-        Where it works meanwhile; where it is, if None.
+        Device inside the block; the model's own if None.
     dtype
-        What its real parameters and buffers are brought to meanwhile; what they are, if None.
+        Dtype of floating-point parameters and buffers inside the block; their own if None.
 
     Yields
     ------
-    The same model. Afterwards, and after an exception too, each submodule has the attributes,
-    hooks and mode that it had before, and each parameter and buffer its own storage and values.
+    The same model. After the block, also after an exception, each submodule has the attributes,
+    hooks and mode that it had before, and each parameter and buffer its storage and values.
     """
-    attributes = [(module, _attributes(module)) for module in model.modules()]
+    attributes = [(module, _copy_attributes(module)) for module in model.modules()]
     storages = [(parameter, parameter.data) for parameter in model.parameters()]
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     try:
@@ -47,8 +47,8 @@ def borrowed(
                 buffer.copy_(values)
 
 
-def _attributes(module: nn.Module) -> dict[str, tuple[Any, Any]]:
-    """Return each attribute with a shallow copy of it where it is a dictionary."""
+def _copy_attributes(module: nn.Module) -> dict[str, tuple[Any, Any]]:
+    """Return each attribute of a module, with a shallow copy of each dictionary (else None)."""
     return {
         name: (value, value.copy() if isinstance(value, dict) else None)
         for name, value in vars(module).items()
@@ -56,37 +56,37 @@ def _attributes(module: nn.Module) -> dict[str, tuple[Any, Any]]:
 
 
 def _restore(module: nn.Module, before: dict[str, tuple[Any, Any]]) -> None:
-    now = vars(module)
-    for name in [name for name in now if name not in before]:
-        del now[name]
+    attributes = vars(module)
+    for name in [name for name in attributes if name not in before]:
+        del attributes[name]
     for name, (value, content) in before.items():
         if content is not None:
             value.clear()
             value.update(content)
-        now[name] = value
+        attributes[name] = value
 
 
 def _move(model: nn.Module, device: torch.device | str | None, dtype: torch.dtype | None) -> None:
-    def moved(tensor: Tensor) -> Tensor:
+    def convert(tensor: Tensor) -> Tensor:
         return tensor.to(device, dtype if tensor.is_floating_point() else None)
 
     for parameter in model.parameters():
-        parameter.data = moved(parameter.data)
+        parameter.data = convert(parameter.data)
     for module in model.modules():
         for name, buffer in module._buffers.items():  # noqa: SLF001  no public way to rebind one
             if buffer is not None:
-                module._buffers[name] = moved(buffer)  # noqa: SLF001
+                module._buffers[name] = convert(buffer)  # noqa: SLF001
 
 
 @contextmanager
-def own_generators(device: torch.device) -> Iterator[None]:
-    """Keep what happens to the generators of the CPU and of `device` inside the block."""
+def isolated_generators(device: torch.device) -> Iterator[None]:
+    """Restore the random generators of the CPU and of `device` after the block."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield
 
 
 def seed_generators(seed: int, device: torch.device) -> None:
-    """Seed the generators of the CPU and of `device`, and no others."""
+    """Seed the random generators of the CPU and of `device`, and no others."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         with torch.cuda.device(device):
@@ -94,13 +94,13 @@ def seed_generators(seed: int, device: torch.device) -> None:
 
 
 def generator_states(device: torch.device) -> list[Tensor]:
-    """Return the states of the generators of the CPU and of `device`."""
+    """Return the states of the random generators of the CPU and, for a GPU, of `device`."""
     states = [torch.get_rng_state()]
     return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
 
 
 def restore_generators(states: list[Tensor], device: torch.device) -> None:
-    """Set the generators to what :func:`generator_states` returned."""
+    """Set the random generators to states that :func:`generator_states` returned."""
     torch.set_rng_state(states[0])
     if device.type == "cuda":
         torch.cuda.set_rng_state(states[1], device)

@@ -1,49 +1,75 @@
-"""The hash of a network's weights, and the L1 norm of the weights into each unit."""
+"""Hashes of a network's weights and modules, and the L1 norm of the weights into each unit."""
 
 import hashlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import xarray as xr
 from torch import Tensor, fx, nn
 
 from unitlens.model.graph import Program
 from unitlens.model.layers import UnitLayer
 from unitlens.model.network import UnitNetwork
 from unitlens.model.operations import TRANSPOSED, weighted_input
-from unitlens.variables.declarations import VARIABLES
-from unitlens.variables.unit_index import unit_coordinates
 
-
-def weights_hash(model: nn.Module) -> str:
-    """Return the SHA-256 over the names, types, shapes and values of all weights and buffers."""
-    total = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        values = tensor.detach().cpu().contiguous()
-        total.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
-        total.update(np.ascontiguousarray(values.reshape(-1).view(torch.uint8).numpy()).data)
-    return total.hexdigest()
-
+if TYPE_CHECKING:
+    import xarray as xr
 
 Floats = npt.NDArray[np.float64]
 
 
-def l1_norms(model: nn.Module, example: Tensor) -> xr.DataArray:
+def weights_hash(model: nn.Module) -> str:
+    """Return the SHA-256 of the names, dtypes, shapes and values of all weights and buffers.
+
+    Extra state of modules that is no tensor is left out.
+
+    Examples
+    --------
+    >>> model = nn.Linear(2, 2)
+    >>> before = weights_hash(model)
+    >>> _ = nn.init.zeros_(model.bias)
+    >>> weights_hash(model) == before
+    False
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        if isinstance(tensor, Tensor):
+            values = tensor.detach().cpu().contiguous()
+            digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+            digest.update(np.ascontiguousarray(values.reshape(-1).view(torch.uint8).numpy()).data)
+    return digest.hexdigest()
+
+
+def modules_hash(model: nn.Module) -> str:
+    """Return the SHA-256 of the names and classes of all modules.
+
+    It changes where a module without weights is replaced, such as ReLU by Tanh.
+
+    Examples
+    --------
+    >>> relu, tanh = (nn.Sequential(nn.Linear(2, 2), kind()) for kind in (nn.ReLU, nn.Tanh))
+    >>> modules_hash(relu) == modules_hash(tanh)
+    False
+    """
+    lines = [f"{name} {type(module).__qualname__}\n" for name, module in model.named_modules()]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def l1_norms(model: nn.Module, example: Tensor) -> "xr.DataArray":
     """Sum the absolute incoming weights of every unit.
 
-    The weights are those of the dense or convolutional operation that feeds the unit's
-    nonlinearity, alone and through nothing but operations that treat each channel by itself
-    (batch norm, dropout, other nonlinearities, arithmetic with constants). They are taken as they
-    stand: batch norm's scale is not multiplied in, biases do not count.
+    The weights are those of the dense or convolutional operation before the unit's nonlinearity.
+    Only operations that treat each channel by itself (batch norm, dropout, other nonlinearities,
+    arithmetic with constants) may lie between the two. The scale of batch norm is not multiplied
+    in, and biases do not count.
 
     Parameters
     ----------
     model
         Any module that takes one tensor; it comes back as it was.
     example
-        One batch of its inputs.
+        One batch of inputs.
 
     Returns
     -------
@@ -55,9 +81,21 @@ def l1_norms(model: nn.Module, example: Tensor) -> xr.DataArray:
     ------
     ModelError
         Where the model cannot be run on the example.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+    >>> _ = nn.init.constant_(model[0].weight, -0.5)
+    >>> l1_norms(model, torch.zeros(1, 2)).values.tolist()
+    [1.0, 1.0, 1.0]
     """
+    import xarray as xr
+
+    from unitlens.variables.declarations import VARIABLES
+    from unitlens.variables.unit_index import unit_coordinates
+
     with UnitNetwork(model, example) as network:
-        norms = [_norms_of(network, layer) for layer in network.layers]
+        norms = [_layer_norms(network, layer) for layer in network.layers]
         rows = [(layer.name, layer.depth, layer.units) for layer in network.layers]
     declared = VARIABLES["l1_norm"]
     described = {name: getattr(declared, name) for name in ("long_name", "units", "description")}
@@ -65,7 +103,7 @@ def l1_norms(model: nn.Module, example: Tensor) -> xr.DataArray:
     return xr.DataArray(values, unit_coordinates(rows), "unit", "l1_norm", described)
 
 
-def _norms_of(network: UnitNetwork, layer: UnitLayer) -> Floats:
+def _layer_norms(network: UnitNetwork, layer: UnitLayer) -> Floats:
     missing = np.full(layer.units, np.nan)
     if network.program is None:
         return missing

@@ -1,24 +1,7 @@
-"""Bases: orthonormal directions of each layer, any set of which is projected out at once.
+"""Orthonormal bases of layers, along which sets of directions are projected out together.
 
-What :func:`unitlens.cumulative_ablation` takes as `basis`:
-
-``"units"``
-    The units themselves.
-``"random"``
-    A random orthonormal basis of each layer: :func:`unitlens.random_directions` with the seed
-    ``derived_seed(seed, "basis", depth)`` of :mod:`unitlens.seeds`, so that layers of
-    equally many units have different ones.
-directions
-    A basis of your own, in the forms that :func:`unitlens.direction_ablation` takes: directions
-    of each chosen layer (of those it has, if `layers` is None), with orthonormal rows, not
-    necessarily as many as units.
-
-With the directions of a set as the rows of ``D``, ``a - D^T D (a - v)`` stands in for the
-activations ``a`` of a layer at each position, ``v`` being what its units would be clamped to. An
-order is then one of all directions of the chosen layers jointly, and ``ablated_units`` and
-``ablated_fraction`` count directions; `by` is for units only. Along a basis of your own, directions
-are also ablated in the order of their number in their layer: ``basis-ascending``, the first of
-every layer, then the second, and so on, and ``basis-descending``.
+With the ablated directions of a layer as the rows of ``D``, the activations ``a`` at each position
+are replaced by ``a - D^T D (a - v)``, where ``v`` are the values of the layer's units.
 """
 
 from collections.abc import Mapping
@@ -32,17 +15,21 @@ from torch import Tensor
 
 from unitlens.errors import ArgumentError
 from unitlens.model.layers import UnitLayer
-from unitlens.model.precision import uncast
-from unitlens.perturbation.given_directions import Directions, by_layer, matched
+from unitlens.model.precision import autocast_disabled
+from unitlens.perturbation.given_directions import (
+    DirectionRows,
+    directions_by_layer,
+    match_units_of_layer,
+)
 from unitlens.perturbation.session import LayerChoice, Session
+from unitlens.perturbation.values.unit_values import units_of
 from unitlens.seeds import derived_seed
-from unitlens.variables.unit_index import unit_coordinates
 
 if TYPE_CHECKING:
     from unitlens.perturbation.scores import Floats
 
-BasisChoice = Literal["units", "random"] | Directions
-ReadBasis = str | dict[str, xr.DataArray]
+BasisChoice = Literal["units", "random"] | DirectionRows
+ParsedBasis = str | dict[str, xr.DataArray]
 
 
 class Basis:
@@ -51,45 +38,45 @@ class Basis:
     Parameters
     ----------
     rows
-        For each layer's name, in the order of the layers, its directions (directions, units).
+        Directions (directions, units) by the name of the layer, in the order of the layers.
 
     Attributes
     ----------
     size
         Number of directions of all layers.
     numbers
-        Number of each direction in its layer, shape (size,).
+        Number of each direction within its layer, (size,).
     """
 
     def __init__(self, rows: Mapping[str, Tensor]) -> None:
         self._rows = dict(rows)
         self.size = sum(map(len, self._rows.values()))
         self.numbers: Floats = np.concatenate(
-            [np.arange(len(r), dtype=float) for r in rows.values()]
+            [np.arange(len(of_layer), dtype=float) for of_layer in rows.values()]
         )
 
     def split(self, by_direction: Tensor) -> dict[str, Tensor]:
-        """Split an array whose last axis is the directions of all layers by layer."""
+        """Split an array whose last axis is the directions of all layers by the layer's name."""
         parts = torch.split(by_direction, [len(rows) for rows in self._rows.values()], dim=-1)
         return dict(zip(self._rows, parts, strict=True))
 
     def projected(
         self, layer: UnitLayer, activations: Tensor, values: Tensor, ablated: Tensor
     ) -> Tensor:
-        """Bring activations to the values along the ablated directions, and nowhere else.
+        """Return activations that are projected to the values along the ablated directions.
 
         Parameters
         ----------
         layer
             The layer.
         activations
-            Shape (variants or 1, samples, ...).
+            Activations of the layer, (variants or 1, samples, ...).
         values
-            What every unit would be clamped to, of a shape that broadcasts over activations.
+            Value of every unit, of a shape that broadcasts over the activations.
         ablated
-            Which directions are ablated in each variant, (variants, directions).
+            Whether each direction is ablated in each variant, (variants, directions).
         """
-        with uncast(activations.device):
+        with autocast_disabled(activations.device):
             rows = self._rows[layer.name]
             return self._projected(layer, activations.to(rows.dtype), values, ablated)
 
@@ -97,34 +84,44 @@ class Basis:
         self, layer: UnitLayer, activations: Tensor, values: Tensor, ablated: Tensor
     ) -> Tensor:
         rows, axis = self._rows[layer.name], 2 if layer.axis == 1 else -1
-        away, chosen = activations - values, ablated.to(activations.dtype)
-        if layer.units < away[0].numel() // layer.units:  # the fewer multiply-adds, then
-            return _kept(rows, chosen, away, axis).add_(values)
-        along = away.movedim(axis, -1) @ rows.t()
-        taken = along * chosen.reshape(len(chosen), *[1] * (along.dim() - 2), -1)
-        return (activations - (taken @ rows).movedim(-1, axis)).contiguous()
+        deviations, mask = activations - values, ablated.to(activations.dtype)
+        # A projection matrix per variant takes fewer multiply-adds where positions are many.
+        if layer.units < deviations[0].numel() // layer.units:
+            return _orthogonal_part(rows, mask, deviations, axis).add_(values)
+        coefficients = deviations.movedim(axis, -1) @ rows.t()
+        ablated_part = coefficients * mask.reshape(len(mask), *[1] * (coefficients.dim() - 2), -1)
+        return (activations - (ablated_part @ rows).movedim(-1, axis)).contiguous()
 
 
-def _kept(rows: Tensor, chosen: Tensor, away: Tensor, axis: int) -> Tensor:
-    """Return what is left by each variant's projection, made as a matrix (units, units) first."""
+def _orthogonal_part(rows: Tensor, mask: Tensor, deviations: Tensor, axis: int) -> Tensor:
+    """Return the part of deviations that is orthogonal to each variant's ablated directions.
+
+    The projection of each variant is computed as one matrix (units, units).
+    """
     identity = torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device)
-    kept = identity - (rows.t() * chosen.unsqueeze(1)) @ rows
-    if axis == 2 and away.dim() > 3:
-        left = kept.unsqueeze(1) @ away.flatten(3)
+    projections = identity - (rows.t() * mask.unsqueeze(1)) @ rows
+    if axis == 2 and deviations.dim() > 3:
+        projected = projections.unsqueeze(1) @ deviations.flatten(3)
     else:
-        left = away.flatten(1, -2) @ kept
-    return left.reshape(len(chosen), *away.shape[1:])
+        projected = deviations.flatten(1, -2) @ projections
+    return projected.reshape(len(mask), *deviations.shape[1:])
 
 
-def read_basis(
+def parse_basis(
     basis: BasisChoice, by: Mapping[str, xr.DataArray] | None, layers: LayerChoice
-) -> tuple[ReadBasis, LayerChoice]:
-    """Return a basis's name, or the given rows by layer; and the layers that are asked for.
+) -> tuple[ParsedBasis, LayerChoice]:
+    """Return the name of a basis, or the given directions by layer; and the layers.
+
+    Parameters
+    ----------
+    basis, by, layers
+        Arguments of :func:`unitlens.cumulative_ablation`. Where `layers` is None, the layers of
+        given directions are returned.
 
     Raises
     ------
     ArgumentError
-        Where there is no such basis, or measures of units are given beside another one.
+        Where the basis is unknown, or measures of units are given beside another basis.
     """
     if isinstance(basis, str) and basis not in ("units", "random"):
         raise ArgumentError(
@@ -137,26 +134,35 @@ def read_basis(
         )
     if isinstance(basis, str):
         return basis, layers
-    rows = by_layer(basis, "basis")
+    rows = directions_by_layer(basis, "basis")
     return rows, tuple(rows) if layers is None else layers
 
 
-def basis_name(read: ReadBasis) -> str:
-    """Return how a basis is called in the attributes of a result."""
-    return read if isinstance(read, str) else "array"
+def basis_name(parsed: ParsedBasis) -> str:
+    """Return the name of a basis in the attributes of a result."""
+    return parsed if isinstance(parsed, str) else "array"
 
 
-def open_basis(session: Session, read: ReadBasis, seed: int) -> Basis | None:
-    """Return the basis of the session's layers, None for the units themselves.
+def open_basis(session: Session, parsed: ParsedBasis, seed: int) -> Basis | None:
+    """Return the basis of the session's layers, None for the units.
+
+    Parameters
+    ----------
+    session
+        The session.
+    parsed
+        Basis from :func:`parse_basis`.
+    seed
+        Seed of random bases.
 
     Raises
     ------
     ArgumentError
-        Where a layer has no rows, or they are not orthonormal.
+        Where a layer has no directions, or directions are not orthonormal.
     """
-    if isinstance(read, dict):
-        return Basis({layer.name: _given(session, read, layer) for layer in session.layers})
-    if read == "units":
+    if isinstance(parsed, dict):
+        return Basis({layer.name: _given(session, parsed, layer) for layer in session.layers})
+    if parsed == "units":
         return None
     return Basis({layer.name: _random(session, layer, seed) for layer in session.layers})
 
@@ -164,18 +170,17 @@ def open_basis(session: Session, read: ReadBasis, seed: int) -> Basis | None:
 def _random(session: Session, layer: UnitLayer, seed: int) -> Tensor:
     from unitlens.statistics.subspaces.random_directions import random_directions
 
-    units = xr.Dataset(coords=unit_coordinates([(layer.name, layer.depth, layer.units)]))
-    drawn = random_directions(units, seed=derived_seed(seed, "basis", layer.depth))
-    return session.tensor(drawn.values)
+    rows = random_directions(units_of([layer]), seed=derived_seed(seed, "basis", layer.depth))
+    return session.tensor(rows.values)
 
 
-def _given(session: Session, read: Mapping[str, xr.DataArray], layer: UnitLayer) -> Tensor:
-    if layer.name not in read:
+def _given(session: Session, given: Mapping[str, xr.DataArray], layer: UnitLayer) -> Tensor:
+    if layer.name not in given:
         raise ArgumentError(
             f"basis has no directions of layer '{layer.name}', but must have some of every chosen "
-            "layer; name those it has in layers"
+            f"layer; choose among the layers of the basis by layers={sorted(given)}"
         )
-    rows = matched(read[layer.name], layer, "basis")
+    rows = match_units_of_layer(given[layer.name], layer, "basis")
     _check_orthonormal(rows, layer.name)
     return session.tensor(rows.astype(np.float64))
 

@@ -1,4 +1,4 @@
-"""Cumulative ablation: clamp more and more units together, in many orders."""
+"""Cumulative ablation: clamp more and more units together, in several orders."""
 
 from collections.abc import Iterator, Mapping
 
@@ -15,10 +15,10 @@ from unitlens.model.precision import Precision
 from unitlens.perturbation.bases import (
     Basis,
     BasisChoice,
-    ReadBasis,
+    ParsedBasis,
     basis_name,
     open_basis,
-    read_basis,
+    parse_basis,
 )
 from unitlens.perturbation.engine.engine import VariantEdit
 from unitlens.perturbation.scores import Floats, ScoreChoice
@@ -28,15 +28,11 @@ from unitlens.perturbation.session import (
     LayerChoice,
     Session,
     Settings,
+    VariantScores,
     open_session,
 )
-from unitlens.perturbation.values.clamping import (
-    Clamping,
-    Value,
-    clamp_to,
-    value_name,
-)
-from unitlens.perturbation.values.unit_values import by_unit, on_axis
+from unitlens.perturbation.values.clamping import Clamping, Value, clamp_to, value_name
+from unitlens.perturbation.values.unit_values import align_with_activations, values_by_unit
 from unitlens.seeds import seeded
 
 Ints = npt.NDArray[np.int64]
@@ -61,50 +57,167 @@ def cumulative_ablation(
     score: ScoreChoice = "top1",
     precision: Precision = None,
 ) -> xr.Dataset:
-    """Ablate more and more units together: how much of the network is needed.
+    """Ablate more and more units together, and measure loss and accuracy of each set.
 
-    An order is one of all units of the chosen layers jointly, its sets nested, from none to all.
+    An order is a sequence of all units of the chosen layers jointly. Its sets are nested, from no
+    unit to all units. The result is exact; operations before the first layer run once per batch.
 
     Parameters
     ----------
-    model, dataset, layers, value, samples, seed, reference, batch_size, device, memory_gb, score,
-    precision
-        As :mod:`unitlens.perturbation` says.
+    model
+        Network that takes one tensor and returns logits of shape (samples, classes), or any
+        output that `score` takes. Of a container, the entry or attribute ``logits`` or ``out`` is
+        scored, else the first tensor. The network runs in eval mode and comes back unchanged.
+    dataset
+        Map-style data set of (input, label) on which the network is scored; of (input, target)
+        where `score` is a function.
     orders
-        Number of random orders. The first orders do not depend on how many there are.
+        Number of random orders, at least 1; or 0 where `by` or directions in `basis` give orders.
+        The first orders do not depend on their number.
     points
-        Points of a curve, evenly spaced from no unit to all of them and rounded, each once.
+        Number of sets of each order, at least 2: the numbers of ablated units are evenly spaced
+        from none to all, rounded, each once.
+    layers
+        Names of the layers whose units are ablated, as :func:`unitlens.unit_layers` lists them,
+        or a number of last layers (``3`` or ``LastLayers(last=3)``). All layers if None.
+    value
+        Value that a unit is clamped to, after the nonlinearity:
+
+        ``"zero"``
+            0 for every sample and position.
+        ``"mean"``
+            The unit's mean over the samples and positions of `reference`.
+        ``"position_mean"``
+            The unit's mean over the samples of `reference` at each position. All inputs must give
+            activations of one shape.
+        ``"class_mean"``
+            The unit's mean over the positions and the samples of `reference` that have the label
+            of the scored sample. Targets must be classes, and `reference` must have each of them.
+        ``"resample"``
+            The unit's activation at each position on another sample of `reference`, the partner
+            of the scored sample: one partner for all units, drawn by `seed` (see Notes).
+        an array
+            One number per unit for every sample and position: in the order of the units, or as a
+            DataArray on ``unit`` that is matched by its coordinates ``layer`` and ``channel``.
     by
-        Measures on `unit` with coordinates `layer` and `channel`, by which units are ablated too,
-        ascending and descending. NaN comes last in both; equal units come by layer, then channel.
+        Measures by name, DataArrays on ``unit`` with the coordinates ``layer`` and ``channel``.
+        Units are ablated in the ascending and in the descending order of each measure as well.
+        NaN comes last in both; equal units come by layer, then by channel. None: random orders
+        only.
     basis
-        ``"units"``, ``"random"`` or your own: see :mod:`unitlens.perturbation.bases`.
+        What is ablated:
+
+        ``"units"``
+            The units.
+        ``"random"``
+            The directions of a random orthonormal basis of each layer, those of
+            :func:`unitlens.random_directions` with the seed ``derived_seed(seed, "basis", depth)``
+            of :mod:`unitlens.seeds`.
+        directions
+            Orthonormal rows of each chosen layer, in the forms that
+            :func:`unitlens.direction_ablation` takes, not necessarily as many as units. Where
+            `layers` is None, the layers are those of the directions. Directions are also ablated
+            in the order of their numbers within their layers, ascending and descending.
+
+        `by` is for units only.
+    samples
+        Size of a seeded random subset of `dataset` on which the network is scored. All samples if
+        None.
+    seed
+        Seed of the random samples, orders, bases and partners, at least 0.
+    reference
+        Data set of the same form as `dataset` for means and partners, usually the training set.
+        `dataset` if None.
+    batch_size
+        Largest number of samples per batch. Batches are smaller where `memory_gb` or the caches of
+        a CPU require it.
+    device
+        Device of the computation. The model is moved there and back. GPUs are supported, but not
+        tested.
+    memory_gb
+        Limit in 10^9 bytes of the memory for activations and copies of weights, beside the model,
+        the data set and the result. Smaller limits lead to smaller batches and to fewer shortcuts.
+        One sample under one perturbation, and three samples at the start, run in any case.
+    score
+        ``"top1"``: the loss is the cross-entropy in nats, and a sample is a hit where the label
+        has the largest logit (of equal logits, the smallest class counts). ``"top5"``: a sample is
+        a hit where the label is among the five largest logits; for six classes and more. Or a
+        function of outputs and targets that returns the loss and the hit of every sample, two
+        tensors of shape (samples,) (see Notes). Accuracy is the mean of the hits.
+    precision
+        Type that the network computes in. None: the network's own. ``"float64"``: parameters and
+        buffers are float64 for the time of the call, to see the effect of rounding.
+        ``"bfloat16"``: passes run under ``torch.autocast`` with parameters in float32, to about
+        three digits; faster only on hardware that is fast in bfloat16.
 
     Returns
     -------
     Dataset of the schema ``cumulative_ablation`` on `order` (``random-0``, ...,
-    ``selectivity-ascending``, ...) and `ablated`: accuracy and mean cross-entropy in nats, with
-    coordinates ``ablated_fraction`` and ``ablated_units``.
+    ``selectivity-ascending``, ..., ``basis-descending``) and `ablated`: ``accuracy``, and ``loss``
+    in nats, means over the samples. Coordinates on `ablated`: ``ablated_units``, the number of
+    ablated units or directions, and ``ablated_fraction``. Attributes: ``value``, ``basis``,
+    ``samples``, ``seed``, ``layers``, ``score``, ``precision``, ``baseline_loss`` and
+    ``baseline_accuracy`` of the unperturbed network on the same samples.
 
     Raises
     ------
-    ArgumentError, LayerError, ModelError
-        As :mod:`unitlens.perturbation` and ``bases`` say, and where a measure lacks a unit.
+    ArgumentError
+        Where an argument is out of its range, a measure or value lacks a unit, directions of
+        `basis` are not orthonormal or lack a layer, or `reference` is empty or lacks a class.
+    LayerError
+        Where a layer does not exist.
+    ModelError
+        Where the model cannot be run, or its output is not logits under a built-in score.
+
+    Notes
+    -----
+    Along a basis, let the rows of ``D`` be the ablated directions of a layer, ``a`` the layer's
+    activations at one position, and ``v`` the values of its units. Then ``a`` is replaced by
+    ``a - D^T D (a - v)``.
+
+    Partners: where `reference` is `dataset`, the partner of a sample follows the sample in a
+    seeded permutation of the data set, taken as one cycle, so it is never the sample itself. Else
+    the samples take the samples of a seeded permutation of `reference` in order, again from the
+    start where it is used up. A second pass per batch computes the partners' activations.
+
+    A score function gets the output of the network, samples on axis 0, and the second elements of
+    the data set as one tensor (plain floats as float64). It must score each sample by itself,
+    since the rows come from any number of perturbations, in any order. Integer targets of shape
+    (samples,) are classes.
+
+    References
+    ----------
+    Morcos et al. 2018, arXiv 1803.06959.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import unitlens as ul
+    >>> model = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Linear(2, 2, bias=False))
+    >>> _ = torch.nn.init.eye_(model[1].weight)  # two units, whose values are the logits
+    >>> dataset = [(torch.tensor([3.0, 1.0]), 0), (torch.tensor([0.0, 2.0]), 1)]
+    >>> curves = ul.cumulative_ablation(model, dataset, orders=2)
+    >>> curves["ablated_units"].values.tolist()
+    [0, 1, 2]
+    >>> curves["accuracy"].sel(order="random-0").values.tolist()
+    [1.0, 0.5, 0.5]
     """
-    along, layers = read_basis(basis, by, layers)
-    _check_counts(orders, points, ordered=bool(by) or isinstance(along, dict))
+    parsed, layers = parse_basis(basis, by, layers)
+    _check_counts(orders, points, ordered=bool(by) or isinstance(parsed, dict))
     settings = Settings(layers, samples, seed, batch_size, device, memory_gb, score, precision)
     with open_session(model, dataset, settings, "together") as session:
         clamping = clamp_to(session, value, reference)
-        rows = open_basis(session, along, seed)
-        ranks = _ranks(session, rows, orders, _keys(session, by or {}, along, rows), seed)
-        curves = _Curves(session, ranks, _points(ranks, points), clamping, rows)
+        directions = open_basis(session, parsed, seed)
+        keys = _sort_keys(session, by or {}, parsed, directions)
+        ranks = _ranks(session, directions, orders, keys, seed)
+        curves = _Curves(session, ranks, _points(ranks, points), clamping, directions)
         curves.add_all()
-        table = curves.table().assign_attrs(value=value_name(value), basis=basis_name(along))
+        table = curves.table().assign_attrs(value=value_name(value), basis=basis_name(parsed))
         return table.assign_attrs(session.attributes(), **curves.baseline.attributes())
 
 
 def _points(ranks: Mapping[str, Ints], points: int) -> Ints:
+    """Return the numbers of units or directions that are ablated, ascending."""
     size = len(next(iter(ranks.values())))
     return np.unique(np.round(np.linspace(0, size, points)).astype(np.int64))
 
@@ -119,33 +232,57 @@ def _check_counts(orders: int, points: int, *, ordered: bool) -> None:
         )
 
 
-def _keys(
-    session: Session, by: Mapping[str, xr.DataArray], along: ReadBasis, rows: Basis | None
+def _sort_keys(
+    session: Session,
+    by: Mapping[str, xr.DataArray],
+    parsed: ParsedBasis,
+    directions: Basis | None,
 ) -> dict[str, Floats]:
-    """Return what units, or the directions of a given basis, are ordered by."""
-    keys = {name: by_unit(session, given, f"by['{name}']") for name, given in by.items()}
-    if rows is not None and isinstance(along, dict):
-        keys["basis"] = rows.numbers
+    """Return the numbers by which units, or directions of a given basis, are ordered."""
+    keys = {name: values_by_unit(session, measure, f"by['{name}']") for name, measure in by.items()}
+    if directions is not None and isinstance(parsed, dict):
+        keys["basis"] = directions.numbers
     return keys
 
 
 def _ranks(
-    session: Session, rows: Basis | None, orders: int, by: Mapping[str, Floats], seed: int
+    session: Session,
+    directions: Basis | None,
+    orders: int,
+    keys: Mapping[str, Floats],
+    seed: int,
 ) -> dict[str, Ints]:
-    """Return, for each order, the place in it of each unit, or direction."""
-    size = session.units if rows is None else rows.size
+    """Return, for each order, the rank of each unit or direction."""
+    size = session.units if directions is None else directions.size
     sequences = {
         f"random-{number}": seeded(seed, "order", number).permutation(size)
         for number in range(orders)
     }
-    for name, keys in by.items():
-        sequences[f"{name}-ascending"] = np.argsort(keys, kind="stable")
-        sequences[f"{name}-descending"] = np.argsort(-keys, kind="stable")
+    for name, numbers in keys.items():
+        sequences[f"{name}-ascending"] = np.argsort(numbers, kind="stable")
+        sequences[f"{name}-descending"] = np.argsort(-numbers, kind="stable")
     return {name: np.argsort(sequence) for name, sequence in sequences.items()}
 
 
 class _Curves:
-    """Sums over samples for every set of every order; none and all are the same in each order."""
+    """Scores of every set of every order.
+
+    The sets are the variants of one resumed pass: the inner sets of each order, and the set of all
+    units, which all orders share. The empty set is the unperturbed network.
+
+    Parameters
+    ----------
+    session
+        The session.
+    ranks
+        Rank of each unit or direction, by the name of the order.
+    ablated
+        Numbers of ablated units or directions, ascending, from none to all.
+    clamping
+        The value that units are clamped to.
+    basis
+        The basis; None for the units.
+    """
 
     def __init__(
         self,
@@ -170,8 +307,7 @@ class _Curves:
         self._clamping = clamping
         constants = clamping.constants
         self._constants = None if constants is None else session.split(constants)
-        self._losses = np.zeros(len(counts))
-        self._hits = np.zeros(len(counts))
+        self._scores = VariantScores(session, len(counts))
 
     def add_all(self) -> None:
         """Score all sets on all samples."""
@@ -180,20 +316,15 @@ class _Curves:
         for batch in self._session.batches(
             "cumulative ablation", at_most=engine.samples_together, kept_bytes=kept_bytes
         ):
-            self._add(batch)
+            self.baseline.add(self._session, batch)
+            for sets, outputs in self._outputs(batch):
+                self._scores.add(sets, outputs, batch)
 
-    def _add(self, batch: Batch) -> None:
-        self.baseline.add(self._session, batch)
-        for which, logits in self._sets(batch):
-            losses, hits = self._session.score.of_variants(logits, batch.targets)
-            self._losses[which] += losses.sum(1).cpu().numpy()
-            self._hits[which] += hits.sum(1).cpu().numpy()
-
-    def _sets(self, batch: Batch) -> Iterator[tuple[slice, Tensor]]:
-        """Yield slices of the sets and their logits (sets, samples, ...)."""
+    def _outputs(self, batch: Batch) -> Iterator[tuple[slice, Tensor]]:
+        """Yield slices of the sets and their outputs (sets, samples, ...)."""
         engine = self._session.engine
         if self._constants is None or self._basis is not None or not engine.is_chain:
-            yield from engine.together(batch.inputs, len(self._counts), self._clamped(batch))
+            yield from engine.together(batch.inputs, len(self._counts), self._clamp(batch))
             return
         last = len(self._counts) - 1
         inner = last // len(self._names)
@@ -207,40 +338,37 @@ class _Curves:
             if number == 0:
                 yield slice(last, last + 1), logits[:1]
 
-    def _clamped(self, batch: Batch) -> VariantEdit:
-        """Return the edit that clamps each set's units, or directions, on a batch."""
+    def _clamp(self, batch: Batch) -> VariantEdit:
+        """Return the edit that clamps the units, or directions, of each set on a batch."""
         replacement = self._clamping.replacement(batch)
 
-        def clamped(layer: UnitLayer, activations: Tensor, sets: slice) -> Tensor:
+        def clamp(layer: UnitLayer, activations: Tensor, sets: slice) -> Tensor:
             ranks = self._ranks[layer.name][self._order_of[sets]]
             ablated = ranks < self._counts[sets]
-            # What replaces one variant's activation broadcasts over all of them.
+            # The replacement of one variant's activation broadcasts over all variants.
             values = replacement(layer, activations[0])
             if self._basis is not None:
                 return self._basis.projected(layer, activations, values, ablated)
-            ablated = on_axis(ablated.unsqueeze(1), layer, activations.dim())
+            ablated = align_with_activations(ablated.unsqueeze(1), layer, activations.dim())
             return _where(ablated, values, activations)
 
-        return clamped
+        return clamp
 
     def table(self) -> xr.Dataset:
         """Return the curves."""
-        scores = self.baseline.attributes()
-        accuracy = self._curves(self._hits, scores["baseline_accuracy"])
-        loss = self._curves(self._losses, scores["baseline_loss"])
+        baseline = self.baseline.attributes()
+        variables = {
+            name: (("order", "ablated"), self._curves(means, baseline[f"baseline_{name}"]))
+            for name, means in self._scores.means().items()
+        }
         coordinates = {
             "order": np.array(self._names, dtype=object),
             "ablated_fraction": ("ablated", self._ablated / self._ablated[-1]),
             "ablated_units": ("ablated", self._ablated),
         }
-        curves = {
-            "accuracy": (("order", "ablated"), accuracy),
-            "loss": (("order", "ablated"), loss),
-        }
-        return self._session.annotated(xr.Dataset(curves, coordinates), "cumulative_ablation")
+        return self._session.annotated(xr.Dataset(variables, coordinates), "cumulative_ablation")
 
-    def _curves(self, sums: Floats, baseline: float) -> Floats:
-        means = sums / self._session.samples
+    def _curves(self, means: Floats, baseline: float) -> Floats:
         curves = np.empty((len(self._names), len(self._ablated)))
         curves[:, 0], curves[:, -1] = baseline, means[-1]
         curves[:, 1:-1] = means[:-1].reshape(len(self._names), -1)
@@ -248,15 +376,15 @@ class _Curves:
 
 
 def _where(condition: Tensor, values: Tensor, activations: Tensor) -> Tensor:
-    """Do what ``torch.where`` does, faster on a CPU where all numbers are finite.
+    """Compute ``torch.where(condition, values, activations)``, faster on a CPU.
 
-    Several times so where a sample's values are few; where each position of each sample has a
-    value, nothing is spared.
+    It is several times faster where a sample has few values and all numbers are finite. Where each
+    position of each sample has a value of its own, ``torch.where`` is as fast.
     """
     if values.numel() >= activations[0].numel():
         return torch.where(condition, values, activations)
     kept = (~condition).to(activations.dtype)
-    chosen = (activations * kept).add_(values * (1 - kept))
-    if torch.isfinite(chosen.sum()):
-        return chosen
+    blended = (activations * kept).add_(values * (1 - kept))
+    if torch.isfinite(blended.sum()):
+        return blended
     return torch.where(condition, values, activations)

@@ -1,4 +1,4 @@
-"""Ablation of directions: project each out of its layer alone and score the network."""
+"""Ablation of directions: project each direction out of its layer alone, and score the network."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -8,27 +8,27 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from unitlens.catalogue.values import VALUES
 from unitlens.data.batches import MapStyle
 from unitlens.errors import ArgumentError
 from unitlens.model.layers import UnitLayer
 from unitlens.model.precision import Precision
 from unitlens.perturbation.engine.perturbed_directions import Mixtures
-from unitlens.perturbation.given_directions import Directions, by_layer, matched
+from unitlens.perturbation.given_directions import (
+    DirectionRows,
+    directions_by_layer,
+    match_units_of_layer,
+)
 from unitlens.perturbation.importance import PairedSums, add_changes, importance_table
 from unitlens.perturbation.scores import Floats, ScoreChoice
-from unitlens.perturbation.session import (
-    Baseline,
-    Session,
-    Settings,
-    open_session,
-)
+from unitlens.perturbation.session import Baseline, Batch, Session, Settings, open_session
 from unitlens.perturbation.values.clamping import clamp_to
 
 
 def direction_ablation(
     model: nn.Module,
     dataset: MapStyle,
-    directions: Directions,
+    directions: DirectionRows,
     *,
     value: Literal["zero", "mean"] = "zero",
     reference: MapStyle | None = None,
@@ -40,94 +40,165 @@ def direction_ablation(
     score: ScoreChoice = "top1",
     precision: Precision = None,
 ) -> xr.Dataset:
-    """Ablate every direction alone: what is lost without what its layer says along it.
+    """Ablate every direction alone, and measure how loss and accuracy change.
 
-    With ``d`` a direction of length 1 and ``a`` the activations of its layer for one sample at
-    one position, ``a - (a . d - m) d`` stands in for ``a``: nothing but the projection on ``d``
-    changes, which becomes ``m``. Along a single unit, it is the ablation of that unit.
+    With ``d`` a direction of length 1 and ``a`` the activations of its layer for one sample at one
+    position, ``a`` is replaced by ``a - (a . d - m) d``. The projection on ``d`` becomes ``m``,
+    and nothing else changes. Along a single unit, this is the ablation of the unit. The result is
+    exact.
 
     Parameters
     ----------
-    model, dataset, samples, seed, batch_size, device, memory_gb, score, precision
-        As :mod:`unitlens.perturbation` says.
+    model
+        Network that takes one tensor and returns logits of shape (samples, classes), or any
+        output that `score` takes. Of a container, the entry or attribute ``logits`` or ``out`` is
+        scored, else the first tensor. The network runs in eval mode and comes back unchanged.
+    dataset
+        Map-style data set of (input, label) on which the network is scored; of (input, target)
+        where `score` is a function.
     directions
-        A DataArray (direction, unit) with coordinates ``layer`` and ``channel``, of all units of
-        one layer, as :func:`unitlens.random_directions` and the ``component`` of
-        :func:`unitlens.principal_components` are; several of these, of one layer each; or arrays
-        (directions, units) by layer. Rows are brought to length 1, and need not be orthogonal.
-    value, reference
-        What ``m`` is: 0, or the mean projection over the samples and positions of `reference`
-        (`dataset` if None).
+        DataArray on (direction, unit) with the coordinates ``layer`` and ``channel``, over all
+        units of one layer, such as the result of :func:`unitlens.random_directions` or the
+        ``component`` of :func:`unitlens.principal_components`; or several such arrays, of one
+        layer each; or a mapping of layers to arrays of shape (directions, units). Rows are scaled
+        to length 1 and need not be orthogonal.
+    value
+        Value ``m`` of the projections: ``"zero"``, or ``"mean"`` for the mean projection over the
+        samples and positions of `reference`.
+    reference
+        Data set of the same form as `dataset` for the means, usually the training set. `dataset`
+        if None.
+    samples
+        Size of a seeded random subset of `dataset` on which the network is scored. All samples if
+        None.
+    seed
+        Seed of the random samples, at least 0.
+    batch_size
+        Largest number of samples per batch. Batches are smaller where `memory_gb` or the caches of
+        a CPU require it.
+    device
+        Device of the computation. The model is moved there and back. GPUs are supported, but not
+        tested.
+    memory_gb
+        Limit in 10^9 bytes of the memory for activations and copies of weights, beside the model,
+        the data set and the result. Smaller limits lead to smaller batches and to fewer shortcuts.
+        One sample under one perturbation, and three samples at the start, run in any case.
+    score
+        ``"top1"``: the loss is the cross-entropy in nats, and a sample is a hit where the label
+        has the largest logit (of equal logits, the smallest class counts). ``"top5"``: a sample is
+        a hit where the label is among the five largest logits; for six classes and more. Or a
+        function of outputs and targets that returns the loss and the hit of every sample, two
+        tensors of shape (samples,) (see Notes). Accuracy is the mean of the hits.
+    precision
+        Type that the network computes in. None: the network's own. ``"float64"``: parameters and
+        buffers are float64 for the time of the call, to see the effect of rounding.
+        ``"bfloat16"``: passes run under ``torch.autocast`` with parameters in float32, to about
+        three digits; faster only on hardware that is fast in bfloat16.
 
     Returns
     -------
     Dataset of the schema ``direction_ablation`` on `direction` and, where targets are classes,
-    `class`: the variables of :func:`unitlens.unit_ablation`, with coordinates ``layer``, ``depth``
-    and those that the directions carry. Layers come in the order of the forward pass.
+    `class`: the variables of :func:`unitlens.unit_ablation`, with the coordinates ``layer``,
+    ``depth`` and the coordinates that the directions of all layers carry. Layers come in the order
+    of the forward pass. Attributes: ``value``, ``samples``, ``seed``, ``layers``, ``score``,
+    ``precision``, ``baseline_loss`` and ``baseline_accuracy`` of the unperturbed network on the
+    same samples.
 
     Raises
     ------
-    ArgumentError, LayerError, ModelError
-        As :mod:`unitlens.perturbation` says; ArgumentError too where a direction is zero or not
-        finite, lacks a unit, or is of several layers.
+    ArgumentError
+        Where an argument is out of its range, a direction is zero or not finite, lacks a unit or
+        is of several layers, the value is another one, or `reference` is empty.
+    LayerError
+        Where a layer does not exist.
+    ModelError
+        Where the model cannot be run, or its output is not logits under a built-in score.
+
+    Notes
+    -----
+    A score function gets the output of the network, samples on axis 0, and the second elements of
+    the data set as one tensor (plain floats as float64). It must score each sample by itself,
+    since the rows come from any number of perturbations, in any order. Integer targets of shape
+    (samples,) are classes.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import unitlens as ul
+    >>> model = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Linear(2, 2, bias=False))
+    >>> _ = torch.nn.init.eye_(model[1].weight)  # two units, whose values are the logits
+    >>> dataset = [(torch.tensor([3.0, 1.0]), 0), (torch.tensor([0.0, 2.0]), 1)]
+    >>> table = ul.direction_ablation(model, dataset, {"0": [[1.0, 1.0], [1.0, 0.0]]})
+    >>> table["layer"].values.tolist(), table["accuracy_drop"].values.tolist()
+    (['0', '0'], [0.0, 0.5])
     """
-    if str(value) not in ("zero", "mean"):  # not an array, above all
-        raise ArgumentError(f"value is {value!r}, but must be 'zero' or 'mean' for directions")
-    given = by_layer(directions, "directions")
+    constant = [name for name, declared in VALUES.items() if declared.constant]
+    if str(value) not in constant:  # an array has no such name either
+        known = " or ".join(f"'{name}'" for name in constant)
+        raise ArgumentError(f"value is {value!r}, but must be {known} for directions")
+    given = directions_by_layer(directions, "directions")
     settings = Settings(
         tuple(given), samples, seed, batch_size, device, memory_gb, score, precision
     )
     with open_session(model, dataset, settings, "mixtures") as session:
         rows = {layer.name: _unit_rows(given[layer.name], layer) for layer in session.layers}
         values = clamp_to(session, value, reference).constants
-        sums, baseline = _exact(session, _mixtures(session, rows, values))
-        found, along = sums.importance(by_class=session.by_class), _coordinates(session, given)
-        table = importance_table(session, found, "direction", along, "direction_ablation")
-        attributes = {"value": value, **session.attributes()}
-        return table.assign_attrs(attributes, **baseline.attributes())
+        mixtures = _mixtures(session, rows, values)
+
+        def ablate(batch: Batch, baseline: Baseline, sums: PairedSums) -> None:
+            add_changes(session, batch, mixtures, baseline, sums)
+
+        coordinates = _coordinates(session, given)
+        return importance_table(
+            session, coordinates, ablate, schema="direction_ablation", value=value
+        )
 
 
 def _unit_rows(given: xr.DataArray, layer: UnitLayer) -> Floats:
-    """Return a layer's directions, each brought to length 1."""
-    exact = matched(given, layer, "directions").astype(np.float64)
-    exact = exact / np.maximum(np.abs(exact).max(axis=1, keepdims=True), np.finfo(float).tiny)
-    lengths = np.linalg.norm(exact, axis=1, keepdims=True)
+    """Return a layer's directions, each scaled to length 1."""
+    rows = match_units_of_layer(given, layer, "directions").astype(np.float64)
+    # Scaled by the largest entry first, so that no square overflows or vanishes.
+    rows = rows / np.maximum(np.abs(rows).max(axis=1, keepdims=True), np.finfo(float).tiny)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     zero = np.flatnonzero(lengths == 0)
     if zero.size:
         raise ArgumentError(
             f"directions holds row {zero[0]} of layer '{layer.name}' that is zero in every unit, "
             "but a direction must have a length; leave it out"
         )
-    scaled: Floats = exact / lengths
+    scaled: Floats = rows / lengths
     return scaled
 
 
 def _mixtures(
     session: Session, rows: Mapping[str, Floats], values: Tensor | None
 ) -> list[Mixtures]:
+    """Return the directions by layer, each with its level and its row in the table.
+
+    Parameters
+    ----------
+    session
+        The session.
+    rows
+        Directions of length 1 by the name of the layer.
+    values
+        Value of each unit, (units,), whose projection is the level of a direction.
+    """
     constants = torch.zeros(session.units) if values is None else values
     by_name = session.split(constants.double().cpu())
     mixtures, first = [], 0
     for layer in session.layers:
-        mine = rows[layer.name]
-        levels = mine @ by_name[layer.name].numpy()
-        table_rows = torch.arange(first, first + len(mine), device=session.device)
-        mixtures.append(Mixtures(layer, session.tensor(mine), session.tensor(levels), table_rows))
-        first += len(mine)
+        of_layer = rows[layer.name]
+        levels = of_layer @ by_name[layer.name].numpy()
+        table_rows = torch.arange(first, first + len(of_layer), device=session.device)
+        tensors = session.tensor(of_layer), session.tensor(levels)
+        mixtures.append(Mixtures(layer, *tensors, table_rows))
+        first += len(of_layer)
     return mixtures
 
 
-def _exact(session: Session, mixtures: list[Mixtures]) -> tuple[PairedSums, Baseline]:
-    baseline = Baseline()
-    count = sum(len(each.table_rows) for each in mixtures)
-    sums = PairedSums(count, session.classes, session.device)
-    for batch in session.batches("direction ablation"):
-        add_changes(session, batch, mixtures, baseline, sums)
-    return sums, baseline
-
-
 def _coordinates(session: Session, given: Mapping[str, xr.DataArray]) -> xr.Dataset:
-    """Return what the directions carry, where those of every layer do, beside their layer."""
+    """Return layer and depth of the directions, and the coordinates that all layers' carry."""
     parts = []
     for layer in session.layers:
         rows = given[layer.name]
@@ -136,12 +207,12 @@ def _coordinates(session: Session, given: Mapping[str, xr.DataArray]) -> xr.Data
             for name, array in rows.coords.items()
             if array.dims == ("direction",)
         }
-        number = rows.sizes["direction"]
-        where = {
-            "layer": ("direction", np.array([layer.name] * number, dtype=object)),
-            "depth": ("direction", np.full(number, layer.depth)),
+        count = rows.sizes["direction"]
+        names = {
+            "layer": ("direction", np.array([layer.name] * count, dtype=object)),
+            "depth": ("direction", np.full(count, layer.depth)),
         }
-        parts.append({"direction": ("direction", np.arange(number))} | carried | where)
+        parts.append({"direction": ("direction", np.arange(count))} | carried | names)
     shared = [name for name in parts[0] if all(name in part for part in parts)]
     tables = [xr.Dataset(coords={name: part[name] for name in shared}) for part in parts]
     return xr.concat(tables, "direction") if len(tables) > 1 else tables[0]

@@ -1,12 +1,12 @@
-"""First-order importance: what ablating each unit does to the loss, by the loss's gradient.
+"""First-order importance: the loss increase of each ablation, estimated from gradients.
 
-To first order, replacing the values a of a unit by v changes a sample's loss l by
+To first order, replacing the values ``a`` of a unit by ``v`` changes the loss ``l`` of a sample by
 
     sum over positions of (v - a) dl / da
 
-which one backward pass gives for all units at once. It is exact where the loss is linear in the
-unit. Molchanov et al. 2017 (1611.06440) and 2019 (1906.10771), who rank by its size; here it
-keeps its sign, and estimates the loss increase.
+One backward pass gives this change for all units. It is exact where the loss is linear in the
+unit. Molchanov et al. 2017 (arXiv 1611.06440) and 2019 (arXiv 1906.10771) rank units by its size;
+here the change keeps its sign.
 """
 
 import numpy as np
@@ -32,22 +32,24 @@ def first_order_importance(session: Session, clamping: Clamping) -> dict[str, Fl
     session
         The session.
     clamping
-        What the activations are replaced by.
+        The replacement of activations.
 
     Returns
     -------
-    Mean over samples and its standard error under the names of the declared variables, each of
+    The mean over samples and its standard error by the name of the declared variable, each of
     shape (units,).
 
     Raises
     ------
-    ArgumentError, ModelError
-        Where score or model let no gradient through.
+    ArgumentError
+        Where the score function returns losses without a gradient.
+    ModelError
+        Where no gradient can be computed through the model.
     """
     sums, squares = np.zeros((2, session.units))
-    kept = clamping.kept_bytes
-    at_most = session.engine.memory.backward_samples(kept)
-    for batch in session.batches("first-order importance", at_most=at_most, kept_bytes=kept):
+    kept_bytes = clamping.kept_bytes
+    at_most = session.engine.memory.backward_samples(kept_bytes)
+    for batch in session.batches("first-order importance", at_most=at_most, kept_bytes=kept_bytes):
         changes = first_order_changes(session, batch, clamping.replacement(batch))
         sums += changes.sum(0).cpu().numpy()
         squares += changes.square().sum(0).cpu().numpy()
@@ -58,13 +60,20 @@ def first_order_importance(session: Session, clamping: Clamping) -> dict[str, Fl
 def first_order_changes(session: Session, batch: Batch, replacement: Replacement) -> Tensor:
     """Return the first-order change of each sample's loss by each unit, float64 (samples, units).
 
-    Where samples of a batch depend on each other, it is the change of the batch's summed loss by
-    the unit on that sample. Where no gradient comes back to a layer, it is 0.
+    Where samples of a batch depend on each other, the change is that of the batch's summed loss.
+    Where no gradient reaches a layer, the change is 0.
+
+    Parameters
+    ----------
+    session, batch
+        The session and one of its batches.
+    replacement
+        The replacement of the batch's activations.
     """
     with torch.inference_mode(mode=False), torch.enable_grad():
-        changes, gradients = _gradients(session, batch, replacement)
+        differences, gradients = _gradients(session, batch, replacement)
     columns = [
-        _summed(layer, changes[layer.name], gradient)
+        _sum_over_positions(layer, differences[layer.name], gradient)
         for layer, gradient in zip(session.layers, gradients, strict=True)
     ]
     return torch.cat(columns, dim=1)
@@ -73,8 +82,8 @@ def first_order_changes(session: Session, batch: Batch, replacement: Replacement
 def _gradients(
     session: Session, batch: Batch, replacement: Replacement
 ) -> tuple[dict[str, Tensor], tuple[Tensor | None, ...]]:
-    """Return, by layer, what is to be added to its activation, and the gradient there."""
-    changes: dict[str, Tensor] = {}
+    """Return, by layer, replacement minus activation, and the gradient at the activation."""
+    differences: dict[str, Tensor] = {}
     edges: dict[str, GradientEdge] = {}
 
     def noting(layer: UnitLayer) -> Edit:
@@ -84,25 +93,25 @@ def _gradients(
                     f"layer '{layer.name}' runs under torch.no_grad, but first_order needs the "
                     "gradient there; set first_order to False"
                 )
-            if not activation.requires_grad:  # nothing before it does, so the gradient ends here
+            if not activation.requires_grad:  # no parameter before it does: it becomes a leaf
                 activation = activation.detach().requires_grad_().clone()
-            # Of the value as it is now, whatever operations in place do to the tensor later.
+            # The edge belongs to the value at this point; later operations in place do not move it.
             edges[layer.name] = get_gradient_edge(activation)
             with torch.no_grad():
-                changes[layer.name] = replacement(layer, activation) - activation
+                differences[layer.name] = replacement(layer, activation) - activation
             return activation
 
         return note
 
-    # Tensors made in inference mode cannot be part of a graph of gradients; clones can.
+    # Tensors that were made in inference mode cannot be part of a graph of gradients; clones can.
     inputs, targets = batch.inputs.clone(), batch.targets.clone()
     edits = {layer.name: noting(layer) for layer in session.layers}
     try:
         output = session.network.forward_with(inputs, edits)
         losses, _ = session.score(output, targets)
         _check(session, output, losses)
-        wanted = [edges[layer.name] for layer in session.layers]
-        return changes, torch.autograd.grad(losses.sum(), wanted, allow_unused=True)
+        in_order = [edges[layer.name] for layer in session.layers]
+        return differences, torch.autograd.grad(losses.sum(), in_order, allow_unused=True)
     except RuntimeError as error:
         reason = str(error).strip().partition("\n")[0]
         raise ModelError(
@@ -123,9 +132,9 @@ def _check(session: Session, output: Tensor, losses: Tensor) -> None:
         )
 
 
-def _summed(layer: UnitLayer, changes: Tensor, gradient: Tensor | None) -> Tensor:
-    """Return the sums over positions, shape (samples, units)."""
-    by_unit = changes.movedim(layer.axis, 1)
+def _sum_over_positions(layer: UnitLayer, differences: Tensor, gradient: Tensor | None) -> Tensor:
+    """Return the sums of differences times gradients over positions, (samples, units)."""
+    by_unit = differences.movedim(layer.axis, 1)
     if gradient is None:  # the loss does not depend on the layer
         return by_unit.new_zeros(by_unit.shape[:2], dtype=torch.float64)
     products = by_unit * gradient.movedim(layer.axis, 1)

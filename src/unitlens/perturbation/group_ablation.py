@@ -1,4 +1,4 @@
-"""Ablation of groups of units: clamp each group at once and score the network."""
+"""Ablation of groups of units: clamp all units of a group together, and score the network."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,13 +12,7 @@ from unitlens.data.batches import MapStyle
 from unitlens.model.layers import UnitLayer
 from unitlens.model.precision import Precision
 from unitlens.perturbation.engine.perturbed_directions import Replacement
-from unitlens.perturbation.group_members import (
-    Groups,
-    Ints,
-    names_of,
-    numbers_of,
-    pairs_of,
-)
+from unitlens.perturbation.group_members import Groups, Ints, group_names, member_numbers
 from unitlens.perturbation.importance import PairedSums, importance_table
 from unitlens.perturbation.scores import ScoreChoice
 from unitlens.perturbation.session import (
@@ -29,12 +23,8 @@ from unitlens.perturbation.session import (
     Settings,
     open_session,
 )
-from unitlens.perturbation.values.clamping import (
-    Clamping,
-    Value,
-    clamp_to,
-    value_name,
-)
+from unitlens.perturbation.values.clamping import Value, clamp_to, value_name
+from unitlens.perturbation.values.unit_values import unit_keys, units_of
 
 
 def group_ablation(
@@ -53,105 +43,198 @@ def group_ablation(
     score: ScoreChoice = "top1",
     precision: Precision = None,
 ) -> xr.Dataset:
-    """Ablate groups of units, all units of a group at once: what they do together.
+    """Ablate groups of units, all units of a group together, and measure loss and accuracy.
+
+    The result is exact. The operations before the first layer of a group are run once per batch.
 
     Parameters
     ----------
-    model, dataset, layers, samples, seed, batch_size, device, memory_gb, score, precision
-        As :mod:`unitlens.perturbation` says.
+    model
+        Network that takes one tensor and returns logits of shape (samples, classes), or any
+        output that `score` takes. Of a container, the entry or attribute ``logits`` or ``out`` is
+        scored, else the first tensor. The network runs in eval mode and comes back unchanged.
+    dataset
+        Map-style data set of (input, label) on which the network is scored; of (input, target)
+        where `score` is a function.
     groups
-        Lists of units, or such lists by name. A unit is a pair of its layer's name and its
-        channel, or its number among the units of the chosen layers. A group may hold units of
-        several layers, and groups may share units.
-    value, reference
-        What units are clamped to, as :mod:`unitlens.perturbation` says.
+        Lists of units, or such lists by name. A unit is a pair (layer, channel), or its number
+        among the units of the chosen layers, from 0. A group may hold units of several layers, or
+        no unit, and groups may share units.
+    layers
+        Names of the layers whose units are ablated, as :func:`unitlens.unit_layers` lists them,
+        or a number of last layers (``3`` or ``LastLayers(last=3)``). All layers if None.
+    value
+        Value that a unit is clamped to, after the nonlinearity:
+
+        ``"zero"``
+            0 for every sample and position.
+        ``"mean"``
+            The unit's mean over the samples and positions of `reference`.
+        ``"position_mean"``
+            The unit's mean over the samples of `reference` at each position. All inputs must give
+            activations of one shape.
+        ``"class_mean"``
+            The unit's mean over the positions and the samples of `reference` that have the label
+            of the scored sample. Targets must be classes, and `reference` must have each of them.
+        ``"resample"``
+            The unit's activation at each position on another sample of `reference`, the partner
+            of the scored sample: one partner for all units, drawn by `seed` (see Notes).
+        an array
+            One number per unit for every sample and position: in the order of the units, or as a
+            DataArray on ``unit`` that is matched by its coordinates ``layer`` and ``channel``.
+    samples
+        Size of a seeded random subset of `dataset` on which the network is scored. All samples if
+        None.
+    seed
+        Seed of the random samples and partners, at least 0.
+    reference
+        Data set of the same form as `dataset` for means and partners, usually the training set.
+        `dataset` if None.
+    batch_size
+        Largest number of samples per batch. Batches are smaller where `memory_gb` or the caches of
+        a CPU require it.
+    device
+        Device of the computation. The model is moved there and back. GPUs are supported, but not
+        tested.
+    memory_gb
+        Limit in 10^9 bytes of the memory for activations and copies of weights, beside the model,
+        the data set and the result. Smaller limits lead to smaller batches and to fewer shortcuts.
+        One sample under one perturbation, and three samples at the start, run in any case.
+    score
+        ``"top1"``: the loss is the cross-entropy in nats, and a sample is a hit where the label
+        has the largest logit (of equal logits, the smallest class counts). ``"top5"``: a sample is
+        a hit where the label is among the five largest logits; for six classes and more. Or a
+        function of outputs and targets that returns the loss and the hit of every sample, two
+        tensors of shape (samples,) (see Notes). Accuracy is the mean of the hits.
+    precision
+        Type that the network computes in. None: the network's own. ``"float64"``: parameters and
+        buffers are float64 for the time of the call, to see the effect of rounding.
+        ``"bfloat16"``: passes run under ``torch.autocast`` with parameters in float32, to about
+        three digits; faster only on hardware that is fast in bfloat16.
 
     Returns
     -------
-    Dataset of the schema ``group_ablation`` on `group` (the names, or numbers from 0) and, where
-    targets are classes, `class`: the variables of :func:`unitlens.unit_ablation`, and
-    ``group_size``. A group whose units always have the values they are clamped to, such as one
-    without units, has an importance of exactly 0.
+    Dataset of the schema ``group_ablation`` on `group` (the names of the groups, or their numbers
+    from 0) and, where targets are classes, `class`: the variables of
+    :func:`unitlens.unit_ablation`, and ``group_size``, the number of units. A group whose units
+    always have the value, such as a group without units, has an importance of exactly 0.
+    Attributes: ``value``, ``samples``, ``seed``, ``layers``, ``score``, ``precision``,
+    ``baseline_loss`` and ``baseline_accuracy`` of the unperturbed network on the same samples.
 
     Raises
     ------
-    ArgumentError, LayerError, ModelError
-        As :mod:`unitlens.perturbation` says; ArgumentError too where there is no group, or a group
-        holds a unit twice or one that is none of the chosen layers'.
+    ArgumentError
+        Where an argument is out of its range, there is no group, a group holds a unit twice or a
+        unit that is not of the chosen layers, a value lacks a unit, or `reference` is empty or
+        lacks a class.
+    LayerError
+        Where a layer does not exist.
+    ModelError
+        Where the model cannot be run, or its output is not logits under a built-in score.
+
+    See Also
+    --------
+    random_groups : Groups of random units as controls.
+
+    Notes
+    -----
+    Partners: where `reference` is `dataset`, the partner of a sample follows the sample in a
+    seeded permutation of the data set, taken as one cycle, so it is never the sample itself. Else
+    the samples take the samples of a seeded permutation of `reference` in order, again from the
+    start where it is used up. A second pass per batch computes the partners' activations.
+
+    A score function gets the output of the network, samples on axis 0, and the second elements of
+    the data set as one tensor (plain floats as float64). It must score each sample by itself,
+    since the rows come from any number of perturbations, in any order. Integer targets of shape
+    (samples,) are classes.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import unitlens as ul
+    >>> model = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Linear(2, 2, bias=False))
+    >>> _ = torch.nn.init.eye_(model[1].weight)  # two units, whose values are the logits
+    >>> dataset = [(torch.tensor([3.0, 1.0]), 0), (torch.tensor([0.0, 2.0]), 1)]
+    >>> table = ul.group_ablation(model, dataset, {"both": [("0", 0), ("0", 1)], "none": []})
+    >>> table["accuracy_drop"].to_series().to_dict()
+    {'both': 0.5, 'none': 0.0}
     """
     settings = Settings(layers, samples, seed, batch_size, device, memory_gb, score, precision)
-    names = names_of(groups)
+    names = group_names(groups)
     with open_session(model, dataset, settings, "together") as session:
-        numbers = numbers_of(groups, pairs_of(session.layers))
-        sums, baseline = _exact(session, numbers, clamp_to(session, value, reference))
-        table = importance_table(
-            session,
-            sums.importance(by_class=session.by_class),
-            "group",
-            xr.Dataset(coords={"group": names}),
-            "group_ablation",
-            group_size=np.array([len(group) for group in numbers]),
-        )
-        attributes = {"value": value_name(value), **session.attributes()}
-        return table.assign_attrs(attributes, **baseline.attributes())
+        members = member_numbers(groups, unit_keys(units_of(session.layers), "layers"))
+        clamping = clamp_to(session, value, reference)
+        parts = _by_first_layer(session, members)
+
+        def ablate(batch: Batch, baseline: Baseline, sums: PairedSums) -> None:
+            scores = baseline.add(session, batch)
+            sums.count(batch.classes)
+            replacement = clamping.replacement(batch)
+            for part in parts:
+                part.add_changes(session, batch, replacement, scores, sums)
+
+        return importance_table(
+            session, xr.Dataset(coords={"group": names}), ablate, schema="group_ablation",
+            value=value_name(value), at_most=session.engine.samples_together,
+            kept_bytes=clamping.kept_bytes,
+            beside={"group_size": np.array([len(numbers) for numbers in members])},
+        )  # fmt: skip
 
 
-def _exact(
-    session: Session, groups: Sequence[Ints], clamping: Clamping
-) -> tuple[PairedSums, Baseline]:
-    parts = _by_first_layer(session, groups)
-    baseline = Baseline()
-    sums = PairedSums(len(groups), session.classes, session.device)
-    at_most, kept_bytes = session.engine.samples_together, clamping.kept_bytes
-    for batch in session.batches("group ablation", at_most=at_most, kept_bytes=kept_bytes):
-        scores = baseline.add(session, batch)
-        sums.count(batch.classes)
-        replacement = clamping.replacement(batch)
-        for part in parts:
-            part.add(session, batch, replacement, scores, sums)
-    return sums, baseline
-
-
-def _by_first_layer(session: Session, groups: Sequence[Ints]) -> list["_Clamped"]:
-    """Return groups that begin in the same layer together: a pass is resumed behind it."""
+def _by_first_layer(session: Session, groups: Sequence[Ints]) -> list["_GroupsOfPass"]:
+    """Sort groups by their first layer: one pass per layer is resumed behind it."""
     layer_of = np.repeat(np.arange(len(session.layers)), [one.units for one in session.layers])
     channel_of = np.concatenate([np.arange(layer.units) for layer in session.layers])
-    first = [layer_of[group].min() if len(group) else -1 for group in groups]
+    first_layers = [layer_of[group].min() if len(group) else -1 for group in groups]
     parts = []
-    for number in range(len(session.layers)):
-        rows = [row for row, layer in enumerate(first) if layer == number]
+    for first_layer in range(len(session.layers)):
+        rows = [row for row, layer in enumerate(first_layers) if layer == first_layer]
         if not rows:
             continue
         sizes = [len(groups[row]) for row in rows]
         units = np.concatenate([groups[row] for row in rows])
-        variant = np.repeat(np.arange(len(rows)), sizes)
+        variant_of = np.repeat(np.arange(len(rows)), sizes)
         members = {}
-        for place in np.unique(layer_of[units]):
-            layer, here = session.layers[place], layer_of[units] == place
-            pair = variant[here], channel_of[units[here]]
+        for number in np.unique(layer_of[units]):
+            in_layer = layer_of[units] == number
+            pair = variant_of[in_layer], channel_of[units[in_layer]]
             variants, channels = (torch.as_tensor(a, device=session.device) for a in pair)
-            members[layer] = _Members(variants, channels)
+            members[session.layers[number]] = _Members(variants, channels)
         table_rows = torch.as_tensor(np.array(rows), device=session.device)
-        parts.append(_Clamped(table_rows, members))
+        parts.append(_GroupsOfPass(table_rows, members))
     return parts
 
 
 @dataclass(frozen=True)
 class _Members:
-    """Units of one layer: the variant that clamps each, and its channel."""
+    """The units of one layer in the groups of a pass.
+
+    Attributes
+    ----------
+    variants, channels
+        For each unit, the variant of the network in which it is clamped, and its channel.
+    """
 
     variants: Tensor
     channels: Tensor
 
 
-class _Clamped:
-    """Groups that are ablated as the variants of one resumed pass."""
+class _GroupsOfPass:
+    """Groups with the same first layer, ablated as the variants of one resumed pass.
+
+    Parameters
+    ----------
+    table_rows
+        Row of each group in the table.
+    members
+        Units of the groups by layer.
+    """
 
     def __init__(self, table_rows: Tensor, members: Mapping[UnitLayer, _Members]) -> None:
         self._table_rows, self._members = table_rows, members
-        self._reached = torch.zeros_like(table_rows, dtype=torch.bool)
+        self._changed = torch.zeros_like(table_rows, dtype=torch.bool)
 
-    def add(
+    def add_changes(
         self,
         session: Session,
         batch: Batch,
@@ -159,35 +242,46 @@ class _Clamped:
         scores: tuple[Tensor, Tensor],
         sums: PairedSums,
     ) -> None:
-        """Add what each group changes on a batch."""
-        self._reached.zero_()
+        """Ablate each group on a batch, and add the changes.
+
+        Parameters
+        ----------
+        session, batch, replacement
+            The session, one of its batches, and the replacement of its activations.
+        scores
+            Loss and hit of each sample under the unperturbed network.
+        sums
+            Sums that are added to.
+        """
+        self._changed.zero_()
 
         def edit(layer: UnitLayer, activations: Tensor, which: slice) -> Tensor:
             return self._clamped(layer, activations, replacement(layer, activations[0]), which)
 
         count, layers = len(self._table_rows), tuple(self._members)
-        for which, logits in session.engine.together(batch.inputs, count, edit, layers):
-            found = session.score.of_variants(logits, batch.targets)
-            reached = self._reached[which].unsqueeze(1)  # others change nothing but rounding
+        for variants, outputs in session.engine.together(batch.inputs, count, edit, layers):
+            ablated_scores = session.score.of_variants(outputs, batch.targets)
+            changed = self._changed[variants].unsqueeze(1)  # the others differ by rounding alone
             loss, hits = (
-                torch.where(reached, ablated - before, 0.0).flatten()
-                for ablated, before in zip(found, scores, strict=True)
+                torch.where(changed, ablated - before, 0.0).flatten()
+                for ablated, before in zip(ablated_scores, scores, strict=True)
             )
-            rows = self._table_rows[which]
+            rows = self._table_rows[variants]
             classes = batch.classes.repeat(len(rows))
             sums.add(rows.repeat_interleave(len(batch.classes)), classes, loss, hits)
 
     def _clamped(
         self, layer: UnitLayer, activations: Tensor, replaced: Tensor, which: slice
     ) -> Tensor:
+        """Return activations with the units of some variants clamped; note which ones change."""
         members, axis = self._members[layer], layer.axis
-        here = (members.variants >= which.start) & (members.variants < which.stop)
-        variants, channels = members.variants[here], members.channels[here]
+        inside = (members.variants >= which.start) & (members.variants < which.stop)
+        variants, channels = members.variants[inside], members.channels[inside]
         places = variants - which.start, channels
         edited = activations.expand(which.stop - which.start, *activations.shape[1:]).clone()
         by_unit = edited.movedim(2 if axis == 1 else -1, 1)
         before = by_unit[places]
         values = replaced.to(before.dtype).expand_as(activations[0]).movedim(axis, 0)[channels]
-        self._reached[variants[(before != values).flatten(1).any(1)]] = True
+        self._changed[variants[(before != values).flatten(1).any(1)]] = True
         by_unit[places] = values
         return edited

@@ -1,12 +1,150 @@
 """Cumulative ablation curves of several values and bases in one table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import torch
 import xarray as xr
+from torch import nn
 
+from unitlens.data.batches import MapStyle
 from unitlens.errors import ArgumentError
+from unitlens.model.precision import Precision
+from unitlens.perturbation.cumulative_ablation import cumulative_ablation
+from unitlens.perturbation.given_directions import DirectionRows
+from unitlens.perturbation.scores import ScoreChoice
+from unitlens.perturbation.session import LayerChoice
 from unitlens.variables.checks import annotate
+
+
+def ablation_curves(
+    model: nn.Module,
+    dataset: MapStyle,
+    variants: Sequence[tuple[str, str]],
+    *,
+    values: Mapping[str, npt.ArrayLike | xr.DataArray] | None = None,
+    bases: Mapping[str, DirectionRows] | None = None,
+    by: Mapping[str, xr.DataArray] | None = None,
+    orders: int = 10,
+    points: int = 21,
+    layers: LayerChoice = None,
+    samples: int | None = None,
+    seed: int = 0,
+    reference: MapStyle | None = None,
+    batch_size: int = 4096,
+    device: torch.device | str = "cpu",
+    memory_gb: float = 2.0,
+    score: ScoreChoice = "top1",
+    precision: Precision = None,
+) -> xr.Dataset:
+    """Compute cumulative ablation curves of several values and bases, and join them in one table.
+
+    The curves of each variant equal those of :func:`unitlens.cumulative_ablation`.
+
+    Parameters
+    ----------
+    model
+        Network that takes one tensor and returns logits of shape (samples, classes), or any
+        output that `score` takes. Of a container, the entry or attribute ``logits`` or ``out`` is
+        scored, else the first tensor. The network runs in eval mode and comes back unchanged.
+    dataset
+        Map-style data set of (input, label) on which the network is scored; of (input, target)
+        where `score` is a function.
+    variants
+        Pairs of the name of a value and the name of a basis, the pair of the main curves first.
+        Names are those that :func:`unitlens.cumulative_ablation` knows, and the keys of `values`
+        and `bases`.
+    values
+        Numbers of the units by the name of a value, as arrays or DataArrays, in place of the value
+        that is known by that name: ``{"mean": means}`` spares a pass over `reference`.
+    bases
+        Directions of each layer by the name of a basis, in the forms of
+        :func:`unitlens.direction_ablation`: ``{"principal_components": components}``.
+    by
+        Measures by name, DataArrays on ``unit`` with the coordinates ``layer`` and ``channel``, by
+        which units are ablated in the main curves, ascending and descending. None: random orders
+        only.
+    orders
+        Number of random orders of each variant, at least 1; or 0 where the main curves have orders
+        by measures and the others by the numbers of directions.
+    points
+        Number of sets of each order, at least 2: the numbers of ablated units are evenly spaced
+        from none to all, rounded, each once.
+    layers
+        Names of the layers whose units are ablated, as :func:`unitlens.unit_layers` lists them,
+        or a number of last layers (``3`` or ``LastLayers(last=3)``). All layers if None.
+    samples
+        Size of a seeded random subset of `dataset` on which the network is scored. All samples if
+        None.
+    seed
+        Seed of the random samples, orders, bases and partners, at least 0.
+    reference
+        Data set of the same form as `dataset` for means and partners, usually the training set.
+        `dataset` if None.
+    batch_size
+        Largest number of samples per batch. Batches are smaller where `memory_gb` or the caches of
+        a CPU require it.
+    device
+        Device of the computation. The model is moved there and back. GPUs are supported, but not
+        tested.
+    memory_gb
+        Limit in 10^9 bytes of the memory for activations and copies of weights, beside the model,
+        the data set and the result. Smaller limits lead to smaller batches and to fewer shortcuts.
+        One sample under one perturbation, and three samples at the start, run in any case.
+    score
+        ``"top1"``: the loss is the cross-entropy in nats, and a sample is a hit where the label
+        has the largest logit (of equal logits, the smallest class counts). ``"top5"``: a sample is
+        a hit where the label is among the five largest logits; for six classes and more. Or a
+        function of outputs and targets that returns the loss and the hit of every sample, two
+        tensors of shape (samples,) (see Notes). Accuracy is the mean of the hits.
+    precision
+        Type that the network computes in. None: the network's own. ``"float64"``: parameters and
+        buffers are float64 for the time of the call, to see the effect of rounding.
+        ``"bfloat16"``: passes run under ``torch.autocast`` with parameters in float32, to about
+        three digits; faster only on hardware that is fast in bfloat16.
+
+    Returns
+    -------
+    Dataset of the schema ``cumulative_ablation`` as :func:`join_variants` makes it: on `order` and
+    `ablated`, with the coordinates ``value`` and ``basis`` on `order`.
+
+    Raises
+    ------
+    ArgumentError
+        Where there is no variant, a variant is given twice, variants ablate different numbers of
+        units or directions, or an argument breaks a rule of
+        :func:`unitlens.cumulative_ablation`.
+    LayerError
+        Where a layer does not exist.
+    ModelError
+        Where the model cannot be run, or its output is not logits under a built-in score.
+
+    Examples
+    --------
+    >>> import torch
+    >>> model = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Linear(2, 2, bias=False))
+    >>> dataset = [(torch.tensor([3.0, 1.0]), 0), (torch.tensor([0.0, 2.0]), 1)]
+    >>> variants = [("zero", "units"), ("mean", "random")]
+    >>> curves = ablation_curves(model, dataset, variants, orders=1)
+    >>> curves["order"].values.tolist()
+    ['random-0', 'mean-random-random-0']
+    """
+    given_values: Mapping[str, Any] = values or {}
+    given_bases: Mapping[str, Any] = bases or {}
+    curves = []
+    for number, (value, basis) in enumerate(variants):
+        of_variant = cumulative_ablation(
+            model, dataset,
+            value=given_values.get(value, value), basis=given_bases.get(basis, basis),
+            by=None if number else by,
+            orders=orders, points=points, layers=layers, samples=samples, seed=seed,
+            reference=reference, batch_size=batch_size, device=device, memory_gb=memory_gb,
+            score=score, precision=precision,
+        )  # fmt: skip
+        curves.append(of_variant.assign_attrs(value=value, basis=basis))
+    return join_variants(curves)
 
 
 def join_variants(variants: Sequence[xr.Dataset]) -> xr.Dataset:
@@ -15,22 +153,25 @@ def join_variants(variants: Sequence[xr.Dataset]) -> xr.Dataset:
     Parameters
     ----------
     variants
-        What :func:`unitlens.cumulative_ablation` returns, with the attributes ``value`` and
+        Results of :func:`unitlens.cumulative_ablation` with the attributes ``value`` and
         ``basis``, the main curves first.
 
     Returns
     -------
-    One Dataset of the schema ``cumulative_ablation`` with the attributes of the first and the
-    coordinates ``value`` and ``basis`` on ``order``. Orders of the first keep their names; those
-    of the others are called ``{value}-{basis}-{order}`` (``mean-units-random-0``).
+    Dataset of the schema ``cumulative_ablation`` with the attributes of the main curves and the
+    coordinates ``value`` and ``basis`` on ``order``. Orders of the main curves keep their names;
+    those of the others are called ``{value}-{basis}-{order}`` (``mean-units-random-0``).
 
     Raises
     ------
     ArgumentError
-        Where the curves have other numbers of ablated units, or one variant is there twice.
+        Where there is no variant, variants have different numbers of ablated units, or a variant
+        is given twice.
     """
+    if not variants:
+        raise ArgumentError("variants is empty, but must hold at least the main curves")
     main, *others = variants
-    named = [main]
+    renamed = [main]
     for other in others:
         if not np.array_equal(other["ablated_units"], main["ablated_units"]):
             raise ArgumentError(
@@ -41,8 +182,8 @@ def join_variants(variants: Sequence[xr.Dataset]) -> xr.Dataset:
             )
         prefix = f"{other.attrs['value']}-{other.attrs['basis']}"
         names = [f"{prefix}-{order}" for order in other["order"].values]
-        named.append(other.assign_coords(order=np.array(names, object)))
-    joined = xr.concat([_with_variant(one) for one in named], "order", combine_attrs="override")
+        renamed.append(other.assign_coords(order=np.array(names, object)))
+    joined = xr.concat([_with_variant(one) for one in renamed], "order", combine_attrs="override")
     names = joined["order"].values.tolist()
     if len(set(names)) < len(names):
         raise ArgumentError("a value and basis is there twice; join each variant once")
@@ -50,7 +191,7 @@ def join_variants(variants: Sequence[xr.Dataset]) -> xr.Dataset:
 
 
 def _with_variant(curves: xr.Dataset) -> xr.Dataset:
-    """Return curves whose orders say which value and basis they are of, by the attributes."""
+    """Return curves with their value and basis as coordinates of each order."""
     size = curves.sizes["order"]
     return curves.assign_coords(
         {name: ("order", np.full(size, curves.attrs[name], object)) for name in ("value", "basis")}

@@ -1,4 +1,4 @@
-"""Noise robustness: noise on all units at once, scaled by each unit's own variance."""
+"""Noise robustness: add noise to all units together, scaled by each unit's variance."""
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +16,14 @@ from unitlens.perturbation.session import (
     Batch,
     Session,
     Settings,
+    VariantScores,
     open_session,
 )
-from unitlens.perturbation.values.unit_values import by_unit, on_axis
+from unitlens.perturbation.values.unit_values import align_with_activations, values_by_unit
 from unitlens.seeds import derived_seed
 
-NOISE_BLOCK = 64  # samples whose noise one generator draws; part of what a seed means
+# Samples whose noise one random generator draws. Another number gives other noise for a seed.
+NOISE_BLOCK = 64
 
 
 def noise_robustness(
@@ -29,7 +31,7 @@ def noise_robustness(
     dataset: MapStyle,
     scales: npt.ArrayLike,
     *,
-    variance: xr.DataArray,
+    variance: xr.Dataset | xr.DataArray | npt.ArrayLike,
     draws: int = 10,
     seed: int = 0,
     samples: int | None = None,
@@ -39,86 +41,177 @@ def noise_robustness(
     score: ScoreChoice = "top1",
     precision: Precision = None,
 ) -> xr.Dataset:
-    """Add Gaussian noise to all units of all layers at once, and score the network.
+    """Add Gaussian noise to all units of all layers together, and measure loss and accuracy.
 
-    Each unit's noise has mean zero and standard deviation ``scale * sqrt(variance)``, is fresh for
-    each sample, is added after the nonlinearity and not rectified again. A feature map is one
-    unit, so it gets one number for each sample, the same at all positions: the noise of its
-    activation, the mean over positions, then has the variance that is asked for, which
-    independent noise at each position would average away. A draw uses the same normal numbers at
-    every scale, so that curves over scales are smooth; draws are independent of each other.
+    The noise of a unit has mean 0 and standard deviation ``scale * sqrt(variance)``. It is drawn
+    for each sample, added after the nonlinearity, and not rectified again. A feature map is one
+    unit: it gets one number per sample, the same at all positions, so that the noise of its mean
+    over positions has the standard deviation above.
 
     Parameters
     ----------
-    model, dataset, samples, seed, batch_size, device, memory_gb, score, precision
-        As :mod:`unitlens.perturbation` says. The noise of a sample depends on its place among
-        those that are scored, not on the batch size or the device.
+    model
+        Network that takes one tensor and returns logits of shape (samples, classes), or any
+        output that `score` takes. Of a container, the entry or attribute ``logits`` or ``out`` is
+        scored, else the first tensor. The network runs in eval mode and comes back unchanged.
+    dataset
+        Map-style data set of (input, label) on which the network is scored; of (input, target)
+        where `score` is a function.
     scales
-        Standard deviations in units of each unit's own, shape (scales,), at least 0.
+        Scales of the noise, numbers of at least 0, shape (scales,).
     variance
-        Empirical variance of every unit, a DataArray on `unit` with coordinates `layer` and
-        `channel`; usually over the training set.
+        Variance of every unit's activation, at least 0, usually over the training set: the result
+        of :func:`unitlens.empirical_variance`, or a DataArray on ``unit`` that is matched by its
+        coordinates ``layer`` and ``channel``, or one number per unit in order.
     draws
-        Independent draws of the noise. The first draws do not depend on how many there are.
+        Number of independent draws of the noise, at least 1. The first draws do not depend on it.
+        A draw has the same normal numbers at every scale, so that curves over scales are smooth.
+    seed
+        Seed of the random samples and the noise, at least 0. The noise of a sample depends on its
+        position among the scored samples, not on the batch size or the device.
+    samples
+        Size of a seeded random subset of `dataset` on which the network is scored. All samples if
+        None.
+    batch_size
+        Largest number of samples per batch. Batches are smaller where `memory_gb` or the caches of
+        a CPU require it.
+    device
+        Device of the computation. The model is moved there and back. GPUs are supported, but not
+        tested.
+    memory_gb
+        Limit in 10^9 bytes of the memory for activations and copies of weights, beside the model,
+        the data set and the result. Smaller limits lead to smaller batches and to fewer shortcuts.
+        One sample under one perturbation, and three samples at the start, run in any case.
+    score
+        ``"top1"``: the loss is the cross-entropy in nats, and a sample is a hit where the label
+        has the largest logit (of equal logits, the smallest class counts). ``"top5"``: a sample is
+        a hit where the label is among the five largest logits; for six classes and more. Or a
+        function of outputs and targets that returns the loss and the hit of every sample, two
+        tensors of shape (samples,) (see Notes). Accuracy is the mean of the hits.
+    precision
+        Type that the network computes in. None: the network's own. ``"float64"``: parameters and
+        buffers are float64 for the time of the call, to see the effect of rounding.
+        ``"bfloat16"``: passes run under ``torch.autocast`` with parameters in float32, to about
+        three digits; faster only on hardware that is fast in bfloat16.
 
     Returns
     -------
-    Dataset of the schema ``noise_robustness`` on `draw` and `noise_scale`: accuracy and mean
-    cross-entropy in nats.
+    Dataset of the schema ``noise_robustness`` on `draw` and `noise_scale`: ``accuracy``, and
+    ``loss`` in nats, means over the samples. Attributes: ``samples``, ``seed``, ``layers``,
+    ``score``, ``precision``, ``baseline_loss`` and ``baseline_accuracy`` of the network without
+    noise on the same samples.
 
     Raises
     ------
-    ArgumentError, ModelError
-        As :mod:`unitlens.perturbation` says; ArgumentError too where a unit has no variance or
-        one that is not a number of at least 0.
+    ArgumentError
+        Where an argument is out of its range, or a unit has no variance or a variance that is not
+        a number of at least 0.
+    LayerError
+        Where the model has no layer of units.
+    ModelError
+        Where the model cannot be run, or its output is not logits under a built-in score.
+
+    Notes
+    -----
+    A score function gets the output of the network, samples on axis 0, and the second elements of
+    the data set as one tensor (plain floats as float64). It must score each sample by itself,
+    since the rows come from any number of perturbations, in any order. Integer targets of shape
+    (samples,) are classes.
+
+    References
+    ----------
+    Morcos et al. 2018, arXiv 1803.06959.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import unitlens as ul
+    >>> model = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Linear(2, 2, bias=False))
+    >>> _ = torch.nn.init.eye_(model[1].weight)  # two units, whose values are the logits
+    >>> dataset = [(torch.tensor([3.0, 1.0]), 0), (torch.tensor([0.0, 2.0]), 1)]
+    >>> noise = ul.noise_robustness(model, dataset, [0.0, 0.1], variance=[1.0, 1.0], draws=2)
+    >>> noise["accuracy"].values.tolist()
+    [[1.0, 1.0], [1.0, 1.0]]
     """
     settings = Settings(None, samples, seed, batch_size, device, memory_gb, score, precision)
-    chosen = _checked_scales(scales)
+    checked = _check_scales(scales)
     if draws < 1:
         raise ArgumentError(f"draws is {draws}, but must be at least 1")
     with open_session(model, dataset, settings, "together") as session:
-        noisy = _Noisy(session, chosen, _deviations(session, variance), draws, seed)
+        noisy = _Noise(session, checked, _deviations(session, variance), draws, seed)
         for batch in session.batches("noise robustness", at_most=session.engine.samples_together):
             noisy.add(batch)
         return noisy.table().assign_attrs(session.attributes(), **noisy.baseline.attributes())
 
 
-def _checked_scales(scales: npt.ArrayLike) -> Floats:
+def noise_scales(minimum: float, maximum: float, points: int) -> Floats:
+    """Return scales of the noise that are evenly spaced on a logarithmic axis.
+
+    Parameters
+    ----------
+    minimum
+        First scale, above 0.
+    maximum
+        Last scale, above `minimum`.
+    points
+        Number of scales, at least 2.
+
+    Returns
+    -------
+    The scales, shape (points,).
+
+    Examples
+    --------
+    >>> noise_scales(0.1, 10, 3).tolist()
+    [0.1, 1.0, 10.0]
+    """
+    return np.geomspace(minimum, maximum, points)
+
+
+def _check_scales(scales: npt.ArrayLike) -> Floats:
     array = np.asarray(scales, np.float64)
     if array.ndim != 1 or array.size == 0:
         raise ArgumentError(f"scales has shape {array.shape}, but must be a list of numbers")
-    wrong = array[~(np.isfinite(array) & (array >= 0))]
-    if wrong.size:
-        raise ArgumentError(f"scales holds {wrong[0]}, but every scale must be at least 0")
+    outside = array[~(np.isfinite(array) & (array >= 0))]
+    if outside.size:
+        raise ArgumentError(f"scales holds {outside[0]}, but every scale must be at least 0")
     return array
 
 
-def _deviations(session: Session, variance: xr.DataArray) -> Floats:
-    array = by_unit(session, variance, "variance")
-    wrong = np.flatnonzero(~(np.isfinite(array) & (array >= 0)))
-    if wrong.size:
+def _deviations(session: Session, variance: xr.Dataset | xr.DataArray | npt.ArrayLike) -> Floats:
+    """Return the standard deviation of every unit's activation, (units,)."""
+    given = variance.get("variance", variance) if isinstance(variance, xr.Dataset) else variance
+    array = values_by_unit(session, given, "variance")
+    outside = np.flatnonzero(~(np.isfinite(array) & (array >= 0)))
+    if outside.size:
         raise ArgumentError(
-            f"variance holds {array[wrong[0]]} for unit {wrong[0]}, but must be at least 0 for "
+            f"variance holds {array[outside[0]]} for unit {outside[0]}, but must be at least 0 for "
             "every unit"
         )
     return np.sqrt(array)
 
 
 def standard_normal(seed: int, draw: int, start: int, stop: int, units: int) -> Tensor:
-    """Return the numbers of one draw for the samples from `start` to `stop`.
+    """Return the normal numbers of one draw for the samples from `start` to `stop`.
 
     Parameters
     ----------
     seed, draw
-        What the numbers depend on, beside the places of the samples and the number of units.
+        Seed and number of the draw.
     start, stop
-        Places of the samples among those that are scored.
+        Positions among the scored samples.
     units
-        Units of all layers.
+        Number of units of all layers.
 
     Returns
     -------
     Shape (stop - start, units), float32, on the CPU.
+
+    Examples
+    --------
+    >>> whole, part = standard_normal(0, 0, 0, 5, 2), standard_normal(0, 0, 3, 5, 2)
+    >>> torch.equal(whole[3:], part)
+    True
     """
     blocks = range(start // NOISE_BLOCK, -(-stop // NOISE_BLOCK))
     drawn = [_block(seed, draw, block, units) for block in blocks]
@@ -131,8 +224,18 @@ def _block(seed: int, draw: int, block: int, units: int) -> Tensor:
     return torch.randn((NOISE_BLOCK, units), generator=generator, dtype=torch.float32)
 
 
-class _Noisy:
-    """Sums over samples for every draw and scale."""
+class _Noise:
+    """Scores under noise, one variant of the network per draw and scale.
+
+    Parameters
+    ----------
+    session
+        The session.
+    scales, deviations
+        Scales of the noise, and standard deviation of each unit's activation.
+    draws, seed
+        Number of draws, and their seed.
+    """
 
     def __init__(
         self, session: Session, scales: Floats, deviations: Floats, draws: int, seed: int
@@ -140,39 +243,38 @@ class _Noisy:
         self._session, self._scales, self._draws, self._seed = session, scales, draws, seed
         self._factors = session.tensor(np.tile(scales, draws)).reshape(-1, 1, 1)
         self._deviations = session.tensor(deviations)
-        self._place = (-1, -1, -1)  # what is drawn already: batch, first and last draw
+        # Start of the batch, first and last draw for which the noise is at hand.
+        self._drawn_for = (-1, -1, -1)
         self._drawn: dict[int, dict[str, Tensor]] = {}
-        self._losses, self._hits = np.zeros((2, draws * len(scales)))
+        self._scores = VariantScores(session, draws * len(scales))
         self.baseline = Baseline()
 
     def add(self, batch: Batch) -> None:
         """Score all draws and scales on a batch."""
         self.baseline.add(self._session, batch)
 
-        def edit(layer: UnitLayer, activations: Tensor, variants: slice) -> Tensor:
+        def add_noise(layer: UnitLayer, activations: Tensor, variants: slice) -> Tensor:
             noise = self._noise(layer, batch, variants)
-            shaped = on_axis(noise, layer, activations.dim())
+            aligned = align_with_activations(noise, layer, activations.dim())
             if len(activations) == len(noise):
-                return activations.add_(shaped)
-            return activations + shaped
+                return activations.add_(aligned)
+            return activations + aligned
 
-        variants = len(self._factors)
-        for which, logits in self._session.engine.together(batch.inputs, variants, edit):
-            losses, hits = self._session.score.of_variants(logits, batch.targets)
-            self._losses[which] += losses.sum(1).cpu().numpy()
-            self._hits[which] += hits.sum(1).cpu().numpy()
+        count = len(self._factors)
+        for variants, outputs in self._session.engine.together(batch.inputs, count, add_noise):
+            self._scores.add(variants, outputs, batch)
 
     def _noise(self, layer: UnitLayer, batch: Batch, variants: slice) -> Tensor:
-        """Return the noise of a layer's units, shape (variants, samples, units)."""
+        """Return the noise of a layer's units, (variants, samples, units)."""
         draws = [variant // len(self._scales) for variant in range(variants.start, variants.stop)]
-        if self._place != (batch.start, draws[0], draws[-1]):
-            self._place = (batch.start, draws[0], draws[-1])
+        if self._drawn_for != (batch.start, draws[0], draws[-1]):
+            self._drawn_for = (batch.start, draws[0], draws[-1])
             self._drawn = {draw: self._draw(batch, draw) for draw in dict.fromkeys(draws)}
         drawn = torch.stack([self._drawn[draw][layer.name] for draw in draws])
         return drawn.mul_(self._factors[variants])
 
     def _draw(self, batch: Batch, draw: int) -> dict[str, Tensor]:
-        """Return one draw for a batch by layer, at scale 1."""
+        """Return the noise of one draw on a batch at scale 1, by the name of the layer."""
         stop = batch.start + len(batch.inputs)
         normal = standard_normal(self._seed, draw, batch.start, stop, self._session.units)
         return self._session.split(normal.to(self._deviations) * self._deviations)
@@ -180,10 +282,9 @@ class _Noisy:
     def table(self) -> xr.Dataset:
         """Return accuracy and loss by draw and scale."""
         shape = (self._draws, len(self._scales))
-        means = {"accuracy": self._hits, "loss": self._losses}
         variables = {
-            name: (("draw", "noise_scale"), sums.reshape(shape) / self._session.samples)
-            for name, sums in means.items()
+            name: (("draw", "noise_scale"), means.reshape(shape))
+            for name, means in self._scores.means().items()
         }
         coordinates = {"draw": np.arange(self._draws), "noise_scale": self._scales}
         return self._session.annotated(xr.Dataset(variables, coordinates), "noise_robustness")

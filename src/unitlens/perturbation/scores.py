@@ -1,4 +1,4 @@
-"""How a network's outputs are scored: a loss and a hit for every sample."""
+"""Scores of a network's output: a loss and a hit for every sample."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,28 +11,31 @@ from torch import Tensor
 from torch.nn import functional
 
 from unitlens.errors import ArgumentError, ModelError
-from unitlens.model.precision import uncast
+from unitlens.model.precision import autocast_disabled
 
 Floats = npt.NDArray[np.float64]
 ScoreFunction = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 ScoreChoice = Literal["top1", "top5"] | ScoreFunction
 
+# Names of the built-in scores, and the number of largest logits among which a hit has its label.
 BUILT_IN = {"top1": 1, "top5": 5}
 
 
 @dataclass(frozen=True)
 class Score:
-    """A loss and a hit for every sample, from what the network puts out and the targets.
+    """A loss and a hit for every sample, computed from outputs and targets.
+
+    The loss of a built-in score is the cross-entropy in nats.
 
     Attributes
     ----------
     name
         ``top1``, ``top5``, or the name of the user's function.
     top
-        A built-in score is cross-entropy in nats, and a hit where the label is among so many
-        largest logits; of equal ones, the smaller class comes first. None for a user's function.
+        Number of largest logits: a sample is a hit where its label is among them. Of equal logits
+        that of the smaller class comes first. None for a user's function.
     function
-        The user's function.
+        The user's function; None for a built-in score.
     """
 
     name: str
@@ -41,19 +44,19 @@ class Score:
 
     @property
     def targets(self) -> Literal["labels", "any"]:
-        """What the data set must hold beside its inputs."""
+        """Kind of targets that the data set must hold beside its inputs."""
         return "any" if self.top is None else "labels"
 
     def __call__(self, output: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Score outputs, in float64 whatever the network's own dtype.
+        """Score the output of the network in float64, whatever the network's dtype.
 
         Parameters
         ----------
         output
-            What the network puts out, samples on axis 0: logits (samples, classes) for a built-in
-            score.
+            Output of the network, samples on axis 0. A built-in score needs logits of shape
+            (samples, classes).
         targets
-            Targets of the samples: labels (samples,) for a built-in score.
+            Targets, samples on axis 0. A built-in score needs labels of shape (samples,).
 
         Returns
         -------
@@ -65,10 +68,10 @@ class Score:
             Where a user's function does not return two tensors of that shape.
         """
         if self.function is not None:
-            with uncast(output.device):
+            with autocast_disabled(output.device):
                 return self._checked(self.function(output, targets), len(output))
         losses = functional.cross_entropy(output.double(), targets, reduction="none")
-        if self.top == 1:  # the same as below, but faster
+        if self.top == 1:  # equal to the next line, but faster
             return losses, (output.argmax(dim=1) == targets).double()
         return losses, (_logits_before(output, targets) < (self.top or 0)).double()
 
@@ -78,9 +81,9 @@ class Score:
         Parameters
         ----------
         outputs
-            Shape (variants, samples, ...).
+            Outputs of the variants, (variants, samples, ...).
         targets
-            Shape (samples, ...).
+            Targets of the samples, (samples, ...).
 
         Returns
         -------
@@ -91,14 +94,19 @@ class Score:
         return losses.reshape(outputs.shape[:2]), hits.reshape(outputs.shape[:2])
 
     def check(self, shape: torch.Size) -> None:
-        """Refuse outputs that cannot be scored.
+        """Check that outputs of a shape can be scored.
+
+        Parameters
+        ----------
+        shape
+            Shape of an output, samples on axis 0.
 
         Raises
         ------
         ModelError
-            Where a built-in score is asked for, and `shape` is not (samples, classes).
+            Where the score is built in and the shape is not (samples, classes).
         ArgumentError
-            Where there are so few classes that every label would be a hit.
+            Where the classes are so few that every label would be a hit.
         """
         if self.top is None:
             return
@@ -122,10 +130,10 @@ class Score:
                     f"the score function '{self.name}' returned a {type(returned).__name__}, but "
                     "must return a pair of tensors: loss and hit"
                 )
-        for what, tensor in (("losses", loss), ("hits", hit)):
+        for quantity, tensor in (("losses", loss), ("hits", hit)):
             if tensor.shape != (samples,):
                 raise ArgumentError(
-                    f"the score function '{self.name}' returned {what} of shape "
+                    f"the score function '{self.name}' returned {quantity} of shape "
                     f"{tuple(tensor.shape)} for {samples} samples, but must return shape "
                     f"({samples},): one number a sample"
                 )
@@ -133,7 +141,7 @@ class Score:
 
 
 def _logits_before(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return how many logits come before the label's; NaN is as large as infinity."""
+    """Return the number of logits that rank before the label's logit; NaN ranks as infinity."""
     logits = logits.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)
     own = logits.gather(1, labels.unsqueeze(1))
     smaller = torch.arange(logits.shape[1], device=labels.device) < labels.unsqueeze(1)
@@ -142,12 +150,17 @@ def _logits_before(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def make_score(choice: ScoreChoice) -> Score:
-    """Return the score that a user asks for.
+    """Return the score for an argument `score`.
+
+    Parameters
+    ----------
+    choice
+        Name of a built-in score, or a function of outputs and targets.
 
     Raises
     ------
     ArgumentError
-        Where it is neither built in nor a function.
+        Where the choice is neither.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A network, the data set it is scored on, and the layers that are perturbed."""
+"""Sessions: a network that is open for perturbation, and the samples on which it is scored."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,20 +19,21 @@ from unitlens.data.batches import (
 from unitlens.errors import ArgumentError, DatasetError
 from unitlens.model.layers import choose_layers
 from unitlens.model.network import UnitNetwork
-from unitlens.model.precision import Precision, passes_in, stored_dtype
+from unitlens.model.precision import Precision, autocast_for, stored_dtype
 from unitlens.perturbation.engine.engine import Engine, Perturbed
 from unitlens.perturbation.scores import Floats, ScoreChoice, make_score
 from unitlens.progress import track
 from unitlens.variables.checks import annotate
 
-SIMPLIFIED = 1 / 4  # share of memory up to which a network is simplified, which copies its weights
+# Simplifying a network copies its weights: largest share of the memory limit that copies may take.
+SIMPLIFIED = 1 / 4
 
-LayerChoice = Sequence[str] | LastLayers | None
+LayerChoice = Sequence[str] | int | LastLayers | None
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What all perturbations have in common; see :func:`unitlens.unit_ablation`."""
+    """The arguments that all perturbations share; see :func:`unitlens.unit_ablation`."""
 
     layers: LayerChoice
     samples: int | None
@@ -46,9 +47,16 @@ class Settings:
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch: its first sample's place among those that are scored, inputs, and targets.
+    """One batch of scored samples.
 
-    `classes` has the class of each sample: its target, or 0 where targets are no classes.
+    Attributes
+    ----------
+    start
+        Position of the first sample among the scored samples.
+    inputs, targets
+        Inputs of the network and targets of the score, samples on axis 0.
+    classes
+        Class of each sample, (samples,): the target, or 0 where targets are not classes.
     """
 
     start: int
@@ -58,20 +66,26 @@ class Batch:
 
 
 class Session:
-    """Batches of the scored samples beside the engine that perturbs the network on them.
+    """An open network with its engine, and batches of the scored samples.
 
     Attributes
     ----------
+    network, layers
+        The network, and its layers whose units are perturbed.
+    units
+        Number of units of all these layers.
     dataset, indices
-        The data set, and which of its samples are scored.
+        The data set, and the indices of the scored samples.
+    samples
+        Number of scored samples.
     seed
-        Of all that is drawn at random.
+        Seed of all random draws.
     score
-        How outputs are scored.
+        The score of an output.
     by_class
-        Whether targets are classes: integers, one a sample.
+        Whether targets are classes: one integer per sample.
     classes
-        Number of classes as far as the outputs tell; 1 where targets are no classes.
+        Number of classes, as far as the width of the output tells; 1 where targets are not classes.
     """
 
     def __init__(
@@ -103,7 +117,7 @@ class Session:
         self.score = make_score(settings.score)
         shape = self.engine.output_shape
         self.score.check(shape)
-        self._kind = targets.dtype
+        self._target_dtype = targets.dtype
         self.by_class = are_classes(targets)
         width = shape[1] if len(shape) == 2 else 0
         self.classes = width if self.by_class else 1
@@ -111,36 +125,44 @@ class Session:
     def batches(
         self, description: str, *, at_most: int | None = None, kept_bytes: int = 0
     ) -> Iterator[Batch]:
-        """Read the scored samples, showing progress.
+        """Read the scored samples in batches, and show the progress.
 
         Parameters
         ----------
         description
-            What the progress is of.
+            Name of the computation in the progress display.
         at_most
-            So many samples at once.
+            Largest number of samples per batch.
         kept_bytes
-            Bytes that are kept for each sample beside what the engine needs.
+            Bytes per sample that the caller holds, beside the memory of the engine.
         """
         size = self._batch_size(at_most, kept_bytes)
         for start, inputs, targets in self._read(self.dataset, self.indices, description, size):
             yield Batch(start, inputs, targets, self._classes_of(targets))
 
-    def samples_of(self, dataset: MapStyle, description: str) -> Iterator[tuple[Tensor, Tensor]]:
-        """Read the inputs and targets of another data set, all of it, showing progress."""
-        everyone, size = np.arange(len(dataset)), self._batch_size()
-        for _, inputs, targets in self._read(dataset, everyone, description, size):
+    def reference_batches(self, reference: MapStyle) -> Iterator[tuple[Tensor, Tensor]]:
+        """Read the inputs and targets of all samples of a reference, and show the progress.
+
+        Raises
+        ------
+        ArgumentError
+            Where the reference is empty.
+        """
+        if len(reference) == 0:
+            raise ArgumentError("reference is empty, but must have at least one sample")
+        indices, size = np.arange(len(reference)), self._batch_size()
+        for _, inputs, targets in self._read(reference, indices, "mean activations", size):
             yield inputs, targets
 
-    def inputs_at(self, dataset: MapStyle, indices: Indices) -> Tensor:
-        """Read some inputs of another data set at once."""
+    def inputs_at(self, reference: MapStyle, indices: Indices) -> Tensor:
+        """Read the inputs of some samples of a reference, as one tensor."""
         ((_, inputs, _),) = iterate_batches(
-            dataset, len(indices), indices=indices, device=self.device, targets=self.score.targets
+            reference, len(indices), indices=indices, device=self.device, targets=self.score.targets
         )
         return self.network.ready(inputs)
 
     def attributes(self) -> dict[str, object]:
-        """Return what every result says of how it came about."""
+        """Return the attributes of a result that tell how the result was computed."""
         return {
             "samples": self.samples,
             "seed": self._settings.seed,
@@ -150,7 +172,10 @@ class Session:
         }
 
     def annotated(self, table: xr.Dataset, schema: str) -> xr.Dataset:
-        """Return a table with its declared attributes; only a built-in loss is known as nats."""
+        """Return a table with its declared attributes.
+
+        Only a built-in loss is known to be in nats: under a user's score, losses have no units.
+        """
         table = annotate(table, schema)
         for array in table.variables.values() if self.score.top is None else ():
             if array.attrs.get("units") == "nats":
@@ -158,12 +183,12 @@ class Session:
         return table
 
     def split(self, by_unit: Tensor) -> dict[str, Tensor]:
-        """Split an array whose last axis is the units of all layers by layer."""
+        """Split an array whose last axis is the units of all layers by the name of the layer."""
         parts = torch.split(by_unit, [layer.units for layer in self.layers], dim=-1)
         return {layer.name: part for layer, part in zip(self.layers, parts, strict=True)}
 
     def tensor(self, values: Floats | Tensor) -> Tensor:
-        """Return values of units in the network's dtype, on its device."""
+        """Return numbers as a tensor of the network's dtype on its device."""
         return torch.as_tensor(values, dtype=self.network.dtype, device=self.device)
 
     def _batch_size(self, at_most: int | None = None, kept_bytes: int = 0) -> int:
@@ -182,31 +207,31 @@ class Session:
             start += len(inputs)
 
     def _classes_of(self, targets: Tensor) -> Tensor:
-        if targets.dtype != self._kind:
+        if targets.dtype != self._target_dtype:
             raise DatasetError(
-                f"the data set has targets of {targets.dtype} and of {self._kind}; give all one "
-                "type"
+                f"the data set has targets of {targets.dtype} and of {self._target_dtype}, but all "
+                "targets must have one type; convert them"
             )
         if not self.by_class:
             return torch.zeros(len(targets), dtype=torch.int64, device=targets.device)
         classes = targets.long()
-        known = self.classes if self.score.top is not None else torch.iinfo(torch.int64).max
-        wrong = classes[(classes < 0) | (classes >= known)]
-        if not len(wrong):
+        end = self.classes if self.score.top is not None else torch.iinfo(torch.int64).max
+        outside = classes[(classes < 0) | (classes >= end)]
+        if not len(outside):
             return classes
         if self.score.top is None:
             raise ArgumentError(
-                f"the data set has the target {int(wrong[0])}, but integers are taken as classes, "
-                "so they must be at least 0; give numbers as floats"
+                f"the data set has the target {int(outside[0])}, but integers are taken as "
+                "classes, so they must be at least 0; give numbers as floats"
             )
         raise ArgumentError(
-            f"the data set has the label {int(wrong[0])}, but the model puts out "
+            f"the data set has the label {int(outside[0])}, but the model puts out "
             f"{self.classes} logits, so labels must be 0 to {self.classes - 1}"
         )
 
 
 def are_classes(targets: Tensor) -> bool:
-    """Tell whether targets are integers, one a sample."""
+    """Tell whether targets are classes: one integer per sample."""
     return targets.dim() == 1 and not (targets.is_floating_point() or targets.is_complex())
 
 
@@ -214,21 +239,23 @@ def are_classes(targets: Tensor) -> bool:
 def open_session(
     model: nn.Module, dataset: MapStyle, settings: Settings, perturbed: Perturbed
 ) -> Iterator[Session]:
-    """Borrow the model and check the settings.
+    """Check the settings, and open the model for perturbation until the context ends.
 
     Parameters
     ----------
     model, dataset, settings
-        What is measured, and how.
+        Model, data set and shared arguments of a perturbation.
     perturbed
-        What the session's engine will be asked for.
+        Kind of perturbation for which the engine prepares.
 
     Raises
     ------
     ArgumentError
         Where the data set is empty or a number is out of its range.
-    LayerError, ModelError
-        As the layers and the model have it.
+    LayerError
+        Where a layer does not exist.
+    ModelError
+        Where the model cannot be run, or its output cannot be scored.
     """
     for name, least in (("samples", 1), ("batch_size", 1), ("seed", 0)):
         number = getattr(settings, name)
@@ -239,17 +266,20 @@ def open_session(
     dtype = stored_dtype(settings.precision)
     if len(dataset) == 0:
         raise ArgumentError("the data set is empty, but must have at least one sample")
-    kind = make_score(settings.score).targets
+    target_kind = make_score(settings.score).targets
     indices = sample_indices(len(dataset), settings.samples, settings.seed)
-    _, *example = next(iterate_batches(dataset, 3, indices=indices[:3], targets=kind))
-    light = sum(p.nbytes for p in model.parameters()) <= SIMPLIFIED * settings.memory_gb * 1e9
-    borrowed = UnitNetwork(model, example[0], device=settings.device, dtype=dtype, simplified=light)
-    with passes_in(settings.precision, settings.device), borrowed as network:
+    _, *example = next(iterate_batches(dataset, 3, indices=indices[:3], targets=target_kind))
+    weight_bytes = sum(p.nbytes for p in model.parameters())
+    simplified = weight_bytes <= SIMPLIFIED * settings.memory_gb * 1e9
+    opened = UnitNetwork(
+        model, example[0], device=settings.device, dtype=dtype, simplified=simplified
+    )
+    with autocast_for(settings.precision, settings.device), opened as network:
         yield Session(network, dataset, indices, (example[0], example[1]), settings, perturbed)
 
 
 class Baseline:
-    """Mean loss and hit of the network as it is, summed batch by batch."""
+    """Mean loss and mean hit of the unperturbed network, summed batch by batch."""
 
     def __init__(self) -> None:
         self._loss = self._hits = 0.0
@@ -258,7 +288,15 @@ class Baseline:
     def add(
         self, session: Session, batch: Batch, logits: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Score a batch, whose logits may be given, and return loss and hit of each sample."""
+        """Score a batch, add the scores, and return the loss and hit of each sample.
+
+        Parameters
+        ----------
+        session, batch
+            The session and one of its batches.
+        logits
+            Output of the unperturbed network on the batch; computed if None.
+        """
         if logits is None:
             logits = session.engine.logits(batch.inputs)
         losses, hits = session.score(logits, batch.targets)
@@ -268,8 +306,35 @@ class Baseline:
         return losses, hits
 
     def attributes(self) -> dict[str, float]:
-        """Return the means under the names of result attributes."""
+        """Return the means as attributes of a result."""
         return {
             "baseline_loss": self._loss / self._samples,
             "baseline_accuracy": self._hits / self._samples,
         }
+
+
+class VariantScores:
+    """Mean loss and mean hit of variants of the network that are scored on the same samples.
+
+    Parameters
+    ----------
+    session
+        The session.
+    variants
+        Number of variants.
+    """
+
+    def __init__(self, session: Session, variants: int) -> None:
+        self._session = session
+        self._losses, self._hits = np.zeros((2, variants))
+
+    def add(self, variants: slice, logits: Tensor, batch: Batch) -> None:
+        """Score the outputs (variants, samples, ...) of some variants on a batch, and add them."""
+        losses, hits = self._session.score.of_variants(logits, batch.targets)
+        self._losses[variants] += losses.sum(1).cpu().numpy()
+        self._hits[variants] += hits.sum(1).cpu().numpy()
+
+    def means(self) -> dict[str, Floats]:
+        """Return ``accuracy`` and ``loss``, each of shape (variants,)."""
+        samples = self._session.samples
+        return {"accuracy": self._hits / samples, "loss": self._losses / samples}

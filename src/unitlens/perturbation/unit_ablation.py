@@ -1,4 +1,4 @@
-"""Ablation of single units: clamp each alone and score the network."""
+"""Ablation of single units: clamp each unit alone, and score the network."""
 
 import numpy as np
 import torch
@@ -7,26 +7,23 @@ from torch import nn
 
 from unitlens.data.batches import MapStyle
 from unitlens.errors import ArgumentError
+from unitlens.model.layers import UnitLayer
 from unitlens.model.precision import Precision
-from unitlens.perturbation.engine.perturbed_directions import Replacement, Units
+from unitlens.perturbation.engine.perturbed_directions import Units
 from unitlens.perturbation.first_order import first_order_importance
 from unitlens.perturbation.importance import Ints, PairedSums, add_changes, importance_table
-from unitlens.perturbation.scores import Floats, ScoreChoice
+from unitlens.perturbation.scores import ScoreChoice
 from unitlens.perturbation.session import (
     Baseline,
+    Batch,
     LayerChoice,
     Session,
     Settings,
     open_session,
 )
-from unitlens.perturbation.values.clamping import (
-    Clamping,
-    Value,
-    clamp_to,
-    value_name,
-)
+from unitlens.perturbation.values.clamping import Value, clamp_to, value_name
+from unitlens.perturbation.values.unit_values import units_of
 from unitlens.seeds import seeded
-from unitlens.variables.unit_index import unit_coordinates
 
 
 def unit_ablation(
@@ -47,65 +44,154 @@ def unit_ablation(
     precision: Precision = None,
     first_order: bool = False,
 ) -> xr.Dataset:
-    """Ablate every unit alone: what is lost without it.
+    """Ablate every unit alone, and measure how loss and accuracy change.
 
-    Exact, at a fraction of one forward pass a unit: each batch is run once, and for each unit
-    only what lies behind its layer is run again, only on samples where the unit's activation
-    differs from the value, many units in one batch.
+    The result is exact, at a fraction of one forward pass per unit: each batch is run once, and
+    for each unit only the operations behind the unit's layer are run again, only on samples whose
+    activation differs from the value, with many units in one batch.
 
     Parameters
     ----------
-    model, dataset, layers, samples, seed, batch_size, device, memory_gb, score, precision
-        As :mod:`unitlens.perturbation` says.
-    value, reference
-        What units are clamped to, as :mod:`unitlens.perturbation` says.
-    units, units_per_layer
-        Size of a seeded sample of the units, of all together or of each layer; all of them if None.
+    model
+        Network that takes one tensor and returns logits of shape (samples, classes), or any
+        output that `score` takes. Of a container, the entry or attribute ``logits`` or ``out`` is
+        scored, else the first tensor. The network runs in eval mode and comes back unchanged.
+    dataset
+        Map-style data set of (input, label) on which the network is scored; of (input, target)
+        where `score` is a function.
+    layers
+        Names of the layers whose units are ablated, as :func:`unitlens.unit_layers` lists them,
+        or a number of last layers (``3`` or ``LastLayers(last=3)``). All layers if None.
+    value
+        Value that a unit is clamped to, after the nonlinearity:
+
+        ``"zero"``
+            0 for every sample and position.
+        ``"mean"``
+            The unit's mean over the samples and positions of `reference`.
+        ``"position_mean"``
+            The unit's mean over the samples of `reference` at each position. All inputs must give
+            activations of one shape.
+        ``"class_mean"``
+            The unit's mean over the positions and the samples of `reference` that have the label
+            of the scored sample. Targets must be classes, and `reference` must have each of them.
+        ``"resample"``
+            The unit's activation at each position on another sample of `reference`, the partner
+            of the scored sample: one partner for all units, drawn by `seed` (see Notes).
+        an array
+            One number per unit for every sample and position: in the order of the units, or as a
+            DataArray on ``unit`` that is matched by its coordinates ``layer`` and ``channel``.
+    units
+        Size of a seeded random sample of the units of all layers. All units if None.
+    units_per_layer
+        Size of a seeded random sample of the units of each layer, in place of `units`. All units
+        of each layer if None.
+    samples
+        Size of a seeded random subset of `dataset` on which the network is scored. All samples if
+        None.
+    seed
+        Seed of the random samples, units and partners, at least 0.
+    reference
+        Data set of the same form as `dataset` for means and partners, usually the training set.
+        `dataset` if None.
+    batch_size
+        Largest number of samples per batch. Batches are smaller where `memory_gb` or the caches of
+        a CPU require it.
+    device
+        Device of the computation. The model is moved there and back. GPUs are supported, but not
+        tested.
+    memory_gb
+        Limit in 10^9 bytes of the memory for activations and copies of weights, beside the model,
+        the data set and the result. Smaller limits lead to smaller batches and to fewer shortcuts.
+        One sample under one perturbation, and three samples at the start, run in any case.
+    score
+        ``"top1"``: the loss is the cross-entropy in nats, and a sample is a hit where the label
+        has the largest logit (of equal logits, the smallest class counts). ``"top5"``: a sample is
+        a hit where the label is among the five largest logits; for six classes and more. Or a
+        function of outputs and targets that returns the loss and the hit of every sample, two
+        tensors of shape (samples,) (see Notes). Accuracy is the mean of the hits.
+    precision
+        Type that the network computes in. None: the network's own. ``"float64"``: parameters and
+        buffers are float64 for the time of the call, to see the effect of rounding.
+        ``"bfloat16"``: passes run under ``torch.autocast`` with parameters in float32, to about
+        three digits; faster only on hardware that is fast in bfloat16.
     first_order
-        Whether to estimate the loss increase by :mod:`unitlens.perturbation.first_order` as well.
+        Whether to estimate the loss increase from gradients as well: the mean over samples of the
+        sum over positions of ``(value - activation) * d loss / d activation``.
 
     Returns
     -------
-    Dataset of the schema ``unit_ablation`` on `unit` and, where targets are classes, `class`: loss
-    increase in nats and accuracy drop, overall and by class (NaN for a class without samples),
-    the largest drop of a class and which class it is of, and the standard error of each, paired
-    over samples. A unit that always has the value it is clamped to has an importance of exactly 0.
-    The largest of noisy drops is biased upwards, and its error is that of the chosen class alone.
+    Dataset of the schema ``unit_ablation`` on `unit` and, where targets are classes, `class`: the
+    loss increase in nats and the accuracy drop, overall and by class (NaN for a class without
+    samples); the largest accuracy drop of a class, and that class; the standard error of each,
+    over paired samples. A unit that always has the value has an importance of exactly 0. The
+    largest of noisy drops is biased upwards, and its standard error is that of the class alone.
+    Attributes: ``value``, ``samples``, ``seed``, ``layers``, ``score``, ``precision``,
+    ``baseline_loss`` and ``baseline_accuracy`` of the unperturbed network on the same samples.
 
     Raises
     ------
-    ArgumentError, LayerError, ModelError
-        As :mod:`unitlens.perturbation` says, and where no gradient comes for `first_order`.
+    ArgumentError
+        Where an argument is out of its range, both `units` and `units_per_layer` are given, a
+        value lacks a unit, or `reference` is empty or lacks a class; where a score function
+        returns no gradient for `first_order`.
+    LayerError
+        Where a layer does not exist.
+    ModelError
+        Where the model cannot be run, its output is not logits under a built-in score, or no
+        gradient can be computed for `first_order`.
+
+    Notes
+    -----
+    Partners: where `reference` is `dataset`, the partner of a sample follows the sample in a
+    seeded permutation of the data set, taken as one cycle, so it is never the sample itself. Else
+    the samples take the samples of a seeded permutation of `reference` in order, again from the
+    start where it is used up. A second pass per batch computes the partners' activations.
+
+    A score function gets the output of the network, samples on axis 0, and the second elements of
+    the data set as one tensor (plain floats as float64). It must score each sample by itself,
+    since the rows come from any number of perturbations, in any order. Integer targets of shape
+    (samples,) are classes.
+
+    References
+    ----------
+    Morcos et al. 2018, arXiv 1803.06959 (ablation); Zhou et al. 2018, arXiv 1806.02891 (largest
+    drop of a class); Molchanov et al. 2017, arXiv 1611.06440, and 2019, arXiv 1906.10771 (first
+    order).
+
+    Examples
+    --------
+    >>> import torch
+    >>> import unitlens as ul
+    >>> model = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Linear(2, 2, bias=False))
+    >>> _ = torch.nn.init.eye_(model[1].weight)  # two units, whose values are the logits
+    >>> dataset = [(torch.tensor([3.0, 1.0]), 0), (torch.tensor([0.0, 2.0]), 1)]
+    >>> table = ul.unit_ablation(model, dataset)
+    >>> table["loss_increase"].values.round(2).tolist()
+    [0.59, 0.24]
+    >>> table.sel(channel=1)["class_accuracy_drop"].values.tolist()
+    [[0.0, 1.0]]
     """
     settings = Settings(layers, samples, seed, batch_size, device, memory_gb, score, precision)
     _check_sample(units, units_per_layer)
     with open_session(model, dataset, settings, "units") as session:
         clamping = clamp_to(session, value, reference)
-        chosen = _chosen_units(session, units, units_per_layer, seed)
-        estimates = _first_order(session, clamping, chosen) if first_order else {}
-        sums, baseline = _exact(session, clamping, chosen)
-        found = sums.importance(by_class=session.by_class) | estimates
-        attributes = {"value": value_name(value), **session.attributes()}
-        table = _unit_table(session, found, chosen)
-        return table.assign_attrs(attributes, **baseline.attributes())
+        numbers = _draw_units(session, units, units_per_layer, seed)
+        beside = {}
+        if first_order:
+            estimates = first_order_importance(session, clamping)
+            beside = {name: estimate[numbers] for name, estimate in estimates.items()}
+        by_layer = _by_layer(session, numbers)
 
+        def ablate(batch: Batch, baseline: Baseline, sums: PairedSums) -> None:
+            replacement = clamping.replacement(batch)
+            clamped = [of_layer.replaced_by(replacement) for of_layer in by_layer]
+            add_changes(session, batch, clamped, baseline, sums)
 
-def _exact(session: Session, clamping: Clamping, chosen: Ints) -> tuple[PairedSums, Baseline]:
-    clamps: list[Units] = []
-    baseline = Baseline()
-    sums = PairedSums(len(chosen), session.classes, session.device)
-    for batch in session.batches("unit ablation", kept_bytes=clamping.kept_bytes):
-        replacement = clamping.replacement(batch)
-        clamps = [units.replaced_by(replacement) for units in clamps] or _clamps(
-            session, replacement, chosen
-        )
-        add_changes(session, batch, clamps, baseline, sums)
-    return sums, baseline
-
-
-def _first_order(session: Session, clamping: Clamping, chosen: Ints) -> dict[str, Floats]:
-    found = first_order_importance(session, clamping)
-    return {name: array[chosen] for name, array in found.items()}
+        return importance_table(
+            session, units_of(session.layers).isel(unit=numbers), ablate, schema="unit_ablation",
+            value=value_name(value), kept_bytes=clamping.kept_bytes, beside=beside,
+        )  # fmt: skip
 
 
 def _check_sample(units: int | None, units_per_layer: int | None) -> None:
@@ -118,35 +204,35 @@ def _check_sample(units: int | None, units_per_layer: int | None) -> None:
         )
 
 
-def _chosen_units(
+def _draw_units(
     session: Session, units: int | None, units_per_layer: int | None, seed: int
 ) -> Ints:
-    """Return which of all units are ablated, ascending."""
+    """Return the numbers, among all units, of the units to ablate, ascending."""
     total = session.units
     if units_per_layer is None:
         if units is None or units >= total:
             return np.arange(total)
         return np.sort(seeded(seed, "units").permutation(total)[:units])
-    random, first, chosen = seeded(seed, "units"), 0, []
+    random, first, drawn = seeded(seed, "units"), 0, []
     for layer in session.layers:
-        chosen.append(first + np.sort(random.permutation(layer.units)[:units_per_layer]))
+        drawn.append(first + np.sort(random.permutation(layer.units)[:units_per_layer]))
         first += layer.units
-    return np.concatenate(chosen)
+    return np.concatenate(drawn)
 
 
-def _clamps(session: Session, replacement: Replacement, chosen: Ints) -> list[Units]:
-    clamps, first = [], 0
+def _by_layer(session: Session, numbers: Ints) -> list[Units]:
+    """Return the units of some numbers by layer, each with its row in the table."""
+    by_layer, first = [], 0
     for layer in session.layers:
-        rows = np.flatnonzero((chosen >= first) & (chosen < first + layer.units))
-        channels = torch.as_tensor(chosen[rows] - first, device=session.device)
+        rows = np.flatnonzero((numbers >= first) & (numbers < first + layer.units))
+        channels = torch.as_tensor(numbers[rows] - first, device=session.device)
         table_rows = torch.as_tensor(rows, device=session.device)
         if len(rows):
-            clamps.append(Units(layer, channels, replacement, table_rows))
+            by_layer.append(Units(layer, channels, _unchanged, table_rows))
         first += layer.units
-    return clamps
+    return by_layer
 
 
-def _unit_table(session: Session, found: dict[str, Floats], chosen: Ints) -> xr.Dataset:
-    every = unit_coordinates((layer.name, layer.depth, layer.units) for layer in session.layers)
-    units = xr.Dataset(coords={name: array[chosen] for name, array in every.items()})
-    return importance_table(session, found, "unit", units, "unit_ablation")
+def _unchanged(_: UnitLayer, activation: torch.Tensor) -> torch.Tensor:
+    """Replace nothing, until the replacement on a batch is known."""
+    return activation

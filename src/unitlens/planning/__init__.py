@@ -1,1 +1,1 @@
-"""What a configuration will do, known before anything runs: networks, checks, sizes."""
+"""Plans: the networks of a configuration, with checks and estimates before anything runs."""

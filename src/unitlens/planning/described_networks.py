@@ -1,10 +1,14 @@
-"""What the networks of a plan are like: layers, bytes, and the work of all that is done on one."""
+"""The networks of a plan before they exist: their layers, bytes, and the work of each rule."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 
+import torch
+from torch import nn
+
+from unitlens.catalogue.values import VALUES
 from unitlens.config.base import LayerChoice, ValueName
 from unitlens.config.measurements import MeasurementSpec
 from unitlens.config.networks import TrainingSpec
@@ -14,61 +18,79 @@ from unitlens.config.perturbation import (
     UnitAblationSpec,
 )
 from unitlens.config.runs import Run
-from unitlens.data.describe import DatasetFacts, describe_dataset
+from unitlens.data.describe import DatasetDimensions, describe_dataset
 from unitlens.model.layers import UnitLayer, choose_layers
-from unitlens.planning.perturbation_costs import Costs, open_network
+from unitlens.planning.perturbation_costs import PerturbationCosts, costed_network
 from unitlens.recording.maps import choose_maps
-from unitlens.store.format.store_size import StoreSize, estimate_store
+from unitlens.store.format.store_estimate import StoreEstimate, estimate_store
 from unitlens.training.models import construct_model
-from unitlens.training.scoring import scored_at_once
+from unitlens.training.scoring import scoring_batch_size
 
-FORWARD_AND_BACKWARD = 3  # passes: a backward pass computes two products for each one forward
+# Passes of a training step: for each product of a forward pass a backward pass computes two.
+FORWARD_AND_BACKWARD = 3
 
 
 @dataclass(frozen=True)
 class Work:
-    """What one job does: multiply-adds, samples that it reads, cells of unit and class it finds."""
+    """The work of one job.
 
-    macs: float = 0.0
+    Attributes
+    ----------
+    macs
+        Multiply-adds.
+    samples
+        Samples that are read.
+    cells
+        Pairs of unit and class with results of their own.
+    """
+
+    macs: float = 0
     samples: int = 0
     cells: int = 0
 
+    def __add__(self, other: "Work") -> "Work":
+        return Work(self.macs + other.macs, self.samples + other.samples, self.cells + other.cells)
+
 
 @dataclass(frozen=True)
-class Described:
-    """What is known of the networks of one data set and model that are measured alike.
+class NetworkDescription:
+    """Sizes and work of the networks of one data set, one model and the same measurements.
 
     Attributes
     ----------
     name
         Data set and model.
     settings
-        How one is measured.
-    facts
-        Of the data set.
+        Measurement settings.
+    dataset
+        Shape and sizes of the data set.
     layers
-        Those whose activations are recorded.
+        Layers whose activations are recorded.
     forward
         Multiply-adds of a forward pass of one sample.
-    weight_bytes, sample_bytes, kept_bytes
-        Bytes of the weights, of one sample in a pass at most, and of all that a pass makes of it.
-    scored
-        Samples that are scored at once.
+    weight_bytes
+        Bytes of the weights.
+    sample_bytes
+        Most bytes of one sample at any time of a forward pass.
+    graph_bytes
+        Bytes of all results of operations on one sample, which a backward pass needs.
+    scoring_batch
+        Samples of a batch that is scored.
     from_files
         Whether samples are images that are read and decoded each time.
     work
-        Of each rule that runs a trained network.
+        Each rule that runs a trained network, to the work of its job.
     """
 
     name: str
     settings: MeasurementSpec
-    facts: DatasetFacts
+    dataset: DatasetDimensions
     layers: tuple[UnitLayer, ...]
     forward: int
     weight_bytes: int
     sample_bytes: int
-    kept_bytes: int
-    scored: int
+    graph_bytes: int
+    scoring_batch: int
     from_files: bool
     work: dict[str, Work]
 
@@ -77,8 +99,16 @@ class Described:
         """Number of recorded units."""
         return sum(layer.units for layer in self.layers)
 
-    def store(self, samples: int, *, maps: bool = True) -> StoreSize:
-        """Return what a store of so many samples takes, with the maps that it keeps or without."""
+    def store(self, samples: int, *, maps: bool = True) -> StoreEstimate:
+        """Estimate a store of the network.
+
+        Parameters
+        ----------
+        samples
+            Number of samples.
+        maps
+            Whether the store has the feature maps of the settings.
+        """
         settings = self.settings.activations
         return estimate_store(
             self.layers,
@@ -91,59 +121,72 @@ class Described:
     def scoring(self, training: TrainingSpec | None) -> Work:
         """Return the work of scoring both splits before training and after each epoch."""
         epochs = training.epochs if training else 0
-        samples = (epochs + 1) * sum(self.facts.samples.values())
+        samples = (epochs + 1) * sum(self.dataset.samples.values())
         return Work(samples * self.forward, samples)
 
     def training(self, training: TrainingSpec | None) -> Work:
-        """Return the work of all epochs, though a stop rule may spare some."""
-        samples = training.epochs * self.facts.samples["train"] if training else 0
+        """Return the work of all epochs, an upper bound where a stop rule is given."""
+        samples = training.epochs * self.dataset.samples["train"] if training else 0
         return Work(FORWARD_AND_BACKWARD * samples * self.forward, samples)
 
 
-def describe(run: Run, data: Path) -> Described:
-    """Build the untrained network of a run, and count.
+def construct_untrained(run: Run, data: Path) -> tuple[nn.Module, DatasetDimensions]:
+    """Build the network of a run without its weights, and describe its data set.
 
     Parameters
     ----------
     run
-        The run. Neither its seed nor its label corruption matters.
+        The run. Seed and label corruption do not matter.
     data
         Directory from which data sets are read.
     """
-    import torch
+    spec = run.spec
+    dataset = describe_dataset(spec.dataset, data=data)
+    shape, classes = dataset.input_shape, dataset.classes
+    return construct_model(spec.model, input_shape=shape, classes=classes, seed=0), dataset
 
+
+def describe_network(run: Run, data: Path) -> NetworkDescription:
+    """Build the untrained network of a run, and count its units, bytes and multiply-adds.
+
+    Parameters
+    ----------
+    run
+        The run. Seed and label corruption do not matter.
+    data
+        Directory from which data sets are read.
+    """
     spec, settings = run.spec, run.measurements
-    facts = describe_dataset(spec.dataset, data=data)
-    shape = facts.input_shape
-    model = construct_model(spec.model, input_shape=shape, classes=facts.classes, seed=0)
-    with open_network(model, shape) as network:
-        costs = Costs(network, torch.zeros(1, *shape))
-        counted = _Counted(costs, network.layers, facts)
+    model, dataset = construct_untrained(run, data)
+    shape = dataset.input_shape
+    with costed_network(model, shape) as network:
+        costs = PerturbationCosts(network, torch.zeros(1, *shape))
+        counter = _WorkCounter(costs, tuple(network.layers), dataset)
         work = {
-            "record_activations": counted.passes(sum(facts.samples.values())),
-            "unit_ablation": counted.unit_ablation(settings.unit_ablation),
-            "cumulative_ablation": counted.cumulative_ablation(
+            "record_activations": counter.passes(sum(dataset.samples.values())),
+            "unit_ablation": counter.unit_ablation(settings.unit_ablation),
+            "cumulative_ablation": counter.cumulative_ablation(
                 settings.cumulative_ablation, settings.activations.layers
             ),
-            "noise_robustness": counted.noise_robustness(settings.noise_robustness),
+            "noise_robustness": counter.noise_robustness(settings.noise_robustness),
         }
-        return Described(
+        return NetworkDescription(
             name=f"{spec.dataset.name} {spec.model.name}",
             settings=settings,
-            facts=facts,
+            dataset=dataset,
             layers=choose_layers(network.layers, settings.activations.layers),
             forward=costs.forward,
             weight_bytes=sum(p.numel() * p.element_size() for p in model.parameters()),
             sample_bytes=costs.sample_bytes(),
-            kept_bytes=network.memory.total,
-            scored=scored_at_once(prod(shape)),
-            from_files=spec.dataset.name in ("imagenet", "image_folder"),
+            graph_bytes=network.memory.total,
+            scoring_batch=scoring_batch_size(prod(shape)),
+            from_files=spec.dataset.from_files,
             work=work,
         )
 
 
-def _drawn(layers: Sequence[UnitLayer], spec: UnitAblationSpec) -> list[float]:
-    """Return how many units of each layer are ablated, on average."""
+def _ablated_units(layers: Sequence[UnitLayer], spec: UnitAblationSpec) -> list[float]:
+    """Return the expected number of ablated units of each layer."""
     if spec.units_per_layer:
         return [min(layer.units, spec.units_per_layer) for layer in layers]
     units = sum(layer.units for layer in layers)
@@ -151,12 +194,12 @@ def _drawn(layers: Sequence[UnitLayer], spec: UnitAblationSpec) -> list[float]:
 
 
 @dataclass(frozen=True)
-class _Counted:
-    """The work of each rule on one network."""
+class _WorkCounter:
+    """Counts the work of each rule on one network."""
 
-    costs: Costs
-    layers: Iterable[UnitLayer]
-    facts: DatasetFacts
+    costs: PerturbationCosts
+    layers: tuple[UnitLayer, ...]
+    dataset: DatasetDimensions
 
     def passes(self, samples: int) -> Work:
         return Work(samples * self.costs.forward, samples)
@@ -164,33 +207,33 @@ class _Counted:
     def unit_ablation(self, spec: UnitAblationSpec | None) -> Work:
         if spec is None:
             return Work()
-        samples, layers = self._scored(spec), choose_layers(tuple(self.layers), spec.layers)
-        drawn = _drawn(layers, spec)
-        each = self.costs.units(layers, drawn)
-        each += FORWARD_AND_BACKWARD * self.costs.forward * spec.first_order
-        work = self._with_reference(samples, each, spec.value)
-        return replace(work, cells=round(sum(drawn)) * self.facts.classes)
+        layers = choose_layers(self.layers, spec.layers)
+        units = _ablated_units(layers, spec)
+        macs = self.costs.units(layers, units)
+        macs += FORWARD_AND_BACKWARD * self.costs.forward * spec.first_order
+        work = self._with_reference(self._scored(spec), macs, spec.value)
+        return replace(work, cells=round(sum(units)) * self.dataset.classes)
 
     def cumulative_ablation(
         self, spec: CumulativeAblationSpec | None, recorded: LayerChoice
     ) -> Work:
         if spec is None:
             return Work()
-        works = [self._curves(spec, number, recorded) for number in range(len(spec.variants))]
-        return Work(sum(work.macs for work in works), sum(work.samples for work in works))
+        variants = range(len(spec.variants))
+        return sum((self._curves(spec, number, recorded) for number in variants), Work())
 
     def _curves(self, spec: CumulativeAblationSpec, number: int, recorded: LayerChoice) -> Work:
-        """Return the work of one variant; only the first has orders by measures."""
+        """Return the work of one variant. Only the first variant has orders by measures."""
         value, basis = spec.variants[number]
-        along_units, of_recorded = basis == "units", basis == "principal_components"
-        chosen = recorded if of_recorded and spec.layers is None else spec.layers
-        layers = choose_layers(tuple(self.layers), chosen)
-        orders = spec.orders + 2 * ((0 if number else len(spec.by)) + of_recorded)
-        chained = along_units and value in ("zero", "mean")
-        each = self.costs.curve(layers, orders=orders, points=spec.points, chained=chained)
+        along_units, along_components = basis == "units", basis == "principal_components"
+        choice = recorded if along_components and spec.layers is None else spec.layers
+        layers = choose_layers(self.layers, choice)
+        orders = spec.orders + 2 * ((0 if number else len(spec.by)) + along_components)
+        chained = along_units and VALUES[value].constant
+        macs = self.costs.curve(layers, orders=orders, points=spec.points, chained=chained)
         if not along_units:
-            each += (orders * (spec.points - 2) + 1) * self.costs.turning(layers)
-        return self._with_reference(self._scored(spec), each, value)
+            macs += (orders * (spec.points - 2) + 1) * self.costs.basis_change(layers)
+        return self._with_reference(self._scored(spec), macs, value)
 
     def noise_robustness(self, spec: NoiseRobustnessSpec | None) -> Work:
         if spec is None:
@@ -199,16 +242,22 @@ class _Counted:
         return Work(samples * self.costs.noise(spec.draws * spec.scales.points), samples)
 
     def _scored(self, spec: UnitAblationSpec | CumulativeAblationSpec | NoiseRobustnessSpec) -> int:
-        there = self.facts.samples[spec.split]
-        return min(there, spec.samples or there)
+        """Return the number of samples that a perturbation scores."""
+        samples = self.dataset.samples[spec.split]
+        return min(samples, spec.samples or samples)
 
-    def _with_reference(self, samples: int, each: float, value: ValueName) -> Work:
-        """Add the pass that finds what units are clamped to, where no file says it."""
-        found = Work(samples * each, samples)
-        passed = {
-            "position_mean": self.facts.samples["train"],
-            "class_mean": self.facts.samples["train"],
-            "resample": samples,
-        }.get(value, 0)
-        reference = self.passes(passed)
-        return Work(found.macs + reference.macs, found.samples + reference.samples)
+    def _with_reference(self, samples: int, macs: float, value: ValueName) -> Work:
+        """Return the work of an ablation, with the passes that compute its value.
+
+        Parameters
+        ----------
+        samples
+            Number of samples that are scored.
+        macs
+            Multiply-adds of the ablation per scored sample.
+        value
+            Name of the value that units are clamped to.
+        """
+        reference = self.dataset.samples["train"]
+        extra = VALUES[value].extra_samples(scored=samples, reference=reference)
+        return Work(samples * macs, samples) + self.passes(extra)

@@ -1,4 +1,4 @@
-"""What a plan takes, as tables to read: plain Markdown, or rich on a terminal."""
+"""The tables and notes of an estimate, in Markdown or for a terminal."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Listing:
-    """A table of text."""
+    """A table of text: the heads of the columns, and the cells of each row."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -35,32 +35,32 @@ class Listing:
 
 
 def list_stores(estimate: PlanEstimate) -> Listing:
-    """Return the table of the stores, with their sums."""
+    """Return the table of the stores, with sums."""
     rows = [
         (
-            *(one.name, f"{one.stores:,}", f"{one.layers:,}", f"{one.units:,}"),
-            *(f"{one.samples:,}", _size(one.bytes), _size(one.compressed), f"{one.files:,}"),
+            *(group.name, f"{group.stores:,}", f"{group.layers:,}", f"{group.units:,}"),
+            *(f"{group.samples:,}", _size(group.bytes), _size(group.compressed)),
+            f"{group.files:,}",
         )
-        for one in estimate.stores
+        for group in estimate.stores
     ]
-    sums = [
-        sum(getattr(one, name) for one in estimate.stores)
+    stores, before, after, files = (
+        sum(getattr(group, name) for group in estimate.stores)
         for name in ("stores", "bytes", "compressed", "files")
-    ]
-    stores, before, after, files = sums
+    )
     rows.append(("in all", f"{stores:,}", "", "", "", _size(before), _size(after), f"{files:,}"))
     columns = ("activations of", "stores", "layers", "units", "samples")
     return Listing((*columns, "before compression", "after", "files"), tuple(rows))
 
 
 def list_stages(estimate: PlanEstimate) -> Listing:
-    """Return the table of the rules, with their sums."""
+    """Return the table of the rules, with sums and maxima."""
     rows = [
         (
-            *(one.rule, f"{one.jobs:,}", _time(one.hours), _time(one.longest)),
-            _size(one.memory) if one.memory else "-",
+            *(stage.rule, f"{stage.jobs:,}", _time(stage.hours), _time(stage.longest)),
+            _size(stage.memory) if stage.memory else "-",
         )
-        for one in estimate.stages
+        for stage in estimate.stages
     ]
     jobs = sum(stage.jobs for stage in estimate.stages)
     hours = sum(stage.hours for stage in estimate.stages)
@@ -71,7 +71,7 @@ def list_stages(estimate: PlanEstimate) -> Listing:
 
 
 def assumptions(estimate: PlanEstimate) -> tuple[str, ...]:
-    """Return what the figures rest on, one line each."""
+    """Return the assumptions of an estimate, a line each."""
     from unitlens.planning import rates
 
     machine = estimate.machine
@@ -99,6 +99,6 @@ def _time(hours: float) -> str:
 
 def _scaled(value: float, scales: Iterable[tuple[str, float]], smallest: str) -> str:
     for unit, scale in scales:
-        if value >= 0.9995 * scale:  # 999.5 of a unit would round to 1,000
+        if value >= 0.9995 * scale:  # 999.5 of a smaller unit is shown as 1,000
             return f"{value / scale:.3g} {unit}"
     return f"{value:.3g} {smallest}"

@@ -1,26 +1,26 @@
 """Checks of a plan against the networks themselves, before anything runs.
 
-They need torch, and some torchvision, so each is made only where the configuration asks for
-something that only the network can answer.
+A network is built, with torch, only where the configuration names its layers or a network that
+unitlens does not define itself.
 """
 
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unitlens.config.networks import ConvNetSpec, MLPSpec
+from unitlens.config.networks import MODEL_FAMILIES
 from unitlens.config.runs import Run
 from unitlens.errors import ConfigError, LayerError, UnitlensError
-from unitlens.planning.plan import Plan
+from unitlens.planning.plan import Plan, settings_key
 
 if TYPE_CHECKING:
     from unitlens.model.layers import UnitLayers
 
-LAYERED = ("activations", "unit_ablation", "cumulative_ablation")
+SECTIONS_WITH_LAYERS = ("activations", "unit_ablation", "cumulative_ablation")
 
 
 def check_networks(plan: Plan) -> None:
-    """Refuse what the networks of a plan cannot do.
+    """Check that the networks of a plan can be built and have the layers that the plan names.
 
     Parameters
     ----------
@@ -30,28 +30,27 @@ def check_networks(plan: Plan) -> None:
     Raises
     ------
     ConfigError
-        Where a model is not one of torchvision's, a user's function cannot be imported, a weights
-        file is missing, or a named layer does not exist; the message names the key.
+        Where torchvision has no such model, a user's function cannot be imported, a weights file
+        is missing, or a named layer does not exist. The message names the key.
     """
     for run in _with_distinct_models(plan):
         _check_weights(run)
-        if not isinstance(run.spec.model, MLPSpec | ConvNetSpec) or _named_layers(plan, run):
+        if run.spec.model.name not in MODEL_FAMILIES or _named_layers(plan, run):
             _check_model(plan, run)
 
 
 def _with_distinct_models(plan: Plan) -> Iterable[Run]:
-    """Return one run for each data set, model and way of measuring: others do not matter."""
-    distinct: dict[tuple[str, str, str], Run] = {}
+    """Return the first run of each data set, model and measurement settings."""
+    distinct: dict[tuple[str, ...], Run] = {}
     for run in plan.runs.values():
-        model, measured = run.spec.model.model_dump_json(), run.measurements.model_dump_json()
-        distinct.setdefault((run.spec.dataset.name, model, measured), run)
+        distinct.setdefault(settings_key(run), run)
     return distinct.values()
 
 
 def _named_layers(plan: Plan, run: Run) -> dict[str, tuple[str, ...]]:
-    """Map each key of a run's measurements that names layers to the names."""
+    """Return each key of a run's measurements that names layers, with the names."""
     named = {}
-    for section in LAYERED:
+    for section in SECTIONS_WITH_LAYERS:
         choice = getattr(getattr(run.measurements, section), "layers", None)
         if isinstance(choice, tuple):
             named[f"{_section(plan, run, section)}.layers"] = choice
@@ -62,14 +61,14 @@ def _named_layers(plan: Plan, run: Run) -> dict[str, tuple[str, ...]]:
 
 
 def _section(plan: Plan, run: Run, section: str) -> str:
-    """Return the key of the section that a run is measured by."""
+    """Return the key of a run's section of measurements: of an experiment, or of all."""
     for name in run.experiments:
         if section in plan.config.experiments[name].measurements:
             return f"experiments.{name}.measurements.{section}"
     return f"measurements.{section}"
 
 
-def _key(run: Run) -> str:
+def _model_key(run: Run) -> str:
     return f"experiments.{run.experiments[0]}.model"
 
 
@@ -78,8 +77,8 @@ def _check_weights(run: Run) -> None:
     if weights is None or weights.startswith("torchvision:") or Path(weights).is_file():
         return
     raise ConfigError(
-        f"{_key(run)}.weights = {weights!r}: must be an existing file or torchvision:NAME; "
-        "paths are read from the directory in which the workflow runs"
+        f"{_model_key(run)}.weights = {weights!r}: must be an existing file or torchvision:NAME; "
+        "a path is relative to the directory in which the workflow runs"
     )
 
 
@@ -92,9 +91,9 @@ def _check_model(plan: Plan, run: Run) -> None:
     except ConfigError:
         raise
     except UnitlensError as error:
-        text = str(error).removeprefix("model.")
-        key = f"{_key(run)}." if text != str(error) else f"{_key(run)}: "
-        raise ConfigError(key + text) from error
+        text = str(error).removeprefix("model.")  # of messages that name a key of the section
+        separator = "." if text != str(error) else ": "
+        raise ConfigError(f"{_model_key(run)}{separator}{text}") from error
 
 
 def _check_layers(key: str, names: tuple[str, ...], layers: "UnitLayers", run: Run) -> None:
@@ -121,15 +120,19 @@ def _check_maps(plan: Plan, layers: "UnitLayers", run: Run) -> None:
 
 
 def describe_layers(run: Run, data: Path) -> "UnitLayers":
-    """Build the untrained network of a run and return its layers."""
+    """Build the untrained network of a run, and return its layers.
+
+    Parameters
+    ----------
+    run
+        The run. Seed and label corruption do not matter.
+    data
+        Directory from which data sets are read.
+    """
     import torch
 
-    from unitlens.data.describe import describe_dataset
     from unitlens.model.network import unit_layers
-    from unitlens.training.models import construct_model
+    from unitlens.planning.described_networks import construct_untrained
 
-    facts = describe_dataset(run.spec.dataset, data=data)
-    model = construct_model(
-        run.spec.model, input_shape=facts.input_shape, classes=facts.classes, seed=0
-    )
-    return unit_layers(model, torch.zeros(2, *facts.input_shape))
+    model, dataset = construct_untrained(run, data)
+    return unit_layers(model, torch.zeros(2, *dataset.input_shape))

@@ -1,23 +1,27 @@
-"""The networks of a configuration and what is measured on each."""
+"""The plan of a configuration: its networks, and the measurements of each network."""
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 from unitlens.config.experiments import Config
-from unitlens.config.measurements import MeasurementSpec
+from unitlens.config.measurements import MEASUREMENT_FILES, MeasurementSpec
 from unitlens.config.networks import DatasetSpec
-from unitlens.config.runs import Run, dataset_name, expand_runs
-
-MEASUREMENTS = ("unit_ablation", "cumulative_ablation", "noise_robustness")
-# Section of the measurements to the name of its file of each network.
-FILES = {"measures": "unit_measures"} | {name: name for name in MEASUREMENTS}
+from unitlens.config.runs import Run, dataset_name, expand_runs, network_name, run_of_network
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs of a configuration, their networks, and what is measured on each network.
+    """The runs of a configuration, their networks, and the measurements of each network.
 
-    A network is a run as it ends (named as the run) or as it was after an epoch that is kept
+    A run has a network at the end of training (named ``{run}``) and one after each kept epoch
     (``{run}/epoch-0005``).
+
+    Attributes
+    ----------
+    config
+        The configuration.
+    runs
+        Name of each run to the run.
     """
 
     config: Config
@@ -29,22 +33,40 @@ class Plan:
         specs = [run.spec.dataset for run in self.runs.values()]
         return {dataset_name(spec): spec for spec in specs}
 
-    def run_of(self, network: str) -> Run:
-        """Return the run that a network belongs to."""
-        return self.runs[network.partition("/")[0]]
-
-    def settings_of(self, network: str) -> MeasurementSpec:
-        """Return how a network is measured."""
-        return self.run_of(network).measurements
-
-    def kept(self) -> list[str]:
-        """Return the networks of the epochs that are kept."""
+    @property
+    def kept_epochs(self) -> list[str]:
+        """Names of the networks of kept epochs."""
         return [
-            f"{name}/epoch-{epoch:04d}"
+            network_name(name, epoch)
             for name, run in self.runs.items()
             if run.spec.training
             for epoch in run.spec.training.checkpoints
         ]
+
+    @property
+    def networks(self) -> list[str]:
+        """Names of all networks: those of the runs, then those of the kept epochs."""
+        return [*self.runs, *self.kept_epochs]
+
+    def run_of(self, network: str) -> Run:
+        """Return the run of a network.
+
+        Parameters
+        ----------
+        network
+            Name of the network.
+        """
+        return self.runs[run_of_network(network)]
+
+    def settings_of(self, network: str) -> MeasurementSpec:
+        """Return the measurement settings of a network.
+
+        Parameters
+        ----------
+        network
+            Name of the network.
+        """
+        return self.run_of(network).measurements
 
     def measured(self, measurement: str) -> list[str]:
         """Return the networks on which a measurement is made.
@@ -57,42 +79,53 @@ class Plan:
         """
         return [
             name
-            for name in (*self.runs, *self.kept())
+            for name in self.networks
             if (settings := getattr(self.settings_of(name), measurement)) is not None
             and (settings.checkpoints or name in self.runs)
         ]
 
-    def kinds(self) -> dict[str, dict[str, list[str]]]:
-        """Return the files of measurements that each experiment wants of runs, and kept epochs."""
-        kinds = {}
+    def files_of_experiments(self) -> dict[str, dict[str, list[str]]]:
+        """Return the measurements of each experiment, by the stems of their files.
+
+        Returns
+        -------
+        Name of each experiment to the files of its ``runs`` and of its ``kept`` epochs.
+        """
+        files = {}
         for experiment in self.config.experiments:
             settings = self.config.measurements_of(experiment)
-            found = {kind: getattr(settings, section) for section, kind in FILES.items()}
-            kinds[experiment] = {
-                "runs": [kind for kind, of in found.items() if of],
-                "kept": [kind for kind, of in found.items() if of and of.checkpoints],
+            sections = {
+                file: section
+                for name, file in MEASUREMENT_FILES.items()
+                if (section := getattr(settings, name)) is not None
             }
-        return kinds
+            files[experiment] = {
+                "runs": list(sections),
+                "kept": [file for file, section in sections.items() if section.checkpoints],
+            }
+        return files
 
     def recorded(self) -> list[str]:
         """Return the networks whose activations are recorded."""
-        needed = {*self.summarised(), *self.measured("principal_components")}
-        return [name for name in (*self.runs, *self.kept()) if name in needed]
+        return self._in_order({*self.summarised(), *self.measured("principal_components")})
 
     def summarised(self) -> list[str]:
         """Return the networks whose class statistics and unit measures are computed."""
         needed = {
             name
-            for section in FILES
+            for section in MEASUREMENT_FILES
             for name in self.measured(section)
             if getattr(self.settings_of(name), section).needs_measures
         }
-        return [name for name in (*self.runs, *self.kept()) if name in needed]
+        return self._in_order(needed)
 
-    def measured_checkpoints(self) -> list[str]:
-        """Return the kept epochs on which anything is measured."""
-        names = [n for m in FILES for n in self.measured(m)]
-        return [name for name in self.kept() if name in set(names)]
+    def measured_kept_epochs(self) -> list[str]:
+        """Return the networks of kept epochs on which any measurement is made."""
+        measured = {name for section in MEASUREMENT_FILES for name in self.measured(section)}
+        return [name for name in self.kept_epochs if name in measured]
+
+    def _in_order(self, names: Container[str]) -> list[str]:
+        return [name for name in self.networks if name in names]
 
 
 def make_plan(config: Config) -> Plan:
@@ -103,8 +136,20 @@ def make_plan(config: Config) -> Plan:
     config
         The configuration.
 
-    Returns
-    -------
-    The plan.
+    Raises
+    ------
+    ConfigError
+        As :func:`unitlens.config.runs.expand_runs`.
     """
     return Plan(config, expand_runs(config))
+
+
+def shape_key(run: Run) -> tuple[str, str]:
+    """Return the settings, as text, on which the layers and the samples of a run depend."""
+    dataset = run.spec.dataset.model_dump_json(exclude={"corruption"})
+    return dataset, run.spec.model.model_dump_json()
+
+
+def settings_key(run: Run) -> tuple[str, ...]:
+    """Return the settings, as text, on which a run's layers, samples and measurements depend."""
+    return *shape_key(run), run.measurements.model_dump_json()

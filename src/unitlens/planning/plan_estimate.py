@@ -1,27 +1,22 @@
-"""What a plan takes, before anything is run: stores, jobs, hours, memory."""
+"""The estimate of a plan before anything runs: stores, jobs, hours, memory."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unitlens.config.runs import Run
 from unitlens.errors import ArgumentError
 from unitlens.planning import rates
-from unitlens.planning.plan import Plan
-from unitlens.planning.stages import (
-    Machine,
-    Stage,
-    compressed_bytes,
-    plan_stages,
-)
+from unitlens.planning.job_estimates import Machine, compressed_bytes
+from unitlens.planning.plan import Plan, settings_key, shape_key
+from unitlens.planning.stages import Stage, plan_stages
 
 if TYPE_CHECKING:
-    from unitlens.planning.described_networks import Described
+    from unitlens.planning.described_networks import NetworkDescription
 
 
 @dataclass(frozen=True)
-class Stores:
-    """The stores of one split of all networks of one shape.
+class StoreGroup:
+    """The stores of one split of all networks with the same layers.
 
     Attributes
     ----------
@@ -29,10 +24,18 @@ class Stores:
         Data set, model and split.
     stores
         Number of stores.
-    layers, units, samples
-        Of one store.
-    bytes, compressed, files
-        Of all of them; `bytes` before compression, `compressed` as measured elsewhere.
+    layers
+        Number of layers of one store.
+    units
+        Number of units of one store.
+    samples
+        Number of samples of one store.
+    bytes
+        Bytes of all stores before compression.
+    compressed
+        Bytes of all stores after compression, by the ratios of :mod:`unitlens.planning.rates`.
+    files
+        Number of files of all stores.
     """
 
     name: str
@@ -47,22 +50,22 @@ class Stores:
 
 @dataclass(frozen=True)
 class PlanEstimate:
-    """What a plan takes.
+    """The resources that a plan takes.
 
     Attributes
     ----------
     forward
         Multiply-adds of a forward pass of one sample, by data set and model.
     stores
-        What is recorded.
+        Stores of activations, in groups.
     stages
-        What is run.
+        Rules of the workflow.
     machine
-        What it is run on.
+        Speed of the machine.
     """
 
     forward: dict[str, int]
-    stores: tuple[Stores, ...]
+    stores: tuple[StoreGroup, ...]
     stages: tuple[Stage, ...]
     machine: Machine
 
@@ -70,23 +73,25 @@ class PlanEstimate:
 def estimate_plan(
     plan: Plan, *, gflops: float = rates.PASSES.value, read_mb: float = rates.READ.value
 ) -> PlanEstimate:
-    """Say what a plan takes, from its configuration alone.
+    """Estimate the resources of a plan from its configuration alone.
+
+    Each kind of network is built without its weights, and passes one batch of zeros. Data sets of
+    known size need not exist. Hours follow from the rates of :mod:`unitlens.planning.rates`; they
+    are upper bounds for ablations of units that are zero for some samples, and for training with
+    a stop rule.
 
     Parameters
     ----------
     plan
         The plan of a configuration.
     gflops
-        GFLOP/s that the machine reaches in forward passes, two a multiply-add.
+        GFLOP/s of the machine in forward passes, two floating-point operations per multiply-add.
     read_mb
-        MB/s that its disk gives.
+        MB/s read from the machine's disk.
 
     Returns
     -------
-    Stores, stages and their sums. Networks are built, but without their weights, and pass one
-    batch of zeros each; data sets that are known need not be there. Hours follow from the rates
-    of :mod:`unitlens.planning.rates`. Those of the perturbations are upper bounds as far as units
-    are zero for samples, and those of training as far as a stop rule ends it.
+    Stores and stages.
 
     Raises
     ------
@@ -96,50 +101,45 @@ def estimate_plan(
     for name, rate in {"gflops": gflops, "read_mb": read_mb}.items():
         if not rate > 0:
             raise ArgumentError(f"{name} is {rate:g}, but must be above 0")
-    described = _describe_all(plan)
+    descriptions = _describe_networks(plan)
     machine = Machine(gflops, read_mb)
-    recorded: dict[tuple[str, ...], list[Described]] = {}
+    groups: dict[tuple[str, ...], list[NetworkDescription]] = {}
     for name in plan.recorded():
         settings = plan.settings_of(name).activations.model_dump_json()
-        alike = *_of_shape(plan.run_of(name)), settings
-        recorded.setdefault(alike, []).append(described[name])
+        key = *shape_key(plan.run_of(name)), settings
+        groups.setdefault(key, []).append(descriptions[name])
     return PlanEstimate(
-        forward={network.name: network.forward for network in described.values()},
+        forward={network.name: network.forward for network in descriptions.values()},
         stores=tuple(
-            _stores(alike[0], split, len(alike))
-            for alike in recorded.values()
-            for split in alike[0].facts.samples
+            _store_group(networks[0], split, len(networks))
+            for networks in groups.values()
+            for split in networks[0].dataset.samples
         ),
-        stages=plan_stages(plan, described, machine),
+        stages=plan_stages(plan, descriptions, machine),
         machine=machine,
     )
 
 
-def _describe_all(plan: Plan) -> dict[str, "Described"]:
-    """Describe each network; those of the same data set, model and measurements are one."""
-    from unitlens.planning.described_networks import describe
+def _describe_networks(plan: Plan) -> dict[str, "NetworkDescription"]:
+    """Return the description of each network, made once for each shape and measurements."""
+    from unitlens.planning.described_networks import describe_network
 
-    known: dict[tuple[str, ...], Described] = {}
-    found = {}
-    for name in (*plan.runs, *plan.kept()):
+    by_settings: dict[tuple[str, ...], NetworkDescription] = {}
+    descriptions = {}
+    for name in plan.networks:
         run = plan.run_of(name)
-        key = *_of_shape(run), run.measurements.model_dump_json()
-        if key not in known:
-            known[key] = describe(run, Path(plan.config.data))
-        found[name] = known[key]
-    return found
+        key = settings_key(run)
+        if key not in by_settings:
+            by_settings[key] = describe_network(run, Path(plan.config.data))
+        descriptions[name] = by_settings[key]
+    return descriptions
 
 
-def _of_shape(run: Run) -> tuple[str, str]:
-    """Return what the layers and samples of a network depend on."""
-    dataset = run.spec.dataset.model_dump_json(exclude={"corruption"})
-    return dataset, run.spec.model.model_dump_json()
-
-
-def _stores(network: "Described", split: str, count: int) -> Stores:
-    samples = network.facts.samples[split]
+def _store_group(network: "NetworkDescription", split: str, count: int) -> StoreGroup:
+    """Return the stores of one split of `count` networks with the same layers."""
+    samples = network.dataset.samples[split]
     size = network.store(samples)
-    return Stores(
+    return StoreGroup(
         name=f"{network.name} {split}",
         stores=count,
         layers=len(network.layers),

@@ -1,7 +1,7 @@
-"""Measured rates that estimates are made from, each with where it was measured.
+"""Measured rates of the estimates, each with its measurement.
 
-All of them on two cores with AVX-512, in float32. A machine's own speed stands in for the first
-(`unitlens estimate --gflops`), and the disk's for the second (`--read-mb`).
+All rates are of two cores with AVX-512, in float32. `unitlens estimate --gflops` replaces `PASSES`,
+and `--read-mb` replaces `READ`.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Rate:
-    """A number, its unit and meaning, and the measurement that it comes from."""
+    """A measured rate.
+
+    Attributes
+    ----------
+    value
+        The number.
+    unit
+        Unit and meaning.
+    where
+        The measurement.
+    """
 
     value: float
     unit: str
@@ -25,12 +35,12 @@ PASSES = Rate(
 READ = Rate(
     500,
     "MB/s of a store's files, from the disk",
-    "the machine of docs/benchmarks.md, 512 MB past the page cache: 490 to 1,200",
+    "512 MB read past the page cache on the machine of docs/benchmarks.md: 490 to 1,200",
 )
 
-# Floating-point operations a second in a rule, for each one in forward passes.
+# Floating-point operations per second in a rule, over those in forward passes.
 SHARES = {
-    "score": Rate(1.0, "of PASSES", "scoring is forward passes"),
+    "score": Rate(1.0, "of PASSES", "scoring consists of forward passes"),
     "train": Rate(
         0.5,
         "of PASSES",
@@ -39,19 +49,19 @@ SHARES = {
     "record_activations": Rate(
         0.8,
         "of PASSES",
-        "48 images by ResNet-50, as benchmarks/recording.py does it, without the 2 s of its start: "
-        "0.65 to 0.92 beside other work",
+        "48 images by ResNet-50, as in benchmarks/recording.py, without the 2 s of start-up: 0.65 "
+        "to 0.92 beside other work",
     ),
     "principal_components": Rate(
         0.5,
         "of PASSES",
-        "scatter_of 16,000 x 2,048, by processor time beside other work: 62 to 106 GFLOP/s in "
-        "float64; without the decomposition, seconds a layer",
+        "block_scatter of 16,000 x 2,048, by processor time beside other work: 62 to 106 GFLOP/s "
+        "in float64; without the decomposition, which takes seconds per layer",
     ),
     "unit_ablation": Rate(
         1.15,
         "of PASSES",
-        "benchmarks/perturbation.py, 256 units of ResNet-50: 221 GFLOP/s of what is needed",
+        "benchmarks/perturbation.py, 256 units of ResNet-50: 221 GFLOP/s of counted operations",
     ),
     "cumulative_ablation": Rate(
         1.2,
@@ -74,8 +84,8 @@ IMAGES = Rate(
     "JPEG files of 77 kB through an image_folder, by processor time",
 )
 
-# Bytes of activations for each one on disk, float32 by the default codec.
+# Bytes of float32 activations over their bytes on disk, by the default codec.
 MAPS = Rate(1.07, "of feature maps", "benchmarks/store_codecs.py, EfficientNet-Lite0, 19 % zeros")
 NEURONS = Rate(1.85, "of dense layers", "benchmarks/store_codecs.py, 784-512-512-10, 67 % zeros")
 
-PROCESS_BYTES = 700_000_000  # of Python with torch and torchvision, imported
+PROCESS_BYTES = 700_000_000  # of a Python process that has imported torch and torchvision

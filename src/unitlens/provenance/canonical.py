@@ -7,6 +7,12 @@ from collections.abc import Iterator
 ERRORS = frozenset(
     ("ArgumentError", "ConfigError", "DatasetError", "LayerError", "ModelError", "StoreError")
 )
+# Which arguments of a declaration are words for people.
+WORDS = {
+    "Variable": slice(3, None),  # units, long name, description
+    "ClampingValue": slice(0, 2),  # label, description
+    "AblationBasis": slice(0, 2),
+}
 
 
 def reduce_definition(statement: ast.stmt) -> ast.stmt:
@@ -57,8 +63,8 @@ def _reduce_node(node: ast.AST) -> None:
         if isinstance(block, list):
             in_class = isinstance(node, ast.ClassDef)
             setattr(node, name, [s for old in block for s in _reduced(old, in_class=in_class)])
-    if isinstance(node, ast.Call) and _is_named_call(node, frozenset(["Variable"])):
-        del node.args[3:]  # units and words of a declared variable; name, dimensions, kind remain
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        del node.args[WORDS.get(node.func.id, slice(0))]
     if isinstance(node, ast.Raise) and _is_named_call(node.exc, ERRORS):
         node.exc, node.cause = node.exc.func, None  # type: ignore[union-attr]
 

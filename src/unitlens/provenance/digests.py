@@ -19,11 +19,12 @@ COMMANDS = "unitlens.cli"
 NEUTRAL = (
     "unitlens.cli.job",
     "unitlens.cli.scheduler",
+    "unitlens.catalogue.datasets",
     "unitlens.config",
     "unitlens.errors",
     "unitlens.progress",
     "unitlens.provenance",
-    "unitlens.store.format.store_size",
+    "unitlens.store.format.store_estimate",
     "unitlens.store.backend.lease",
     "unitlens.store.backend.lock",
     "unitlens.variables",

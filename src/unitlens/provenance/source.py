@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from unitlens.provenance.canonical import canonical_text, reduce_definition
 
@@ -120,14 +120,19 @@ def _sort(statement: ast.stmt, module: _Module) -> None:
         shared = _Statement(statement)
         for name in names:
             module.statements.setdefault(name, []).append(shared)
-    elif not _is_idle(statement):
+    elif _is_for_type_checkers(statement):
+        for at_run_time in statement.orelse:
+            _sort(at_run_time, module)
+    elif not _is_text(statement):
         module.effects.append(_Statement(statement))
 
 
-def _is_idle(statement: ast.stmt) -> bool:
-    """Tell whether a statement does nothing when a program runs: texts and types."""
-    if isinstance(statement, ast.If) and isinstance(statement.test, ast.Name):
-        return statement.test.id == "TYPE_CHECKING"
+def _is_for_type_checkers(statement: ast.stmt) -> TypeGuard[ast.If]:
+    test = statement.test if isinstance(statement, ast.If) else None
+    return isinstance(test, ast.Name) and test.id == "TYPE_CHECKING"
+
+
+def _is_text(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
 
 
@@ -195,7 +200,7 @@ def _uses(
 
 
 def _loaded_by_name(call: ast.Call) -> list[str]:
-    """Return the modules that ``import_module(f"unitlens.room.{name}")`` may load: all of a room."""
+    """Return the modules that ``import_module(f"unitlens.room.{name}")`` may load: the room."""
     if not (isinstance(call.func, ast.Name) and call.func.id == "import_module" and call.args):
         return []
     text = call.args[0]

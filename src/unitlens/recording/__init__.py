@@ -1,1 +1,1 @@
-"""Recording: run a model over a data set and fill a store with its units' activations."""
+"""Recording: a model runs over a data set, and the activations of its units fill a store."""

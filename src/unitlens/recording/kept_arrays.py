@@ -1,4 +1,4 @@
-"""What is kept of an activation: its reductions and its maps, in the type of the store."""
+"""The arrays that are kept of an activation: reductions and maps, in the dtype of the store."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,25 +14,25 @@ from unitlens.model.layers import UnitLayer, reduce_positions
 from unitlens.model.network import UnitNetwork
 from unitlens.store.format.layout import MAP, FeatureMaps, layer_arrays
 
-BATCH_BYTES = 64 * 2**20  # of the values around a layer, on a CPU: some more than its caches hold
+BATCH_BYTES = 64 * 2**20  # of the values around a layer, on a CPU: somewhat above its caches
 DEVICE_BATCH_BYTES = 2**30
-MOST_SAMPLES = 2000  # of a batch: more of them save nothing
+MOST_SAMPLES = 2000  # of a batch: larger batches are not faster
 FEWEST_SAMPLES = 16
-_ALIVE = 3  # an operation's input and output, and what it takes to compute
+_ALIVE = 3  # tensors around an operation: its input, its output, its scratch
 
 
 @dataclass(frozen=True)
-class Keeper:
-    """Keeps the reductions of each layer's activations, and the maps of chosen samples.
+class ActivationReducer:
+    """Reduces the activations of layers to the arrays of a store.
 
     Attributes
     ----------
     network
         The network that runs.
     reductions
-        Of :data:`unitlens.model.layers.REDUCTIONS`.
+        Reductions to keep, of :data:`unitlens.model.layers.REDUCTIONS`.
     dtype
-        Of the store.
+        Dtype of the store.
     maps
         Feature maps to keep.
     """
@@ -42,10 +42,10 @@ class Keeper:
     dtype: str
     maps: FeatureMaps | None = None
 
-    def keep(
-        self, layer: UnitLayer, activation: Tensor, mapped: NDArray[np.int64]
+    def reduce(
+        self, layer: UnitLayer, activation: Tensor, map_rows: NDArray[np.int64]
     ) -> dict[str, Tensor]:
-        """Return each array of the layer that is stored by its name.
+        """Return the stored arrays of a layer by their names.
 
         Parameters
         ----------
@@ -53,47 +53,47 @@ class Keeper:
             The layer.
         activation
             Its activation, (samples, ...).
-        mapped
-            Which of these samples have their maps kept.
+        map_rows
+            Rows of the activation whose maps are kept.
 
         Returns
         -------
-        Reductions (samples, units), and maps (samples, units, ...) of some.
+        Reductions (samples, units), and ``map`` (map samples, units, ...) where maps are kept.
 
         Raises
         ------
         StoreError
-            Where the store's type does not hold a value.
+            Where a finite value is beyond the range of the store's dtype.
         """
-        kept = {}
+        arrays = {}
         for name, reduction in layer_arrays(layer, self.reductions).items():
             values = reduce_positions(activation, layer, reduction)
-            values = self._stored(layer, values)
-            # The values of a program never change, those of a plain module may, in place.
-            changes = self.network.program is None and same_storage(values, activation)
-            kept[name] = values.clone() if changes else values
+            values = self._cast(layer, values)
+            # A traced program never changes its values in place, but a plain module may.
+            may_change = self.network.program is None and same_storage(values, activation)
+            arrays[name] = values.clone() if may_change else values
         if self.maps is not None and layer.name in self.maps.positions:
-            chosen = activation[torch.from_numpy(mapped)]  # a copy
-            kept[MAP] = self._stored(layer, chosen.movedim(layer.axis, 1))
-        return kept
+            maps = activation[torch.from_numpy(map_rows)]  # a copy
+            arrays[MAP] = self._cast(layer, maps.movedim(layer.axis, 1))
+        return arrays
 
-    def _stored(self, layer: UnitLayer, values: Tensor) -> Tensor:
+    def _cast(self, layer: UnitLayer, values: Tensor) -> Tensor:
         dtype = getattr(torch, self.dtype)
         largest = torch.finfo(dtype).max
         if torch.finfo(values.dtype).max <= largest:
             return values.to(dtype)
-        over = (values.abs() > largest) & values.isfinite()
-        if over.any():
-            wider = "record as float32" if self.dtype == "float16" else "scale it down"
+        too_large = (values.abs() > largest) & values.isfinite()
+        if too_large.any():
+            remedy = "record as float32" if self.dtype == "float16" else "scale it down"
             raise StoreError(
-                f"an activation of layer '{layer.name}' is {values[over][0].item():g}, but "
-                f"{self.dtype} holds no more than {largest:g}; {wider}"
+                f"an activation of layer '{layer.name}' is {values[too_large][0].item():g}, but "
+                f"{self.dtype} holds no more than {largest:g}; {remedy}"
             )
         return values.to(dtype)
 
 
 def suitable_batch(network: UnitNetwork, example: Tensor) -> int:
-    """Return how many samples a pass had best hold: so many as the caches of a CPU hold.
+    """Return the number of samples whose values around a layer fit into the caches of a CPU.
 
     Parameters
     ----------

@@ -1,6 +1,5 @@
 """Class statistics straight from forward passes, without a store."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,7 +9,13 @@ import xarray as xr
 from torch import nn
 
 from unitlens.config.base import LastLayers
-from unitlens.recording.record import Columns, Recording, open_recording
+from unitlens.recording.forward_passes import (
+    Columns,
+    Recording,
+    RecordingSettings,
+    check_settings,
+    open_recording,
+)
 from unitlens.statistics.activation_layers import ActivationLayer
 from unitlens.statistics.block_states import Floats, Integers
 from unitlens.statistics.blocks import Statistics, block_statistics, merge_statistics
@@ -18,19 +23,16 @@ from unitlens.statistics.class_labels import By, choose_classes, sample_labels
 from unitlens.statistics.class_statistics import check_sizes
 from unitlens.statistics.class_table import UnitStatistics, statistics_table
 from unitlens.statistics.histograms import Bins, make_bins
-from unitlens.store.format.encoding import DEFAULT_CODEC
-
-logger = logging.getLogger("unitlens")
 
 _BLOCK_BYTES = 2**26  # of all layers' activations that are reduced at once
-_OF_SAMPLES = ("label", "true_label", "prediction")
+_SAMPLE_ARRAYS = ("label", "true_label", "prediction")
 
 
 def network_statistics(
     model: nn.Module,
     dataset: Any,
     *,
-    layers: Sequence[str] | LastLayers | None = None,
+    layers: Sequence[str] | int | LastLayers | None = None,
     reduce: str = "mean",
     by: By = "label",
     classes: int | Sequence[int] | None = None,
@@ -39,49 +41,92 @@ def network_statistics(
     batch_size: int | None = None,
     device: torch.device | str = "cpu",
 ) -> xr.Dataset:
-    """Compute the class statistics of every unit while the model runs, and store nothing.
+    """Compute the class statistics of every unit while the model runs, without a store.
 
-    The table is that of :func:`unitlens.class_statistics` on a store of the same recording, but
-    for rounding of means and variances. The model runs over the data set twice: histograms need
-    each unit's range first. Where several statistics are wanted, or single activations, a store
-    costs one pass.
+    The table equals that of :func:`unitlens.class_statistics` on a store of the same recording,
+    except for rounding of means and variances. The model runs over the data set twice, because
+    histograms need the range of each unit first. A store is cheaper, with one pass, where several
+    statistics or single activations are used.
 
     Parameters
     ----------
-    model, dataset, layers, reduce, batch_size, device
-        As for :func:`unitlens.record_activations`; `reduce` is one of its reductions.
+    model
+        Any module that takes one tensor and returns logits of shape (samples, classes).
+    dataset
+        Any map-style data set of (input, label), with labels from 0.
+    layers
+        Names of layers as :func:`unitlens.unit_layers` lists them; or a number of last layers,
+        ``3`` or ``LastLayers(last=3)``; by default all layers.
+    reduce
+        Reduction of a feature map over its positions: ``mean``, ``max``, or ``active``, the share
+        of positions that are not zero.
     by
-        ``label``, ``true_label`` or ``prediction``, or one integer from 0 for each sample.
-    classes, fine_bins, strongest
-        As for :func:`unitlens.class_statistics`.
+        Class of each sample: ``label``, ``true_label``, ``prediction``, or one integer from 0 for
+        each sample.
+    classes
+        Classes of the table: their number (labels from 0), or their labels; by default the labels
+        that occur.
+    fine_bins
+        Number of bins of a unit's histogram beside the bin of zero, at least 2.
+    strongest
+        Number of strongest samples that are kept of each unit, at least 1.
+    batch_size
+        Samples of a forward pass; by default as many as the caches of a CPU hold, from 16 to 2,000.
+    device
+        Device that the model runs on.
 
     Returns
     -------
-    The table of schema ``class_statistics``.
+    The table of schema ``class_statistics``, as :func:`unitlens.class_statistics` describes it.
 
     Raises
     ------
-    ArgumentError, DatasetError, LayerError, ModelError, StoreError, TableError
-        As these two.
+    ArgumentError
+        Where `reduce` is unknown, `batch_size` or `strongest` is below 1, `fine_bins` is below 2,
+        the data set is empty, `by` is not one integer from 0 for each sample, or a label is not
+        among `classes`.
+    LayerError
+        Where the model lacks a layer.
+    ModelError
+        Where the model cannot be run on the data, or its output is not (samples, classes).
+    DatasetError
+        Where a label is not among the classes, or an item is no pair of input and label.
+    StoreError
+        Where an activation is beyond the range of float32.
+    TableError
+        Where the samples have no attribute `by`.
+
+    Examples
+    --------
+    >>> import torch, unitlens as ul
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    >>> data = torch.utils.data.TensorDataset(torch.randn(10, 4), torch.arange(10) % 2)
+    >>> statistics = ul.network_statistics(model, data)
+    >>> statistics["class_mean"].sizes
+    Frozen({'unit': 3, 'class': 2})
     """
     check_sizes(fine_bins, strongest)
-    how = layers, (reduce,), "float32", DEFAULT_CODEC, batch_size, device
-    with open_recording(model, dataset, {}, *how) as recording:
-        ranges, samples = _ranges(recording)
+    settings = RecordingSettings(layers, (reduce,), batch_size=batch_size, device=device)
+    check_settings(settings, dataset)
+    with open_recording(model, dataset, settings, {}) as recording:
+        ranges, samples = _pass_for_ranges(recording)
         labels = sample_labels(samples, by)
-        chosen = choose_classes(labels, classes)
-        index = np.searchsorted(chosen, labels)
-        bins = {name: make_bins(*pair, fine_bins) for name, pair in ranges.items()}
-        found = _statistics(recording, bins, index, len(chosen), strongest)
-        parts = [UnitStatistics(found[name], bins[name]) for name in bins]
-        return statistics_table(parts, _layers(recording), chosen, labels)
+        kept_classes = choose_classes(labels, classes)
+        index = np.searchsorted(kept_classes, labels)
+        bins = {name: make_bins(*limits, fine_bins) for name, limits in ranges.items()}
+        statistics = _pass_for_statistics(recording, bins, index, len(kept_classes), strongest)
+        parts = [UnitStatistics(statistics[name], bins[name]) for name in bins]
+        return statistics_table(parts, _layers(recording), kept_classes, labels)
 
 
-def _ranges(recording: Recording) -> tuple[dict[str, tuple[Floats, Floats]], xr.DataTree]:
-    """Return the range of each layer's units, NaN where one is, and what is known of samples."""
+def _pass_for_ranges(
+    recording: Recording,
+) -> tuple[dict[str, tuple[Floats, Floats]], xr.DataTree]:
+    """Return the range of each layer's units, NaN where an activation is, and the sample arrays."""
     ranges: dict[str, tuple[Any, Any]] = {}
-    of_samples: dict[str, list[Any]] = {name: [] for name in _OF_SAMPLES}
-    for columns in _passes(recording, "ranges of activations"):
+    pieces: dict[str, list[Any]] = {name: [] for name in _SAMPLE_ARRAYS}
+    for columns in _batches(recording, "ranges of activations"):
         for layer in recording.layers:
             values = columns[f"{layer.name}/activation"]
             low, high = values.min(axis=0), values.max(axis=0)
@@ -89,54 +134,57 @@ def _ranges(recording: Recording) -> tuple[dict[str, tuple[Floats, Floats]], xr.
                 low = np.minimum(low, ranges[layer.name][0])
                 high = np.maximum(high, ranges[layer.name][1])
             ranges[layer.name] = low, high
-        for name, found in of_samples.items():
-            found.append(columns[name])
+        for name, arrays in pieces.items():
+            arrays.append(columns[name])
     wide = {name: (low.astype(float), high.astype(float)) for name, (low, high) in ranges.items()}
-    coordinates = {name: ("sample", np.concatenate(found)) for name, found in of_samples.items()}
+    coordinates = {name: ("sample", np.concatenate(arrays)) for name, arrays in pieces.items()}
     attributes = {"classes": recording.contents.classes}
     return wide, xr.DataTree(xr.Dataset(coords=coordinates, attrs=attributes))
 
 
-def _statistics(
+def _pass_for_statistics(
     recording: Recording, bins: dict[str, Bins], index: Integers, classes: int, ranks: int
 ) -> dict[str, Statistics]:
-    found: dict[str, Statistics] = {}
+    statistics: dict[str, Statistics] = {}
     floors = {name: np.full(len(of.finite), -np.inf) for name, of in bins.items()}
     first = 0
     for block in _blocks(recording, sum(len(of.finite) for of in bins.values())):
         last = first + len(next(iter(block.values())))
         for name, values in block.items():
-            one = block_statistics(
+            part = block_statistics(
                 values, index[first:last], classes, bins[name], ranks, first, floors[name]
             )
-            found[name] = merge_statistics(found[name], one) if name in found else one
+            statistics[name] = (
+                merge_statistics(statistics[name], part) if name in statistics else part
+            )
         first = last
-    return found
+    return statistics
 
 
 def _blocks(recording: Recording, units: int) -> Iterator[dict[str, Any]]:
-    """Yield the activations of all layers, some batches at a time."""
+    """Yield the activations of all layers, several batches at a time."""
     rows = max(1, _BLOCK_BYTES // (4 * units))
     names = [layer.name for layer in recording.layers]
     waiting: list[Columns] = []
 
-    def joined() -> dict[str, Any]:
+    def join() -> dict[str, Any]:
         return {
-            name: np.concatenate([one[f"{name}/activation"] for one in waiting]) for name in names
+            name: np.concatenate([columns[f"{name}/activation"] for columns in waiting])
+            for name in names
         }
 
-    for columns in _passes(recording, "class statistics"):
+    for columns in _batches(recording, "class statistics"):
         waiting.append(columns)
-        if sum(len(one["label"]) for one in waiting) >= rows:
-            yield joined()
+        if sum(len(columns["label"]) for columns in waiting) >= rows:
+            yield join()
             waiting.clear()
     if waiting:
-        yield joined()
+        yield join()
 
 
-def _passes(recording: Recording, what: str) -> Iterator[Columns]:
-    everyone = np.arange(recording.contents.samples)
-    for _, columns in recording.columns(everyone, what):
+def _batches(recording: Recording, label: str) -> Iterator[Columns]:
+    indices = np.arange(recording.contents.samples)
+    for _, columns in recording.columns(indices, label):
         yield columns
 
 

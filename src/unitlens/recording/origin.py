@@ -1,8 +1,8 @@
-"""What a recording comes from: the identity of a model's weights and of a data set."""
+"""The origin of a recording: the identity of a model and of a data set."""
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,49 +12,97 @@ from torch.utils.data import TensorDataset
 
 from unitlens.data.batches import iterate_batches
 from unitlens.errors import ArgumentError
+from unitlens.model.weights import modules_hash, weights_hash
 
 PROBES = 16
+# Entries of a store's provenance that identify a model and a data set, and what each identifies.
+IDENTITIES = {"weights_hash": "weights", "modules_hash": "modules", "dataset_identity": "data"}
 
 
-def complete_provenance(model: nn.Module, dataset: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the activations come from, with what `given` does not say.
+class Origin:
+    """The origin of a recording, as its provenance states it.
+
+    A provenance identifies the model by ``weights_hash`` and ``modules_hash``
+    (:mod:`unitlens.model.weights`), and the data set by ``dataset_identity``: the data set's
+    attribute ``identity``, or a hash of the tensors of a TensorDataset, or a hash of the length and
+    a few samples of any other data set. Where the caller gives ``weights_hash``, as the workflow
+    does, ``modules_hash`` is not added.
 
     Parameters
     ----------
     model
         The model.
     dataset
-        Its map-style data set.
+        The map-style data set.
     given
-        What is known already.
+        Entries of the provenance that the caller gives.
 
-    Returns
-    -------
-    `given`, and ``weights_hash`` and ``dataset_identity`` where it lacks them. The identity of a
-    data set is its own attribute ``identity``, or a hash of its tensors (a TensorDataset), or of
-    its length and of a few samples.
+    Attributes
+    ----------
+    provenance
+        The entries that are given, and the identities that are not given.
 
     Raises
     ------
     ArgumentError
-        Where `given` holds something that JSON cannot.
+        Where `given` holds a value that JSON cannot hold.
     """
-    try:
-        json.dumps(dict(given))
-    except TypeError as error:
-        raise ArgumentError(
-            f"provenance cannot be stored ({error}); give text, numbers, lists and dictionaries"
-        ) from None
-    compute: dict[str, Callable[[], str]] = {
-        "weights_hash": lambda: _weights_hash(model),
-        "dataset_identity": lambda: _dataset_identity(dataset),
-    }
-    missing = {name: how() for name, how in compute.items() if name not in given}
-    return {**missing, **given}
+
+    def __init__(self, model: nn.Module, dataset: Any, given: Mapping[str, Any]) -> None:
+        try:
+            self._given: dict[str, Any] = json.loads(json.dumps(dict(given)))
+        except TypeError as error:
+            raise ArgumentError(
+                f"provenance cannot be stored ({error}); give text, numbers, lists and dictionaries"
+            ) from None
+        self._model, self._modules_hash = model, modules_hash(model)
+        provenance: dict[str, Any] = {}
+        if "weights_hash" not in given:
+            provenance["weights_hash"] = weights_hash(model)
+            provenance["modules_hash"] = self._modules_hash
+        if "dataset_identity" not in given:
+            provenance["dataset_identity"] = _dataset_identity(dataset)
+        self.provenance = {**provenance, **self._given}
+
+    def matches(self, stored: Mapping[str, Any]) -> bool:
+        """Tell whether a store's provenance states this origin.
+
+        Entries other than identities must be equal. ``modules_hash`` is compared where the store
+        has this entry.
+        """
+        others = [
+            {name: value for name, value in provenance.items() if name not in IDENTITIES}
+            for provenance in (stored, self.provenance)
+        ]
+        return others[0] == others[1] and self.find_difference(stored) is None
+
+    def find_difference(self, stored: Mapping[str, Any]) -> str | None:
+        """Return the first identity in which a store's provenance differs, None where none does."""
+        for name in IDENTITIES:
+            if not self._agrees(name, stored):
+                return name
+        return None
+
+    def stated(self, name: str) -> Any:
+        """Return the value of an identity."""
+        return self.provenance.get(name, self._modules_hash)
+
+    def _agrees(self, name: str, stored: Mapping[str, Any]) -> bool:
+        if name == "modules_hash" and name not in stored:
+            return True
+        if stored.get(name) == self.stated(name):
+            return True
+        may_be_former = name == "weights_hash" and "modules_hash" not in stored
+        if not may_be_former or "weights_hash" in self._given:
+            return False
+        return bool(stored.get(name) == _former_weights_hash(self._model))
 
 
-def _weights_hash(model: nn.Module) -> str:
-    """Hash the kinds of a model's modules, and its parameters and buffers."""
+def _former_weights_hash(model: nn.Module) -> str:
+    """Return the ``weights_hash`` of stores that were recorded before there was ``modules_hash``.
+
+    This hash covers the classes of modules, too. It only serves to recognise such stores.
+    """
     digest = hashlib.sha256()
     for name, module in model.named_modules():
         digest.update(f"{name} {type(module).__qualname__}\n".encode())

@@ -1,52 +1,36 @@
-"""Recording: run a model over a data set and fill a store with its units' activations."""
+"""Recording activations to a store, or to a part of a store."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
-from importlib.metadata import version
-from math import ceil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch import nn
 
 from unitlens.config.base import LastLayers
 from unitlens.config.measurements import MapSpec
-from unitlens.data.batches import iterate_batches
-from unitlens.errors import (
-    ArgumentError,
-    DatasetError,
-    ModelError,
-    StoreError,
+from unitlens.errors import StoreError
+from unitlens.recording.forward_passes import (
+    Recording,
+    RecordingSettings,
+    check_settings,
+    open_recording,
 )
-from unitlens.model.layers import REDUCTIONS, UnitLayer, choose_layers
-from unitlens.model.network import UnitNetwork
-from unitlens.progress import track
-from unitlens.recording.kept_arrays import Keeper, suitable_batch
-from unitlens.recording.maps import choose_maps, parse_maps
-from unitlens.recording.origin import complete_provenance
+from unitlens.recording.maps import parse_maps
+from unitlens.recording.origin import Origin
 from unitlens.store.backend.lock import only_writer
 from unitlens.store.backend.places import locate
-from unitlens.store.format.encoding import DEFAULT_CODEC, check_codec
-from unitlens.store.format.layout import (
-    DEFAULT_LAYOUT,
-    MAP_SAMPLE,
-    check_dtype,
-    check_path,
-)
-from unitlens.store.format.manifest import Contents, Manifest, RecordedLayer
+from unitlens.store.description import read_contents
+from unitlens.store.format.encoding import DEFAULT_CODEC
+from unitlens.store.format.layout import DEFAULT_LAYOUT, check_path
+from unitlens.store.format.manifest import Contents, Manifest
 from unitlens.store.format.parts import WHOLE, Part, make_part
-from unitlens.store.format.store_size import estimate_store
+from unitlens.store.format.store_estimate import estimate_store
 from unitlens.store.writer import StoreWriter, is_recorded
 
 logger = logging.getLogger("unitlens")
-
-Columns = dict[str, NDArray[Any]]
 
 
 def record_activations(
@@ -54,7 +38,7 @@ def record_activations(
     dataset: Any,
     path: str | Path,
     *,
-    layers: Sequence[str] | LastLayers | None = None,
+    layers: Sequence[str] | int | LastLayers | None = None,
     reduce: str | Sequence[str] = "mean",
     dtype: Literal["float32", "float16"] = "float32",
     codec: str = DEFAULT_CODEC,
@@ -65,32 +49,54 @@ def record_activations(
     part: tuple[int, int] | None = None,
     maps: Mapping[str, Any] | MapSpec | None = None,
 ) -> Path:
-    """Write every unit's activation for every sample of a data set.
+    """Write every unit's activation for every sample of a data set to a store.
 
-    A killed recording goes on with the shards it lacks and ends as an undisturbed one, bit for bit,
-    if weights, data, arguments, threads and versions are the same. Batch norm is folded in.
+    The model runs in evaluation mode, with batch norm folded into the layers before it, and comes
+    back as it was. A killed recording is resumed by the same call: it runs only the samples of
+    missing shards. The resumed store equals that of an undisturbed recording bit for bit where
+    model, data, arguments, threads and versions are the same.
 
     Parameters
     ----------
-    model, dataset
-        Any module that takes one tensor and returns logits (samples, classes); any map-style data
-        set of (input, label), of which ``true_labels`` and ``identity`` are used.
+    model
+        Any module that takes one tensor and returns logits of shape (samples, classes).
+    dataset
+        Any map-style data set of (input, label), with labels from 0. Two attributes are used where
+        the data set has them: ``true_labels``, the labels before corruption, and ``identity``, a
+        text that identifies the data.
     path
-        The store, a directory or a URL such as ``s3://bucket/x.zarr``, left as it is if finished.
-    layers, reduce
-        Names of layers, or how many of the last layers; all by default. Of a feature map over
-        positions: ``mean``, ``max``, or ``active``, the share that is not zero; of several,
-        statistics are of the first.
-    dtype, codec
-        On disk, and its lossless compression, one of :data:`unitlens.store.format.encoding.CODECS`.
-    batch_size, device, limit_gb
-        Samples a pass (None: as caches hold); where it runs; most gigabytes, before compression.
-    provenance, part
-        Where they come from; ``weights_hash`` and ``dataset_identity`` are computed if not given.
-        ``(k, K)``: the k-th of K parts, from 1; :func:`merge_activations` then makes one store.
+        The store: a directory, or a URL such as ``s3://bucket/acts.zarr``. A finished store of the
+        same recording stays as it is.
+    layers
+        Names of layers as :func:`unitlens.unit_layers` lists them; or a number of last layers,
+        ``3`` or ``LastLayers(last=3)``; by default all layers.
+    reduce
+        Reduction of a feature map over its positions: ``mean``, ``max``, or ``active``, the share
+        of positions that are not zero. Of several reductions each is stored, and statistics are of
+        the first. A unit of a dense layer has a single position.
+    dtype
+        Dtype of the activations on disk.
+    codec
+        Lossless compression: ``lz4``, ``lz4-bitshuffle``, ``zstd`` or ``none``.
+    batch_size
+        Samples of a forward pass; by default as many as the caches of a CPU hold, from 16 to 2,000.
+    device
+        Device that the model runs on.
+    limit_gb
+        Most gigabytes (10^9 bytes) of the store before compression; by default there is no limit.
+    provenance
+        Origin of the activations, which the store keeps: text, numbers, lists and dictionaries.
+        ``weights_hash`` and ``dataset_identity`` are computed where they are not given;
+        ``modules_hash`` is added where ``weights_hash`` is not given.
+    part
+        ``(k, K)`` records the k-th of K parts, from 1, for instance in a job of its own.
+        :func:`merge_activations` makes one store of all parts. By default the whole store is
+        recorded.
     maps
-        Full feature maps to keep too, ``{"layers": ["conv2"], "samples": [3, 17]}``: of all layers
-        that have some where none are named; ``samples`` may say how many, which draws them.
+        Full feature maps that are kept beside the reductions, for instance ``{"layers": ["conv2"],
+        "samples": [3, 17]}``. ``layers`` takes the same values as `layers` and is by default every
+        recorded layer with maps. ``samples`` are numbers of samples, or how many are drawn. By
+        default no maps are kept.
 
     Returns
     -------
@@ -98,182 +104,94 @@ def record_activations(
 
     Raises
     ------
-    ArgumentError, LayerError, ModelError, DatasetError, StoreError
-        Where an argument, the model or the data breaks a rule, or the store is over the limit, does
-        not fit dtype or disk, or is another one's.
+    ArgumentError
+        Where an argument breaks its rule, or the data set is empty.
+    LayerError
+        Where the model lacks a layer, or a layer of `maps` has no maps.
+    ModelError
+        Where the model cannot be run on the data, or its output is not (samples, classes).
+    DatasetError
+        Where a label is not among the classes, or an item is no pair of input and label.
+    StoreError
+        Where the store would exceed `limit_gb`, a value is beyond the range of `dtype`, the disk is
+        full, the finished store at `path` holds another recording, or another process writes it.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import numpy as np
+    >>> import torch, unitlens as ul
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    >>> data = torch.utils.data.TensorDataset(torch.randn(10, 4), torch.arange(10) % 2)
+    >>> with TemporaryDirectory() as directory:
+    ...     path = ul.record_activations(model, data, f"{directory}/acts.zarr")
+    ...     activations = ul.open_activations(path)
+    ...     expected = model[:2](data.tensors[0]).detach().numpy()
+    ...     print(np.allclose(activations["1"].activation, expected, atol=1e-6))
+    True
     """
-    reductions = (reduce,) if isinstance(reduce, str) else tuple(reduce)
-    _check_arguments(path := locate(path), dataset, reductions, dtype, codec, batch_size)
-    chosen, mapped = make_part(part), parse_maps(maps)
-    what = complete_provenance(model, dataset, provenance or {}), layers, reductions, dtype, codec
-    with open_recording(model, dataset, *what, batch_size, device, mapped) as recording:
-        recording.run(path, limit_gb, chosen)
+    path = locate(path)
+    settings = RecordingSettings(
+        layers=layers,
+        reductions=(reduce,) if isinstance(reduce, str) else tuple(reduce),
+        dtype=dtype,
+        codec=codec,
+        batch_size=batch_size,
+        device=device,
+        maps=parse_maps(maps),
+    )
+    check_path(path)
+    check_settings(settings, dataset)
+    which = make_part(part)
+    origin = Origin(model, dataset, provenance or {})
+    with open_recording(model, dataset, settings, origin.provenance) as recording:
+        _write_store(path, recording, origin, which, limit_gb)
     return path
 
 
-@contextmanager
-def open_recording(
-    model: nn.Module,
-    dataset: Any,
-    origin: Mapping[str, Any],
-    layers: Sequence[str] | LastLayers | None,
-    reductions: Sequence[str],
-    dtype: str,
-    codec: str,
-    batch_size: int | None,
-    device: torch.device | str,
-    maps: MapSpec | None = None,
-) -> Iterator["Recording"]:
-    """Find out what there is to record of a model and a data set, and yield it, ready to run."""
-    example = _example(dataset, device)
-    with UnitNetwork(model, example, device=device, simplified=True) as network:
-        chosen, classes = choose_layers(network.layers, layers), _count_classes(network, example)
-        about = (len(dataset), classes, _recorded(chosen), reductions[0], dtype, origin)
-        mapped = choose_maps(maps, chosen, len(dataset))
-        contents = Contents(*about, tuple(reductions[1:]), codec, mapped)
-        size = batch_size or suitable_batch(network, example)
-        yield Recording(network, dataset, chosen, contents, size, device)
+def _write_store(
+    path: Path, recording: Recording, origin: Origin, part: Part, limit_gb: float | None
+) -> None:
+    """Fill a part of the store at `path` unless the store is finished."""
+    with only_writer(path, part) as admit_parts:
+        contents = _adopt_provenance(path, recording.contents, origin)
+        if is_recorded(path, contents):
+            logger.info("%s is recorded already", path)
+            return
+        _check_limit(path, contents, limit_gb)
+        with StoreWriter(
+            path,
+            contents,
+            recording.conditions(),
+            layout=DEFAULT_LAYOUT,
+            part=part,
+            admit_parts=admit_parts,
+        ) as writer:
+            recording.fill(writer)
+            if part == WHOLE:
+                warn_of_nonfinite(path, writer.finish())
+            else:
+                writer.complete()
 
 
-class Recording:
-    """One recording: the network, the data, and what is kept of each activation."""
+def _adopt_provenance(path: Path, contents: Contents, origin: Origin) -> Contents:
+    """Return the contents with the provenance of the store at `path` where both state one origin.
 
-    def __init__(
-        self,
-        network: UnitNetwork,
-        dataset: Any,
-        layers: tuple[UnitLayer, ...],
-        contents: Contents,
-        batch_size: int,
-        device: torch.device | str,
-    ) -> None:
-        self.network, self.dataset, self.layers, self.contents = network, dataset, layers, contents
-        self.batch_size, self.device = batch_size, torch.device(device)
-        self._true_labels = getattr(dataset, "true_labels", None)  # of label-corrupted sets
-        self._keeper = Keeper(network, contents.reductions, contents.dtype, contents.maps)
-        self._mapped = np.array(contents.maps.samples if contents.maps else (), np.int64)
-
-    def run(self, path: Path, limit_gb: float | None, part: Part) -> None:
-        """Fill a part of the store at `path` unless it is finished."""
-        with only_writer(path, part) as share:
-            if is_recorded(path, self.contents):
-                logger.info("%s is recorded already", path)
-                return
-            _check_limit(path, self.contents, limit_gb)
-            with StoreWriter(
-                path,
-                self.contents,
-                self.conditions(),
-                layout=DEFAULT_LAYOUT,
-                part=part,
-                share=share,
-            ) as writer:
-                self.fill(writer)
-                if part == WHOLE:
-                    warn_of_nonfinite(path, writer.finish())
-                else:
-                    writer.complete()
-
-    def conditions(self) -> dict[str, Any]:
-        """Return what could change the last bits of a number."""
-        return {
-            "batch_size": self.batch_size,
-            "device": self.device.type,
-            "threads": torch.get_num_threads(),
-            "versions": {name: version(name) for name in ("unitlens", "torch", "numpy", "zarr")},
-        }
-
-    def fill(self, writer: StoreWriter) -> None:
-        """Run the samples that a store lacks, and append them."""
-        missing = writer.missing
-        # The batches of an undisturbed recording: another cut could change the last bits.
-        starts = np.arange(0, len(missing), self.batch_size)
-        lacking = np.logical_or.reduceat(missing, starts)
-        indices = np.flatnonzero(np.repeat(lacking, self.batch_size)[: len(missing)])
-        if writer.first:
-            what = "%s goes on at sample %d and runs %d of %d"
-            logger.info(what, writer.path, writer.first, len(indices), len(missing))
-        for start, columns in self.columns(indices, f"recording {writer.path.name}"):
-            writer.append(start, columns)
-
-    def columns(self, indices: NDArray[np.int64], what: str) -> Iterator[tuple[int, Columns]]:
-        """Run samples batch by batch; yield the first one's index and their rows of each array."""
-        batches = iterate_batches(
-            self.dataset, self.batch_size, indices=indices, device=self.device
-        )
-        total = ceil(len(indices) / self.batch_size)
-        for rows, inputs, labels in track(batches, what, total=total):
-            _check_labels(rows, labels, self.contents.classes)
-            mapped = np.flatnonzero(np.isin(rows, self._mapped))
-            keep = partial(self._keeper.keep, mapped=mapped)
-            logits, kept = self.network.capture(inputs, self.layers, keep)
-            columns = {
-                f"{layer}/{name}": values
-                for layer, arrays in kept.items()
-                for name, values in arrays.items()
-            }
-            columns |= _scores(logits, labels)
-            arrays = {name: values.cpu().numpy() for name, values in columns.items()}
-            true_labels = arrays["label"]
-            if self._true_labels is not None:
-                true_labels = np.asarray(self._true_labels)[rows]
-            numbers = {"index": rows, MAP_SAMPLE: rows[mapped]}
-            yield int(rows[0]), {**arrays, **numbers, "true_label": true_labels}
+    A provenance may lack ``modules_hash``, so that two provenances of one origin can differ.
+    """
+    stored = read_contents(path)
+    if stored is None or not origin.matches(stored.provenance):
+        return contents
+    adopted = replace(contents, provenance=stored.provenance)
+    return adopted if adopted.to_json() == stored.to_json() else contents
 
 
 def warn_of_nonfinite(path: Path, manifest: Manifest) -> None:
-    """Log how many activations of a store's layers are not finite."""
+    """Log the number of activations of each layer of a store that are not finite."""
     for name, count in manifest.nonfinite.items():
         if count:
             logger.warning("%s: %d activations of '%s' are not finite", path, count, name)
-
-
-def _recorded(layers: Sequence[UnitLayer]) -> tuple[RecordedLayer, ...]:
-    return tuple(RecordedLayer(of.name, of.depth, of.units, of.positions) for of in layers)
-
-
-def _check_labels(rows: NDArray[Any], labels: Tensor, classes: int) -> None:
-    wrong = ((labels < 0) | (labels >= classes)).cpu().numpy()
-    if wrong.any():
-        sample = int(np.flatnonzero(wrong)[0])
-        raise DatasetError(
-            f"sample {rows[sample]} has the label {int(labels[sample])}, but the model has "
-            f"{classes} logits, so labels must lie in 0..{classes - 1}; fit one to the other"
-        )
-
-
-def _scores(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    precise = logits if logits.dtype == torch.float64 else logits.float()
-    return {
-        "label": labels,
-        "prediction": logits.argmax(dim=1),
-        "loss": cross_entropy(precise, labels, reduction="none"),
-    }
-
-
-def _check_arguments(
-    path: Path,
-    dataset: Any,
-    reductions: Sequence[str],
-    dtype: str,
-    codec: str,
-    batch_size: int | None,
-) -> None:
-    check_path(path)
-    check_dtype(dtype)
-    check_codec(codec)
-    for reduction in reductions:
-        if reduction not in REDUCTIONS:
-            known = ", ".join(REDUCTIONS)
-            raise ArgumentError(f"reduce is {reduction!r}, but must be one of {known}")
-    if not reductions or len(set(reductions)) < len(reductions):
-        raise ArgumentError(
-            f"reduce is {list(reductions)}, but must name at least one reduction, and each once"
-        )
-    if batch_size is not None and batch_size < 1:
-        raise ArgumentError(f"batch_size is {batch_size}, but must be at least 1")
-    if len(dataset) < 1:
-        raise ArgumentError("the data set has no samples, but at least one is needed")
 
 
 def _check_limit(path: Path, contents: Contents, limit_gb: float | None) -> None:
@@ -286,29 +204,12 @@ def _check_limit(path: Path, contents: Contents, limit_gb: float | None) -> None
         maps=contents.maps,
     )
     units = sum(layer.units for layer in layers)
-    what = f"{units:,} units of {len(layers)} layers over {samples:,} samples"
+    size = f"{units:,} units of {len(layers)} layers over {samples:,} samples"
     if limit_gb is not None and estimate.bytes > limit_gb * 1e9:
         smaller = " record as float16," if contents.dtype == "float32" else ""
         smaller += " keep fewer maps," if contents.maps else ""
         raise StoreError(
-            f"recording {what} to {path} takes {estimate}, but limit_gb is {limit_gb:g}; choose "
+            f"recording {size} to {path} takes {estimate}, but limit_gb is {limit_gb:g}; choose "
             f"fewer layers,{smaller} or raise the limit"
         )
-    logger.info("recording %s to %s: %s", what, path, estimate)
-
-
-def _example(dataset: Any, device: torch.device | str) -> Tensor:
-    """Return a batch of the first samples, to find the layers with."""
-    rows = np.arange(min(2, len(dataset)))
-    _, inputs, _ = next(iterate_batches(dataset, len(rows), indices=rows, device=device))
-    return inputs
-
-
-def _count_classes(network: UnitNetwork, example: Tensor) -> int:
-    logits = network.forward_with(example, {})
-    if logits.dim() != 2:
-        raise ModelError(
-            f"the model puts out {tuple(logits.shape)} for {len(example)} samples, but must put "
-            "out logits of shape (samples, classes)"
-        )
-    return logits.shape[1]
+    logger.info("recording %s to %s: %s", size, path, estimate)

@@ -1,4 +1,4 @@
-"""Repairing: what is bad of a store is recorded again, and nothing else."""
+"""Repairing a store: its bad shards are recorded again, and nothing else."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -11,18 +11,15 @@ from torch import nn
 
 from unitlens.config.measurements import MapSpec
 from unitlens.errors import StoreError
-from unitlens.recording.origin import complete_provenance
-from unitlens.recording.record import Recording, open_recording
+from unitlens.recording.forward_passes import Recording, RecordingSettings, open_recording
+from unitlens.recording.origin import IDENTITIES, Origin
 from unitlens.store.backend.lock import only_writer
 from unitlens.store.backend.places import locate
-from unitlens.store.damage import StoreRecord, find_damage, read_known
-from unitlens.store.format.layout import FeatureMaps
-from unitlens.store.format.manifest import Contents
-from unitlens.store.resume import Salvage
-from unitlens.store.verify import StoreReport, verify_store
+from unitlens.store.damage import find_damage
+from unitlens.store.description import StoreDescription, describe_store
+from unitlens.store.resume import WriteState
+from unitlens.store.verify import StoreReport, verify_activations
 from unitlens.store.writer import StoreWriter
-
-IDENTITIES = {"weights_hash": "weights", "dataset_identity": "data"}
 
 
 def repair_activations(
@@ -33,107 +30,131 @@ def repair_activations(
     device: torch.device | str | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> StoreReport:
-    """Verify a finished store, and record again just those of its shards that are bad.
+    """Verify a finished store, and record its missing and damaged shards again.
 
-    Layers, reduction, dtype, size and cut of batches and number of threads are the store's own. A
-    shard is taken only where its values are those that it had, so the store ends as it was.
+    Layers, reductions, dtype, batches and number of threads are those of the recording. A shard is
+    accepted only where its values are those that it had, so the store ends as it was.
 
     Parameters
     ----------
-    model, dataset
-        Those that the store was recorded from.
+    model
+        The model that the store was recorded from, for instance one that
+        :func:`unitlens.record_activations` or the workflow has recorded.
+    dataset
+        The data set that the store was recorded from.
     path
-        The store, as :func:`unitlens.record_activations` has written it: a path or a URL.
+        The store, as :func:`unitlens.record_activations` has written it: a path, or a URL such as
+        ``s3://bucket/acts.zarr``.
     device
-        Where the model runs; the kind of device of the recording by default.
+        Device that the model runs on; by default the kind of device of the recording.
     provenance
-        What :func:`unitlens.record_activations` was given, as far as it said ``weights_hash`` or
-        ``dataset_identity``.
+        The entries ``weights_hash`` and ``dataset_identity`` that
+        :func:`unitlens.record_activations` was given, where these are not the computed ones.
 
     Returns
     -------
-    What was wrong and is no more: `faults` are empty where the store was whole.
+    The report of :func:`unitlens.verify_activations` before the repair: its `faults` are repaired
+    now, and empty where the store was whole.
 
     Raises
     ------
+    ArgumentError
+        Where `path` is a URL of an unknown scheme, or `provenance` cannot be stored.
+    LayerError, ModelError, DatasetError
+        As :func:`unitlens.record_activations`.
     StoreError
-        Where model or data are not the store's, values come out differently, there is no finished
-        store, or it is being written by another process.
+        Where the store was recorded from another model or other data, values come out differently,
+        the store is not finished, or another process writes it.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import torch, unitlens as ul
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    >>> data = torch.utils.data.TensorDataset(torch.randn(10, 4), torch.arange(10) % 2)
+    >>> with TemporaryDirectory() as directory:
+    ...     path = ul.record_activations(model, data, f"{directory}/acts.zarr")
+    ...     (path / "1/activation/c/0/0").unlink()
+    ...     print(ul.repair_activations(model, data, path).faults[0])
+    ...     print(ul.verify_activations(path).whole)
+    the shard '1/activation/c/0/0' is missing
+    True
     """
     path = locate(path)
-    origin = complete_provenance(model, dataset, provenance or {})
+    origin = Origin(model, dataset, provenance or {})
     with only_writer(path):
-        known = read_known(path)
-        _check_origin(path, origin, known.contents)
-        left, report = find_damage(path, known)
+        description = describe_store(path)
+        _check_origin(path, origin, description.contents.provenance)
+        state, report = find_damage(path, description)
         if not report.whole:
-            with _as_recorded(model, dataset, known, device) as recording:
-                _record_again(path, recording, known, left)
-            _check_mended(path)
+            with _open_as_recorded(model, dataset, description, device) as recording:
+                _record_again(path, recording, description, state)
+            _check_repaired(path)
     return report
 
 
-def _check_origin(path: Path, origin: Mapping[str, Any], contents: Contents) -> None:
-    for name, what in IDENTITIES.items():
-        found = contents.provenance.get(name)
-        if found != origin[name]:
-            raise StoreError(
-                f"the store {path} was recorded from other {what}, whose {name} is {found!r}, not "
-                f"{origin[name]!r}; repair it with those, or record to another path"
-            )
+def _check_origin(path: Path, origin: Origin, stored: Mapping[str, Any]) -> None:
+    name = origin.find_difference(stored)
+    if name is not None:
+        raise StoreError(
+            f"the store {path} was recorded from other {IDENTITIES[name]}, whose {name} is "
+            f"{stored.get(name)!r}, not {origin.stated(name)!r}; repair it with those, or record "
+            "to another path"
+        )
 
 
 @contextmanager
-def _as_recorded(
-    model: nn.Module, dataset: Any, known: StoreRecord, device: torch.device | str | None
+def _open_as_recorded(
+    model: nn.Module,
+    dataset: Any,
+    description: StoreDescription,
+    device: torch.device | str | None,
 ) -> Iterator[Recording]:
-    """Open the recording as it was, with its own threads: others could change the last bits."""
-    how, of = known.conditions, known.contents
-    if device is None and how["device"] == "cuda" and not torch.cuda.is_available():
+    """Open a recording with the settings and the threads of an earlier one."""
+    conditions, contents = description.conditions, description.contents
+    if device is None and conditions["device"] == "cuda" and not torch.cuda.is_available():
         raise StoreError(
             "the store was recorded on cuda, but there is no GPU here that torch can use; repair "
             "it where there is one, or name another device: it is taken if its numbers are the same"
         )
+    maps = contents.maps
+    settings = RecordingSettings(
+        layers=[layer.name for layer in contents.layers],
+        reductions=contents.reductions,
+        dtype=contents.dtype,
+        codec=contents.codec,
+        batch_size=conditions["batch_size"],
+        device=conditions["device"] if device is None else device,
+        maps=MapSpec(layers=tuple(maps.positions), samples=maps.samples) if maps else None,
+    )
     threads = torch.get_num_threads()
-    torch.set_num_threads(how["threads"])
+    torch.set_num_threads(conditions["threads"])  # others could change the last bits
     try:
-        with open_recording(
-            model,
-            dataset,
-            of.provenance,
-            [layer.name for layer in of.layers],
-            of.reductions,
-            of.dtype,
-            of.codec,
-            how["batch_size"],
-            how["device"] if device is None else device,
-            _asked_for(of.maps),
-        ) as recording:
+        with open_recording(model, dataset, settings, contents.provenance) as recording:
             yield recording
     finally:
         torch.set_num_threads(threads)
 
 
-def _asked_for(maps: FeatureMaps | None) -> MapSpec | None:
-    return None if maps is None else MapSpec(layers=tuple(maps.positions), samples=maps.samples)
-
-
-def _record_again(path: Path, recording: Recording, known: StoreRecord, left: Salvage) -> None:
-    stored, ours = known.contents.to_json(), recording.contents.to_json()
-    for name, found in stored.items():
-        if found != ours[name]:
+def _record_again(
+    path: Path, recording: Recording, description: StoreDescription, state: WriteState
+) -> None:
+    stored, ours = description.contents.to_json(), recording.contents.to_json()
+    for name, value in stored.items():
+        if value != ours[name]:
             raise StoreError(
                 f"the store {path} was recorded from something else, whose {name} is "
-                f"{json.dumps(found)[:200]}, not {json.dumps(ours[name])[:200]}; repair it with "
+                f"{json.dumps(value)[:200]}, not {json.dumps(ours[name])[:200]}; repair it with "
                 "that, or record to another path"
             )
-    with StoreWriter(path, known.contents, known.conditions, left=left) as writer:
+    with StoreWriter(path, description.contents, description.conditions, state=state) as writer:
         recording.fill(writer)
         writer.finish()
 
 
-def _check_mended(path: Path) -> None:
-    report = verify_store(path)
+def _check_repaired(path: Path) -> None:
+    report = verify_activations(path)
     if not report.whole:
         raise StoreError(
             f"the store {path} is still not whole after its repair: {report.faults[0]}; record to "

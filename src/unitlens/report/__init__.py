@@ -1,1 +1,1 @@
-"""The page that tells what was trained, what was measured and what came out."""
+"""The report page: what was trained, what was measured, and the results."""

@@ -1,1 +1,1 @@
-"""The paper's results beside ours: claims, later questions, evidence, a rule, and the page."""
+"""Comparison with the paper: claims, evidence, a rule for verdicts, and a page."""

@@ -1,7 +1,8 @@
-"""Estimates with 95 % intervals: a seeded bootstrap over networks, or over what one is made of."""
+"""Estimates with 95 % intervals, by a seeded bootstrap over networks or their rows."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,22 +10,24 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Statistic = Callable[[Floats], float]
 
-TIMES, SEED = 1000, 0
-FEWEST = 3  # networks, or rows, that are resampled: two have but three resamples
+RESAMPLES, SEED = 1000, 0
+MIN_RESAMPLED = 3  # networks or rows: two have three resamples only
 
 
 @dataclass(frozen=True)
 class BootstrapEstimate:
-    """A value and its resamples.
+    """A value and its bootstrap resamples.
 
     Attributes
     ----------
-    value, resamples
-        The estimate, and what it is of each resample.
+    value
+        The estimate.
+    resamples
+        The estimate from each resample, shape (1,000,).
     over
-        What was resampled; empty where nothing could be.
+        What was resampled, such as ``networks``; empty where there was too little to resample.
     n
-        How many of those there are.
+        Number of networks or rows that were resampled; 0 where `over` is empty.
     """
 
     value: float
@@ -34,23 +37,29 @@ class BootstrapEstimate:
 
     def minus(self, other: "BootstrapEstimate") -> "BootstrapEstimate":
         """Return the difference of two independent estimates."""
-        over = (
-            self.over
-            if self.over == other.over
-            else " or ".join(filter(None, (self.over, other.over)))
-        )
-        apart = self.resamples - other.resamples
-        return BootstrapEstimate(self.value - other.value, apart, over, min(self.n, other.n))
+        over = " or ".join(dict.fromkeys(filter(None, (self.over, other.over))))
+        differences = self.resamples - other.resamples
+        return BootstrapEstimate(self.value - other.value, differences, over, min(self.n, other.n))
 
 
-def interval(estimate: BootstrapEstimate) -> tuple[float, float]:
+def confidence_interval(estimate: BootstrapEstimate) -> tuple[float, float]:
     """Return the 95 % interval of an estimate, between expanded percentiles of its resamples.
+
+    Parameters
+    ----------
+    estimate
+        The estimate. Resamples that are not finite are left out.
+
+    Returns
+    -------
+    The lower and the upper end; NaN where no resample is finite.
 
     Notes
     -----
-    A bootstrap of few is too narrow: the percentiles are those at which a mean of n normal values
-    has the t interval, Phi(-sqrt(n / (n - 1)) t(.975, n - 1)) and its mirror image. Hesterberg, T.
-    (2015). What teachers should know about the bootstrap. The American Statistician 69, 371.
+    The plain percentile interval of a small sample is too narrow. The expanded percentiles are
+    those at which the mean of n normal values has Student's t interval:
+    Phi(-sqrt(n / (n - 1)) t(.975, n - 1)) and 1 minus that. Hesterberg, T. (2015). What teachers
+    should know about the bootstrap. The American Statistician 69, 371.
     """
     from scipy.stats import norm, t
 
@@ -63,68 +72,83 @@ def interval(estimate: BootstrapEstimate) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def mean(values: npt.NDArray[Any]) -> float:
+    """Return the mean of an array as a number of Python."""
+    return float(values.mean())
+
+
 def mean_over_networks(
     networks: Sequence[Floats], statistic: Statistic, rows: str, *, key: int = 0
 ) -> BootstrapEstimate:
-    """BootstrapEstimate the mean over networks of a statistic of each.
+    """Estimate the mean over networks of a statistic of each network.
 
     Parameters
     ----------
     networks
-        What is known of each network: one row an order, draw, unit or epoch.
+        The rows of each network: a row an order, draw, unit or epoch.
     statistic
-        Of the rows of one network.
+        Function of the rows of one network.
     rows
-        What the rows are.
+        What a row is, such as ``orders``.
     key
-        Number that keeps apart the random numbers of estimates that are to be independent.
+        Part of the random seed; independent estimates need different keys.
 
     Returns
     -------
-    The estimate; its resamples are over networks where there are at least three, else over the
-    rows within each network.
+    The estimate. Networks are resampled where there are at least three, else the rows within
+    each network.
     """
     rng = np.random.default_rng((SEED, key))
     values = np.array([statistic(network) for network in networks])
-    if len(networks) >= FEWEST:
-        chosen = rng.integers(len(networks), size=(TIMES, len(networks)))
-        return BootstrapEstimate(_mean(values), values[chosen].mean(1), "networks", len(networks))
-    fewest = min(len(network) for network in networks)
-    if fewest < FEWEST:
-        return BootstrapEstimate(_mean(values), np.full(TIMES, _mean(values)), "", 0)
-    drawn = [
-        _mean(np.array([statistic(_resampled(network, rng)) for network in networks]))
-        for _ in range(TIMES)
+    if len(networks) >= MIN_RESAMPLED:
+        places = rng.integers(len(networks), size=(RESAMPLES, len(networks)))
+        return BootstrapEstimate(mean(values), values[places].mean(1), "networks", len(networks))
+    shortest = min(len(network) for network in networks)
+    if shortest < MIN_RESAMPLED:
+        return _without_resamples(mean(values))
+    resamples = [
+        mean(np.array([statistic(_resample(network, rng)) for network in networks]))
+        for _ in range(RESAMPLES)
     ]
-    return BootstrapEstimate(_mean(values), np.array(drawn), rows, fewest)
+    return BootstrapEstimate(mean(values), np.array(resamples), rows, shortest)
 
 
-def of_all_rows(
+def pooled_statistic(
     networks: Sequence[Floats], statistic: Statistic, rows: str, *, key: int = 0
 ) -> BootstrapEstimate:
-    """Estimate a statistic of the rows of all networks together; see :func:`mean_over_networks`."""
+    """Estimate a statistic of the rows of all networks together.
+
+    Parameters
+    ----------
+    networks
+        The rows of each network.
+    statistic
+        Function of rows.
+    rows
+        What a row is, such as ``units``.
+    key
+        Part of the random seed; independent estimates need different keys.
+
+    Returns
+    -------
+    The estimate. Networks are resampled where there are at least three, else all rows.
+    """
     rng = np.random.default_rng((SEED, key))
-    together = np.concatenate(list(networks))
-    value = statistic(together)
-    if len(networks) >= FEWEST:
-        drawn = [
-            statistic(
-                np.concatenate(
-                    [networks[i] for i in rng.integers(len(networks), size=len(networks))]
-                )
-            )
-            for _ in range(TIMES)
-        ]
-        return BootstrapEstimate(value, np.array(drawn), "networks", len(networks))
-    if len(together) < FEWEST:
-        return BootstrapEstimate(value, np.full(TIMES, value), "", 0)
-    drawn = [statistic(_resampled(together, rng)) for _ in range(TIMES)]
-    return BootstrapEstimate(value, np.array(drawn), rows, len(together))
+    pooled = np.concatenate(list(networks))
+    value = statistic(pooled)
+    if len(networks) >= MIN_RESAMPLED:
+        draws = (rng.integers(len(networks), size=len(networks)) for _ in range(RESAMPLES))
+        resamples = [statistic(np.concatenate([networks[i] for i in draw])) for draw in draws]
+        return BootstrapEstimate(value, np.array(resamples), "networks", len(networks))
+    if len(pooled) < MIN_RESAMPLED:
+        return _without_resamples(value)
+    resamples = [statistic(_resample(pooled, rng)) for _ in range(RESAMPLES)]
+    return BootstrapEstimate(value, np.array(resamples), rows, len(pooled))
 
 
-def _resampled(rows: Floats, rng: np.random.Generator) -> Floats:
+def _without_resamples(value: float) -> BootstrapEstimate:
+    return BootstrapEstimate(value, np.full(RESAMPLES, value), "", 0)
+
+
+def _resample(rows: Floats, rng: np.random.Generator) -> Floats:
     return rows[rng.integers(len(rows), size=len(rows))]
-
-
-def _mean(values: Floats) -> float:
-    return float(values.mean())

@@ -1,99 +1,31 @@
-"""The paper's results, and later questions, beside ours: a row a claim, a table and a page."""
+"""Compare our results with the paper's, and with later work's: a table and a page."""
 
 import csv
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields
+from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
 
 from unitlens.analysis.run_groups import members_of
+from unitlens.catalogue.comparisons import COMPARISONS
 from unitlens.errors import TableError, nearest
+from unitlens.local_files import replacing
 from unitlens.progress import track
-from unitlens.reproduction import evidence_curves as curves
-from unitlens.reproduction import evidence_later as later
-from unitlens.reproduction import evidence_training as training
-from unitlens.reproduction import evidence_units as units
-from unitlens.reproduction.claims import DATASETS
-from unitlens.reproduction.evidence import Evidence, NotMeasuredError, Runs
-from unitlens.reproduction.kinds import (
-    Claim,
-    Direction,
-    Number,
-    Sign,
+from unitlens.reproduction.comparison_rows import (
+    ComparisonRow,
+    GroupEvidence,
+    cause_rows,
+    group_rows,
 )
-from unitlens.reproduction.later import GROUPS
+from unitlens.reproduction.evidence import Evidence, Measurements, NotMeasuredError, Runs
+from unitlens.reproduction.follow_ups import CLAIM_GROUPS
 from unitlens.reproduction.markdown_page import write_page
-from unitlens.reproduction.protocol import reductions
-from unitlens.reproduction.times import times_of
-from unitlens.reproduction.verdict import judge, moved
+from unitlens.reproduction.size_differences import size_differences
+from unitlens.reproduction.times import experiment_times
 from unitlens.tables.results import Results, open_results
 
 logger = logging.getLogger("unitlens")
-
-Found = Iterator[tuple[str, Callable[[], Evidence]]]
-EVIDENCE: dict[str, Callable[[Runs], Found]] = {
-    "mnist_ablation": curves.mnist_ablation,
-    "cifar10_ablation": curves.robustness,
-    "imagenet_ablation": curves.robustness,
-    "mnist_noise": curves.noise(0.2, 1.0),
-    "cifar10_noise": curves.noise(0.0, 1.0),
-    "same_data": curves.same_data,
-    "early_stopping": training.early_stopping,
-    "hyperparameter_selection": training.hyperparameter_selection,
-    "dropout": curves.dropout,
-    "batch_norm_ablation": curves.batch_norm_ablation,
-    "batch_norm_selectivity": units.batch_norm_selectivity,
-    "batch_norm_information": units.batch_norm_information,
-    "mnist_importance": units.mnist_importance,
-    "cifar10_importance": units.cifar10_importance,
-    "imagenet_importance": units.imagenet_importance,
-    "clamping": curves.clamping,
-    **{f"{name}_l1_norm": units.l1_norm for name in DATASETS},
-    **{f"{name}_information": units.information_importance for name in DATASETS},
-    "random_directions": later.random_directions,
-    "mnist_measure_orders": later.measure_orders,
-    "cifar10_measure_orders": later.measure_orders,
-    "mnist_class_damage": later.class_damage,
-    "cifar10_class_damage": later.class_damage,
-    "mnist_measure_agreement": later.measure_agreement,
-    "cifar10_measure_agreement": later.measure_agreement,
-    **{f"{name}_l1_importance": later.l1_importance for name in DATASETS},
-    "regulariser": later.regulariser,
-    "selectivity_over_training": later.selectivity_over_training,
-}
-
-
-@dataclass(frozen=True)
-class ComparisonRow:
-    """One claim, the paper's and ours; all of it text, as it stands in the table.
-
-    `cause`, `moved` and `was` are empty, but for rows of an extra experiment that tests a
-    suspected cause of a difference: whether a number is nearer to the paper's than that of the
-    row above, and what that was; or the verdict that was another.
-    """
-
-    group: str
-    cause: str
-    claim: str
-    figure: str
-    what: str
-    paper: str
-    known: str
-    ours: str
-    low: str
-    high: str
-    interval_over: str
-    networks: str
-    units: str
-    orders: str
-    verdict: str
-    moved: str
-    was: str
-    reduction: str
-    notes: str
-    command: str
-    experiments: str = ""
 
 
 def compare_with_paper(
@@ -104,24 +36,24 @@ def compare_with_paper(
     causes: Mapping[str, Mapping[str, str]] | None = None,
     command: str = "snakemake --cores all",
 ) -> None:
-    """Set the results of the paper beside ours, each with a verdict by a stated rule.
+    """Compare our results with the paper's, each with a verdict by a stated rule.
 
     Parameters
     ----------
     results
         A results directory with its tables.
     claims
-        Group of claims (a key of :data:`unitlens.reproduction.later.GROUPS`) to the
-        experiments that it is shown by.
+        Group of claims (a key of :data:`unitlens.catalogue.comparisons.COMPARISONS`) to the
+        experiments whose networks the claims are measured on.
     directory
-        Where ``paper.csv``, one row a claim of the paper, and ``paper.md``, the page, are
-        written. Claims for which no experiment is named stand there as not measured.
+        Directory for ``paper.csv``, one row a claim, and ``paper.md``, the page. Claims of groups
+        without experiments are listed as not measured.
     causes
-        Group of claims to extra experiments, each with the cause of a difference that it tests,
-        in words: the same claims are measured on it.
+        Group of claims to extra experiments, each with the suspected cause of a difference that
+        the experiment changes, in words. The claims of the group are measured on each.
     command
-        How these results were made; the command of a row makes the networks of its experiments
-        alone, and the rest, again in another directory.
+        Command that made these results. With it the page says how to make the networks of a
+        group's experiments again, in another directory.
 
     Raises
     ------
@@ -129,131 +61,73 @@ def compare_with_paper(
         Where a group or an experiment does not exist.
     """
     opened, directory, causes = open_results(results), Path(directory), causes or {}
-    chosen = {group: _runs(opened, group, names) for group, names in claims.items()}
-    tested = {
-        group: {name: _runs(opened, group, [name]) for name in of} for group, of in causes.items()
+    main_runs = {group: _select_runs(opened, group, names) for group, names in claims.items()}
+    changed_runs = {
+        group: {name: _select_runs(opened, group, [name]) for name in of_group}
+        for group, of_group in causes.items()
     }
-    rows = []
-    for group in track(GROUPS, "compare with the paper", total=len(GROUPS)):
-        again = _again(command, claims[group]) if group in claims else ""
-        ours = _measured(group, chosen.get(group))
-        own = " ".join(claims.get(group, ()))
-        rows += [replace(row, experiments=own) for row in _rows(group, ours, again)]
-        for name, runs in tested.get(group, {}).items():
-            with_it = _tested(group, ours, _measured(group, runs), _again(command, [name]))
-            cause = causes[group][name]
-            rows += [replace(row, cause=cause, experiments=name) for row in with_it]
+    rows: list[ComparisonRow] = []
+    for group in track(CLAIM_GROUPS, "compare with the paper", total=len(CLAIM_GROUPS)):
+        main = _measure_group(group, main_runs.get(group), claims.get(group, ()), command)
+        rows += group_rows(group, main)
+        for experiment, runs in changed_runs.get(group, {}).items():
+            changed = _measure_group(group, runs, [experiment], command)
+            rows += cause_rows(group, causes[group][experiment], main, changed)
     directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "paper.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(
-            file, [field.name for field in fields(ComparisonRow)], lineterminator="\n"
+    _write_table(rows, directory / "paper.csv")
+    write_page([asdict(row) for row in rows], experiment_times(opened), directory)
+    logger.info("%d claims, %d of them measured", len(rows), sum(bool(row.ours) for row in rows))
+
+
+def _select_runs(results: Results, group: str, experiments: Sequence[str]) -> Runs:
+    if group not in COMPARISONS:
+        raise TableError(
+            f"the paper has no results called '{group}'; {nearest(group, COMPARISONS)}"
         )
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
-    write_page([asdict(row) for row in rows], times_of(opened), directory)
-    logger.info("%d claims of the paper, %d measured", len(rows), sum(bool(r.ours) for r in rows))
-
-
-def _runs(results: Results, group: str, experiments: Sequence[str]) -> Runs:
-    if group not in GROUPS:
-        raise TableError(f"the paper has no results called '{group}'; {nearest(group, GROUPS)}")
     return Runs(results, members_of(results.runs, experiments, f"paper.{group} names"))
 
 
-def _again(command: str, experiments: Sequence[str]) -> str:
-    return f"{command} --config results=again 'only=[{','.join(experiments)}]'"
-
-
-class _Measured(NamedTuple):
-    """What we have of each claim of a group, and by how much its experiments are smaller."""
-
-    of: dict[str, Evidence]
-    reduced: tuple[str, ...] = ()
-
-
-def _measured(group: str, runs: Runs | None) -> _Measured:
+def _measure_group(
+    group: str, runs: Runs | None, experiments: Sequence[str], command: str
+) -> GroupEvidence:
+    """Measure the claims of a group; without runs, no claim is measured."""
+    declared = CLAIM_GROUPS[group]
     if runs is None:
-        nothing = Evidence(missing="no experiment is named for it")
-        return _Measured({claim.name: nothing for claim in GROUPS[group].claims})
-    measures = dict(EVIDENCE[group](runs))
-    of = {claim.name: _evidence(measures[claim.name]) for claim in GROUPS[group].claims}
-    return _Measured(of, reductions(group, runs))
+        missing = Evidence(missing="no experiment is named for this group of results")
+        return GroupEvidence({claim.name: missing for claim in declared.claims})
+    measurements = dict(evidence_function(group)(runs))
+    by_claim = {claim.name: _measure(measurements[claim.name]) for claim in declared.claims}
+    again = f"{command} --config results=again 'only=[{','.join(experiments)}]'"
+    return GroupEvidence(by_claim, size_differences(declared.protocol, runs), again, experiments)
 
 
-def _rows(group: str, ours: _Measured, command: str) -> list[ComparisonRow]:
-    return [
-        _row(group, claim, ours.of[claim.name], ours.reduced, command)
-        for claim in GROUPS[group].claims
-    ]
+def evidence_function(group: str) -> Callable[[Runs], Measurements]:
+    """Return the function that measures the claims of a group.
+
+    Examples
+    --------
+    >>> evidence_function("cifar10_ablation").__name__
+    'robustness'
+    """
+    declared = COMPARISONS[group]
+    module = import_module(f"unitlens.reproduction.{declared.module}")
+    function: Callable[[Runs], Measurements] = getattr(module, declared.function)
+    return function
 
 
-def _tested(group: str, before: _Measured, after: _Measured, command: str) -> list[ComparisonRow]:
-    """Return the rows of an extra experiment, of the claims that it measures."""
-    rows = []
-    for claim, row in zip(GROUPS[group].claims, _rows(group, after, command), strict=True):
-        found = moved(claim.paper, before.of[claim.name], after.of[claim.name])
-        way = f"surely {found.way}" if found.sure else found.way or ""
-        rows.append(replace(row, moved=way, was=found.was))
-    return [row for row in rows if row.ours]
-
-
-def _evidence(measure: Callable[[], Evidence]) -> Evidence:
+def _measure(measurement: Callable[[], Evidence]) -> Evidence:
     try:
-        return measure()
+        return measurement()
     except (NotMeasuredError, TableError) as reason:
         return Evidence(missing=str(reason))
 
 
-def _row(
-    group: str, claim: Claim, ours: Evidence, reduced: Sequence[str], command: str
-) -> ComparisonRow:
-    known = not ours.missing
-    counts = {name: getattr(ours, name) for name in ("networks", "units", "orders")}
-    return ComparisonRow(
-        group=group,
-        cause="",
-        claim=claim.name,
-        figure=claim.figure,
-        what=claim.what,
-        paper=paper_text(claim),
-        known=claim.known,
-        ours=_ours_text(ours) if known else "",
-        low=_number(ours.low) if known and ours.over and not ours.values else "",
-        high=_number(ours.high) if known and ours.over and not ours.values else "",
-        interval_over=ours.over if known else "",
-        **{name: str(count) if known and count else "" for name, count in counts.items()},
-        verdict=judge(claim.paper, ours),
-        moved="",
-        was="",
-        reduction="; ".join(reduced),
-        notes="; ".join(ours.notes) if known else ours.missing,
-        command=command,
-    )
-
-
-def paper_text(claim: Claim) -> str:
-    """Write what the paper has."""
-    paper = claim.paper
-    if isinstance(paper, Direction):
-        return paper.text
-    if isinstance(paper, Sign):
-        return "asked here"
-    if isinstance(paper, Number):
-        over = f" (n = {paper.n:,})" if paper.n else ""
-        value = paper.text or f"{paper.value:g}"
-        return f"{value} \N{PLUS-MINUS SIGN} {paper.error:.2g}{over}"
-    if not paper.strict:
-        return "in no strict order"
-    return " > ".join(f"{value:g}" for value in paper.values)
-
-
-def _ours_text(ours: Evidence) -> str:
-    if not ours.values:
-        return _number(ours.value)
-    told = ", ".join(map(_number, ours.values))
-    return f"{told} (falling in {100 * ours.ordered:.0f} % of resamples)"
-
-
-def _number(value: float) -> str:
-    text = f"{value:.3f}"
-    return "0.000" if text == "-0.000" else text
+def _write_table(rows: Sequence[ComparisonRow], path: Path) -> None:
+    names = [field.name for field in fields(ComparisonRow)]
+    with (
+        replacing(path) as partial,
+        partial.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)

@@ -1,6 +1,6 @@
-"""What we have to set beside a result of the paper, and the networks that it comes from."""
+"""Our result beside a claim, and the networks that the result comes from."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -9,46 +9,54 @@ import xarray as xr
 
 from unitlens.analysis.curve_summaries import random_orders
 from unitlens.analysis.run_groups import rows_of
-from unitlens.reproduction.bootstrap import BootstrapEstimate, Floats, interval
+from unitlens.reproduction.bootstrap import BootstrapEstimate, Floats, confidence_interval
 from unitlens.tables.results import Results
 
-MEMORISED = 0.99  # train accuracy, on its own labels, of a network that has memorised
+MEMORISED = 0.99  # train accuracy, on the labels trained on, of a network that has memorised
+
+
+class NotMeasuredError(Exception):
+    """Our result of a claim does not exist; the text of the error says why."""
 
 
 class Counts(NamedTuple):
-    """Units and orders (draws, where noise was added) that an estimate is over; 0 if none."""
+    """Units, and orders or draws of noise, that an estimate is over; 0 where they play no part."""
 
     units: int = 0
     orders: int = 0
 
 
-NONE = Counts()
-
-
-class NotMeasuredError(Exception):
-    """A result has no number of ours; its text says why."""
+NO_COUNTS = Counts()
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """A number of ours, or the reason why there is none.
+    """Our result beside a claim, or the reason why there is none.
 
     Attributes
     ----------
-    value, low, high
-        The number and its 95 % interval.
+    value
+        The number.
+    low
+        Lower end of its 95 % interval.
+    high
+        Upper end of its 95 % interval.
     over
-        What was resampled; empty where nothing could be, and the interval is the number itself.
-    networks, units, orders
-        How many there were; `orders` are draws where noise was added. 0 where they play no part.
+        What was resampled; empty where there was too little, and the interval is the number alone.
+    networks
+        Number of networks.
+    units
+        Number of units, 0 where they play no part.
+    orders
+        Number of random orders, or of draws of noise, 0 where they play no part.
     values
-        Of an order, one a level.
+        For an order: the number at each level.
     ordered
-        Of an order, the share of the resamples in which it holds.
+        For an order: the share of the resamples in which it holds.
     missing
-        Why there is no number.
+        The reason why there is no result; empty where there is one.
     notes
-        What must be known of the networks.
+        Remarks on the networks.
     """
 
     value: float = float("nan")
@@ -64,102 +72,178 @@ class Evidence:
     notes: tuple[str, ...] = ()
 
 
+# The name of each claim of a group, with the function that measures our result.
+Measurements = Iterator[tuple[str, Callable[[], Evidence]]]
+
+
 @dataclass(frozen=True)
 class Runs:
-    """Some rows of the table of runs, and the results that they are of."""
+    """Some rows of the table of runs.
+
+    Attributes
+    ----------
+    results
+        The results that the runs are from.
+    table
+        The rows.
+    """
 
     results: Results
     table: xr.Dataset = field(repr=False)
 
     @property
     def names(self) -> list[str]:
-        """Return their names."""
+        """The names of the runs, in the order of the table."""
         return [str(name) for name in self.table["run"].values]
 
-    def take(self, where: np.ndarray) -> "Runs":
-        """Return the runs at places, or where a mask is true."""
-        places = np.flatnonzero(where) if where.dtype == bool else where
-        return Runs(self.results, self.table.isel(run=places))
+    def select(self, rows: np.ndarray) -> "Runs":
+        """Return the runs at some positions, or where a boolean mask is true."""
+        positions = np.flatnonzero(rows) if rows.dtype == bool else rows
+        return Runs(self.results, self.table.isel(run=positions))
 
-    def where(self, name: str, value: float) -> "Runs":
-        """Return the runs in whose spec a number is `value`.
+    def select_names(self, names: Iterable[str]) -> "Runs":
+        """Return the runs with some names, in the order of the table."""
+        return self.select(np.isin(self.table["run"].values, list(names)))
+
+    def select_equal(self, column: str, value: float) -> "Runs":
+        """Return the runs with a value in a column.
 
         Raises
         ------
         NotMeasuredError
-            Where there is none.
+            Where there is no such run.
         """
-        found = self.take(np.isclose(self.table[name].values.astype(float), value))
-        if not found.names:
-            raise NotMeasuredError(f"no network has {name} = {value:g}")
-        return found
+        runs = self.select(np.isclose(self.table[column].values.astype(float), value))
+        if not runs.names:
+            raise NotMeasuredError(f"no network has {column} = {value:g}")
+        return runs
 
-    def levels(self) -> list[float]:
+    def corruption_levels(self) -> list[float]:
         """Return the levels of label corruption, ascending."""
         return [float(level) for level in np.unique(self.table["corruption"].values)]
 
-    def named(self, names: Iterable[str]) -> "Runs":
-        """Return the runs of some names, in the order of the table."""
-        return self.take(np.isin(self.table["run"].values, list(names)))
-
-    def with_table(self, table: xr.Dataset) -> "Runs":
-        """Return the runs that a table over runs or units has rows of."""
-        return self.named(table["run"].values)
-
-    def curves(
+    def random_curves(
         self, value: str | None = None, basis: str | None = None
     ) -> tuple["Runs", xr.Dataset]:
-        """Return the runs whose units were ablated in random orders, and their curves.
+        """Return the runs with cumulative ablation in random orders, and their curves.
 
         Parameters
         ----------
-        value, basis
-            What was clamped to what; as in the main curves where None.
+        value
+            What units were clamped to; as in the main curves if None.
+        basis
+            The directions that were ablated; as in the main curves if None.
+
+        Raises
+        ------
+        NotMeasuredError
+            Where there are no such curves.
         """
-        return self.of_orders(_variant(self.results.curves, value, basis))
+        curves = random_orders(self.results.curves, value=value, basis=basis)
+        if not curves.sizes["order"]:
+            clamped = f" clamped to {value}" if value else ""
+            raise NotMeasuredError(f"no curves of {basis or 'units'}{clamped} were measured")
+        return self.with_curves(curves)
 
-    def of_orders(self, curves: xr.Dataset) -> tuple["Runs", xr.Dataset]:
-        """Return the runs that some curves are of, and their curves."""
-        table = rows_of(curves, self.names)
-        table = table.transpose("run", "order", "ablated")
-        there = np.isfinite(table["accuracy"].values).any((1, 2))
-        table = table.isel(run=np.flatnonzero(there))
-        if not table.sizes["run"]:
-            raise NotMeasuredError("cumulative ablation was not measured on these networks")
-        return self.with_table(table), table
+    def with_curves(self, curves: xr.Dataset) -> tuple["Runs", xr.Dataset]:
+        """Return the runs that have some of the curves, and these curves.
 
-    def notes(self) -> tuple[str, ...]:
-        """Return which networks have not learnt the labels that they were trained on."""
+        Raises
+        ------
+        NotMeasuredError
+            Where no run has any.
+        """
+        table = rows_of(curves, self.names).transpose("run", "order", "ablated")
+        table = measured_networks(table, "cumulative ablation was not measured on these networks")
+        return self.select_names(table["run"].values), table
+
+    def units(self, *columns: str) -> xr.Dataset:
+        """Return the table of the units of all runs.
+
+        Parameters
+        ----------
+        columns
+            Variables that the table must have.
+
+        Raises
+        ------
+        NotMeasuredError
+            Where a variable is missing.
+        """
+        units = self.results.units
+        for name in columns:
+            if name not in units.variables:
+                raise NotMeasuredError(f"{name} was not measured")
+        return units
+
+    def memorisation_notes(self) -> tuple[str, ...]:
+        """Return a remark if networks have not learnt the labels that they were trained on."""
         accuracy = self.table["train_accuracy"].values
         short = accuracy < MEMORISED
         if not short.any():
             return ()
-        told = (
+        note = (
             f"{short.sum()} of {short.size} networks have not memorised: train accuracy on their "
             f"labels is under {MEMORISED:g} (lowest {accuracy.min():.3f})"
         )
-        return (told,)
+        return (note,)
 
 
-def _variant(curves: xr.Dataset, value: str | None, basis: str | None) -> xr.Dataset:
-    chosen = random_orders(curves, value=value, basis=basis)
-    if not chosen.sizes["order"]:
-        clamped = f" clamped to {value}" if value else ""
-        raise NotMeasuredError(f"no curves of {basis or 'units'}{clamped} were measured")
-    return chosen
+def measured_networks(table: xr.Dataset, missing: str) -> xr.Dataset:
+    """Return the rows of a table of curves, on ``run`` first, that hold an accuracy.
+
+    Parameters
+    ----------
+    table
+        The table.
+    missing
+        Text of the error where no row holds any.
+
+    Raises
+    ------
+    NotMeasuredError
+        Where no row holds any.
+    """
+    measured = np.isfinite(table["accuracy"].values).any((1, 2))
+    if not measured.any():
+        raise NotMeasuredError(missing)
+    return table.isel(run=np.flatnonzero(measured))
 
 
-def by_order(values: xr.DataArray) -> list[Floats]:
-    """Return, for each run, one value an order; orders that a run lacks are left out."""
-    rows = values.transpose("run", "order").values
-    return [np.asarray(row[np.isfinite(row)], float) for row in rows]
+def rows_by_run(table: xr.DataArray, dim: str) -> list[Floats]:
+    """Return, for each run, its values along a dimension, without rows that are not finite.
+
+    Parameters
+    ----------
+    table
+        Array on ``run``, `dim` and at most one more dimension.
+    dim
+        The dimension of the rows, such as ``order``.
+    """
+    runs = np.asarray(table.transpose("run", dim, ...).values, float)
+    return [rows[np.isfinite(rows).reshape(len(rows), -1).all(1)] for rows in runs]
 
 
-def from_estimate(
-    estimate: BootstrapEstimate, runs: Runs, counts: Counts = NONE, notes: Sequence[str] = ()
+def estimate_evidence(
+    estimate: BootstrapEstimate,
+    runs: Runs,
+    counts: Counts = NO_COUNTS,
+    notes: Sequence[str] = (),
 ) -> Evidence:
-    """Return an estimate with what it rests on."""
-    low, high = interval(estimate)
+    """Return the evidence of an estimate.
+
+    Parameters
+    ----------
+    estimate
+        The estimate.
+    runs
+        The networks that it comes from.
+    counts
+        Units and orders that it is over.
+    notes
+        Remarks beside that on networks that have not memorised.
+    """
+    low, high = confidence_interval(estimate)
     return Evidence(
         value=estimate.value,
         low=low,
@@ -168,16 +252,26 @@ def from_estimate(
         networks=len(runs.names),
         units=counts.units,
         orders=counts.orders,
-        missing="" if np.isfinite(estimate.value) else "it is undefined on these networks",
-        notes=(*runs.notes(), *notes),
+        missing="" if np.isfinite(estimate.value) else "the result is undefined on these networks",
+        notes=(*runs.memorisation_notes(), *notes),
     )
 
 
-def of_order(estimates: Sequence[BootstrapEstimate], runs: Runs, counts: Counts) -> Evidence:
-    """Return how sure it is that independent estimates fall strictly, in the order given."""
+def order_evidence(estimates: Sequence[BootstrapEstimate], runs: Runs, counts: Counts) -> Evidence:
+    """Return the evidence that independent estimates fall strictly.
+
+    Parameters
+    ----------
+    estimates
+        The estimates, in the order in which they are to fall.
+    runs
+        The networks that they come from.
+    counts
+        Units and orders that they are over.
+    """
     resamples = np.stack([estimate.resamples for estimate in estimates])
     falling = (np.diff(resamples, axis=0) < 0).all(0)
-    over = " or ".join(dict.fromkeys(e.over for e in estimates if e.over))
+    over = " or ".join(dict.fromkeys(estimate.over for estimate in estimates))
     return Evidence(
         over=over if all(estimate.over for estimate in estimates) else "",
         networks=len(runs.names),
@@ -185,5 +279,5 @@ def of_order(estimates: Sequence[BootstrapEstimate], runs: Runs, counts: Counts)
         orders=counts.orders,
         values=tuple(estimate.value for estimate in estimates),
         ordered=float(falling.mean()),
-        notes=runs.notes(),
+        notes=runs.memorisation_notes(),
     )

@@ -1,195 +1,139 @@
-"""Evidence from curves: cumulative ablation and noise."""
+"""Evidence from cumulative ablation curves."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 import xarray as xr
 
-from unitlens.analysis.curve_summaries import area_under_curve, crossing, noise_scale_at
-from unitlens.analysis.generalisation import best_and_worst, falls_to
-from unitlens.analysis.run_groups import rows_of
-from unitlens.reproduction.bootstrap import BootstrapEstimate, Floats, mean_over_networks
-from unitlens.reproduction.claims import (
-    DROPOUTS,
-    FRACTIONS,
-    LEVELS,
-    MAPS,
-)
+from unitlens.analysis.curve_summaries import area_under_curve, first_crossing
+from unitlens.analysis.generalisation import best_and_worst
+from unitlens.reproduction.bootstrap import BootstrapEstimate, Floats, mean, mean_over_networks
+from unitlens.reproduction.claims import ABLATED_MAPS, DROPOUTS, LEVELS
 from unitlens.reproduction.evidence import (
     Counts,
     Evidence,
+    Measurements,
     NotMeasuredError,
     Runs,
-    by_order,
-    from_estimate,
-    of_order,
+    estimate_evidence,
+    order_evidence,
+    rows_by_run,
 )
+from unitlens.reproduction.protocol import MAPS
 
-Found = Iterator[tuple[str, Callable[[], Evidence]]]
 
-
-def mnist_ablation(runs: Runs) -> Found:
-    """Figure 1a: mean accuracy over the range at each level, and their order."""
+def mnist_ablation(runs: Runs) -> Measurements:
+    """Measure figure 1a: the AUC at each level of corruption, and the order of the levels."""
     for level in LEVELS:
-        yield f"corruption {level:g}", partial(_areas_of, runs, level)
-    yield "order", lambda: _areas_in_order(runs, runs.levels())
+        yield f"corruption {level:g}", partial(_level_auc, runs, level)
+    yield "order", lambda: _auc_order(runs, runs.corruption_levels())
 
 
-def robustness(runs: Runs) -> Found:
-    """Figures 1b and 1c: the uncorrupted network against the others, and their order."""
-    yield "uncorrupted", lambda: _uncorrupted(runs)
-    yield "order", lambda: _areas_in_order(runs, [level for level in runs.levels() if level > 0])
+def robustness(runs: Runs) -> Measurements:
+    """Measure figures 1b and 1c: uncorrupted networks against the others, and their order."""
+    yield "uncorrupted", lambda: _uncorrupted_against_others(runs)
+    corrupted = [level for level in runs.corruption_levels() if level > 0]
+    yield "order", lambda: _auc_order(runs, corrupted)
 
 
 def _auc(
     runs: Runs, key: int, value: str | None = None
 ) -> tuple[BootstrapEstimate, Runs, xr.Dataset]:
-    measured, curves = runs.curves(value)
-    areas = by_order(area_under_curve(curves))
-    return mean_over_networks(areas, _mean, "orders", key=key), measured, curves
+    measured, curves = runs.random_curves(value)
+    areas = rows_by_run(area_under_curve(curves), "order")
+    return mean_over_networks(areas, mean, "orders", key=key), measured, curves
 
 
-def _areas_of(runs: Runs, level: float) -> Evidence:
-    estimate, measured, curves = _auc(runs.where("corruption", level), 0)
-    return from_estimate(estimate, measured, tally(curves))
+def _level_auc(runs: Runs, level: float) -> Evidence:
+    estimate, measured, curves = _auc(runs.select_equal("corruption", level), 0)
+    return estimate_evidence(estimate, measured, count_curves(curves))
 
 
-def _by_level(runs: Runs, levels: list[float]) -> tuple[list[BootstrapEstimate], Runs, Counts]:
+def _auc_by_level(runs: Runs, levels: list[float]) -> tuple[list[BootstrapEstimate], Runs, Counts]:
     if len(levels) < 2:
-        told = ", ".join(f"{level:g}" for level in levels) or "none"
-        raise NotMeasuredError(f"it needs several levels of corruption, but there is {told}")
-    measured, curves = runs.curves()
-    estimates = [_auc(runs.where("corruption", x), key)[0] for key, x in enumerate(levels)]
-    return estimates, measured, tally(curves)
+        present = ", ".join(f"{level:g}" for level in levels) or "none"
+        raise NotMeasuredError(
+            f"the claim needs networks at several levels of corruption, but there is {present}"
+        )
+    measured, curves = runs.random_curves()
+    estimates = [
+        _auc(runs.select_equal("corruption", level), key)[0] for key, level in enumerate(levels)
+    ]
+    return estimates, measured, count_curves(curves)
 
 
-def _areas_in_order(runs: Runs, levels: list[float]) -> Evidence:
-    chosen = runs.take(np.isin(runs.table["corruption"].values, levels))
-    estimates, measured, counts = _by_level(chosen, levels)
-    return of_order(estimates, measured, counts)
+def _auc_order(runs: Runs, levels: list[float]) -> Evidence:
+    at_levels = runs.select(np.isin(runs.table["corruption"].values, levels))
+    return order_evidence(*_auc_by_level(at_levels, levels))
 
 
-def _uncorrupted(runs: Runs) -> Evidence:
-    runs.where("corruption", 0)
-    (clean, *others), measured, counts = _by_level(runs, runs.levels())
-    most = BootstrapEstimate(
+def _uncorrupted_against_others(runs: Runs) -> Evidence:
+    """Compare the AUC at corruption 0 with the largest AUC at other levels."""
+    runs.select_equal("corruption", 0)
+    (clean, *others), measured, counts = _auc_by_level(runs, runs.corruption_levels())
+    largest = BootstrapEstimate(
         max(other.value for other in others),
         np.max([other.resamples for other in others], axis=0),
         others[0].over,
         min(other.n for other in others),
     )
-    return from_estimate(clean.minus(most), measured, counts)
+    return estimate_evidence(clean.minus(largest), measured, counts)
 
 
-def noise(*levels: float) -> Callable[[Runs], Found]:
-    """Return the evidence of figure 2: the scale at half accuracy, at levels of corruption."""
-
-    def found(runs: Runs) -> Found:
-        for level in levels:
-            yield f"corruption {level:g}", partial(_scale_evidence, runs, level)
-        yield "falls", lambda: _scale_falls(runs)
-
-    return found
+def same_data(runs: Runs) -> Measurements:
+    """Measure figure 3a: the ablated share at half accuracy, for best and worst generalisation."""
+    yield "best", lambda: _extreme_evidence(runs, best=True)
+    yield "worst", lambda: _extreme_evidence(runs, best=False)
+    yield "falls", lambda: _best_minus_worst(runs)
 
 
-def _scale_evidence(runs: Runs, level: float) -> Evidence:
-    estimate, measured, draws, notes = _scale(runs.where("corruption", level), 0)
-    return from_estimate(estimate, measured, Counts(orders=draws), notes)
+def _extreme_evidence(runs: Runs, *, best: bool) -> Evidence:
+    estimate, extreme, curves, note = _extreme(runs, best=best)
+    return estimate_evidence(estimate, extreme, count_curves(curves), [note])
 
 
-def _scale_falls(runs: Runs) -> Evidence:
-    levels = runs.levels()
-    if len(levels) < 2:
-        raise NotMeasuredError("it needs several levels of corruption")
-    first, clean, draws, notes = _scale(runs.where("corruption", levels[0]), 0)
-    last, corrupted, others, more = _scale(runs.where("corruption", levels[-1]), 1)
-    both = runs.named([*clean.names, *corrupted.names])
-    counts = Counts(orders=max(draws, others))
-    return from_estimate(first.minus(last), both, counts, (*notes, *more))
+def _best_minus_worst(runs: Runs) -> Evidence:
+    best, best_runs, _, best_note = _extreme(runs, best=True)
+    worst, worst_runs, _, worst_note = _extreme(runs, best=False)
+    both = runs.select_names([*best_runs.names, *worst_runs.names])
+    counts = count_curves(both.random_curves()[1])
+    return estimate_evidence(best.minus(worst), both, counts, (best_note, worst_note))
 
 
-def _scale(runs: Runs, key: int) -> tuple[BootstrapEstimate, Runs, int, tuple[str, ...]]:
-    table = rows_of(runs.results.noise, runs.names).dropna("noise_scale", how="all")
-    table = table.sortby("noise_scale")
-    table = table.transpose("run", "draw", "noise_scale")
-    there = np.isfinite(table["accuracy"].values).any((1, 2))
-    table = table.isel(run=np.flatnonzero(there))
-    if not table.sizes["run"]:
-        raise NotMeasuredError("noise was not added to these networks")
-    crosses = np.isfinite(noise_scale_at(table).values)
-    if not crosses.any():
-        raise NotMeasuredError("accuracy does not fall from above to under one half in its scales")
-    notes = (
-        ()
-        if crosses.all()
-        else (f"{(~crosses).sum()} networks left out: they never cross one half",)
-    )
-    table = table.isel(run=np.flatnonzero(crosses))
-    scales = table["noise_scale"].values
+def _extreme(runs: Runs, *, best: bool) -> tuple[BootstrapEstimate, Runs, xr.Dataset, str]:
+    """Return the ablated share at half accuracy of the best or worst networks.
 
-    def half(rows: Floats) -> float:
-        return crossing(scales, rows.mean(0), 0.5)
-
-    networks = [
-        row[np.isfinite(row).all(1)]
-        for row in table["accuracy"].transpose("run", "draw", ...).values
-    ]
-    estimate = mean_over_networks(networks, half, "draws", key=key)
-    return estimate, runs.with_table(table), table.sizes["draw"], notes
-
-
-def same_data(runs: Runs) -> Found:
-    """Figure 3a: share of the units that can go, for the best and the worst generalisation."""
-    yield "best", lambda: _extreme(runs, best=True)
-    yield "worst", lambda: _extreme(runs, best=False)
-    yield "falls", lambda: _extremes_apart(runs)
-
-
-def _extreme(runs: Runs, *, best: bool) -> Evidence:
-    estimate, chosen, curves, notes = _half_of_extreme(runs, best=best)
-    return from_estimate(estimate, chosen, tally(curves), notes)
-
-
-def _extremes_apart(runs: Runs) -> Evidence:
-    best, chosen, _, notes = _half_of_extreme(runs, best=True)
-    worst, others, _, more = _half_of_extreme(runs, best=False)
-    both = runs.named([*chosen.names, *others.names])
-    return from_estimate(best.minus(worst), both, tally(both.curves()[1]), (*notes, *more))
-
-
-def _half_of_extreme(
-    runs: Runs, *, best: bool
-) -> tuple[BootstrapEstimate, Runs, xr.Dataset, tuple[str, ...]]:
-    """Take the five best or worst by test accuracy, or a quarter where there are fewer than 20."""
-    measured, _ = runs.curves()
+    These are the five best or worst by test accuracy, or a quarter of all where there are fewer
+    than 20 networks.
+    """
+    measured, _ = runs.random_curves()
     if len(measured.names) < 4:
-        raise NotMeasuredError(f"it needs at least 4 networks, but there are {len(measured.names)}")
+        raise NotMeasuredError(
+            f"the claim needs at least 4 networks, but there are {len(measured.names)}"
+        )
     ends = best_and_worst(measured.table["test_accuracy"].values)
     places = ends[0] if best else ends[1]
-    size, chosen = places.size, measured.take(places)
-    error = 1 - float(chosen.table["test_accuracy"].mean())
-    estimate, kept, curves = _fraction_at_half(chosen, int(best))
-    return (
-        estimate,
-        kept,
-        curves,
-        (f"mean test error of the {'best' if best else 'worst'} {size}: {error:.3f}",),
-    )
+    extreme = measured.select(places)
+    error = 1 - float(extreme.table["test_accuracy"].mean())
+    word = "best" if best else "worst"
+    note = f"mean test error of the {word} {places.size}: {error:.3f}"
+    return *_half_ablated(extreme, int(best)), note
 
 
-def _fraction_at_half(runs: Runs, key: int) -> tuple[BootstrapEstimate, Runs, xr.Dataset]:
-    measured, curves = runs.curves()
-    networks = curve_rows(curves)
-    able = np.array([rows[:, 0, 1].mean() > 0.5 for rows in networks])
-    if not able.all():
-        raise NotMeasuredError(f"accuracy starts under one half in {(~able).sum()} networks")
-    return mean_over_networks(networks, fraction_at_half, "orders", key=key), measured, curves
+def _half_ablated(runs: Runs, key: int) -> tuple[BootstrapEstimate, Runs, xr.Dataset]:
+    measured, curves = runs.random_curves()
+    networks = curve_points(curves)
+    too_low = np.array([points[:, 0, 1].mean() <= 0.5 for points in networks])
+    if too_low.any():
+        raise NotMeasuredError(f"accuracy starts under one half in {too_low.sum()} networks")
+    estimate = mean_over_networks(networks, fraction_at_half, "orders", key=key)
+    return estimate, measured, curves
 
 
-def curve_rows(curves: xr.Dataset) -> list[Floats]:
-    """Return the curves of each run: order, point, and (ablated fraction, accuracy)."""
-    found = []
+def curve_points(curves: xr.Dataset) -> list[Floats]:
+    """Return the curves of each run, shape (order, point, 2): ablated fraction and accuracy."""
+    networks = []
     for accuracy, fraction in zip(
         curves["accuracy"].transpose("run", "order", "ablated").values,
         curves["ablated_fraction"].transpose("run", "ablated").values,
@@ -198,110 +142,126 @@ def curve_rows(curves: xr.Dataset) -> list[Floats]:
         orders = np.isfinite(accuracy).any(1)
         points = np.isfinite(accuracy[orders]).all(0)
         y = accuracy[orders][:, points]
-        found.append(np.stack([np.broadcast_to(fraction[points], y.shape), y], -1))
-    return found
+        networks.append(np.stack([np.broadcast_to(fraction[points], y.shape), y], -1))
+    return networks
 
 
-def fraction_at_half(rows: Floats) -> float:
+def fraction_at_half(points: Floats) -> float:
     """Return the ablated fraction at which the mean curve first falls to one half."""
-    return falls_to(rows[0, :, 0], rows[..., 1].mean(0), 0.5)
+    return first_crossing(points[0, :, 0], points[..., 1].mean(0), 0.5)
 
 
-def dropout(runs: Runs) -> Found:
-    """Figure 5a: what ablating the dropout fraction costs, and who falls first past it."""
+def dropout(runs: Runs) -> Measurements:
+    """Measure figure 5a: accuracy lost at the dropout fraction, and accuracy past it."""
     for share in DROPOUTS:
-        yield f"flat-{share:g}", partial(_flat, runs, share)
-        yield f"first-{share:g}", partial(_first, runs, share)
+        yield f"flat-{share:g}", partial(_lost_at_dropout, runs, share)
+        yield f"first-{share:g}", partial(_past_dropout, runs, share)
 
 
-def _flat(runs: Runs, share: float) -> Evidence:
-    measured, curves = runs.where("dropout", share).curves()
-    lost = [_at(rows, 0.0) - _at(rows, share) for rows in curve_rows(curves)]
-    return from_estimate(mean_over_networks(lost, _mean, "orders"), measured, tally(curves))
+def _lost_at_dropout(runs: Runs, share: float) -> Evidence:
+    return _curve_evidence(
+        runs.select_equal("dropout", share),
+        lambda points: _accuracy_at(points, 0.0) - _accuracy_at(points, share),
+    )
 
 
-def _first(runs: Runs, share: float) -> Evidence:
-    runs = runs.where("dropout", share)
+def _past_dropout(runs: Runs, share: float) -> Evidence:
+    """Compare uncorrupted with fully corrupted networks past the dropout fraction."""
+    runs = runs.select_equal("dropout", share)
 
-    def past(corruption: float, key: int) -> BootstrapEstimate:
-        _, curves = runs.where("corruption", corruption).curves()
-        kept = [_mean_past(rows, share) for rows in curve_rows(curves)]
-        return mean_over_networks(kept, _mean, "orders", key=key)
+    def accuracy_past(corruption: float, key: int) -> BootstrapEstimate:
+        _, curves = runs.select_equal("corruption", corruption).random_curves()
+        means = [_mean_past(points, share) for points in curve_points(curves)]
+        return mean_over_networks(means, mean, "orders", key=key)
 
-    ends = runs.take(np.isin(runs.table["corruption"].values, (0.0, 1.0)))
-    measured, curves = ends.curves()
-    return from_estimate(past(0, 0).minus(past(1, 1)), measured, tally(curves))
+    ends = runs.select(np.isin(runs.table["corruption"].values, (0.0, 1.0)))
+    measured, curves = ends.random_curves()
+    difference = accuracy_past(0, 0).minus(accuracy_past(1, 1))
+    return estimate_evidence(difference, measured, count_curves(curves))
 
 
-def _mean_past(rows: Floats, share: float) -> Floats:
+def _mean_past(points: Floats, share: float) -> Floats:
     """Return the mean accuracy of each order over the ablated fractions from `share` on."""
-    x = np.unique([*rows[0, :, 0], share])
+    x = np.unique([*points[0, :, 0], share])
     x = x[x >= share]
-    return np.array([np.trapezoid(np.interp(x, *row.T), x) / (x[-1] - x[0]) for row in rows])
+    return np.array([np.trapezoid(np.interp(x, *order.T), x) / (x[-1] - x[0]) for order in points])
 
 
-def _at(rows: Floats, fraction: float) -> Floats:
-    return np.array([np.interp(fraction, *row.T) for row in rows])
-
-
-def batch_norm_ablation(runs: Runs) -> Found:
-    """Figure 5b: accuracy at three fractions with and without, and which takes more."""
+def batch_norm_ablation(runs: Runs) -> Measurements:
+    """Measure figure 5b: accuracy at three fractions with and without batch norm, and the AUC."""
     for name, flag in (("with", 1), ("without", 0)):
-        for at in FRACTIONS:
-            yield (
-                f"{name}-{round(MAPS * at)}",
-                partial(_accuracy_at, runs, flag, at),
-            )
-    yield "more-robust", lambda: _batch_norm_apart(runs)
+        for maps in ABLATED_MAPS:
+            yield f"{name}-{maps}", partial(_batch_norm_accuracy, runs, flag, maps / MAPS)
+    yield "more-robust", lambda: _batch_norm_difference(runs)
 
 
-def _accuracy_at(runs: Runs, flag: int, at: float) -> Evidence:
-    measured, curves = runs.where("batch_norm", flag).curves()
-    kept = [_at(rows, at) for rows in curve_rows(curves)]
-    return from_estimate(mean_over_networks(kept, _mean, "orders"), measured, tally(curves))
+def _batch_norm_accuracy(runs: Runs, flag: int, fraction: float) -> Evidence:
+    return _curve_evidence(
+        runs.select_equal("batch_norm", flag), lambda points: _accuracy_at(points, fraction)
+    )
 
 
-def _batch_norm_apart(runs: Runs) -> Evidence:
-    with_it, _, _ = _auc(runs.where("batch_norm", 1), 1)
-    without, _, _ = _auc(runs.where("batch_norm", 0), 0)
-    measured, curves = runs.curves()
-    return from_estimate(with_it.minus(without), measured, tally(curves))
+def _curve_evidence(runs: Runs, summary: Callable[[Floats], Floats]) -> Evidence:
+    """Average a summary of each order's curve over orders and networks."""
+    measured, curves = runs.random_curves()
+    summaries = [summary(points) for points in curve_points(curves)]
+    estimate = mean_over_networks(summaries, mean, "orders")
+    return estimate_evidence(estimate, measured, count_curves(curves))
 
 
-def clamping(runs: Runs) -> Found:
-    """Appendix: AUC when clamped to the mean minus AUC when clamped to zero, network by network."""
-    yield "mean", lambda: apart(*runs.curves("zero"), runs.curves("mean")[1])
+def _accuracy_at(points: Floats, fraction: float) -> Floats:
+    """Return the accuracy of each order at an ablated fraction."""
+    return np.array([np.interp(fraction, *order.T) for order in points])
 
 
-def apart(runs: Runs, first: xr.Dataset, second: xr.Dataset) -> Evidence:
-    """Take the AUC of second curves minus that of first ones, within each network.
+def _batch_norm_difference(runs: Runs) -> Evidence:
+    with_it, _, _ = _auc(runs.select_equal("batch_norm", 1), 1)
+    without, _, _ = _auc(runs.select_equal("batch_norm", 0), 0)
+    measured, curves = runs.random_curves()
+    return estimate_evidence(with_it.minus(without), measured, count_curves(curves))
+
+
+def clamping(runs: Runs) -> Measurements:
+    """Measure the appendix: AUC when clamped to the mean minus AUC when clamped to zero."""
+    yield "mean", lambda: auc_difference(*runs.random_curves("zero"), runs.random_curves("mean")[1])
+
+
+def auc_difference(runs: Runs, first: xr.Dataset, second: xr.Dataset) -> Evidence:
+    """Return the AUC of second curves minus the AUC of first curves, within each network.
 
     Parameters
     ----------
     runs
         The networks of the first curves.
-    first, second
-        Curves; where both have as many orders, these are taken as pairs, and else averaged.
+    first
+        Curves of the networks.
+    second
+        Other curves. Where a network has as many orders of both, orders are paired; else the
+        means over orders are compared.
     """
     areas: list[dict[str, Floats]] = [
-        dict(zip(map(str, curves["run"].values), by_order(area_under_curve(curves)), strict=True))
+        dict(
+            zip(
+                map(str, curves["run"].values),
+                rows_by_run(area_under_curve(curves), "order"),
+                strict=True,
+            )
+        )
         for curves in (first, second)
     ]
     names = [name for name in areas[0] if name in areas[1]]
-    pairs = [tuple(of[name] for of in areas) for name in names]
+    if not names:
+        raise NotMeasuredError("no network has both kinds of curves")
+    pairs = [(areas[0][name], areas[1][name]) for name in names]
     differences = [
         y - x if len(x) == len(y) else np.atleast_1d(y.mean() - x.mean()) for x, y in pairs
     ]
-    both = runs.named(names)
-    return from_estimate(mean_over_networks(differences, _mean, "orders"), both, tally(second))
+    estimate = mean_over_networks(differences, mean, "orders")
+    return estimate_evidence(estimate, runs.select_names(names), count_curves(second))
 
 
-def tally(curves: xr.Dataset) -> Counts:
-    """Return the units that are ablated in all these networks, and the orders of one."""
+def count_curves(curves: xr.Dataset) -> Counts:
+    """Return the units ablated in all networks together, and the largest number of orders."""
     units = curves["ablated_units"].max("ablated").values.sum()
-    orders = max(map(len, by_order(area_under_curve(curves))))
+    orders = max(map(len, rows_by_run(area_under_curve(curves), "order")))
     return Counts(int(units), orders)
-
-
-def _mean(values: Floats) -> float:
-    return float(values.mean())

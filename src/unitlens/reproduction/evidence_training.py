@@ -1,9 +1,9 @@
-"""Evidence from the course of training and from sweeps."""
+"""Evidence from the course of training and from hyperparameter sweeps."""
 
-from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
+import xarray as xr
 
 from unitlens.analysis.correlations import pearson
 from unitlens.analysis.curve_summaries import area_under_curve
@@ -13,142 +13,154 @@ from unitlens.reproduction.bootstrap import (
     SEED,
     BootstrapEstimate,
     Floats,
+    mean,
     mean_over_networks,
-    of_all_rows,
+    pooled_statistic,
 )
-from unitlens.reproduction.claims import HALF_OF_SWEEP
+from unitlens.reproduction.claims import SETTINGS_IN_HALF, TOP_SHARES
 from unitlens.reproduction.evidence import (
     Counts,
     Evidence,
+    Measurements,
     NotMeasuredError,
     Runs,
-    by_order,
-    from_estimate,
+    estimate_evidence,
+    rows_by_run,
 )
 
-Found = Iterator[tuple[str, Callable[[], Evidence]]]
-TOPS = (1, 5, 10)
-SUBSETS, RESAMPLES = 1000, 200
-FEWEST = 3
+HALVES, HALVES_PER_RESAMPLE = 1000, 200  # random halves of the settings
+SETTING_RESAMPLES = 200
+MIN_PAIRS = 3  # networks or epochs of a correlation
+Course = dict[int, tuple[Floats, float]]  # epoch: AUC of each order, test loss
 
 
-def early_stopping(runs: Runs) -> Found:
-    """Figures 4a and 4b: AUC over the kept epochs, beside test loss."""
-    yield "falls", lambda: _falls(runs)
-    yield "correlation", lambda: _along_training(runs)
+def early_stopping(runs: Runs) -> Measurements:
+    """Measure figures 4a and 4b: AUC and test loss over the kept epochs."""
+    yield "falls", lambda: _fall_of_auc(runs)
+    yield "correlation", lambda: _auc_against_loss(runs)
 
 
-def _courses(runs: Runs) -> dict[str, dict[int, tuple[Floats, float]]]:
-    """Return, by run and epoch, the AUC of each order and the test loss."""
-    courses: dict[str, dict[int, tuple[Floats, float]]] = {}
+def _courses(runs: Runs) -> dict[str, Course]:
+    """Return AUC and test loss over the epochs of each run, the end of training last."""
+    courses: dict[str, Course] = {}
     for results in (runs.results.checkpoints, runs.results):
-        table, curves = (rows_of(t, runs.names) for t in (results.runs, results.curves))
-        areas = by_order(area_under_curve(Runs(results, table).curves()[1]))
-        losses = {
-            (str(run), int(epoch)): float(loss)
-            for run, epoch, loss in zip(
-                table["run"].values, table["epoch"].values, table["test_loss"].values, strict=True
-            )
-        }
-        for run, epoch, area in zip(
-            curves["run"].values, curves["epoch"].values, areas, strict=True
-        ):
+        table, curves = (rows_of(rows, runs.names) for rows in (results.runs, results.curves))
+        areas = rows_by_run(area_under_curve(Runs(results, table).random_curves()[1]), "order")
+        losses = dict(zip(_run_epochs(table), table["test_loss"].values.tolist(), strict=True))
+        for (run, epoch), area in zip(_run_epochs(curves), areas, strict=True):
             if area.size:
-                courses.setdefault(str(run), {})[int(epoch)] = area, losses[str(run), int(epoch)]
-    long = {run: dict(sorted(of.items())) for run, of in courses.items() if len(of) >= FEWEST}
+                courses.setdefault(run, {})[epoch] = area, losses[run, epoch]
+    long = {
+        run: dict(sorted(course.items()))
+        for run, course in courses.items()
+        if len(course) >= MIN_PAIRS
+    }
     if not long:
-        raise NotMeasuredError(f"no network has AUC at {FEWEST} epochs; keep and measure epochs")
+        raise NotMeasuredError(
+            f"no network has an AUC at {MIN_PAIRS} epochs; keep and measure epochs"
+        )
     return long
 
 
-def _falls(runs: Runs) -> Evidence:
+def _run_epochs(table: xr.Dataset) -> list[tuple[str, int]]:
+    epochs = table["epoch"].values
+    return [(str(run), int(at)) for run, at in zip(table["run"].values, epochs, strict=True)]
+
+
+def _fall_of_auc(runs: Runs) -> Evidence:
+    """Compare the AUC at the end of training with that at the least test loss."""
     courses = _courses(runs)
     changes = []
     for course in courses.values():
         areas, losses = zip(*course.values(), strict=True)
-        least = int(np.argmin(losses))
-        changes.append(areas[-1] - areas[least])  # the orders are the same at all epochs
-    shown = runs.named(courses)
-    estimate = mean_over_networks(changes, lambda rows: float(rows.mean()), "orders")
-    return from_estimate(estimate, shown, Counts(orders=max(map(len, changes))))
+        best = int(np.argmin(losses))
+        changes.append(areas[-1] - areas[best])  # all epochs have the same orders
+    estimate = mean_over_networks(changes, mean, "orders")
+    counts = Counts(orders=max(map(len, changes)))
+    return estimate_evidence(estimate, runs.select_names(courses), counts)
 
 
-def _along_training(runs: Runs) -> Evidence:
+def _auc_against_loss(runs: Runs) -> Evidence:
     courses = _courses(runs)
-    rows = [
+    pairs = [
         np.array([(area.mean(), loss) for area, loss in course.values()])
         for course in courses.values()
     ]
-    shown = runs.named(courses)
-    estimate = mean_over_networks(rows, _pearson, "epochs")
-    epochs = f"{min(map(len, rows))} epochs or more of each network"
+    estimate = mean_over_networks(pairs, _pearson, "epochs")
+    epochs = f"{min(map(len, pairs))} epochs or more of each network"
     orders = max(len(area) for course in courses.values() for area, _ in course.values())
-    return from_estimate(estimate, shown, Counts(orders=orders), (epochs,))
+    return estimate_evidence(estimate, runs.select_names(courses), Counts(orders=orders), [epochs])
 
 
-def hyperparameter_selection(runs: Runs) -> Found:
-    """Figure 4c: AUC and test accuracy over networks, and what picking by AUC finds."""
-    yield "correlation", lambda: _over_networks(runs)
-    for top in TOPS:
-        yield f"top-{top}", partial(_picks, runs, top)
+def hyperparameter_selection(runs: Runs) -> Measurements:
+    """Measure figure 4c: AUC and test accuracy over networks, and selection by AUC."""
+    yield "correlation", lambda: _auc_against_accuracy(runs)
+    for top in TOP_SHARES:
+        yield f"top-{top}", partial(_selection_evidence, runs, top)
 
 
-def _scored(runs: Runs) -> Runs:
-    measured = runs.take(np.isfinite(runs.table["auc"].values))
-    if len(measured.names) < FEWEST:
+def _runs_with_auc(runs: Runs) -> Runs:
+    measured = runs.select(np.isfinite(runs.table["auc"].values))
+    if len(measured.names) < MIN_PAIRS:
         raise NotMeasuredError(f"only {len(measured.names)} networks have an AUC")
     return measured
 
 
-def _over_networks(runs: Runs) -> Evidence:
-    measured = _scored(runs)
+def _auc_against_accuracy(runs: Runs) -> Evidence:
+    measured = _runs_with_auc(runs)
     pairs = [measured.table[name].values for name in ("auc", "test_accuracy")]
-    # A row a network.
-    estimate = of_all_rows([np.stack(pairs, 1)], _pearson, "networks")
-    return from_estimate(estimate, measured)
+    # The rows are the networks themselves.
+    estimate = pooled_statistic([np.stack(pairs, 1)], _pearson, "networks")
+    return estimate_evidence(estimate, measured)
 
 
-def _picks(runs: Runs, top: int) -> Evidence:
-    measured = _scored(runs)
-    rows = np.stack(setting_means(measured.table), 1)
-    if len(rows) < 2 * (top + 1):
+def _selection_evidence(runs: Runs, top: int) -> Evidence:
+    measured = _runs_with_auc(runs)
+    settings = np.stack(setting_means(measured.table), 1)
+    if len(settings) < 2 * (top + 1):
         raise NotMeasuredError(
-            f"half of {len(rows)} settings has no more than {top}: any pick is among the top {top}"
+            f"half of {len(settings)} settings is no more than {top}: any selected setting is "
+            f"among the top {top}"
         )
-    value = picked_share(rows, top)
     rng = np.random.default_rng((SEED, top))
-    drawn = [
-        picked_share(rows[rng.integers(len(rows), size=len(rows))], top, subsets=SUBSETS // 5)
-        for _ in range(RESAMPLES)
+    resamples = [
+        selected_share(
+            settings[rng.integers(len(settings), size=len(settings))],
+            top,
+            halves=HALVES_PER_RESAMPLE,
+        )
+        for _ in range(SETTING_RESAMPLES)
     ]
-    estimate = BootstrapEstimate(value, np.array(drawn), "settings", len(rows))
-    half = len(rows) // 2
-    chance = (
-        f"subsets of {half} of {len(rows)} settings, of which a pick at random is among the top "
-        f"{top} in {top / half:.0%}; of the paper's {HALF_OF_SWEEP}, in {top / HALF_OF_SWEEP:.0%}"
+    share = selected_share(settings, top)
+    estimate = BootstrapEstimate(share, np.array(resamples), "settings", len(settings))
+    half = len(settings) // 2
+    by_chance = (
+        f"each half has {half} of {len(settings)} settings: a random setting of a half is among "
+        f"its top {top} with probability {top / half:.0%} (in the paper "
+        f"{top / SETTINGS_IN_HALF:.0%}, of {SETTINGS_IN_HALF} settings)"
     )
-    return from_estimate(estimate, measured, notes=[chance])
+    return estimate_evidence(estimate, measured, notes=[by_chance])
 
 
-def picked_share(settings: Floats, top: int, *, subsets: int = SUBSETS) -> float:
-    """Return how often the largest AUC of half of the settings has a test accuracy in its top.
+def selected_share(settings: Floats, top: int, *, halves: int = HALVES) -> float:
+    """Return how often selecting by AUC finds a setting among the best by test accuracy.
 
     Parameters
     ----------
     settings
-        AUC and test accuracy, shape (settings, 2).
+        AUC and test accuracy of each setting, shape (settings, 2).
     top
-        How many settings of a subset are its top.
-    subsets
-        Number of random halves, seeded.
+        Number of best settings of a half among which the selected setting must be.
+    halves
+        Number of random halves of the settings, seeded.
 
     Returns
     -------
-    The share of the subsets; 1 where the top is the whole of each.
+    The share of the halves; 1 where all settings of a half are among the best.
     """
-    rates = selection_rates(*settings.T, subsets=subsets, top=(top,), seed=SEED)
+    rates = selection_rates(*settings.T, subsets=halves, top=(top,), seed=SEED)
     return rates.top.get(top, 1.0)
 
 
-def _pearson(rows: Floats) -> float:
-    return pearson(*rows.T)
+def _pearson(pairs: Floats) -> float:
+    return pearson(*pairs.T)

@@ -1,4 +1,4 @@
-"""The page on which the paper's results stand beside ours, in Markdown."""
+"""The page ``paper.md``: the paper's results and ours, in Markdown."""
 
 import json
 from collections import Counter
@@ -6,26 +6,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from unitlens.reproduction.later import GROUPS, LATER
-from unitlens.reproduction.times import Time
+from unitlens.catalogue.comparisons import COMPARISONS
+from unitlens.local_files import write_whole
+from unitlens.reproduction.follow_ups import CLAIM_GROUPS, FOLLOW_UP_CLAIMS
+from unitlens.reproduction.times import ExperimentTime
 from unitlens.reproduction.verdict import RULE
 
-ComparisonRow = Mapping[str, str]
-Drawn = Mapping[str, set[str]]  # figure to the experiments that it draws
-COLUMNS = ("figure", "what", "paper", "ours", "n", "verdict")
-INTRO = """\
-# The paper and us
+CsvRow = Mapping[str, str]  # of paper.csv
+DrawnFigures = Mapping[str, set[str]]  # figure to the experiments that it shows
+COLUMNS = ("figure", "quantity", "paper", "ours", "n", "verdict")
+INTRODUCTION = """\
+# Comparison with the paper
 
-Morcos, Barrett, Rabinowitz & Botvinick, "On the importance of single directions for
-generalization" (ICLR 2018, arXiv 1803.06959), result by result: what the paper has, what unitlens
-finds, and whether they agree. This page is written by `unitlens compare-with-paper` from the
-tables of the results; `paper.csv` beside it has the same rows.
+The results of Morcos, Barrett, Rabinowitz & Botvinick, "On the importance of single directions for
+generalization" (ICLR 2018, arXiv 1803.06959), one by one: the paper's result, the result of
+unitlens, and whether the two agree. `unitlens compare-with-paper` writes this page from the tables
+of the results; `paper.csv` beside it has the same rows.
 
-How a value of the paper is known: F read off its own figures, D a slide deck that paraphrases it,
-R a replication's code or data, M recalled, I inferred, L said by later work. Ours has a 95 %
-interval in brackets: a seeded bootstrap (expanded percentiles) over networks where there are at
-least three, else over what is named beside n. Importance is the increase of the loss when a unit
-alone is ablated; correlations of units are of ranks, within each network, and then averaged.
+A letter says how a result of the paper is known: F read off the paper's own figures, D a slide deck
+that paraphrases the paper, R a replication's code or data, M recalled, I inferred, L said by later
+work. The 95 % interval of our result stands in brackets: a seeded bootstrap (expanded percentiles)
+over networks where there are at least three, else over what the column n names last. Importance is
+the increase of the loss when a unit alone is ablated. Correlations of units are rank correlations
+within each network, averaged over networks.
 
 ## The rule
 
@@ -33,19 +36,19 @@ alone is ablated; correlations of units are of ranks, within each network, and t
 BEYOND = """\
 # Beyond the paper
 
-Questions of later work and of the paper's readers, on the same networks.
+Claims of later work and open questions, on the same networks.
 """
 TIMES = """\
 ## Time
 
-Wall time of the jobs of each experiment, one after another, their start included, and beside it
-the time of processors as Snakemake samples it, which misses the last seconds of a job: wall time is
-longer where other work ran on the machine. Training is a share of wall time. A network of several
-experiments counts in each, and once in all.
+Wall time is the sum over all jobs of an experiment, each with its start. Processor time is what
+Snakemake samples, which misses the last seconds of a job. Wall time is longer where other work ran
+on the machine. The share of training is that of wall time. A network of several experiments counts
+in each of these, and once in all.
 """
 
 
-def write_page(rows: Sequence[ComparisonRow], times: Sequence[Time], directory: Path) -> None:
+def write_page(rows: Sequence[CsvRow], times: Sequence[ExperimentTime], directory: Path) -> None:
     """Write ``paper.md``.
 
     Parameters
@@ -53,197 +56,229 @@ def write_page(rows: Sequence[ComparisonRow], times: Sequence[Time], directory: 
     rows
         The rows of ``paper.csv``.
     times
-        What the experiments took.
+        Times of the experiments.
     directory
-        Where to. The figures of its folder ``figures`` are shown.
+        Directory of the page. The page shows figures of the directory's folder ``figures``.
     """
-    groups = {name: [row for row in rows if row["group"] == name] for name in GROUPS}
-    parts = [INTRO + RULE, "## In short\n", told(of_paper(rows)) + "\n", *_overview(groups), ""]
-    drawn = _drawn(directory / "figures/figures.json")
+    groups = {name: [row for row in rows if row["group"] == name] for name in CLAIM_GROUPS}
+    summary = verdict_summary(paper_rows(rows))
+    parts = [INTRODUCTION + RULE, f"## Summary\n\n{summary}\n", *_overview(groups), ""]
+    drawn = _read_drawn_figures(directory / "figures/figures.json")
     shown: set[str] = set()
-    for name, own in groups.items():
-        if name == next(iter(LATER)):
+    for name, of_group in groups.items():
+        if name == next(iter(FOLLOW_UP_CLAIMS)):
             parts.append(BEYOND)
-        parts += _section(name, own, drawn, shown)
+        parts += _section(name, of_group, drawn, shown)
     if times:
-        parts += _times(times)
-    (directory / "paper.md").write_text("\n".join(parts), encoding="utf-8")
+        parts += _times_table(times)
+    write_whole(directory / "paper.md", "\n".join(parts).encode())
 
 
-def of_paper(rows: Sequence[ComparisonRow]) -> list[ComparisonRow]:
-    """Return the rows of the paper's results, without extra experiments and later questions."""
-    return [row for row in rows if not row["cause"] and row["group"] not in LATER]
+def paper_rows(rows: Sequence[CsvRow]) -> list[CsvRow]:
+    """Return the rows of the paper's results, without extra experiments and follow-ups."""
+    return [row for row in rows if not row["cause"] and row["group"] not in FOLLOW_UP_CLAIMS]
 
 
-def _overview(groups: Mapping[str, Sequence[ComparisonRow]]) -> list[str]:
-    """List how the results of each group compare, and what extra experiments change."""
-    lines = ["| figure | results | verdicts | causes tested |", "| --- | --- | --- | --- |"]
+def _overview(groups: Mapping[str, Sequence[CsvRow]]) -> list[str]:
+    """Tabulate the verdicts of each group and the effects of suspected causes."""
+    lines = _table_head(("figure", "results", "verdicts", "suspected causes"))
     for name, rows in groups.items():
         figures = ", ".join(dict.fromkeys(row["figure"] for row in rows))
-        main = [row for row in rows if not row["cause"]]
-        tested = "; ".join(
-            f"{own[0]['experiments']}: {_moved(own)}" for cause, own in blocks(rows) if cause
+        verdicts = _count_verdicts([row for row in rows if not row["cause"]])
+        causes = "; ".join(
+            f"{block[0]['experiments']}: {_cause_effect(block)}"
+            for cause, block in experiment_blocks(rows)
+            if cause
         )
-        lines.append(f"| {figures} | {GROUPS[name].title} | {_verdicts(main)} | {tested} |")
+        lines.append(f"| {figures} | {CLAIM_GROUPS[name].title} | {verdicts} | {causes} |")
     return lines
 
 
-def told(rows: Sequence[ComparisonRow]) -> str:
-    """Say how many rows have each verdict."""
-    return f"Of {len(rows)} results: {_verdicts(rows)}."
+def verdict_summary(rows: Sequence[CsvRow]) -> str:
+    """Return a sentence with the number of rows of each verdict."""
+    return f"Verdicts of {len(rows)} results: {_count_verdicts(rows)}."
 
 
-def _verdicts(rows: Sequence[ComparisonRow]) -> str:
+def _count_verdicts(rows: Sequence[CsvRow]) -> str:
     counts = Counter(row["verdict"] for row in rows)
-    return ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
+    return ", ".join(f"{verdict} ({count})" for verdict, count in counts.most_common())
 
 
-def cells(row: ComparisonRow) -> tuple[str, ...]:
-    """Return what a row shows: :data:`COLUMNS`."""
-    return (*_facts(row), row["verdict"] + _since(row))
+def experiment_blocks(rows: Sequence[CsvRow]) -> Iterator[tuple[str, list[CsvRow]]]:
+    """Yield the main rows of a group, and the rows of each extra experiment, with the cause."""
+    for (cause, _), block in groupby(rows, key=lambda row: (row["cause"], row["command"])):
+        yield cause, list(block)
 
 
-def _facts(row: ComparisonRow) -> tuple[str, ...]:
+def row_cells(row: CsvRow) -> tuple[str, ...]:
+    """Return the texts of a row in the order of :data:`COLUMNS`."""
+    return (*_result_cells(row), row["verdict"] + _effect_text(row))
+
+
+def _result_cells(row: CsvRow) -> tuple[str, ...]:
     paper = f"{row['paper']} ({row['known']})" if row["known"] else row["paper"]
-    return row["figure"], row["what"], paper, ours(row), count(row)
+    return row["figure"], row["what"], paper, _our_cell(row), sample_sizes(row)
 
 
-def _since(row: ComparisonRow) -> str:
-    """Write what a tested cause has changed."""
+def _our_cell(row: CsvRow) -> str:
+    """Return our result with its interval, which has no line break."""
+    if not row["low"]:
+        return row["ours"]
+    return f"{row['ours']} [{row['low']},\N{NO-BREAK SPACE}{row['high']}]"
+
+
+def sample_sizes(row: CsvRow) -> str:
+    """Return the numbers of networks, units and orders of a row, and what was resampled."""
+    if not row["ours"]:
+        return ""
+    noise = "noise_robustness" in COMPARISONS[row["group"]].needs
+    words = {"networks": "network", "units": "unit", "orders": "draw" if noise else "order"}
+    parts = [_plural(int(row[column]), word) for column, word in words.items() if row[column]]
+    if row["interval_over"] != "networks":
+        parts.append(f"over {row['interval_over']}" if row["interval_over"] else "no interval")
+    return ", ".join(parts)
+
+
+def _plural(number: int, word: str) -> str:
+    return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
+
+
+def _effect_text(row: CsvRow) -> str:
+    """Return the effect of a suspected cause on one result."""
     if row["moved"]:
         return f"; {row['moved']}: was {row['was']}"
     return f"; was {row['was']}" if row["was"] else ""
 
 
-def remarks(rows: Sequence[ComparisonRow]) -> list[str]:
-    """Return in what an experiment is smaller than the paper's, and what is noted of its rows."""
-    reduced = () if rows[0]["group"] in LATER else (_reduced(rows[0]["reduction"]),)
-    noted: dict[str, list[str]] = {}
-    for row in filter(lambda row: row["notes"], rows):
-        noted.setdefault(row["notes"], []).append(row["claim"])
-    notes = [f"{', '.join(claims)}: {note}." for note, claims in noted.items()]
-    return [*_changes(rows), *reduced, *notes]
+def remarks(rows: Sequence[CsvRow]) -> list[str]:
+    """Return the remarks below the rows of one experiment.
+
+    Parameters
+    ----------
+    rows
+        Rows of :func:`experiment_blocks`.
+
+    Returns
+    -------
+    The effect of a suspected cause, the differences in size from the paper, and the notes of
+    rows; rows with the same notes share a remark.
+    """
+    lines = _cause_remarks(rows)
+    if rows[0]["group"] not in FOLLOW_UP_CLAIMS:
+        lines.append(f"Differences in size from the paper: {rows[0]['reduction'] or 'none known'}.")
+    claims_of_note: dict[str, list[str]] = {}
+    for row in rows:
+        if row["notes"]:
+            claims_of_note.setdefault(row["notes"], []).append(row["claim"])
+    return [*lines, *(f"{', '.join(claims)}: {note}." for note, claims in claims_of_note.items())]
 
 
-def _changes(rows: Sequence[ComparisonRow]) -> list[str]:
-    """Say what a tested cause changes, and which results the experiment does not measure."""
+def _cause_remarks(rows: Sequence[CsvRow]) -> list[str]:
+    """Return the effect of a suspected cause, and the claims that its experiment lacks."""
     if not rows[0]["cause"]:
         return []
     measured = {row["claim"] for row in rows}
-    claims = [claim.name for claim in GROUPS[rows[0]["group"]].claims]
-    lacking = ", ".join(name for name in claims if name not in measured)
-    told = f"With this change: {_moved(rows)}."
-    return [told, f"Not measured with this change: {lacking}."] if lacking else [told]
+    claims = [claim.name for claim in CLAIM_GROUPS[rows[0]["group"]].claims]
+    missing = ", ".join(name for name in claims if name not in measured)
+    effect = f"Effect of this change: {_cause_effect(rows)}."
+    return [effect, f"Not measured with this change: {missing}."] if missing else [effect]
 
 
-def _moved(rows: Sequence[ComparisonRow]) -> str:
-    """Say how many numbers a tested cause brings nearer to the paper's, and what verdicts."""
-    ways = Counter(row["moved"] for row in rows)
-    told = [
-        f"{ways[way] + ways[f'surely {way}']} {way} ({ways[f'surely {way}']} surely)"
-        for way in ("nearer", "farther")
-        if ways[way] + ways[f"surely {way}"]
+def _cause_effect(rows: Sequence[CsvRow]) -> str:
+    """Count the numbers that a suspected cause moves, and list the verdicts that it changes."""
+    counts = Counter(row["moved"] for row in rows)
+    moved = {way: counts[way] + counts[f"surely {way}"] for way in ("nearer", "farther")}
+    effects = [
+        f"{count} {way} ({counts[f'surely {way}']} surely)" for way, count in moved.items() if count
     ]
-    told += [f"{ways['as near']} as near"] if ways["as near"] else []
-    changed = [
+    if counts["as near"]:
+        effects.append(f"{counts['as near']} as near")
+    effects += [
         f"{row['claim']} {row['verdict']} (was {row['was']})"
         for row in rows
         if row["was"] and not row["moved"]
     ]
-    return ", ".join([*told, *changed]) or "no change"
+    return ", ".join(effects) or "none"
 
 
-def _reduced(text: str) -> str:
-    return f"Beside the paper's size: {text or 'nothing that is known differs'}."
+def _section(name: str, rows: Sequence[CsvRow], drawn: DrawnFigures, shown: set[str]) -> list[str]:
+    """Write a group of claims.
 
-
-def blocks(rows: Sequence[ComparisonRow]) -> Iterator[tuple[str, list[ComparisonRow]]]:
-    """Return the rows of a group, and those of each extra experiment with what it tests."""
-    for (cause, _), of_cause in groupby(rows, key=lambda row: (row["cause"], row["command"])):
-        yield cause, list(of_cause)
-
-
-def _table(rows: Sequence[ComparisonRow]) -> list[str]:
-    lines = ["| " + " | ".join(COLUMNS) + " |", "| --- " * len(COLUMNS) + "|"]
-    bold = ((*_facts(row), f"**{row['verdict']}**{_since(row)}") for row in rows)
-    return [*lines, *("| " + " | ".join(row) + " |" for row in bold)]
-
-
-def ours(row: ComparisonRow) -> str:
-    """Write our value and its interval."""
-    # No break within the interval.
-    return (
-        f"{row['ours']} [{row['low']},\N{NO-BREAK SPACE}{row['high']}]"
-        if row["low"]
-        else row["ours"]
-    )
-
-
-def count(row: ComparisonRow) -> str:
-    """Write how many networks, units and orders a row is over, and what was resampled."""
-    if not row["ours"]:
-        return ""
-    noisy = "noise" in row["group"]
-    words = ("networks", "networks"), ("units", "units"), ("orders", "draws" if noisy else "orders")
-    told = [_counted(int(row[name]), word) for name, word in words if row[name]]
-    if row["interval_over"] != "networks":
-        told.append(f"over {row['interval_over']}" if row["interval_over"] else "no interval")
-    return ", ".join(told)
-
-
-def _counted(number: int, word: str) -> str:
-    return f"{number:,} {word if number > 1 else word.removesuffix('s')}"
-
-
-def _section(name: str, rows: Sequence[ComparisonRow], drawn: Drawn, shown: set[str]) -> list[str]:
-    """Write a group: its rows, the pictures that no group before it has shown, and how again."""
-    group = GROUPS[name]
+    Parameters
+    ----------
+    name
+        Name of the group.
+    rows
+        Its rows.
+    drawn
+        All figures.
+    shown
+        Figures that the page shows already; the figures of the group are added.
+    """
+    group = CLAIM_GROUPS[name]
     lines = [f"## {group.title}\n"]
-    for cause, own in blocks(rows):
+    for cause, block in experiment_blocks(rows):
         if cause:
-            lines.append(f"### Tested as a cause: {cause}\n")
-        lines += [*_table(own), ""]
+            lines.append(f"### Suspected cause: {cause}\n")
+        lines += [*_markdown_table(block), ""]
         if not cause:
-            lines += _pictures(group.pictures, own[0]["experiments"].split(), drawn, shown)
-        if not own[0]["command"]:
-            lines.append("Not measured: no experiment is named for it.\n")
+            lines += _figures(group.figures, block[0]["experiments"].split(), drawn, shown)
+        if not block[0]["command"]:
+            lines.append("Not measured: no experiment is named for this group of results.\n")
             continue
-        listed = [f"* {remark}" for remark in remarks(own)]
-        lines += [*listed, "", f"Again: `{own[0]['command']}`\n"]
+        lines += [f"* {remark}" for remark in remarks(block)]
+        lines += ["", f"Reproduce with `{block[0]['command']}`\n"]
     return lines
 
 
-def _drawn(listed: Path) -> Drawn:
-    if not listed.exists():
+def _markdown_table(rows: Sequence[CsvRow]) -> list[str]:
+    lines = _table_head(COLUMNS)
+    for row in rows:
+        cells = (*_result_cells(row), f"**{row['verdict']}**{_effect_text(row)}")
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def _table_head(columns: Sequence[str]) -> list[str]:
+    return ["| " + " | ".join(columns) + " |", "| --- " * len(columns) + "|"]
+
+
+def _read_drawn_figures(path: Path) -> DrawnFigures:
+    if not path.exists():
         return {}
-    figures = json.loads(listed.read_text("utf-8"))
+    figures = json.loads(path.read_text("utf-8"))
     return {figure["name"]: set(figure["experiments"]) for figure in figures}
 
 
-def _pictures(
-    names: Sequence[str], experiments: Sequence[str], drawn: Drawn, shown: set[str]
+def _figures(
+    names: Sequence[str], experiments: Sequence[str], drawn: DrawnFigures, shown: set[str]
 ) -> list[str]:
-    """Show the figures of a group that draw its experiments."""
-    there = [name for name in names if drawn.get(name, set()) & set(experiments)]
-    again = [name.replace("_", " ") for name in there if name in shown]
-    new = [name for name in there if name not in shown]
+    """Show the figures of a group that draw its experiments, each figure once on the page."""
+    own = [name for name in names if drawn.get(name, set()) & set(experiments)]
+    above = [name.replace("_", " ") for name in own if name in shown]
+    new = [name for name in own if name not in shown]
     shown.update(new)
     lines = [f"![{name.replace('_', ' ')}](figures/{name}.svg)\n" for name in new]
-    return [*lines, f"Also in the figure above: {', '.join(again)}.\n"] if again else lines
+    return [*lines, f"See also the figure above: {', '.join(above)}.\n"] if above else lines
 
 
-def _times(times: Sequence[Time]) -> list[str]:
-    """Write how long each experiment took."""
-    lines = [
-        TIMES,
-        "| experiment | networks | jobs | minutes | of processors | training | most of the rest |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
+def _times_table(times: Sequence[ExperimentTime]) -> list[str]:
+    columns = (
+        "experiment",
+        "networks",
+        "jobs",
+        "minutes",
+        "processor minutes",
+        "training",
+        "longest other rule",
+    )
+    lines = [TIMES, *_table_head(columns)]
     for time in times:
-        most = f"{time.most.replace('_', ' ')} {time.most_seconds / time.seconds:.0%}"
+        share = time.longest_rule_seconds / time.seconds
+        longest = f"{time.longest_rule.replace('_', ' ')} {share:.0%}" if time.longest_rule else ""
         lines.append(
             f"| {time.experiment} | {time.networks} | {time.jobs} | {time.seconds / 60:.1f} "
-            f"| {time.processor / 60:.1f} | {time.training / time.seconds:.0%} "
-            f"| {most if time.most else ''} |"
+            f"| {time.processor_seconds / 60:.1f} | {time.training_seconds / time.seconds:.0%} "
+            f"| {longest} |"
         )
     return [*lines, ""]

@@ -1,46 +1,51 @@
-"""How long the experiments took, and how much of it was training."""
+"""Times that experiments took, and the share of training in them."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from unitlens.tables.results import Results
 
 TRAIN = "train"
+ALL = "all"
 
 
-class Time(NamedTuple):
-    """Times of the jobs of an experiment, in seconds, added up.
+class ExperimentTime(NamedTuple):
+    """Times of the jobs of an experiment, added up.
 
     Attributes
     ----------
     experiment
-        Its name.
-    networks, jobs
-        How many it has.
+        Name of the experiment, or ``all``.
+    networks
+        Number of its networks.
+    jobs
+        Number of their jobs.
     seconds
-        Wall time of all its jobs, each by itself.
-    processor
-        The same, of processors: what it takes where nothing else runs.
-    training
-        Of those that train.
-    most, most_seconds
-        The rule that takes most beside training, and what its jobs take.
+        Wall time of all jobs, one after another.
+    processor_seconds
+        Processor time of all jobs.
+    training_seconds
+        Wall time of the jobs that train.
+    longest_rule
+        The rule that takes most wall time beside training; empty if there is none.
+    longest_rule_seconds
+        Wall time of the jobs of that rule.
     """
 
     experiment: str
     networks: int
     jobs: int
     seconds: float
-    processor: float
-    training: float
-    most: str
-    most_seconds: float
+    processor_seconds: float
+    training_seconds: float
+    longest_rule: str
+    longest_rule_seconds: float
 
 
-def times_of(results: Results) -> list[Time]:
-    """Add up what the workflow's benchmarks say of the jobs of each experiment.
+def experiment_times(results: Results) -> list[ExperimentTime]:
+    """Add up the times of the jobs of each experiment, from the workflow's benchmark files.
 
     Parameters
     ----------
@@ -49,65 +54,64 @@ def times_of(results: Results) -> list[Time]:
 
     Returns
     -------
-    One row an experiment, in the order of the table of runs, and last one of all; empty where
-    nothing was timed. A network that belongs to several experiments counts in each, and once in
-    all.
+    A row for each experiment, in the order of the table of runs, and a last row for all; empty
+    where no job was timed. A network of several experiments counts in each of these, and once in
+    the last row.
     """
-    of_runs = _by_run(results.directory / "benchmarks")
-    members = results.runs["member"]
-    names = members["run"].values
-    parts = [
-        (str(name), names[members.sel(experiment=name).values])
-        for name in members["experiment"].values
-    ]
+    jobs_of_run = _read_jobs(results.directory / "benchmarks")
+    member = results.runs["member"]
+    runs = member["run"].values
+    runs_of_experiment = {
+        str(name): runs[member.sel(experiment=name).values] for name in member["experiment"].values
+    }
     rows = []
-    for experiment, runs in (*parts, ("all", names)):
-        jobs = [job for run in runs for job in of_runs.get(run, ())]
+    for experiment, names in (*runs_of_experiment.items(), (ALL, runs)):
+        jobs = [job for run in names for job in jobs_of_run.get(run, ())]
         if jobs:
-            rows.append(_added(experiment, len(runs), jobs))
+            rows.append(_add_up(experiment, len(names), jobs))
     return rows
 
 
 class _Job(NamedTuple):
     rule: str
     seconds: float
-    processor: float
+    processor_seconds: float
 
 
-def _added(experiment: str, networks: int, jobs: list[_Job]) -> Time:
+def _add_up(experiment: str, networks: int, jobs: Sequence[_Job]) -> ExperimentTime:
     seconds: dict[str, float] = {TRAIN: 0.0}
     for job in jobs:
         seconds[job.rule] = seconds.get(job.rule, 0.0) + job.seconds
     others = {rule: value for rule, value in seconds.items() if rule != TRAIN}
-    most = max(others, key=lambda rule: others[rule], default="")
-    return Time(
+    longest = max(others, key=lambda rule: others[rule], default="")
+    return ExperimentTime(
         experiment=experiment,
         networks=networks,
         jobs=len(jobs),
         seconds=sum(seconds.values()),
-        processor=sum(job.processor for job in jobs),
-        training=seconds[TRAIN],
-        most=most,
-        most_seconds=others.get(most, 0.0),
+        processor_seconds=sum(job.processor_seconds for job in jobs),
+        training_seconds=seconds[TRAIN],
+        longest_rule=longest,
+        longest_rule_seconds=others.get(longest, 0.0),
     )
 
 
-def _by_run(directory: Path) -> dict[str, list[_Job]]:
-    """Return each job by the run that it belongs to."""
-    found: dict[str, list[_Job]] = {}
+def _read_jobs(directory: Path) -> dict[str, list[_Job]]:
+    """Return the jobs of each run."""
+    jobs: dict[str, list[_Job]] = {}
     for rule in sorted(path for path in directory.glob("*") if path.is_dir()):
         for path in sorted(rule.rglob("*.tsv")):
-            # The run is the first part, of files such as RUN.tsv and RUN/epoch-0001.tsv.
-            name = path.relative_to(rule).parts[0].removesuffix(".tsv")
+            # The first part of a path such as RUN.tsv or RUN/epoch-0001.tsv is the run.
+            run = path.relative_to(rule).parts[0].removesuffix(".tsv")
             with path.open(newline="") as file:
                 for row in csv.DictReader(file, delimiter="\t"):
-                    job = _Job(rule.name, float(row["s"]), _processor(row))
-                    found.setdefault(name, []).append(job)
-    return found
+                    job = _Job(rule.name, float(row["s"]), _processor_seconds(row))
+                    jobs.setdefault(run, []).append(job)
+    return jobs
 
 
-def _processor(row: Mapping[str, str]) -> float:
-    """Return processor seconds; the wall time of a job too short for Snakemake to see."""
+def _processor_seconds(row: Mapping[str, str]) -> float:
+    """Return the processor time, or the wall time of a job too short for Snakemake to sample."""
     try:
         return float(row["cpu_time"])
     except ValueError:

@@ -1,17 +1,17 @@
-"""The rule by which the paper's result and ours are compared."""
+"""The rule by which a result of the paper and ours are compared."""
 
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from unitlens.reproduction.evidence import Evidence
-from unitlens.reproduction.kinds import (
-    Direction,
+from unitlens.reproduction.claim_types import (
     Finding,
-    Number,
-    Order,
-    Sign,
+    OpenQuestion,
+    ReportedNumber,
+    ReportedOrder,
+    ReportedSign,
 )
+from unitlens.reproduction.evidence import Evidence
 
 Verdict = Literal[
     "agrees",
@@ -23,59 +23,67 @@ Verdict = Literal[
     "differs",
     "not measured",
 ]
-Way = Literal["nearer", "farther", "as near"]
-SHOWN = 5e-4  # half of the last digit that is written
-SURE = 0.95  # share of the resamples in which an order must hold
-Z = 1.959963984540054  # of a two-sided interval of 95 %
+Movement = Literal["nearer", "farther", "as near"]
+LEAST_MOVEMENT = 5e-4  # half of the last digit that is written
+LEVEL = 0.95  # share of the resamples in which an order must hold
+Z = 1.959963984540054  # of a two-sided 95 % interval
 
 RULE = """\
-* A number **agrees** where our 95 % interval overlaps the paper's value give or take its reading
-  error; a correlation must have the same sign too, unless the paper's own interval holds 0. The
-  reading error is .01 for a value read off a figure, and one unit of the last digit given where
-  it is told as "near" or "about". A correlation over a known number n of pairs has Fisher's 95 %
-  interval, tanh(artanh r \N{PLUS-MINUS SIGN} 1.96 / sqrt(n - 3)), where that is wider. A
-  correlation that does not agree has the **same direction** where both intervals lie on the same
-  side of 0.
-* A direction (the sign of a difference or of a correlation) is the **same direction** where our
-  95 % interval lies wholly on the paper's side of 0; where the paper finds a negative relation or
-  none, where it does not lie wholly above 0.
-* An order is the **same order** where it holds in at least 95 % of the resamples; where the paper
-  finds no strict order, where one holds in at most 5 %.
-* What is asked beyond the paper is **above 0** or **below 0** where our 95 % interval is.
-* A direction, order or question is **undecided** where neither it nor its contrary is sure by the
-  same measure, or where nothing could be resampled. (A number then has no interval but itself.)
-* Everything else **differs**; what has no number is **not measured**.
-* A suspected cause of a difference is tested by an extra experiment that differs in it. A number
-  is then **nearer** or **farther**, or as near, by its distance from the paper's value give or
-  take its reading error; **surely** where that is so of all values in the two 95 % intervals and
-  the same was resampled for both.
+* A reported number **agrees** with ours where our 95 % interval overlaps the paper's value plus or
+  minus its reading error. A correlation must also have the same sign, unless the paper's own
+  interval holds 0. The reading error is .01 for a value read off a figure, and one unit of the last
+  digit for a value given as "near" or "about". A correlation over a known number n of pairs has
+  Fisher's 95 % interval, tanh(artanh r \N{PLUS-MINUS SIGN} 1.96 / sqrt(n - 3)), where that is
+  wider. A correlation that does not agree has the **same direction** where both intervals lie on
+  the same side of 0.
+* A reported direction (the sign of a difference or of a correlation) is the **same direction**
+  where our 95 % interval lies wholly on the paper's side of 0. Where the paper finds a negative
+  relation or none, the direction is the same unless our interval lies wholly above 0.
+* A reported order is the **same order** where the order holds in at least 95 % of the resamples.
+  Where the paper finds no strict order, a strict order must hold in at most 5 %.
+* An open question beyond the paper is answered **above 0** or **below 0** where our 95 % interval
+  lies wholly on that side.
+* A direction, order or question is **undecided** where neither the result nor its opposite meets
+  the criterion, or where there was too little to resample. (A number without resamples has an
+  interval of length 0.)
+* Every other measured result **differs**. A result without a number of ours is **not measured**.
+* A suspected cause of a difference is tested by an extra experiment that changes the cause. A
+  number is then **nearer**, **farther** or **as near**, by its distance from the paper's value plus
+  or minus the reading error. It is **surely** nearer or farther where that holds for all values of
+  both 95 % intervals, and the same was resampled for both.
 """
 
 
-class Moved(NamedTuple):
-    """How a result changes where a cause is tested.
+class CauseEffect(NamedTuple):
+    """The effect of changing a suspected cause on our result.
 
     Attributes
     ----------
-    way
-        Where a number goes.
+    movement
+        Whether a number is nearer to the paper's; None for other results.
     sure
-        Whether that is sure.
-    was
-        The earlier number, or the earlier verdict where that has changed.
+        Whether the movement is sure.
+    before
+        The earlier number, or the earlier verdict if it has changed; else None.
     """
 
-    way: Way | None = None
+    movement: Movement | None = None
     sure: bool = False
-    was: str = ""
+    before: float | Verdict | None = None
 
 
-def paper_interval(paper: Number) -> tuple[float, float]:
-    """Return the least and the largest value that the paper's number may stand for.
+def paper_interval(paper: ReportedNumber) -> tuple[float, float]:
+    """Return the smallest and the largest value that a reported number may stand for.
+
+    Parameters
+    ----------
+    paper
+        The number. A correlation over n pairs has Fisher's 95 % interval where that is wider than
+        the reading error.
 
     Examples
     --------
-    >>> paper_interval(Number(0.5, 0.1))
+    >>> paper_interval(ReportedNumber(0.5, 0.1))
     (0.4, 0.6)
     """
     low, high = paper.value - paper.error, paper.value + paper.error
@@ -85,103 +93,118 @@ def paper_interval(paper: Number) -> tuple[float, float]:
     return low, high
 
 
-def judge(paper: Finding, ours: Evidence) -> Verdict:
-    """Compare a result of the paper with ours, by :data:`RULE`.
+def judge(finding: Finding, ours: Evidence) -> Verdict:
+    """Compare a reported result with ours, by :data:`RULE`.
 
     Parameters
     ----------
-    paper
-        What the paper has.
+    finding
+        The reported result, or an open question.
     ours
-        What we have.
+        Our result.
 
     Returns
     -------
     The verdict.
+
+    Examples
+    --------
+    >>> judge(ReportedNumber(0.8), Evidence(value=0.78, low=0.7, high=0.795, over="networks"))
+    'agrees'
     """
     if ours.missing:
         return "not measured"
-    if isinstance(paper, Number):
-        return _number(paper, ours)
+    if isinstance(finding, ReportedNumber):
+        return _judge_number(finding, ours)
     if not ours.over:
         return "undecided"
-    if isinstance(paper, Sign):
+    if isinstance(finding, OpenQuestion):
         if ours.low > 0:
             return "above 0"
         return "below 0" if ours.high < 0 else "undecided"
-    if isinstance(paper, Direction):
-        return _direction(paper, ours)
-    return _order(paper, ours)
+    if isinstance(finding, ReportedSign):
+        return _judge_sign(finding, ours)
+    return _judge_order(finding, ours)
 
 
-def moved(paper: Finding, before: Evidence, after: Evidence) -> Moved:
-    """Say how a result changes where a suspected cause of a difference is tested, by :data:`RULE`.
+def effect_of_cause(finding: Finding, before: Evidence, after: Evidence) -> CauseEffect:
+    """Compare our result with and without a change of a suspected cause, by :data:`RULE`.
 
     Parameters
     ----------
-    paper
-        What the paper has.
-    before, after
-        What we have without and with the change.
+    finding
+        The reported result, or an open question.
+    before
+        Our result without the change.
+    after
+        Our result with the change.
 
     Returns
     -------
-    The way that a number goes, else the earlier verdict where that has changed, or nothing.
+    The movement of a number, or the earlier verdict if it has changed. Nothing for an order of
+    other levels than before, or for a result that was not measured with the change.
     """
     if after.missing:
-        return Moved()
-    if isinstance(paper, Number) and not before.missing:
-        return Moved(*_way(paper, before, after), f"{before.value + 0.0:.3f}")
-    if not before.missing and len(before.values) != len(after.values):  # orders of other levels
-        return Moved()
-    old = judge(paper, before)
-    return Moved(was=old) if old != judge(paper, after) else Moved()
+        return CauseEffect()
+    if isinstance(finding, ReportedNumber) and not before.missing:
+        return CauseEffect(*_movement(finding, before, after), before.value)
+    if not before.missing and len(before.values) != len(after.values):
+        return CauseEffect()
+    verdict = judge(finding, before)
+    return CauseEffect(before=verdict) if verdict != judge(finding, after) else CauseEffect()
 
 
-def _way(paper: Number, before: Evidence, after: Evidence) -> tuple[Way, bool]:
-    """Compare distances from what the paper's number may stand for."""
-    (least, at, most), (nearest, now, farthest) = (_distances(paper, of) for of in (before, after))
-    if abs(now - at) < SHOWN:
+def _movement(paper: ReportedNumber, before: Evidence, after: Evidence) -> tuple[Movement, bool]:
+    """Compare our distances from the paper's interval."""
+    old, new = _distances(paper, before), _distances(paper, after)
+    if abs(new.of_value - old.of_value) < LEAST_MOVEMENT:
         return "as near", False
-    alike = bool(before.over) and before.over == after.over
-    if now < at:
-        return "nearer", alike and farthest < least
-    return "farther", alike and nearest > most
+    comparable = bool(before.over) and before.over == after.over
+    if new.of_value < old.of_value:
+        return "nearer", comparable and new.largest < old.smallest
+    return "farther", comparable and new.smallest > old.largest
 
 
-def _distances(paper: Number, ours: Evidence) -> tuple[float, float, float]:
-    """Return the least distance, that of our value, and the largest."""
+class _Distances(NamedTuple):
+    """Distances from the paper's interval: of our value, and over our 95 % interval."""
+
+    smallest: float
+    of_value: float
+    largest: float
+
+
+def _distances(paper: ReportedNumber, ours: Evidence) -> _Distances:
     low, high = paper_interval(paper)
 
-    def of(value: float) -> float:
+    def distance(value: float) -> float:
         return max(low - value, value - high, 0.0)
 
-    ends = of(ours.low), of(ours.high)
-    spans = ours.low <= high and ours.high >= low
-    return 0.0 if spans else min(ends), of(ours.value), max(ends)
+    ends = distance(ours.low), distance(ours.high)
+    overlap = ours.low <= high and ours.high >= low
+    return _Distances(0.0 if overlap else min(ends), distance(ours.value), max(ends))
 
 
-def _number(paper: Number, ours: Evidence) -> Verdict:
+def _judge_number(paper: ReportedNumber, ours: Evidence) -> Verdict:
     low, high = paper_interval(paper)
     overlap = ours.low <= high and ours.high >= low
     if not paper.correlation:
         return "agrees" if overlap else "differs"
-    open_sign = low <= 0 <= high
-    if overlap and (open_sign or ours.value * paper.value > 0):
+    sign_unknown = low <= 0 <= high
+    if overlap and (sign_unknown or ours.value * paper.value > 0):
         return "agrees"
-    sides = (low > 0 and ours.low > 0) or (high < 0 and ours.high < 0)
-    return "same direction" if sides else "differs"
+    same_side = (low > 0 and ours.low > 0) or (high < 0 and ours.high < 0)
+    return "same direction" if same_side else "differs"
 
 
-def _direction(paper: Direction, ours: Evidence) -> Verdict:
-    least, most = sorted((paper.sign * ours.low, paper.sign * ours.high))
-    if least > 0 or (paper.or_none and most >= 0):
+def _judge_sign(paper: ReportedSign, ours: Evidence) -> Verdict:
+    smallest, largest = sorted((paper.sign * ours.low, paper.sign * ours.high))
+    if smallest > 0 or (paper.or_none and largest >= 0):
         return "same direction"
-    return "differs" if most < 0 else "undecided"
+    return "differs" if largest < 0 else "undecided"
 
 
-def _order(paper: Order, ours: Evidence) -> Verdict:
+def _judge_order(paper: ReportedOrder, ours: Evidence) -> Verdict:
     share = ours.ordered if paper.strict else 1 - ours.ordered
-    if share >= SURE:
+    if share >= LEVEL:
         return "same order"
-    return "differs" if share <= 1 - SURE else "undecided"
+    return "differs" if share <= 1 - LEVEL else "undecided"

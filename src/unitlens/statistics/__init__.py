@@ -1,1 +1,1 @@
-"""What the activations of units say: moments, histograms, measures, and directions of a layer."""
+"""Statistics of activations: moments, histograms, measures of units, and subspaces of layers."""

@@ -1,12 +1,12 @@
 """The compiled inner loops of the pass over the activations.
 
-Importing this module imports numba. All compiled functions stand here together, because numba's
-cache of one source file does not notice a change in another.
+Importing this module imports numba. All compiled functions stand in this one module, because
+numba's cache of one source file does not notice a change in another.
 
-A block (samples, units) is worked off by slabs of SLAB_ROWS samples and SLAB_UNITS units, which are
-read in the order of memory, once, into the second cache, their samples sorted by class. Within a
-slab UNITS units at a time are worked off, a class after the other, so that what is known of them
-stays in the first cache.
+A block (samples, units) is processed in slabs of SLAB_ROWS samples and SLAB_UNITS units. A slab is
+read once, in the order of memory, into the second-level cache, with its samples sorted by class.
+Within a slab, UNITS units at a time are processed, class by class, so that their statistics stay in
+the first-level cache.
 """
 
 import numpy as np
@@ -15,10 +15,10 @@ from unitlens.compilation import compiled
 
 UNITS = 64
 SLAB_ROWS, SLAB_UNITS = 512, 512
-_TOGETHER = 8  # units that are looked at together, most often in vain, for stronger samples
-_ASIDE = 4  # times as many samples are put aside before the strongest are selected
-_ROUNDING = 1e-6  # in bins: more than their numbers are rounded by
-_APART = 16  # entries between the rows of a slab, so that they do not all fall on one cache set
+_TOGETHER = 8  # units that are checked together for stronger samples; most have none
+_BUFFERED = 4  # times as many candidates are buffered before the strongest are selected
+_ROUNDING = 1e-6  # in bins: more than the rounding of a bin's number
+_PADDING = 16  # entries between the rows of a slab, so that rows do not share one cache set
 
 
 @compiled()
@@ -34,66 +34,70 @@ def block_sums(values, index, sums):
 
 @compiled()
 def block_statistics(
-    values, order, segments, slabs, seen, moments, bins, histogram, floors, strongest, samples
+    values, order, segments, slabs, before, moments, bins, histogram, floors, strongest, samples
 ):
-    """Find the moments, histogram and strongest samples of a block, in one reading of it.
+    """Compute the moments, histogram and strongest samples of a block in one pass.
 
     Parameters
     ----------
     values
         The block, (samples, units).
     order
-        The samples, slab by slab, those of a slab sorted by class.
+        Numbers of the samples, slab by slab, sorted by class within a slab.
     segments
-        Where the samples of one class in one slab begin and end in `order`, and the class:
+        The samples of one class in one slab: begin and end in `order`, and the class,
         (segments, 3).
     slabs
-        The first segment of each slab, and of one more.
-    seen
-        How many samples of its class lie before each segment.
+        Number of the first segment of each slab, and the number of segments, (slabs + 1,).
+    before
+        Number of samples of the segment's class in earlier segments, (segments,).
     moments
-        Mean, sum of squared deviations, minimum and maximum, each (classes, units), as of no
-        samples. A NaN goes into the mean, not into the extremes.
+        Mean, sum of squared deviations, minimum and maximum, each (classes, units): the moments of
+        no samples, which are updated. A NaN goes into the mean, not into the extremes.
     bins
-        For each unit how many bins lie below and above zero's, where the nearest to zero begins
-        on either side, and bins per activation on either side: (6, units).
+        For each unit the number of bins below and above zero's bin, the magnitude at which the bins
+        of either side begin, and bins per unit of activation on either side, (6, units).
     histogram
-        Zeros, (units, classes, bins).
+        Zeros, (units, classes, bins); the counts are added to this array.
     floors
-        For each unit an activation so that at least as many samples as are kept reach it, here or
-        in other blocks; raised where this one has stronger ones.
-    strongest, samples
-        Activation and number of the strongest samples of each unit, (units, ranks), in no order:
-        minus infinity and -1 before, and where there are fewer.
+        For each unit an activation that at least `ranks` samples of this block or of other blocks
+        reach, (units,); raised where this block has stronger samples.
+    strongest
+        Activations of the strongest samples of each unit in no order, (units, ranks): minus
+        infinity before the call, and where there are fewer samples.
+    samples
+        Numbers of the strongest samples, (units, ranks): -1 before the call, and where there are
+        fewer samples.
     """
-    slab = np.empty((SLAB_ROWS, SLAB_UNITS + _APART), values.dtype)
+    slab = np.empty((SLAB_ROWS, SLAB_UNITS + _PADDING), values.dtype)
     numbers = np.empty((SLAB_ROWS, UNITS), np.int32)
     work = numbers, np.empty(UNITS), np.empty(UNITS), np.empty(UNITS), np.empty(UNITS)
     ranks = strongest.shape[1]
-    aside = np.empty((SLAB_UNITS, _ASIDE * ranks))
-    numbers_aside = np.empty((SLAB_UNITS, _ASIDE * ranks), np.int64)
+    buffer = np.empty((SLAB_UNITS, _BUFFERED * ranks))
+    buffered = np.empty((SLAB_UNITS, _BUFFERED * ranks), np.int64)
     for left in range(0, values.shape[1], SLAB_UNITS):
         wide = min(SLAB_UNITS, values.shape[1] - left)
         for i in range(len(slabs) - 1):
             top, bottom = segments[slabs[i], 0], segments[slabs[i + 1] - 1, 1]
             _read(values, order, top, bottom, left, wide, slab)
-            of_slab = segments[slabs[i] : slabs[i + 1]], seen[slabs[i] : slabs[i + 1]]
+            of_slab = segments[slabs[i] : slabs[i + 1]], before[slabs[i] : slabs[i + 1]]
             for first in range(0, wide, UNITS):
                 width, at = min(UNITS, wide - first), left + first
                 _add_classes(slab, *of_slab, first, width, at, moments, bins, histogram, work)
         for u in range(left, left + wide):
             floors[u] = max(floors[u], _floor(u, bins, histogram, ranks))
         counts, reached = np.zeros(wide, np.int64), floors[left : left + wide]
-        state = aside, numbers_aside, counts, reached.copy(), reached
+        state = buffer, buffered, counts, reached.copy(), reached
         _keep(values, left, wide, state, ranks)
         for u in range(wide):
             _select(u, state, ranks)
-            strongest[left + u, : counts[u]] = aside[u, : counts[u]]
-            samples[left + u, : counts[u]] = numbers_aside[u, : counts[u]]
+            strongest[left + u, : counts[u]] = buffer[u, : counts[u]]
+            samples[left + u, : counts[u]] = buffered[u, : counts[u]]
 
 
 @compiled()
 def _read(values, order, top, bottom, left, wide, slab):
+    """Copy a slab with its samples in the given order."""
     for place in range(top, bottom):
         s = order[place]
         for u in range(wide):
@@ -101,8 +105,8 @@ def _read(values, order, top, bottom, left, wide, slab):
 
 
 @compiled()
-def _add_classes(slab, segments, seen, first, width, at, moments, bins, histogram, work):
-    """Add some units of a slab to the moments and histograms of the classes."""
+def _add_classes(slab, segments, before, first, width, at, moments, bins, histogram, work):
+    """Add some units of a slab to the moments and histograms of all classes."""
     numbers, total, squares, lowest, highest = work
     top, rows = segments[0, 0], segments[-1, 1] - segments[0, 0]
     if bins[0, at : at + width].any():
@@ -111,15 +115,15 @@ def _add_classes(slab, segments, seen, first, width, at, moments, bins, histogra
         _find_bins(slab, rows, first, width, at, bins, numbers)
     for j in range(len(segments)):
         start, stop, c = segments[j, 0] - top, segments[j, 1] - top, segments[j, 2]
-        found = total, squares, lowest, highest
-        _find_moments(slab, start, stop, first, width, *found)
-        _merge_moments(moments, c, at, width, seen[j], stop - start, *found)
+        of_rows = total, squares, lowest, highest
+        _find_moments(slab, start, stop, first, width, *of_rows)
+        _merge_moments(moments, c, at, width, before[j], stop - start, *of_rows)
         _count(numbers, start, stop, at, width, c, histogram)
 
 
 @compiled()
 def _find_moments(slab, start, stop, first, width, total, squares, lowest, highest):
-    """Find the moments of some rows of a slab: `total` is their mean."""
+    """Compute the moments of some rows of a slab; `total` holds the mean in the end."""
     for u in range(width):
         total[u] = 0.0
         squares[u] = 0.0
@@ -141,7 +145,7 @@ def _find_moments(slab, start, stop, first, width, total, squares, lowest, highe
 
 @compiled()
 def _merge_moments(moments, c, at, width, before, rows, total, squares, lowest, highest):
-    """Merge some rows' moments into those of their class, by the update of Chan et al. (1979)."""
+    """Merge the moments of some rows into those of a class by the update of Chan et al. (1979)."""
     mean, summed, minimum, maximum = moments
     share = rows / (before + rows)
     for u in range(width):
@@ -155,7 +159,7 @@ def _merge_moments(moments, c, at, width, before, rows, total, squares, lowest, 
 
 @compiled()
 def _find_bins(slab, rows, first, width, at, bins, numbers):
-    """Find the bins of units that are never negative: zero's is the first one."""
+    """Compute the bin numbers of units that are never negative, whose first bin is zero's."""
     above, near, scale = (
         bins[1, at : at + width],
         bins[3, at : at + width],
@@ -166,13 +170,14 @@ def _find_bins(slab, rows, first, width, at, bins, numbers):
             x = slab[r, first + u]
             number = np.ceil((x - near[u]) * scale[u])
             least = 1.0 if x != 0 else 0.0
-            number = number if number > least else least  # NaN is the least
+            number = number if number > least else least  # a NaN gets the least number
             number = number if number < above[u] else above[u]
             numbers[r, u] = np.int32(number)
 
 
 @compiled()
 def _find_signed_bins(slab, rows, first, width, at, bins, numbers):
+    """Compute the bin numbers of units of which some are negative."""
     for r in range(rows):
         for u in range(width):
             x = np.float64(slab[r, first + u])
@@ -189,6 +194,7 @@ def _find_signed_bins(slab, rows, first, width, at, bins, numbers):
 
 @compiled()
 def _count(numbers, start, stop, at, width, c, histogram):
+    """Count some rows of a slab, all of class `c`, by their bins."""
     for r in range(start, stop):
         for u in range(width):
             histogram[at + u, c, numbers[r, u]] += 1
@@ -196,52 +202,52 @@ def _count(numbers, start, stop, at, width, c, histogram):
 
 @compiled()
 def _floor(unit, bins, histogram, ranks):
-    """Return an activation that at least `ranks` samples of the block reach, by the histogram."""
+    """Return an activation that at least `ranks` samples of the block reach by the histogram."""
     below, near, scale = bins[0, unit], bins[3, unit], bins[5, unit]
-    found, b = 0, histogram.shape[2]
-    while found < ranks and b > below:
+    counted, b = 0, histogram.shape[2]
+    while counted < ranks and b > below:
         b -= 1
         for c in range(histogram.shape[1]):
-            found += histogram[unit, c, b]
-    if found < ranks:
-        return -np.inf  # they reach below zero, or are fewer
+            counted += histogram[unit, c, b]
+    if counted < ranks:
+        return -np.inf  # the strongest samples reach below zero, or are fewer
     if b == below:
         return 0.0
-    # A little less, for activations that rounding has put into the bin.
+    # A little less than the edge, for activations that rounding has put into the bin.
     return near + (b - below - 1 - _ROUNDING) / scale if scale > 0 else near
 
 
 @compiled()
 def _keep(values, left, wide, state, ranks):
-    """Put the samples aside that may be among the strongest of each unit; of equal ones the first.
+    """Buffer the samples that may be among the strongest of each unit, of equal samples the first.
 
-    `state` is what is put aside of each unit: activations, samples, how many; the weakest
-    activation that may still be among the strongest; and one that as many samples as are kept
-    reach.
+    `state` holds, for each unit: the buffered activations, the numbers of their samples, how many
+    are buffered, the weakest activation that may still be among the strongest, and an activation
+    that `ranks` samples reach.
     """
-    aside, numbers, counts, weakest, _ = state
+    buffer, buffered, counts, weakest, _ = state
     for s in range(len(values)):
         for first in range(0, wide, _TOGETHER):
             last = min(first + _TOGETHER, wide)
-            found = 0
+            candidates = 0
             for u in range(first, last):
-                found += np.float64(values[s, left + u]) >= weakest[u]
-            if found == 0:
+                candidates += np.float64(values[s, left + u]) >= weakest[u]
+            if candidates == 0:
                 continue
             for u in range(first, last):
                 x = np.float64(values[s, left + u])
                 if x >= weakest[u]:
-                    aside[u, counts[u]], numbers[u, counts[u]] = x, s
+                    buffer[u, counts[u]], buffered[u, counts[u]] = x, s
                     counts[u] += 1
-                    if counts[u] == aside.shape[1]:
+                    if counts[u] == buffer.shape[1]:
                         _select(u, state, ranks)
 
 
 @compiled()
 def _select(u, state, ranks):
-    """Leave only the strongest of what is put aside of a unit, which is in the samples' order."""
-    aside, numbers, counts, weakest, reached = state
-    values, samples = aside[u, : counts[u]], numbers[u, : counts[u]]
+    """Keep only the strongest of the buffered samples of a unit, in the order of the samples."""
+    buffer, buffered, counts, weakest, reached = state
+    values, samples = buffer[u, : counts[u]], buffered[u, : counts[u]]
     if len(values) <= ranks:
         return
     least = np.partition(values, len(values) - ranks)[len(values) - ranks]
@@ -256,12 +262,12 @@ def _select(u, state, ranks):
             values[kept], samples[kept] = x, samples[i]
             kept += 1
     counts[u], reached[u] = kept, least
-    weakest[u] = np.nextafter(least, np.inf)  # samples to come must exceed it
+    weakest[u] = np.nextafter(least, np.inf)  # later samples must exceed the least
 
 
 @compiled()
 def merge_strongest(values, samples, other_values, other_samples, merged_values, merged_samples):
-    """Merge two descending lists of each unit, of equal values the first sample first."""
+    """Merge two descending lists of each unit; of equal values, the first sample comes first."""
     units, ranks = values.shape
     for u in range(units):
         i = j = 0

@@ -1,4 +1,4 @@
-"""The states of blocks of activations, moments and strongest samples, and how two become one."""
+"""The states of blocks of activations: moments and strongest samples, and how to merge two."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,10 +9,14 @@ import numpy as np
 from dask.delayed import delayed
 from numpy.typing import NDArray
 
-_MERGED_AT_ONCE = 4  # states that one task of the merging tree takes in
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Values = NDArray[Any]  # activations as the store holds them: (samples, units) of any real dtype
+
+_MERGED_AT_ONCE = 4  # states that one task of the merging tree merges
 
 
-def merged(states: list[Any], merge: Callable[[Any, Any], Any]) -> Any:
+def merge_by_tree(states: list[Any], merge: Callable[[Any, Any], Any]) -> Any:
     """Return the delayed state of all samples.
 
     Parameters
@@ -20,12 +24,12 @@ def merged(states: list[Any], merge: Callable[[Any, Any], Any]) -> Any:
     states
         Delayed states, at least one, each of some of the samples.
     merge
-        Makes the state of both of two; associative.
+        Function of two states that returns the state of the samples of both; associative.
 
     Notes
     -----
-    Merged by a tree: dask works it off depth first, so that the number of states that are held
-    at a time grows with the logarithm of their number only.
+    The states are merged by a tree, which dask works off depth first. The number of states in
+    memory at a time therefore grows only with the logarithm of the number of states.
     """
     merge_all = delayed(reduce)
     while len(states) > 1:
@@ -36,18 +40,22 @@ def merged(states: list[Any], merge: Callable[[Any, Any], Any]) -> Any:
     return states[0]
 
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Values = NDArray[Any]  # activations as the store holds them: (samples, units) of any real dtype
-
-
 @dataclass(frozen=True)
 class ClassMoments:
     """Mergeable moments of each unit over the samples of each class.
 
-    `count` has shape (classes,), the others (classes, units): mean, sum of squared deviations
-    from it, smallest and largest value. A class without samples has count, mean and squares 0,
-    minimum inf, maximum -inf.
+    A class without samples has count, mean and squares 0, minimum inf and maximum -inf.
+
+    Attributes
+    ----------
+    count
+        Number of samples, shape (classes,).
+    mean
+        Mean, shape (classes, units).
+    squares
+        Sum of squared deviations from the mean, shape (classes, units).
+    minimum, maximum
+        Smallest and largest activation, shape (classes, units).
     """
 
     count: Integers
@@ -58,7 +66,7 @@ class ClassMoments:
 
 
 def no_moments(classes: int, units: int) -> ClassMoments:
-    """Return the moments of no samples at all, with which any merge changes nothing."""
+    """Return the moments of no samples, which are neutral in a merge."""
     shape = (classes, units)
     return ClassMoments(
         count=np.zeros(classes, np.int64),
@@ -70,7 +78,7 @@ def no_moments(classes: int, units: int) -> ClassMoments:
 
 
 def merge_moments(one: ClassMoments, other: ClassMoments) -> ClassMoments:
-    """Return the moments of the samples of both.
+    """Return the moments of the samples of two states.
 
     Source: Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for computing
     sample variances", Stanford STAN-CS-79-773, 1979, equations 2.1.
@@ -92,10 +100,16 @@ def merge_moments(one: ClassMoments, other: ClassMoments) -> ClassMoments:
 
 @dataclass(frozen=True)
 class Strongest:
-    """The strongest samples of each unit, (units, ranks) each, descending.
+    """The strongest samples of each unit, in descending order of the activation.
 
-    `values` are their activations and `samples` their numbers; minus infinity and -1 where there
-    are fewer. Of equal activations the first sample is the strongest.
+    Of equal activations the first sample is the strongest.
+
+    Attributes
+    ----------
+    values
+        Activations, shape (units, ranks); minus infinity where there are fewer samples.
+    samples
+        Numbers of the samples, shape (units, ranks); -1 where there are fewer samples.
     """
 
     values: Floats
@@ -103,15 +117,20 @@ class Strongest:
 
 
 def no_strongest(units: int, ranks: int) -> Strongest:
-    """Return none."""
+    """Return the strongest samples of no samples, which are neutral in a merge."""
     shape = (units, ranks)
     return Strongest(np.full(shape, -np.inf), np.full(shape, -1))
 
 
 def ranked(unordered: Strongest, first: int) -> Strongest:
-    """Return those of a block, whose samples are numbered from `first` on, in descending order.
+    """Return the strongest samples of a block in descending order.
 
-    Unordered they are in the order of their samples.
+    Parameters
+    ----------
+    unordered
+        The strongest samples in the order of the samples, numbered from 0 within the block.
+    first
+        Number of the block's first sample.
     """
     values, samples = unordered.values, unordered.samples
     order = np.argsort(-values, axis=1, kind="stable")
@@ -120,7 +139,7 @@ def ranked(unordered: Strongest, first: int) -> Strongest:
 
 
 def merge_strongest(one: Strongest, other: Strongest) -> Strongest:
-    """Return the strongest samples of both."""
+    """Return the strongest of the samples of two states."""
     from unitlens.statistics.block_kernels import merge_strongest as kernel
 
     merged = no_strongest(*one.values.shape)

@@ -1,4 +1,4 @@
-"""Statistics of a block of activations, and how two blocks' become one."""
+"""Statistics of a block of activations, and how to merge those of two blocks."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -26,9 +26,16 @@ _COPIED = 2**22  # activations of a block that are copied to another type at a t
 
 @dataclass(frozen=True)
 class Statistics:
-    """What is known of some units after some samples; mergeable.
+    """Mergeable statistics of some units over some samples.
 
-    `histogram` has shape (units, classes, bins).
+    Attributes
+    ----------
+    moments
+        Moments of each unit over the samples of each class.
+    histogram
+        Number of samples by class and bin, shape (units, classes, bins).
+    strongest
+        The strongest samples of each unit.
     """
 
     moments: ClassMoments
@@ -56,22 +63,22 @@ def block_statistics(
     classes
         Number of classes.
     bins
-        The bins of the units, within whose range finite activations must lie to be counted
-        rightly.
+        The bins of the units. Counts are right only where finite activations lie within the range
+        of the bins.
     ranks
-        How many of the strongest samples are kept.
+        Number of strongest samples that are kept.
     first
         Number of the block's first sample.
     floors
-        For each unit an activation that at least `ranks` samples reach in this block or others,
-        shape (units,); it is raised where there are stronger ones here, for the blocks to come.
-        Weaker samples may be left out.
+        For each unit an activation that at least `ranks` samples of this block or of other blocks
+        reach, shape (units,). Weaker samples may be left out. The array is raised, for later
+        blocks, where this block has stronger samples.
 
     Returns
     -------
     The statistics, accumulated in float64. A unit with a NaN or an infinite activation in a class
-    has a non-finite minimum or maximum there, and mean, squares, histogram and strongest samples
-    of no meaning.
+    has a non-finite minimum or maximum in that class, and its mean, squares, histogram and
+    strongest samples are meaningless.
 
     Notes
     -----
@@ -82,15 +89,15 @@ def block_statistics(
     from unitlens.statistics.block_kernels import SLAB_ROWS
 
     samples = _sorted_by_slab_and_class(index, classes, SLAB_ROWS)
-    if floors is None or not floors.flags.writeable:  # as another process may have it
+    if floors is None or not floors.flags.writeable:  # read-only in another process
         floors = np.full(values.shape[1], -np.inf) if floors is None else floors.copy()
     parts = [
         _statistics_of(part, samples, classes, bins[columns], ranks, floors[columns])
         for part, columns in column_slabs(values)
     ]
-    found = parts[0] if len(parts) == 1 else _side_by_side(parts)
-    counted = _counted(found.moments, np.bincount(index, minlength=classes))
-    return Statistics(counted, found.histogram, ranked(found.strongest, first))
+    joined = parts[0] if len(parts) == 1 else _join_units(parts)
+    counted = _counted(joined.moments, np.bincount(index, minlength=classes))
+    return Statistics(counted, joined.histogram, ranked(joined.strongest, first))
 
 
 def _statistics_of(
@@ -101,7 +108,7 @@ def _statistics_of(
     ranks: int,
     floors: Floats,
 ) -> Statistics:
-    """Return what the kernel finds, without counts and with the strongest samples in no order."""
+    """Return the results of the kernel: no counts yet, and strongest samples in no order."""
     from unitlens.statistics.block_kernels import block_statistics as kernel
 
     units = values.shape[1]
@@ -114,7 +121,7 @@ def _statistics_of(
 
 
 def merge_statistics(one: Statistics, other: Statistics) -> Statistics:
-    """Return the statistics of the samples of both."""
+    """Return the statistics of the samples of two blocks."""
     moments = merge_moments(one.moments, other.moments)
     counts = np.int32 if moments.count.sum() < 2**31 else np.int64
     return Statistics(
@@ -125,10 +132,11 @@ def merge_statistics(one: Statistics, other: Statistics) -> Statistics:
 
 
 def column_slabs(values: Values) -> Iterator[tuple[Values, slice]]:
-    """Yield the columns of a block as the kernels take them, in one piece where none is copied.
+    """Yield columns of a block in the form that the kernels take, with their place in the block.
 
-    They take float32 and float64 in the order of C. Other types are exact in one of the two, long
-    integers but for rounding.
+    The kernels take float32 and float64 in C order. Such a block is yielded whole and not copied.
+    Other dtypes are copied to float32 or float64, which holds them exactly, except for the rounding
+    of long integers.
     """
     flags = values.flags
     if values.dtype in (np.float32, np.float64) and flags.c_contiguous and flags.writeable:
@@ -145,7 +153,7 @@ def column_slabs(values: Values) -> Iterator[tuple[Values, slice]]:
 def _sorted_by_slab_and_class(
     index: Integers, classes: int, slab_rows: int
 ) -> tuple[Integers, Integers, Integers, Integers]:
-    """Return order, segments, slabs and seen, as the kernel says."""
+    """Return `order`, `segments`, `slabs` and `before` of the kernel ``block_statistics``."""
     cells = np.arange(len(index)) // slab_rows * classes + index
     order = np.argsort(cells, kind="stable")
     present, starts = np.unique(cells[order], return_index=True)
@@ -153,28 +161,28 @@ def _sorted_by_slab_and_class(
     slab, of_class = present // classes, present % classes
     segments = np.stack([starts, ends, of_class], axis=1)
     slabs = np.append(np.unique(slab, return_index=True)[1], len(slab))
-    return order, segments, slabs, _seen_before(of_class, ends - starts)
+    return order, segments, slabs, _samples_before(of_class, ends - starts)
 
 
-def _seen_before(of_class: Integers, sizes: Integers) -> Integers:
-    """Return for each segment how many samples earlier ones hold of its class."""
+def _samples_before(of_class: Integers, sizes: Integers) -> Integers:
+    """Return the number of samples of each segment's class in earlier segments."""
     order = np.argsort(of_class, kind="stable")
-    before = sizes[order].cumsum() - sizes[order]
+    total = sizes[order].cumsum() - sizes[order]
     first = np.searchsorted(of_class[order], of_class[order])
-    seen = np.empty_like(before)
-    seen[order] = before - before[first]
-    return seen
+    before = np.empty_like(total)
+    before[order] = total - total[first]
+    return before
 
 
 def _counted(moments: ClassMoments, count: Integers) -> ClassMoments:
-    """Return filled moments with the counts, and with the extremes NaN where an activation is."""
+    """Return moments with the counts, and with NaN as the extremes of a class that has a NaN."""
     for extreme in (moments.minimum, moments.maximum):
         extreme[np.isnan(moments.mean) & np.isfinite(extreme)] = np.nan
     return replace(moments, count=count)
 
 
-def _side_by_side(parts: list[Statistics]) -> Statistics:
-    """Return the statistics of the units of all parts, which are of the same samples."""
+def _join_units(parts: list[Statistics]) -> Statistics:
+    """Return the statistics of the units of all parts, which are over the same samples."""
 
     def joined(name: str) -> Any:
         return np.concatenate([getattr(part.moments, name) for part in parts], axis=1)

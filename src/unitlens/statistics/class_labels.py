@@ -1,4 +1,4 @@
-"""Which classes are told apart, and to which of them each sample belongs."""
+"""The classes of the statistics, and the class of each sample."""
 
 from collections.abc import Sequence
 from numbers import Integral
@@ -15,7 +15,7 @@ By = str | npt.ArrayLike
 
 
 def sample_labels(acts: xr.DataTree, by: By = "label") -> Integers:
-    """Return what the samples of `acts` are told apart by, shape (samples,), checked.
+    """Return the class label of each sample of `acts`, shape (samples,), checked.
 
     Parameters
     ----------
@@ -27,23 +27,23 @@ def sample_labels(acts: xr.DataTree, by: By = "label") -> Integers:
     Raises
     ------
     TableError
-        Where there is no such coordinate on ``sample``, or it holds anything but integers from 0,
-        or a label beyond the number of classes that the root's attributes give.
+        Where there is no such coordinate on ``sample``, or the coordinate holds values that are
+        not integers from 0, or a label beyond the number of classes in the root's attributes.
     ArgumentError
         Where an array is not one integer from 0 for each sample.
     """
     if not isinstance(by, str):
-        return _given(by, acts.sizes["sample"])
+        return _checked_array(by, acts.sizes["sample"])
     if by not in acts.variables:
         raise TableError(
             f"the activations have no coordinate '{by}' at their root, but class statistics need "
-            "the class of each sample; assign one with dimension 'sample'"
+            "the class of each sample; assign a coordinate with dimension 'sample'"
         )
     label = acts[by]
     if label.dims != ("sample",) or label.dtype.kind not in "iu":
         raise TableError(
             f"'{by}' of the activations has dimensions {label.dims} and dtype {label.dtype}, but "
-            "must have ('sample',) and an integer type; cast or rename it"
+            "must have ('sample',) and an integer type; cast or rename the coordinate"
         )
     labels = label.to_numpy().astype(np.int64)
     known = acts.attrs.get("classes") if by in _CLASSES else None
@@ -58,7 +58,7 @@ def sample_labels(acts: xr.DataTree, by: By = "label") -> Integers:
     return labels
 
 
-def _given(by: npt.ArrayLike, samples: int) -> Integers:
+def _checked_array(by: npt.ArrayLike, samples: int) -> Integers:
     values = np.asarray(by)
     if values.shape != (samples,) or values.dtype.kind not in "iu" or (values < 0).any():
         raise ArgumentError(
@@ -69,46 +69,53 @@ def _given(by: npt.ArrayLike, samples: int) -> Integers:
 
 
 def choose_classes(labels: Integers, classes: int | Sequence[int] | None) -> Integers:
-    """Return the labels of the classes that are told apart, ascending, shape (classes,).
+    """Return the labels of the classes, ascending, shape (classes,).
+
+    Parameters
+    ----------
+    labels
+        Label of each sample.
+    classes
+        Number of classes, or the labels of the classes. None: the labels that occur.
 
     Raises
     ------
     ArgumentError
-        Where `classes` is no number above 0 and no sequence of distinct labels from 0, or a
-        sample has a label that is not among them.
+        Where `classes` is neither a whole number from 1 nor a sequence of distinct labels from 0,
+        or a sample has a label that is not among the labels of the classes.
     """
     if classes is None:
         return np.unique(labels)
-    chosen = _asked_classes(classes)
-    foreign = ~np.isin(labels, chosen)
+    class_labels = _labels_of(classes)
+    foreign = ~np.isin(labels, class_labels)
     if foreign.any():
         raise ArgumentError(
             f"label {labels[foreign][0]} of sample {np.flatnonzero(foreign)[0]} is not among the "
-            f"classes asked for ({_shown(chosen)}): each sample must belong to one; ask for more "
-            "classes or select the samples first"
+            f"classes asked for ({_shown(class_labels)}), but each sample must belong to one; ask "
+            "for more classes or select the samples first"
         )
-    return chosen
+    return class_labels
 
 
-def _asked_classes(classes: int | Sequence[int]) -> Integers:
+def _labels_of(classes: int | Sequence[int]) -> Integers:
     if not isinstance(classes, Sequence | np.ndarray):
         if classes < 1 or classes != int(classes):
             raise ArgumentError(
-                f"classes is {classes}, but a number of classes must be a whole one from 1; leave "
-                "it out to tell apart the labels that occur"
+                f"classes is {classes}, but a number of classes must be a whole number from 1; "
+                "leave the argument out to distinguish the labels that occur"
             )
         return np.arange(classes, dtype=np.int64)
-    chosen: Integers = np.unique(np.asarray(classes))
-    whole = chosen.dtype.kind in "iu" and chosen[0] >= 0
-    if not whole or len(chosen) != len(classes):
+    class_labels: Integers = np.unique(np.asarray(classes))
+    whole = class_labels.dtype.kind in "iu" and class_labels[0] >= 0
+    if not whole or len(class_labels) != len(classes):
         raise ArgumentError(
             f"classes is {list(classes)!r}, but must be a number of classes or distinct labels "
-            "from 0; leave it out to tell apart the labels that occur"
+            "from 0; leave the argument out to distinguish the labels that occur"
         )
-    return chosen.astype(np.int64)
+    return class_labels.astype(np.int64)
 
 
-def _shown(chosen: Integers) -> str:
-    if len(chosen) == chosen[-1] + 1:
-        return f"0 to {chosen[-1]}"
-    return ", ".join(map(str, chosen[:12])) + (", ..." if len(chosen) > 12 else "")
+def _shown(class_labels: Integers) -> str:
+    if len(class_labels) == class_labels[-1] + 1:
+        return f"0 to {class_labels[-1]}"
+    return ", ".join(map(str, class_labels[:12])) + (", ..." if len(class_labels) > 12 else "")

@@ -1,4 +1,4 @@
-"""Means of every unit by class and nothing more, for very many classes."""
+"""Means of every unit by class and no other statistics, for very many classes."""
 
 import logging
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from unitlens.statistics.activation_layers import (
     activation_layers,
     computed,
 )
-from unitlens.statistics.block_states import Floats, Integers, Values, merged
+from unitlens.statistics.block_states import Floats, Integers, Values, merge_by_tree
 from unitlens.statistics.blocks import column_slabs
 from unitlens.statistics.class_labels import By, choose_classes, sample_labels
 from unitlens.variables.checks import annotate
@@ -27,41 +27,64 @@ def class_means(
 ) -> xr.Dataset:
     """Compute the mean of every unit for every class, in one pass.
 
-    Where means are all that is needed, this takes less time and memory than
-    :func:`unitlens.class_statistics`, whose histograms take some hundred numbers a unit and class.
+    Where no other statistics are needed, this function takes less time and memory than
+    :func:`unitlens.class_statistics`, whose histograms take some hundred numbers for each unit and
+    class.
 
     Parameters
     ----------
-    acts, by, classes
-        As for :func:`unitlens.class_statistics`.
+    acts
+        Activations as :func:`unitlens.open_activations` returns them: a tree with ``label`` on
+        ``sample`` at the root, and one child for each layer with ``activation`` (sample, unit),
+        lazy or in memory.
+    by
+        Class of each sample: the name of a coordinate on ``sample``, such as ``true_label``, or
+        one integer from 0 for each sample.
+    classes
+        Classes of the table: their number (labels from 0), or their labels. By default the labels
+        that occur.
 
     Returns
     -------
-    A table of schema ``class_means``: ``count`` (class) and ``class_mean`` (unit, class), which
-    is NaN for a class without samples or with a NaN among them.
+    A table of schema ``class_means``: ``count`` (class), and ``class_mean`` (unit, class), which
+    is NaN for a class without samples or with a NaN among its activations.
 
     Raises
     ------
-    ArgumentError, TableError
-        As :func:`unitlens.class_statistics`.
+    ArgumentError
+        Where `by` is not one integer from 0 for each sample, or a label is not among `classes`.
+    TableError
+        Where `acts` holds no layers, no labels, or labels that are negative or beyond the attribute
+        ``classes``.
 
     Notes
     -----
-    Sums are in float64, block by block, and merged by a tree. Runs on whichever scheduler dask is
-    set to.
+    Sums are in float64, block by block, and merged by a tree. The pass runs on the scheduler that
+    dask is set to.
+
+    Examples
+    --------
+    >>> import unitlens as ul
+    >>> import xarray as xr
+    >>> samples = xr.Dataset(coords={"label": ("sample", [0, 0, 1, 1])})
+    >>> relu = xr.Dataset({"activation": (("sample", "unit"), [[3.0, 0], [1, 2], [0, 2], [0, 0]])})
+    >>> acts = xr.DataTree.from_dict({"/": samples, "/relu": relu})
+    >>> ul.class_means(acts)["class_mean"].values
+    array([[2., 0.],
+           [1., 1.]])
     """
     labels = sample_labels(acts, by)
-    chosen = choose_classes(labels, classes)
+    class_labels = choose_classes(labels, classes)
     layers = activation_layers(acts)
-    index = np.searchsorted(chosen, labels)
-    count = np.bincount(index, minlength=len(chosen))
+    index = np.searchsorted(class_labels, labels)
+    count = np.bincount(index, minlength=len(class_labels))
     logger.info("class means of %d layers, %d samples", len(layers), len(labels))
-    sums = computed([_layer_sums(layer, index, len(chosen)) for layer in layers])
+    sums = computed([_layer_sums(layer, index, len(class_labels)) for layer in layers])
     with np.errstate(invalid="ignore"):
         means = [(one / count[:, None]).T for of_layer in sums for one in of_layer]
     table = xr.Dataset(
         {"class_mean": (("unit", "class"), np.concatenate(means)), "count": ("class", count)},
-        coords=unit_coordinates(layer.units for layer in layers) | {"class": chosen},
+        coords=unit_coordinates(layer.units for layer in layers) | {"class": class_labels},
         attrs={"samples": len(labels)},
     )
     return annotate(table, "class_means")
@@ -71,11 +94,11 @@ def _layer_sums(layer: ActivationLayer, index: Integers, classes: int) -> list[A
     """Return the delayed sums of each column of blocks of a layer."""
     blocks = layer.activation.data
     rows = np.cumsum((0, *blocks.chunks[0]))
-    sums = delayed(_block_sums, traverse=False)
+    block_sums = delayed(_block_sums, traverse=False)
     return [
-        merged(
+        merge_by_tree(
             [
-                sums(block, index[first:last], classes)
+                block_sums(block, index[first:last], classes)
                 for block, first, last in zip(column, rows[:-1], rows[1:], strict=True)
             ],
             np.add,
@@ -85,11 +108,12 @@ def _layer_sums(layer: ActivationLayer, index: Integers, classes: int) -> list[A
 
 
 def _block_sums(values: Values, index: Integers, classes: int) -> Floats:
-    from unitlens.statistics.block_kernels import block_sums
+    """Return the sums of a block, shape (classes, units)."""
+    from unitlens.statistics.block_kernels import block_sums as kernel
 
     sums = np.zeros((classes, values.shape[1]))
     for part, columns in column_slabs(values):
-        found = np.zeros((classes, part.shape[1]))
-        block_sums(part, index, found)
-        sums[:, columns] = found
+        sums_of_part = np.zeros((classes, part.shape[1]))
+        kernel(part, index, sums_of_part)
+        sums[:, columns] = sums_of_part
     return sums

@@ -1,9 +1,9 @@
 """One pass over the activations: moments and histograms of every unit by class.
 
-Each block (a shard of the store) is reduced by itself in float64, and the results are merged by a
-tree, so that any chunking gives the same numbers but for rounding. It runs on whichever scheduler
-dask is set to. The bins need each unit's range beforehand: the store gives it; activations that
-come without are read once more for it.
+Each block (a shard of the store) is reduced to its statistics in float64, and the statistics are
+merged by a tree, so that any chunking gives the same numbers except for rounding. The pass runs on
+the scheduler that dask is set to. The bins depend on the range of each unit, which a store holds;
+other activations are read a second time to find their range.
 """
 
 import logging
@@ -27,7 +27,7 @@ from unitlens.statistics.block_states import (
     Floats,
     Integers,
     Values,
-    merged,
+    merge_by_tree,
 )
 from unitlens.statistics.blocks import block_statistics, merge_statistics
 from unitlens.statistics.class_labels import By, choose_classes, sample_labels
@@ -50,56 +50,72 @@ def class_statistics(
     Parameters
     ----------
     acts
-        Activations as :func:`unitlens.open_activations` gives them: ``label`` on ``sample`` at
-        the root, and one child a layer with ``activation`` (sample, unit), lazy or not.
+        Activations as :func:`unitlens.open_activations` returns them: a tree with ``label`` on
+        ``sample`` at the root, and one child for each layer with ``activation`` (sample, unit),
+        lazy or in memory.
     by
-        What tells the samples apart: the name of a coordinate on ``sample``, such as
-        ``true_label``, or one integer from 0 for each sample. Its values are the classes.
+        Class of each sample: the name of a coordinate on ``sample``, such as ``true_label``, or
+        one integer from 0 for each sample.
     classes
-        Which classes to tell apart: a number of classes (labels from 0), or the labels
-        themselves. By default the labels that occur.
+        Classes of the table: their number (labels from 0), or their labels. By default the labels
+        that occur.
     fine_bins
-        Number of bins of a unit's histogram beside zero's own, at least 2.
+        Number of bins of a unit's histogram beside the bin of zero, at least 2.
     strongest
-        How many of each unit's strongest samples are kept, at least 1.
+        Number of strongest samples that are kept of each unit, at least 1.
 
     Returns
     -------
-    A table of schema ``class_statistics``: ``count`` (class); for each unit and class
-    ``class_mean``, ``class_variance`` (of the population), ``class_minimum``, ``class_maximum``,
-    ``class_nonzero`` (a share), ``histogram`` (unit, class, bin) and ``bin_edges``
-    (unit, bin_edge); of each unit's strongest samples, descending, of equal ones the first,
-    ``top_activation``, ``top_sample`` (position among the samples) and ``top_class``
-    (unit, rank), NaN and -1 where there are fewer. A class without samples has count 0 and NaN. A
-    unit with a NaN or an infinite activation has NaN, no strongest samples, an empty histogram.
+    A table of schema ``class_statistics``. On ``class``: ``count``. On (unit, class):
+    ``class_mean``, ``class_variance`` (of the population), ``class_minimum``, ``class_maximum`` and
+    ``class_nonzero`` (a share). The histogram: ``histogram`` (unit, class, bin) and ``bin_edges``
+    (unit, bin_edge). On (unit, rank), the strongest samples in descending order, of equal samples
+    the first: ``top_activation``, ``top_sample`` (position among the samples) and ``top_class``,
+    NaN and -1 where there are fewer samples. A class without samples has count 0 and NaN. A unit
+    with a NaN or an infinite activation has NaN, no strongest samples and an empty histogram.
 
     Raises
     ------
     ArgumentError
-        Where `fine_bins` is below 2, `strongest` below 1, `by` no integer from 0 for each sample,
-        or a label not among the `classes` asked for.
+        Where `fine_bins` is below 2, `strongest` is below 1, `by` is not one integer from 0 for
+        each sample, or a label is not among `classes`.
     TableError
-        Where `acts` holds no layers, no labels, labels that are negative or beyond the attribute
-        ``classes``, or a layer's ``minimum`` and ``maximum`` do not bound its activations.
+        Where `acts` holds no layers, no labels, or labels that are negative or beyond the attribute
+        ``classes``, or where activations of a layer exceed its ``minimum`` or ``maximum``.
+
+    Examples
+    --------
+    >>> import unitlens as ul
+    >>> import xarray as xr
+    >>> samples = xr.Dataset(coords={"label": ("sample", [0, 0, 1, 1])})
+    >>> relu = xr.Dataset({"activation": (("sample", "unit"), [[3.0, 0], [1, 2], [0, 2], [0, 0]])})
+    >>> stats = ul.class_statistics(xr.DataTree.from_dict({"/": samples, "/relu": relu}))
+    >>> stats["class_mean"].values
+    array([[2., 0.],
+           [1., 1.]])
     """
     check_sizes(fine_bins, strongest)
     labels = sample_labels(acts, by)
-    chosen = choose_classes(labels, classes)
+    class_labels = choose_classes(labels, classes)
     layers = activation_layers(acts)
-    index = np.searchsorted(chosen, labels)
+    index = np.searchsorted(class_labels, labels)
     states = [
-        _layer_states(layer, index, len(chosen), make_bins(*layer_range, fine_bins), strongest)
+        _layer_states(
+            layer, index, len(class_labels), make_bins(*layer_range, fine_bins), strongest
+        )
         for layer, layer_range in zip(layers, layer_ranges(layers), strict=True)
     ]
     logger.info("class statistics of %d layers, %d samples", len(layers), len(labels))
     parts = [part for states in computed(states) for part in states]
-    return statistics_table(parts, layers, chosen, labels)
+    return statistics_table(parts, layers, class_labels, labels)
 
 
 def check_sizes(fine_bins: int, strongest: int) -> None:
-    """Refuse numbers of bins and of strongest samples that are too small."""
+    """Refuse too small numbers of bins and of strongest samples."""
     if fine_bins < 2:
-        raise ArgumentError(f"fine_bins is {fine_bins}, but must be at least 2: one for each sign")
+        raise ArgumentError(
+            f"fine_bins is {fine_bins}, but must be at least 2: one bin for each sign"
+        )
     if strongest < 1:
         raise ArgumentError(f"strongest is {strongest}, but must be at least 1")
 
@@ -111,10 +127,10 @@ def _layer_states(
     blocks = layer.activation.data
     rows, columns = (np.cumsum((0, *sizes)) for sizes in blocks.chunks)
     state = delayed(_block_state, traverse=False)
-    # Blocks in one process share what the strongest samples reach so far: later ones skip more.
+    # Blocks in one process share the floors of the strongest samples: later blocks skip more.
     floors = np.full(columns[-1], -np.inf)
     return [
-        merged(
+        merge_by_tree(
             [
                 state(
                     block,
@@ -146,9 +162,10 @@ def _block_state(
     floors: Floats,
     layer: str,
 ) -> UnitStatistics:
-    found = block_statistics(values, index, classes, bins, strongest, first, floors)
-    _check_range(found.moments, bins.finite & all_finite(found.moments), bins, layer)
-    return UnitStatistics(found, bins)
+    statistics = block_statistics(values, index, classes, bins, strongest, first, floors)
+    moments = statistics.moments
+    _check_range(moments, bins.finite & all_finite(moments), bins, layer)
+    return UnitStatistics(statistics, bins)
 
 
 def _merge(one: UnitStatistics, other: UnitStatistics) -> UnitStatistics:
@@ -158,7 +175,7 @@ def _merge(one: UnitStatistics, other: UnitStatistics) -> UnitStatistics:
 def _check_range(
     moments: ClassMoments, countable: NDArray[np.bool_], bins: Bins, layer: str
 ) -> None:
-    """Refuse activations outside the range that the bins were made for."""
+    """Refuse activations outside the range of the bins."""
     lowest, highest = (
         moments.minimum.min(axis=0, initial=np.inf),
         moments.maximum.max(axis=0, initial=-np.inf),
@@ -170,5 +187,6 @@ def _check_range(
         raise TableError(
             f"layer '{layer}' has a unit with activations from {lowest[unit]:g} to "
             f"{highest[unit]:g}, but its 'minimum' and 'maximum' are {low[unit]:g} and "
-            f"{high[unit]:g}; drop these two variables and they are found from the activations"
+            f"{high[unit]:g}; drop these two variables, so that the range of the activations is "
+            "computed"
         )

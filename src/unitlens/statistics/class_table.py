@@ -1,4 +1,4 @@
-"""The table of class statistics: how it is made from states, and how measures read it."""
+"""The table of class statistics: how the table is built, and how measures read it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,68 +11,99 @@ from unitlens.statistics.activation_layers import ActivationLayer
 from unitlens.statistics.block_states import ClassMoments, Integers, Strongest
 from unitlens.statistics.blocks import Statistics
 from unitlens.statistics.histograms import Bins, bin_edges
-from unitlens.variables.checks import annotate
+from unitlens.variables.checks import annotate, describe
 from unitlens.variables.declarations import VARIABLES
 from unitlens.variables.unit_index import index_units, unit_coordinates
 
 Flags = NDArray[np.bool_]
 
 
-def seen_classes(stats: xr.Dataset) -> Flags:
+def classes_with_samples(stats: xr.Dataset) -> Flags:
     """Return which classes have samples, shape (classes,)."""
     return np.asarray(stats["count"].to_numpy() > 0)
 
 
 def finite_units(stats: xr.Dataset) -> Flags:
-    """Return which units have nothing but finite activations, and some, shape (units,)."""
-    seen = seen_classes(stats)
-    means = stats["class_mean"].to_numpy()[:, seen]
-    return np.asarray(np.isfinite(means).all(axis=1) & seen.any())
+    """Return which units have finite activations on every sample, shape (units,).
+
+    No unit where there are no samples.
+    """
+    occurring = classes_with_samples(stats)
+    means = stats["class_mean"].to_numpy()[:, occurring]
+    return np.asarray(np.isfinite(means).all(axis=1) & occurring.any())
 
 
 def constant_units(stats: xr.Dataset) -> Flags:
     """Return which units have the same activation on every sample, shape (units,)."""
-    seen = seen_classes(stats)
-    if not seen.any():
+    occurring = classes_with_samples(stats)
+    if not occurring.any():
         return np.zeros(stats.sizes["unit"], np.bool_)
-    low, high = (stats[name].to_numpy()[:, seen] for name in ("class_minimum", "class_maximum"))
+    low, high = (
+        stats[name].to_numpy()[:, occurring] for name in ("class_minimum", "class_maximum")
+    )
     return np.asarray(low.min(axis=1) == high.max(axis=1))
 
 
-def labels_at(stats: xr.Dataset, places: Integers) -> Integers:
-    """Return the labels of the classes at some places of the table, -1 where a place is -1."""
-    return np.append(stats["class"].to_numpy(), -1)[places].astype(np.int64)
+def labels_at(stats: xr.Dataset, positions: Integers) -> Integers:
+    """Return the labels of the classes at some positions, -1 where a position is -1."""
+    return np.append(stats["class"].to_numpy(), -1)[positions].astype(np.int64)
 
 
 def on_units(stats: xr.Dataset, variables: dict[str, Any], **attributes: Any) -> xr.Dataset:
-    """Return a table of arrays of shape (units,) with the units' coordinates."""
+    """Return the table of a measure.
+
+    Parameters
+    ----------
+    stats
+        The table of class statistics, whose units the table is of.
+    variables
+        Values of each declared variable, shape (units,).
+    attributes
+        Attributes of the table.
+
+    Returns
+    -------
+    The table on ``unit`` with the coordinates and the index of the units, and the declared
+    attributes on every variable.
+    """
     table = xr.Dataset(
         {name: ("unit", values) for name, values in variables.items()},
         coords=stats["class_mean"].drop_vars("class").coords,
         attrs=attributes,
     )
-    return index_units(table)
+    return index_units(describe(table))
 
 
 @dataclass(frozen=True)
 class UnitStatistics:
-    """The statistics of some units, and their bins."""
+    """The statistics of some units, and the bins of their histograms."""
 
     statistics: Statistics
     bins: Bins
 
 
-def all_finite(moments: ClassMoments) -> NDArray[np.bool_]:
-    """Return which units have nothing but finite activations, shape (units,)."""
-    seen = moments.count > 0
+def all_finite(moments: ClassMoments) -> Flags:
+    """Return which units have finite activations on every sample, shape (units,)."""
     finite = np.isfinite(moments.minimum) & np.isfinite(moments.maximum)
-    return np.asarray(finite[seen].all(axis=0))
+    return np.asarray(finite[moments.count > 0].all(axis=0))
 
 
 def statistics_table(
     parts: list[UnitStatistics], layers: list[ActivationLayer], classes: Integers, labels: Integers
 ) -> xr.Dataset:
-    """Return the table of the units of all `parts`, in their order."""
+    """Return the table of class statistics.
+
+    Parameters
+    ----------
+    parts
+        Statistics of some units each, in the order of the units.
+    layers
+        The layers of the units.
+    classes
+        Labels of the classes, shape (classes,).
+    labels
+        Label of each sample, shape (samples,).
+    """
     columns = [_columns(part, labels) for part in parts]
     variables = {
         name: (VARIABLES[name].dims, np.concatenate([column[name] for column in columns]))
@@ -88,7 +119,7 @@ def statistics_table(
 
 
 def _columns(state: UnitStatistics, labels: Integers) -> dict[str, NDArray[Any]]:
-    """Return the variables of a state's units; NaN where a unit or a class has no numbers."""
+    """Return the variables of some units; NaN for non-finite units and classes without samples."""
     moments, histogram = state.statistics.moments, state.statistics.histogram
     bins = state.bins
     units = np.arange(histogram.shape[0])
@@ -106,20 +137,18 @@ def _columns(state: UnitStatistics, labels: Integers) -> dict[str, NDArray[Any]]
     columns: dict[str, NDArray[Any]] = {
         name: np.where(known & (count > 0), values, np.nan).T for name, values in by_class.items()
     }
-    histogram[~known] = 0  # in place: it may be the largest thing in memory
+    histogram[~known] = 0  # in place: the histogram may be the largest array in memory
     columns["histogram"] = histogram
     columns["bin_edges"] = np.where(known[:, None], bin_edges(bins), np.nan)
     return columns | _top(state.statistics.strongest, known, labels)
 
 
-def _top(
-    strongest: Strongest, known: NDArray[np.bool_], labels: Integers
-) -> dict[str, NDArray[Any]]:
-    """Return the variables of the strongest samples of units, none where a unit is not known."""
+def _top(strongest: Strongest, known: Flags, labels: Integers) -> dict[str, NDArray[Any]]:
+    """Return the variables of the strongest samples of units, without samples for unknown units."""
     samples = np.where(known[:, None], strongest.samples, -1)
-    there = samples >= 0
+    filled = samples >= 0
     return {
-        "top_activation": np.where(there, strongest.values, np.nan),
+        "top_activation": np.where(filled, strongest.values, np.nan),
         "top_sample": samples,
-        "top_class": np.where(there, np.append(labels, -1)[samples], -1),
+        "top_class": np.where(filled, np.append(labels, -1)[samples], -1),
     }

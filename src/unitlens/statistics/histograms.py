@@ -1,4 +1,4 @@
-"""Where the bins of each unit's histogram lie."""
+"""The bins of each unit's activation histogram."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -7,18 +7,29 @@ from numpy.typing import NDArray
 
 from unitlens.statistics.block_states import Floats, Integers
 
-_LARGEST_SCALE = 1e300  # of a subnormal range, whose bins would be narrower than a float
+_LARGEST_SCALE = 1e300  # bins of a subnormal range would be narrower than a float
 
 
 @dataclass(frozen=True)
 class Bins:
-    """The bins of some units: equal ones on either side of zero, which has one of its own.
+    """The bins of some units: a bin for zero alone, and bins of equal width on either side of zero.
 
-    `fine` counts the bins beside zero's. All arrays have shape (units,): `finite` is False where
-    the range is not, so that no activation of the unit may be counted. There are `below` bins
-    under zero's bin, whose number is therefore `below`, and `above` bins over it. On each side
-    bins of equal width run from `near` to `far` in magnitude; `scale` is bins per activation, 0
-    where the side is a single value.
+    All arrays have shape (units,).
+
+    Attributes
+    ----------
+    fine
+        Number of bins of each unit beside zero's bin.
+    finite
+        Whether the range of the unit is finite; otherwise no activation of the unit is counted.
+    below, above
+        Number of bins below and above zero's bin. The number of zero's bin is therefore `below`.
+    near_below, near_above
+        Magnitude at which the bins of a side begin, seen from zero.
+    far_below, far_above
+        Magnitude at which the bins of a side end, seen from zero.
+    scale_below, scale_above
+        Bins per unit of activation on a side, 0 where the side is a single value.
     """
 
     fine: int
@@ -34,13 +45,13 @@ class Bins:
 
     @property
     def range(self) -> tuple[Floats, Floats]:
-        """Return the smallest and the largest activation that the bins hold."""
+        """The smallest and the largest activation that the bins hold."""
         lowest = np.where(self.far_below > 0, -self.far_below, self.near_above)
         highest = np.where(self.far_above > 0, self.far_above, -self.near_below)
         return lowest, highest
 
     def for_kernel(self) -> Floats:
-        """Return what :mod:`unitlens.statistics.block_kernels` knows of the bins, (6, units)."""
+        """Return the bins as :mod:`unitlens.statistics.block_kernels` takes them, (6, units)."""
         near, scale = (self.near_below, self.near_above), (self.scale_below, self.scale_above)
         return np.array((self.below, self.above, *near, *scale), np.float64)
 
@@ -50,15 +61,17 @@ class Bins:
 
 
 def make_bins(minimum: Floats, maximum: Floats, fine: int) -> Bins:
-    """Return the bins for units whose activations lie from `minimum` to `maximum`.
+    """Return the bins of units whose activations lie between `minimum` and `maximum`.
 
     Parameters
     ----------
-    minimum, maximum
-        Range of each unit, shape (units,).
+    minimum
+        Smallest activation of each unit, shape (units,).
+    maximum
+        Largest activation of each unit, shape (units,).
     fine
-        Number of bins beside zero's own, at least 2. Units with both signs share them out in
-        proportion to how far each sign reaches, at least one each.
+        Number of bins beside zero's bin, at least 2. For a unit with activations of both signs, the
+        bins of each sign, at least one, are in proportion to the largest magnitude of the sign.
     """
     finite = np.isfinite(minimum) & np.isfinite(maximum)
     minimum, maximum = np.where(finite, minimum, 0.0), np.where(finite, maximum, 0.0)
@@ -86,9 +99,9 @@ def make_bins(minimum: Floats, maximum: Floats, fine: int) -> Bins:
 def bin_edges(bins: Bins) -> Floats:
     """Return the edges, shape (units, fine + 2), never descending; NaN where a range is not finite.
 
-    Bin b runs from edge b to edge b + 1. Under zero it holds its lower edge, above zero its
-    upper edge; the outermost value on the side of zero (where a unit never comes down to it)
-    belongs to the bin next to it. Zero's bin has width 0, or fills the gap to zero and is empty.
+    Bin b runs from edge b to edge b + 1. A bin below zero holds its lower edge, a bin above zero
+    its upper edge. Where a unit does not reach zero, its activation nearest to zero belongs to the
+    bin next to zero's bin. Zero's bin has width 0, or fills the gap to zero and is empty.
     """
     number = np.arange(bins.fine + 2)[None, :]
     below, above = bins.below[:, None], bins.above[:, None]
@@ -105,7 +118,7 @@ def _scale(bins: Integers, width: Floats) -> Floats:
 
 
 def _side(step: Integers, bins: Integers, near: Floats, far: Floats) -> Floats:
-    """Return the magnitudes of one side's edges, `step` bins away from zero; exact at the ends."""
+    """Return the magnitudes of a side's edges, `step` bins away from zero; exact at both ends."""
     share = np.clip(step, 0, bins) / np.maximum(bins, 1)
     near, far = near[:, None], far[:, None]
     return np.where(share < 1, np.minimum(near + (far - near) * share, far), far)

@@ -1,1 +1,1 @@
-"""Stores of activations: Zarr v3, whole shards only, resumable, never read where damaged."""
+"""Stores of activations: Zarr v3, written in whole shards, resumable, never read where damaged."""

@@ -1,4 +1,4 @@
-"""Merging the parts of a recording: journals become one, a manifest is written, no shard moves."""
+"""Merging the parts of a recording: one journal, one manifest, and no shard moves."""
 
 import logging
 from collections.abc import Sequence
@@ -8,22 +8,12 @@ from unitlens.errors import StoreError
 from unitlens.store.backend.files import file_sizes, remove
 from unitlens.store.backend.lock import only_writer
 from unitlens.store.backend.places import locate
+from unitlens.store.description import describe_header
 from unitlens.store.format.hierarchy import restore_metadata
 from unitlens.store.format.journal import read_journal, remove_journal
-from unitlens.store.format.layout import (
-    StoredArray,
-    journal_path,
-    manifest_path,
-    plan_ranges,
-)
-from unitlens.store.format.manifest import parse_array, parse_contents
+from unitlens.store.format.layout import StoredArray, journal_path, manifest_path
 from unitlens.store.format.parts import find_parts
-from unitlens.store.resume import (
-    Entries,
-    Salvage,
-    Shards,
-    gather,
-)
+from unitlens.store.resume import JournalEntries, Shards, WriteState, read_entries
 from unitlens.store.writer import StoreWriter, is_recorded
 
 logger = logging.getLogger("unitlens")
@@ -32,14 +22,14 @@ logger = logging.getLogger("unitlens")
 def merge_activations(path: str | Path) -> Path:
     """Finish a store whose parts have been recorded.
 
-    Each shard stays where its part has written it and is not read: what the manifest says of them
-    comes from the parts' journals. The store equals the one that is recorded in one go.
+    Shards stay as their parts have written them, and no shard is read: the manifest is made from
+    the journals of the parts. The store equals a store that is recorded in one go.
 
     Parameters
     ----------
     path
-        The store, of which :func:`unitlens.record_activations` has written all parts: a path or
-        a URL.
+        The store, of which :func:`unitlens.record_activations` has written all parts: a path, or a
+        URL such as ``s3://bucket/acts.zarr``. A store that is finished already stays as it is.
 
     Returns
     -------
@@ -47,25 +37,44 @@ def merge_activations(path: str | Path) -> Path:
 
     Raises
     ------
+    ArgumentError
+        Where `path` is a URL of an unknown scheme, or a library for the scheme is missing.
     StoreError
         Where nothing has been recorded, shards are missing, or a part is still being written.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import torch, unitlens as ul
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    >>> data = torch.utils.data.TensorDataset(torch.randn(10, 4), torch.arange(10) % 2)
+    >>> with TemporaryDirectory() as directory:
+    ...     path = f"{directory}/acts.zarr"
+    ...     for k in (1, 2):
+    ...         _ = ul.record_activations(model, data, path, part=(k, 2))
+    ...     store = ul.merge_activations(path)
+    ...     ul.open_activations(store)["1"].activation.shape
+    (10, 3)
     """
     path = locate(path)
     with only_writer(path):
-        left = _find(path)
-        contents, conditions = parse_contents(left.header["contents"]), left.header["conditions"]
+        state = _merge_journals(path)
+        description = describe_header(state.header)
+        contents, conditions = description.contents, description.conditions
         if is_recorded(path, contents):
             logger.info("%s is recorded already", path)
             return path
         remove(manifest_path(path))
-        with StoreWriter(path, contents, conditions, left=left) as writer:
+        with StoreWriter(path, contents, conditions, state=state) as writer:
             writer.finish()
         for part in find_parts(path, "journal"):
             remove_journal(part.journal(path))
     return path
 
 
-def _find(path: Path) -> Salvage:
+def _merge_journals(path: Path) -> WriteState:
+    """Return the state of a store all of whose shards are in the journals of its parts."""
     journal = read_journal(journal_path(path))
     if journal is None:
         raise StoreError(
@@ -73,26 +82,25 @@ def _find(path: Path) -> Salvage:
             f"{journal_path(path).name}); record its parts, then merge them"
         )
     header = journal[0]
-    contents = parse_contents(header["contents"])
-    filled = tuple(parse_array(values) for values in header["arrays"])
-    ranges = plan_ranges(contents.layers, contents.dtype)
-    if not restore_metadata(path, contents, (*filled, *ranges), header["metadata"]):
+    description = describe_header(header)
+    if not restore_metadata(path, description.contents, description.arrays, header["metadata"]):
         raise StoreError(
             f"metadata files of {path} are missing or changed; record its parts again, then merge "
             "them"
         )
-    return Salvage(header, filled, ranges, _present(path, filled, gather(path, header)))
+    shards = _collect_shards(path, description.filled, read_entries(path, header))
+    return WriteState(header, description.filled, description.ranges, shards)
 
 
-def _present(path: Path, arrays: Sequence[StoredArray], known: Entries) -> Shards:
-    """Return what is known of every shard; each must be there and of the right size."""
+def _collect_shards(path: Path, arrays: Sequence[StoredArray], entries: JournalEntries) -> Shards:
+    """Return the journal entry of every shard, whose file must be there with the entry's size."""
     shards: Shards = {}
     missing = []
     sizes = file_sizes(path)
     for array in arrays:
         shards[array.path] = {}
         for shard in range(array.shard_count):
-            entry = known.get((array.path, shard))
+            entry = entries.get((array.path, shard))
             if entry is None or sizes(array.key(shard)) != entry.size:
                 missing.append(array.key(shard))
             else:

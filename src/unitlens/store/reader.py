@@ -1,4 +1,4 @@
-"""Reading a store: lazy, whole or not at all."""
+"""Reading a store: lazily, and only where no file is missing or damaged."""
 
 import hashlib
 import json
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from zarr.core.array import Array
 
 _FEWEST_BLOCKS = 4  # of a layer, for as many threads
-_BLOCK_BYTES = 2**24  # of the largest one, unless chunks of all samples of a shard are larger
+_BLOCK_BYTES = 2**24  # of the largest block, unless the chunks of a shard's rows are larger
 
 _LOSS = {
     "long_name": "loss",
@@ -49,7 +49,7 @@ _LOSS = {
 
 
 def open_activations(path: str | Path) -> xr.DataTree:
-    """Open a store of activations, lazily.
+    """Open a store of activations lazily.
 
     Parameters
     ----------
@@ -60,27 +60,47 @@ def open_activations(path: str | Path) -> xr.DataTree:
     Returns
     -------
     A tree. Its root holds the coordinates of the dimension ``sample``: ``index``, ``label`` (as
-    trained), ``true_label``, ``prediction`` and ``loss`` (nats). Each layer is a child of the
-    layer's name, in the order of the forward pass, with
+    trained on), ``true_label``, ``prediction`` and ``loss`` (nats). Each layer is a child with the
+    name of the layer, in the order of the forward pass. A layer holds
 
-    * ``activation`` (sample, unit), a dask array of which each chunk is one shard of the store, or
-      some units of one where a layer has only few;
-    * ``activation_max`` and the like, where other reductions were recorded beside it;
+    * ``activation`` (sample, unit), a dask array; each of its chunks is one shard of the store, or
+      some units of a shard where the layer has few shards;
+    * ``activation_max``, ``activation_mean`` or ``activation_active`` (sample, unit), where further
+      reductions were recorded;
     * ``minimum`` and ``maximum`` (unit) over all samples, NaN where an activation is NaN;
-    * ``map`` (map_sample, unit, y, x), lazy too, where feature maps were kept, with as many axes of
-      positions as the layer has, and the coordinate ``map_sample``: the samples' ``index``;
-    * the coordinate ``channel`` (unit), those of the samples again, and the attributes ``layer``
-      and ``depth``.
+    * ``map`` (map_sample, unit, y, x), a dask array too, where feature maps were kept. It has as
+      many axes of positions as the layer, and the coordinate ``map_sample``, the ``index`` of the
+      samples;
+    * the coordinate ``channel`` (unit), the coordinates of the samples again, and the attributes
+      ``layer`` and ``depth``.
 
-    The root's attributes say what was recorded: ``reduce`` (that of ``activation``), ``also``
-    (the others), ``dtype``, ``codec``, ``classes``, ``content_hash``,
-    and the provenance with ``weights_hash`` and ``dataset_identity``.
+    The attributes of the root describe the recording: ``reduce`` (of ``activation``), ``also``
+    (further reductions), ``dtype``, ``codec``, ``classes``, ``content_hash``, and the provenance:
+    ``weights_hash``, ``dataset_identity``, ``modules_hash`` of stores recorded from Python, and all
+    entries that were given.
 
     Raises
     ------
+    ArgumentError
+        Where `path` is a URL of an unknown scheme, or a library for the scheme is missing.
     StoreError
-        Where the store is not finished, or a file of it is missing or of the wrong size; and,
+        Where the store is not finished, or one of its files is missing or of the wrong size; and,
         when data is read, where a shard has gone missing or its checksum is wrong.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import torch, unitlens as ul
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    >>> data = torch.utils.data.TensorDataset(torch.randn(10, 4), torch.arange(10) % 2)
+    >>> with TemporaryDirectory() as directory:
+    ...     path = ul.record_activations(model, data, f"{directory}/acts.zarr")
+    ...     activations = ul.open_activations(path)
+    ...     print(list(activations.children), activations["1"].activation.shape)
+    ...     print(activations["1"].activation.isel(unit=0).compute().min().item() >= 0)
+    ['1'] (10, 3)
+    True
     """
     path = locate(path)
     manifest = read_manifest(path)
@@ -105,8 +125,8 @@ def open_activations(path: str | Path) -> xr.DataTree:
 def _layer_coordinates(opened: "dict[str, _Shards]", layer: RecordedLayer) -> dict[str, Any]:
     coordinates: dict[str, Any] = {"channel": ("unit", np.arange(layer.units))}
     if f"{layer.name}/{MAP}" in opened:
-        chosen = opened[MAP_SAMPLE][:]
-        coordinates[MAP_SAMPLE] = (MAP_SAMPLE, chosen, _attributes(MAP_SAMPLE))
+        samples = opened[MAP_SAMPLE][:]
+        coordinates[MAP_SAMPLE] = (MAP_SAMPLE, samples, _attributes(MAP_SAMPLE))
     return coordinates
 
 
@@ -134,7 +154,7 @@ def _layer_variables(
 
 
 def _block(array: StoredArray) -> tuple[int, ...]:
-    """Return the shape of dask's blocks: a shard, of activations fewer units; chunks as a whole."""
+    """Return the shape of dask's blocks: a shard, or whole chunks of some units of activations."""
     rows = array.shards[0]
     if len(array.shape) > 2:
         return (rows, *array.shape[1:])
@@ -173,7 +193,7 @@ def _root_attributes(manifest: Manifest) -> dict[str, str | int | float]:
 
 
 class _WholeStore(WrapperStore[Store]):
-    """Zarr's store of a place, in which a missing shard is an error, not the fill value."""
+    """Zarr's store at a place; a missing shard is an error instead of the fill value."""
 
     def __init__(self, store: Store, root: Path) -> None:
         super().__init__(store)
@@ -188,14 +208,14 @@ class _WholeStore(WrapperStore[Store]):
         prototype: BufferPrototype,
         byte_range: ByteRequest | None = None,
     ) -> Buffer | None:
-        found = await super().get(key, prototype, byte_range)
-        if found is None and "/c/" in key:
+        content = await super().get(key, prototype, byte_range)
+        if content is None and "/c/" in key:
             raise StoreError(f"the shard '{key}' of {self.root} is missing; {RECORD_AGAIN}")
-        return found
+        return content
 
 
 class _Shards:
-    """One array of a store, for dask: reading a damaged shard raises and names it."""
+    """One array of a store, for dask: reading a damaged shard raises an error that names it."""
 
     def __init__(self, store: _WholeStore, array: StoredArray, codec: str) -> None:
         self.store, self.array = store, array
@@ -219,7 +239,7 @@ class _Shards:
             raise self._damage(error) from error
 
     def _damage(self, error: Exception) -> Exception:
-        """Return what is to be raised where a read has failed: the bad shard's name, if any."""
+        """Return the error for a failed read: one that names the bad shard, if there is any."""
         for shard in range(self.array.shard_count):
             try:
                 self._zarr[self.array.rows(shard)]
@@ -232,9 +252,9 @@ class _Shards:
 
 
 def _spans(selection: Any, shape: tuple[int, ...]) -> list[range] | None:
-    """Return what slices without steps select, if `selection` is that and not empty."""
+    """Return the indices of a selection by slices alone, None where it has steps or is empty."""
     slices = selection if isinstance(selection, tuple) else (selection,)
-    if len(slices) != len(shape) or not all(isinstance(one, slice) for one in slices):
+    if len(slices) != len(shape) or not all(isinstance(part, slice) for part in slices):
         return None
-    spans = [range(*one.indices(size)) for one, size in zip(slices, shape, strict=True)]
+    spans = [range(*part.indices(size)) for part, size in zip(slices, shape, strict=True)]
     return spans if all(span.step == 1 and len(span) for span in spans) else None

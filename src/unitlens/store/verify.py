@@ -1,5 +1,6 @@
-"""Verifying a store: everything of it is read, and each file that is bad is named."""
+"""Verifying a store: every file is read, and each bad file is named."""
 
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from unitlens.progress import track
 from unitlens.store.backend.places import locate, zarr_store
 from unitlens.store.format.decoding import DamageError, read_shard
 from unitlens.store.format.hierarchy import open_array
-from unitlens.store.format.journal import CompleteShard
+from unitlens.store.format.journal import CompleteShard, Values, describe_shard
 from unitlens.store.format.layout import (
     MAP_SAMPLE,
     RANGES,
@@ -26,17 +27,24 @@ from unitlens.store.format.manifest import (
     faults,
     read_manifest,
 )
-from unitlens.store.format.shard_records import Values, describe_shard
 
 CLASSED = ("label", "true_label", "prediction")
 
 
 @dataclass(frozen=True)
 class StoreReport:
-    """What verifying a store has found.
+    """The result of verifying a store.
 
-    `shards` is the number of shards that were read and are sound, `bytes` those of their files,
-    and `faults` names each bad file with what is wrong.
+    Attributes
+    ----------
+    path
+        The store.
+    shards
+        Number of sound shards.
+    bytes
+        Bytes of the files of the sound shards.
+    faults
+        Each bad file (``place``, its path in the store) and its fault (``what``).
     """
 
     path: Path
@@ -46,7 +54,7 @@ class StoreReport:
 
     @property
     def whole(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there is no fault."""
         return not self.faults
 
     def __str__(self) -> str:
@@ -56,28 +64,47 @@ class StoreReport:
         return "\n".join(f"{self.path}: {fault}" for fault in self.faults)
 
 
-def verify_store(path: str | Path) -> StoreReport:
-    """Read everything of a finished store and name what is wrong with it.
+def verify_activations(path: str | Path) -> StoreReport:
+    """Read a finished store completely and name its bad files.
 
-    Checked are the manifest's own hash; each metadata file's; that no shard is missing or of
-    another size; the checksums of chunks and of shards' indices; the hash of each shard's values;
-    the number of activations that are not finite; each unit's minimum and maximum; that samples
-    are numbered in their order, and that labels, true labels and predictions are classes. One
-    shard at a time is held in memory.
+    The checks are: the hash of the manifest and of each metadata file; that each shard is there and
+    has its size; the checksums of chunks and of indices of shards; the hash of each shard's values;
+    the number of activations that are not finite; the minimum and maximum of each unit; that
+    samples are numbered in their order; and that labels, true labels and predictions are classes.
+    One shard at a time is in memory.
 
     Parameters
     ----------
     path
-        The store, as :func:`unitlens.record_activations` has written it: a path or a URL.
+        The store, as :func:`unitlens.record_activations` has written it: a path, or a URL such as
+        ``s3://bucket/acts.zarr``.
 
     Returns
     -------
-    A report: its `faults` are empty where all is well.
+    A report. Its `whole` is true and its `faults` are empty where every file is sound; `shards` and
+    `bytes` count what is sound. The text of the report has one line for each fault.
 
     Raises
     ------
+    ArgumentError
+        Where `path` is a URL of an unknown scheme, or a library for the scheme is missing.
     StoreError
-        Where there is no store, or it was not recorded to its end.
+        Where there is no store, or the store was not recorded to its end.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import torch, unitlens as ul
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    >>> data = torch.utils.data.TensorDataset(torch.randn(10, 4), torch.arange(10) % 2)
+    >>> with TemporaryDirectory() as directory:
+    ...     path = ul.record_activations(model, data, f"{directory}/acts.zarr")
+    ...     print(ul.verify_activations(path).whole)
+    ...     (path / "1/activation/c/0/0").unlink()
+    ...     print(ul.verify_activations(path).faults[0])
+    True
+    the shard '1/activation/c/0/0' is missing
     """
     path = locate(path)
     place = manifest_path(path)
@@ -86,14 +113,22 @@ def verify_store(path: str | Path) -> StoreReport:
     except StoreError as error:
         if not place.exists():
             raise
-        return StoreReport(path, 0, 0, (Fault(place.name, _unsound(error, place)),))
+        problem = str(error).removeprefix(f"{place} ")
+        return StoreReport(path, 0, 0, (Fault(place.name, problem),))
     reading = StoreReading(path, manifest)
     reading.run()
     return StoreReport(path, reading.shards, reading.bytes, tuple(reading.faults))
 
 
-def _unsound(error: StoreError, place: Path) -> str:
-    return str(error).removeprefix(f"{place} ")
+def verify_store(path: str | Path) -> StoreReport:
+    """Call :func:`verify_activations` by its former name, which goes in the next version."""
+    warnings.warn(
+        "verify_store is called verify_activations now and goes in the next version of unitlens; "
+        "call unitlens.verify_activations",
+        FutureWarning,
+        stacklevel=2,
+    )
+    return verify_activations(path)
 
 
 class StoreReading:
@@ -101,19 +136,23 @@ class StoreReading:
 
     Parameters
     ----------
-    path, manifest
-        The store and what it should be.
+    path
+        The store.
+    manifest
+        Its manifest.
     keep
-        Whether the sound shards of what is filled sample by sample are kept in `sound`.
+        Whether the sound shards of filled arrays are kept in `sound`.
 
     Attributes
     ----------
     faults
-        What is wrong.
-    shards, bytes
-        Number of sound shards, and the bytes of their files.
+        Faults of the store so far.
+    shards
+        Number of sound shards.
+    bytes
+        Bytes of the files of the sound shards.
     sound
-        Path of each array to its sound shards by number.
+        Sound shards by the path of the array and the number of the shard.
     """
 
     def __init__(self, path: Path, manifest: Manifest, *, keep: bool = False) -> None:
@@ -121,11 +160,11 @@ class StoreReading:
         self.faults = list(faults(path, manifest))
         self.shards = self.bytes = 0
         self.sound: dict[str, dict[int, CompleteShard]] = {}
-        self._bad = {fault.place for fault in self.faults}
+        self._bad_files = {fault.place for fault in self.faults}
         self._store = zarr_store(path)
 
     def run(self) -> None:
-        """Read all of it."""
+        """Read all arrays."""
         files = {file.array.path: file for file in self.manifest.files}
         layers = self.manifest.contents.layers
         for layer in layers:
@@ -133,53 +172,53 @@ class StoreReading:
         for name in SAMPLE_ARRAYS:
             for complete, values in self._sound_shards(files[name]):
                 self._check_samples(files[name].array, complete.shard, values)
-        judged = {f"{layer.name}/{name}" for layer in layers for name in ("activation", *RANGES)}
-        for path in sorted(files.keys() - judged - SAMPLE_ARRAYS.keys()):
-            # Of other arrays only the hashes of their values are known.
+        checked = {f"{layer.name}/{name}" for layer in layers for name in ("activation", *RANGES)}
+        for path in sorted(files.keys() - checked - SAMPLE_ARRAYS.keys()):
+            # Of further reductions and of maps only the hashes of values can be checked.
             for complete, values in self._sound_shards(files[path]):
                 if path == MAP_SAMPLE:
                     self._check_map_samples(files[path].array, complete.shard, values)
 
     def _read_layer(self, name: str, files: Mapping[str, ShardedFile]) -> None:
         file = files[f"{name}/activation"]
-        nonfinite = found = 0
-        spans: dict[str, Values] = {}
+        nonfinite = sound_count = 0
+        ranges: dict[str, Values] = {}
         for complete, values in self._sound_shards(file):
-            found += 1
+            sound_count += 1
             nonfinite += complete.nonfinite
             for kind, reduce in zip(RANGES, (np.minimum, np.maximum), strict=True):
-                spans[kind] = reduce(spans.get(kind, values[0]), reduce.reduce(values, axis=0))
-        complete_layer = found == file.array.shard_count
+                ranges[kind] = reduce(ranges.get(kind, values[0]), reduce.reduce(values, axis=0))
+        is_complete = sound_count == file.array.shard_count
         for kind in RANGES:
             for _, values in self._sound_shards(files[f"{name}/{kind}"]):
-                if complete_layer and not np.array_equal(values, spans[kind], equal_nan=True):
-                    what = f"is not the {kind} of each unit's activations"
-                    self._blame(files[f"{name}/{kind}"].array, 0, what)
-        counted = self.manifest.nonfinite[name]
-        if complete_layer and nonfinite != counted:
-            what = (
-                f"counts {counted} activations of '{name}' that are not finite, but there are "
+                if is_complete and not np.array_equal(values, ranges[kind], equal_nan=True):
+                    problem = f"is not the {kind} of each unit's activations"
+                    self._add_fault(files[f"{name}/{kind}"].array, 0, problem)
+        stated = self.manifest.nonfinite[name]
+        if is_complete and nonfinite != stated:
+            problem = (
+                f"counts {stated} activations of '{name}' that are not finite, but there are "
                 f"{nonfinite}"
             )
-            self.faults.append(Fault(manifest_path(self.path).name, what))
+            self.faults.append(Fault(manifest_path(self.path).name, problem))
 
     def _sound_shards(self, file: ShardedFile) -> Iterator[tuple[CompleteShard, Values]]:
-        """Read an array's shards, and yield those that hold what was recorded."""
+        """Read the shards of an array, and yield those that hold the recorded values."""
         array = file.array
-        if f"{array.path}/zarr.json" in self._bad:
-            return  # how to decode them is not known
+        if f"{array.path}/zarr.json" in self._bad_files:
+            return  # the shards cannot be decoded
         opened = open_array(self._store, array)
         for shard in track(range(array.shard_count), f"verifying {array.path}"):
-            if array.key(shard) in self._bad:
+            if array.key(shard) in self._bad_files:
                 continue
             try:
                 values = read_shard(opened, array, shard)
             except DamageError as error:
-                self._blame(array, shard, f"is damaged ({error})")
+                self._add_fault(array, shard, f"is damaged ({error})")
                 continue
             complete = describe_shard(array, shard, values, file.sizes[shard])
             if complete.hash != file.hashes[shard]:
-                self._blame(array, shard, "holds other values than were recorded")
+                self._add_fault(array, shard, "holds other values than were recorded")
                 continue
             self._count(array, complete)
             yield complete, values
@@ -193,20 +232,20 @@ class StoreReading:
     def _check_samples(self, array: StoredArray, shard: int, values: Values) -> None:
         rows = array.rows(shard)
         if array.path == "index" and not np.array_equal(values, np.arange(rows.start, rows.stop)):
-            self._blame(array, shard, "does not number the samples in their order")
+            self._add_fault(array, shard, "does not number the samples in their order")
         classes = self.manifest.contents.classes
         wrong = np.flatnonzero((values < 0) | (values >= classes))
         if array.path in CLASSED and len(wrong):
-            what = (
+            problem = (
                 f"says {values[wrong[0]]} of sample {rows.start + wrong[0]}, but classes are "
                 f"0..{classes - 1}"
             )
-            self._blame(array, shard, what)
+            self._add_fault(array, shard, problem)
 
     def _check_map_samples(self, array: StoredArray, shard: int, values: Values) -> None:
-        chosen = self.manifest.contents.samples_of(array)
-        if not np.array_equal(values, chosen[array.rows(shard)]):
-            self._blame(array, shard, "does not name the samples whose maps the manifest says")
+        samples = self.manifest.contents.samples_of(array)
+        if not np.array_equal(values, samples[array.rows(shard)]):
+            self._add_fault(array, shard, "does not name the samples whose maps the manifest says")
 
-    def _blame(self, array: StoredArray, shard: int, what: str) -> None:
-        self.faults.append(Fault(array.key(shard), what, is_shard=True))
+    def _add_fault(self, array: StoredArray, shard: int, problem: str) -> None:
+        self.faults.append(Fault(array.key(shard), problem, is_shard=True))

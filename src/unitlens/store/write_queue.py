@@ -1,23 +1,32 @@
-"""Rows gathered into bands, and bands written by threads while the next samples are computed."""
+"""Rows gathered into bands, and threads that write bands while the next samples are computed."""
 
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from unitlens.store.format.journal import Values
 from unitlens.store.format.layout import StoredArray
-
-Values = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Band:
-    """All units of the rows of one chunk: band `number` of a shard, and whether it is its last."""
+    """A band of a shard: the rows of one chunk, over all units.
+
+    Attributes
+    ----------
+    shard
+        Number of the shard.
+    number
+        Number of the band in the shard.
+    is_last
+        Whether the band is the last of the shard.
+    values
+        Its rows.
+    """
 
     shard: int
     number: int
@@ -26,16 +35,16 @@ class Band:
 
 
 class BandBuffer:
-    """Gathers the rows of one array into the bands of those of its shards that are missing.
+    """Gathers the rows of one array into the bands of its missing shards.
 
     Parameters
     ----------
     array
         The array.
     missing
-        Numbers of its shards.
+        Numbers of its missing shards.
     samples
-        Number of the sample that each row of the array is of, ascending.
+        Number of the sample of each row of the array, ascending.
     """
 
     def __init__(self, array: StoredArray, missing: Iterable[int], samples: Sequence[int]) -> None:
@@ -47,13 +56,20 @@ class BandBuffer:
 
     @property
     def next(self) -> int | None:
-        """The sample that it waits for: it needs none before. None where it lacks nothing."""
+        """The first sample that the array still needs, None where the array lacks no shard."""
         return self._samples[self._next] if self._missing else None
 
     def append(self, sample: int, rows: Values) -> Iterator[Band]:
-        """Take `rows`, those of sample `sample` and on; yield every missing band they complete.
+        """Take rows; yield every missing band that these rows complete.
 
-        Whoever has a band gives its memory back by :meth:`release`, from any thread.
+        The receiver of a band returns its memory by :meth:`release`, from any thread.
+
+        Parameters
+        ----------
+        sample
+            Number of the sample of the first row.
+        rows
+            Rows of this sample and of the following samples of the array.
         """
         height, first = self.array.chunks[0], bisect_left(self._samples, sample)
         while self._missing and self._next < first + len(rows):
@@ -62,7 +78,7 @@ class BandBuffer:
             end = min(shard.start + (number + 1) * height, shard.stop)
             taken = rows[self._next - first : end - first]
             if self._memory is None:
-                self._memory = self._take()
+                self._memory = self._take_memory()
             self._memory[filled : filled + len(taken)] = taken
             self._next += len(taken)
             if self._next < end:
@@ -76,10 +92,10 @@ class BandBuffer:
             yield band
 
     def release(self, band: Band) -> None:
-        """Take back the memory of a band: fresh memory is dear, for the system clears it."""
+        """Take back the memory of a band for reuse: the system is slow to give fresh memory."""
         self._free.append(band.values if band.values.base is None else band.values.base)
 
-    def _take(self) -> Values:
+    def _take_memory(self) -> Values:
         try:
             return self._free.popleft()
         except IndexError:
@@ -87,7 +103,7 @@ class BandBuffer:
 
     @property
     def missing(self) -> list[slice | list[int]]:
-        """Samples of each shard that is missing, as they index an array over all samples."""
+        """Samples of each missing shard, as an index of an array over all samples."""
         samples = (self._samples[self.array.rows(shard)] for shard in self._missing)
         return [slice(s.start, s.stop) if isinstance(s, range) else list(s) for s in samples]
 
@@ -101,11 +117,17 @@ LANES = 2
 
 
 class Background:
-    """A few threads that work off what they are given, until something fails.
+    """Threads that execute submitted actions until an action fails.
 
-    What is given to one lane is done in that order. What waits is bounded: who gives more than
-    `pending_bytes` waits, except for a single thing that is larger. After a failure nothing else is
-    begun, and whoever comes gets the failure. Calls come from one thread.
+    Actions of one lane are executed in their order. The waiting actions hold at most
+    `pending_bytes`, except for a single larger action: a submission that would exceed the limit
+    waits. After a failure no further action begins, and the next call raises the failure. All calls
+    come from one thread.
+
+    Parameters
+    ----------
+    pending_bytes
+        Most bytes that waiting actions hold.
     """
 
     def __init__(self, pending_bytes: int = PENDING_BYTES) -> None:
@@ -117,28 +139,38 @@ class Background:
         self._failure: BaseException | None = None
 
     def submit(self, action: Callable[[], None], nbytes: int, lane: int) -> None:
-        """Have `action`, which holds so many bytes, worked off; raise what failed before it."""
+        """Queue an action; raise an earlier failure.
+
+        Parameters
+        ----------
+        action
+            The action.
+        nbytes
+            Bytes that the action holds.
+        lane
+            Number of the lane, modulo the number of lanes.
+        """
         while self._pending and self._pending[0][0].done():
             self._pending.popleft()
-        while self._pending and nbytes + sum(waits for _, waits in self._pending) > self._limit:
+        while self._pending and nbytes + sum(size for _, size in self._pending) > self._limit:
             self._pending.popleft()[0].result()
-        self._raise()
+        self._raise_failure()
         future = self._lanes[lane % LANES].submit(self._run, action)
         self._pending.append((future, nbytes))
 
     def drain(self) -> None:
-        """Wait until all is done; raise what failed."""
+        """Wait until all actions are done; raise an earlier failure."""
         while self._pending:
             self._pending.popleft()[0].result()
-        self._raise()
+        self._raise_failure()
 
     def close(self) -> None:
-        """Wait until all is done, or nothing more is begun, and end the threads."""
+        """Wait until all actions are done, or none begins any more, and end the threads."""
         for lane in self._lanes:
             lane.shutdown()
         self._pending.clear()
 
-    def _raise(self) -> None:
+    def _raise_failure(self) -> None:
         if self._failure is not None:
             raise self._failure
 
@@ -147,5 +179,5 @@ class Background:
             return
         try:
             action()
-        except BaseException as failure:  # noqa: BLE001  it is raised where the next call comes
+        except BaseException as failure:  # noqa: BLE001  the next call raises the failure
             self._failure = failure

@@ -15,7 +15,7 @@ from unitlens.errors import StoreError
 from unitlens.store.backend.files import remove
 from unitlens.store.backend.lease import check_leases
 from unitlens.store.format.encoding import GrowingShard
-from unitlens.store.format.journal import CompleteShard, open_journal
+from unitlens.store.format.journal import CompleteShard, Values, open_journal
 from unitlens.store.format.layout import (
     DEFAULT_LAYOUT,
     RANGES,
@@ -35,29 +35,30 @@ from unitlens.store.format.manifest import (
     write_manifest,
 )
 from unitlens.store.format.parts import WHOLE, Part
-from unitlens.store.resume import Salvage, resume_or_start
-from unitlens.store.write_queue import Background, Band, BandBuffer, Values
+from unitlens.store.resume import WriteState, resume_or_start
+from unitlens.store.write_queue import Background, Band, BandBuffer
 
 logger = logging.getLogger("unitlens")
 
 
 def is_recorded(path: Path, contents: Contents) -> bool:
-    """Say whether the store at `path` is finished, whole, and holds `contents`.
+    """Tell whether the store at `path` is finished, whole, and holds `contents`.
 
     Raises
     ------
     StoreError
-        Where it is finished and holds something else: a finished store is not written again.
+        Where the store is finished and holds other contents: a finished store is never overwritten.
     """
     if not manifest_path(path).exists():
         return False
     manifest = read_manifest(path)
-    found = manifest.contents.to_json()
-    for name, wanted in contents.to_json().items():
-        if found[name] != wanted:
+    stored = manifest.contents.to_json()
+    for name, expected in contents.to_json().items():
+        if stored[name] != expected:
             raise StoreError(
                 f"the store {path} is finished and holds another recording, whose {name} is "
-                f"{_short(found[name])}, not {_short(wanted)}; remove it or record to another path"
+                f"{_short(stored[name])}, not {_short(expected)}; remove it or record to another "
+                "path"
             )
     return next(faults(path, manifest), None) is None
 
@@ -68,32 +69,32 @@ def _short(value: Any) -> str:
 
 
 class StoreWriter:
-    """Fills the store at `path`, going on after the shards that are complete already.
+    """Fills the store at `path`, and keeps the shards that are complete already.
 
-    A store that is not finished goes on where its contents, conditions and layout are the same
-    as here, so that the result equals an undisturbed recording's bit for bit; any other one is
-    started over. Shards are written by threads, so that their samples' successors can be
-    computed meanwhile: what fails there is raised by the next call. At most a band of each array
-    and what may wait (:data:`~unitlens.store.write_queue.PENDING_BYTES`) are held in memory. The
-    caller holds the lock (:func:`unitlens.store.backend.lock.only_writer`) and has made
-    sure that the store is not finished (:func:`is_recorded`).
+    An unfinished store is resumed where its contents, conditions and layout are equal to those
+    given, so that the result equals that of an undisturbed recording bit for bit. Any other store
+    is started over. Threads write the shards while the next samples are computed; the next call
+    raises an error of a thread. Memory holds at most one band of each array, and
+    :data:`~unitlens.store.write_queue.PENDING_BYTES` of bands that wait. The caller holds the lock
+    (:func:`unitlens.store.backend.lock.only_writer`) and has checked that the store is not finished
+    (:func:`is_recorded`).
 
     Parameters
     ----------
     path
         The store.
     contents
-        What it will hold.
+        Contents of the store.
     conditions
-        What else could change the last bits of a number.
+        Conditions that can change the last bits of a number.
     layout
-        Sizes to aim at.
+        Bytes of chunks and shards to aim at.
     part
-        Which part of the shards is to be written.
-    share
+        Part of the shards that is to be written.
+    admit_parts
         Called as soon as writers of other parts may begin.
-    left
-        What is there of the store, where that is known already.
+    state
+        State of the store, where it is known already.
     """
 
     def __init__(
@@ -104,12 +105,12 @@ class StoreWriter:
         *,
         layout: Layout = DEFAULT_LAYOUT,
         part: Part = WHOLE,
-        share: Callable[[], None] = lambda: None,
-        left: Salvage | None = None,
+        admit_parts: Callable[[], None] = lambda: None,
+        state: WriteState | None = None,
     ) -> None:
         check_layer_names(contents.layers)
         self.path, self.contents, self.conditions = path, contents, conditions
-        if left is None:
+        if state is None:
             filled = plan_arrays(
                 contents.layers,
                 contents.samples,
@@ -119,15 +120,15 @@ class StoreWriter:
                 maps=contents.maps,
             )
             ranges = plan_ranges(contents.layers, contents.dtype)
-            left = resume_or_start(path, contents, conditions, filled, ranges, part, share)
-        self._filled, self._ranges, self._shards = left.filled, left.ranges, left.shards
-        self._metadata, self._expected = left.header["metadata"], left.expected
+            state = resume_or_start(path, contents, conditions, filled, ranges, part, admit_parts)
+        self._filled, self._ranges, self._shards = state.filled, state.ranges, state.shards
+        self._metadata, self._expected_hashes = state.header["metadata"], state.expected_hashes
         self._buffers = [
             BandBuffer(a, set(part.shards(a)) - set(self._shards[a.path]), contents.samples_of(a))
             for a in self._filled
         ]
-        known = [shard for shards in self._shards.values() for shard in shards.values()]
-        self._journal = open_journal(part.journal(path), left.header, known)
+        complete = [shard for shards in self._shards.values() for shard in shards.values()]
+        self._journal = open_journal(part.journal(path), state.header, complete)
         self._growing: dict[tuple[str, int], GrowingShard] = {}
         self._background, self._noting = Background(), Lock()
 
@@ -135,7 +136,7 @@ class StoreWriter:
         return self
 
     def __exit__(self, exception: type[BaseException] | None, *_: object) -> None:
-        """Let go of the journal; complete shards stay, and the next writer goes on after them."""
+        """Close the journal. Complete shards stay, and the next writer keeps these shards."""
         try:
             if exception is None:
                 self._background.drain()
@@ -147,13 +148,13 @@ class StoreWriter:
 
     @property
     def first(self) -> int:
-        """The sample to go on from: no array lacks one before it."""
-        waited_for = (buffer.next for buffer in self._buffers)
-        return min((s for s in waited_for if s is not None), default=self.contents.samples)
+        """The first sample that an array lacks; the number of samples where none is lacking."""
+        lacking = (buffer.next for buffer in self._buffers)
+        return min((s for s in lacking if s is not None), default=self.contents.samples)
 
     @property
     def missing(self) -> NDArray[np.bool_]:
-        """Of each sample, whether an array lacks it."""
+        """Of each sample, whether an array lacks the sample."""
         lacking = np.zeros(self.contents.samples, np.bool_)
         for buffer in self._buffers:
             for samples in buffer.missing:
@@ -161,21 +162,21 @@ class StoreWriter:
         return lacking
 
     def append(self, first: int, columns: Mapping[str, Values]) -> None:
-        """Take the next samples, and have the shards written that they complete.
+        """Take the next samples, and have the shards written that these samples complete.
 
         Parameters
         ----------
         first
-            Index of the first of these samples. It may lie before :attr:`first`: rows that an
-            array has already are left out. Samples that no array lacks may be left out here too.
+            Number of the first of these samples. It may lie before :attr:`first`: rows that an
+            array has already are ignored. Samples that no array lacks may be left out.
         columns
-            Path of each array in the store to its rows for these samples; of an array that holds
-            only some samples, to those of them that are among these.
+            Rows of these samples by the path of the array. An array of some samples only gets the
+            rows of those that are among these samples.
 
         Raises
         ------
         StoreError
-            Where a shard, perhaps an earlier one, cannot be written, or samples are left out.
+            Where this or an earlier shard cannot be written, or samples are left out.
         """
         if first > self.first:
             raise StoreError(
@@ -198,8 +199,9 @@ class StoreWriter:
             self._note(array, self._growing.pop(key).finish())
 
     def _note(self, array: StoredArray, complete: CompleteShard) -> None:
+        """Append a complete shard to the journal."""
         shard = complete.shard
-        if self._expected.get((array.path, shard), complete.hash) != complete.hash:
+        if self._expected_hashes.get((array.path, shard), complete.hash) != complete.hash:
             remove(self.path / array.key(shard))
             raise StoreError(
                 f"the shard '{array.key(shard)}' of {self.path}, made again, holds other values "
@@ -211,7 +213,7 @@ class StoreWriter:
         self._shards[array.path][shard] = complete
 
     def complete(self) -> None:
-        """End with every shard written, and let go of the journal.
+        """Wait until every shard is written, and close the journal.
 
         Raises
         ------
@@ -227,7 +229,7 @@ class StoreWriter:
         self._journal.close()
 
     def finish(self) -> Manifest:
-        """Write the units' ranges and, last of all, the manifest of the whole store.
+        """Write the ranges of units and, as the last file, the manifest of the whole store.
 
         Raises
         ------
@@ -236,13 +238,13 @@ class StoreWriter:
         """
         self.complete()
         check_leases(self.path)
-        files = [self._described(array, self._shards[array.path]) for array in self._filled]
-        files += [self._described(array, {0: self._write_range(array)}) for array in self._ranges]
+        files = [self._describe(array, self._shards[array.path]) for array in self._filled]
+        files += [self._describe(array, {0: self._write_range(array)}) for array in self._ranges]
         nonfinite = {
             layer.name: sum(s.nonfinite for s in self._shards[f"{layer.name}/activation"].values())
             for layer in self.contents.layers
         }
-        groups = {place: self._metadata[place] for place in ("", *nonfinite)}
+        groups = {group: self._metadata[group] for group in ("", *nonfinite)}
         manifest = Manifest(groups, self.contents, self.conditions, nonfinite, tuple(files))
         write_manifest(self.path, manifest)
         return manifest
@@ -258,7 +260,7 @@ class StoreWriter:
         growing.add(0, values)
         return growing.finish()
 
-    def _described(self, array: StoredArray, shards: dict[int, CompleteShard]) -> ShardedFile:
+    def _describe(self, array: StoredArray, shards: dict[int, CompleteShard]) -> ShardedFile:
         ordered = [shards[shard] for shard in range(array.shard_count)]
         sizes = tuple(shard.size for shard in ordered)
         hashes = tuple(shard.hash for shard in ordered)

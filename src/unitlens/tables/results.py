@@ -2,15 +2,23 @@
 
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import xarray as xr
 
 from unitlens.errors import TableError, nearest
 from unitlens.store.backend.files import total_size
+from unitlens.store.backend.netcdf import read_components, read_netcdf
 from unitlens.store.backend.places import locate
-from unitlens.tables.storage import TABLES, read_components, read_table
+from unitlens.tables.storage import TABLES, read_table
 from unitlens.variables.checks import validate
 from unitlens.variables.unit_index import index_units
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from unitlens.data.split import SplitDataset
+    from unitlens.stored_network import StoredNetwork
 
 COMMAND = "snakemake --cores 8 all"
 SHOWN = 20  # runs that the repr lists
@@ -135,6 +143,94 @@ class Results:
             )
         return read_components(path)
 
+    def network(self, run: str, *, epoch: int | None = None) -> "nn.Module":
+        """Build the network of a run, with its weights.
+
+        Parameters
+        ----------
+        run
+            Name of the run.
+        epoch
+            A kept epoch; the end of training if not given.
+
+        Returns
+        -------
+        The module, in evaluation mode on the CPU: a new one with each call.
+
+        Raises
+        ------
+        TableError
+            Where there is no such run.
+        ModelError
+            Where its checkpoint is missing or damaged.
+
+        Examples
+        --------
+        A new ablation of a stored run::
+
+            model = results.network(run)
+            ul.unit_ablation(model, results.dataset(run, "test"), value="mean")
+        """
+        return self._stored(run, epoch).model
+
+    def dataset(self, run: str, split: str) -> "SplitDataset":
+        """Open a split of a run's data set, with the labels that the network was trained on.
+
+        Parameters
+        ----------
+        run
+            Name of the run.
+        split
+            ``train`` or ``test``; test labels are never corrupted.
+
+        Returns
+        -------
+        A map-style data set of (input, label).
+
+        Raises
+        ------
+        TableError
+            Where there is no such run.
+        DatasetError
+            Where the prepared data set is missing or damaged.
+        """
+        return self._stored(run, None).dataset(split)
+
+    def class_statistics(self, run: str, split: str, *, epoch: int | None = None) -> xr.Dataset:
+        """Read the class statistics of a run, with the samples of largest activation.
+
+        Parameters
+        ----------
+        run
+            Name of the run.
+        split
+            ``train`` or ``test``.
+        epoch
+            A kept epoch; the end of training if not given.
+
+        Returns
+        -------
+        The table that :func:`unitlens.class_statistics` returns.
+
+        Raises
+        ------
+        TableError
+            Where there is no such run, or its statistics were not computed.
+        """
+        path = self._network(run, epoch) / split / "class_statistics.nc"
+        if not path.exists():
+            raise TableError(
+                f"the class statistics of {run} over split = {split!r} were not computed ({path} "
+                f"does not exist); set measurements.measures to {{}} and run: {COMMAND}"
+            )
+        return read_netcdf(path)
+
+    def _stored(self, run: str, epoch: int | None) -> "StoredNetwork":
+        # The tables open without torch; a network does not.
+        from unitlens.stored_network import StoredNetwork
+
+        return StoredNetwork(self._network(run, epoch))
+
     def _network(self, run: str, epoch: int | None) -> Path:
         names = list(map(str, self.runs["run"].values))
         if run not in names:
@@ -188,13 +284,25 @@ def open_results(directory: str | Path = "results") -> Results:
     Returns
     -------
     The tables ``.runs``, ``.units``, ``.curves``, ``.noise``, ``.history`` and
-    ``.correlations``, ``.checkpoints`` for kept epochs, ``.activations(run, split)`` and
+    ``.correlations``, and ``.checkpoints`` for kept epochs; of one run ``.network(run)``,
+    ``.dataset(run, split)``, ``.activations(run, split)``, ``.class_statistics(run, split)`` and
     ``.principal_components(run)``.
 
     Raises
     ------
     TableError
         Where the directory holds no results.
+
+    Examples
+    --------
+    After ``snakemake --cores 8 all``, ``ul.open_results("results").units`` has one row for each
+    unit of all networks. Before:
+
+    >>> import unitlens as ul
+    >>> ul.open_results("nowhere")
+    Traceback (most recent call last):
+    ...
+    unitlens.errors.TableError: there are no results in nowhere (no runs.zarr); make them: ...
     """
     results = Results(directory)
     if not (results.directory / "runs.zarr").exists():

@@ -1,4 +1,4 @@
-"""The table of all runs: what each is, how well it does, and one number a measurement."""
+"""The table of all runs: settings, scores, and one number of each measurement."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ import xarray as xr
 from unitlens.analysis.curve_summaries import area_under_curve, noise_scale_at, random_orders
 from unitlens.config.base import parse_at
 from unitlens.config.networks import RunSpec
+from unitlens.config.runs import run_of_network
 from unitlens.errors import TableError
 from unitlens.tables.unit_table import NOT_MEASURED
 from unitlens.variables.checks import annotate
@@ -19,12 +20,24 @@ SCORES = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
 
 
 def read_record(directory: Path, network: str) -> dict[str, Any]:
-    """Return the record beside a network's weights, its spec flattened into columns.
+    """Return the record of a network as a row of the table of runs.
+
+    Parameters
+    ----------
+    directory
+        Directory of all networks.
+    network
+        Name of the network, ``{run}`` or ``{run}/epoch-0005``.
+
+    Returns
+    -------
+    Columns ``run``, ``epoch``, ``classes``, the scores of :data:`SCORES`, and the settings of the
+    run.
 
     Raises
     ------
     TableError
-        Where there is no record, or it lacks something.
+        Where the network has no ``checkpoint.json``, or the file lacks a key.
     """
     path = directory / network / "checkpoint.json"
     try:
@@ -38,12 +51,13 @@ def read_record(directory: Path, network: str) -> dict[str, Any]:
         ) from None
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise TableError(
-            f"{path} is no record of a network ({error!r}); remove it and run snakemake again"
+            f"{path} is no record of a network ({error!r}); remove the file and run snakemake again"
         ) from error
-    return {"run": network.partition("/")[0]} | own | scores | _columns(spec)
+    return {"run": run_of_network(network)} | own | scores | _setting_columns(spec)
 
 
-def _columns(spec: RunSpec) -> dict[str, Any]:
+def _setting_columns(spec: RunSpec) -> dict[str, Any]:
+    """Return the settings of a run as columns; -1, NaN or empty where the run has none."""
     model, training = spec.model, spec.training
     widths = getattr(model, "widths", getattr(model, "channels", ()))
     batch_norm = getattr(model, "batch_norm", None)
@@ -66,8 +80,8 @@ def _columns(spec: RunSpec) -> dict[str, Any]:
     }
 
 
-# Fields of a spec that have a column of their own, or tell nothing of what the network is.
-_TOLD: dict[str, Any] = {
+# Fields of a spec that have a column of their own, or do not change the network.
+_COLUMN_FIELDS: dict[str, Any] = {
     "dataset": {"name", "corruption"},
     "model": {"name", "widths", "channels", "width", "dropout", "batch_norm"},
     "training": {
@@ -84,23 +98,30 @@ _TOLD: dict[str, Any] = {
 
 
 def _other_settings(spec: RunSpec) -> str:
-    """Write the fields of a spec that no column tells, those at their defaults left out."""
-    rest = spec.model_dump(mode="json", exclude=_TOLD, exclude_defaults=True)
-    return " ".join(f"{key}={value}" for key, value in sorted(_flat(rest, "").items()))
+    """Write the fields of a spec that have no column and differ from their defaults."""
+    rest = spec.model_dump(mode="json", exclude=_COLUMN_FIELDS, exclude_defaults=True)
+    return " ".join(f"{key}={value}" for key, value in sorted(_flatten(rest, "").items()))
 
 
-def _flat(values: Mapping[str, Any], prefix: str) -> dict[str, str]:
+def _flatten(values: Mapping[str, Any], prefix: str) -> dict[str, str]:
+    """Map the dotted key of each nested value to its JSON."""
     flat: dict[str, str] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
+            flat |= _flatten(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = json.dumps(value, separators=(",", ":"))
     return flat
 
 
 def run_identity_table(records: Sequence[Mapping[str, Any]]) -> xr.Dataset:
-    """Return the coordinates ``run`` and ``epoch`` of networks, on the dimension ``run``."""
+    """Return the coordinates ``run`` and ``epoch`` of networks, on the dimension ``run``.
+
+    Parameters
+    ----------
+    records
+        Record of each network, from :func:`read_record`.
+    """
     names = np.array([record["run"] for record in records], object)
     epochs = np.array([record["epoch"] for record in records], np.int64)
     return xr.Dataset(coords={"run": names, "epoch": ("run", epochs)})
@@ -112,22 +133,22 @@ def run_table(
     tables: Mapping[str, xr.Dataset],
     places: Mapping[str, Sequence[int]],
 ) -> xr.Dataset:
-    """Join what is known of networks as wholes.
+    """Join the settings, scores and summaries of networks.
 
     Parameters
     ----------
     records
-        One a network, from :func:`read_record`.
+        Record of each network, from :func:`read_record`.
     experiments
-        The experiments that each network belongs to.
+        The experiments that use each network.
     tables
-        The tables over all networks that there are: of ``units``, ``curves`` and ``noise``.
+        Those of the tables ``units``, ``curves`` and ``noise`` over all networks that exist.
     places
-        Name of a table to the positions, in `records`, of the networks that it holds.
+        Name of a table, ``curves`` or ``noise``, to the positions of its networks in `records`.
 
     Returns
     -------
-    A table of the schema ``runs``; what was not measured on a network is NaN, or -1.
+    A table of the schema ``runs``. Numbers that were not measured on a network are NaN, or -1.
     """
     table = run_identity_table(records)
     for name in records[0]:
@@ -136,8 +157,8 @@ def run_table(
             table[name] = ("run", array.astype(object) if array.dtype.kind == "U" else array)
     summary = _curve_summary(tables, places, len(records)) | _unit_summary(tables, table)
     table = table.assign({name: ("run", array) for name, array in summary.items()})
-    names = list(dict.fromkeys(name for row in experiments for name in row))
-    member = np.array([[name in row for name in names] for row in experiments])
+    names = list(dict.fromkeys(name for own in experiments for name in own))
+    member = np.array([[name in own for name in names] for own in experiments])
     table = table.assign_coords(experiment=np.array(names, object))
     return annotate(table.assign(member=(("run", "experiment"), member)), "runs")
 
@@ -145,6 +166,7 @@ def run_table(
 def _curve_summary(
     tables: Mapping[str, xr.Dataset], places: Mapping[str, Sequence[int]], size: int
 ) -> dict[str, np.ndarray]:
+    """Return the area under the random orders' curves and the noise scale of half accuracy."""
     auc, scale = np.full(size, np.nan), np.full(size, np.nan)
     if "curves" in tables:
         areas = area_under_curve(random_orders(tables["curves"]))
@@ -156,23 +178,25 @@ def _curve_summary(
 
 
 def _unit_summary(tables: Mapping[str, xr.Dataset], runs: xr.Dataset) -> dict[str, np.ndarray]:
-    """Count and average the units of each network that were measured."""
+    """Return number, dead number and mean measures of the measured units of each network."""
     import pandas as pd
 
-    wanted = {"mean_selectivity": "selectivity", "mean_mutual_information": "mutual_information"}
+    sources = {"mean_selectivity": "selectivity", "mean_mutual_information": "mutual_information"}
     if "selectivity" not in tables.get("units", {}):
-        return {name: np.full(runs.sizes["run"], np.nan) for name in wanted} | {
+        return {name: np.full(runs.sizes["run"], np.nan) for name in sources} | {
             name: np.full(runs.sizes["run"], -1) for name in ("units", "dead_units")
         }
     units = tables["units"]
     measured = units["undefined"].values != NOT_MEASURED
     frame = pd.DataFrame({name: units[name].values for name in ("run", "epoch", "dead")})
-    for name, source in wanted.items():
+    for name, source in sources.items():
         frame[name] = units[source].values
     groups = frame[measured].groupby(["run", "epoch"], sort=False)
-    found = groups[list(wanted)].mean().assign(units=groups.size(), dead_units=groups["dead"].sum())
+    summary = groups[list(sources)].mean()
+    summary = summary.assign(units=groups.size(), dead_units=groups["dead"].sum())
     keys = pd.MultiIndex.from_arrays([runs["run"].values, runs["epoch"].values])
-    found = found.reindex(keys).fillna({"units": -1, "dead_units": -1})
+    summary = summary.reindex(keys).fillna({"units": -1, "dead_units": -1})
     return {
-        name: found[name].to_numpy(float if name in wanted else np.int64) for name in found.columns
+        name: summary[name].to_numpy(float if name in sources else np.int64)
+        for name in summary.columns
     }

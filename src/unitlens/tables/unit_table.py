@@ -9,53 +9,56 @@ import xarray as xr
 from unitlens.tables.storage import same_attributes
 from unitlens.variables.checks import annotate
 from unitlens.variables.schemas import SCHEMAS
+from unitlens.variables.unit_index import UNIT_NAMES, UnitIndex
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PARTS = ("unit_measures", "unit_ablation")
-_WHERE = ("layer", "depth", "channel")
+# Coordinates that name and order the units, each to its dtype.
+_COORDINATES: dict[str, Any] = {"layer": object, "depth": np.int64, "channel": np.int64}
+# Kind of a dtype to the value of units on which nothing was measured.
 _FILL = {"f": np.nan, "i": -1, "u": -1, "b": False, "U": "", "O": "", "T": ""}
 NOT_MEASURED = "not measured"
 
 
 def unit_table(parts: Mapping[str, Mapping[int, xr.Dataset]], identity: xr.Dataset) -> xr.Dataset:
-    """Join what is known of the units of networks.
+    """Join the measures and the importance of the units of networks.
 
     Parameters
     ----------
     parts
-        ``unit_measures`` and ``unit_ablation``, each: position of a network in `identity` to
-        its table of that schema.
+        ``unit_measures`` and ``unit_ablation``, each to the position of a network in `identity`
+        to the network's table of that schema.
     identity
         Coordinates ``run`` and ``epoch`` of all networks on the dimension ``run``.
 
     Returns
     -------
-    A table of the schema ``units``: the units of the networks one after another, each network's
-    by depth and channel. Units are matched by layer and channel; what was not measured on a
-    unit is NaN (-1 for classes, ``undefined`` says "not measured"). Data sets may have
-    different classes, and a split may lack some: values are matched by the class's label, and
-    those of the classes that a table lacks are NaN.
+    A table of the schema ``units``: the units of one network after another, by depth and channel.
+    Units are matched by layer and channel. A number that was not measured on a unit is NaN (-1
+    for classes), and ``undefined`` says "not measured". Data sets may have different classes, and
+    a split may lack some: values are matched by the label of the class, and are NaN for the
+    classes that a table lacks.
     """
-    keys = _keys(parts)
+    keys = _unit_keys(parts)
     size = len(keys), _class_count(parts)
     variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
     for name in PARTS:
         tables = parts.get(name, {})
-        places = {network: _places(keys, network, table) for network, table in tables.items()}
+        rows = {network: _unit_rows(keys, network, table) for network, table in tables.items()}
         rules = SCHEMAS[name]
         for variable in (*rules.required, *rules.optional):
             having = {network: table for network, table in tables.items() if variable in table}
-            if having and variable not in _WHERE:
-                variables[variable] = _filled(variable, having, places, size)
+            if having and variable not in _COORDINATES:
+                variables[variable] = _fill(variable, having, rows, size)
     network = keys["network"].to_numpy()
     table = xr.Dataset(
         variables,
         coords={
             "run": ("unit", identity["run"].values[network]),
             "epoch": ("unit", identity["epoch"].values[network]),
-            **{name: ("unit", keys[name].to_numpy(_kind(name))) for name in _WHERE},
+            **{name: ("unit", keys[name].to_numpy(kind)) for name, kind in _COORDINATES.items()},
         },
     )
     if "class" in table.dims:
@@ -63,23 +66,20 @@ def unit_table(parts: Mapping[str, Mapping[int, xr.Dataset]], identity: xr.Datas
     return annotate(table.assign_attrs(_attributes(parts)), "units")
 
 
-def _kind(name: str) -> Any:
-    return object if name == "layer" else np.int64
-
-
 def _attributes(parts: Mapping[str, Mapping[int, xr.Dataset]]) -> dict[str, object]:
+    """Return the attributes that all tables of a part share, by part and name."""
     attributes: dict[str, object] = {}
     for name, tables in parts.items():
         attributes |= same_attributes(tables.values(), prefix=f"{name}_")
     return attributes
 
 
-def _keys(parts: Mapping[str, Mapping[int, xr.Dataset]]) -> "pd.DataFrame":
-    """Return one row a unit that is in any table: network, layer, depth and channel."""
+def _unit_keys(parts: Mapping[str, Mapping[int, xr.Dataset]]) -> "pd.DataFrame":
+    """Return network, layer, depth and channel of each unit in any table, a row each."""
     import pandas as pd
 
     frames = [
-        pd.DataFrame({"network": network} | {name: table[name].values for name in _WHERE})
+        pd.DataFrame({"network": network} | {name: table[name].values for name in _COORDINATES})
         for tables in parts.values()
         for network, table in tables.items()
     ]
@@ -87,14 +87,17 @@ def _keys(parts: Mapping[str, Mapping[int, xr.Dataset]]) -> "pd.DataFrame":
     return keys.sort_values(["network", "depth", "channel"], kind="stable", ignore_index=True)
 
 
-def _places(keys: "pd.DataFrame", network: int, table: xr.Dataset) -> np.ndarray:
-    import pandas as pd
+def _unit_rows(keys: "pd.DataFrame", network: int, table: xr.Dataset) -> np.ndarray:
+    """Return the row in `keys` of each unit of a network's table."""
+    first, last = keys["network"].searchsorted([network, network + 1])
+    own = keys[first:last]
+    rows = _unit_index({name: own[name].to_numpy() for name in UNIT_NAMES})
+    units = _unit_index({name: table[name].values for name in UNIT_NAMES})
+    return first + rows.reindex_like(units)["unit"]
 
-    first = int(keys["network"].searchsorted(network))
-    own = keys[keys["network"] == network]
-    index = pd.MultiIndex.from_frame(own[["layer", "channel"]])
-    wanted = pd.MultiIndex.from_arrays([table["layer"].values, table["channel"].values])
-    return first + index.get_indexer(wanted)
+
+def _unit_index(names: Mapping[str, np.ndarray]) -> UnitIndex:
+    return UnitIndex({name: xr.Variable("unit", values) for name, values in names.items()})
 
 
 def _class_count(parts: Mapping[str, Mapping[int, xr.Dataset]]) -> int:
@@ -103,17 +106,30 @@ def _class_count(parts: Mapping[str, Mapping[int, xr.Dataset]]) -> int:
 
 
 def _labels(table: xr.Dataset) -> np.ndarray:
-    """Return the label of each place on `class`: a split without a class has none for it."""
+    """Return the label of each place on `class`. A split may lack some classes."""
     size = table.sizes.get("class", 0)
     return table["class"].values if "class" in table.coords else np.arange(size)
 
 
-def _filled(
+def _fill(
     variable: str,
     tables: Mapping[int, xr.Dataset],
-    places: Mapping[int, np.ndarray],
+    rows: Mapping[int, np.ndarray],
     size: tuple[int, int],
 ) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return dimensions and values of a variable over the units of all networks.
+
+    Parameters
+    ----------
+    variable
+        Name of the variable.
+    tables
+        Position of a network to its table, which has the variable.
+    rows
+        Position of a network to the row of each unit of its table.
+    size
+        Number of units and of classes.
+    """
     first = next(iter(tables.values()))[variable]
     shape = size if "class" in first.dims else size[:1]
     fill = NOT_MEASURED if variable == "undefined" else _FILL[first.dtype.kind]
@@ -123,7 +139,7 @@ def _filled(
     for network, table in tables.items():
         values = table[variable].values
         if values.ndim == 1:
-            out[places[network]] = values
+            out[rows[network]] = values
         else:
-            out[places[network][:, None], _labels(table)] = values
+            out[rows[network][:, None], _labels(table)] = values
     return first.dims, out  # type: ignore[return-value]  # dims are names here

@@ -1,1 +1,1 @@
-"""How a network comes about: built from its specification, trained, checkpointed, resumed."""
+"""Networks built from their specifications, trained, written as checkpoints, and resumed."""

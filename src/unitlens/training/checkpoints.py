@@ -1,4 +1,4 @@
-"""What training leaves of a network: its weights, the record of them, its scores over training."""
+"""Checkpoints: the weights of a network, their record, and the scores over training."""
 
 import platform
 from collections.abc import Sequence
@@ -12,20 +12,41 @@ from torch import nn
 
 from unitlens.config.base import Strict
 from unitlens.config.networks import RunSpec
-from unitlens.errors import ModelError
+from unitlens.errors import ModelError, one_line
+from unitlens.local_files import replacing, save_netcdf, write_whole
 from unitlens.model.weights import weights_hash
 from unitlens.training.models import construct_model
 from unitlens.training.scoring import SplitScore
 
-WEIGHTS, RECORD = "checkpoint.safetensors", "checkpoint.json"
+WEIGHTS, RECORD, HISTORY = "checkpoint.safetensors", "checkpoint.json", "history.nc"
 
 
 class CheckpointRecord(Strict):
-    """What is known of a network: how it came about and how good it is.
+    """The record of a network: its origin and its scores.
 
-    Train figures are over the labels that it was trained on; losses are mean cross-entropies in
-    nats. `epoch` counts the epochs that it was trained for. `origin` is a hash over all that the
-    network was made from, code included; networks of unitlens before 0.2 have none.
+    Attributes
+    ----------
+    spec
+        The run.
+    epoch
+        Number of epochs that the network was trained for.
+    train_loss, test_loss
+        Mean cross-entropy in nats; the training labels are those that it was trained on.
+    train_accuracy, test_accuracy
+        Share of the samples whose largest logit is that of the label.
+    input_shape
+        Shape of one input.
+    classes
+        Number of classes of the data set.
+    dataset_identity
+        Identity of the training set.
+    weights_hash
+        Hash over the weights.
+    versions
+        Versions of the software that trained the network.
+    origin
+        Hash over everything that the network was made from, code included; empty in records of
+        unitlens before 0.2.
     """
 
     spec: RunSpec
@@ -43,7 +64,7 @@ class CheckpointRecord(Strict):
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what made a network."""
+    """Return the versions of Python, torch and unitlens."""
     return {
         "python": platform.python_version(),
         "torch": str(torch.__version__),
@@ -52,44 +73,40 @@ def versions() -> dict[str, str]:
 
 
 def save_checkpoint(directory: Path, model: nn.Module, record: CheckpointRecord) -> None:
-    """Write a network.
+    """Write a network and its record, each whole or not at all.
 
     Parameters
     ----------
     directory
-        Where to write ``checkpoint.safetensors`` and then ``checkpoint.json``, each as a whole or
-        not at all.
+        Directory to write ``checkpoint.safetensors`` and then ``checkpoint.json`` to.
     model
-        The network; it stays as it is. Tensors that share memory are written once.
+        The network, which is not changed. Tensors that share memory are written once.
     record
-        What is known of it.
+        Its record.
     """
     from safetensors.torch import save_model
 
     directory.mkdir(parents=True, exist_ok=True)
-    partial = directory / f"{WEIGHTS}.partial"
-    save_model(model, str(partial))
-    partial.replace(directory / WEIGHTS)
+    with replacing(directory / WEIGHTS) as partial:
+        save_model(model, str(partial))
     write_record(directory, record)
 
 
 def write_record(directory: Path, record: CheckpointRecord) -> None:
-    """Write what is known of a network beside its weights, as a whole or not at all."""
-    partial = directory / f"{RECORD}.partial"
-    partial.write_text(record.model_dump_json(indent=1) + "\n")
-    partial.replace(directory / RECORD)
+    """Write the record of a network, whole or not at all."""
+    write_whole(directory / RECORD, (record.model_dump_json(indent=1) + "\n").encode())
 
 
 def load_checkpoint(directory: Path) -> tuple[nn.Module, CheckpointRecord]:
     """Read a network that :func:`save_checkpoint` wrote.
 
-    The network is built from its specification, without the weights file that it names, and
-    filled from the checkpoint.
+    The network is built from its specification, and its weights are loaded from the checkpoint. A
+    weights file that the specification names is not read.
 
     Parameters
     ----------
     directory
-        Where it was written.
+        Directory of the checkpoint.
 
     Returns
     -------
@@ -98,14 +115,14 @@ def load_checkpoint(directory: Path) -> tuple[nn.Module, CheckpointRecord]:
     Raises
     ------
     ModelError
-        Where the checkpoint is missing, unreadable, or its weights are not the ones recorded.
+        Where the checkpoint is missing or unreadable, or its weights differ from its record.
     """
     directory = Path(directory)
     record = _read_record(directory / RECORD)
     model = construct_model(
         record.spec.model, input_shape=record.input_shape, classes=record.classes, seed=0
     )
-    _fill(model, directory / WEIGHTS)
+    _load_weights(model, directory / WEIGHTS)
     if weights_hash(model) != record.weights_hash:
         raise ModelError(
             f"the weights in {directory / WEIGHTS} are not those that {RECORD} records; the file "
@@ -129,20 +146,16 @@ def _read_record(path: Path) -> CheckpointRecord:
         ) from None
 
 
-def _fill(model: nn.Module, path: Path) -> None:
+def _load_weights(model: nn.Module, path: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import load_model
 
     try:
         load_model(model, str(path))
     except (SafetensorError, OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
         raise ModelError(
-            f"cannot load the weights in {path}: {reason}; train the network again"
+            f"cannot load the weights in {path}: {one_line(error)}; train the network again"
         ) from error
-
-
-HISTORY = "history.nc"
 
 
 def write_history(directory: Path, history: Sequence[tuple[SplitScore, SplitScore]]) -> None:
@@ -151,21 +164,19 @@ def write_history(directory: Path, history: Sequence[tuple[SplitScore, SplitScor
     Parameters
     ----------
     directory
-        Where to write.
+        Directory to write to.
     history
-        Scores on the training and on the test set: before training, then after each epoch. They
-        get the epochs 0, 1, 2, ...
+        Scores on the training and the test set, before training and after each epoch: those of
+        epoch 0, 1, 2, ...
     """
     import xarray as xr
 
     from unitlens.variables.checks import annotate
 
     columns = {
-        f"{split}_{figure}": ("epoch", np.array([getattr(row[place], figure) for row in history]))
-        for place, split in enumerate(("train", "test"))
-        for figure in ("loss", "accuracy")
+        f"{split}_{score}": ("epoch", np.array([getattr(row[index], score) for row in history]))
+        for index, split in enumerate(("train", "test"))
+        for score in ("loss", "accuracy")
     }
     table = annotate(xr.Dataset(columns, {"epoch": np.arange(len(history))}), "history")
-    partial = directory / f"{HISTORY}.partial"
-    table.to_netcdf(partial, engine="h5netcdf")
-    partial.replace(directory / HISTORY)
+    save_netcdf(table, directory / HISTORY)

@@ -1,4 +1,4 @@
-"""One epoch of training: batches, their augmentation, and optimiser steps."""
+"""One epoch of training: batches, augmentation, and steps of the optimiser."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,25 +13,26 @@ from unitlens.data.batches import Indices, MapStyle, read_batches
 from unitlens.errors import ModelError
 from unitlens.model.restore import restore_generators, seed_generators
 from unitlens.seeds import derived_seed, seeded
-from unitlens.training.dense_gradients import DenseStack, Stepper, fast_dense_layers
-from unitlens.training.scoring import as_weights, logits_of
+from unitlens.training.dense_gradients import fast_dense_layers
+from unitlens.training.scoring import check_logits, to_weights_dtype
 from unitlens.training.selectivity_regulariser import SelectivityTerm
 
 
 def augment(inputs: Tensor, kinds: Sequence[str]) -> Tensor:
-    """Change the images of a batch at random, each in its own way.
+    """Augment the images of a batch, each at random.
 
     Parameters
     ----------
     inputs
         Normalised images of shape (batch, channels, height, width).
     kinds
-        ``flip``: left and right change places in half of the images. ``crop``: each image is
-        padded by an eighth of its size with zeros (the mean colour) and cut out anew at random.
+        ``flip``: half of the images, on average, are flipped horizontally. ``crop``: each image is
+        padded on all sides by an eighth of its size with zeros (the mean colour), and cropped to
+        its size at a random position.
 
     Returns
     -------
-    New images of the same shape. PyTorch's CPU generator decides; seed it before.
+    New images of the same shape. All random numbers come from PyTorch's CPU generator.
 
     Raises
     ------
@@ -42,20 +43,21 @@ def augment(inputs: Tensor, kinds: Sequence[str]) -> Tensor:
         shape = tuple(inputs.shape[1:])
         raise ModelError(
             f"training.augmentation = {list(kinds)} needs images of shape (channels, height, "
-            f"width), but the data set's inputs have shape {shape}; leave it out"
+            f"width), but the data set's inputs have shape {shape}; remove the key"
         )
     if "flip" in kinds:
-        chosen = (torch.rand(len(inputs)) < 0.5).to(inputs.device)
-        inputs = torch.where(chosen[:, None, None, None], inputs.flip(3), inputs)
-    return _cropped(inputs) if "crop" in kinds else inputs
+        flipped = (torch.rand(len(inputs)) < 0.5).to(inputs.device)
+        inputs = torch.where(flipped[:, None, None, None], inputs.flip(3), inputs)
+    return _crop(inputs) if "crop" in kinds else inputs
 
 
-def _cropped(inputs: Tensor) -> Tensor:
+def _crop(inputs: Tensor) -> Tensor:
     samples, channels, height, width = inputs.shape
-    tall, wide = max(1, height // 8), max(1, width // 8)
-    padded = torch.nn.functional.pad(inputs, (wide, wide, tall, tall))
-    tops = torch.randint(2 * tall + 1, (samples,)).to(inputs.device)
-    lefts = torch.randint(2 * wide + 1, (samples,)).to(inputs.device)
+    rows_added, columns_added = max(1, height // 8), max(1, width // 8)  # on each side
+    padding = (columns_added, columns_added, rows_added, rows_added)
+    padded = torch.nn.functional.pad(inputs, padding)
+    tops = torch.randint(2 * rows_added + 1, (samples,)).to(inputs.device)
+    lefts = torch.randint(2 * columns_added + 1, (samples,)).to(inputs.device)
     rows = tops[:, None] + torch.arange(height, device=inputs.device)
     columns = lefts[:, None] + torch.arange(width, device=inputs.device)
     sample = torch.arange(samples, device=inputs.device)[:, None, None, None]
@@ -64,7 +66,14 @@ def _cropped(inputs: Tensor) -> Tensor:
 
 
 def make_optimizer(model: nn.Module, spec: TrainingSpec) -> torch.optim.Optimizer:
-    """Return the optimiser of a specification, in its fused form where there is one.
+    """Return the optimiser of a specification, fused where PyTorch has a fused form.
+
+    Parameters
+    ----------
+    model
+        The network; parameters that require no gradient are left out.
+    spec
+        The training, with optimiser, learning rate, momentum and weight decay.
 
     Raises
     ------
@@ -83,8 +92,8 @@ def make_optimizer(model: nn.Module, spec: TrainingSpec) -> torch.optim.Optimize
         return torch.optim.SGD(
             parameters, lr=rate, momentum=spec.momentum, weight_decay=decay, fused=fused
         )
-    kind = torch.optim.Adam if spec.optimizer == "adam" else torch.optim.AdamW
-    return kind(parameters, lr=rate, weight_decay=decay, fused=fused)
+    optimizer_class = torch.optim.Adam if spec.optimizer == "adam" else torch.optim.AdamW
+    return optimizer_class(parameters, lr=rate, weight_decay=decay, fused=fused)
 
 
 def learning_rate(spec: TrainingSpec, epoch: int) -> float:
@@ -93,10 +102,11 @@ def learning_rate(spec: TrainingSpec, epoch: int) -> float:
     Parameters
     ----------
     spec
-        The training: a constant rate; one multiplied by gamma after each milestone; or half a
-        cosine from the rate at the start towards 0 after the last epoch.
+        The training. Its schedule is ``constant``; ``step``, which multiplies the rate by gamma
+        after each milestone; or ``cosine``, half a cosine from the first rate towards 0 after the
+        last epoch.
     epoch
-        Number of epochs that are over.
+        Number of finished epochs.
 
     Examples
     --------
@@ -115,7 +125,15 @@ def learning_rate(spec: TrainingSpec, epoch: int) -> float:
 
 @dataclass(frozen=True)
 class Interruption:
-    """Where an interrupted epoch goes on: steps that are done, and the generators after them."""
+    """The point at which an epoch was interrupted.
+
+    Attributes
+    ----------
+    step
+        Number of finished steps of the epoch.
+    generators
+        States of the random generators after these steps.
+    """
 
     step: int
     generators: list[Tensor]
@@ -133,16 +151,18 @@ def run_epoch(
     interruption: Interruption | None = None,
     after_step: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """Train for one pass over the training set.
+    """Train a network for one pass over the training set.
 
-    All randomness (order, augmentation, dropout) follows from the seed and the epoch alone. It
-    comes from PyTorch's global generators, so call this within
-    :func:`~unitlens.model.restore.own_generators`.
+    All random numbers (order, augmentation, dropout) follow from the seed and the epoch. They
+    come from PyTorch's global generators, so the call belongs inside of
+    :func:`~unitlens.model.restore.isolated_generators`.
 
     Parameters
     ----------
-    model, optimizer
-        What is trained, on `device`.
+    model
+        The network, on `device`.
+    optimizer
+        The optimiser of its parameters.
     dataset
         The training set.
     spec
@@ -150,13 +170,13 @@ def run_epoch(
     seed
         The run's seed.
     epoch
-        Number of epochs that are over.
+        Number of finished epochs.
     device
-        Where to compute.
+        Device to compute on.
     interruption
-        Where the epoch goes on; at its start if None.
+        Point at which the epoch was interrupted and goes on; None for a whole epoch.
     after_step
-        Called with the number of steps done.
+        Called after each step with the number of finished steps.
     """
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(spec, epoch)
@@ -167,37 +187,34 @@ def run_epoch(
         restore_generators(interruption.generators, device)
     order = seeded(seed, "order", epoch).permutation(len(dataset))
     batches = split_order(order, spec.batch_size)[first_step:]
-    stepper = Stepper(optimizer)
     term = SelectivityTerm(spec.selectivity_regulariser)
     model.train()
-    with term.watching(model):
-        find_gradients = _gradient_finder(model, term)
-        with fast_dense_layers(model):
-            steps = enumerate(read_batches(dataset, batches, device=device), start=first_step + 1)
-            for step, (_, inputs, labels) in steps:
-                find_gradients(augment(inputs, spec.augmentation), labels)
-                stepper.step()
-                after_step(step)
 
-
-def _gradient_finder(model: nn.Module, term: SelectivityTerm) -> Callable[[Tensor, Tensor], None]:
-    """Return what sets the gradients of a batch, by the shortest way that a network allows."""
-    stack = DenseStack.of(model)
-    if stack is not None:
-        return stack.find_gradients
-
-    def find_by_autograd(inputs: Tensor, labels: Tensor) -> None:
-        logits = logits_of(model(as_weights(inputs, model)), labels)
+    def set_by_autograd(inputs: Tensor, labels: Tensor) -> None:
+        logits = check_logits(model(to_weights_dtype(inputs, model)), labels)
         loss = nn.functional.cross_entropy(logits, labels)
         term.regularised(loss, labels).backward()  # type: ignore[no-untyped-call]
 
-    return find_by_autograd
+    with term.collecting(model), fast_dense_layers(model) as set_directly:
+        set_gradients = set_directly or set_by_autograd
+        steps = enumerate(read_batches(dataset, batches, device=device), start=first_step + 1)
+        for step, (_, inputs, labels) in steps:
+            set_gradients(augment(inputs, spec.augmentation), labels)
+            optimizer.step()
+            optimizer.zero_grad()
+            after_step(step)
 
 
 def split_order(order: Indices, batch_size: int) -> list[Indices]:
-    """Cut an order into batches; a last one of a single sample joins the batch before it.
+    """Split an order of samples into batches.
 
-    Batch norm cannot be trained on a single sample.
+    A last batch of a single sample joins the batch before it, because batch norm cannot be trained
+    on a single sample.
+
+    Examples
+    --------
+    >>> [batch.tolist() for batch in split_order(np.arange(5), 2)]
+    [[0, 1], [2, 3, 4]]
     """
     starts = list(range(batch_size, len(order), batch_size))
     if starts and batch_size > 1 and len(order) - starts[-1] == 1:

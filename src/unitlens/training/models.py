@@ -1,7 +1,7 @@
-"""Networks from their specification: dense, convolutional, torchvision's, the user's own."""
+"""Networks from their specifications: dense, convolutional, torchvision's, the user's own."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,37 +9,39 @@ import torch
 from torch import Tensor, nn
 
 from unitlens.config.networks import (
+    MODEL_FAMILIES,
     ConvNetSpec,
     MLPSpec,
     ModelSpec,
     TorchvisionSpec,
     UserModelSpec,
 )
-from unitlens.errors import ModelError, nearest
-from unitlens.model.restore import own_generators, seed_generators
+from unitlens.errors import ModelError, nearest, one_line
+from unitlens.model.restore import isolated_generators, seed_generators
 from unitlens.seeds import derived_seed
 from unitlens.training.weight_files import read_weights
 from unitlens.user_code import call_user_function
 
-OWN_WEIGHTS = "torchvision:"
+OWN_WEIGHTS = "torchvision:"  # prefix of a name of weights that torchvision publishes
 
 
 def build_model(
     spec: ModelSpec, *, input_shape: tuple[int, ...], classes: int, seed: int
 ) -> nn.Module:
-    """Build a network with the weights that its specification names, or with fresh ones.
+    """Build a network with the weights that its specification names, or with random ones.
 
     Parameters
     ----------
     spec
-        Which network.
+        The specification of the network.
     input_shape
         Shape of one input, such as (channels, height, width).
     classes
-        Number of logits of an ``mlp``, a ``convnet`` and a network of torchvision without
-        weights of its own (unless its arguments set ``num_classes``).
+        Number of logits of an ``mlp``, of a ``convnet``, and of a network of torchvision without
+        a weights file (unless its arguments set ``num_classes``).
     seed
-        Decides on fresh weights, which are PyTorch's defaults. No global random state changes.
+        Seed of random weights, which are initialised as PyTorch does by default (the convolutions
+        of a ``convnet`` after He et al.). No global random state changes.
 
     Returns
     -------
@@ -49,8 +51,8 @@ def build_model(
     Raises
     ------
     ModelError
-        Where a name is unknown, arguments do not fit, or a weights file is missing, is of a kind
-        that could run code, or does not fit the network.
+        Where a name is unknown, arguments do not fit, or a weights file is missing, could run
+        code, or does not fit the network.
     """
     model = construct_model(spec, input_shape=input_shape, classes=classes, seed=seed)
     if isinstance(spec, TorchvisionSpec | UserModelSpec) and spec.weights is not None:
@@ -61,17 +63,23 @@ def build_model(
 def construct_model(
     spec: ModelSpec, *, input_shape: tuple[int, ...], classes: int, seed: int
 ) -> nn.Module:
-    """Build the network of :func:`build_model`, but leave a weights file alone."""
+    """Build a network as :func:`build_model` does, but without reading a weights file.
+
+    Parameters
+    ----------
+    spec
+        The specification of the network.
+    input_shape
+        Shape of one input.
+    classes
+        Number of logits.
+    seed
+        Seed of the random weights.
+    """
     cpu = torch.device("cpu")
-    with own_generators(cpu):
+    with isolated_generators(cpu):
         seed_generators(derived_seed(seed, "weights"), cpu)
-        if isinstance(spec, MLPSpec):
-            return _mlp(spec, input_shape, classes)
-        if isinstance(spec, ConvNetSpec):
-            return _convnet(spec, input_shape, classes)
-        if isinstance(spec, TorchvisionSpec):
-            return _torchvision(spec, classes)
-        return _user_model(spec)
+        return BUILDERS[type(spec)](spec, input_shape, classes)
 
 
 def _mlp(spec: MLPSpec, input_shape: tuple[int, ...], classes: int) -> nn.Module:
@@ -79,13 +87,13 @@ def _mlp(spec: MLPSpec, input_shape: tuple[int, ...], classes: int) -> nn.Module
     features = 1
     for size in input_shape:
         features *= size
-    for place, width in enumerate(spec.widths, start=1):
-        layers[f"dense{place}"] = nn.Linear(features, width, bias=not spec.batch_norm)
+    for number, width in enumerate(spec.widths, start=1):
+        layers[f"dense{number}"] = nn.Linear(features, width, bias=not spec.batch_norm)
         if spec.batch_norm:
-            layers[f"norm{place}"] = nn.BatchNorm1d(width)
-        layers[f"relu{place}"] = nn.ReLU()
+            layers[f"norm{number}"] = nn.BatchNorm1d(width)
+        layers[f"relu{number}"] = nn.ReLU()
         if spec.dropout:
-            layers[f"dropout{place}"] = nn.Dropout(spec.dropout)
+            layers[f"dropout{number}"] = nn.Dropout(spec.dropout)
         features = width
     layers["output"] = nn.Linear(features, classes)
     return nn.Sequential(layers)
@@ -99,16 +107,16 @@ def _convnet(spec: ConvNetSpec, input_shape: tuple[int, ...], classes: int) -> n
         )
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     channels, height, width = input_shape
-    for place, (maps, stride) in enumerate(zip(spec.channels, spec.strides, strict=True), start=1):
+    for number, (maps, stride) in enumerate(zip(spec.channels, spec.strides, strict=True), start=1):
         maps = max(1, round(maps * spec.width))
         convolution = nn.Conv2d(channels, maps, 3, stride, padding=1, bias=not spec.batch_norm)
-        _he_initialised(convolution)
-        layers[f"conv{place}"] = convolution
+        _initialise(convolution)
+        layers[f"conv{number}"] = convolution
         if spec.batch_norm:
-            layers[f"norm{place}"] = nn.BatchNorm2d(maps)
-        layers[f"relu{place}"] = nn.ReLU()
+            layers[f"norm{number}"] = nn.BatchNorm2d(maps)
+        layers[f"relu{number}"] = nn.ReLU()
         if spec.dropout:
-            layers[f"dropout{place}"] = nn.Dropout2d(spec.dropout)
+            layers[f"dropout{number}"] = nn.Dropout2d(spec.dropout)
         channels, height, width = maps, (height - 1) // stride + 1, (width - 1) // stride + 1
     if spec.head == "average":
         layers["pool"] = nn.AdaptiveAvgPool2d(1)
@@ -118,22 +126,22 @@ def _convnet(spec: ConvNetSpec, input_shape: tuple[int, ...], classes: int) -> n
     return nn.Sequential(layers)
 
 
-def _he_initialised(convolution: nn.Conv2d) -> None:
-    """Keep the variance of activations through ReLUs (He et al. 2015), however many layers."""
+def _initialise(convolution: nn.Conv2d) -> None:
+    """Draw weights that keep the variance of activations through ReLUs (He et al. 2015)."""
     nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
     if convolution.bias is not None:
         nn.init.zeros_(convolution.bias)
 
 
-def _torchvision(spec: TorchvisionSpec, classes: int) -> nn.Module:
+def _torchvision(spec: TorchvisionSpec, _: tuple[int, ...], classes: int) -> nn.Module:
     from torchvision import models
 
     known = models.list_models(module=models)
     if spec.name not in known:
-        names = ("mlp", "convnet", *known)
         raise ModelError(
-            f"model.name = {spec.name!r} must be mlp, convnet, one of torchvision.models or "
-            f"'module:function'; {nearest(spec.name, names)}"
+            f"model.name = {spec.name!r} must be {', '.join(MODEL_FAMILIES)}, one of "
+            "torchvision.models or 'module:function'; "
+            f"{nearest(spec.name, (*MODEL_FAMILIES, *known))}"
         )
     arguments = dict(spec.arguments)
     if spec.weights is None:
@@ -142,12 +150,12 @@ def _torchvision(spec: TorchvisionSpec, classes: int) -> nn.Module:
         model: nn.Module = models.get_model(spec.name, **arguments)
     except (TypeError, ValueError) as error:
         raise ModelError(
-            f"model.arguments = {spec.arguments} do not fit {spec.name}: {error}"
+            f"model.arguments = {spec.arguments} do not fit {spec.name}: {one_line(error)}"
         ) from error
     return model
 
 
-def _user_model(spec: UserModelSpec) -> nn.Module:
+def _user_model(spec: UserModelSpec, *_: object) -> nn.Module:
     model = call_user_function(spec.name, spec.arguments, key="model.name", error=ModelError)
     if not isinstance(model, nn.Module):
         raise ModelError(
@@ -157,14 +165,23 @@ def _user_model(spec: UserModelSpec) -> nn.Module:
     return model
 
 
+# The builder of each class of specification. Arguments: specification, input shape, classes.
+BUILDERS: dict[type, Callable[[Any, tuple[int, ...], int], nn.Module]] = {
+    MLPSpec: _mlp,
+    ConvNetSpec: _convnet,
+    TorchvisionSpec: _torchvision,
+    UserModelSpec: _user_model,
+}
+
+
 def _weights(spec: TorchvisionSpec | UserModelSpec) -> Mapping[str, Tensor]:
     name = str(spec.weights)
     if isinstance(spec, TorchvisionSpec) and name.startswith(OWN_WEIGHTS):
-        return _own_weights(spec.name, name.removeprefix(OWN_WEIGHTS))
+        return _torchvision_weights(spec.name, name.removeprefix(OWN_WEIGHTS))
     return read_weights(Path(name))
 
 
-def _own_weights(model: str, name: str) -> Mapping[str, Tensor]:
+def _torchvision_weights(model: str, name: str) -> Mapping[str, Tensor]:
     from torchvision import models
 
     known: Any = models.get_model_weights(model)
@@ -177,22 +194,32 @@ def _own_weights(model: str, name: str) -> Mapping[str, Tensor]:
         weights: Mapping[str, Tensor] = known[name].get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
         raise ModelError(
-            f"model.weights = '{OWN_WEIGHTS}{name}' cannot be fetched ({error}); put the file "
+            f"model.weights = '{OWN_WEIGHTS}{name}' cannot be fetched ({one_line(error)}); put "
+            "the file "
             f"{known[name].url} into {torch.hub.get_dir()}/checkpoints, or name a weights file"
         ) from error
     return weights
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, source: str) -> None:
-    """Put weights into a network.
+    """Load weights into a network.
+
+    Parameters
+    ----------
+    model
+        The network.
+    weights
+        Name to tensor. Of tensors that share memory, one is enough.
+    source
+        Name of the weights, for the messages of errors.
 
     Raises
     ------
     ModelError
-        Where a tensor is missing, unexpected or of another shape: the first ones are named.
+        Where a tensor is missing, unexpected or of another shape. The message names up to three.
     """
     try:
-        misfit = model.load_state_dict(weights, strict=False)
+        mismatch = model.load_state_dict(weights, strict=False)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise ModelError(
@@ -201,15 +228,15 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, source: str
         ) from error
     tensors = model.state_dict()
     loaded = {tensors[name].data_ptr() for name in tensors if name in weights}
-    missing = [name for name in misfit.missing_keys if tensors[name].data_ptr() not in loaded]
-    _refuse(missing, "lack", source, weights)
-    _refuse(misfit.unexpected_keys, "hold besides", source, tensors)
+    missing = [name for name in mismatch.missing_keys if tensors[name].data_ptr() not in loaded]
+    _refuse_names(missing, "lack", source, weights)
+    _refuse_names(mismatch.unexpected_keys, "also hold", source, tensors)
 
 
-def _refuse(keys: list[str], what: str, source: str, others: Mapping[str, Tensor]) -> None:
-    if keys:
-        shown = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+def _refuse_names(names: list[str], verb: str, source: str, others: Mapping[str, Tensor]) -> None:
+    if names:
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         raise ModelError(
-            f"the weights {source} do not fit the network: they {what} {shown}; "
-            f"{nearest(keys[0], others)}"
+            f"the weights {source} do not fit the network: they {verb} {shown}; "
+            f"{nearest(names[0], others)}"
         )

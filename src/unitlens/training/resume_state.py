@@ -1,4 +1,4 @@
-"""The state of an unfinished training on disk, from which a killed one goes on."""
+"""The state of an unfinished training on disk, from which a killed training resumes."""
 
 import pickle
 import shutil
@@ -10,19 +10,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unitlens.local_files import replacing
 from unitlens.training.scoring import SplitScore
 
 FOLDER, STATE = "resume", "state.pt"
 SECONDS_BETWEEN_SAVES = 5.0
-SHARE_OF_SAVING = 0.02  # of the time, at most, where the state is large
+SAVING_SHARE = 0.02  # largest share of the time that is spent on saving
 
 
 @dataclass
-class Progress:
-    """How far a training has come.
+class TrainingProgress:
+    """The progress of a training.
 
-    `history` holds the scores on both splits before training and after each epoch; `step` counts
-    the steps done of an interrupted epoch, and `generators` are the random states after them.
+    Attributes
+    ----------
+    history
+        Scores on the training and the test set, before training and after each epoch.
+    step
+        Number of finished steps of an interrupted epoch.
+    generators
+        States of the random generators after these steps.
     """
 
     history: list[tuple[SplitScore, SplitScore]] = field(default_factory=list)
@@ -31,19 +38,19 @@ class Progress:
 
     @property
     def epoch(self) -> int:
-        """Number of epochs that are over and scored."""
+        """Number of finished and scored epochs."""
         return len(self.history) - 1
 
 
 class ResumeFolder:
-    """Keeps the state of a training in ``directory/resume`` until it is finished.
+    """The folder ``directory/resume``, which holds the state of a training until its end.
 
     Parameters
     ----------
     directory
         Directory of the run.
     identity
-        Of all that determines the training: the state of another one is ignored.
+        Hash over everything that determines the training. A state with another hash is removed.
     """
 
     def __init__(self, directory: Path, identity: str) -> None:
@@ -52,8 +59,13 @@ class ResumeFolder:
         self._last = time.monotonic()
         self._pause = SECONDS_BETWEEN_SAVES
 
-    def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress | None:
-        """Fill model and optimiser from the state, if there is one, and return how far it is."""
+    def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> TrainingProgress | None:
+        """Load the state into a model and its optimiser, and return the progress.
+
+        Returns
+        -------
+        The progress; None where there is no state of this training.
+        """
         try:
             state = torch.load(self.path / STATE, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
@@ -64,14 +76,16 @@ class ResumeFolder:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         history = [(SplitScore(*train), SplitScore(*test)) for train, test in state["history"]]
-        return Progress(history, state["step"], state["generators"])
+        return TrainingProgress(history, state["step"], state["generators"])
 
     def is_due(self) -> bool:
-        """Tell whether the last state is old enough for another one."""
+        """Tell whether enough time has passed since the last save."""
         return time.monotonic() - self._last >= self._pause
 
-    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-        """Write the state as a whole or not at all."""
+    def save(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, progress: TrainingProgress
+    ) -> None:
+        """Write the state, whole or not at all."""
         start = time.monotonic()
         state: dict[str, Any] = {
             "identity": self._identity,
@@ -85,12 +99,11 @@ class ResumeFolder:
             "generators": progress.generators,
         }
         self.path.mkdir(parents=True, exist_ok=True)
-        partial = self.path / f"{STATE}.partial"
-        torch.save(state, partial)
-        partial.replace(self.path / STATE)
+        with replacing(self.path / STATE) as partial:
+            torch.save(state, partial)
         self._last = time.monotonic()
-        self._pause = max(SECONDS_BETWEEN_SAVES, (self._last - start) / SHARE_OF_SAVING)
+        self._pause = max(SECONDS_BETWEEN_SAVES, (self._last - start) / SAVING_SHARE)
 
     def remove(self) -> None:
-        """Remove the state and all that was kept beside it."""
+        """Remove the state and the kept epochs beside it."""
         shutil.rmtree(self.path, ignore_errors=True)

@@ -8,22 +8,36 @@ from torch import Tensor, nn
 from unitlens.data.batches import iterate_batches
 from unitlens.data.split import SplitDataset
 from unitlens.errors import ModelError
-from unitlens.model.graph import first_tensor
+from unitlens.model.graph import find_logits
 from unitlens.training.dense_gradients import fast_dense_layers
 
-BATCH_VALUES = 4_000_000  # input values in a batch, which bounds the memory of a forward pass
+BATCH_VALUES = 4_000_000  # input values of a batch at most: bounds the memory of a forward pass
 
 
 @dataclass(frozen=True)
 class SplitScore:
-    """Mean cross-entropy in nats and share of the samples whose largest logit is the label."""
+    """Loss and accuracy of a network over a split.
+
+    Attributes
+    ----------
+    loss
+        Mean cross-entropy in nats.
+    accuracy
+        Share of the samples whose largest logit is that of the label.
+    """
 
     loss: float
     accuracy: float
 
 
-def scored_at_once(values: int) -> int:
-    """Return how many samples of so many values each are scored as one batch."""
+def scoring_batch_size(values: int) -> int:
+    """Return the number of samples that are scored as one batch.
+
+    Parameters
+    ----------
+    values
+        Number of values of one input.
+    """
     return min(1000, max(16, BATCH_VALUES // max(1, values)))
 
 
@@ -35,11 +49,11 @@ def score(
     Parameters
     ----------
     model
-        The network, on `device`. Its mode comes back as it was.
+        The network, on `device`. The modes of its modules are restored afterwards.
     dataset
         The data set.
     device
-        Where to compute.
+        Device to compute on.
 
     Returns
     -------
@@ -48,16 +62,16 @@ def score(
     Raises
     ------
     ModelError
-        Where the network does not put out one row of logits a sample, or too few of them.
+        Where the network's output has no row of logits for each sample, or a label has no logit.
     """
     modes = [(module, module.training) for module in model.modules()]
-    batch_size = scored_at_once(dataset[0][0].numel())
+    batch_size = scoring_batch_size(dataset[0][0].numel())
     loss = torch.zeros((), dtype=torch.float64, device=device)
     correct = torch.zeros((), dtype=torch.int64, device=device)
     model.eval()
     with torch.inference_mode(), fast_dense_layers(model):
         for _, inputs, labels in iterate_batches(dataset, batch_size, device=device):
-            logits = logits_of(model(as_weights(inputs, model)), labels)
+            logits = check_logits(model(to_weights_dtype(inputs, model)), labels)
             _check_labels(logits, labels)
             losses = nn.functional.cross_entropy(logits, labels, reduction="none")
             loss += losses.sum(dtype=torch.float64)
@@ -67,14 +81,29 @@ def score(
     return SplitScore(loss.item() / len(dataset), correct.item() / len(dataset))
 
 
-def logits_of(output: object, labels: Tensor) -> Tensor:
-    """Return the logits of what a network put out, where they are one row a sample.
+def check_logits(output: object, labels: Tensor) -> Tensor:
+    """Return the logits of a network's output.
 
-    Of a container that is its entry or attribute ``logits`` or ``out``, else its first tensor.
+    Parameters
+    ----------
+    output
+        The output. The logits of a container are its entry or attribute ``logits`` or ``out``,
+        else its first tensor.
+    labels
+        Labels of the batch, of shape (samples,).
+
+    Returns
+    -------
+    Logits of shape (samples, classes).
+
+    Raises
+    ------
+    ModelError
+        Where the output holds no tensor of that shape.
     """
-    found = first_tensor(output)
-    if isinstance(found, Tensor) and found.dim() == 2 and len(found) == len(labels):
-        return found
+    logits = find_logits(output)
+    if isinstance(logits, Tensor) and logits.dim() == 2 and len(logits) == len(labels):
+        return logits
     got = tuple(output.shape) if isinstance(output, Tensor) else f"a {type(output).__name__}"
     raise ModelError(
         f"the network puts out {got} for {len(labels)} samples, but must put out logits of "
@@ -82,8 +111,8 @@ def logits_of(output: object, labels: Tensor) -> Tensor:
     )
 
 
-def as_weights(inputs: Tensor, model: nn.Module) -> Tensor:
-    """Bring inputs that are real numbers to the dtype of a network's first real weights."""
+def to_weights_dtype(inputs: Tensor, model: nn.Module) -> Tensor:
+    """Convert floating-point inputs to the dtype of the network's first floating-point weights."""
     dtypes = (parameter.dtype for parameter in model.parameters() if parameter.is_floating_point())
     return inputs.to(next(dtypes, inputs.dtype)) if inputs.is_floating_point() else inputs
 

@@ -1,4 +1,4 @@
-"""Training: from a specification to a checkpoint, resumable at any moment."""
+"""Training of a run, from its specification to its checkpoint; resumable at any moment."""
 
 import hashlib
 import logging
@@ -14,7 +14,7 @@ from unitlens.config.networks import ConvNetSpec, RunSpec, TrainingSpec
 from unitlens.data.prepare import load_dataset
 from unitlens.data.split import SplitDataset
 from unitlens.errors import ModelError
-from unitlens.model.restore import generator_states, own_generators
+from unitlens.model.restore import generator_states, isolated_generators
 from unitlens.model.weights import weights_hash
 from unitlens.progress import track
 from unitlens.training.checkpoints import (
@@ -29,7 +29,7 @@ from unitlens.training.checkpoints import (
 )
 from unitlens.training.epochs import Interruption, make_optimizer, run_epoch
 from unitlens.training.models import build_model
-from unitlens.training.resume_state import Progress, ResumeFolder
+from unitlens.training.resume_state import ResumeFolder, TrainingProgress
 from unitlens.training.scoring import SplitScore, score
 
 logger = logging.getLogger("unitlens")
@@ -43,25 +43,26 @@ def train(
     device: torch.device | str = "cpu",
     code: str = "",
 ) -> None:
-    """Train a network and write its checkpoint, its history and the epochs to be kept.
+    """Train a network, and write its checkpoint, its history and its kept epochs.
 
-    A training that was killed goes on from its last state, which is written every few seconds
-    under ``directory/resume``, and ends with the same weights, bit for bit, as one that was left
-    alone with the same number of threads on the same machine. A network that is there already, and
-    was made from the same specification, data, weights and code, is left as it is.
+    The state of the training is written under ``directory/resume`` every few seconds. A killed
+    training resumes from it, and ends with the same weights, bit for bit, as an undisturbed
+    training with the same number of threads on the same machine. A network that the directory
+    holds already is not trained again if it was made from the same specification, data, first
+    weights and code.
 
     Parameters
     ----------
     spec
-        The run. Without a training, the network is taken as its weights file has it, and scored.
+        The run. Where its training is null, the network is scored with the weights of its file.
     dataset_directory
-        The prepared data set.
+        Directory of the prepared data set.
     directory
         Directory of the run: ``checkpoint.safetensors`` and ``checkpoint.json``, ``history.nc``,
-        and ``epoch-0005`` for a kept epoch. Kept epochs that lie after an early stop hold the
-        network as it was then.
+        and ``epoch-0005`` for a kept epoch. A kept epoch after an early stop holds the network at
+        the stop.
     device
-        Where to compute.
+        Device to compute on.
     code
         Digest of the code that trains, the user's included.
 
@@ -74,14 +75,28 @@ def train(
     """
     run = TrainingRun(spec, Path(dataset_directory), Path(directory), torch.device(device), code)
     if run.is_finished():
-        logger.info("%s holds this network already: it is not trained again", directory)
+        logger.info("%s holds this network already, which is not trained again", directory)
         run.refresh()
     else:
         run.complete()
 
 
 class TrainingRun:
-    """One network on its way from the specification to the checkpoint."""
+    """The training of one network.
+
+    Parameters
+    ----------
+    spec
+        The run.
+    dataset_directory
+        Directory of the prepared data set.
+    directory
+        Directory of the run.
+    device
+        Device to compute on.
+    code
+        Digest of the code that trains.
+    """
 
     def __init__(
         self,
@@ -103,15 +118,15 @@ class TrainingRun:
             classes=len(self.train_set.classes),
             seed=spec.seed,
         )
-        self._start, self._code = weights_hash(model), code
+        self._first_weights, self._code = weights_hash(model), code
         self.resume = ResumeFolder(directory, self._identity())
-        # Convolutions are faster with channels last; a user's own network may rely on the default.
-        last = isinstance(spec.model, ConvNetSpec)
-        layout = torch.channels_last if last else torch.preserve_format
+        # Convolutions are faster with channels last. A user's network may rely on the default.
+        convnet = isinstance(spec.model, ConvNetSpec)
+        layout = torch.channels_last if convnet else torch.preserve_format
         self.model: nn.Module = model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
 
     def is_finished(self) -> bool:
-        """Tell whether the directory holds the network that this training would make."""
+        """Tell whether the directory holds the result of this training."""
         kept = [epoch_name(epoch) for epoch in self._kept_epochs()]
         if not (self.directory / HISTORY).is_file():
             return False
@@ -119,21 +134,21 @@ class TrainingRun:
             records = [load_checkpoint(self.directory / name)[1] for name in ("", *kept)]
         except ModelError:
             return False
-        return all(self._made(record) for record in records)
+        return all(self._has_same_origin(record) for record in records)
 
-    def _made(self, record: CheckpointRecord) -> bool:
-        """Tell whether a network was made from the same things as this one would be."""
+    def _has_same_origin(self, record: CheckpointRecord) -> bool:
+        """Tell whether a network was made from the data, weights and code of this training."""
         if record.origin:
             return record.origin == self._origin()
         same = _spec_json(record.spec) == _spec_json(self.spec)
         same &= record.dataset_identity == self.train_set.identity
         if self.spec.training is None:
-            return same and record.weights_hash == self._start
-        # Which weights a network of before started from is known only where they were fresh.
+            return same and record.weights_hash == self._first_weights
+        # A record without an origin does not tell the first weights: only random ones are known.
         return same and getattr(self.spec.model, "weights", None) is None
 
     def refresh(self) -> None:
-        """Leave a finished network as it is; its files become younger than what made them."""
+        """Touch the files of a finished network, so that they are newer than their inputs."""
         _, record = load_checkpoint(self.directory)
         for name in (WEIGHTS, HISTORY):
             (self.directory / name).touch()
@@ -141,14 +156,14 @@ class TrainingRun:
         write_record(self.directory, record.model_copy(update=update))
 
     def complete(self) -> None:
-        """Train, write everything, and only then drop the state to resume from."""
-        with own_generators(self.device):
+        """Train the network and write its files; then remove the state to resume from."""
+        with isolated_generators(self.device):
             if self.spec.training is None:
-                progress = Progress([self._scores(0)])
+                progress = TrainingProgress([self._scores(0)])
             else:
                 progress = self._fit(self.spec.training)
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._place_kept(progress)
+        self._write_kept_epochs(progress)
         write_history(self.directory, progress.history)
         save_checkpoint(self.directory, self.model, self._record(progress))
         self.resume.remove()
@@ -162,32 +177,32 @@ class TrainingRun:
             test_score.accuracy,
         )
 
-    def _fit(self, training: TrainingSpec) -> Progress:
+    def _fit(self, training: TrainingSpec) -> TrainingProgress:
         optimizer = make_optimizer(self.model, training)
         progress = self.resume.load(self.model, optimizer)
         if progress is None:
-            progress = Progress([self._scores(0)])
-            self._keep(progress)
+            progress = TrainingProgress([self._scores(0)])
+            self._keep_epoch(progress)
         else:
             logger.info("resuming after %d epochs and %d steps", progress.epoch, progress.step)
         for epoch in track(self._epochs(training, progress), "epochs", total=training.epochs):
             self._train_epoch(training, optimizer, progress, epoch)
             progress.step, progress.generators = 0, []
             progress.history.append(self._scores(epoch + 1))
-            self._keep(progress)
+            self._keep_epoch(progress)
             if self.resume.is_due():
                 self.resume.save(self.model, optimizer, progress)
         return progress
 
-    def _epochs(self, training: TrainingSpec, progress: Progress) -> Iterator[int]:
-        while progress.epoch < training.epochs and not is_learnt(training, progress):
+    def _epochs(self, training: TrainingSpec, progress: TrainingProgress) -> Iterator[int]:
+        while progress.epoch < training.epochs and not meets_stop_rule(training, progress):
             yield progress.epoch
 
     def _train_epoch(
         self,
         training: TrainingSpec,
         optimizer: torch.optim.Optimizer,
-        progress: Progress,
+        progress: TrainingProgress,
         epoch: int,
     ) -> None:
         def save_if_due(step: int) -> None:
@@ -195,6 +210,7 @@ class TrainingRun:
                 progress.step, progress.generators = step, generator_states(self.device)
                 self.resume.save(self.model, optimizer, progress)
 
+        interrupted = Interruption(progress.step, progress.generators)
         run_epoch(
             self.model,
             optimizer,
@@ -203,15 +219,14 @@ class TrainingRun:
             seed=self.spec.seed,
             epoch=epoch,
             device=self.device,
-            interruption=Interruption(progress.step, progress.generators)
-            if progress.step
-            else None,
+            interruption=interrupted if progress.step else None,
             after_step=save_if_due,
         )
 
     def _scores(self, epoch: int) -> tuple[SplitScore, SplitScore]:
+        """Score the network on the training and on the test set."""
         scores = tuple(self._score(split) for split in (self.train_set, self.test_set))
-        if not all(math.isfinite(one.loss) for one in scores):
+        if not all(math.isfinite(split.loss) for split in scores):
             remedy = "lower training.learning_rate" if epoch else "check the weights and the inputs"
             raise ModelError(
                 f"the loss after epoch {epoch} is {scores[0].loss} on the training set and "
@@ -225,13 +240,17 @@ class TrainingRun:
     def _kept_epochs(self) -> tuple[int, ...]:
         return self.spec.training.checkpoints if self.spec.training else ()
 
-    def _keep(self, progress: Progress) -> None:
-        """Keep the epoch beside the state: a workflow that starts over clears its own outputs."""
+    def _keep_epoch(self, progress: TrainingProgress) -> None:
+        """Write the network of a kept epoch beside the state.
+
+        It is copied to the directory of the run at the end of the training, because Snakemake
+        removes the outputs of a job when the job starts.
+        """
         if progress.epoch in self._kept_epochs():
             folder = self.resume.path / epoch_name(progress.epoch)
             save_checkpoint(folder, self.model, self._record(progress))
 
-    def _place_kept(self, progress: Progress) -> None:
+    def _write_kept_epochs(self, progress: TrainingProgress) -> None:
         for epoch in self._kept_epochs():
             folder = self.directory / epoch_name(epoch)
             if epoch > progress.epoch:
@@ -240,7 +259,7 @@ class TrainingRun:
                 kept = self.resume.path / epoch_name(epoch)
                 shutil.copytree(kept, folder, dirs_exist_ok=True)
 
-    def _record(self, progress: Progress) -> CheckpointRecord:
+    def _record(self, progress: TrainingProgress) -> CheckpointRecord:
         train_score, test_score = progress.history[-1]
         return CheckpointRecord(
             spec=self.spec,
@@ -258,18 +277,21 @@ class TrainingRun:
         )
 
     def _origin(self) -> str:
-        """Hash all that the network is made from, the weights that it starts from included."""
-        made_from = self.train_set.identity, self.test_set.identity, self._start, self._code
-        return _hash(_spec_json(self.spec), *made_from)
+        """Return the hash over everything that the network is made from."""
+        data = self.train_set.identity, self.test_set.identity
+        return _hash(_spec_json(self.spec), *data, self._first_weights, self._code)
 
     def _identity(self) -> str:
-        """Hash all that determines the last bits of the weights, and which of them are kept."""
+        """Return the hash over everything that determines the weights, bit for bit, and the epochs.
+
+        The state of a training with another hash is not resumed from.
+        """
         kept = str(self._kept_epochs())
         return _hash(self._origin(), kept, self.device.type, str(torch.__version__))
 
 
 def _spec_json(spec: RunSpec) -> str:
-    """Return a specification as JSON, without the epochs to keep: they change no weights."""
+    """Return a specification as JSON, without the epochs to keep, which change no weights."""
     return spec.model_dump_json(exclude={"training": {"checkpoints"}})
 
 
@@ -277,8 +299,8 @@ def _hash(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def is_learnt(training: TrainingSpec, progress: Progress) -> bool:
-    """Tell whether the stop rule holds: train accuracy high enough for so many epochs in a row."""
+def meets_stop_rule(training: TrainingSpec, progress: TrainingProgress) -> bool:
+    """Tell whether the train accuracy was high enough for the given number of epochs in a row."""
     if training.stop is None or progress.epoch < training.stop.epochs:
         return False
     last = progress.history[1:][-training.stop.epochs :]

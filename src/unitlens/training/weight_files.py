@@ -1,4 +1,4 @@
-"""Weights files: safetensors, or a state dict that loads without running code."""
+"""Weights files: safetensors, or a state dict of torch.save that loads without running code."""
 
 import pickle
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unitlens.errors import ModelError
+from unitlens.errors import ModelError, one_line
 
 REMEDY = (
     "save the state dict: safetensors.torch.save_model(model, 'weights.safetensors'), or "
@@ -22,8 +22,8 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
     Parameters
     ----------
     path
-        A ``.safetensors`` file, or what ``torch.save`` wrote of a state dict or of a dictionary
-        with one under ``state_dict``.
+        A ``.safetensors`` file, or a file of ``torch.save`` that holds a state dict or a
+        dictionary with a state dict under the key ``state_dict``.
 
     Returns
     -------
@@ -32,11 +32,14 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
     Raises
     ------
     ModelError
-        Where the file is missing, damaged, or holds anything but tensors: loading a pickled
-        model would run its code.
+        Where the file is missing, damaged, or holds anything but tensors (loading a pickled model
+        would run its code).
     """
     if not path.is_file():
-        raise ModelError(f"model.weights = '{path}': there is no such file")
+        raise ModelError(
+            f"model.weights = '{path}': there is no such file; relative paths are relative to the "
+            "current directory"
+        )
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     try:
@@ -47,10 +50,9 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
             f"model?), and loading it would run code from the file; {REMEDY}"
         ) from error
     except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise ModelError(
-            f"model.weights = '{path}' is refused: it is no state dict of torch.save ({reason}); "
-            f"{REMEDY}"
+            f"model.weights = '{path}' is refused: it is no state dict of torch.save "
+            f"({one_line(error)}); {REMEDY}"
         ) from error
     return _state_dict(content, path)
 
@@ -63,7 +65,8 @@ def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
         tensors: Mapping[str, Tensor] = load_file(path)
     except SafetensorError as error:
         raise ModelError(
-            f"model.weights = '{path}' is damaged or no safetensors file: {error}"
+            f"model.weights = '{path}' is damaged or no safetensors file: {one_line(error)}; "
+            f"{REMEDY}"
         ) from error
     return tensors
 

@@ -1,6 +1,6 @@
-"""Every dimension and variable of unitlens' tables, declared once.
+"""Every dimension and variable of unitlens' tables, each declared once.
 
-The declarations feed three things: the check of every table that is written or read
-(:func:`validate`), the attributes that every variable carries (:func:`annotate`), and the
-documentation.
+Three things follow from the declarations: the check of every table that is written or read
+(:func:`~unitlens.variables.checks.validate`), the attributes of every variable
+(:func:`~unitlens.variables.checks.annotate`), and the documentation.
 """

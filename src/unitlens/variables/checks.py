@@ -1,11 +1,12 @@
-"""The check of every table that is written or read, and its attributes."""
+"""The check of every table that is written or read, and the attributes of its variables."""
 
 import xarray as xr
 
 from unitlens.errors import TableError, nearest
-from unitlens.variables.declarations import DIMENSIONS, VARIABLES
+from unitlens.variables.declarations import VARIABLES
 from unitlens.variables.schemas import SCHEMAS, Schema
 from unitlens.variables.unit_index import index_units
+from unitlens.variables.variable import DIMENSIONS
 
 
 def validate(dataset: xr.Dataset, schema: str) -> None:
@@ -22,14 +23,18 @@ def validate(dataset: xr.Dataset, schema: str) -> None:
     ------
     TableError
         Where a variable is missing, or has other dimensions or another kind of dtype than
-        declared, or the table says that it follows another schema or version.
+        declared, or the table's attributes name another schema or version.
     """
     rules = SCHEMAS[schema]
-    said = (dataset.attrs.get("schema", schema), dataset.attrs.get("schema_version", rules.version))
-    if said != (rules.name, rules.version):
+    stated = (
+        dataset.attrs.get("schema", schema),
+        dataset.attrs.get("schema_version", rules.version),
+    )
+    if stated != (rules.name, rules.version):
         raise TableError(
-            f"the table follows schema {said[0]} version {said[1]}, but {rules.name} version "
-            f"{rules.version} is read here; make it again with this version of unitlens"
+            f"the table follows schema {stated[0]} version {stated[1]}, but must follow "
+            f"{rules.name} version {rules.version}; make the table again with this version of "
+            "unitlens"
         )
     for name in rules.required:
         if name not in dataset.variables:
@@ -50,31 +55,31 @@ def _check_variable(array: xr.DataArray, dims: tuple[str, ...], schema: str) -> 
     declared = VARIABLES[str(array.name)]
     if array.dims != dims:
         raise TableError(
-            f"'{array.name}' of the {schema} table has dimensions {array.dims}, but they must be "
-            f"{dims}; transpose or rename them"
+            f"'{array.name}' of the {schema} table has dimensions {array.dims}, but must have "
+            f"{dims}; transpose or rename the dimensions"
         )
     if array.dtype.kind not in declared.kind:
         raise TableError(
-            f"'{array.name}' of the {schema} table has dtype {array.dtype}, but its kind must be "
-            f"one of '{declared.kind}'; cast it"
+            f"'{array.name}' of the {schema} table has dtype {array.dtype}, but the kind of its "
+            f"dtype must be one of '{declared.kind}'; cast the variable"
         )
 
 
 def annotate(dataset: xr.Dataset, schema: str) -> xr.Dataset:
-    """Return `dataset` with the declared attributes on every variable, checked.
+    """Check a table and return it with the declared attributes on every variable.
 
     Parameters
     ----------
     dataset
-        A table that holds what its schema requires.
+        A table that holds the variables that its schema requires.
     schema
         Name of a schema, one of :data:`SCHEMAS`.
 
     Returns
     -------
     A shallow copy with ``long_name``, ``units`` and ``description`` on each declared variable,
-    ``description`` on each dimension coordinate, the schema's name and version, and a
-    :class:`~unitlens.variables.unit_index.UnitIndex` over the units.
+    ``description`` on each dimension coordinate, the schema's name and version in the attributes,
+    and a :class:`~unitlens.variables.unit_index.UnitIndex` over the units.
 
     Raises
     ------
@@ -84,6 +89,18 @@ def annotate(dataset: xr.Dataset, schema: str) -> xr.Dataset:
     rules = SCHEMAS[schema]
     dataset = dataset.assign_attrs(schema=rules.name, schema_version=rules.version)
     validate(dataset, schema)
+    return index_units(describe(dataset))
+
+
+def describe(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a shallow copy of `dataset` with the declared attributes on its variables.
+
+    Parameters
+    ----------
+    dataset
+        Any dataset. Variables that are not declared keep their attributes.
+    """
+    dataset = dataset.copy(deep=False)
     for name, array in dataset.variables.items():
         if name in VARIABLES:
             declared = VARIABLES[str(name)]
@@ -94,4 +111,4 @@ def annotate(dataset: xr.Dataset, schema: str) -> xr.Dataset:
             )
         elif name in DIMENSIONS:
             array.attrs.update(description=DIMENSIONS[str(name)])
-    return index_units(dataset)
+    return dataset

@@ -1,50 +1,12 @@
-"""Declarations of every dimension and every variable of a table: name, dimensions, units, meaning."""
+"""Declarations of every variable of a table: name, dimensions, dtype kind, units, meaning.
 
-from dataclasses import dataclass
+The variables of the measures of a unit are declared with the measures, in
+:mod:`unitlens.catalogue.measures`.
+"""
 
-DIMENSIONS = {
-    "sample": "samples of one split, in the order of the data set",
-    "unit": "units, in the order of the layers in the forward pass, then by channel",
-    "layer": "layers, in the order of the forward pass",
-    "direction": "directions of one layer: vectors over its units",
-    "group": "groups of units that are ablated at once",
-    "class": "classes, as integers from 0",
-    "bin": "bins of a unit's activation histogram, ascending",
-    "bin_edge": "edges of those bins, ascending, one more than there are bins",
-    "rank": "the samples with a unit's largest activations, the largest first",
-    "order": "orders in which units, or directions, are ablated cumulatively",
-    "ablated": "steps of a cumulative ablation, from none to all units, or directions",
-    "draw": "independent draws of the noise",
-    "noise_scale": "standard deviation of the noise in units of each unit's own",
-    "run": "trained networks",
-    "epoch": "epochs of training",
-    "experiment": "families of runs, as the configuration names them",
-    "row": "rows of the table of correlations",
-}
+from unitlens.catalogue.measures import MEASURES
+from unitlens.variables.variable import TEXT, UNIT, UNIT_CLASS, Variable, declare
 
-
-@dataclass(frozen=True)
-class Variable:
-    """One declared variable.
-
-    `kind` holds the allowed NumPy dtype kinds: f float, i and u integer, b bool, U and O text.
-    """
-
-    name: str
-    dims: tuple[str, ...]
-    kind: str
-    units: str
-    long_name: str
-    description: str
-
-
-def declare(*variables: Variable) -> dict[str, Variable]:
-    """Return the variables by their names."""
-    return {variable.name: variable for variable in variables}
-
-
-TEXT = "UOT"
-UNIT, UNIT_CLASS = ("unit",), ("unit", "class")
 _RANKED = ("unit", "rank")
 ACTIVATIONS = declare(
     # coordinates
@@ -78,33 +40,7 @@ ACTIVATIONS = declare(
     Variable("top_class", _RANKED, "i", "", "top class", "label of that sample, -1 where there are fewer"),
 )  # fmt: skip
 _LAYER = ("layer",)
-MEASURES = declare(
-    # measures of a unit
-    Variable("selectivity", UNIT, "f", "1", "class selectivity", "(mu_max - mu_rest) / (mu_max + mu_rest) of the class-conditional mean activations"),
-    Variable("preferred_class", UNIT, "i", "", "preferred class", "class with the largest mean activation, -1 where undefined"),
-    Variable("dead", UNIT, "b", "", "dead", "the activation is zero on every sample"),
-    Variable("undefined", UNIT, TEXT, "", "reason for NaN", "why the selectivity is undefined; empty where it is defined"),
-    Variable("mutual_information", UNIT, "f", "nats", "mutual information", "mutual information of the binned activation and the class, corrected by the jackknife"),
-    Variable("mutual_information_se", UNIT, "f", "nats", "standard error of the mutual information", "of samples drawn independently, by the delta method; that binning loses information is not part of it"),
-    Variable("ccmas", UNIT, "f", "1", "CCMAS", "class-conditional mean activity selectivity, (mu_A - mu_not_A) / (mu_A + mu_not_A): A has the largest mean, the others are pooled by sample"),
-    Variable("roc_auc", UNIT, "f", "1", "ROC AUC", "chance that the activation is larger for a sample of a class than for one of the others, ties a half: the largest over the classes"),
-    Variable("roc_auc_bound", UNIT, "f", "1", "bound on the error of the ROC AUC", "by how much binning may have changed the ROC AUC at most"),
-    Variable("roc_auc_class", UNIT, "i", "", "class of the ROC AUC", "class with the largest ROC AUC, -1 where there is none"),
-    Variable("informedness", UNIT, "f", "1", "maximum informedness", "share of a class's samples above a threshold minus that of the others: the largest over thresholds and classes"),
-    Variable("informedness_bound", UNIT, "f", "1", "bound on the error of the informedness", "by how much thresholds inside bins may raise the maximum informedness at most"),
-    Variable("informedness_class", UNIT, "i", "", "class of the informedness", "class with the largest informedness, -1 where there is none"),
-    Variable("average_precision", UNIT, "f", "1", "average precision", "mean, over the samples of a class, of the class's share among the samples of no smaller activation: the largest over the classes"),
-    Variable("average_precision_bound", UNIT, "f", "1", "bound on the error of the average precision", "by how much binning may have changed the average precision at most"),
-    Variable("average_precision_class", UNIT, "i", "", "class of the average precision", "class with the largest average precision, -1 where there is none"),
-    Variable("precision_60", UNIT, "f", "1", "precision of the top 60", "share of the 60 samples of largest activation that are of the most frequent class among them"),
-    Variable("precision_100", UNIT, "f", "1", "precision of the top 100", "share of the 100 samples of largest activation that are of the most frequent class among them"),
-    Variable("class_correlation", UNIT, "f", "1", "class correlation", "correlation of the activation and whether the sample is of a class: the largest over the classes"),
-    Variable("correlated_class", UNIT, "i", "", "correlated class", "class with the largest correlation, -1 where there is none"),
-    Variable("sparsity", UNIT, "f", "1", "sparsity", "1 - <a>^2 / <a^2> over the samples: 0 for a unit that is always as active, near 1 for one that is rarely active"),
-    Variable("zero_share", UNIT, "f", "1", "share of zeros", "share of the samples on which the activation is zero"),
-    Variable("variance", UNIT, "f", "activation^2", "empirical variance", "population variance of the activation over the samples"),
-    Variable("mean", UNIT, "f", "activation", "mean activation", "mean activation over the samples"),
-    Variable("l1_norm", UNIT, "f", "1", "L1 norm", "sum of the absolute incoming weights of the unit, NaN where the layer has none of its own"),
+SUBSPACES = declare(
     # directions
     Variable("component", ("direction", "unit"), "f", "1", "component", "component of a direction along a unit; the directions of a table are orthonormal"),
     Variable("explained_variance", ("direction",), "f", "activation^2", "explained variance", "population variance over the samples of the activations projected on a direction"),
@@ -179,4 +115,5 @@ NETWORKS = declare(
     Variable("n", _ROW, "iu", "units", "n", "number of units with both values"),
 )  # fmt: skip
 
-VARIABLES = ACTIVATIONS | MEASURES | PERTURBATIONS | NETWORKS
+MEASURED = declare(*(variable for measure in MEASURES for variable in measure.variables))
+VARIABLES = ACTIVATIONS | MEASURED | SUBSPACES | PERTURBATIONS | NETWORKS

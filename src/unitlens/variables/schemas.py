@@ -1,24 +1,39 @@
-"""What a table of each kind holds."""
+"""The schemas: the variables that a table of each kind holds."""
 
 from dataclasses import dataclass
 
-from unitlens.variables.declarations import NOISE, VARIABLES
+from unitlens.catalogue.measures import MEASURES, Measure
+from unitlens.variables.declarations import MEASURED, NOISE, VARIABLES
 
 
 @dataclass(frozen=True)
 class Schema:
-    """What a table of one kind holds: variables that must be there and ones that may be."""
+    """The variables that a table of one kind holds.
+
+    Attributes
+    ----------
+    name
+        Name of the schema.
+    version
+        Version of the schema; a table of another version is refused.
+    required
+        Names of the variables that every table of the kind holds.
+    optional
+        Names of the variables that a table of the kind may hold.
+    dims
+        Dimensions of the variables whose dimensions in the table are not the declared ones.
+    """
 
     name: str
     version: int
     required: tuple[str, ...]
     optional: tuple[str, ...] = ()
-    dims: dict[str, tuple[str, ...]] | None = None  # where they differ from the declaration
+    dims: dict[str, tuple[str, ...]] | None = None
 
 
 _WHERE = ("layer", "depth", "channel")
 _IMPORTANCE = ("loss_increase", "loss_increase_se", "accuracy_drop", "accuracy_drop_se")
-_CLASS_IMPORTANCE = (  # where the targets are classes
+_CLASS_IMPORTANCE = (  # only where the targets are classes
     "class_loss_increase",
     "class_loss_increase_se",
     "class_accuracy_drop",
@@ -28,18 +43,9 @@ _CLASS_IMPORTANCE = (  # where the targets are classes
     "most_damaged_class",
 )
 _FIRST_ORDER = ("loss_increase_first_order", "loss_increase_first_order_se")
-_MEASURES = (
-    "selectivity", "preferred_class", "dead", "undefined", "ccmas", "mutual_information",
-    "mutual_information_se",
-    "roc_auc", "roc_auc_bound", "roc_auc_class",
-    "informedness", "informedness_bound", "informedness_class",
-    "average_precision", "average_precision_bound", "average_precision_class",
-    "class_correlation", "correlated_class", "sparsity", "zero_share",
-    "precision_60", "precision_100",
-)  # fmt: skip
+_MEASURES = (*MEASURED, "class_mean")
 _CURVE = ("accuracy", "loss", "ablated_fraction", "ablated_units")
 _VARIANT = ("value", "basis")  # of each order
-_MOMENTS = ("mean", "variance", "l1_norm", "class_mean")
 _SPEC = (
     "dataset", "corruption", "model", "widths", "width", "dropout",
     "batch_norm", "epochs", "optimizer", "settings", "learning_rate", "batch_size",
@@ -57,12 +63,22 @@ _RUN_SUMMARY = (
 _RUN_SCORES = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
 
 
+def computed_measures() -> tuple[Measure, ...]:
+    """Return the measures that are computed from class statistics, in the order of a table.
+
+    The digest of a rule's code does not cover this room: a label or a flag of the catalogue
+    changes no number of the table of unit measures.
+    """
+    return tuple(measure for measure in MEASURES if measure.module)
+
+
 def _along(dim: str, *names: str) -> dict[str, tuple[str, ...]]:
-    """Return the dimensions of variables of a unit where they are of something else."""
+    """Return the dimensions of variables with `dim` in place of their first dimension."""
     return {name: (dim, *VARIABLES[name].dims[1:]) for name in names}
 
 
 def _with_run(*names: str) -> dict[str, tuple[str, ...]]:
+    """Return the dimensions of variables with ``run`` before their declared dimensions."""
     return {name: ("run", *VARIABLES[name].dims) for name in names}
 
 
@@ -88,7 +104,7 @@ SCHEMAS = {
             ),
         ),
         Schema("class_means", 1, (*_WHERE, "count", "class_mean")),
-        Schema("unit_measures", 2, (*_WHERE, *_MEASURES, *_MOMENTS)),
+        Schema("unit_measures", 2, (*_WHERE, *_MEASURES)),
         Schema(
             "principal_components",
             1,
@@ -126,13 +142,7 @@ SCHEMAS = {
             "units",
             1,
             _WHERE,
-            (
-                *_MEASURES,
-                *_MOMENTS,
-                *_IMPORTANCE,
-                *_CLASS_IMPORTANCE,
-                *_FIRST_ORDER,
-            ),
+            (*_MEASURES, *_IMPORTANCE, *_CLASS_IMPORTANCE, *_FIRST_ORDER),
         ),
         Schema("runs", 1, (*_RUN_SCORES, *_SPEC, *_RUN_SUMMARY, "member")),
         Schema(

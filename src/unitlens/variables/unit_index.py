@@ -1,4 +1,4 @@
-"""The coordinates that name the units of a table, and the index that selects and aligns by them."""
+"""The coordinates that name the units of a table, and the index over these coordinates."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
@@ -13,9 +13,10 @@ from xarray.indexes import Index
 from unitlens.errors import TableError, nearest
 
 UNIT_NAMES = ("layer", "channel")
-RUN_UNIT_NAMES = ("run", "epoch", *UNIT_NAMES)
+RUN_NAMES = ("run", "epoch")
+RUN_UNIT_NAMES = (*RUN_NAMES, *UNIT_NAMES)
 
-Indexers = dict[Hashable, npt.NDArray[np.int64]]
+Positions = npt.NDArray[np.int64]
 
 
 def unit_coordinates(
@@ -26,8 +27,8 @@ def unit_coordinates(
     Parameters
     ----------
     layers
-        Name, depth and units of each layer, in the order of the forward pass: the number of
-        units, or the channel of each unit.
+        Name, depth and units of each layer, in the order of the forward pass. The units are given
+        by their number or by the channel of each unit.
 
     Returns
     -------
@@ -51,17 +52,18 @@ def unit_coordinates(
 
 
 def index_units(table: xr.Dataset) -> xr.Dataset:
-    """Return a table whose units are selected and aligned by the coordinates that name them.
+    """Set the index over the coordinates that name the units of a table.
 
     Parameters
     ----------
     table
-        A table; one that does not name its units on the dimension ``unit`` stays as it is.
+        A table. A table without ``layer`` and ``channel`` on ``unit``, or with an index over
+        either, stays as it is.
 
     Returns
     -------
-    The table with a :class:`UnitIndex` over ``layer`` and ``channel``, and over ``run`` and
-    ``epoch`` where they are coordinates of the units too.
+    The table with a :class:`UnitIndex` over ``layer`` and ``channel``, and also over ``run`` and
+    ``epoch`` where the table has a coordinate ``run``.
 
     Examples
     --------
@@ -76,13 +78,37 @@ def index_units(table: xr.Dataset) -> xr.Dataset:
     return table.set_xindex(names, UnitIndex)
 
 
+def layer_channel_index(table: xr.Dataset | xr.DataArray) -> "UnitIndex":
+    """Return the index over the layer and channel of the units of one network.
+
+    Parameters
+    ----------
+    table
+        A table with the coordinates ``layer`` and ``channel`` on ``unit``.
+
+    Raises
+    ------
+    TableError
+        Where the table lacks one of the two coordinates.
+    """
+    for name in UNIT_NAMES:
+        if name not in table.coords:
+            raise TableError(
+                f"a table of units has no coordinate '{name}', by which units are matched; "
+                "assign it on 'unit'"
+            )
+    return UnitIndex({name: table.coords[name].variable for name in UNIT_NAMES})
+
+
 class UnitIndex(Index):
     """Index over the coordinates that name the units of the dimension ``unit``.
 
-    ``units.sel(layer=..., channel=...)`` keeps the units for which every coordinate is the value,
-    or is among the values, that was asked for. Unlike pandas' MultiIndex it takes several values
-    and always keeps the dimension. Tables are combined unit by unit, never by position: arithmetic
-    keeps the units of both tables, in the order of the first one.
+    ``units.sel(layer=..., channel=...)`` keeps the units for which every coordinate equals the
+    label asked for, or one of the labels asked for. Unlike pandas' MultiIndex, the index takes
+    several labels and always keeps the dimension. Tables are combined unit by unit, never by
+    position: arithmetic keeps the units that both tables have, in the order of the first table.
+    The units of one network, ``units.sel(run="...")``, are named by layer and channel alone, as in
+    a table of one network: the two are combined as they are.
     """
 
     def __init__(self, variables: Mapping[Any, xr.Variable]) -> None:
@@ -95,7 +121,7 @@ class UnitIndex(Index):
         *,
         options: Mapping[str, Any],  # noqa: ARG003  (xarray passes it)
     ) -> "UnitIndex":
-        """Make the index from one-dimensional coordinates."""
+        """Return the index over one-dimensional coordinates."""
         return cls(variables)
 
     @classmethod
@@ -105,7 +131,7 @@ class UnitIndex(Index):
         dim: Hashable,
         positions: Any = None,  # noqa: ARG003  (xarray passes it)
     ) -> "UnitIndex":
-        """Join indexes one after another."""
+        """Return the index over the units of several indexes, one index after another."""
         joined = {}
         for name in indexes[0].variables:
             parts = [index.variables[name] for index in indexes]
@@ -116,11 +142,11 @@ class UnitIndex(Index):
         self,
         variables: Any = None,  # noqa: ARG002  (xarray passes it)
     ) -> dict[Hashable, xr.Variable]:
-        """Return the coordinates that the index stands for."""
+        """Return the coordinates that the index is over."""
         return dict(self.variables)
 
     def isel(self, indexers: Mapping[Any, Any]) -> "UnitIndex | None":
-        """Follow a selection by position; a single unit needs no index."""
+        """Return the index over the units at some positions; None for a single unit."""
         positions = indexers.get("unit", slice(None))
         if isinstance(positions, xr.Variable) and positions.dims != ("unit",):
             return None
@@ -133,19 +159,43 @@ class UnitIndex(Index):
         labels: dict[Any, Any],
         **options: Any,  # noqa: ARG002  (xarray passes it)
     ) -> IndexSelResult:
-        """Return the positions of the units that have all of the labels."""
+        """Return the positions of the units that have all of the labels.
+
+        Raises
+        ------
+        TableError
+            Where no unit has one of the labels.
+        """
         matching = np.ones(len(self), bool)
         for name, label in labels.items():
             values = self.variables[name].values
             known = list(dict.fromkeys(values.tolist()))
-            asked = np.atleast_1d(np.asarray(label)).tolist()
-            for one in asked:
-                if one not in known:
+            labels_of_name = np.atleast_1d(np.asarray(label)).tolist()
+            for value in labels_of_name:
+                if value not in known:
                     raise TableError(
-                        f"no unit has {name} = {one!r}; {nearest(str(one), map(str, known))}"
+                        f"no unit has {name} = {value!r}; {nearest(str(value), map(str, known))}"
                     )
-            matching &= np.isin(values, np.array(asked, values.dtype))
-        return IndexSelResult({"unit": np.flatnonzero(matching)})
+            matching &= np.isin(values, np.array(labels_of_name, values.dtype))
+        positions = np.flatnonzero(matching)
+        if np.ndim(labels.get("run", ())) == 0 and self._is_one_network(positions):
+            return self._select_network(positions)
+        return IndexSelResult({"unit": positions})
+
+    def _is_one_network(self, positions: Positions) -> bool:
+        networks = zip(*(self.variables[name].values[positions] for name in RUN_NAMES), strict=True)
+        return len(set(networks)) == 1
+
+    def _select_network(self, positions: Positions) -> IndexSelResult:
+        """Return the units of one network, which need no name of the network."""
+        taken = self._taken(positions).variables
+        index = type(self)({name: taken[name] for name in UNIT_NAMES})
+        return IndexSelResult(
+            {"unit": positions},
+            indexes=dict.fromkeys(UNIT_NAMES, index),
+            variables=index.create_variables(),
+            drop_indexes=list(RUN_NAMES),
+        )
 
     def equals(
         self,
@@ -161,16 +211,18 @@ class UnitIndex(Index):
         )
 
     def join(self, other: Any, how: Any = "inner") -> "UnitIndex":
-        """Return the units of both indexes, or of either one, in the order of this one."""
-        theirs = self._like_this(other).keys()
-        ours = self.keys()
+        """Return the index over the units that both indexes have (inner), or that either has.
+
+        The units of this index come first, in their order.
+        """
+        keys, other_keys = self.keys(), self._like_this(other).keys()
         if how == "inner":
-            return self._taken(np.flatnonzero(ours.isin(theirs)))
-        added = other._taken(np.flatnonzero(~theirs.isin(ours)))  # noqa: SLF001
+            return self._taken(np.flatnonzero(keys.isin(other_keys)))
+        added = other._taken(np.flatnonzero(~other_keys.isin(keys)))  # noqa: SLF001
         return self.concat([self, self._like_this(added)], "unit")
 
-    def reindex_like(self, other: "UnitIndex") -> Indexers:
-        """Return where each unit of another index stands in this one, -1 where it does not."""
+    def reindex_like(self, other: "UnitIndex") -> dict[Hashable, Positions]:
+        """Return the position in this index of each unit of another index, -1 without one."""
         return {"unit": self.keys().get_indexer(self._like_this(other).keys())}
 
     def __len__(self) -> int:
@@ -182,11 +234,11 @@ class UnitIndex(Index):
         return type(self)(taken)
 
     def _like_this(self, other: "UnitIndex") -> "UnitIndex":
-        """Return another index with its coordinates in the order of this one's."""
+        """Return another index with its coordinates in the order of this index."""
         return type(self)({name: other.variables[name] for name in self.variables})
 
     def keys(self) -> pd.MultiIndex:
-        """Return the names of every unit.
+        """Return the names of every unit, such as its layer and channel.
 
         Raises
         ------
@@ -196,11 +248,11 @@ class UnitIndex(Index):
         arrays = [variable.values for variable in self.variables.values()]
         keys = pd.MultiIndex.from_arrays(arrays, names=list(self.variables))
         if not keys.is_unique:
-            again = keys[keys.duplicated()][0]
-            pairs = zip(keys.names, again, strict=True)
-            named = ", ".join(f"{name} = {value}" for name, value in pairs)
+            repeated = keys[keys.duplicated()][0]
+            pairs = zip(keys.names, repeated, strict=True)
+            unit = ", ".join(f"{name} = {value}" for name, value in pairs)
             raise TableError(
-                f"a table holds the unit {named} more than once, so its units cannot be combined "
-                "with others by name; keep one row a unit"
+                f"a table holds the unit {unit} more than once, so its units cannot be matched "
+                "with those of other tables by name; keep one row a unit"
             )
         return keys

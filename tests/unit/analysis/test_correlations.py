@@ -33,7 +33,7 @@ def units(size=60, runs=("a", "b"), seed=0):
 
 
 def naive_spearman(x, y):
-    """Pearson's correlation of mean ranks, each rank counted."""
+    """Pearson's correlation of mean ranks, with each rank counted by hand."""
     ranks = [np.array([np.mean(np.flatnonzero(np.sort(v) == a)) for a in v]) for v in (x, y)]
     return np.corrcoef(*ranks)[0, 1]
 

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from unitlens.analysis.curve_summaries import area_under_curve, noise_scale_at, random_orders
+from unitlens.analysis.curve_summaries import (
+    area_under_curve,
+    first_crossing,
+    noise_scale_at,
+    random_orders,
+)
 from unitlens.errors import ArgumentError, TableError
 
 
@@ -79,7 +84,7 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize(
-    ("wanted", "orders"),
+    ("variant", "orders"),
     [
         ({}, ["random-0"]),
         ({"value": "zero"}, ["random-0"]),
@@ -91,14 +96,14 @@ VARIANTS = {
     ],
 )
 def test_random_orders__of_a_variant_are_those_that_differ_from_the_main_one_in_it_alone(
-    wanted, orders
+    variant, orders
 ):
     names, (values, bases) = list(VARIANTS), zip(*VARIANTS.values(), strict=True)
     made = curve(np.zeros((len(names), 2)), [0.0, 1.0]).assign_coords(
         order=np.array(names, object), value=("order", list(values)), basis=("order", list(bases))
     )
 
-    assert random_orders(made, **wanted)["order"].values.tolist() == orders
+    assert random_orders(made, **variant)["order"].values.tolist() == orders
 
 
 def test_random_orders__of_a_variant_need_to_know_it():
@@ -111,9 +116,9 @@ def test_random_orders__of_a_variant_need_to_know_it():
 def test_noise_scale__between_points_in_the_logarithm():
     made = noise([[0.9, 0.7, 0.3], [0.9, 0.9, 0.1]], [0.1, 1.0, 10.0])
 
-    found = noise_scale_at(made)  # mean .9, .8, .2: one half lies midway between 1 and 10
+    scale = noise_scale_at(made)  # mean .9, .8, .2: one half lies midway between 1 and 10
 
-    np.testing.assert_allclose(found, np.sqrt(10))
+    np.testing.assert_allclose(scale, np.sqrt(10))
 
 
 def test_noise_scale__undefined_where_accuracy_never_falls_so_far():
@@ -130,7 +135,7 @@ def test_noise_scale__skips_scales_a_run_was_not_measured_at():
 
 
 def test_noise_scale__refuses_impossible_levels_and_other_tables():
-    with pytest.raises(ArgumentError, match=r"accuracy = 1.5: must be between 0 and 1"):
+    with pytest.raises(ArgumentError, match=r"accuracy is 1.5, but must be between 0 and 1"):
         noise_scale_at(noise([0.9, 0.1], [0.1, 1.0]), accuracy=1.5)
     with pytest.raises(TableError, match="no 'accuracy' on the dimensions 'draw'"):
         noise_scale_at(curve([1.0, 0.0], [0.0, 1.0]))
@@ -142,3 +147,24 @@ def test_noise_scale__from_a_scale_of_zero_is_linear():
     )
 
     assert noise_scale_at(noise, accuracy=0.5).item() == pytest.approx(2.0)
+
+
+def test_first_crossing__is_the_first_fall():
+    x = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
+
+    assert first_crossing(x, np.array([0.9, 0.7, 0.3, 0.6, 0.1]), 0.5) == pytest.approx(0.375)
+    assert np.isnan(first_crossing(x, np.array([0.9, 0.8, 0.7, 0.6, 0.55]), 0.5))
+    assert np.isnan(first_crossing(x, np.array([0.4, 0.8, 0.3, 0.2, 0.1]), 0.5))
+
+
+def test_first_crossing__between_points_in_x_or_its_logarithm():
+    x, y = np.array([1.0, 100.0]), np.array([0.8, 0.2])
+
+    assert first_crossing(x, y, 0.5) == pytest.approx(50.5)
+    assert first_crossing(x, y, 0.5, logarithmic=True) == pytest.approx(10.0)
+
+
+def test_first_crossing__leaves_points_out_that_are_nan():
+    x, y = np.array([0.0, 1.0, 2.0, 3.0]), np.array([1.0, np.nan, 0.0, np.nan])
+
+    assert first_crossing(x, y, 0.5) == pytest.approx(1.0)

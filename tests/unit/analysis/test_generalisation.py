@@ -1,4 +1,4 @@
-"""What AUC says of generalisation, held against plain loops over all cases."""
+"""AUC as a predictor of generalisation, against plain loops over all cases."""
 
 from itertools import combinations
 
@@ -9,7 +9,6 @@ import xarray as xr
 from unitlens.analysis.generalisation import (
     best_and_worst,
     early_stops,
-    falls_to,
     selection_rates,
     setting_means,
 )
@@ -38,13 +37,13 @@ def test_selection_rates__approach_those_over_all_halves():
     auc = accuracy + rng.normal(0, 0.3, 9)
     auc[3] = auc[5]
 
-    found = selection_rates(auc, accuracy, subsets=40_000, top=(1, 2, 3), seed=4)
+    rates = selection_rates(auc, accuracy, subsets=40_000, top=(1, 2, 3), seed=4)
 
     top, lost, chance = every_half(auc, accuracy, (1, 2, 3))
-    assert found.size == 4
-    assert found.top.keys() == top.keys()
-    np.testing.assert_allclose(list(found.top.values()), list(top.values()), atol=0.01)
-    np.testing.assert_allclose([found.lost, found.lost_by_chance], [lost, chance], atol=0.005)
+    assert rates.size == 4
+    assert rates.top.keys() == top.keys()
+    np.testing.assert_allclose(list(rates.top.values()), list(top.values()), atol=0.01)
+    np.testing.assert_allclose([rates.lost, rates.lost_by_chance], [lost, chance], atol=0.005)
 
 
 def test_selection_rates__of_a_perfect_and_of_the_worst_choice():
@@ -56,7 +55,7 @@ def test_selection_rates__of_a_perfect_and_of_the_worst_choice():
     assert perfect.top == {1: 1.0, 5: 1.0}  # among six the top ten cannot fail
     assert perfect.lost == 0
     assert worst.top == {1: 0.0, 5: 0.0}
-    with pytest.raises(ArgumentError, match="3 settings: there must be at least 4"):
+    with pytest.raises(ArgumentError, match="auc has 3 settings, but must have at least 4"):
         selection_rates(accuracy[:3], accuracy[:3])
 
 
@@ -88,14 +87,6 @@ def test_best_and_worst__are_five_or_a_quarter(size, count):
 
     assert score[best].tolist() == list(range(size - 1, size - 1 - count, -1))
     assert score[worst].tolist() == list(range(count - 1, -1, -1))
-
-
-def test_falls_to__the_first_fall():
-    x = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
-
-    assert falls_to(x, np.array([0.9, 0.7, 0.3, 0.6, 0.1]), 0.5) == pytest.approx(0.375)
-    assert np.isnan(falls_to(x, np.array([0.9, 0.8, 0.7, 0.6, 0.55]), 0.5))
-    assert np.isnan(falls_to(x, np.array([0.4, 0.8, 0.3, 0.2, 0.1]), 0.5))
 
 
 def test_early_stops__cost_what_the_best_epoch_has_more():

@@ -1,4 +1,4 @@
-"""Agreement of measures and of classes, held against plain loops over units and layers."""
+"""Agreement of measures and of classes, against plain loops over units and layers."""
 
 import numpy as np
 import pytest
@@ -55,32 +55,32 @@ def test_measure_agreement__is_the_mean_over_layers_of_ten_units():
     units = units_of_layers((30, 9, 12))
     units["mutual_information"][:3] = np.nan
 
-    found = measure_agreement(units)
+    matrix = measure_agreement(units)
 
-    assert found["measure"].values.tolist() == ["selectivity", "roc_auc", "mutual_information"]
-    assert found.attrs["layers"] == 4  # of nine units: too few
+    assert matrix["measure"].values.tolist() == ["selectivity", "roc_auc", "mutual_information"]
+    assert matrix.attrs["layers"] == 4  # of nine units: too few
     for one, other in [("selectivity", "roc_auc"), ("mutual_information", "roc_auc")]:
         expected = [
             spearmanr(layer[one], layer[other], nan_policy="omit").statistic
             for _, depth, layer in layers_of(units)
             if depth != 1
         ]
-        assert float(found.sel(measure=one, other=other)) == pytest.approx(np.mean(expected))
-        assert float(found.sel(measure=other, other=one)) == pytest.approx(np.mean(expected))
-    assert np.diag(found).tolist() == [1, 1, 1]
+        assert float(matrix.sel(measure=one, other=other)) == pytest.approx(np.mean(expected))
+        assert float(matrix.sel(measure=other, other=one)) == pytest.approx(np.mean(expected))
+    assert np.diag(matrix).tolist() == [1, 1, 1]
 
 
 def test_measure_agreement__is_undefined_without_wide_layers():
-    found = measure_agreement(units_of_layers((9, 4)), measures=("selectivity", "roc_auc"))
+    matrix = measure_agreement(units_of_layers((9, 4)), measures=("selectivity", "roc_auc"))
 
-    assert np.isnan(found.sel(measure="selectivity", other="roc_auc"))
-    assert found.attrs["layers"] == 0
+    assert np.isnan(matrix.sel(measure="selectivity", other="roc_auc"))
+    assert matrix.attrs["layers"] == 0
 
 
 def test_class_agreement__counts_units_that_do_harm_and_pairs_within_layers():
     units = units_of_layers((20, 15))
 
-    found = class_agreement(units)
+    agreement = class_agreement(units)
 
     hits, chances = [], []
     for _, _, layer in layers_of(units):
@@ -92,19 +92,19 @@ def test_class_agreement__counts_units_that_do_harm_and_pairs_within_layers():
         hits += [preferred == damaged for preferred, damaged in pairs]
         shuffled = [preferred == damaged for preferred, _ in pairs for _, damaged in pairs]
         chances += [np.mean(shuffled)] * len(pairs)
-    assert found.units == len(hits)
-    assert found.share == pytest.approx(np.mean(hits))
-    assert found.chance == pytest.approx(np.mean(chances))
+    assert agreement.units == len(hits)
+    assert agreement.share == pytest.approx(np.mean(hits))
+    assert agreement.chance == pytest.approx(np.mean(chances))
 
 
 def test_class_agreement__of_units_that_do_no_harm():
     units = units_of_layers((20,))
     units["class_accuracy_drop_max"][:] = 0
 
-    found = class_agreement(units)
+    agreement = class_agreement(units)
 
-    assert found.units == 0
-    assert np.isnan(found.share)
+    assert agreement.units == 0
+    assert np.isnan(agreement.share)
 
 
 def test_preferred_class_drop__is_that_of_the_units_own_class():
@@ -121,16 +121,16 @@ def test_preferred_class_drop__is_that_of_the_units_own_class():
 def test_layer_means__has_each_epoch_once_and_the_units_of_each_layer():
     first, last = units_of_layers((12, 5), seed=1, epoch=0), units_of_layers((12, 5), seed=2)
 
-    found = layer_means([first, last, last.isel(unit=slice(None, None, -1))])
+    layers = layer_means([first, last, last.isel(unit=slice(None, None, -1))])
 
-    assert found.sizes["row"] == 8
+    assert layers.sizes["row"] == 8
     for epoch, units in ((0, first), (5, last)):
         for run, depth, layer in layers_of(units):
             row = np.flatnonzero(
-                (found.run == run) & (found.epoch == epoch) & (found.depth == depth)
+                (layers.run == run) & (layers.epoch == epoch) & (layers.depth == depth)
             )
             assert row.size == 1
-            own = found.isel(row=row[0])
+            own = layers.isel(row=row[0])
             for name in ("selectivity", "loss_increase"):
                 assert float(own[name]) == pytest.approx(float(layer[name].mean()))
             rho = spearmanr(layer.selectivity, layer.loss_increase).statistic

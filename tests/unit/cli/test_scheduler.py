@@ -18,7 +18,7 @@ from small_stores import make_columns, make_contents, write_store
 from unitlens.cli import analysis_commands
 from unitlens.cli.scheduler import dask_scheduler
 from unitlens.errors import ArgumentError, StoreError
-from unitlens.tables.storage import read_components
+from unitlens.store.backend.netcdf import read_components
 from unitlens.variables.checks import validate
 
 FUNCTIONS = {

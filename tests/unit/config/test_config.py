@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from unitlens.config.experiments import FIGURES, Config, ExperimentSpec
+from unitlens.catalogue.figures import FIGURES
+from unitlens.config.experiments import Config, ExperimentSpec
 from unitlens.config.key_reference import config_reference, config_schema
 from unitlens.config.networks import DatasetSpec
 from unitlens.config.reading import parse_config, parse_section, read_config
@@ -348,6 +349,23 @@ def test_parse_config__refuses_in_one_line(path, value, message):
 
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("widts", "experiments.mlp.model.widts is not a key of the configuration: did you mean 'w"),
+        ("layer", "experiments.mlp.model.layer is not a key of the configuration: known: name, "),
+    ],
+)
+def test_parse_config__names_an_experiment_that_is_called_as_a_model_is(key, message):
+    family = copy.deepcopy(MINIMAL["experiments"]["memo"])
+    family["model"][key] = 3
+
+    with pytest.raises(ConfigError) as refused:
+        parse_config({"experiments": {"mlp": family}})
+
+    assert str(refused.value).startswith(message)
 
 
 @pytest.mark.parametrize("value", ["position_mean", "class_mean", "resample"])

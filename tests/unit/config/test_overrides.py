@@ -158,9 +158,9 @@ def test_plan__measures_each_network_as_its_experiment_says():
     assert plan.measured("unit_ablation") == [b]
     assert plan.measured("cumulative_ablation") == [a]
     assert plan.measured("noise_robustness") == [a, b, f"{b}/epoch-0001"]
-    assert plan.kinds()["a"]["kept"] == []
-    assert plan.kinds()["b"]["kept"] == ["noise_robustness"]
-    assert "cumulative_ablation" not in plan.kinds()["b"]["runs"]
+    assert plan.files_of_experiments()["a"]["kept"] == []
+    assert plan.files_of_experiments()["b"]["kept"] == ["noise_robustness"]
+    assert "cumulative_ablation" not in plan.files_of_experiments()["b"]["runs"]
 
 
 def test_check_networks__names_the_experiment_that_names_a_layer():
@@ -177,8 +177,8 @@ def test_estimate__adds_up_what_the_experiments_take_alone():
         "c": {"noise_robustness": None, "activations": {"layers": ["relu1"]}},
     }
 
-    def estimated(**chosen):
-        return estimate_plan(make_plan(parse_config(values(**chosen))))
+    def estimated(**experiments):
+        return estimate_plan(make_plan(parse_config(values(**experiments))))
 
     together = estimated(**overrides)
     alone = [estimated(**{name: override}) for name, override in overrides.items()]
@@ -245,7 +245,7 @@ def test_measures__cannot_be_left_out_where_they_are_needed(kept):
     with pytest.raises(ConfigError) as refused:
         parse_config(values(a=CURVES_ALONE | kept))
     assert str(refused.value).startswith(
-        f"experiments.a.measurements: measures must not be null where {name} needs them"
+        f"experiments.a.measurements: measures must not be null where {name} needs measures"
     )
 
 

@@ -107,5 +107,5 @@ def test_plan__measures_kept_epochs_where_asked():
         f"{run}/epoch-0000",
         f"{run}/epoch-0003",
     ]
-    assert plan.measured_checkpoints() == [f"{run}/epoch-0000", f"{run}/epoch-0003"]
+    assert plan.measured_kept_epochs() == [f"{run}/epoch-0000", f"{run}/epoch-0003"]
     assert plan.run_of(f"{run}/epoch-0003").name == run

@@ -60,12 +60,12 @@ def test_iterate_batches__refuses_items_that_are_no_pairs(item):
 
 
 def test_sample_indices__is_sorted_seeded_and_without_repetition():
-    chosen = sample_indices(1000, 100, 7)
+    indices = sample_indices(1000, 100, 7)
 
-    assert len(np.unique(chosen)) == 100
-    assert np.array_equal(chosen, np.sort(chosen))
-    assert np.array_equal(chosen, sample_indices(1000, 100, 7))
-    assert not np.array_equal(chosen, sample_indices(1000, 100, 8))
+    assert len(np.unique(indices)) == 100
+    assert np.array_equal(indices, np.sort(indices))
+    assert np.array_equal(indices, sample_indices(1000, 100, 7))
+    assert not np.array_equal(indices, sample_indices(1000, 100, 8))
 
 
 @pytest.mark.parametrize("samples", [None, 5, 9])
@@ -83,7 +83,7 @@ def test_iterate_batches__refuses_a_label_between_two_classes():
 def test_iterate_batches__names_an_input_of_another_shape():
     dataset = [(torch.zeros(3), 0), (torch.zeros(3), 1), (torch.zeros(2), 1)]
 
-    with pytest.raises(DatasetError, match=r"item 2 .* shape \(2,\), but item 1 one of \(3,\)"):
+    with pytest.raises(DatasetError, match=r"item 2 .* \(2,\), but item 1 .* of shape \(3,\)"):
         list(iterate_batches(dataset, 2, indices=[1, 2]))
 
 

@@ -1,4 +1,4 @@
-"""What is known of a data set before it is prepared agrees with what preparing finds."""
+"""The dimensions of a data set before and after it is prepared are the same."""
 
 import pytest
 import torch

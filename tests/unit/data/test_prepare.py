@@ -33,7 +33,7 @@ def mnist5k(tmp_path_factory):
 
 @pytest.fixture
 def images(tmp_path):
-    """Two classes of image files: red ones and blue ones, four to train, two to test."""
+    """Return a folder with images of two classes: of each, four to train and two to test."""
     for split, count in (("train", 4), ("test", 2)):
         for name, colour in (("blue", (0, 0, 255)), ("red", (255, 0, 0))):
             folder = tmp_path / split / name
@@ -48,7 +48,7 @@ FOLDERS = {"train": "train", "test": "test"}
 
 @pytest.fixture
 def own_module(tmp_path, monkeypatch):
-    """Write a module of the user's into the current directory."""
+    """Return a function that writes a user's module into the current directory."""
 
     def write(source):
         (tmp_path / "my_sets.py").write_text(source)

@@ -1,24 +1,20 @@
-"""Figures are drawn from what there is, say what they show, and refuse what is missing."""
+"""Figures show the results, tell their findings, and refuse results that lack what they need."""
 
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
-from jinja2 import Environment, StrictUndefined
 
 from synthetic_results import MLP, default_networks, network, swept_networks, write_results
 from unitlens.analysis.curve_summaries import random_orders
 from unitlens.analysis.run_groups import group_runs
-from unitlens.config.experiments import FIGURES
+from unitlens.catalogue.figures import FIGURES
 from unitlens.errors import TableError
-from unitlens.figures import captions, draw
-from unitlens.figures.draw import draw_figures
+from unitlens.figures.draw import draw_figures, functions_of, runs_of
 from unitlens.tables.results import open_results
 
-CAPTIONS = Path(__file__).parents[3] / "workflow" / "report"
 EXPERIMENTS = {
     "memorisation_ablation": ("memorisation",),
     "memorisation_noise": ("memorisation",),
@@ -100,25 +96,12 @@ def bare(tmp_path_factory):
 
 
 def runs_for(results, name):
-    return draw.runs_of(results, EXPERIMENTS[name], name)
-
-
-def test_figures__are_those_of_the_configuration():
-    assert set(draw.FIGURES) == set(FIGURES) == set(captions.TITLES) == set(captions.CAPTIONS)
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_caption__for_the_workflow_report_is_the_same(name):
-    text = (CAPTIONS / f"{name}.rst").read_text()
-
-    assert 1 <= len(text.strip().splitlines()) <= 4
-    rendered = Environment(undefined=StrictUndefined, autoescape=True).from_string(text).render()
-    assert " ".join(rendered.split()) == captions.CAPTIONS[name]
+    return runs_of(results, EXPERIMENTS[name], name)
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_finding__is_two_sentences_with_numbers(results, varied, name):
-    _, tell = draw.FIGURES[name]
+    tell = functions_of(name)[1]
     results = varied if name in VARIED else results
 
     finding = tell(results, runs_for(results, name))
@@ -128,27 +111,27 @@ def test_finding__is_two_sentences_with_numbers(results, varied, name):
     assert "nan" not in finding
 
 
-def test_draw_figures__writes_each_twice_over_the_same(results, tmp_path):
-    wanted = {name: EXPERIMENTS[name] for name in ("memorisation_ablation", "auc_test_accuracy")}
+def test_draw_figures__writes_the_same_bytes_again(results, tmp_path):
+    asked = {name: EXPERIMENTS[name] for name in ("memorisation_ablation", "auc_test_accuracy")}
 
     for place in ("first", "second"):
-        draw_figures(results.directory, wanted, tmp_path / place)
+        draw_figures(results.directory, asked, tmp_path / place)
 
     listed = json.loads((tmp_path / "first" / "figures.json").read_text())
-    assert [figure["name"] for figure in listed] == list(wanted)
+    assert [figure["name"] for figure in listed] == list(asked)
     assert set(listed[0]) == {"name", "title", "caption", "finding", "experiments"}
     names = sorted(path.name for path in (tmp_path / "first").iterdir())
-    assert len(names) == 5
+    assert len(names) == 7
     for name in names:
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_axes__are_named(results, varied, name):
-    drawn, _ = draw.FIGURES[name]
+    draw = functions_of(name)[0]
     results = varied if name in VARIED else results
 
-    figure = drawn(results, runs_for(results, name))
+    figure = draw(results, runs_for(results, name))
 
     figure.draw_without_rendering()
     assert any(axes.get_xlabel() for axes in figure.axes)
@@ -157,7 +140,7 @@ def test_axes__are_named(results, varied, name):
 
 def test_memorisation_ablation__lines_are_means_over_orders_and_seeds(results):
     runs = runs_for(results, "memorisation_ablation")
-    figure = draw.FIGURES["memorisation_ablation"][0](results, runs)
+    figure = functions_of("memorisation_ablation")[0](results, runs)
 
     line = figure.axes[0].get_lines()[0]
     names = [n.name for n in default_networks() if n.spec.dataset.corruption == 0][:2]
@@ -170,7 +153,7 @@ def test_memorisation_ablation__lines_are_means_over_orders_and_seeds(results):
 
 def test_memorisation_finding__numbers_are_the_tables(results):
     runs = runs_for(results, "memorisation_ablation")
-    finding = draw.FIGURES["memorisation_ablation"][1](results, runs)
+    finding = functions_of("memorisation_ablation")[1](results, runs)
     auc = results.runs.isel(run=range(6)).groupby("corruption").mean()["auc"].values
 
     assert f"({', '.join(f'{value:.2f}' for value in auc)})" in finding
@@ -178,7 +161,7 @@ def test_memorisation_finding__numbers_are_the_tables(results):
 
 def test_auc_finding__is_pearsons_correlation(results):
     runs = runs_for(results, "auc_test_accuracy")
-    finding = draw.FIGURES["auc_test_accuracy"][1](results, runs)
+    finding = functions_of("auc_test_accuracy")[1](results, runs)
     shown = results.runs.sel(run=runs)
     r = np.corrcoef(shown["auc"], shown["test_accuracy"])[0, 1]
 
@@ -206,15 +189,15 @@ def test_auc_finding__is_pearsons_correlation(results):
 )
 def test_figure__copes_with_a_single_network(one_seed, name):
     runs = [str(run) for run in one_seed.runs["run"].values]
-    drawn, tell = draw.FIGURES[name]
+    draw, tell = functions_of(name)
 
-    drawn(one_seed, runs).draw_without_rendering()
+    draw(one_seed, runs).draw_without_rendering()
     assert "nan" not in tell(one_seed, runs)
 
 
 def test_same_data_curves__are_of_the_networks_of_least_and_largest_error(results):
     runs = runs_for(results, "same_data_curves")
-    figure = draw.FIGURES["same_data_curves"][0](results, runs)
+    figure = functions_of("same_data_curves")[0](results, runs)
 
     ranked = results.runs.sel(run=runs).sortby("test_accuracy", ascending=False)["run"].values
     lines = figure.axes[0].get_lines()
@@ -226,15 +209,16 @@ def test_same_data_curves__are_of_the_networks_of_least_and_largest_error(result
 def test_same_data__is_of_one_data_set_and_of_labels_as_they_are(results, one_seed, tmp_path):
     corrupted = [str(run) for run in one_seed.runs["run"].values]
     runs = runs_for(results, "memorisation_ablation")
-    finding = draw.FIGURES["same_data_auc"][1](results, runs)
+    finding = functions_of("same_data_auc")[1](results, runs)
     two = [network(("two",), dataset=name) for name in ("mnist5k", "digits")]
     mixed = open_results(write_results(tmp_path, two))
 
-    assert finding.startswith("2 networks cannot")  # four of six are of permuted labels
+    # Four of the six networks are trained on permuted labels.
+    assert finding.startswith("2 networks trained on the same data cannot")
     with pytest.raises(TableError, match=r"needs two networks of uncorrupted labels .* has 0"):
-        draw.FIGURES["same_data_auc"][0](one_seed, corrupted)
+        functions_of("same_data_auc")[0](one_seed, corrupted)
     with pytest.raises(TableError, match="its runs were trained on digits and mnist5k"):
-        draw.FIGURES["same_data_auc"][0](mixed, [made.name for made in two])
+        functions_of("same_data_auc")[0](mixed, [made.name for made in two])
 
 
 @pytest.fixture(scope="module")
@@ -256,14 +240,14 @@ def mixed(tmp_path_factory):
     ],
 )
 def test_units_of_two_data_sets__are_never_drawn_or_told_together(mixed, name):
-    drawn, tell = draw.FIGURES[name]
+    draw, tell = functions_of(name)
     runs = {
         str(spec): str(run)
         for run, spec in zip(mixed.runs.run.values, mixed.runs.dataset.values, strict=True)
     }
-    figure = drawn(mixed, list(runs.values()))
+    figure = draw(mixed, list(runs.values()))
 
-    alone = {dataset: drawn(mixed, [run]) for dataset, run in runs.items()}
+    alone = {dataset: draw(mixed, [run]) for dataset, run in runs.items()}
     assert [band.get_suptitle() for band in figure.subfigs] == ["digits", "mnist5k"]
     for band in figure.subfigs:
         (own,) = alone[band.get_suptitle()].subfigs
@@ -278,15 +262,15 @@ def test_units_of_two_data_sets__are_never_drawn_or_told_together(mixed, name):
 def test_hyperparameter_selection__needs_settings(results):
     runs = runs_for(results, "memorisation_ablation")
     with pytest.raises(TableError, match=r"needs runs of at least 4 settings .* its runs have 3"):
-        draw.FIGURES["hyperparameter_selection"][0](results, runs)
+        functions_of("hyperparameter_selection")[0](results, runs)
 
 
 def test_clamping__lines_are_of_the_random_orders_of_each_value(results, varied):
     runs = runs_for(results, "bases")
     expected = results.runs.sel(run=runs).groupby("corruption").mean()["auc"].values
     for name, scales in (("clamping", (1, 0.5)), ("bases", (1, 0.8, 0.7))):
-        figure = draw.FIGURES[name][0](varied, runs)
-        told = draw.FIGURES[name][1](varied, runs)
+        figure = functions_of(name)[0](varied, runs)
+        told = functions_of(name)[1](varied, runs)
 
         for axes, auc in zip(figure.axes, expected, strict=True):  # a panel a corruption level
             lines = [line for line in axes.get_lines() if len(line.get_xdata()) > 2]
@@ -297,7 +281,7 @@ def test_clamping__lines_are_of_the_random_orders_of_each_value(results, varied)
 
 def test_measure_orders__draws_up_and_down_beside_random(results):
     runs = runs_for(results, "bases")
-    figure = draw.FIGURES["measure_orders"][0](results, runs)
+    figure = functions_of("measure_orders")[0](results, runs)
 
     lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
     names = [n.name for n in default_networks() if n.spec.dataset.corruption == 0][:2]
@@ -312,7 +296,7 @@ def test_measure_orders__draws_up_and_down_beside_random(results):
 
 def test_early_stopping__costs_are_those_of_the_kept_epochs(results):
     runs = runs_for(results, "early_stopping")
-    finding = draw.FIGURES["early_stopping"][1](results, runs)
+    finding = functions_of("early_stopping")[1](results, runs)
     kept = results.checkpoints.runs
     last = results.runs.sel(run=kept["run"].values[0])
     auc = np.append(kept["auc"], last["auc"])
@@ -320,15 +304,15 @@ def test_early_stopping__costs_are_those_of_the_kept_epochs(results):
     loss = np.append(kept["test_loss"], last["test_loss"])
 
     best = accuracy.max()
-    assert f"the first costs {best - accuracy[auc.argmax()]:.3f} of" in finding
+    assert f"the first stop costs {best - accuracy[auc.argmax()]:.3f} of" in finding
     assert f"the second {best - accuracy[loss.argmin()]:.3f}, and" in finding
-    assert f"to the end {best - accuracy[-1]:.3f}." in finding
+    assert f"training to the end {best - accuracy[-1]:.3f}." in finding
 
 
 def test_many_networks__have_no_legend_of_their_own(results):
     runs = runs_for(results, "same_data_auc")
     for name in ("same_data_auc", "same_data_curves", "hyperparameter_selection"):
-        figure = draw.FIGURES[name][0](results, runs)
+        figure = functions_of(name)[0](results, runs)
 
         assert len(figure.legends[0].get_texts()) <= 4
 
@@ -337,22 +321,23 @@ def test_figures__of_variants_need_them(one_seed):
     runs = [str(run) for run in one_seed.runs["run"].values]
     for name, kind in (("clamping", "value"), ("bases", "basis")):
         with pytest.raises(TableError, match=f"{name} needs curves of several kinds of `{kind}`"):
-            draw.FIGURES[name][0](one_seed, runs)
+            functions_of(name)[0](one_seed, runs)
     with pytest.raises(TableError, match=r"regulariser needs runs of two strengths"):
-        draw.FIGURES["regulariser"][0](one_seed, runs)
+        functions_of("regulariser")[0](one_seed, runs)
 
 
 def test_figure__names_itself_and_what_is_missing(one_seed, bare):
     runs = [str(run) for run in one_seed.runs["run"].values]
     with pytest.raises(TableError, match=r"dropout_ablation needs a run .* trained with dropout"):
-        draw.FIGURES["dropout_ablation"][0](one_seed, runs)
+        functions_of("dropout_ablation")[0](one_seed, runs)
     with pytest.raises(TableError, match=r"auc_over_training cannot be drawn: .* kept epochs"):
-        draw.FIGURES["auc_over_training"][0](one_seed, runs)
+        functions_of("auc_over_training")[0](one_seed, runs)
     runs = [str(run) for run in bare.runs["run"].values]
     for name in FIGURES:
-        for part in draw.FIGURES[name]:
-            with pytest.raises(TableError, match=f"the figure {name} "):
-                part(bare, runs)
+        for function in functions_of(name):
+            with pytest.raises(TableError, match=f"^the figure {name} ") as refusal:
+                function(bare, runs)
+            assert refusal.type is TableError
 
 
 def test_draw_figures__refuses_unknown_names(results, tmp_path):
@@ -361,7 +346,7 @@ def test_draw_figures__refuses_unknown_names(results, tmp_path):
     with pytest.raises(TableError, match=r"experiment 'memorization'.*did you mean 'memorisation'"):
         draw_figures(results.directory, {"memorisation_noise": ("memorization",)}, tmp_path)
     with pytest.raises(TableError, match="is to show the run 'x', which the results lack"):
-        draw.FIGURES["memorisation_noise"][0](results, ["x"])
+        functions_of("memorisation_noise")[0](results, ["x"])
 
 
 def test_many_layers_and_levels__keep_readable(tmp_path):
@@ -372,8 +357,8 @@ def test_many_layers_and_levels__keep_readable(tmp_path):
     results = open_results(write_results(tmp_path, networks))
     runs = [made.name for made in networks]
 
-    scatter = draw.FIGURES["selectivity_importance"][0](results, runs)
-    curves = draw.FIGURES["memorisation_ablation"][0](results, runs)
+    scatter = functions_of("selectivity_importance")[0](results, runs)
+    curves = functions_of("memorisation_ablation")[0](results, runs)
 
     assert len(scatter.subfigs[0].legends[0].get_texts()) == 2  # the first and the last layer
     assert len({line.get_color() for line in curves.axes[0].get_lines()}) == 7
@@ -384,7 +369,7 @@ def test_layers_with_an_underscore__stand_in_the_legend(results, monkeypatch):
 
     monkeypatch.setattr(scatter, "layer_names", lambda _: {0: "_swish", 1: "_blocks.0._swish"})
     runs = [run for run in results.runs.run.values.tolist() if "mlp" in run]
-    figure = draw.FIGURES["selectivity_importance"][0](results, runs)
+    figure = functions_of("selectivity_importance")[0](results, runs)
 
     texts = [text.get_text() for text in figure.subfigs[0].legends[0].get_texts()]
     assert texts == ["_swish", "_blocks.0._swish"]

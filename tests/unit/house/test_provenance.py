@@ -169,6 +169,14 @@ def test_code_digest__follows_constants_classes_methods_and_modules(package):
     assert package(zz_deep="SIZE = 2\n") != before
 
 
+def test_code_digest__covers_what_is_defined_at_run_time_only(package):
+    low = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    g = 1\nelse:\n    g = 2\n"
+    before = package(zz_cli=WORK, zz_low=low)
+
+    assert package(zz_low=low.replace("g = 1", "g = 3")) == before
+    assert package(zz_low=low.replace("g = 2", "g = 3")) != before
+
+
 def test_code_digest__holds_from_where_other_packages_are_imported(package):
     work = "from numpy import mean\ndef work():\n    return mean([1])\n"
 
@@ -235,7 +243,7 @@ def test_reach__of_a_rule(rule):
     ("module", "old", "new", "rules"),
     [
         ("store.verify", '"""Verifying a store', '"""Checking a store', ""),
-        ("store.verify", "def verify_store(", "SIZE = 1\n\n\ndef verify_store(", ""),
+        ("store.verify", "def verify_activations(", "SIZE = 1\n\n\ndef verify_activations(", ""),
         ("statistics.measures.class_selectivity", "np.clip(", "np.abs(", "unit_measures"),
         ("statistics.block_kernels", "ranks), np.int64)", "ranks), np.int32)", "class_statistics"),
         (
@@ -252,7 +260,7 @@ def test_reach__of_a_rule(rule):
         ),
         (
             "store.format.decoding",
-            '"""Return what stands before the checksum."""\n',
+            '"""Return the bytes before the checksum."""\n',
             "raw = raw[::-1]\n",
             "class_statistics principal_components draw_figures compare_with_paper write_report",
         ),

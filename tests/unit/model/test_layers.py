@@ -1,4 +1,4 @@
-"""Where units live, and that a borrowed model comes back as it went in."""
+"""Layers of units, and restoring a model afterwards."""
 
 import copy
 import logging
@@ -184,7 +184,7 @@ def test_unit_layers__rows_that_are_no_samples_are_left_out(caplog):
     caplog.set_level(logging.INFO, "unitlens")
 
     assert len(ul.unit_layers(Windows(), torch.randn(2, 6))) == 0
-    assert "'act' puts out (4, 3) for two samples: not one row of units each" in caplog.text
+    assert "'act' is left out: its output for two samples has the shape (4, 3)" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -259,6 +259,13 @@ def test_choose_layers():
         choose_layers(layers, LastLayers(last=4))
     with pytest.raises(LayerError, match="layers is empty, but must name at least one layer"):
         choose_layers(layers, [])
+    assert choose_layers(layers, 2) == (layers[1], layers[2])
+    assert choose_layers(layers, 3) == tuple(layers)
+    with pytest.raises(LayerError, match="last 4 layers were asked for, but there are 3"):
+        choose_layers(layers, 4)
+    for count in (0, -1, True, False):
+        with pytest.raises(ArgumentError, match=rf"^layers is {count}, but must be at least 1 "):
+            choose_layers(layers, count)
     with pytest.raises(LayerError, match="no layer of units: no nonlinearity was found"):
         choose_layers(ul.unit_layers(nn.Linear(2, 2), torch.randn(1, 2)), None)
 
@@ -281,7 +288,7 @@ def test_choose_layers__says_why_an_untraceable_model_has_none():
 
 
 def plain_activations(model, inputs, names):
-    """Keep copies of what the calls of an activation module return, in order."""
+    """Collect copies of the results of an activation module's calls, in order."""
     kept, handles = [], []
     for name in dict.fromkeys(names):
         module = model.get_submodule(name)
@@ -310,8 +317,8 @@ def test_capture__equals_plain_hooks(build, shape, modules):
 
     torch.testing.assert_close(output, expected_output)
     assert len(kept) == len(expected)
-    for found, activation in zip(kept.values(), expected, strict=True):
-        torch.testing.assert_close(found, activation)
+    for captured, activation in zip(kept.values(), expected, strict=True):
+        torch.testing.assert_close(captured, activation)
 
 
 def test_capture__leaves_the_inputs_alone():
@@ -333,7 +340,7 @@ def test_reduce_positions():
 
 
 class Restless(nn.Module):
-    """Counts calls in a buffer, replaces another, and keeps what it saw: even in eval mode."""
+    """Counts calls in a buffer, replaces another, and stores its input, in eval mode too."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""How much memory perturbations take beside the model and the data set: no more than is allowed."""
+"""The memory of perturbations, beside model and data set, is at most the allowed memory."""
 
 import json
 import os
@@ -14,6 +14,8 @@ from torch import nn
 from unitlens.model.memory_watch import MemoryWatch
 from unitlens.model.network import UnitNetwork
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parents[2] / "peak_memory.py"
 
 ASKED = {
@@ -27,7 +29,7 @@ ASKED = {
 
 @pytest.fixture(scope="module")
 def peaks(tmp_path_factory):
-    """By how many bytes each measure raises the peak: by network and memory_gb."""
+    """Return the bytes by which each measure raises the peak, by network and memory_gb."""
     if not os.access("/proc/self/clear_refs", os.W_OK):
         pytest.skip("no peak of memory to be read here")
     path = tmp_path_factory.mktemp("memory") / "peaks.json"
@@ -43,17 +45,17 @@ def peaks(tmp_path_factory):
     ("network", "memory_gb"), [(name, gb) for name, budgets in ASKED.items() for gb in budgets]
 )
 def test_peak__stays_below_memory_gb(peaks, network, memory_gb):
-    found = peaks[network][str(memory_gb)]
+    raised = peaks[network][str(memory_gb)]
 
-    assert len(found) >= 4
-    assert max(found.values()) < memory_gb * 1e9, found
+    assert len(raised) >= 4
+    assert max(raised.values()) < memory_gb * 1e9, raised
 
 
 def test_peak__is_above_a_small_memory_gb_where_much_is_allowed(peaks):
-    """So it is the allowance that keeps the peaks above so low."""
-    found = peaks["convnet"]["2.0"]
+    """So the limit alone keeps the peaks low."""
+    raised = peaks["convnet"]["2.0"]
 
-    assert min(found["few units"], found["one layer"], found["first order"]) > 0.1e9, found
+    assert min(raised["few units"], raised["one layer"], raised["first order"]) > 0.1e9, raised
 
 
 def test_watch__counts_what_is_alive_and_what_was():
@@ -101,7 +103,7 @@ def test_watch__looks_into_attention():
 
 
 def test_network__peak_of_a_pass_is_that_of_its_widest_operation():
-    """Convolutions of 4, 32 and 2 channels on 8 x 8: the second one's values and their copies."""
+    """Of three convolutions (4, 32, 2 channels on 8 x 8): values of the second, and copies."""
     channels = (3, 4, 32, 2)
     convolutions = (nn.Conv2d(*pair, 3, padding=1) for pair in pairwise(channels))
     model = nn.Sequential(*convolutions, nn.ReLU(), nn.Flatten(), nn.Linear(2 * 64, 5))

@@ -1,4 +1,4 @@
-"""What numbers perturbed passes are computed in: the network's own, float64, or bfloat16."""
+"""The precision of perturbed passes: that of the network, float64, or bfloat16."""
 
 import copy
 
@@ -17,7 +17,7 @@ from unitlens.variables.unit_index import unit_coordinates
 
 
 class Branching(nn.Module):
-    """A network that cannot be traced, and gives the same numbers as the one inside."""
+    """A network that cannot be traced, and computes the same as the network inside of it."""
 
     def __init__(self, model):
         super().__init__()
@@ -89,12 +89,12 @@ def measure(request):
 def test_float64__equals_the_network_made_double(network, measure):
     model, pairs = network
 
-    found = measure(model, pairs, precision="float64")
+    result = measure(model, pairs, precision="float64")
 
     expected = measure(copy.deepcopy(model).double(), pairs)
-    xr.testing.assert_identical(found, expected)  # that the numbers are float64 too
-    assert found.precision == "float64"
-    assert not found.equals(measure(model, pairs))
+    xr.testing.assert_identical(result, expected)  # that the numbers are float64 too
+    assert result.precision == "float64"
+    assert not result.equals(measure(model, pairs))
 
 
 @pytest.mark.parametrize("precision", ["float64", "bfloat16"])
@@ -120,28 +120,30 @@ def test_precision__is_only_for_the_time_of_the_call(network, measure, precision
 def test_bfloat16__agrees_with_float32(network, measure):
     model, pairs = network
 
-    found, expected = measure(model, pairs, precision="bfloat16"), measure(model, pairs)
+    result, expected = measure(model, pairs, precision="bfloat16"), measure(model, pairs)
 
-    assert (found.precision, expected.precision) == ("bfloat16", "float32")
+    assert (result.precision, expected.precision) == ("bfloat16", "float32")
     for name in ("loss", "loss_increase", "loss_increase_first_order"):
         if name in expected:
-            assert not np.array_equal(found[name], expected[name])
-            np.testing.assert_allclose(found[name], expected[name], atol=3e-2)
+            assert not np.array_equal(result[name], expected[name])
+            np.testing.assert_allclose(result[name], expected[name], atol=3e-2)
     for name in ("accuracy", "accuracy_drop"):
         if name in expected:
-            np.testing.assert_allclose(found[name], expected[name], atol=3 / 64 + 1e-9)
+            np.testing.assert_allclose(result[name], expected[name], atol=3 / 64 + 1e-9)
 
 
 def test_bfloat16__of_a_double_network_is_not_left_in_float64():
     pairs = random_pairs(40, 6)
 
-    found = ul.unit_ablation(mlp(), pairs, precision="bfloat16")
+    result = ul.unit_ablation(mlp(), pairs, precision="bfloat16")
 
-    xr.testing.assert_identical(found, ul.unit_ablation(mlp().float(), pairs, precision="bfloat16"))
+    xr.testing.assert_identical(
+        result, ul.unit_ablation(mlp().float(), pairs, precision="bfloat16")
+    )
 
 
 def test_bfloat16__leaves_data_sets_and_scores_alone():
-    """A user's own products are made in the types that they are given."""
+    """Products in a user's own code are computed in the dtypes of their operands."""
     model, given = mlp().float(), random_pairs(12, 6, dtype=torch.float32)
     rotation = torch.linalg.qr(torch.randn(6, 6))[0]
     seen = []

@@ -1,4 +1,4 @@
-"""Cumulative ablation: orders, points and ends."""
+"""Cumulative ablation: orders, points, and the first and last set."""
 
 import numpy as np
 import pytest
@@ -48,8 +48,8 @@ def test_cumulative_ablation__nan_is_last_and_ties_stay_in_order():
         for ablated in range(8):
             edits = {("6", 0): clamp(order[:ablated], [0.0] * ablated)}
             loss, _ = naive_scores(model, pairs, edits)
-            found = float(curve.loss.sel(order=name)[ablated])
-            assert found == pytest.approx(loss.mean(), rel=1e-9)
+            measured = float(curve.loss.sel(order=name)[ablated])
+            assert measured == pytest.approx(loss.mean(), rel=1e-9)
 
 
 def test_cumulative_ablation__ends_are_the_network_and_its_constant():

@@ -1,4 +1,4 @@
-"""Ablation of directions, alone and along a basis: by hand, what is taken, and what is refused."""
+"""Ablation of directions, alone and along a basis: numbers by hand, accepted forms, errors."""
 
 import math
 
@@ -128,7 +128,7 @@ def test_directions__of_recorded_activations(tmp_path):
 
 
 def test_cumulative_ablation__of_a_basis_that_is_not_complete():
-    """What is orthogonal to all directions stays as it is."""
+    """Activations orthogonal to all directions stay as they are."""
     pairs = Pairs(torch.tensor([[3.0, 1.0]], dtype=torch.float64), [0])
     basis = {"1": np.array([[0.6, 0.8]])}
 
@@ -172,7 +172,7 @@ def test_cumulative_ablation__of_a_set_does_not_depend_on_the_order_within():
 
 
 def test_cumulative_ablation__random_bases_of_equally_wide_layers_differ():
-    """Were both layers' directions the same, so would be the curves of layers that are the same."""
+    """Each layer has a basis of its own, and so has each seed."""
     wide = mlp((8, 8), 8)
     curves = [
         ul.cumulative_ablation(wide, random_pairs(30, 8), basis="random", orders=1, seed=seed)
@@ -196,7 +196,7 @@ def sequence():
 
 @seeded
 def grouped():
-    """A convolution in groups reads the layer, which no mixture of units stays within."""
+    """A convolution in groups reads the layer; mixtures of units cross the groups."""
     return nn.Sequential(
         nn.Conv2d(2, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 3, groups=2), nn.Flatten(), nn.Linear(16, 4)
     )
@@ -233,10 +233,10 @@ def test_directions__of_a_float32_network_agree_with_float64():
     curve = ul.cumulative_ablation(model, pairs, basis=rows, orders=1)
 
     single = rows.astype(np.float32)
-    found = ul.direction_ablation(model.float(), pairs, single)
+    measured = ul.direction_ablation(model.float(), pairs, single)
     found_curve = ul.cumulative_ablation(model, pairs, basis=single, orders=1)
 
-    assert relative(found.loss_increase, exact.loss_increase) < 1e-4
+    assert relative(measured.loss_increase, exact.loss_increase) < 1e-4
     assert relative(found_curve.loss, curve.loss) < 1e-4
 
 
@@ -250,12 +250,13 @@ BAD = [
     ({"1": np.empty((0, 3))}, "directions has no direction of layer '1'; give at least one"),
     ({"1": [[1, np.nan, 0]]}, "directions holds entries of layer '1' that are no finite numbers"),
     (rows_of(np.eye(3)).isel(unit=[0, 1]), "has entries for 2 units of layer '1', but must have"),
-    (rows_of(np.eye(3)).isel(unit=[0, 1, 1]), "has entries for 3 units of layer '1', but must"),
+    (rows_of(np.eye(3)).isel(unit=[0, 1, 1]), "directions cannot be matched .* channel = 1 more"),
     (rows_of(np.eye(3)).drop_vars("channel"), r"has the coordinates \['depth', 'layer'\], but"),
     (rows_of(np.eye(3)).rename(unit="u"), r"has the dimensions \('direction', 'u'\) for layer"),
-    (TWO_LAYERS, r"has units of layer '4' among those of '1', .* select it with sel\(layer="),
+    (TWO_LAYERS, r"has units of layer '4' among those of '1', .* select the layer with sel\("),
     ([rows_of(np.eye(3))] * 2, "directions has two entries for layer '1', but must have one a"),
     (xr.Dataset({"component": rows_of(np.eye(3))}), "is a Dataset, .*: take its 'component'"),
+    ({"1": xr.Dataset()}, "directions holds a Dataset for layer '1', .* take the 'component' of"),
 ]  # fmt: skip
 
 

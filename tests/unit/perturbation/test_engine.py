@@ -1,4 +1,4 @@
-"""Which shortcuts the engine takes on which networks."""
+"""Shortcuts of the engine, and the networks on which it takes them."""
 
 from contextlib import contextmanager
 
@@ -9,7 +9,7 @@ from torch import nn
 
 from networks_by_hand import convnet, mlp, plain_mlp, random_pairs, residual, untraceable
 from unitlens.model.network import UnitNetwork
-from unitlens.perturbation.engine.effects import Scored, SummedEffect
+from unitlens.perturbation.engine.effects import SampleScores, SummedEffect
 from unitlens.perturbation.engine.engine import Engine
 from unitlens.perturbation.engine.perturbed_directions import Units
 
@@ -18,26 +18,28 @@ from unitlens.perturbation.engine.perturbed_directions import Units
 def opened(model, shape, *, layers=None, simplified=True):
     inputs = random_pairs(5, *shape).inputs
     with UnitNetwork(model, inputs[:2], simplified=simplified) as network:
-        chosen = network.layers if layers is None else [network.layers[place] for place in layers]
-        yield network, Engine(network, chosen, inputs[:2], budget=1e9), inputs
+        perturbed = (
+            network.layers if layers is None else [network.layers[place] for place in layers]
+        )
+        yield network, Engine(network, perturbed, inputs[:2], budget=1e9), inputs
 
 
 def kinds(model, shape):
-    """Return for each layer whether its effects come summed from a fused kernel."""
+    """Return for each layer whether its effects are summed by a fused kernel."""
     with opened(model, shape) as (network, engine, inputs):
         labels = torch.zeros(len(inputs), dtype=torch.int64)
         scores = torch.zeros(len(inputs), dtype=torch.float64)
-        found = {}
+        summed = {}
         for layer in network.layers:
             channels = torch.arange(layer.units)
             units = Units(layer, channels, lambda _, a: torch.zeros_like(a), channels)
             base = engine.base_pass(inputs)
-            effects = engine.each_alone(base, [units], Scored(labels, scores, scores, 1))
-            found[layer.name] = [isinstance(effect, SummedEffect) for effect in effects]
-        return found
+            effects = engine.each_alone(base, [units], SampleScores(labels, scores, scores, 1))
+            summed[layer.name] = [isinstance(effect, SummedEffect) for effect in effects]
+        return summed
 
 
-def test_each_alone__leaves_small_dense_ends_to_fused_kernels():
+def test_each_alone__leaves_small_dense_heads_to_fused_kernels():
     assert kinds(mlp(), (6,)) == {"2": [True], "6": [True]}
     assert kinds(convnet(), (2, 8, 8))["6"] == [True]  # behind pooling and flattening
     assert kinds(plain_mlp(), (6,)) == {"1": [False], "4": [True]}  # a tanh is between

@@ -1,4 +1,4 @@
-"""First-order importance: exact where the loss is linear, and kind to the model."""
+"""First-order importance: exact where the loss is linear, and the model stays unchanged."""
 
 import numpy as np
 import pytest
@@ -29,8 +29,8 @@ def test_first_order__is_exact_where_the_loss_is_linear():
             first_order=True,
         )
 
-        found, exact = table.loss_increase_first_order, table.loss_increase
-        np.testing.assert_allclose(found, exact, rtol=1e-9, atol=1e-14)
+        measured, exact = table.loss_increase_first_order, table.loss_increase
+        np.testing.assert_allclose(measured, exact, rtol=1e-9, atol=1e-14)
         errors = table.loss_increase_first_order_se, table.loss_increase_se
         np.testing.assert_allclose(*errors, rtol=1e-7)
 
@@ -102,7 +102,7 @@ def test_first_order__of_integer_inputs():
 
 
 class Unread(nn.Module):
-    """The second layer's units reach the output only as a rounded number."""
+    """The second layer's units reach the output only behind detach."""
 
     def __init__(self):
         super().__init__()

@@ -34,33 +34,37 @@ def scored(logits, labels, top):
 def output_case(samples, units, classes, *, dtype=np.float64, top=1):
     """Random arguments of `score_output_layer`; about half of the changes are zero."""
     draw = np.random.default_rng(samples)
-    change = np.maximum(draw.normal(size=(samples, units)), 0).astype(dtype)
+    coefficients = np.maximum(draw.normal(size=(samples, units)), 0).astype(dtype)
     columns = draw.normal(size=(units, classes)).astype(dtype)
     logits = draw.normal(size=(samples, classes)).astype(dtype) * 3
     labels = draw.integers(0, classes, samples)
-    return change, columns, logits, labels, *scored(logits, labels, top), top
+    return coefficients, columns, logits, labels, *scored(logits, labels, top), top
 
 
 def hidden_case(samples, units, classes, width, *, dtype=np.float64, top=1):
     """Random arguments of `score_hidden_layer`; about half of the changes are zero."""
     draw = np.random.default_rng(samples)
-    change = np.maximum(draw.normal(size=(samples, units)), 0).astype(dtype)
+    coefficients = np.maximum(draw.normal(size=(samples, units)), 0).astype(dtype)
     columns = draw.normal(size=(units, width)).astype(dtype)
     hidden = draw.normal(size=(samples, width)).astype(dtype)
     weight = (draw.normal(size=(classes, width)) / width**0.5).astype(dtype)
     bias = draw.normal(size=classes).astype(dtype)
     labels = draw.integers(0, classes, samples)
     logits = np.maximum(hidden, 0) @ weight.T + bias
-    return change, columns, hidden, weight, bias, labels, *scored(logits, labels, top), top
+    return coefficients, columns, hidden, weight, bias, labels, *scored(logits, labels, top), top
 
 
 def test_output_layer__by_hand():
     # logits (1, 0) and label 0; without the unit, which gives (1, 0) twice, they are (-1, 0)
-    change, columns, logits = np.array([[2.0, 0.0]]), np.array([[1.0, 0.0]] * 2), np.eye(2)[:1]
+    coefficients, columns, logits = (
+        np.array([[2.0, 0.0]]),
+        np.array([[1.0, 0.0]] * 2),
+        np.eye(2)[:1],
+    )
     before, after = log(1 + exp(-1)), log(1 + exp(1))
 
     sums = score_output_layer(
-        change, columns, logits, np.array([0]), np.array([before]), np.ones(1), 1
+        coefficients, columns, logits, np.array([0]), np.array([before]), np.ones(1), 1
     )
 
     np.testing.assert_allclose(sums.loss, [[after - before, 0], [0, 0]], rtol=1e-15)
@@ -71,11 +75,15 @@ def test_output_layer__by_hand():
 
 def test_hidden_layer__by_hand():
     # outputs (2, -1), the second off; taking (1, -2) away turns it on: logits (2, 0), then (1, 1)
-    change, columns, hidden = np.ones((1, 1)), np.array([[1.0, -2.0]]), np.array([[2.0, -1.0]])
+    coefficients, columns, hidden = (
+        np.ones((1, 1)),
+        np.array([[1.0, -2.0]]),
+        np.array([[2.0, -1.0]]),
+    )
     before, after = log(1 + exp(2)), log(2)
 
     sums = score_hidden_layer(
-        change,
+        coefficients,
         columns,
         hidden,
         np.eye(2),
@@ -126,9 +134,9 @@ def test_losses__are_those_of_torch_from_tiny_to_huge(top):
     logits = np.random.default_rng(0).normal(size=(12, 7)) * scales[:, None]
     labels = np.arange(12) % 7
     # each sample is a perturbation of its own, of logits that were zero
-    change, zeros = np.eye(12), np.zeros((12, 7))
+    coefficients, zeros = np.eye(12), np.zeros((12, 7))
 
-    sums = score_output_layer(change, -logits, zeros, labels, np.zeros(12), np.zeros(12), top)
+    sums = score_output_layer(coefficients, -logits, zeros, labels, np.zeros(12), np.zeros(12), top)
 
     tensor = torch.from_numpy(logits)
     losses = torch.nn.functional.cross_entropy(tensor, torch.from_numpy(labels), reduction="none")
@@ -154,11 +162,11 @@ def test_hits__with_nan_and_ties_are_those_of_argmax():
 
 
 def test_changes__of_zero_add_nothing_and_nan_counts():
-    change, columns, logits, labels, losses, hits, top = output_case(20, 3, 4)
-    change[:, 0], change[:, 1] = 0.0, -0.0
-    change[7, 2] = np.nan
+    coefficients, columns, logits, labels, losses, hits, top = output_case(20, 3, 4)
+    coefficients[:, 0], coefficients[:, 1] = 0.0, -0.0
+    coefficients[7, 2] = np.nan
 
-    sums = score_output_layer(change, columns, logits, labels, losses, hits, top)
+    sums = score_output_layer(coefficients, columns, logits, labels, losses, hits, top)
 
     assert not np.any([array[:2] for array in sums])
     np.testing.assert_array_equal(np.isnan(sums.loss[2]), np.arange(4) == labels[7])
@@ -247,8 +255,8 @@ def test_fork__after_a_threaded_call_works():
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        (1, np.zeros((5, 4), np.float32), "columns is float32 and change float64"),
-        (1, np.zeros((4, 4)), r"change has the shape \(3, 5\) and columns \(4, 4\)"),
+        (1, np.zeros((5, 4), np.float32), "columns is float32 and coefficients float64"),
+        (1, np.zeros((4, 4)), r"coefficients has the shape \(3, 5\) and columns \(4, 4\)"),
         (3, np.array([0, 4, 1]), "labels run from 0 to 4, but must be classes from 0 to 3"),
         (4, np.zeros(2), r"losses has the shape \(2,\), but must have \(3,\)"),
     ],

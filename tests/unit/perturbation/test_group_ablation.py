@@ -1,4 +1,4 @@
-"""Ablation of groups of units: by hand, what is taken, random controls, and what is refused."""
+"""Ablation of groups of units: numbers by hand, accepted forms, random controls, errors."""
 
 import math
 from collections import Counter
@@ -175,7 +175,7 @@ def test_random_groups__feed_group_ablation():
         (UNITS, {"repeats": 0}, "repeats is 0, but must be at least 1"),
         (UNITS, {"seed": -1}, "seed is -1, but must be at least 0"),
         (UNITS.drop_vars("layer"), {}, "units has no coordinate 'layer' on the dimension 'unit'"),
-        (xr.concat([UNITS, UNITS], "unit"), {}, "holds a channel of a layer more than once"),
+        (xr.concat([UNITS, UNITS], "unit"), {}, "units cannot be matched .* more than once"),
         (UNITS.isel(unit=slice(2)), {}, "group 0 holds the unit 3, but must hold units"),
     ],
 )

@@ -123,3 +123,17 @@ def test_noise_robustness__refuses_impossible_arguments(scales, variance, option
         ul.noise_robustness(
             model, pairs, scales, variance=variance_of(model, pairs, variance), **options
         )
+
+
+def test_noise_robustness__takes_a_table_an_array_or_numbers_in_order():
+    model, pairs = mlp(), random_pairs(9, 6)
+    array = variance_of(model, pairs, 1.0) * np.arange(16)
+
+    expected = ul.noise_robustness(model, pairs, [0.5], variance=array, draws=2)
+
+    for variance in (array.to_dataset(name="variance")[{"unit": slice(None, None, -1)}],
+                     array[::-1], array.values):  # fmt: skip
+        noise = ul.noise_robustness(model, pairs, [0.5], variance=variance, draws=2)
+        xr.testing.assert_identical(noise, expected)
+    with pytest.raises(ArgumentError, match=r"variance is a Dataset, but .* its variables: mean"):
+        ul.noise_robustness(model, pairs, [0.5], variance=array.to_dataset(name="mean"))

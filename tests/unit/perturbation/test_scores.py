@@ -322,24 +322,24 @@ def added_one_by_one(loss, hits, classes):
 def test_paired_sums__means_and_errors_by_class():
     loss, hits, classes = sums_of()
 
-    found = added_one_by_one(loss, hits, classes).importance()
+    importance = added_one_by_one(loss, hits, classes).importance()
 
     for label in range(4):
         of_class = loss[:, classes == label]
         root = np.sqrt(of_class.shape[1])
-        np.testing.assert_allclose(found["class_loss_increase"][:, label], of_class.mean(1))
+        np.testing.assert_allclose(importance["class_loss_increase"][:, label], of_class.mean(1))
         np.testing.assert_allclose(
-            found["class_loss_increase_se"][:, label], of_class.std(1, ddof=1) / root
+            importance["class_loss_increase_se"][:, label], of_class.std(1, ddof=1) / root
         )
     drops = np.stack([-hits[:, classes == label].mean(1) for label in range(4)], 1)
     worst = drops.argmax(1)
-    np.testing.assert_array_equal(found["most_damaged_class"], worst)
-    np.testing.assert_allclose(found["class_accuracy_drop_max"], drops.max(1))
+    np.testing.assert_array_equal(importance["most_damaged_class"], worst)
+    np.testing.assert_allclose(importance["class_accuracy_drop_max"], drops.max(1))
     errors = [
         hits[unit, classes == label].std(ddof=1) / np.sqrt((classes == label).sum())
         for unit, label in enumerate(worst)
     ]
-    np.testing.assert_allclose(found["class_accuracy_drop_max_se"], errors)
+    np.testing.assert_allclose(importance["class_accuracy_drop_max_se"], errors)
 
 
 def test_paired_sums__of_sums_are_those_of_their_parts():
@@ -382,9 +382,9 @@ def test_paired_sums__worst_class_is_one_that_has_samples():
     change = torch.tensor([0.5, 1.0], dtype=torch.float64)
     sums.add(torch.tensor([0]), torch.tensor([1]), change[:1], change[1:])
 
-    found = sums.importance()
+    importance = sums.importance()
 
-    assert found["most_damaged_class"].tolist() == [1]
-    assert found["class_accuracy_drop_max"].tolist() == [-0.5]
-    assert np.isnan(found["class_accuracy_drop"][:, [0, 2]]).all()
-    assert relative(found["class_accuracy_drop_max_se"], [0.5]) < 1e-12
+    assert importance["most_damaged_class"].tolist() == [1]
+    assert importance["class_accuracy_drop_max"].tolist() == [-0.5]
+    assert np.isnan(importance["class_accuracy_drop"][:, [0, 2]]).all()
+    assert relative(importance["class_accuracy_drop_max_se"], [0.5]) < 1e-12

@@ -1,6 +1,9 @@
-"""What units are clamped to: by hand, and what does not matter and is refused."""
+"""Values that units are clamped to: numbers by hand, invariances, errors, declarations."""
 
+import subprocess
+import sys
 from math import exp, log
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,9 +14,14 @@ from torch import nn
 import unitlens as ul
 from clamped_by_hand import KINDS
 from networks_by_hand import NETWORKS, Pairs, convnet, mlp, random_pairs
+from unitlens.catalogue.values import BASES, VALUES, ClampingValue
+from unitlens.config.base import BasisName, ValueName
 from unitlens.errors import ArgumentError
+from unitlens.perturbation.session import Settings, open_session
+from unitlens.perturbation.values.clamping import MAKERS, clamp_to
 from unitlens.perturbation.values.reference_data import partners
 
+SETTINGS = Settings(None, None, 0, 4096, "cpu", 2.0)
 SHAPES = {"mlp": (6,), "convnet": (2, 8, 8), "residual": (2, 7, 7), "untraceable": (6,)}
 
 
@@ -126,7 +134,7 @@ def test_value__leaves_model_and_data_as_they_were(name, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_value__of_a_constant_unit_changes_nothing(kind):
-    """Its activation is 2 everywhere, whose mean is 2 without rounding."""
+    """The activation is 2 everywhere, and the mean of 2 has no rounding."""
     model, pairs = one_map(), random_pairs(8, 1, 1, 2, classes=2)
     with torch.no_grad():
         model[0].weight.zero_()
@@ -153,7 +161,7 @@ def first_logit(output, _):
 
 
 def test_value__resample_of_a_subset_has_the_partners_of_the_whole():
-    """The loss is linear in the last layer: a unit's change, times its weight, is lost."""
+    """The loss is linear in the last layer: its change is that of a unit times the weight."""
     model, pairs = mlp(), random_pairs(20, 6)
     options = {"value": "resample", "layers": ["6"], "score": first_logit}
 
@@ -162,8 +170,8 @@ def test_value__resample_of_a_subset_has_the_partners_of_the_whole():
 
     with torch.no_grad():
         hidden = model.eval()[:-1](pairs.inputs).numpy()
-    chosen = partners(np.arange(20), 20, 0, own=True)
-    losses = (hidden[chosen] - hidden) * model[-1].weight[0].detach().numpy()
+    partner_of = partners(np.arange(20), 20, 0, same=True)
+    losses = (hidden[partner_of] - hidden) * model[-1].weight[0].detach().numpy()
     np.testing.assert_allclose(whole.loss_increase, losses.mean(0), rtol=1e-9, atol=1e-12)
     left_out = 20 * whole.loss_increase.values - 19 * some.loss_increase.values
     assert np.abs(losses - left_out).max(1).min() < 1e-9  # of one sample
@@ -172,7 +180,7 @@ def test_value__resample_of_a_subset_has_the_partners_of_the_whole():
 @pytest.mark.parametrize("samples", [2, 3, 10, 101])
 @pytest.mark.parametrize("seed", range(3))
 def test_partners__are_a_permutation_in_one_cycle(samples, seed):
-    every = partners(np.arange(samples), samples, seed, own=True)
+    every = partners(np.arange(samples), samples, seed, same=True)
 
     assert sorted(every) == list(range(samples))
     place, cycle = 0, []
@@ -182,11 +190,11 @@ def test_partners__are_a_permutation_in_one_cycle(samples, seed):
     assert sorted(cycle) == list(range(samples))
     assert place == 0
     some = np.arange(0, samples, 2)
-    np.testing.assert_array_equal(partners(some, samples, seed, own=True), every[some])
+    np.testing.assert_array_equal(partners(some, samples, seed, same=True), every[some])
 
 
 def test_partners__are_uniform_over_the_other_samples():
-    drawn = [partners(np.array([2]), 5, seed, own=True)[0] for seed in range(4000)]
+    drawn = [partners(np.array([2]), 5, seed, same=True)[0] for seed in range(4000)]
     counts = np.bincount(drawn, minlength=5)
 
     assert counts[2] == 0
@@ -195,7 +203,7 @@ def test_partners__are_uniform_over_the_other_samples():
 
 def test_partners__of_another_reference_are_taken_equally_often():
     for scored, samples in ((7, 3), (3, 7), (12, 4)):
-        counts = np.bincount(partners(np.arange(scored), samples, 0, own=False), minlength=samples)
+        counts = np.bincount(partners(np.arange(scored), samples, 0, same=False), minlength=samples)
         assert counts.sum() == scored
         assert set(counts) <= {scored // samples, -(-scored // samples)}
 
@@ -248,7 +256,7 @@ NO_CLASSES = [(torch.randn(6), 0.5) for _ in range(4)]
                 mlp(),
                 random_pairs(9, 6),
                 {"value": kind, "reference": Pairs(torch.zeros(0, 6), [])},
-                f"reference is empty, but must have at least one sample for value '{kind}'",
+                "reference is empty, but must have at least one sample",
             )
             for kind in KINDS[1:]
         ],
@@ -295,8 +303,85 @@ def test_value__refuses_what_does_not_suit_it(measure, model, data, options, mes
         measure(model, data, **options)
 
 
+def test_values__are_declared_and_made_under_the_same_names():
+    assert tuple(MAKERS) == tuple(VALUES) == get_args(ValueName)
+    assert tuple(BASES) == get_args(BasisName)
+    assert list(VALUES) == KINDS
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_values__cost_as_many_passes_as_declared(name):
+    """Where stored means are at hand, passes over inputs are those of the ablation and no more."""
+    model, pairs, reference = mlp(), random_pairs(9, 6), random_pairs(20, 6, seed=1)
+    seen = []
+    model[0].register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    stored = np.linspace(0, 1, 16)  # means that a workflow has at hand
+    value = stored if VALUES[name].source == "unit means" else name
+
+    def samples_run(value):
+        seen.clear()
+        ul.unit_ablation(model, pairs, value=value, reference=reference)
+        return sum(seen)
+
+    extra = samples_run(value) - samples_run("zero")
+    assert extra == VALUES[name].extra_samples(scored=len(pairs), reference=len(reference))
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_values__are_constant_where_declared(name):
+    with open_session(convnet(), random_pairs(9, 2, 8, 8), SETTINGS, "units") as session:
+        clamping = clamp_to(session, name, None)
+
+    assert (clamping.constants is not None) == VALUES[name].constant
+
+
+def one_half(session, _):
+    """The recipe: a function that returns the replacement, here the number 1/2."""
+    return clamp_to(session, np.full(session.units, 0.5), None)
+
+
+def test_recipe__a_declaration_and_a_function_make_a_value(monkeypatch):
+    """Ablations, the label of pictures, costs and directions follow from the two."""
+    model, pairs = mlp(), random_pairs(9, 6)
+    half = ClampingValue("one half", "1/2 for every sample", "nothing", constant=True)
+    monkeypatch.setitem(VALUES, "half", half)
+    monkeypatch.setitem(MAKERS, "half", one_half)
+
+    tables = [
+        ul.unit_ablation(model, pairs, value="half"),
+        ul.group_ablation(model, pairs, [[0, 3]], value="half"),
+        ul.cumulative_ablation(model, pairs, value="half", orders=2, points=3),
+    ]
+
+    numbers = np.full(16, 0.5)
+    expected = [
+        ul.unit_ablation(model, pairs, value=numbers),
+        ul.group_ablation(model, pairs, [[0, 3]], value=numbers),
+        ul.cumulative_ablation(model, pairs, value=numbers, orders=2, points=3),
+    ]
+    for table, other in zip(tables, expected, strict=True):
+        xr.testing.assert_identical(table, other.assign_attrs(value="half"))
+    along = ul.direction_ablation(model, pairs, {"2": np.eye(9)}, value="half")
+    np.testing.assert_allclose(along.loss_increase, tables[0].loss_increase[:9], 1e-9, 1e-12)
+
+
+def test_recipe__the_configuration_and_the_figures_know_a_declared_value():
+    code = (
+        "from unitlens.catalogue.values import VALUES, ClampingValue\n"
+        "VALUES['half'] = ClampingValue('one half', '1/2 for every sample', 'nothing')\n"
+        "from unitlens.config.perturbation import CumulativeAblationSpec, UnitAblationSpec\n"
+        "print(UnitAblationSpec(value='half').value)\n"
+        "print(CumulativeAblationSpec(also=[{'value': 'half'}]).variants[1])\n"
+        "from unitlens.figures.ablation_variants import NAMES\n"
+        "print(NAMES['half'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines() == ["half", "('half', 'units')", "one half"]
+
+
 def test_value__resample_counts_what_it_keeps_as_memory():
-    """A batch is smaller by the activations of the partners, which are kept with it."""
+    """Batches are smaller, since the activations of the partners are held with them."""
     model, pairs, sizes = convnet(), random_pairs(64, 2, 8, 8), []
 
     class Noting(Pairs):

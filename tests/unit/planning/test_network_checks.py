@@ -46,6 +46,6 @@ def test_check_networks__names_the_key_of_a_layer_and_the_nearest():
 
 
 def test_check_networks__accepts_layers_that_exist():
-    chosen = plan({"name": "mlp"}, unit_ablation={"layers": ["relu2"]})
+    with_layers = plan({"name": "mlp"}, unit_ablation={"layers": ["relu2"]})
 
-    assert check_networks(chosen) is None
+    assert check_networks(with_layers) is None

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from unitlens.config.networks import ConvNetSpec, MLPSpec
-from unitlens.planning.perturbation_costs import Costs, open_network, pass_work
+from unitlens.planning.perturbation_costs import PerturbationCosts, costed_network, count_macs
 from unitlens.training.models import construct_model
 
 MLP = 784 * 512 + 512 * 512 + 512 * 10
@@ -18,10 +18,10 @@ def costs_of(request):
     """Return a function that opens a network for as long as the test lasts."""
 
     def open_costs(model, *shape):
-        network = open_network(model, shape)
+        network = costed_network(model, shape)
         network.__enter__()
         request.addfinalizer(lambda: network.__exit__(None, None, None))
-        return Costs(network, torch.zeros(1, *shape)), network.layers
+        return PerturbationCosts(network, torch.zeros(1, *shape)), network.layers
 
     return open_costs
 
@@ -39,7 +39,7 @@ def convnet(costs_of):
 
 
 def test_pass_work__counts_multiply_adds():
-    assert pass_work(nn.Linear(7, 5), torch.zeros(3, 7)) == 3 * 7 * 5
+    assert count_macs(nn.Linear(7, 5), torch.zeros(3, 7)) == 3 * 7 * 5
 
 
 def test_forward__is_one_sample_s_multiply_adds(mlp, convnet):
@@ -53,7 +53,7 @@ def test_units__update_what_reads_them_and_run_what_lies_behind(mlp, convnet):
     assert costs.units(layers) == 2 * MLP + 512 * (512 + 5120) + 512 * 10
 
     costs, layers = convnet
-    assert [costs.of_unit(layer) for layer in layers] == [CONVOLUTIONS[1] / 2 + 30, 30 / 3]
+    assert [costs.one_unit(layer) for layer in layers] == [CONVOLUTIONS[1] / 2 + 30, 30 / 3]
     assert costs.units(layers) == 2 * sum(CONVOLUTIONS) + 2 * (432 + 30) + 3 * 10
 
 
@@ -93,10 +93,10 @@ def test_noise__runs_all_behind_the_first_layer(convnet):
     assert costs.noise(100) == 2 * sum(CONVOLUTIONS) - behind + 100 * behind
 
 
-def test_turning__is_a_square_matrix_at_each_position(convnet):
+def test_basis_change__is_a_square_matrix_at_each_position(convnet):
     costs, layers = convnet
 
-    assert costs.turning(layers) == 16 * 2 * 2 + 16 * 3 * 3
+    assert costs.basis_change(layers) == 16 * 2 * 2 + 16 * 3 * 3
 
 
 def test_units__of_a_network_that_cannot_be_traced_take_whole_passes(costs_of):

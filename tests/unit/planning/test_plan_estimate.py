@@ -32,8 +32,8 @@ def planned(seeds=(1, 2), **measurements):
 
 
 def stage(estimate, rule):
-    (found,) = (one for one in estimate.stages if one.rule == rule)
-    return found
+    (of_rule,) = (stage for stage in estimate.stages if stage.rule == rule)
+    return of_rule
 
 
 def seconds(estimate, rule):
@@ -63,20 +63,20 @@ def test_stores__of_kept_epochs_are_there_where_they_are_measured():
 
 
 def test_hours__of_training_are_three_passes_a_sample_and_the_scores():
-    found = estimate_plan(planned(), gflops=7)
+    estimate = estimate_plan(planned(), gflops=7)
     scored = 5 * (TRAIN + TEST) * FORWARD * 2 / (7 * GIGA)
     trained = 4 * TRAIN * 3 * FORWARD * 2 / (7 * GIGA * rates.SHARES["train"].value)
 
-    assert seconds(found, "train") == pytest.approx(scored + trained)
-    assert stage(found, "train").hours == pytest.approx(2 * stage(found, "train").longest)
+    assert seconds(estimate, "train") == pytest.approx(scored + trained)
+    assert stage(estimate, "train").hours == pytest.approx(2 * stage(estimate, "train").longest)
 
 
 def test_hours__of_recording_are_a_pass_over_both_splits():
-    found = estimate_plan(planned(), gflops=7)
+    estimate = estimate_plan(planned(), gflops=7)
     speed = 7 * GIGA * rates.SHARES["record_activations"].value
 
     expected = (TRAIN + TEST) * FORWARD * 2 / speed
-    assert seconds(found, "record_activations") == pytest.approx(expected)
+    assert seconds(estimate, "record_activations") == pytest.approx(expected)
 
 
 def test_hours__of_statistics_are_the_disk_s_or_the_processor_s():
@@ -111,20 +111,20 @@ def test_hours__of_unit_ablation_follow_samples_units_and_what_they_are_clamped_
 
 def test_hours__of_a_random_basis_turn_the_activations():
     settings = {"samples": 100, "orders": 2, "points": 5, "basis": "random", "layers": {"last": 1}}
-    found = estimate_plan(planned(cumulative_ablation=settings), gflops=1)
+    estimate = estimate_plan(planned(cumulative_ablation=settings), gflops=1)
     sets, behind = 2 * 3 + 1, 80
     each = 2 * FORWARD - behind + sets * (behind + 8 * 8)
 
     speed = GIGA * rates.SHARES["cumulative_ablation"].value / 2
-    assert seconds(found, "cumulative_ablation") == pytest.approx(100 * each / speed)
+    assert seconds(estimate, "cumulative_ablation") == pytest.approx(100 * each / speed)
 
 
 def test_hours__of_principal_components_are_products_of_units_with_each_other():
-    found = estimate_plan(planned(principal_components={"split": "test"}), gflops=1e-3)
+    estimate = estimate_plan(planned(principal_components={"split": "test"}), gflops=1e-3)
     speed = 1e6 * rates.SHARES["principal_components"].value / 2
 
-    assert seconds(found, "principal_components") == pytest.approx(TEST * (16**2 + 8**2) / speed)
-    memory = stage(found, "principal_components").memory
+    assert seconds(estimate, "principal_components") == pytest.approx(TEST * (16**2 + 8**2) / speed)
+    memory = stage(estimate, "principal_components").memory
     assert memory == rates.PROCESS_BYTES + (2 + 5) * 16**2 * 8
 
 
@@ -155,10 +155,10 @@ def test_hours__of_variants_are_those_of_each_alone():
     variants = [{"value": "class_mean"}, {"basis": "random"}, {"basis": "principal_components"}]
 
     def hours(**settings):
-        found = estimate_plan(
+        estimate = estimate_plan(
             planned(cumulative_ablation=curve | settings, principal_components={})
         )
-        return stage(found, "cumulative_ablation").hours
+        return stage(estimate, "cumulative_ablation").hours
 
     together = hours(by=["mean"], also=variants)
     assert together == pytest.approx(hours(by=["mean"]) + sum(hours(**one) for one in variants))
@@ -166,39 +166,39 @@ def test_hours__of_variants_are_those_of_each_alone():
 
 def test_hours__of_noise_are_those_of_all_variants():
     settings = {"samples": 100, "draws": 3, "scales": {"points": 5}}
-    found = estimate_plan(planned(noise_robustness=settings), gflops=1)
+    estimate = estimate_plan(planned(noise_robustness=settings), gflops=1)
     behind = 16 * 8 + 80
 
     speed = GIGA * rates.SHARES["noise_robustness"].value / 2
     expected = 100 * (2 * FORWARD - behind + 15 * behind) / speed
-    assert seconds(found, "noise_robustness") == pytest.approx(expected)
+    assert seconds(estimate, "noise_robustness") == pytest.approx(expected)
 
 
 def test_memory__of_statistics_is_that_of_the_table_as_it_is_put_together():
-    found = estimate_plan(planned(statistics={"fine_bins": 4}))
+    estimate = estimate_plan(planned(statistics={"fine_bins": 4}))
     cells = UNITS * 10
     tables = cells * 5 * 4 * 2 + cells * (4 + 5 + 5) * 8
 
     expected = rates.PROCESS_BYTES + tables
-    assert stage(found, "class_statistics").memory == expected
+    assert stage(estimate, "class_statistics").memory == expected
     both = rates.PROCESS_BYTES + 2 * cells * (5 * 4 + 5 * 8)
-    assert stage(found, "unit_measures").memory == both
+    assert stage(estimate, "unit_measures").memory == both
 
 
 def test_memory__of_perturbations_is_their_budget_beside_weights_and_results():
     weights = (FORWARD + 16 + 8 + 10) * 4
-    found = estimate_plan(planned(unit_ablation={"units": 20}))
-    noise = stage(found, "noise_robustness").memory
+    estimate = estimate_plan(planned(unit_ablation={"units": 20}))
+    noise = stage(estimate, "noise_robustness").memory
 
     assert noise == rates.PROCESS_BYTES + weights + 2e9
     # of each unit and class four sums, four means and errors of them, two on the way
-    assert stage(found, "unit_ablation").memory == noise + 20 * 10 * 10 * 8
+    assert stage(estimate, "unit_ablation").memory == noise + 20 * 10 * 10 * 8
 
 
 def test_sections_that_are_left_out__have_no_jobs():
-    found = estimate_plan(planned(unit_ablation=None, noise_robustness=None))
+    estimate = estimate_plan(planned(unit_ablation=None, noise_robustness=None))
 
-    rules = {one.rule for one in found.stages}
+    rules = {one.rule for one in estimate.stages}
     assert "unit_ablation" not in rules
     assert "noise_robustness" not in rules
     assert "cumulative_ablation" in rules
@@ -211,13 +211,13 @@ def test_rates__must_be_above_zero(rate):
 
 
 def test_listings__have_sums_and_fit_a_terminal():
-    found = estimate_plan(planned())
-    stages, stores = list_stages(found), list_stores(found)
+    estimate = estimate_plan(planned())
+    stages, stores = list_stages(estimate), list_stores(estimate)
     shown = StringIO()
     Console(file=shown, width=150).print(stages.rich())
 
     assert stages.rows[-1][1] == str(1 + 2 * 7 + 3)
-    assert stores.rows[-1][-1] == str(sum(one.files for one in found.stores))
+    assert stores.rows[-1][-1] == str(sum(one.files for one in estimate.stores))
     assert "noise_robustness" in shown.getvalue()
     assert {len(line) for line in stores.markdown().splitlines()} == {
         len(stores.markdown().partition("\n")[0])

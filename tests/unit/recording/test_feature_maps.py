@@ -1,4 +1,4 @@
-"""Feature maps kept beside the activations: their values, and that nothing of them is lost."""
+"""Feature maps beside the activations: values, choice, damage, sizes, configuration."""
 
 import logging
 import shutil
@@ -29,7 +29,7 @@ from unitlens.planning.plan import make_plan
 from unitlens.planning.plan_estimate import estimate_plan
 from unitlens.store.format.layout import DEFAULT_LAYOUT, FeatureMaps, plan_arrays
 from unitlens.store.format.manifest import read_manifest
-from unitlens.store.format.store_size import estimate_store
+from unitlens.store.format.store_estimate import estimate_store
 
 CHOSEN = (3, 17, 100, 101, 102, 250, 299)
 MAPS = {"layers": ["2", "5"], "samples": CHOSEN}
@@ -75,7 +75,7 @@ class Tokens(nn.Module):
 
 
 class Untraceable(nn.Module):
-    """Its graph depends on the data, and its activation is changed in place afterwards."""
+    """A model whose graph depends on the data, and which changes its activation in place."""
 
     def __init__(self):
         super().__init__()
@@ -113,7 +113,7 @@ MODELS = {
 
 
 def hooked(model, inputs, name):
-    """Return what a module puts out, by a plain forward hook."""
+    """Return the output of a module, by a plain forward hook."""
     seen = []
     module = dict(model.named_modules())[name]
     handle = module.register_forward_hook(lambda *call: seen.append(call[2].clone()))
@@ -127,18 +127,18 @@ def hooked(model, inputs, name):
 def test_maps__are_what_a_hook_sees_and_their_mean_is_the_activation(path, name):
     build, shape, layers, axis, axes = MODELS[name]
     data = Samples(40, shape)
-    chosen = [2, 3, 20, 39]
-    record_small(build(), data, path, maps={"samples": chosen}, batch_size=7)
+    numbers = [2, 3, 20, 39]
+    record_small(build(), data, path, maps={"samples": numbers}, batch_size=7)
     tree = ul.open_activations(path)
     assert [layer for layer in tree.children if "map" in tree[layer].data_vars] == list(layers)
     for layer in layers:
         maps = tree[layer]["map"]
-        expected = hooked(build(), data.inputs[chosen], layer).movedim(axis, 1).numpy()
+        expected = hooked(build(), data.inputs[numbers], layer).movedim(axis, 1).numpy()
         assert maps.dims == ("map_sample", "unit", *axes)
         assert maps.dtype == np.float32
-        assert maps.map_sample.values.tolist() == chosen
+        assert maps.map_sample.values.tolist() == numbers
         np.testing.assert_allclose(maps, expected, rtol=1e-5, atol=1e-6)
-        means = tree[layer]["activation"].values[chosen]
+        means = tree[layer]["activation"].values[numbers]
         np.testing.assert_allclose(maps.mean(axes), means, rtol=1e-5, atol=1e-6)
         one = maps.sel(map_sample=20)
         np.testing.assert_array_equal(one, maps.values[2])
@@ -178,7 +178,7 @@ def test_maps__change_no_statistics(path, dataset):
     xr.testing.assert_identical(*components)
 
 
-# which ones
+# choice
 
 
 def samples_of(path):
@@ -194,7 +194,7 @@ def test_samples__so_many_are_drawn_alike_and_fewer_are_among_more(tmp_path, dat
     assert len(set(one)) == 5
     assert set(one) < set(more)
     assert list(more) == sorted(more)
-    assert max(more) > 200  # not the first ones
+    assert max(more) > 200  # the samples are not the first of the data set
 
 
 def test_samples__in_any_order_and_of_an_array(path, dataset, undisturbed):
@@ -216,6 +216,10 @@ def test_layers__the_last_that_have_maps(path):
     maps = {"layers": {"last": 1}, "samples": [0]}
     record_small(model, Samples(9, (1, 8, 8)), path, maps=maps)
     assert dict(read_manifest(path).contents.maps.positions) == {"1": (6, 6)}
+    same = record_small(
+        model, Samples(9, (1, 8, 8)), path.with_name("a.zarr"), maps={**maps, "layers": 1}
+    )
+    assert all_files(same) == all_files(path)
     with pytest.raises(LayerError, match=r"'4' of maps.layers has no feature maps, .* \(known: 1"):
         record_small(
             model,
@@ -237,6 +241,8 @@ def test_layers__the_last_that_have_maps(path):
         ({"samples": 0}, ArgumentError, "maps.samples = 0: input should be greater than 0"),
         ({"samples": 2.5}, ArgumentError, "maps.samples = 2.5: input should be a valid integer"),
         ({"layers": ["2"]}, ArgumentError, "maps.samples is missing"),
+        ({"layers": 0, "samples": 3}, ArgumentError, "maps.layers is 0, but must be at least 1"),
+        ({"layers": True, "samples": 3}, ArgumentError, "maps.layers is True, but must be at leas"),
         ({"sample": 3, "samples": 4}, ArgumentError, "maps.sample is not a key .*'samples'"),
     ],
 )
@@ -261,10 +267,10 @@ def test_finished__other_maps_are_another_recording(path, dataset, maps):
 
 
 def test_content_hash__covers_maps(tmp_path, dataset):
-    chosen = ([3, 17], [3, 18])
+    choices = ([3, 17], [3, 18])
     made = [
         read_manifest(record(tmp_path / f"{at}.zarr", dataset, maps={"samples": samples}))
-        for at, samples in enumerate(chosen)
+        for at, samples in enumerate(choices)
     ]
     assert made[0].content_hash != made[1].content_hash
     (one, two) = ({f.array.path: f.hashes for f in manifest.files} for manifest in made)
@@ -279,7 +285,7 @@ class PoweredOffError(Exception):
 
 
 class Dying(Samples):
-    """Dies when it is asked for a certain sample, and notes what it was asked for."""
+    """A data set that raises an error at a certain sample, and notes the samples asked for."""
 
     dies_at, identity = None, "samples"
 
@@ -346,11 +352,11 @@ def test_damaged__is_named_never_read_and_repaired(path, dataset, undisturbed, s
     else:
         file.write_bytes(file.read_bytes()[:-1])
 
-    assert [found.place for found in ul.verify_store(path).faults] == [shard]
+    assert [fault.place for fault in ul.verify_activations(path).faults] == [shard]
     with pytest.raises(StoreError, match=f"'{shard}'"):
         ul.open_activations(path)[shard[0] if shard[0] in "25" else "2"]["map"].load()
     report = ul.repair_activations(convnet(), dataset, path)
-    assert [found.place for found in report.faults] == [shard]
+    assert [fault.place for fault in report.faults] == [shard]
     assert all_files(path) == undisturbed
 
 
@@ -378,7 +384,7 @@ def test_verify__other_values_with_a_sound_checksum(path, dataset):
     record(path, dataset, codec="none")
     other = record(path.with_name("b.zarr"), Samples(300, (3, 8, 8), seed=3), codec="none")
     shutil.copy2(other / SHARDS[0], path / SHARDS[0])
-    (fault,) = ul.verify_store(path).faults
+    (fault,) = ul.verify_activations(path).faults
     assert str(fault) == f"the shard '{SHARDS[0]}' holds other values than were recorded"
 
 

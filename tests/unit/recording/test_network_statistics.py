@@ -1,4 +1,4 @@
-"""Class statistics without a store equal those of one."""
+"""Class statistics without a store equal those of a store."""
 
 import numpy as np
 import pytest
@@ -23,15 +23,15 @@ def stored(model, pairs, path, by="label", **options):
     return ul.class_statistics(ul.open_activations(store), by=by)
 
 
-def assert_same(found, expected):
-    assert set(found.variables) == set(expected.variables)
-    assert found.attrs == expected.attrs
+def assert_same(statistics, expected):
+    assert set(statistics.variables) == set(expected.variables)
+    assert statistics.attrs == expected.attrs
     for name in expected.variables:
         if name in EXACT or expected[name].dtype.kind != "f":
-            np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+            np.testing.assert_array_equal(statistics[name], expected[name], err_msg=name)
         else:
-            np.testing.assert_allclose(found[name], expected[name], 1e-9, 1e-12, err_msg=name)
-        assert found[name].attrs == expected[name].attrs
+            np.testing.assert_allclose(statistics[name], expected[name], 1e-9, 1e-12, err_msg=name)
+        assert statistics[name].attrs == expected[name].attrs
 
 
 @pytest.mark.parametrize("batch_size", [7, None])
@@ -41,20 +41,20 @@ def test_network_statistics__equal_those_of_a_store(network, batch_size, tmp_pat
     model, pairs = build(), random_pairs(150, *shape)
     monkeypatch.setattr(
         "unitlens.recording.network_statistics._BLOCK_BYTES", 4000
-    )  # some batches each
+    )  # several batches a block
 
-    found = ul.network_statistics(model, pairs, batch_size=batch_size)
+    statistics = ul.network_statistics(model, pairs, batch_size=batch_size)
 
-    assert_same(found, stored(model, pairs, tmp_path, batch_size=batch_size))
+    assert_same(statistics, stored(model, pairs, tmp_path, batch_size=batch_size))
 
 
 @pytest.mark.parametrize("reduce", ["max", "active"])
 def test_network_statistics__of_another_reduction(reduce, tmp_path):
     pairs = random_pairs(60, 2, 8, 8)
 
-    found = ul.network_statistics(convnet(), pairs, reduce=reduce, layers=["6"])
+    statistics = ul.network_statistics(convnet(), pairs, reduce=reduce, layers=["6"])
 
-    assert_same(found, stored(convnet(), pairs, tmp_path, reduce=reduce, layers=["6"]))
+    assert_same(statistics, stored(convnet(), pairs, tmp_path, reduce=reduce, layers=["6"]))
 
 
 def test_network_statistics__by_other_attributes(tmp_path):
@@ -62,9 +62,9 @@ def test_network_statistics__by_other_attributes(tmp_path):
     pairs.true_labels = (pairs.labels.numpy() + 1) % 3
     parity = np.arange(80) % 2
     for by in ("true_label", "prediction", parity):
-        found = ul.network_statistics(mlp(), pairs, by=by)
+        statistics = ul.network_statistics(mlp(), pairs, by=by)
         store = ul.record_activations(mlp(), pairs, tmp_path / "a.zarr")
-        assert_same(found, ul.class_statistics(ul.open_activations(store), by=by))
+        assert_same(statistics, ul.class_statistics(ul.open_activations(store), by=by))
 
 
 def test_network_statistics__of_activations_that_are_not_finite():
@@ -91,6 +91,10 @@ def test_network_statistics__refuses_before_it_runs():
     model.register_forward_hook(run)
     with pytest.raises(ArgumentError, match="fine_bins is 1, but must be at least 2"):
         ul.network_statistics(model, random_pairs(5, 6), fine_bins=1)
+    with pytest.raises(ArgumentError, match="reduce is 'median', but must be one of mean, max, a"):
+        ul.network_statistics(model, random_pairs(5, 6), reduce="median")
+    with pytest.raises(ArgumentError, match="batch_size is 0, but must be at least 1"):
+        ul.network_statistics(model, random_pairs(5, 6), batch_size=0)
 
 
 def test_network_statistics__refuses_other_labels_and_attributes():

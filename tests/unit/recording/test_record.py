@@ -29,7 +29,7 @@ from unitlens.recording import record
 from unitlens.recording.record import record_activations
 from unitlens.store.backend.lock import only_writer
 from unitlens.store.format.manifest import read_manifest
-from unitlens.store.format.store_size import estimate_store
+from unitlens.store.format.store_estimate import estimate_store
 from unitlens.store.reader import open_activations
 from unitlens.store.writer import StoreWriter
 
@@ -99,7 +99,9 @@ def test_record__chosen_layers(path, tmp_path, dataset):
     record_activations(mlp(), dataset, path, layers=["4"])
     assert list(open_activations(path).children) == ["4"]
     last = record_activations(mlp(), dataset, tmp_path / "b.zarr", layers=LastLayers(last=1))
+    same = record_activations(mlp(), dataset, tmp_path / "c.zarr", layers=1)
     assert open_activations(last)["4"].attrs == {"layer": "4", "depth": 1}
+    assert all_files(same) == all_files(last)
 
 
 def test_record__batch_size_changes_no_number_beyond_rounding(path, tmp_path):
@@ -205,7 +207,7 @@ def test_float32__overflow_of_a_float64_model_has_another_remedy(path):
 
 
 def test_resume__sigkill_equals_undisturbed(tmp_path):
-    """Twice killed at random moments, in a process of its own; the end is the same, bit for bit."""
+    """A process that is killed twice at random moments ends with the same store, bit for bit."""
     command = [sys.executable, "-m", "recorded_networks"]
     tests, moments = Path(__file__).parents[2], random.Random(1)
     undisturbed, killed = tmp_path / "undisturbed.zarr", tmp_path / "killed.zarr"
@@ -227,7 +229,7 @@ class PoweredOffError(Exception):
 
 
 class Dying(Samples):
-    """Dies when it is asked for a certain sample, and notes what it was asked for."""
+    """A data set that raises an error at a certain sample, and notes the samples asked for."""
 
     def __init__(self, *args, dies_at=None):
         super().__init__(*args)
@@ -257,7 +259,7 @@ def test_resume__goes_on_at_a_batch_that_not_every_layer_has(path, caplog):
 
 
 def test_resume__runs_only_the_batches_of_shards_that_are_missing(path):
-    """Holes are filled, whichever their order, by batches as they were cut at first."""
+    """Missing shards are filled, wherever they are, in the batches of the first recording."""
     dataset = Dying(600, (12,))
     dataset.identity = "so that only the recording asks for samples"
     record_small(mlp(), dataset, path, batch_size=7)
@@ -273,7 +275,7 @@ def test_resume__runs_only_the_batches_of_shards_that_are_missing(path):
     for span in (rows["4/activation"](2), rows["loss"](7)):
         batches |= {sample // 7 for sample in range(span.start, span.stop)}
     expected = [i for i in range(600) if i // 7 in batches]
-    assert dataset.asked[2:] == expected  # the first two find the layers
+    assert dataset.asked[2:] == expected  # the layers are found with the first two
     assert len(expected) < 200
     assert all_files(path) == before
 
@@ -328,7 +330,7 @@ def test_finished__one_other_sample_of_tensors_is_refused(path):
         record_activations(mlp(), TensorDataset(other, labels), path)
 
 
-def test_finished__activation_function_is_part_of_the_weights_hash(path, dataset):
+def test_finished__activation_function_is_part_of_the_provenance(path, dataset):
     record_activations(mlp(), dataset, path)
     model = mlp()
     model[1] = nn.Tanh()
@@ -422,14 +424,14 @@ def test_nonfinite__is_recorded_counted_and_logged(path, dataset, caplog):
 
 def test_import__costs_neither_dask_nor_torchvision():
     code = (
-        "import sys, unitlens.recording; "
+        "import sys, unitlens.recording.record; "
         "print([m for m in ('dask', 'xarray', 'torchvision', 'pandas') if m in sys.modules])"
     )
-    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert found.stdout == "[]\n"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "[]\n"
 
 
 def test_import__stores_are_read_without_torch():
     code = "import sys, unitlens.store.reader, unitlens.store.writer; print('torch' in sys.modules)"
-    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert found.stdout == "False\n"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "False\n"

@@ -1,4 +1,4 @@
-"""Several reductions at once: each against its own definition, one array a reduction."""
+"""Several reductions at once: each equals its definition, and each is one array."""
 
 import dask
 import numpy as np
@@ -12,7 +12,7 @@ from unitlens.config.measurements import ActivationSpec
 from unitlens.errors import ArgumentError, StoreError
 from unitlens.model.layers import UnitLayer, reduce_positions
 from unitlens.store.format.layout import layer_arrays
-from unitlens.store.format.store_size import estimate_store
+from unitlens.store.format.store_estimate import estimate_store
 
 ALL = ("mean", "max", "active")
 
@@ -58,8 +58,8 @@ def test_active__on_any_axis_of_units(units_last):
     maps = torch.relu(torch.randn(4, 5, 6))
     layer = UnitLayer("relu", 0, 6 if units_last else 5, (5, 6), -1 if units_last else 1)
     expected = (maps != 0).double().mean(1 if units_last else 2)
-    found = reduce_positions(maps, layer, "active").double()
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+    shares = reduce_positions(maps, layer, "active").double()
+    torch.testing.assert_close(shares, expected, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("reduce", [ALL, ("active", "max"), ("max",)])
@@ -72,8 +72,8 @@ def test_record__each_reduction_is_that_of_the_maps(tmp_path, reduce):
         with torch.inference_mode():
             maps = model[:stop](data.inputs).numpy()
         names = ["activation", *(f"activation_{reduction}" for reduction in reduce[1:])]
-        found = {str(n) for n in tree[name].data_vars} - {"minimum", "maximum"}
-        assert found == set(names)
+        arrays = {str(n) for n in tree[name].data_vars} - {"minimum", "maximum"}
+        assert arrays == set(names)
         for array, reduction in zip(names, reduce, strict=True):
             expected = by_hand(maps, reduction)
             rounding = 1e-6 * expected.max()
@@ -91,10 +91,10 @@ def test_record__dense_layers_have_one_array_for_mean_and_maximum(tmp_path):
     two = record_small(mlp(), data, tmp_path / "b.zarr")
     tree, alone = ul.open_activations(one), ul.open_activations(two)
     for name in ("1", "4"):
-        found = tree[name]
-        assert set(found.data_vars) == {"activation", "activation_active", "minimum", "maximum"}
-        np.testing.assert_array_equal(found.activation, alone[name].activation)
-        np.testing.assert_array_equal(found.activation_active, found.activation != 0)
+        stored = tree[name]
+        assert set(stored.data_vars) == {"activation", "activation_active", "minimum", "maximum"}
+        np.testing.assert_array_equal(stored.activation, alone[name].activation)
+        np.testing.assert_array_equal(stored.activation_active, stored.activation != 0)
 
 
 def test_layer_arrays__of_one_position():

@@ -1,4 +1,4 @@
-"""Repairing a store: just what is bad is recorded again, and it ends as it was."""
+"""Repairing records the bad shards of a store again, no others, and restores every byte."""
 
 import json
 import shutil
@@ -14,11 +14,11 @@ import unitlens as ul
 from recorded_networks import Samples, convnet, mlp, record_small
 from small_stores import all_files, flip
 from unitlens.errors import StoreError
-from unitlens.recording import record, repair
+from unitlens.recording import forward_passes, repair
 from unitlens.recording.repair import repair_activations
 from unitlens.store.backend.lock import only_writer
 from unitlens.store.format.manifest import read_manifest, write_manifest
-from unitlens.store.verify import verify_store
+from unitlens.store.verify import verify_activations
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def one_thread():
 
 
 class Asked(Samples):
-    """Notes which samples are asked for."""
+    """A data set that notes the samples asked for."""
 
     def __init__(self, *args):
         super().__init__(*args)
@@ -126,7 +126,7 @@ def test_repair__without_a_journal(path, dataset):
 
 
 def test_repair__whole_store_is_not_touched(path, dataset, monkeypatch):
-    monkeypatch.setattr(record.Recording, "__init__", None)
+    monkeypatch.setattr(forward_passes.Recording, "__init__", None)
     assert repair_activations(mlp(), dataset, path).whole
 
 
@@ -163,7 +163,7 @@ def test_repair__killed_repair_is_repaired(path, dataset, monkeypatch):
             yield batch
 
     with monkeypatch.context() as patch:
-        patch.setattr(record, "track", dying)
+        patch.setattr(forward_passes, "track", dying)
         with pytest.raises(PoweredOffError):
             repair_activations(mlp(), dataset, path)
     with pytest.raises(StoreError, match="is missing; record again"):
@@ -204,7 +204,7 @@ def test_repair__refuses_fewer_samples_of_the_same_name(path):
 
 
 def test_repair__refuses_values_that_come_out_differently(path):
-    """A data set that says it is the same, but is not."""
+    """The data set has the same identity, but other values."""
     (path / "1/activation/c/3/0").unlink()
     other = Asked(600, (12,))
     other.inputs += 1
@@ -213,7 +213,7 @@ def test_repair__refuses_values_that_come_out_differently(path):
         match=r"the shard '1/activation/c/3/0' of .*acts.zarr, made again, holds other v",
     ):
         repair_activations(mlp(), other, path)
-    assert [str(f) for f in verify_store(path).faults] == [
+    assert [str(f) for f in verify_activations(path).faults] == [
         "the shard '1/activation/c/3/0' is missing"
     ]
 
@@ -226,7 +226,8 @@ def test_repair__refuses_the_manifest_of_another_store(path, dataset, tmp_path):
     for _ in range(2):
         with pytest.raises(StoreError, match=expected):
             repair_activations(mlp(), dataset, path)
-        path.with_suffix(".journal").unlink(missing_ok=True)  # the store's own metadata tells too
+        # Without a journal, the metadata of the store tells the same.
+        path.with_suffix(".journal").unlink(missing_ok=True)
     assert all_files(path) == before
 
 

@@ -7,15 +7,16 @@ from html.parser import HTMLParser
 import pytest
 
 from synthetic_results import default_networks, network, write_networks, write_results
-from unitlens.config.experiments import FIGURES
+from unitlens.catalogue.figures import FIGURES
 from unitlens.errors import TableError
 from unitlens.figures.draw import draw_figures
 from unitlens.report.page import write_report
-from unitlens.report.words import IN_THE_PAPER
+from unitlens.report.paper_results import IN_THE_PAPER
+from unitlens.report.words import PAPER_TEMPLATES
 from unitlens.reproduction.compare import compare_with_paper
-from unitlens.reproduction.later import LATER
+from unitlens.reproduction.follow_ups import FOLLOW_UP_CLAIMS
 from unitlens.tables.results import open_results
-from unitlens.tables.tabulate import tabulate
+from unitlens.tables.tabulate import tabulate_networks
 
 SHOWN = {
     "memorisation_ablation": ("memorisation",),
@@ -121,7 +122,7 @@ def test_page__leaves_out_correlations_of_no_units(tmp_path):
     ablated, other = network(("a",)), network(("b",), seed=1)
     write_networks(tmp_path, [ablated, other])
     (tmp_path / other.name / "unit_ablation.nc").unlink()
-    tabulate(tmp_path, {ablated.name: ("a",), other.name: ("b",)}, tmp_path)
+    tabulate_networks(tmp_path, {ablated.name: ("a",), other.name: ("b",)}, tmp_path)
     draw_figures(tmp_path, {}, tmp_path / "figures")
 
     write_report(tmp_path, tmp_path / "figures", tmp_path / "report.html")
@@ -148,10 +149,11 @@ def test_page__sets_the_paper_beside_its_results(page, tmp_path):
     shown = [row for row in rows if row["group"] in claims]
     section = text[text.index('id="compared"') : text.index('id="correlations"')]
     assert section.count("<tr><td") == len(shown)
-    assert f"Of {len([row for row in rows if row['group'] not in LATER])} results: " in section
+    papers = [row for row in rows if row["group"] not in FOLLOW_UP_CLAIMS]
+    assert f"Verdicts of {len(papers)} results: " in section
     assert all(row["ours"] in section and row["reduction"] in section for row in shown)
     assert "only=[memorisation]" in section
-    assert "compared" not in (page / "report.html").read_text()
+    assert 'id="compared"' not in (page / "report.html").read_text()
     with pytest.raises(TableError, match=r"there is no .*nowhere.csv; make it"):
         write_report(page, page / "figures", path, paper=tmp_path / "nowhere.csv")
 
@@ -163,3 +165,18 @@ def test_page__needs_figures(page, tmp_path):
 
 def test_paper__is_quoted_for_known_figures_only():
     assert set(IN_THE_PAPER) <= set(FIGURES)
+
+
+def test_paper__is_quoted_with_the_numbers_of_the_claims():
+    assert (
+        ".8, .55, .44, .42, .36 and .34 for corruption 0, .2, "
+        in (IN_THE_PAPER["memorisation_ablation"])
+    )
+    assert (
+        "400, 800 and 1,200 of 1,536 maps is .98, .87 and .52 with batch norm"
+        in (IN_THE_PAPER["batch_norm_ablation"])
+    )
+    assert ".095 (p = .288) on MNIST, -.428 on CIFAR-10" in IN_THE_PAPER["selectivity_importance"]
+    assert "Of 200 networks" in IN_THE_PAPER["same_data_curves"]
+    numbers = re.findall(r"\d*\.\d+", " ".join(PAPER_TEMPLATES.values()))
+    assert set(numbers) <= {".2", "0.1", "0.2"}  # levels of corruption and dropout

@@ -1,9 +1,11 @@
-"""The paper's results beside ours, against naive loops over made-up results."""
+"""Comparison with the paper, against naive loops over synthetic results."""
 
 import csv
 import itertools
 import json
 from collections import Counter
+from importlib import import_module
+from inspect import get_annotations
 
 import numpy as np
 import pytest
@@ -18,18 +20,25 @@ from synthetic_results import (
     write_networks,
     write_results,
 )
-from unitlens.config.paper import PAPER_GROUPS, PAPER_NEEDS
+from unitlens.catalogue.comparisons import COMPARISONS
+from unitlens.catalogue.figures import FIGURES
 from unitlens.config.runs import dataset_name
 from unitlens.errors import TableError
-from unitlens.reproduction.bootstrap import interval, mean_over_networks, of_all_rows
-from unitlens.reproduction.compare import EVIDENCE, compare_with_paper
-from unitlens.reproduction.evidence_curves import fraction_at_half
-from unitlens.reproduction.evidence_training import picked_share
-from unitlens.reproduction.evidence_units import bump, mode, within_layers
-from unitlens.reproduction.later import GROUPS, LATER
-from unitlens.reproduction.protocol import PROTOCOLS
+from unitlens.reproduction.bootstrap import (
+    confidence_interval,
+    mean,
+    mean_over_networks,
+    pooled_statistic,
+)
+from unitlens.reproduction.claims import PAPER_CLAIMS
+from unitlens.reproduction.compare import compare_with_paper, evidence_function
+from unitlens.reproduction.evidence import Measurements, Runs
+from unitlens.reproduction.evidence_curves import clamping, fraction_at_half
+from unitlens.reproduction.evidence_training import selected_share
+from unitlens.reproduction.evidence_units import bump, correlation_within_layers, mode
+from unitlens.reproduction.follow_ups import CLAIM_GROUPS, FOLLOW_UP_CLAIMS
 from unitlens.tables.results import open_results
-from unitlens.tables.tabulate import tabulate
+from unitlens.tables.tabulate import tabulate_networks
 
 SWEEP = [
     network(("sweep",), seed=seed, corruption=0.1 * rate, **CONVNET)
@@ -88,7 +97,7 @@ def compared(tmp_path_factory):
 
 
 def write_benchmarks(directory):
-    """Write what Snakemake would of the two networks with dropout: 60 s of training each."""
+    """Write benchmark files of the two networks with dropout, with 60 s of training each."""
     for run in runs_of(directory, "dropout")["run"].values:
         for path, seconds in (
             (f"train/{run}.tsv", 60.0),
@@ -114,18 +123,42 @@ def runs_of(directory, experiment, **spec):
     return runs.isel(run=np.flatnonzero(chosen))
 
 
-def test_claims__are_known_to_the_configuration_and_have_evidence():
-    assert set(GROUPS) == set(PAPER_GROUPS) == set(PAPER_NEEDS) == set(EVIDENCE)
-    assert set(PROTOCOLS) == set(GROUPS) - set(LATER)
-    for group in GROUPS.values():
+def test_claims__are_declared_for_each_comparison():
+    assert set(PAPER_CLAIMS).isdisjoint(FOLLOW_UP_CLAIMS)
+    assert list(COMPARISONS) == [*PAPER_CLAIMS, *FOLLOW_UP_CLAIMS] == list(CLAIM_GROUPS)
+    for name, group in CLAIM_GROUPS.items():
         names = [claim.name for claim in group.claims]
         assert len(set(names)) == len(names)
+        assert set(group.figures) <= set(FIGURES)
+        assert (group.protocol is None) == (name in FOLLOW_UP_CLAIMS)
+
+
+@pytest.mark.parametrize("group", COMPARISONS)
+def test_comparison__has_a_function_that_measures_its_claims(compared, group):
+    results = open_results(compared[0])
+
+    measurements = dict(evidence_function(group)(Runs(results, results.runs)))
+
+    assert set(measurements) == {claim.name for claim in CLAIM_GROUPS[group].claims}
+
+
+def test_evidence_functions__are_all_declared():
+    """Each public generator of the modules of evidence belongs to a comparison."""
+    declared = {(of.module, of.function) for of in COMPARISONS.values()}
+    for name in {of.module for of in COMPARISONS.values()}:
+        module = import_module(f"unitlens.reproduction.{name}")
+        for function in vars(module).values():
+            if getattr(function, "__module__", "") != module.__name__ or not callable(function):
+                continue
+            if get_annotations(function).get("return") is Measurements:
+                public = not function.__name__.startswith("_")
+                assert ((name, function.__name__) in declared) == public
 
 
 def test_claims__have_the_values_of_the_paper():
     values = {
-        (name, claim.name): getattr(claim.paper, "value", None)
-        for name, group in GROUPS.items()
+        (name, claim.name): getattr(claim.finding, "value", None)
+        for name, group in CLAIM_GROUPS.items()
         for claim in group.claims
     }
 
@@ -140,10 +173,14 @@ def test_claims__have_the_values_of_the_paper():
 def test_every_claim__has_a_row(compared):
     _, rows = compared
 
-    expected = [(name, claim.name) for name, group in GROUPS.items() for claim in group.claims]
+    expected = [
+        (name, claim.name) for name, group in CLAIM_GROUPS.items() for claim in group.claims
+    ]
     assert list(rows) == expected
     assert rows["imagenet_ablation", "order"]["verdict"] == "not measured"
-    assert rows["imagenet_ablation", "order"]["notes"] == "no experiment is named for it"
+    assert rows["imagenet_ablation", "order"]["notes"] == (
+        "no experiment is named for this group of results"
+    )
 
 
 def test_ablation__is_the_mean_auc_of_a_level(compared):
@@ -178,13 +215,16 @@ def test_same_data__compares_the_quarters_of_best_and_worst_generalisation(compa
     order = np.argsort(runs["test_accuracy"].values)
     curves = open_results(directory).curves
     for name, places in (("worst", order[:2]), ("best", order[-2:])):
-        found = []
+        fractions = []
         for run in runs["run"].values[places]:
             own = curves.sel(run=run, order=[f"random-{i}" for i in range(4)])
-            mean, fraction = own["accuracy"].mean("order").values, own["ablated_fraction"].values
-            kept = np.isfinite(mean)
-            found.append(np.interp(-0.5, -mean[kept], fraction[kept]))
-        assert float(rows["same_data", name]["ours"]) == pytest.approx(np.mean(found), abs=1e-3)
+            accuracy, fraction = (
+                own["accuracy"].mean("order").values,
+                own["ablated_fraction"].values,
+            )
+            kept = np.isfinite(accuracy)
+            fractions.append(np.interp(-0.5, -accuracy[kept], fraction[kept]))
+        assert float(rows["same_data", name]["ours"]) == pytest.approx(np.mean(fractions), abs=1e-3)
     assert "mean test error of the best 2" in rows["same_data", "best"]["notes"]
     of_ends = (rows["same_data", name] for name in ("best", "worst", "falls"))
     counts = [(row["networks"], row["units"]) for row in of_ends]
@@ -225,13 +265,13 @@ def test_dropout__loses_what_the_curve_loses_at_the_fraction(compared):
 def test_importance__is_the_mean_rank_correlation_within_networks(compared):
     directory, rows = compared
     units = open_results(directory).units
-    found = []
+    correlations = []
     for run in runs_of(directory, "memorisation")["run"].values:
         own = units.isel(unit=np.flatnonzero(units["run"].values == run))
-        found.append(spearmanr(own["selectivity"], own["loss_increase"]).statistic)
+        correlations.append(spearmanr(own["selectivity"], own["loss_increase"]).statistic)
 
     row = rows["mnist_importance", "all"]
-    assert float(row["ours"]) == pytest.approx(np.mean(found), abs=6e-4)
+    assert float(row["ours"]) == pytest.approx(np.mean(correlations), abs=6e-4)
     assert row["interval_over"] == "networks"
     assert rows["cifar10_importance", "layer-1"]["notes"] == "these networks have 3 layers, not 11"
 
@@ -240,15 +280,17 @@ def test_what_was_not_measured__says_why(compared):
     _, rows = compared
 
     assert rows["clamping", "mean"]["notes"] == "no curves of units clamped to mean were measured"
-    assert "half of 4 settings" in rows["hyperparameter_selection", "top-5"]["notes"]
+    assert (
+        "half of 4 settings is no more than 5" in rows["hyperparameter_selection", "top-5"]["notes"]
+    )
     notes = rows["hyperparameter_selection", "top-1"]["notes"]
-    assert "among the top 1 in 50%; of the paper's 48, in 2%" in notes
+    assert "its top 1 with probability 50% (in the paper 2%, of 48 settings)" in notes
 
 
 def test_measure_orders__take_the_ends_of_a_measure(compared):
     directory, rows = compared
     curves = open_results(directory).curves
-    found = []
+    differences = []
     for run in runs_of(directory, "memorisation", corruption=1.0)["run"].values:
         area = {}
         for way in ("ascending", "descending"):
@@ -256,10 +298,10 @@ def test_measure_orders__take_the_ends_of_a_measure(compared):
             kept = np.isfinite(own["accuracy"].values)
             x, y = (own[name].values[kept] for name in ("ablated_fraction", "accuracy"))
             area[way] = np.trapezoid(y, x)
-        found.append(area["ascending"] - area["descending"])
+        differences.append(area["ascending"] - area["descending"])
 
     row = rows["mnist_measure_orders", "selectivity-1"]
-    assert float(row["ours"]) == pytest.approx(np.mean(found), abs=6e-4)
+    assert float(row["ours"]) == pytest.approx(np.mean(differences), abs=6e-4)
     assert row["verdict"] == "undecided"  # two networks of one order each: nothing to resample
     missing = rows["mnist_measure_orders", "l1_norm-0"]["notes"]
     assert missing == "no curves in the order l1_norm-descending were measured"
@@ -377,7 +419,7 @@ def test_causes__are_measured_by_the_same_claims(compared):
         assert row["ours"] == rows["dropout", row["claim"]]["ours"]
         assert row["moved"] in ("", "as near")
     text = (directory / "paper.md").read_text()
-    assert "### Tested as a cause: another seed" in text
+    assert "### Suspected cause: another seed" in text
 
 
 def test_causes__say_whether_they_bring_a_number_nearer_to_the_papers(compared):
@@ -407,7 +449,7 @@ def test_causes__say_whether_they_bring_a_number_nearer_to_the_papers(compared):
         for way in ("nearer", "farther")
         if ways[way]
     )
-    assert f"* With this change: {told}." in text
+    assert f"* Effect of this change: {told}." in text
     assert f"| dropout: {told} |" in text  # in the overview
     assert f"**{numbers[0]['verdict']}**; {numbers[0]['moved']}: was {numbers[0]['was']} |" in text
     assert "* Not measured with this change: corruption 0.2, corruption 0.4" in text
@@ -425,7 +467,7 @@ def test_a_cause_alone__is_shown_where_its_group_is_not_measured(compared, tmp_p
     ]
     assert {row["was"] for row in tested} == {"not measured"}
     section = (tmp_path / "paper.md").read_text().split("## Dropout")[1]
-    assert "### Tested as a cause: another seed" in section.split("\n## ")[0]
+    assert "### Suspected cause: another seed" in section.split("\n## ")[0]
 
 
 def test_times__add_up_the_jobs_of_an_experiment(compared):
@@ -475,7 +517,7 @@ def test_all_units__are_not_those_of_some_layers(tmp_path):
     path = tmp_path / made.name / "unit_ablation.nc"
     table = xr.load_dataset(path, engine="h5netcdf")
     table.isel(unit=np.flatnonzero(table["depth"].values == 0)).to_netcdf(path, engine="h5netcdf")
-    tabulate(tmp_path, {made.name: ("a",)}, tmp_path)
+    tabulate_networks(tmp_path, {made.name: ("a",)}, tmp_path)
 
     compare_with_paper(tmp_path, {"imagenet_importance": ["a"]}, tmp_path)
 
@@ -527,7 +569,7 @@ def test_page__has_rule_rows_pictures_and_commands(compared):
     directory, rows = compared
     text = (directory / "paper.md").read_text()
 
-    assert "A number **agrees** where our 95 % interval overlaps" in text
+    assert "A reported number **agrees** with ours where our 95 % interval overlaps" in text
     row = rows["mnist_noise", "corruption 1"]
     assert f"{row['ours']} [{row['low']},\N{NO-BREAK SPACE}{row['high']}]" in text
     assert "![memorisation noise](figures/memorisation_noise.svg)" in text
@@ -559,28 +601,26 @@ def test_unknown_names__are_refused(compared, tmp_path):
 
 def test_clamping__compares_order_by_order(tmp_path):
     """Curves of both values, told apart by coordinates of the orders."""
-    from unitlens.reproduction.compare import _runs
-    from unitlens.reproduction.evidence_curves import clamping
-
     write_results(tmp_path, [network(("a",), seed=seed, **MLP) for seed in range(3)])
-    runs = _runs(open_results(tmp_path), "clamping", ["a"])
-    curves = runs.results.curves.isel(order=slice(0, 4)).load()
+    results = open_results(tmp_path)
+    runs = Runs(results, results.runs)
+    curves = results.curves.isel(order=slice(0, 4)).load()
     lower = curves.assign(accuracy=curves["accuracy"] - 0.1 * (curves["ablated"] > 0))
     lower = lower.assign_coords(order=[f"mean-random-{i}" for i in range(4)])
     both = xr.concat([curves, lower], "order", data_vars="minimal", coords="minimal")
     values = np.repeat(["zero", "mean"], 4).astype(object)
-    runs.results.__dict__["curves"] = both.assign_coords(
+    results.__dict__["curves"] = both.assign_coords(
         value=("order", values), basis=("order", np.full(8, "units", object))
     )
 
     ((_, measure),) = clamping(runs)
-    found = measure()
+    evidence = measure()
 
     # .1 less at every point but the first of eleven: the first step loses half of it.
     widths = np.diff(curves["ablated_fraction"].values[0])
     expected = -0.1 * (widths.sum() - widths[0] / 2)
-    assert found.value == pytest.approx(expected)
-    assert (found.networks, found.orders) == (3, 4)
+    assert evidence.value == pytest.approx(expected)
+    assert (evidence.networks, evidence.orders) == (3, 4)
 
 
 def test_fraction_at_half__is_linear_between_points_of_the_mean_curve():
@@ -591,7 +631,7 @@ def test_fraction_at_half__is_linear_between_points_of_the_mean_curve():
     assert fraction_at_half(rows) == pytest.approx(0.25 + 0.25 * 0.6)
 
 
-def test_picked_share__is_that_of_all_halves():
+def test_selected_share__is_that_of_all_halves():
     settings = np.array([(0.9, 0.6), (0.7, 0.8), (0.5, 0.9), (0.3, 0.1), (0.2, 0.7), (0.1, 0.2)])
     halves = list(itertools.combinations(range(6), 3))
     hits = [
@@ -599,8 +639,8 @@ def test_picked_share__is_that_of_all_halves():
         for half in halves
     ]
 
-    assert picked_share(settings, 1, subsets=20_000) == pytest.approx(np.mean(hits), abs=0.02)
-    assert picked_share(settings, 3) == 1
+    assert selected_share(settings, 1, halves=20_000) == pytest.approx(np.mean(hits), abs=0.02)
+    assert selected_share(settings, 3) == 1
 
 
 def test_distributions__by_hand():
@@ -618,8 +658,8 @@ def test_within_layers__averages_layers_whose_correlation_is_defined():
     )
     rows += [(i, i, 3) for i in range(2)]
 
-    assert within_layers(np.array(rows, float)) == pytest.approx(0)
-    assert within_layers(np.array(rows[:5], float)) == pytest.approx(1)
+    assert correlation_within_layers(np.array(rows, float)) == pytest.approx(0)
+    assert correlation_within_layers(np.array(rows[:5], float)) == pytest.approx(1)
 
 
 def test_interval__is_about_that_of_the_mean():
@@ -628,31 +668,31 @@ def test_interval__is_about_that_of_the_mean():
     networks = [rng.normal(3, 1, (4,)) for _ in range(40)]
     values = np.array([rows.mean() for rows in networks])
 
-    found = mean_over_networks(networks, lambda rows: float(rows.mean()), "orders")
+    estimate = mean_over_networks(networks, mean, "orders")
 
     half = t.ppf(0.975, 39) * values.std(ddof=1) / np.sqrt(40)
-    assert found.value == pytest.approx(values.mean())
-    assert found.over == "networks"
-    assert interval(found) == pytest.approx(
+    assert estimate.value == pytest.approx(values.mean())
+    assert estimate.over == "networks"
+    assert confidence_interval(estimate) == pytest.approx(
         (values.mean() - half, values.mean() + half), abs=0.15 * half
     )
 
 
 def test_interval__of_four_networks_is_their_range():
-    found = mean_over_networks(
+    estimate = mean_over_networks(
         [np.array([x]) for x in (1.0, 2.0, 3.0, 7.0)], lambda rows: float(rows[0]), "orders"
     )
 
-    assert interval(found) == pytest.approx((1, 7), abs=0.5)
+    assert confidence_interval(estimate) == pytest.approx((1, 7), abs=0.5)
 
 
 def test_interval__of_few_networks_is_over_their_rows():
     rows = np.arange(50.0)
-    found = of_all_rows([rows, rows + 1], lambda rows: float(rows.mean()), "units")
+    estimate = pooled_statistic([rows, rows + 1], mean, "units")
 
-    assert found.over == "units"
-    assert found.value == 25
+    assert estimate.over == "units"
+    assert estimate.value == 25
     half = 1.96 * rows.std() / 10
-    assert interval(found) == pytest.approx((25 - half, 25 + half), abs=0.15 * half)
-    alone = mean_over_networks([rows[:2]], lambda rows: float(rows.mean()), "units")
-    assert (alone.over, interval(alone)) == ("", (0.5, 0.5))
+    assert confidence_interval(estimate) == pytest.approx((25 - half, 25 + half), abs=0.15 * half)
+    alone = mean_over_networks([rows[:2]], mean, "units")
+    assert (alone.over, confidence_interval(alone)) == ("", (0.5, 0.5))

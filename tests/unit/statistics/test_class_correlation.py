@@ -13,7 +13,7 @@ def correlation(columns, labels, **options):
 
 
 def test_class_correlation__by_hand():
-    """Activations 1, 1, 0, 0 of classes 4, 4, 7, 7, and turned round."""
+    """Activations 1, 1, 0, 0 of classes 4, 4, 7, 7, and the reverse."""
     result = correlation([[1, 1, 0, 0], [0, 0, 1, 1], [1, 0, 1, 0]], [4, 4, 7, 7])
     np.testing.assert_allclose(result["class_correlation"], [1, 1, 0], atol=1e-15)
     assert result["correlated_class"].values.tolist() == [4, 7, 4]

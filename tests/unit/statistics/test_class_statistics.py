@@ -126,8 +126,10 @@ def test_class_statistics__far_from_zero_keeps_the_variance():
 def test_class_statistics__without_stored_ranges_reads_them():
     values, labels = relu_data()
     stored = class_statistics(activation_tree({"x": values}, labels, chunks=(50, 7)))
-    found = class_statistics(activation_tree({"x": values}, labels, chunks=(50, 7), ranges=False))
-    xr.testing.assert_identical(stored, found)
+    computed = class_statistics(
+        activation_tree({"x": values}, labels, chunks=(50, 7), ranges=False)
+    )
+    xr.testing.assert_identical(stored, computed)
 
 
 def test_class_statistics__refuses_a_range_that_does_not_hold():
@@ -191,7 +193,7 @@ def test_class_statistics__classes_asked_for():
     [
         (3, r"label 3 of sample 1 is not among the classes asked for \(0 to 2\)"),
         ([0, 5], r"label 3 of sample 1 is not among the classes asked for \(0, 5\)"),
-        (0, "classes is 0, but a number of classes must be a whole one from 1"),
+        (0, "classes is 0, but a number of classes must be a whole number from 1"),
         ([0, 0, 3], r"classes is \[0, 0, 3\], but must be a number of classes or distinct labels"),
         ([-1, 0, 3], "distinct labels from 0"),
         ([], "distinct labels from 0"),
@@ -222,7 +224,9 @@ def test_class_statistics__refuses_other_arguments():
     with pytest.raises(TableError, match="have no layers: no child of the root holds a variable"):
         class_statistics(activation_tree({}, [0, 1]))
     tree["x"] = xr.DataTree(xr.Dataset({"activation": (("sample", "y"), np.ones((3, 2)))}))
-    with pytest.raises(TableError, match=r"'activation' of layer 'x' has dimensions .* reduce it"):
+    with pytest.raises(
+        TableError, match=r"'activation' of layer 'x' has dimensions .* reduce feature maps"
+    ):
         class_statistics(tree)
 
 
@@ -269,7 +273,7 @@ def test_class_statistics__no_samples(classes):
 
 
 def test_class_statistics__more_classes_than_rows_in_cache():
-    """Many classes take the other way of counting and larger slabs."""
+    """A block of many classes, with few samples of each class in a slab."""
     values, labels = relu_data(samples=3000, units=40, classes=500)
     stats = class_statistics(activation_tree({"x": values}, labels, chunks=(1000, 40)))
     classes = np.unique(labels)

@@ -50,7 +50,7 @@ def test_detection__by_hand():
 
 @every_measure
 def test_detection__exact_where_no_bin_holds_two_classes(name):
-    """Activations a bin or more apart, and zeros: nothing is left open."""
+    """Activations a bin or more apart, and zeros: binning leaves no order open."""
     measure, by_hand = both_names(name)
     rng = np.random.default_rng(0)
     values = np.array([np.append(np.zeros(15), rng.permutation(45) + 1.0) for _ in range(6)])
@@ -88,7 +88,7 @@ def test_detection__within_its_bound_of_the_raw_activations(name, fine_bins):
 
 @pytest.mark.parametrize(("own", "others"), [(1, 1), (3, 5), (40, 7), (5, 300)])
 def test_average_precision__of_a_bin_is_the_mean_over_its_orders(own, others):
-    """Two samples in bins of their own, and many in one bin, of which no order is known."""
+    """Two samples in bins of their own, and many samples of unknown order in one bin."""
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1, 1, 0], [1, 1, own, others])
     values = np.repeat([4.0, 2.0, 1.0], [1, 1, own + others])

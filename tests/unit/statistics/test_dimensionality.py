@@ -1,10 +1,11 @@
 import dask
 import numpy as np
 import pytest
+import xarray as xr
 
 from activation_trees import activation_tree
 from small_stores import make_columns, make_contents, write_store
-from unitlens.errors import TableError
+from unitlens.errors import LayerError, TableError
 from unitlens.statistics.subspaces.dimensionality import layer_dimensionality
 from unitlens.store.reader import open_activations
 from unitlens.variables.checks import validate
@@ -17,11 +18,11 @@ def tree_of(layers, **options):
 
 def by_eigenvalues(values):
     """Both measures from NumPy's eigenvalues of the covariance."""
-    found = np.linalg.eigvalsh(np.cov(values.T.astype(np.float64), bias=True).reshape(
+    eigenvalues = np.linalg.eigvalsh(np.cov(values.T.astype(np.float64), bias=True).reshape(
         values.shape[1], values.shape[1]))[::-1]  # fmt: skip
-    share = np.cumsum(found) / found.sum()
+    share = np.cumsum(eigenvalues) / eigenvalues.sum()
     components = next(k + 1 for k, held in enumerate(share) if held >= 0.95)
-    return found.sum() ** 2 / (found**2).sum(), components
+    return eigenvalues.sum() ** 2 / (eigenvalues**2).sum(), components
 
 
 def test_layer_dimensionality__equals_the_eigenvalues_in_memory():
@@ -43,7 +44,7 @@ def test_layer_dimensionality__equals_the_eigenvalues_in_memory():
 
 
 def test_layer_dimensionality__by_hand():
-    """Four units of equal variance that nothing links; the same with one three times as wide."""
+    """Four uncorrelated units of equal variance; the same with one unit three times as wide."""
     signs = np.array(np.meshgrid(*[[-1.0, 1.0]] * 4)).reshape(4, 16).T
     table = layer_dimensionality(tree_of({"even": signs, "uneven": signs * [3, 1, 1, 1]}))
     np.testing.assert_allclose(table["participation_ratio"], [4, (9 + 3) ** 2 / (81 + 3)])
@@ -110,3 +111,14 @@ def test_layer_dimensionality__refuses_what_has_no_layers():
     del tree["x"]
     with pytest.raises(TableError, match="the activations have no layers"):
         layer_dimensionality(tree)
+
+
+def test_layer_dimensionality__of_one_layer_is_its_row_of_all():
+    rng = np.random.default_rng(0)
+    tree = tree_of({"a": rng.random((20, 3)), "b": rng.random((20, 5))}, chunks=(6, 2))
+
+    one = layer_dimensionality(tree, "b")
+
+    xr.testing.assert_identical(one, layer_dimensionality(tree).sel(layer=["b"]))
+    with pytest.raises(LayerError, match="the activations have no layer 'c'; known: a, b"):
+        layer_dimensionality(tree, "c")

@@ -7,7 +7,7 @@ from activation_trees import activation_tree
 from unitlens.errors import ArgumentError, TableError
 from unitlens.statistics.class_statistics import class_statistics
 from unitlens.statistics.measures.information import (
-    chosen_bins,
+    default_bins,
     merge_bins,
     mutual_information,
     table_information,
@@ -23,7 +23,7 @@ def information(columns, labels, *, bins=None, fine_bins=128, classes=None):
 
 
 def rectified_information(means):
-    """Truth, by quadrature, for max(N(mean of the class, 1), 0) and equally likely classes."""
+    """True information, by quadrature, of max(N(mean of the class, 1), 0) and equal classes."""
 
     def integrand(x):
         density = norm.pdf(x - means)
@@ -37,7 +37,7 @@ def rectified_information(means):
 
 
 def plugin_information(table):
-    """Of a table of counts, by the definition and a plain loop."""
+    """Plug-in information of a table of counts, by the definition and a plain loop."""
     p = np.asarray(table) / np.sum(table)
     outer = p.sum(axis=1, keepdims=True) * p.sum(axis=0)
     return sum(a * np.log(a / b) for a, b in zip(p.ravel(), outer.ravel(), strict=True) if a)
@@ -96,14 +96,14 @@ def test_table_information__error_near_the_jackknife():
 
 @pytest.mark.parametrize("classes", [2, 10])
 def test_mutual_information__standard_error_is_the_spread(classes):
-    """The same unit, drawn 300 times: the stated error is the estimates' deviation."""
+    """The same unit, drawn 300 times: the mean stated error is the deviation of the estimates."""
     rng = np.random.default_rng(classes)
     means = rng.normal(0, 1.5, classes)
     drawn = rng.integers(0, classes, (300, 1000))
     values = np.maximum(means[drawn] + rng.normal(size=drawn.shape), 0)
-    found = [information([one], labels) for one, labels in zip(values, drawn, strict=True)]
-    spread = np.std([one["mutual_information"].item() for one in found])
-    stated = np.mean([one["mutual_information_se"].item() for one in found])
+    estimates = [information([one], labels) for one, labels in zip(values, drawn, strict=True)]
+    spread = np.std([one["mutual_information"].item() for one in estimates])
+    stated = np.mean([one["mutual_information_se"].item() for one in estimates])
     np.testing.assert_allclose(stated, spread, rtol=0.15)
 
 
@@ -190,29 +190,29 @@ def test_mutual_information__against_the_truth(classes):
 
 @pytest.mark.parametrize(("samples", "classes"), [(300, 2), (1000, 10), (3000, 100)])
 def test_mutual_information__correction_takes_most_of_the_bias(samples, classes):
-    """Nothing to know: the plug-in finds (bins - 1) (classes - 1) / 2N nats of it."""
+    """Independent of the class: the plug-in estimate is (bins - 1) (classes - 1) / 2N nats."""
     rng = np.random.default_rng(0)
     labels = np.arange(samples) % classes
     tree = activation_tree({"x": rng.random((samples, 200))}, labels)
     stats = class_statistics(tree)
     histogram, zero = stats["histogram"].to_numpy(), zero_bin(stats["bin_edges"].to_numpy())
     bins = round(2 * np.sqrt(samples / classes))
-    assert (chosen_bins(histogram, zero, np.log(classes)) == bins).all()
+    assert (default_bins(histogram, zero, np.log(classes)) == bins).all()
     corrected, _ = table_information(merge_bins(histogram, zero, bins), samples)
     assert abs(corrected.mean()) < 0.15 * (bins - 1) * (classes - 1) / (2 * samples)
     assert (mutual_information(stats)["mutual_information"] >= 0).all()
 
 
-def test_chosen_bins__by_samples_that_are_not_zero_and_classes_of_weight():
-    """600 of 1,000 not zero; 4 equal classes, or two equal ones and a hardly populated one."""
+def test_default_bins__by_samples_that_are_not_zero_and_classes_of_weight():
+    """600 of 1,000 not zero; four equal classes, or two equal classes and a tiny class."""
     histogram = np.zeros((1, 4, 129), int)
     histogram[0, :, 0], histogram[0, :, 5], histogram[0, :, 128] = 100, 50, 100
     zero = np.array([0])
-    assert chosen_bins(histogram, zero, np.log(4)).tolist() == [round(2 * np.sqrt(600 / 4))]
-    assert chosen_bins(histogram, zero, np.log(2.01)).tolist() == [round(2 * np.sqrt(600 / 2.01))]
-    assert chosen_bins(histogram * 10**4, zero, np.log(4)).tolist() == [64]
-    assert chosen_bins(histogram, zero, np.log(2000)).tolist() == [2]
-    assert chosen_bins(histogram[:, :, [0, 5, 128]], zero, np.log(4)).tolist() == [2]
+    assert default_bins(histogram, zero, np.log(4)).tolist() == [round(2 * np.sqrt(600 / 4))]
+    assert default_bins(histogram, zero, np.log(2.01)).tolist() == [round(2 * np.sqrt(600 / 2.01))]
+    assert default_bins(histogram * 10**4, zero, np.log(4)).tolist() == [64]
+    assert default_bins(histogram, zero, np.log(2000)).tolist() == [2]
+    assert default_bins(histogram[:, :, [0, 5, 128]], zero, np.log(4)).tolist() == [2]
 
 
 def test_merge_bins__each_unit_its_own_number():
@@ -228,7 +228,7 @@ def test_merge_bins__each_unit_its_own_number():
 
 
 def test_mutual_information__of_any_discrete_attribute():
-    """Labels far apart, or text: the table's classes are what the samples were told apart by."""
+    """Labels far apart, and classes that are renamed to text, leave the estimate as it is."""
     rng = np.random.default_rng(0)
     attribute = rng.choice([3, 40, 700], 500)
     values = 2 * (attribute == 40) + rng.random((4, 500))

@@ -1,6 +1,7 @@
 import dask
 import numpy as np
 import pytest
+import xarray as xr
 
 from activation_trees import activation_tree
 from small_stores import make_columns, make_contents, write_store
@@ -211,3 +212,23 @@ def test_principal_components__refuses_a_number_of_components(components):
     match = f"components is {components}, but must be from 1 to 8, the units of layer 'x'"
     with pytest.raises(ArgumentError, match=match):
         principal_components(tree_of(separated()), "x", components=components)
+
+
+def test_principal_components__of_all_layers_are_those_of_each():
+    layers = {"a": separated(units=3), "b": separated(units=6, seed=1)}
+    tree = activation_tree(layers, np.zeros(400, int), chunks=(70, 2))
+
+    tables = principal_components(tree)
+    most = principal_components(tree, components=4)
+
+    assert list(tables) == list(most) == ["a", "b"]
+    for layer, table in tables.items():
+        xr.testing.assert_identical(table, principal_components(tree, layer))
+    assert [table.sizes["direction"] for table in most.values()] == [3, 4]
+    xr.testing.assert_identical(most["b"], principal_components(tree, "b", components=4))
+
+
+def test_principal_components__of_all_layers_check_every_size_first():
+    tree = activation_tree({"a": np.eye(3), "b": np.eye(3)}, range(3))
+    with pytest.raises(ArgumentError, match="components is 0, but must be from 1 to 3"):
+        principal_components(tree, components=0)

@@ -39,7 +39,7 @@ def test_random_directions__carry_the_units_and_what_they_are():
 
 
 def test_random_directions__equal_gram_schmidt():
-    """The decomposition with positive diagonal is unique, so this gives the same rows."""
+    """Another decomposition gives the same rows: the one with positive diagonal is unique."""
     gaussian = seeded(3, "directions", 20).standard_normal((20, 20))
     expected = np.zeros((0, 20))
     for row in gaussian:
@@ -105,7 +105,7 @@ def test_random_directions__take_the_units_of_results():
 
 
 def test_random_directions__refuse_units_of_several_layers():
-    match = r"units are of 2 layers, 'a', 'b' among them, .*; select it with sel\(layer=\.\.\.\)"
+    match = r"units are of 2 layers, 'a', 'b' among them, .*; select a layer with sel\(layer="
     with pytest.raises(TableError, match=match):
         random_directions(units_of(("a", 0, 3), ("b", 1, 4)))
 
@@ -127,3 +127,10 @@ def test_random_directions__refuse_a_number_of_directions(directions):
 def test_random_directions__refuse_a_negative_seed():
     with pytest.raises(ArgumentError, match="seed is -1, but must be at least 0"):
         drawn(3, -1)
+
+
+def test_random_directions__bear_the_index_of_the_units():
+    rows = random_directions(units_of(("a", 0, 3)), directions=2)
+
+    assert rows.sel(channel=[2, 0]).shape == (2, 2)
+    assert set(rows.xindexes) == {"direction", "layer", "channel"}

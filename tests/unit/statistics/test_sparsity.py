@@ -13,7 +13,7 @@ def sparsity_of(columns, labels, **options):
 
 
 def test_sparsity__by_hand():
-    """Active on one sample of four; always as active; half of the time."""
+    """Units active on one sample of four, equally active on all, active on half of them."""
     result = sparsity_of([[0, 0, 0, 8], [3, 3, 3, 3], [0, 2, 0, 2], [-1, 1, -1, 1]], [0, 1, 1, 1])
     np.testing.assert_allclose(result["sparsity"], [0.75, 0, 0.5, 1], atol=1e-15)
     np.testing.assert_allclose(result["zero_share"], [0.75, 0, 0.5, 0], atol=1e-15)

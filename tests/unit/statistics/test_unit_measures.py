@@ -55,8 +55,8 @@ def test_unit_measures__each_from_its_split():
     for measured in (information, *(measure(test) for measure in DETECTORS)):
         for name in measured:
             xr.testing.assert_equal(table[name], measured[name])
-    np.testing.assert_array_equal(table["mean"], empirical_mean(train))
-    np.testing.assert_array_equal(table["variance"], empirical_variance(train))
+    np.testing.assert_array_equal(table["mean"], empirical_mean(train)["mean"])
+    np.testing.assert_array_equal(table["variance"], empirical_variance(train)["variance"])
     np.testing.assert_array_equal(table["class_mean"], test["class_mean"])
     np.testing.assert_array_equal(table["l1_norm"], [1, np.nan, 2, np.nan, 4])
     assert table["dead"].values.tolist() == [False, True, False, False, False]
@@ -82,3 +82,10 @@ def test_unit_measures__refuses_other_units():
         unit_measures(test, turned, norms(["relu0"], [0], [1.0]))
     with pytest.raises(TableError, match="no coordinate 'channel', by which units are matched"):
         unit_measures(test, test, norms(["relu0"], [0], [1.0]).drop_vars("channel"))
+
+
+def test_unit_measures__matches_norms_by_name_and_refuses_two_of_a_unit():
+    test = split_statistics(0)
+    twice = norms(["relu0", "relu0"], [0, 0], [1.0, 2.0])
+    with pytest.raises(TableError, match="unit layer = relu0, channel = 0 more than once"):
+        unit_measures(test, test, twice)

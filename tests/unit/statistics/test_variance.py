@@ -11,7 +11,8 @@ def test_empirical_variance__equals_numpy_over_all_samples():
     rng = np.random.default_rng(0)
     values, labels = rng.normal(5, 2, (300, 6)), rng.choice([0, 0, 0, 1, 7], 300)
     stats = class_statistics(activation_tree({"x": values}, labels, chunks=(70, 4)))
-    variance, mean = empirical_variance(stats), empirical_mean(stats)
+    variance = empirical_variance(stats)["variance"]
+    mean = empirical_mean(stats)["mean"]
     np.testing.assert_allclose(variance, values.var(axis=0), rtol=1e-12)
     np.testing.assert_allclose(mean, values.mean(axis=0), rtol=1e-12)
     assert (variance.name, mean.name) == ("variance", "mean")
@@ -23,23 +24,25 @@ def test_empirical_variance__equals_numpy_over_all_samples():
 def test_empirical_variance__ignores_classes_without_samples():
     values = np.random.default_rng(0).random((20, 3))
     stats = class_statistics(activation_tree({"x": values}, np.arange(20) % 2), classes=5)
-    np.testing.assert_allclose(empirical_variance(stats), values.var(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(empirical_mean(stats), values.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(
+        empirical_variance(stats)["variance"], values.var(axis=0), rtol=1e-12
+    )
+    np.testing.assert_allclose(empirical_mean(stats)["mean"], values.mean(axis=0), rtol=1e-12)
 
 
 def test_empirical_variance__constant_and_non_finite_units():
     values = np.array([[3, np.nan], [3, 1], [3, 2]], np.float32)
     stats = class_statistics(activation_tree({"x": values}, [0, 1, 1]))
-    np.testing.assert_array_equal(empirical_variance(stats), [0, np.nan])
-    np.testing.assert_array_equal(empirical_mean(stats), [3, np.nan])
+    np.testing.assert_array_equal(empirical_variance(stats)["variance"], [0, np.nan])
+    np.testing.assert_array_equal(empirical_mean(stats)["mean"], [3, np.nan])
 
 
 @pytest.mark.parametrize("classes", [None, 2])
 def test_empirical_variance__no_samples(classes):
     tree = activation_tree({"x": np.empty((0, 2))}, np.empty(0, int), ranges=False)
     stats = class_statistics(tree, classes=classes)
-    assert empirical_variance(stats).isnull().all()
-    assert empirical_mean(stats).isnull().all()
+    assert empirical_variance(stats)["variance"].isnull().all()
+    assert empirical_mean(stats)["mean"].isnull().all()
 
 
 def test_empirical_variance__refuses_another_table():

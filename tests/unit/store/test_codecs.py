@@ -1,4 +1,4 @@
-"""Codecs: a closed list, which changes bytes on disk and no number."""
+"""The codecs are a closed list; they change bytes on disk and no number."""
 
 import json
 from typing import get_args
@@ -36,10 +36,10 @@ def test_codec__stands_in_the_metadata_with_a_checksum_behind_it(tmp_path, codec
     names = {"lz4": ["blosc"], "lz4-bitshuffle": ["blosc"], "zstd": ["zstd"], "none": []}[codec]
     for path in ("relu1/activation", "label"):
         array = zarr.open_array(tmp_path / "a.zarr", path=path, mode="r")
-        found = [kind.to_dict() for kind in array.compressors]
-        assert [of["name"] for of in found] == [*names, "crc32c"]
+        codecs = [kind.to_dict() for kind in array.compressors]
+        assert [of["name"] for of in codecs] == [*names, "crc32c"]
         if names == ["blosc"]:
-            about = found[0]["configuration"]
+            about = codecs[0]["configuration"]
             assert about["typesize"] == array.dtype.itemsize
             assert about["shuffle"] == ("bitshuffle" if "bit" in codec else "noshuffle")
 

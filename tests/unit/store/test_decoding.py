@@ -1,4 +1,4 @@
-"""Selections that are read without Zarr equal what Zarr reads, and read no more than they need."""
+"""Selections read without Zarr equal those of Zarr, and read only the chunks that they need."""
 
 from pathlib import Path
 
@@ -37,11 +37,11 @@ def test_read__equals_zarr(codec, dtype, tmp_path):
         spans.append(tuple(range(*pair) for pair in ends))
 
     for rows, units in spans:
-        found = files.read((rows, units))
+        block = files.read((rows, units))
         selection = slice(rows.start, rows.stop), slice(units.start, units.stop)
-        np.testing.assert_array_equal(found, by_zarr[selection])
-        np.testing.assert_array_equal(found, values[selection])
-        assert found.dtype == values.dtype
+        np.testing.assert_array_equal(block, by_zarr[selection])
+        np.testing.assert_array_equal(block, values[selection])
+        assert block.dtype == values.dtype
 
 
 def test_read__of_every_layer_of_a_store(tmp_path):

@@ -1,7 +1,7 @@
-"""Whatever is damaged: no wrong number, an error that names it, and the undisturbed end.
+"""Damage gives no wrong number, but an error with a remedy that restores the store.
 
-Each test damages a store, shows that reading it gives the right numbers or an error that says
-what to do, does that, and finds the store as an undisturbed recording leaves it.
+Each test damages a store, checks that reading gives the right numbers or an error with a remedy,
+applies the remedy, and compares the store with that of an undisturbed recording.
 """
 
 import random
@@ -73,19 +73,19 @@ def files_of(path):
 
 
 def read(path):
-    """Read everything, and hold it against what was recorded."""
+    """Read all arrays, and compare them with the recorded numbers."""
     tree, columns = ul.open_activations(path), make_columns(CONTENTS)
     for layer in CONTENTS.layers:
         expected = columns[f"{layer.name}/activation"]
-        found = tree[layer.name].activation.compute(scheduler="synchronous")
-        np.testing.assert_array_equal(found, expected)
+        activation = tree[layer.name].activation.compute(scheduler="synchronous")
+        np.testing.assert_array_equal(activation, expected)
         np.testing.assert_array_equal(tree[layer.name].minimum, expected.min(axis=0))
     for name in ("index", "label", "true_label", "prediction", "loss"):
         np.testing.assert_array_equal(tree[name], columns[name])
 
 
 def complaint(action, *arguments):
-    """Return what an action complains of, if anything."""
+    """Return the message of the error that an action raises, None where it raises none."""
     try:
         action(*arguments)
     except StoreError as error:
@@ -94,7 +94,7 @@ def complaint(action, *arguments):
 
 
 def heed(path, file, error):
-    """Do what the error says."""
+    """Apply the remedy that the error names."""
     assert "\n" not in error
     assert "record again" in error
     if "remove" in error or "move it away" in error:
@@ -113,7 +113,7 @@ def test_flipped_bit__in_every_file_of_a_finished_store(finished, whole):
             assert file.name in error
             heed(finished, file, error)
         else:
-            assert file.suffix == ".journal"  # of a finished store nothing is read from it
+            assert file.suffix == ".journal"  # which nobody reads where the store is finished
             file.write_bytes(content)
         assert all_files(finished) == all_files(whole)
     assert errors > 35
@@ -134,7 +134,7 @@ def test_flipped_bit__in_every_file_of_an_unfinished_store(killed, whole, tmp_pa
 
 
 def test_flipped_bit__anywhere_in_a_journal(killed, whole, tmp_path):
-    """Lines with other numbers are not believed: neither sizes nor ranges nor hashes."""
+    """A changed line is ignored, whether its size, its range or its hash has changed."""
     moments, content = random.Random(2), killed.with_suffix(".journal").read_bytes()
     header, shards = read_journal(killed.with_suffix(".journal"))
     first = content.index(b"\n") + 1
@@ -142,10 +142,10 @@ def test_flipped_bit__anywhere_in_a_journal(killed, whole, tmp_path):
         journal = tmp_path / "flipped.journal"
         journal.write_bytes(content)
         flip(journal, position, moments.randrange(8))
-        found = read_journal(journal)
-        assert found[0] == header
-        assert len(shards) - 2 <= len(found[1]) < len(shards)
-        assert all(shard in shards for shard in found[1])
+        entries = read_journal(journal)
+        assert entries[0] == header
+        assert len(shards) - 2 <= len(entries[1]) < len(shards)
+        assert all(shard in shards for shard in entries[1])
     for position in moments.sample(range(first), 50):
         journal.write_bytes(content)
         flip(journal, position, moments.randrange(8))
@@ -194,7 +194,7 @@ def test_manifest_of_another_store(finished, whole, tmp_path):
 
 @contextmanager
 def largest_file(size):
-    """Let the system refuse to write files any longer than this."""
+    """Let the system refuse to write files beyond a size."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -227,7 +227,7 @@ def mount(size, place, *options):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """Yield a file system of its own, and a function that says how large it is."""
+    """Yield a small file system, and a function that sets its size."""
     place = tmp_path / "disk"
     place.mkdir()
     if shutil.which("mount") is None or mount("64k", place).returncode:

@@ -7,7 +7,7 @@ import pytest
 from small_stores import LAYERS, SMALL, make_contents, write_store
 from unitlens.errors import ArgumentError, StoreError
 from unitlens.store.format.layout import check_layer_names, check_path, plan_arrays
-from unitlens.store.format.store_size import estimate_store
+from unitlens.store.format.store_estimate import estimate_store
 
 
 def layer(name, units, depth=0):
@@ -86,7 +86,7 @@ def test_estimate__files_and_bytes_are_those_of_the_store(tmp_path):
     path = tmp_path / "acts.zarr"
     contents = make_contents(samples=333)
     write_store(path, contents)
-    path.with_suffix(".lock").touch()  # made by the lock, which this test does without
+    path.with_suffix(".lock").touch()  # the lock makes this file, but the test takes no lock
     estimate = estimate_store(contents.layers, 333, layout=SMALL)
     assert estimate.files == sum(len(files) for _, _, files in os.walk(tmp_path))
     ranges = 2 * sum(LAYERS.values()) * 4

@@ -1,4 +1,4 @@
-"""Recording in parts: disjoint shards, at the same time, merged without copying."""
+"""Parts of a recording have disjoint shards, run at the same time, and merge without copying."""
 
 import random
 import signal
@@ -27,7 +27,7 @@ from unitlens.store.format.parts import (
     make_part,
 )
 from unitlens.store.merge import merge_activations
-from unitlens.store.verify import verify_store
+from unitlens.store.verify import verify_activations
 
 TESTS = Path(__file__).parents[2]
 
@@ -100,7 +100,7 @@ def test_merge__equals_the_store_recorded_in_one_go(path, dataset, undisturbed, 
     assert all_files(path) == undisturbed
     assert {file: file.stat().st_ino for file in written} == written  # nothing is copied
     assert find_parts(path, "journal") == []
-    assert verify_store(path).whole
+    assert verify_activations(path).whole
 
 
 def test_merge__of_more_parts_than_shards(path, dataset, undisturbed):
@@ -157,7 +157,7 @@ def test_part__finished_store_is_left_as_it_is(path, dataset, monkeypatch):
 
 
 def test_part__takes_over_what_was_recorded_otherwise(path, dataset, undisturbed, monkeypatch):
-    """Two of three parts, then four parts, then the rest in one go: nothing is run twice."""
+    """Two of three parts, then four parts, then the rest in one go: no shard is made twice."""
     record_part(path, dataset, 1, 3)
     record_part(path, dataset, 3, 3)
     before = {f: f.stat().st_mtime_ns for f in path.rglob("c/*") if f.is_file()}
@@ -222,8 +222,8 @@ def impatient(monkeypatch):
 
 
 def test_lock__two_writers_of_one_part(path, dataset, impatient):
-    with only_writer(path, Part(2, 3)) as share:
-        share()
+    with only_writer(path, Part(2, 3)) as admit_parts:
+        admit_parts()
         with pytest.raises(
             StoreError, match=r"part 2 of 3 of the store .* is being written by pro"
         ):
@@ -232,17 +232,17 @@ def test_lock__two_writers_of_one_part(path, dataset, impatient):
 
 def test_lock__other_parts_may_write_once_the_hierarchy_stands(path, dataset, impatient):
     record_part(path, dataset, 2, 3)
-    with only_writer(path, Part(2, 3)) as share:
+    with only_writer(path, Part(2, 3)) as admit_parts:
         with pytest.raises(StoreError, match=r"the store .*acts.zarr is being written by process"):
             record_part(path, dataset, 1, 3)
-        share()
+        admit_parts()
         record_part(path, dataset, 1, 3)
 
 
 @pytest.mark.parametrize("part", [None, (1, 4), (2, 2)])
 def test_lock__neither_the_whole_nor_other_divisions(path, dataset, impatient, part):
-    with only_writer(path, Part(2, 3)) as share:
-        share()
+    with only_writer(path, Part(2, 3)) as admit_parts:
+        admit_parts()
         with pytest.raises(
             StoreError, match=r"part 2 of 3 of the store .* is being written by pro"
         ):
@@ -259,8 +259,8 @@ def test_lock__a_part_does_not_start_over_what_others_write(path, dataset, impat
     other = Samples(600, (12,), seed=5)
     record_part(path, dataset, 1, 3)
     before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
-    with only_writer(path, Part(2, 3)) as share:
-        share()
+    with only_writer(path, Part(2, 3)) as admit_parts:
+        admit_parts()
         with pytest.raises(
             StoreError, match=r"part 2 of 3 of the store .* is being written by pro"
         ):
@@ -272,8 +272,8 @@ def test_lock__no_merge_while_a_part_is_written(path, dataset, monkeypatch):
     monkeypatch.setattr("unitlens.store.merge.only_writer", partial(only_writer, wait=0.05))
     for number in (1, 2):
         record_part(path, dataset, number, 2)
-    with only_writer(path, Part(2, 2)) as share:
-        share()
+    with only_writer(path, Part(2, 2)) as admit_parts:
+        admit_parts()
         with pytest.raises(
             StoreError, match=r"part 2 of 2 of the store .* is being written by pro"
         ):

@@ -1,4 +1,4 @@
-"""Stores at URLs: what they hold, how they resume, who may write them, what is said of damage."""
+"""Stores at URLs: their contents, resuming, locks, and messages of damage."""
 
 import json
 import os
@@ -31,7 +31,7 @@ from small_stores import (
 )
 from synthetic_results import default_networks, write_results
 from unitlens.errors import ArgumentError, StoreError, TableError
-from unitlens.recording.record import Recording
+from unitlens.recording.forward_passes import Recording
 from unitlens.store.backend import lease, objects
 from unitlens.store.backend.lock import only_writer
 from unitlens.store.backend.places import locate
@@ -39,6 +39,8 @@ from unitlens.store.format.journal import JournalObjects, read_journal
 from unitlens.store.format.layout import Layout
 from unitlens.store.format.parts import Part, find_parts
 from unitlens.store.writer import StoreWriter
+
+pytestmark = pytest.mark.slow
 
 TESTS = Path(__file__).parents[2]
 CONTENTS = make_contents(samples=170)
@@ -51,7 +53,7 @@ class KilledError(Exception):
 
 @pytest.fixture(params=["s3", "memory"])
 def root(request):
-    """Yield a URL under which nothing lies."""
+    """Yield a URL with no object under it."""
     if request.param == "s3":
         yield request.getfixturevalue("s3")
     else:
@@ -86,12 +88,12 @@ def finished(s3):
 def content_of(place):
     """Return the name and the bytes of every object of a store and of its manifest."""
     names = sorted(objects.sizes_under(place))
-    found = dict(zip(names, objects.get_all(place, names), strict=True))
-    return {**found, "manifest": place.with_suffix(".json").read_bytes()}
+    contents = dict(zip(names, objects.get_all(place, names), strict=True))
+    return {**contents, "manifest": place.with_suffix(".json").read_bytes()}
 
 
 def die_at_shard(monkeypatch, number):
-    """Have the recording in a `with` of the patch die when it notes a shard."""
+    """Let a recording die when it appends a certain shard to the journal."""
     noted, real = [], JournalObjects.append
 
     def note(self, shard):
@@ -103,8 +105,8 @@ def die_at_shard(monkeypatch, number):
     monkeypatch.setattr(JournalObjects, "append", note)
 
 
-def equal(found, expected):
-    return found.compute().identical(expected.compute())
+def equal(tree, expected):
+    return tree.compute().identical(expected.compute())
 
 
 def test_store__equals_the_local_one_byte_for_byte(root, local):
@@ -211,7 +213,7 @@ def test_lock__second_writer_fails_and_names_the_first(root):
 
 
 def leave_lease(place, number=1, **about):
-    """Leave what a writer that was killed on another machine leaves."""
+    """Leave the lease of a writer that was killed on another machine."""
     text = json.dumps({**FAR, "time": time.time(), **about}).encode()
     objects.put(place.with_suffix(".lock") / f"{number:06d}", text)
 
@@ -224,7 +226,7 @@ def test_lock__of_another_machine_holds_until_it_runs_out(root):
 
     leave_lease(place, time=time.time() - lease.LEASE_SECONDS - 1)
     with only_writer(place, wait=0):
-        number, about = lease.read_last(place.with_suffix(".lock"))
+        number, about = lease.read_latest(place.with_suffix(".lock"))
         assert (number, about["pid"]) == (2, os.getpid())
     assert objects.names_in(place.with_suffix(".lock")) == []
 
@@ -241,7 +243,7 @@ def test_lock__needs_a_driver_that_refuses_what_is_there(s3, monkeypatch):
 @pytest.mark.parametrize("left", [False, True])
 def test_lock__of_many_at_once_one_holds_it(root, left):
     place = locate(f"{root}/acts.zarr")
-    if left:  # all want to take the same one over
+    if left:  # all try to take over the same lease
         leave_lease(place, time=time.time() - lease.LEASE_SECONDS - 1)
     inside, seen = [], []
 
@@ -269,8 +271,8 @@ def test_lock__is_renewed_while_it_is_held(root, monkeypatch):
     monkeypatch.setattr(lease, "RENEW_SECONDS", 0.02)
     place = locate(f"{root}/acts.zarr")
     with only_writer(place):
-        first = lease.read_last(place.with_suffix(".lock"))[1]["time"]
-        wait_for(lambda: lease.read_last(place.with_suffix(".lock"))[1]["time"] > first)
+        first = lease.read_latest(place.with_suffix(".lock"))[1]["time"]
+        wait_for(lambda: lease.read_latest(place.with_suffix(".lock"))[1]["time"] > first)
 
 
 def test_lock__writer_that_has_lost_it_writes_no_more(root, monkeypatch):
@@ -286,7 +288,7 @@ def test_lock__writer_that_has_lost_it_writes_no_more(root, monkeypatch):
     with pytest.raises(StoreError, match=r"acts.lock was not renewed in time, so another process"):
         record()
     assert not any("/c/" in name for name in objects.sizes_under(place))
-    assert lease.read_last(place.with_suffix(".lock"))[1]["host"] == "elsewhere"
+    assert lease.read_latest(place.with_suffix(".lock"))[1]["host"] == "elsewhere"
 
 
 def test_parts__are_merged_into_the_store_of_one_recording(s3, tmp_path):
@@ -320,8 +322,8 @@ def test_parts__hold_the_whole_back(s3):
 def read(place):
     tree, columns = ul.open_activations(place), make_columns(CONTENTS)
     for layer in CONTENTS.layers:
-        found = tree[layer.name].activation.compute(scheduler="synchronous")
-        np.testing.assert_array_equal(found, columns[f"{layer.name}/activation"])
+        activation = tree[layer.name].activation.compute(scheduler="synchronous")
+        np.testing.assert_array_equal(activation, columns[f"{layer.name}/activation"])
 
 
 FAULTS = {
@@ -342,7 +344,7 @@ def test_damage__is_named_by_all_and_recorded_again(finished, local, fault, key)
         read(finished)
 
     assert str(finished) in str(caught.value)
-    report = ul.verify_store(finished)
+    report = ul.verify_activations(finished)
     assert [fault.place for fault in report.faults] == [key]
     objects.remove(finished / key)
     record_store(finished, CONTENTS)
@@ -461,13 +463,13 @@ def test_selection__of_a_column_reads_a_small_share(s3, monkeypatch):
         return body
 
     monkeypatch.setattr(type(place.fs), "_cat_file", counted)
-    found = activation[:, 300].compute(scheduler="threads", num_workers=2)
+    column = activation[:, 300].compute(scheduler="threads", num_workers=2)
     chunks = received.copy()
     received.clear()
     whole = activation.compute(scheduler="threads", num_workers=2)
 
     np.testing.assert_array_equal(whole, columns["relu1/activation"])
-    np.testing.assert_array_equal(found, whole[:, 300])
+    np.testing.assert_array_equal(column, whole[:, 300])
     shards = [size for name, size in objects.sizes_under(place).items() if "activation/c" in name]
     assert sum(chunks) <= 0.25 * sum(shards)  # one of five chunks of each band, and the indices
     assert sum(received) <= 1.1 * sum(shards)  # an index is read by each block of its shard
@@ -542,7 +544,7 @@ def test_url__without_a_bucket(s3, dataset):
     assert not UPath("s3://nowhere").exists()
 
 
-@pytest.mark.parametrize("action", [ul.open_activations, ul.verify_store, ul.open_results])
+@pytest.mark.parametrize("action", [ul.open_activations, ul.verify_activations, ul.open_results])
 def test_url__of_an_unknown_scheme(action):
     with pytest.raises(ArgumentError, match=r"^nope://b/acts.zarr cannot be .*know its scheme"):
         action("nope://b/acts.zarr")
@@ -604,8 +606,8 @@ def test_results__copied_to_a_url(s3, tmp_path, local):
     for name in ("runs", "units", "curves", "noise", "history"):
         assert getattr(results, name).identical(getattr(here, name)), name
     assert repr(results).partition("\n")[2] == repr(here).partition("\n")[2]
-    found, expected = (of.activations(made.name, "test") for of in (results, here))
-    assert found["relu1"].to_dataset().identical(expected["relu1"].to_dataset())
+    remote, expected = (of.activations(made.name, "test") for of in (results, here))
+    assert remote["relu1"].to_dataset().identical(expected["relu1"].to_dataset())
     with pytest.raises(TableError, match=r"over split = 'train' were not recorded .s3://"):
         results.activations(made.name, "train")
     with pytest.raises(TableError, match=r"there are no results in s3://\S+/nowhere .no runs"):

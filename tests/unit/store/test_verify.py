@@ -1,4 +1,4 @@
-"""Verifying names every bad file of a store, and nothing else."""
+"""Verifying names every bad file of a store, and no other file."""
 
 import json
 import random
@@ -13,9 +13,9 @@ import unitlens as ul
 from small_stores import SMALL, all_files, flip, make_columns, make_contents, write_store
 from unitlens.errors import StoreError
 from unitlens.store import verify
+from unitlens.store.format.journal import hash_values
 from unitlens.store.format.manifest import read_manifest, write_manifest
-from unitlens.store.format.shard_records import hash_values
-from unitlens.store.verify import verify_store
+from unitlens.store.verify import verify_activations
 
 
 @pytest.fixture
@@ -26,11 +26,11 @@ def path(tmp_path):
 
 
 def places(path):
-    return [fault.place for fault in verify_store(path).faults]
+    return [fault.place for fault in verify_activations(path).faults]
 
 
 def test_verify__whole_store(path):
-    report = ul.verify_store(str(path))
+    report = ul.verify_activations(str(path))
     shards = [file for file in path.rglob("*") if file.is_file() and "c" in file.parts]
     assert report.whole
     assert report.faults == ()
@@ -50,16 +50,16 @@ def test_verify__a_flipped_bit_in_any_file_of_the_store_is_named(path):
         assert places(path) == [str(file.relative_to(path))]
         file.write_bytes(whole)
     assert len(files) > 30
-    assert verify_store(path).whole
+    assert verify_activations(path).whole
 
 
 def test_verify__a_flipped_bit_anywhere_in_a_shard_is_named(path):
     shard = path / "relu1" / "activation" / "c" / "3" / "0"
     whole, moments = shard.read_bytes(), random.Random(1)
-    index = range(len(whole) - 40, len(whole))  # of the chunks, and its checksum
+    index = range(len(whole) - 40, len(whole))  # the index of the chunks, and its checksum
     for position in [*moments.sample(range(len(whole) - 40), 8), *index[::3]]:
         flip(shard, position, moments.randrange(8))
-        (fault,) = verify_store(path).faults
+        (fault,) = verify_activations(path).faults
         assert str(fault).startswith("the shard 'relu1/activation/c/3/0' is damaged (")
         shard.write_bytes(whole)
 
@@ -70,7 +70,7 @@ def test_verify__a_flipped_bit_anywhere_in_the_manifest_is_noticed(path):
     values = json.loads(whole)
     for position in moments.sample(range(len(whole)), 300):
         flip(manifest, position, moments.randrange(8))
-        (fault,) = verify_store(path).faults
+        (fault,) = verify_activations(path).faults
         assert fault.place == "acts.json"
         assert "record again: it resumes" in fault.what
         with pytest.raises(StoreError, match=r"acts.json (has been changed|is not the manifest)"):
@@ -92,7 +92,7 @@ def test_verify__names_each_bad_shard(path):
         "relu1/activation/c/2/0",
         "relu1/activation/c/7/0",
     ]
-    assert str(verify_store(path)).count(f"{path}: the shard '") == 4
+    assert str(verify_activations(path)).count(f"{path}: the shard '") == 4
 
 
 def rewrite(path, name, shard, values):
@@ -111,7 +111,7 @@ def rewrite(path, name, shard, values):
 def test_verify__other_values_of_sound_checksums(path):
     rows = read_manifest(path).files[2].array.rows(3)
     rewrite(path, "index", 3, np.arange(rows.start, rows.stop)[::-1])
-    (fault,) = verify_store(path).faults
+    (fault,) = verify_activations(path).faults
     assert str(fault) == "the shard 'index/c/3' holds other values than were recorded"
 
 
@@ -119,9 +119,9 @@ def test_verify__manifest_of_another_store(path, tmp_path):
     contents = make_contents(provenance={"weights_hash": "z9", "dataset_identity": "b1"})
     write_store(tmp_path / "other.zarr", contents, make_columns(contents, seed=1))
     path.with_suffix(".json").write_bytes((tmp_path / "other.json").read_bytes())
-    found = places(path)
-    assert found[0] == "zarr.json"
-    assert "relu1/activation/c/0/0" in found
+    bad = places(path)
+    assert bad[0] == "zarr.json"
+    assert "relu1/activation/c/0/0" in bad
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_verify__labels_and_numbers_of_samples(tmp_path, column, sample, value, 
     columns = make_columns(make_contents())
     columns[column][sample] = value
     write_store(tmp_path / "acts.zarr", columns=columns)
-    (fault,) = verify_store(tmp_path / "acts.zarr").faults
+    (fault,) = verify_activations(tmp_path / "acts.zarr").faults
     assert re.search(expected, str(fault))
 
 
@@ -146,11 +146,11 @@ def test_verify__counts_and_ranges_against_the_data(tmp_path):
     columns["relu1/activation"][7, 3] = np.nan
     columns["relu1/activation"][8, 4] = np.inf
     write_store(tmp_path / "acts.zarr", columns=columns)
-    assert verify_store(tmp_path / "acts.zarr").whole
+    assert verify_activations(tmp_path / "acts.zarr").whole
     manifest = read_manifest(tmp_path / "acts.zarr")
     counts = {"relu1": 1, "layer1.0.relu_2": 0}
     write_manifest(tmp_path / "acts.zarr", replace(manifest, nonfinite=counts))
-    (fault,) = verify_store(tmp_path / "acts.zarr").faults
+    (fault,) = verify_activations(tmp_path / "acts.zarr").faults
     assert str(fault) == (
         "'acts.json' counts 1 activations of 'relu1' that are not finite, but there are 2"
     )
@@ -163,7 +163,7 @@ def test_verify__range_that_is_not_the_datas(path):
     files = list(manifest.files)
     files[number] = replace(files[number], hashes=(hash_values(larger),))
     write_manifest(path, replace(manifest, files=tuple(files)))
-    (fault,) = verify_store(path).faults
+    (fault,) = verify_activations(path).faults
     assert str(fault) == (
         "the shard 'relu1/maximum/c/0' is not the maximum of each unit's activations"
     )
@@ -178,24 +178,31 @@ def test_verify__holds_one_shard_at_a_time(path, monkeypatch):
         return values
 
     monkeypatch.setattr(verify, "read_shard", note)
-    assert verify_store(path).whole
+    assert verify_activations(path).whole
     assert max(read) <= 1.2 * SMALL.shard_bytes
 
 
 def test_verify__changes_nothing(path):
     before = all_files(path)
     flip(path / "loss" / "c" / "1", 5, 3)
-    verify_store(path)
+    verify_activations(path)
     flip(path / "loss" / "c" / "1", 5, 3)
     assert all_files(path) == before
 
 
+def test_verify_store__is_the_former_name_and_warns(path):
+    with pytest.warns(FutureWarning, match="^verify_store is called verify_activations now"):
+        report = ul.verify_store(path)
+    assert report == verify_activations(path)
+    assert "verify_store" not in ul.__all__
+
+
 def test_verify__no_store(tmp_path):
     with pytest.raises(StoreError, match=r"nowhere.zarr does not exist .*no nowhere.json.*record"):
-        verify_store(tmp_path / "nowhere.zarr")
+        verify_activations(tmp_path / "nowhere.zarr")
 
 
 def test_verify__unfinished_store(path):
     path.with_suffix(".json").unlink()
     with pytest.raises(StoreError, match=r"acts.zarr was not recorded to its end .*it resumes"):
-        verify_store(path)
+        verify_activations(path)

@@ -1,4 +1,4 @@
-"""Shards are written by a thread: in order, bounded, and nothing that fails is lost."""
+"""Threads write shards in order, with bounded memory, and every failure is raised."""
 
 import threading
 import time
@@ -42,7 +42,7 @@ def test_background__who_gives_more_than_may_wait_waits(background):
     assert time.monotonic() - start > 0.1
     background.submit(
         partial(begun.append, 3), 1000, lane=0
-    )  # larger than all that may wait: alone
+    )  # larger than the limit: it is taken alone
     background.drain()
     assert begun == [0, 1, 2, 3]
 
@@ -104,7 +104,7 @@ def test_writer__what_waits_is_written_when_something_else_fails(tmp_path):
 
 
 def test_writer__rows_may_change_once_they_are_appended(tmp_path):
-    """The shards that wait are the writer's own: a caller may use its batch again."""
+    """Waiting shards are copies: the caller may reuse the memory of its batch."""
     path, contents = tmp_path / "a.zarr", make_contents()
     columns = make_columns(contents)
     with StoreWriter(path, contents, {}, layout=SMALL) as writer:

@@ -25,11 +25,11 @@ def path(tmp_path):
 
 
 class CrashError(Exception):
-    """Stands for a kill at a known moment."""
+    """A kill at a known moment."""
 
 
 def crash_at(monkeypatch, owner, name, call):
-    """Let the `call`-th call of a function crash before it does anything."""
+    """Let the call of a function with number `call` crash before it does anything."""
     real, calls = getattr(owner, name), []
 
     def crashing(*args, **options):
@@ -63,7 +63,7 @@ def test_resume__after_a_crash_while_finishing(monkeypatch, path, undisturbed, c
         with pytest.raises(CrashError):
             write_store(path)
     with StoreWriter(path, make_contents(), {"batch_size": 50}, layout=SMALL) as writer:
-        assert writer.first == 500  # nothing is left to run
+        assert writer.first == 500  # no sample is missing
         writer.finish()
     assert all_files(path) == undisturbed
 
@@ -104,7 +104,8 @@ def test_resume__truncated_shard_is_written_again(monkeypatch, path, undisturbed
 
 def test_resume__does_not_run_again_what_every_layer_has(monkeypatch, path):
     with monkeypatch.context() as patch:
-        crash_at(patch, Journal, "append", 62)  # of 63: whichever two lack, all have some
+        # Two of 63 entries are missing: whichever these are, every array has some of its shards.
+        crash_at(patch, Journal, "append", 62)
         with pytest.raises(CrashError):
             write_store(path)
     _, shards = read_journal(path.with_suffix(".journal"))

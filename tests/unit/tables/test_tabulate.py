@@ -13,7 +13,7 @@ from unitlens.analysis.curve_summaries import area_under_curve, random_orders
 from unitlens.errors import TableError
 from unitlens.perturbation.join_curves import join_variants
 from unitlens.tables.results import open_results
-from unitlens.tables.tabulate import tabulate
+from unitlens.tables.tabulate import MEASURED, tabulate, tabulate_networks
 from unitlens.variables.checks import validate
 from unitlens.variables.schemas import SCHEMAS
 
@@ -65,7 +65,7 @@ def test_units__worst_class_is_a_label_whatever_classes_others_have(tmp_path):
     some["class_accuracy_drop_max"] = drop.max("class")
     some.to_netcdf(path, engine="h5netcdf")
 
-    tabulate(tmp_path, final, tmp_path)
+    tabulate_networks(tmp_path, final, tmp_path)
 
     units = open_results(tmp_path).units
     expected = np.nanargmax(units["class_accuracy_drop"].values, 1)
@@ -83,7 +83,7 @@ def test_units__of_networks_without_classes_or_gradients_are_joined(tmp_path):
     gone += ["loss_increase_first_order", "loss_increase_first_order_se"]
     ablation.drop_dims("class").drop_vars(gone).to_netcdf(path, engine="h5netcdf")
 
-    tabulate(tmp_path, final, tmp_path)
+    tabulate_networks(tmp_path, final, tmp_path)
 
     units = open_results(tmp_path).units
     without, whole = (units.sel(run=made.name) for made in networks)
@@ -120,11 +120,11 @@ def test_runs__one_number_a_measurement(written):
     for place, made in enumerate(networks):
         row = results.runs.isel(run=place)
         curve = load(directory, made.name, "cumulative_ablation")
-        chosen = [name.startswith("random") for name in curve["order"].values]
+        is_random = [name.startswith("random") for name in curve["order"].values]
         expected = np.mean(
             [
                 np.trapezoid(accuracy, curve["ablated_fraction"])
-                for accuracy in curve["accuracy"].values[chosen]
+                for accuracy in curve["accuracy"].values[is_random]
             ]
         )
         measures = load(directory, made.name, "unit_measures")
@@ -197,7 +197,7 @@ def test_padding__of_curves_with_other_orders_and_points(tmp_path):
     path.unlink()
     shorter.to_netcdf(path, engine="h5netcdf")
 
-    tabulate(tmp_path, final, tmp_path)
+    tabulate_networks(tmp_path, final, tmp_path)
 
     curves = open_results(tmp_path).curves.isel(run=1)
     assert curves.sizes["ablated"] == 11
@@ -223,7 +223,7 @@ def test_curves__of_variants_are_rows_of_their_own(tmp_path):
     path.unlink()
     join_variants([curve, further]).to_netcdf(path, engine="h5netcdf")
 
-    tabulate(tmp_path, final, tmp_path)
+    tabulate_networks(tmp_path, final, tmp_path)
 
     results = open_results(tmp_path)
     main, mean = random_orders(results.curves), random_orders(results.curves, value="mean")
@@ -238,7 +238,7 @@ def test_curves__of_variants_are_rows_of_their_own(tmp_path):
     other = xr.load_dataset(plain, engine="h5netcdf").drop_encoding()
     plain.unlink()
     other.assign_attrs(value="resample").to_netcdf(plain, engine="h5netcdf")
-    tabulate(tmp_path, final, tmp_path)
+    tabulate_networks(tmp_path, final, tmp_path)
     value = open_results(tmp_path).curves["value"]
     assert value.values.tolist() == [""] * 6 + ["mean"] * 2
 
@@ -248,7 +248,7 @@ def test_tables__hold_of_each_network_what_is_measured_on_it(tmp_path):
     final, _ = write_networks(tmp_path, networks)
     one, two = (made.name for made in networks)
 
-    tabulate(
+    tabulate_networks(
         tmp_path, final, tmp_path, measured={one: ["cumulative_ablation"], two: ["unit_measures"]}
     )
 
@@ -267,7 +267,7 @@ def test_units__missing_measurements_are_marked(tmp_path):
     path.unlink()
     measures.isel(unit=slice(24, 48)).to_netcdf(path, engine="h5netcdf")
 
-    tabulate(tmp_path, final, tmp_path)
+    tabulate_networks(tmp_path, final, tmp_path)
 
     units = open_results(tmp_path).units
     without = units.sel(run=networks[0].name)
@@ -289,7 +289,7 @@ def test_units__classes_of_other_data_sets_are_joined(tmp_path):
     path.unlink()
     measures.isel({"class": slice(0, 4)}).to_netcdf(path, engine="h5netcdf")
 
-    tabulate(tmp_path, final, tmp_path)
+    tabulate_networks(tmp_path, final, tmp_path)
 
     means = open_results(tmp_path).units.sel(run=networks[1].name)["class_mean"]
     assert np.isfinite(means[:, :4]).all()
@@ -305,7 +305,7 @@ def test_units__classes_are_matched_by_label(tmp_path):
     some = measures.isel({"class": [0, 3, 7]})  # the other classes have no samples in the split
     some.to_netcdf(path, engine="h5netcdf")
 
-    tabulate(tmp_path, final, tmp_path)
+    tabulate_networks(tmp_path, final, tmp_path)
 
     units = open_results(tmp_path).units
     np.testing.assert_array_equal(units["class_mean"].sel({"class": [0, 3, 7]}), some["class_mean"])
@@ -313,10 +313,59 @@ def test_units__classes_are_matched_by_label(tmp_path):
     assert units["class_accuracy_drop"].sizes["class"] == 10
 
 
+def test_tabulate__writes_runs_and_kept_epochs_apart(tmp_path):
+    networks = [network(("a",), kept=(0, 2)), network(("b",), seed=1, kept=(4,))]
+    final, kept = write_networks(tmp_path, networks)
+    measured = {
+        "a": {"runs": MEASURED, "kept": ["cumulative_ablation"]},
+        "b": {"runs": ["unit_measures"], "kept": []},
+    }
+
+    sizes = tabulate(tmp_path, final | kept, measured=measured)
+
+    results = open_results(tmp_path)
+    one, two = (made.name for made in networks)
+    assert results.runs["run"].values.tolist() == [one, two]
+    assert results.curves["run"].values.tolist() == [one]
+    assert results.checkpoints.runs["epoch"].values.tolist() == [0, 2, 4]
+    assert results.checkpoints.curves["epoch"].values.tolist() == [0, 2]
+    assert {name: set(tables) for name, tables in sizes.items()} == {
+        "final": {"runs", "units", "curves", "noise", "history", "correlations"},
+        "checkpoints": {"runs", "curves"},
+    }
+    assert sizes["checkpoints"]["curves"] == dict(results.checkpoints.curves.sizes)
+
+    assert set(tabulate(tmp_path, final, measured=measured)) == {"final"}
+    with pytest.raises(TableError, match="no table of kept epochs"):
+        _ = open_results(tmp_path).checkpoints
+
+
+def test_tabulate__joins_what_any_experiment_of_a_network_measures(tmp_path):
+    final, _ = write_networks(tmp_path, [network(("a", "b"))])
+    measured = {"a": {"runs": ["unit_measures"], "kept": []}, "b": {"runs": [], "kept": []}}
+
+    one = tabulate(tmp_path, final, measured=measured)
+    measured["b"]["runs"] = ["noise_robustness"]
+    both = tabulate(tmp_path, final, measured=measured)
+
+    assert set(one["final"]) == {"runs", "units", "history"}
+    assert set(both["final"]) == {"runs", "units", "history", "noise"}
+
+
+def test_tabulate__names_an_experiment_of_which_no_measurement_is_told(tmp_path):
+    measured = {"dropout": {"runs": [], "kept": []}}
+
+    with pytest.raises(
+        TableError,
+        match=r"the network one belongs to the experiment 'drop', but measured .* 'dropout'",
+    ):
+        tabulate(tmp_path, {"one": ("drop",)}, measured=measured)
+
+
 def test_tabulate__leaves_out_what_an_earlier_configuration_measured(tmp_path):
     final, _ = write_networks(tmp_path, [network(("a",))])
 
-    sizes = tabulate(tmp_path, final, tmp_path, measured=["unit_measures"])
+    sizes = tabulate_networks(tmp_path, final, tmp_path, measured=["unit_measures"])
 
     assert set(sizes) == {"runs", "units", "history"}
     assert "loss_increase" not in open_results(tmp_path).units
@@ -329,7 +378,7 @@ def test_tabulate__leaves_out_tables_without_a_measurement(tmp_path):
     shutil.rmtree(tmp_path / networks[0].name)
     final, _ = write_networks(tmp_path, networks, without=without)
 
-    sizes = tabulate(tmp_path, final, tmp_path)
+    sizes = tabulate_networks(tmp_path, final, tmp_path)
 
     assert set(sizes) == {"runs", "units", "history"}
     assert sizes["units"] == {"unit": 48, "class": 10}
@@ -344,7 +393,7 @@ def test_tabulate__same_files_give_the_same_bytes(tmp_path):
     final, _ = write_networks(tmp_path, [network(("a",))])
 
     for name in ("first", "second"):
-        tabulate(tmp_path, final, tmp_path / name)
+        tabulate_networks(tmp_path, final, tmp_path / name)
 
     first = sorted(path for path in (tmp_path / "first").rglob("*") if path.is_file())
     assert len(first) > 50
@@ -355,9 +404,9 @@ def test_tabulate__same_files_give_the_same_bytes(tmp_path):
 
 def test_tabulate__names_the_network_without_a_record(tmp_path):
     with pytest.raises(TableError, match=r"the network gone has no .*checkpoint.json; train it"):
-        tabulate(tmp_path, {"gone": ("a",)}, tmp_path)
+        tabulate_networks(tmp_path, {"gone": ("a",)}, tmp_path)
     with pytest.raises(TableError, match="there is no network to tabulate"):
-        tabulate(tmp_path, {}, tmp_path)
+        tabulate_networks(tmp_path, {}, tmp_path)
 
 
 def test_tabulate__refuses_a_damaged_record(tmp_path):
@@ -365,12 +414,12 @@ def test_tabulate__refuses_a_damaged_record(tmp_path):
     (tmp_path / "run" / "checkpoint.json").write_text('{"epoch": 3}')
 
     with pytest.raises(TableError, match=r"checkpoint.json is no record of a network \(KeyError"):
-        tabulate(tmp_path, {"run": ("a",)}, tmp_path)
+        tabulate_networks(tmp_path, {"run": ("a",)}, tmp_path)
 
 
 def test_groups__tell_apart_runs_that_differ_in_any_field():
     from unitlens.config.networks import RunSpec
-    from unitlens.tables.run_table import _columns
+    from unitlens.tables.run_table import _setting_columns
 
     def settings(**training):
         values = {
@@ -378,7 +427,7 @@ def test_groups__tell_apart_runs_that_differ_in_any_field():
             "model": {"name": "mlp"},
             "training": {"epochs": 3, **training},
         }
-        return _columns(RunSpec.model_validate(values))["settings"]
+        return _setting_columns(RunSpec.model_validate(values))["settings"]
 
     assert settings() == ""
     assert settings(momentum=0.5) == "training.momentum=0.5"

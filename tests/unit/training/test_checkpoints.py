@@ -33,7 +33,7 @@ MODELS = {
 
 @pytest.fixture
 def saved(request, tmp_path, monkeypatch):
-    """Return a network, its record and the directory it was saved in."""
+    """Return a network, its record and its directory."""
     (tmp_path / "my_checkpointed.py").write_text(OWN)
     monkeypatch.chdir(tmp_path)
     values = MODELS[request.param]

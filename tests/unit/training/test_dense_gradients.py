@@ -1,8 +1,13 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
-from unitlens.training.dense_gradients import DenseStack, fast_dense_layers
+import unitlens
+from unitlens.training.dense_gradients import fast_dense_layers
+
+PACKAGE = Path(unitlens.__file__).parent
 
 
 def network():
@@ -55,32 +60,40 @@ def test_fast_dense_layers__leave_double_and_other_layers_alone():
         assert not any("forward" in vars(layer) for layer in model)
 
 
-def stack():
+def plain_mlp():
     torch.manual_seed(0)
     layers = [nn.Linear(300, 300), nn.ReLU(), nn.Linear(300, 250), nn.ReLU(), nn.Linear(250, 10)]
     return nn.Sequential(nn.Flatten(), *layers)
 
 
+def yields_gradients(model):
+    with fast_dense_layers(model) as set_gradients:
+        return set_gradients is not None
+
+
 @pytest.mark.parametrize("depth", [2, 4, 6])
-def test_dense_stack__has_the_gradients_of_autograd(depth):
-    model, inputs, labels = stack(), torch.randn(33, 3, 100), torch.arange(33) % 10
+def test_set_gradients__equal_those_of_autograd(depth):
+    model, inputs, labels = plain_mlp(), torch.randn(33, 3, 100), torch.arange(33) % 10
     model = nn.Sequential(*model[:depth])
     nn.functional.cross_entropy(model.double()(inputs.double()), labels).backward()
     expected = [parameter.grad for parameter in model.parameters()]
     model.float().zero_grad()
-    DenseStack.of(model).find_gradients(inputs, labels)
+    with fast_dense_layers(model) as set_gradients:
+        set_gradients(inputs, labels)
 
     for parameter, gradient in zip(model.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient.float(), rtol=1e-4, atol=1e-6)
 
 
-def test_dense_stack__is_none_where_a_layer_is_watched():
-    model = stack()
+def test_set_gradients__is_none_where_a_module_is_patched():
+    model = plain_mlp()
     handle = model[2].register_forward_hook(lambda *_: None)
 
-    assert DenseStack.of(model) is None
+    assert not yields_gradients(model)
     handle.remove()
-    assert DenseStack.of(model) is not None
+    assert yields_gradients(model)
+    model[2].forward = torch.relu
+    assert not yields_gradients(model)
 
 
 OTHERS = {
@@ -99,5 +112,16 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("other", OTHERS)
-def test_dense_stack__is_none_for_other_networks(other):
-    assert DenseStack.of(OTHERS[other]()) is None
+def test_set_gradients__is_none_for_other_networks(other):
+    assert not yields_gradients(OTHERS[other]())
+
+
+def test_fast_dense_layers__is_all_that_other_modules_import():
+    imports = [
+        line
+        for path in PACKAGE.rglob("*.py")
+        for line in path.read_text().splitlines()
+        if "dense_gradients" in line and path.stem != "dense_gradients"
+    ]
+
+    assert set(imports) == {"from unitlens.training.dense_gradients import fast_dense_layers"}

@@ -1,14 +1,16 @@
 import sys
+from typing import Annotated, Literal, get_args
 
 import pytest
 import torch
-from pydantic import TypeAdapter
+from pydantic import Tag, TypeAdapter
 from safetensors.torch import save_file, save_model
 from torch import nn
 
-from unitlens.config.networks import ModelSpec
-from unitlens.errors import ModelError
-from unitlens.training.models import build_model
+from unitlens.config.base import Strict, parse_at
+from unitlens.config.networks import MODEL_FAMILIES, MLPSpec, ModelSpec
+from unitlens.errors import ConfigError, ModelError
+from unitlens.training.models import BUILDERS, build_model
 
 OWN = """
 import torch
@@ -239,7 +241,7 @@ def test_weights__say_that_the_file_is_missing(own_module):
     ("change", "message"),
     [
         (lambda state: state.pop("first.bias"), "they lack first.bias"),
-        (lambda state: state.update(third=torch.zeros(1)), "they hold besides third"),
+        (lambda state: state.update(third=torch.zeros(1)), "they also hold third"),
         (
             lambda state: state.update({"first.bias": torch.zeros(9)}),
             "size mismatch for first.bias",
@@ -254,3 +256,49 @@ def test_weights__name_the_tensors_that_do_not_fit(own_module, change, message):
     with pytest.raises(ModelError, match=message) as raised:
         build(name="my_models:tied", weights=str(own_module / "w.pt"))
     assert "\n" not in str(raised.value)
+
+
+# families
+
+
+class PerceptronSpec(Strict):
+    """A network without hidden layers."""
+
+    name: Literal["perceptron"]
+    bias: bool = True
+
+
+class PerceptronRun(Strict):
+    """A section with the models that there are, and this one."""
+
+    model: Annotated[
+        Annotated[MLPSpec, Tag("MLPSpec")] | Annotated[PerceptronSpec, Tag("PerceptronSpec")],
+        get_args(ModelSpec)[1],
+    ]
+
+
+def build_perceptron(spec, input_shape, classes):
+    dense = nn.Linear(input_shape[0] * input_shape[1], classes, bias=spec.bias)
+    return nn.Sequential(nn.Flatten(), dense)
+
+
+def test_recipe__a_family_is_its_section_and_its_builder(monkeypatch):
+    monkeypatch.setitem(MODEL_FAMILIES, "perceptron", PerceptronSpec)
+    monkeypatch.setitem(BUILDERS, PerceptronSpec, build_perceptron)
+    run = parse_at(PerceptronRun, {"model": {"name": "perceptron", "bias": False}})
+    first, again = (build_model(run.model, input_shape=(2, 3), classes=4, seed=1) for _ in range(2))
+
+    assert shapes(first) == {"1.weight": (4, 6)}
+    assert torch.equal(first[1].weight, again[1].weight)
+    with pytest.raises(ConfigError, match=r"^model\.bais is not a key .*: did you mean 'bias'\?$"):
+        parse_at(PerceptronRun, {"model": {"name": "perceptron", "bais": False}})
+
+
+def test_families__have_a_section_and_a_builder_each():
+    sections = {get_args(member)[0] for member in get_args(get_args(ModelSpec)[0])}
+
+    assert set(BUILDERS) == sections
+    assert set(MODEL_FAMILIES.values()) < sections
+    for name, section in MODEL_FAMILIES.items():
+        assert type(TypeAdapter(ModelSpec).validate_python({"name": name})) is section
+        assert get_args(section.model_fields["name"].annotation) == (name,)

@@ -210,7 +210,7 @@ def test_train__kept_epochs_do_not_change_the_network(digits, tmp_path):
 
 @pytest.fixture
 def untrainable(monkeypatch):
-    """Return a way to make training fail: what still works trains nothing."""
+    """Return a function after whose call training fails, so that a success has trained nothing."""
 
     def refuse(*_, **__):
         pytest.fail("trained again")
@@ -263,7 +263,7 @@ def test_train__makes_a_network_anew_where_it_is_not_the_one(digits, tmp_path, c
 
 
 def test_train__takes_over_a_network_of_the_version_before(digits, tmp_path, untrainable):
-    """Its record says nothing of the code, but of the specification and of the data."""
+    """Its record names the specification and the data, but not the code."""
     spec = run_spec()
     train(spec, digits, tmp_path, code="a1")
     record = json.loads((tmp_path / "checkpoint.json").read_text())
@@ -330,8 +330,8 @@ from unitlens.config.networks import RunSpec
 from unitlens.training import resume_state, train as training
 
 torch.set_num_threads(1)
-resume_state.SECONDS_BETWEEN_SAVES = resume_state.SHARE_OF_SAVING = 0.0
-resume_state.SHARE_OF_SAVING = 1e9
+resume_state.SECONDS_BETWEEN_SAVES = resume_state.SAVING_SHARE = 0.0
+resume_state.SAVING_SHARE = 1e9
 spec = RunSpec.model_validate_json(sys.argv[1])
 training.train(spec, Path(sys.argv[2]), Path(sys.argv[3]))
 """
@@ -381,7 +381,7 @@ def test_train__killed_and_resumed_equals_undisturbed(digits, tmp_path, case, ca
 
 
 def _steps(state):
-    """Return how many steps a state on disk has done, 23 of them an epoch."""
+    """Return the number of finished steps of a state on disk; an epoch has 23."""
     if not state.exists():
         return 0
     content = torch.load(state, weights_only=True)
@@ -472,7 +472,7 @@ def test_augment__crops_are_shifts_with_zeros_at_the_rim():
     images = torch.randn(50, 2, 16, 8)
     padded = nn.functional.pad(images, (1, 1, 2, 2))
     cropped = augment(images, ["crop"])
-    seen = set()
+    positions = set()
     for image, whole in zip(cropped, padded, strict=True):
         places = [
             (top, left)
@@ -481,8 +481,8 @@ def test_augment__crops_are_shifts_with_zeros_at_the_rim():
             if torch.equal(image, whole[:, top : top + 16, left : left + 8])
         ]
         assert len(places) == 1
-        seen.add(places[0])
-    assert len(seen) > 10
+        positions.add(places[0])
+    assert len(positions) > 10
 
 
 def test_augment__refuses_inputs_that_are_no_images():
@@ -535,7 +535,7 @@ def test_selectivity_term__is_subtracted_as_the_mean_over_layers():
         [naive_selectivity(a.detach(), labels.numpy()) for a in (first, second)]
     )
     term = SelectivityTerm(0.5)
-    with term.watching(model):
+    with term.collecting(model):
         model(inputs)
         loss = term.regularised(torch.tensor(1.0), labels)
         assert math.isclose(loss.item(), expected, rel_tol=1e-5)
@@ -555,17 +555,19 @@ def test_train__the_regulariser_moves_selectivity_in_its_direction(
 ):
     dataset = load_dataset(digits, "test")
     inputs, labels = dataset.batch(np.arange(len(dataset)))
-    found = {}
+    selectivities = {}
     for alpha in (-strength, 0.0, strength):
         spec = run_spec(model=model, epochs=4, selectivity_regulariser=alpha)
         network, _ = trained(digits, tmp_path / str(alpha), spec)
-        seen = []
-        network.relu1.register_forward_hook(lambda *args, seen=seen: seen.append(args[2].detach()))
+        activations = []
+        network.relu1.register_forward_hook(
+            lambda *args, activations=activations: activations.append(args[2].detach())
+        )
         network(inputs)
-        found[alpha] = batch_selectivity(seen[0], labels).item()
+        selectivities[alpha] = batch_selectivity(activations[0], labels).item()
 
-    assert found[-strength] < found[0.0] - 0.05
-    assert found[strength] > found[0.0] + 0.05
+    assert selectivities[-strength] < selectivities[0.0] - 0.05
+    assert selectivities[strength] > selectivities[0.0] + 0.05
 
 
 def test_train__refuses_a_regulariser_without_units(digits, tmp_path, monkeypatch):

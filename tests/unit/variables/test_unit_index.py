@@ -59,11 +59,23 @@ def test_selection__by_any_name_keeps_the_dimension():
 
 
 def test_index__survives_a_file(tmp_path):
-    from unitlens.tables.storage import read_netcdf, write_netcdf
+    from unitlens.store.backend.netcdf import read_netcdf, write_netcdf
 
     write_netcdf(units(), tmp_path / "units.nc")
 
     assert named(read_netcdf(tmp_path / "units.nc")["value"] - units()["value"])[("relu1", 1)] == 0
+
+
+def test_selection__of_one_network_is_combined_with_a_table_of_that_network():
+    names = {"run": ("unit", ["a"] * 5 + ["b"] * 5), "epoch": ("unit", [3] * 5 + [4] * 5)}
+    coordinates = unit_coordinates([*FIRST, *FIRST])
+    runs = index_units(xr.Dataset({"value": ("unit", np.arange(10.0))}, coordinates | names))
+
+    chosen = runs.sel(run="b")
+    assert chosen["run"].values.tolist() == ["b"] * 5
+    assert list(named(chosen["value"] - units()["value"]).values()) == [5.0] * 5
+    assert set(runs.sel(run=["b"]).xindexes) == {"run", "epoch", "layer", "channel"}
+    assert chosen.sel(layer="relu1", channel=1)["value"].item() == 6.0
 
 
 def test_units__that_are_there_twice_or_named_otherwise_are_refused():
@@ -98,7 +110,8 @@ def test_results__of_different_samples_of_units_are_combined_by_name():
 def test_results__all_bear_the_index(tmp_path):
     model, data = mlp(), random_pairs(40, 6)
     ul.record_activations(model, data, tmp_path / "acts.zarr")
-    stats = ul.class_statistics(ul.open_activations(tmp_path / "acts.zarr"))
+    acts = ul.open_activations(tmp_path / "acts.zarr")
+    stats = ul.class_statistics(acts)
     measures = (
         ul.class_selectivity,
         ul.ccmas,
@@ -111,8 +124,12 @@ def test_results__all_bear_the_index(tmp_path):
         ul.top_precision,
         ul.empirical_variance,
     )
-    tables = [stats, ul.unit_ablation(model, data), *(measure(stats) for measure in measures)]
+    tables = [stats, ul.class_means(acts), ul.network_statistics(model, data)]
+    tables += [ul.unit_ablation(model, data), *(measure(stats) for measure in measures)]
 
     for table in tables:
         assert {"layer", "channel"} <= set(table.xindexes)
         assert table.sel(channel=1).sizes["unit"] == len(set(stats["layer"].values))
+    for table in ul.principal_components(acts).values():
+        rows = ul.random_directions(table, directions=1)
+        assert table.sel(channel=1).sizes["unit"] == rows.sel(channel=1).sizes["unit"] == 1

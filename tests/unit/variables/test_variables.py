@@ -35,7 +35,7 @@ def test_validate__names_a_missing_variable(noise):
 
 
 def test_validate__refuses_other_dimensions(noise):
-    with pytest.raises(TableError, match=r"'accuracy' .* must be \('draw', 'noise_scale'\)"):
+    with pytest.raises(TableError, match=r"'accuracy' .* must have \('draw', 'noise_scale'\)"):
         validate(noise.transpose(), "noise_robustness")
 
 
@@ -47,7 +47,9 @@ def test_validate__refuses_another_kind(noise):
 def test_validate__refuses_another_schema(noise):
     table = annotate(noise, "noise_robustness")
 
-    with pytest.raises(TableError, match="follows schema noise_robustness version 1, but noise"):
+    with pytest.raises(
+        TableError, match="follows schema noise_robustness version 1, but must follow noise"
+    ):
         validate(table, "noise")
 
 

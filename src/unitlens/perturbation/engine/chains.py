@@ -1,14 +1,14 @@
-"""Nested sets of ablated units in a chain of layers: what is ablated is not computed.
+"""Nested sets of ablated units in a chain of layers, without computing ablated channels.
 
-Behind the first layer a chain has nothing but dense and convolutional operations and, between
-them, operations that treat each channel by itself. Then
+Behind the first layer, a chain has only dense and convolutional operations and, between them,
+operations that work on each channel by itself. Then
 
-* channels that are ablated need not be computed, and weights that read them need no
-  multiplication: where a share `f` of the units is left, `f^2` of the work is;
-* the sets of one order are nested, so the first operation is done once for all of them: from the
-  set of all units downwards, it gains what the units that come back put in,
+* ablated channels need not be computed, and weights that read them need no multiplication: where a
+  share ``f`` of the units remains, ``f^2`` of the work remains;
+* the sets of one order are nested, so the first operation is computed once for all sets: from the
+  set of all units downwards, its output ``z`` gains the contributions of the restored units,
 
-      z' = z + W[:, revived] (a - v)[revived]
+      z' = z + W[:, restored] (a - v)[restored]
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,25 +20,36 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from unitlens.model.graph import Program
+from unitlens.model.graph import Program, find_logits
 from unitlens.model.layers import UnitLayer
-from unitlens.perturbation.engine.readers import CONVOLVE, by_channel
+from unitlens.model.network import UnitNetwork
+from unitlens.model.operations import function_name
+from unitlens.model.rewriting import is_patched
+from unitlens.perturbation.engine.readers import CONVOLVE, averages, by_channel, flattens
 
-Channels = Mapping[str, Tensor]  # for each layer's name, something of each of its channels
+Channels = Mapping[str, Tensor]  # by the name of a layer, a number for each of its channels
+
+_BY_CHANNEL = (
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish),
+    *(nn.Tanh, nn.Sigmoid, nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Softplus, nn.Softsign),
+    *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d),
+    *(nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
+)
+_BY_CHANNEL_FUNCTIONS = frozenset(("relu", "relu6", "tanh", "sigmoid", "gelu", "elu", "silu"))
 
 
 @dataclass(frozen=True)
 class Block:
-    """A dense or convolutional operation and what follows it channel by channel.
+    """A dense or convolutional operation, and the operations by channel that follow it.
 
     Attributes
     ----------
     module
-        The operation. The first block of a chain has none: it starts at the first layer.
+        The operation; None in the first block of a chain, which starts at the first layer.
     before, after
         Operations up to the perturbed layer of units, and behind it.
     layer
-        That layer, if there is one.
+        The perturbed layer, if the block has one.
     """
 
     module: Any
@@ -49,7 +60,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Chain:
-    """A network's end from the first of the perturbed layers on, where it is a chain.
+    """The part of a network from the first perturbed layer on, where it is a chain.
 
     Attributes
     ----------
@@ -74,13 +85,13 @@ class Chain:
         Parameters
         ----------
         activation
-            Of the first layer, (samples, units, positions ...).
+            Activation of the first layer, (samples, units, positions ...).
         values
-            What each unit of each layer is clamped to, (units,).
+            Value of each unit of each layer, (units,).
         ranks
-            Place of each unit in the order of ablation over all layers, (units,).
+            Rank of each unit in the order of ablation over all layers, (units,).
         counts
-            How many units are ablated in each set, descending.
+            Number of ablated units of each set, descending.
 
         Yields
         ------
@@ -89,9 +100,9 @@ class Chain:
         order = _Order.of(ranks)
         links = [_link(self.program, one, two, values, order) for one, two in pairwise(self.blocks)]
         last = self.blocks[-1]
-        outputs = _first_outputs(self.program, links[0], order, activation, counts)
-        for ablated, found in zip(counts, outputs, strict=True):
-            output = found
+        first_outputs = _first_outputs(self.program, links[0], order, activation, counts)
+        for ablated, first_output in zip(counts, first_outputs, strict=True):
+            output = first_output
             for link in links[1:]:
                 output = link.follow(self.program, output, order, ablated)
             yield by_channel(self.program, (*last.before, *last.after), output)
@@ -99,7 +110,7 @@ class Chain:
 
 @dataclass(frozen=True)
 class _Order:
-    """The channels of each layer, the last to be ablated first, and their places in the order."""
+    """Channels of each layer, the last to be ablated first, and their ranks in the order."""
 
     channels: Channels
     ranks: Channels
@@ -109,46 +120,47 @@ class _Order:
         channels = {name: torch.argsort(places, descending=True) for name, places in ranks.items()}
         return cls(channels, {name: ranks[name][places] for name, places in channels.items()})
 
-    def left(self, layer: UnitLayer | None, ablated: int, channels: int) -> int:
-        """Return how many of a layer's channels are left where so many units are ablated."""
+    def remaining(self, layer: UnitLayer | None, ablated: int, channels: int) -> int:
+        """Return the number of a layer's channels that remain where some units are ablated."""
         return channels if layer is None else int((self.ranks[layer.name] >= ablated).sum())
 
 
 @dataclass(frozen=True)
 class _Link:
-    """What leads from one block of a chain to the operation of the next.
+    """Transition from one block of a chain to the operation of the next block.
 
     Attributes
     ----------
     source, target
         The two blocks.
     weight, bias
-        Of the operation, (out, in, ...) and (out,), the channels of either side in their order.
-    absent
-        What the operation reads of channels that are ablated, (1, in, ...); None if that is zero.
+        Weight (out, in, ...) and bias (out,) of the operation, the channels in their order.
+    ablated_input
+        Input of the operation where all channels are ablated, (1, in, ...); None where it is zero.
     """
 
     source: Block
     target: Block
     weight: Tensor
     bias: Tensor | None
-    absent: Tensor | None
+    ablated_input: Tensor | None
 
     def follow(self, program: Program, output: Tensor, order: _Order, ablated: int) -> Tensor:
-        """Go from what the source's operation puts out to what the target's does."""
+        """Return the output of the target's operation from that of the source's operation."""
         width = self.weight.shape[1]
-        left = order.left(self.source.layer, ablated, width)
-        rows = max(1, order.left(self.target.layer, ablated, len(self.weight)))
-        values = by_channel(program, self.source.before, output[:, : max(left, 1)])
+        remaining = order.remaining(self.source.layer, ablated, width)
+        rows = max(1, order.remaining(self.target.layer, ablated, len(self.weight)))
+        values = by_channel(program, self.source.before, output[:, : max(remaining, 1)])
         values = by_channel(program, self.source.after, values)
-        if not left:  # one channel stays, so that there is something to compute with
+        if not remaining:  # one channel is kept, since operations need at least one
             values = torch.zeros_like(values)
         weight = self.weight[:rows]
         bias = None if self.bias is None else self.bias[:rows]
-        found = self.apply(values, weight[:, : max(left, 1)], bias)
-        if self.absent is not None and left < width:
-            found = found + self.apply(self.absent[:, left:], weight[:, left:], None)
-        return found
+        result = self.apply(values, weight[:, : max(remaining, 1)], bias)
+        if self.ablated_input is not None and remaining < width:
+            constant = self.ablated_input[:, remaining:]
+            result = result + self.apply(constant, weight[:, remaining:], None)
+        return result
 
     def apply(self, values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Run the target's operation on some channels with their weights."""
@@ -164,7 +176,7 @@ class _Link:
 def _link(program: Program, source: Block, target: Block, values: Channels, order: _Order) -> _Link:
     weight, bias = target.module.weight.detach(), target.module.bias
     bias = None if bias is None else bias.detach()
-    absent = None
+    ablated_input = None
     if isinstance(target.module, nn.Linear):  # by channel, and its positions
         channels = weight.shape[1] if source.layer is None else source.layer.units
         weight = weight.unflatten(1, (channels, -1))
@@ -177,26 +189,123 @@ def _link(program: Program, source: Block, target: Block, values: Channels, orde
         weight = weight[:, columns]
         if values[layer.name].any():
             clamped = values[layer.name][columns].reshape(1, -1, *[1] * (len(layer.shape) - 1))
-            absent = by_channel(program, source.after, clamped.expand(1, *layer.shape).contiguous())
-    return _Link(source, target, weight, bias, absent)
+            clamped = clamped.expand(1, *layer.shape).contiguous()
+            ablated_input = by_channel(program, source.after, clamped)
+    return _Link(source, target, weight, bias, ablated_input)
 
 
 def _first_outputs(
     program: Program, link: _Link, order: _Order, activation: Tensor, counts: Sequence[int]
 ) -> Iterator[Tensor]:
-    """Yield what the first operation puts out for each set, each from the one before."""
+    """Yield the output of the first operation for each set, each from that of the set before."""
     layer = link.source.layer
     assert layer is not None  # noqa: S101  the first block is that of a layer
-    present = by_channel(program, link.source.after, activation[:, order.channels[layer.name]])
-    absent = torch.zeros_like(present[:1]) if link.absent is None else link.absent
-    back = present if link.absent is None else present - absent
-    output = link.apply(absent, link.weight, link.bias)
+    inputs = by_channel(program, link.source.after, activation[:, order.channels[layer.name]])
+    constant = torch.zeros_like(inputs[:1]) if link.ablated_input is None else link.ablated_input
+    differences = inputs if link.ablated_input is None else inputs - constant
+    output = link.apply(constant, link.weight, link.bias)
     output = output.expand(len(activation), *output.shape[1:])
     before = 0
     for ablated in counts:
-        left = order.left(layer, ablated, layer.units)
-        if left > before:
-            some = slice(before, left)
-            output = output + link.apply(back[:, some], link.weight[:, some], None)
-        before = left
+        remaining = order.remaining(layer, ablated, layer.units)
+        if remaining > before:
+            restored = slice(before, remaining)
+            output = output + link.apply(differences[:, restored], link.weight[:, restored], None)
+        before = remaining
         yield output
+
+
+def find_chain(network: UnitNetwork, layers: Sequence[UnitLayer]) -> Chain | None:
+    """Return the chain from the first perturbed layer on, None where the network is no chain.
+
+    Parameters
+    ----------
+    network
+        The network.
+    layers
+        The layers that are perturbed, in the order of the forward pass.
+    """
+    program = network.program
+    if program is None or any(layer.axis != 1 for layer in layers):
+        return None
+    perturbed = {network.nodes[layer.name]: layer for layer in layers}
+    start = network.nodes[layers[0].name]
+    parts = [_BlockBuilder(None, layers[0])]
+    node, visited = start, {start}
+    while node not in program.output.all_input_nodes:
+        users = list(node.users)
+        if len(users) != 1 or users[0].args[:1] != (node,):
+            return None
+        (user,) = users
+        module = program.modules.get(user)
+        if _is_weighted(network, node, user):
+            parts.append(_BlockBuilder(module, None))
+        elif _is_flattening(network, node, user):
+            pass  # the dense operation behind it flattens its input itself
+        elif _works_by_channel(network, node, user):
+            parts[-1].add(user, perturbed.get(user))
+        else:
+            return None
+        visited.add(user)
+        node = user
+    if find_logits(program.output.args[0]) is not node or not set(perturbed) <= visited:
+        return None
+    if len(parts) < 2 or parts[-1].layer is not None:
+        return None
+    blocks = tuple(part.block() for part in parts)
+    return Chain(program, blocks, frozenset((start,)), program.index[start])
+
+
+class _BlockBuilder:
+    """A block to which operations are added."""
+
+    def __init__(self, module: Any, layer: UnitLayer | None) -> None:
+        self._module, self.layer = module, layer
+        self._before: list[fx.Node] = []
+        self._after: list[fx.Node] = []
+
+    def add(self, node: fx.Node, layer: UnitLayer | None) -> None:
+        behind = self.layer is not None
+        (self._after if behind else self._before).append(node)
+        if layer is not None:
+            self.layer = layer
+
+    def block(self) -> Block:
+        return Block(self._module, tuple(self._before), self.layer, tuple(self._after))
+
+
+def _is_weighted(network: UnitNetwork, node: fx.Node, user: fx.Node) -> bool:
+    """Tell whether an operation is dense over the units, or a convolution of a chain."""
+    program, observation = network.program, network.observation
+    if program is None or observation is None:
+        return False
+    module: Any = program.modules.get(user)
+    if module is None or is_patched(module):
+        return False
+    if type(module) is nn.Linear:
+        return bool(observation.two[node].dim() == 2)
+    return type(module) in CONVOLVE and module.groups == 1 and module.padding_mode == "zeros"
+
+
+def _is_flattening(network: UnitNetwork, node: fx.Node, user: fx.Node) -> bool:
+    """Tell whether an operation flattens maps for the dense operation behind it."""
+    program, observation = network.program, network.observation
+    if program is None or observation is None or len(user.users) != 1:
+        return False
+    dense = type(program.modules.get(next(iter(user.users)))) is nn.Linear
+    return dense and flattens(program, observation, node, user)
+
+
+def _works_by_channel(network: UnitNetwork, node: fx.Node, user: fx.Node) -> bool:
+    """Tell whether an operation works on each channel by itself."""
+    program, observation = network.program, network.observation
+    if program is None or observation is None:
+        return False
+    if averages(program, observation, node, user):
+        return True
+    module = program.modules.get(user)
+    if module is not None:
+        return type(module) in _BY_CHANNEL and not is_patched(module)
+    if user.op not in ("call_function", "call_method") or len(user.all_input_nodes) != 1:
+        return False
+    return function_name(user.target) in _BY_CHANNEL_FUNCTIONS

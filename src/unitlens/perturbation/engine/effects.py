@@ -1,4 +1,4 @@
-"""Effects of perturbations: what passes give, and the fused kernel for a small dense end."""
+"""Effects of perturbations, and dense heads of networks, whose effects compiled kernels sum."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from unitlens.model.graph import Program, Values, first_tensor
-from unitlens.model.rewriting import is_watched
+from unitlens.model.graph import Program, Values, find_logits
+from unitlens.model.rewriting import is_patched
 from unitlens.perturbation.engine.readers import LayerReader
 from unitlens.perturbation.engine.resumption import Resumption, is_relu
 
@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BasePass:
-    """A pass over one batch of the network as it is.
+    """A pass of the unperturbed network over one batch.
 
     Attributes
     ----------
     inputs, logits
-        The batch, and the logits (samples, ...).
+        The batch, and its logits (samples, ...).
     values
-        What plans need of it, where memory holds that; None where it is computed again.
+        Values of the pass that resumed passes need; None where memory does not hold them, so that
+        they are computed again.
     """
 
     inputs: Tensor
@@ -35,7 +36,15 @@ class BasePass:
 
 @dataclass(frozen=True)
 class Effect:
-    """What single perturbations do: row of each in a table, sample, and the logits there."""
+    """Outputs under single perturbations.
+
+    Attributes
+    ----------
+    table_rows, samples
+        For each output, the row of its direction in a table, and its sample, (outputs,).
+    logits
+        The outputs, (outputs, ...).
+    """
 
     table_rows: Tensor
     samples: Tensor
@@ -44,24 +53,32 @@ class Effect:
 
 @dataclass(frozen=True)
 class SummedEffect:
-    """What single perturbations do, summed over samples: row of each in a table, and the sums."""
+    """Changes of loss and hits under single perturbations, summed over the samples of a batch.
+
+    Attributes
+    ----------
+    table_rows
+        Row of each direction in a table, (directions,).
+    sums
+        The sums, by direction and class.
+    """
 
     table_rows: Tensor
     sums: "fused.FusedChanges"
 
 
 @dataclass(frozen=True)
-class Scored:
-    """What the fused kernels must know of the samples of a batch.
+class SampleScores:
+    """Labels of the samples of a batch, and their scores under the unperturbed network.
 
     Attributes
     ----------
     labels
         Class of each sample.
     losses, hits
-        How the network as it is scores on each, float64.
+        Loss and hit of each sample, float64.
     top
-        A label among so many of the largest logits is a hit.
+        Number of largest logits: a sample is a hit where its label is among them.
     """
 
     labels: Tensor
@@ -71,69 +88,78 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class DenseEnd:
-    """A network's end behind a layer: a dense operation, or two with a ReLU between them.
+class DenseHead:
+    """Head of a network behind a layer: a dense operation, or two with a ReLU between them.
 
     Attributes
     ----------
     reader
         The operation that reads the layer.
     last
-        The one that puts out the logits, where that is another one.
+        The operation that returns the logits; None where it is the reader.
     """
 
     reader: LayerReader
     last: nn.Linear | None
 
     def score(
-        self, output: Tensor, changes: Tensor, columns: Tensor, scored: Scored
+        self, output: Tensor, coefficients: Tensor, columns: Tensor, scores: SampleScores
     ) -> "FusedChanges":
-        """Sum what perturbations change over the samples of a batch.
+        """Return the changes of loss and hits under each perturbation, summed over samples.
 
         Parameters
         ----------
         output
-            What the reader puts out in the network as it is, (samples, out).
-        changes
-            What each direction takes away, (directions, samples, positions ...).
+            Output of the reader in the unperturbed network, (samples, out).
+        coefficients
+            Coefficient of each direction, (directions, samples, positions ...).
         columns
-            What one unit of each direction does to the reader's output, (directions, out).
-        scored
-            The samples.
+            Change of the reader's output per unit of each direction, (directions, out).
+        scores
+            Labels and scores of the samples.
         """
         from unitlens.perturbation.engine import fused
 
-        by_sample = changes
-        if changes.dim() > 2:
-            by_sample = self.reader.pooled(changes.flatten(0, 1)).reshape(changes.shape[:2])
-        changed = _array(by_sample.t()), _array(columns), _array(output)
-        labels, losses, hits = (_array(t) for t in (scored.labels, scored.losses, scored.hits))
+        by_sample = coefficients
+        if coefficients.dim() > 2:
+            by_sample = self.reader.pooled(coefficients.flatten(0, 1))
+            by_sample = by_sample.reshape(coefficients.shape[:2])
+        perturbed = _array(by_sample.t()), _array(columns), _array(output)
+        labels, losses, hits = map(_array, (scores.labels, scores.losses, scores.hits))
         if self.last is None:
-            return fused.score_output_layer(*changed, labels, losses, hits, scored.top)
+            return fused.score_output_layer(*perturbed, labels, losses, hits, scores.top)
         weight, bias = self.last.weight.detach(), _bias(self.last)
-        after = _array(weight), _array(bias)
-        return fused.score_hidden_layer(*changed, *after, labels, losses, hits, scored.top)
+        last = _array(weight), _array(bias)
+        return fused.score_hidden_layer(*perturbed, *last, labels, losses, hits, scores.top)
 
 
-def dense_end(program: Program, plan: Resumption) -> DenseEnd | None:
-    """Return the dense end that is left behind a plan's readers, None if there is more."""
-    if plan.explicit or plan.folds or len(plan.readers) != 1:
+def find_dense_head(program: Program, resumption: Resumption) -> DenseHead | None:
+    """Return the dense head behind the readers of a layer; None where the network has more there.
+
+    Parameters
+    ----------
+    program
+        The network's program.
+    resumption
+        Resumption behind the layer.
+    """
+    if resumption.explicit or resumption.gathers or len(resumption.readers) != 1:
         return None
-    ((node, reader),) = plan.readers.items()
-    logits = first_tensor(program.output.args[0])
+    ((node, reader),) = resumption.readers.items()
+    logits = find_logits(program.output.args[0])
     weight = reader.module.weight
     fast = weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64)
     if not fast or not isinstance(reader.module, nn.Linear) or not reader.by_sample:
         return None
-    if logits is node and not plan.steps:
-        return DenseEnd(reader, None)
-    if len(plan.steps) != 2:
+    if logits is node and not resumption.steps:
+        return DenseHead(reader, None)
+    if len(resumption.steps) != 2:
         return None
-    (relu, _), (last, _) = plan.steps
+    (relu, _), (last, _) = resumption.steps
     module = program.modules.get(last)
-    dense = type(module) is nn.Linear and not is_watched(module)
+    dense = type(module) is nn.Linear and not is_patched(module)
     if logits is last and dense and relu in last.all_input_nodes and is_relu(program, relu):
-        return DenseEnd(reader, module)  # type: ignore[arg-type]
+        return DenseHead(reader, module)  # type: ignore[arg-type]
     return None
 
 

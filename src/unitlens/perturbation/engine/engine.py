@@ -1,4 +1,4 @@
-"""Perturb units exactly and run only what lies behind them, many perturbations at once."""
+"""The engine: perturbed passes that run only operations behind the perturbed layers."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -13,56 +13,65 @@ from unitlens.model.graph import Edit, Program, Values
 from unitlens.model.layers import UnitLayer
 from unitlens.model.network import UnitNetwork
 from unitlens.perturbation.engine.batch_memory import Memory, chain_bytes
-from unitlens.perturbation.engine.chain_search import find_chain
-from unitlens.perturbation.engine.chains import Chain, Channels
-from unitlens.perturbation.engine.effects import BasePass, Effect, Scored, SummedEffect, dense_end
+from unitlens.perturbation.engine.chains import Chain, Channels, find_chain
+from unitlens.perturbation.engine.effects import (
+    BasePass,
+    Effect,
+    SampleScores,
+    SummedEffect,
+    find_dense_head,
+)
 from unitlens.perturbation.engine.perturbed_directions import Directions
-from unitlens.perturbation.engine.readers import ChangedRows
+from unitlens.perturbation.engine.readers import PerturbedPairs
 from unitlens.perturbation.engine.resumption import (
     AnyStop,
     Resumption,
     Traversal,
-    holding_end,
     make_resumption,
+    output_stop,
 )
-from unitlens.perturbation.engine.trials import chain_agrees, fastest_plans, samples_are_independent
+from unitlens.perturbation.engine.shortcut_checks import (
+    chain_agrees,
+    fastest_resumptions,
+    samples_are_independent,
+)
 
 logger = logging.getLogger("unitlens")
 
-# How a network is perturbed: its units, or mixtures of them, one at a time; or many together.
+# Kinds of perturbation: units or mixtures of units, one at a time; or many units together.
 Perturbed = Literal["units", "mixtures", "together"]
 VariantEdit = Callable[[UnitLayer, Tensor, slice], Tensor]
 
 
 class Engine:
-    """Runs perturbed forward passes of a borrowed network.
+    """Runs perturbed forward passes of an open network.
 
     Parameters
     ----------
     network
-        The network, entered.
+        The open network.
     layers
         The layers that are perturbed, in the order of the forward pass.
     example
-        A few inputs, on which every shortcut is compared with whole passes; one that gives other
-        numbers is not taken, and a log line says so.
+        A few inputs, on which every shortcut is compared with whole passes. Where a shortcut gives
+        other numbers, whole passes run, and a log line says so.
     budget
-        Bytes that values and copies of weights may take; see
-        :mod:`unitlens.perturbation.engine.batch_memory`.
+        Limit in bytes of all values and copies of weights.
     target_bytes
         Bytes of one sample's target.
     perturbed
-        Whether :meth:`each_alone` is asked of units or of mixtures of them; or :meth:`together`
-        and :meth:`nested`.
+        Kind of perturbation: :meth:`each_alone` is called with units or with mixtures of units, or
+        :meth:`together` and :meth:`nested` are called.
     updates
-        Whether what reads a layer may be brought up to date by its weights, instead of being run.
+        Whether the outputs of a layer's readers may be updated by their weights; else readers run
+        again.
 
     Attributes
     ----------
     output_shape
-        Shape of what the network puts out for the example.
+        Shape of the network's output for the example.
     memory
-        How many samples the budget holds.
+        The memory limit.
 
     Raises
     ------
@@ -85,19 +94,19 @@ class Engine:
         self._layers = tuple(layers)
         self._example = example[:2]
         self._perturbed, self._updates = perturbed, updates
-        self._joint_plans: dict[tuple[str, ...], Resumption | None] = {}
+        self._joint_resumptions: dict[tuple[str, ...], Resumption | None] = {}
         self.memory = Memory(
             network, layers, self._example, budget=budget, target_bytes=target_bytes
         )
         output = self.logits(self._example)
-        self.memory.expect(output)
+        self.memory.note_output(output)
         self.output_shape = output.shape
-        self._foldable = network.program is not None and samples_are_independent(
+        self._resumable = network.program is not None and samples_are_independent(
             network, self._example
         )
 
     def logits(self, inputs: Tensor) -> Tensor:
-        """Return the logits (samples, ...) of the network as it is."""
+        """Return the logits (samples, ...) of the unperturbed network."""
         logits = self._network.forward_with(inputs, {})
         if logits.shape[:1] != inputs.shape[:1]:
             raise ModelError(
@@ -107,81 +116,75 @@ class Engine:
         return logits
 
     def base_pass(self, inputs: Tensor) -> BasePass:
-        """Run the network as it is, for :meth:`each_alone`."""
-        plans = [*self._plans.values()]
-        if not plans or not self.memory.holds(len(inputs)):
+        """Run the unperturbed network on a batch, for :meth:`each_alone`."""
+        resumptions = [*self._resumptions.values()]
+        if not resumptions or not self.memory.holds(len(inputs)):
             return BasePass(inputs, self.logits(inputs))
-        end = holding_end(self._traced, plans)
-        _, values = next(self._traversal([end]).stops(inputs))
+        stop = output_stop(self._traced, resumptions)
+        _, values = next(self._traversal([stop]).run(inputs))
         return BasePass(inputs, self._network.logits(self._traced.outcome(values)), values)
 
-    def batch_size(self, asked: int, kept_bytes: int = 0) -> int:
-        """Return how many samples to run at once: what is asked, or what the budget allows.
+    def batch_size(self, at_most: int, kept_bytes: int = 0) -> int:
+        """Return the number of samples per batch within the memory limit.
 
         Parameters
         ----------
-        asked
-            At most so many.
+        at_most
+            Largest number.
         kept_bytes
-            Bytes that the caller keeps for each sample meanwhile.
+            Bytes per sample that the caller holds meanwhile.
         """
         if self._perturbed == "together":
-            joint = self._joint_plan(self._layers)
-            plans = [] if joint is None else [joint]
+            joint = self._joint_resumption(self._layers)
+            resumptions = [] if joint is None else [joint]
             whole = joint is None
         else:
-            plans = [*self._plans.values()]
-            whole = len(plans) < len(self._layers)
-        return self.memory.samples(asked, plans, kept_bytes, whole=whole)
+            resumptions = [*self._resumptions.values()]
+            whole = len(resumptions) < len(self._layers)
+        return self.memory.samples(at_most, resumptions, kept_bytes, whole=whole)
 
     def each_alone(
-        self, base: BasePass, perturbed: Sequence[Directions], scored: Scored | None = None
+        self, base: BasePass, perturbed: Sequence[Directions], scores: SampleScores | None = None
     ) -> Iterator[Effect | SummedEffect]:
-        """Perturb along every direction of `perturbed` alone.
+        """Perturb along every direction alone.
 
         Parameters
         ----------
         base
-            What :meth:`base_pass` returned for a batch.
+            The unperturbed pass over a batch, from :meth:`base_pass`.
         perturbed
-            The directions, one entry a layer.
-        scored
-            The samples' scores, where changes of loss and hits may be summed at once.
+            The directions, one entry per layer.
+        scores
+            Labels and scores of the samples, where changes of loss and hits may be summed.
 
         Yields
         ------
-        Effects that together hold, for every direction, every sample on which it changes the
-        activation at some position. All other outputs stay as they are.
+        Effects that hold, for every direction, every sample whose activation the perturbation
+        changes at some position. All other outputs stay as they are.
         """
-        planned: dict[int, Directions] = {}
-        plans: list[Resumption] = []
-        whole = []
+        resumed = {d.layer.name: d for d in perturbed if d.layer.name in self._resumptions}
+        resumptions = [self._resumptions[name] for name in resumed]
+        for resumption, values in self._stops(base, resumptions):
+            (layer,) = resumption.layers.values()
+            for part in self._parts(resumed[layer.name], len(base.inputs), resumption):
+                yield from self._effects(base.inputs, resumption, part, values, scores)
         for directions in perturbed:
-            plan = self._plans.get(directions.layer.name)
-            if plan is None:
-                whole.append(directions)
-            else:
-                plans.append(plan)
-                planned[id(plan)] = directions
-        for plan, values in self._stops(base, plans):
-            for some in self._parts(planned[id(plan)], len(base.inputs), plan):
-                yield from self._effects(base.inputs, plan, some, values, scored)
-        for directions in whole:
-            yield from self._in_whole_passes(base.inputs, directions)
+            if directions.layer.name not in resumed:
+                yield from self._in_whole_passes(base.inputs, directions)
 
     def _stops(
-        self, base: BasePass, plans: Sequence[Resumption]
+        self, base: BasePass, resumptions: Sequence[Resumption]
     ) -> Iterator[tuple[Resumption, Values]]:
         if base.values is not None:
-            yield from ((plan, base.values) for plan in plans)
-        elif plans:
-            yield from self._traversal(plans).stops(base.inputs)
+            yield from ((resumption, base.values) for resumption in resumptions)
+        elif resumptions:
+            yield from self._traversal(resumptions).run(base.inputs)
 
     def _parts(
-        self, directions: Directions, samples: int, plan: Resumption | None
+        self, directions: Directions, samples: int, resumption: Resumption | None
     ) -> Iterator[Directions]:
-        """Yield the directions, or parts of them where memory does not hold what all change."""
-        size, count = self.memory.directions(directions, samples, plan), len(directions)
+        """Yield the directions, in parts where memory does not hold all their coefficients."""
+        size, count = self.memory.directions(directions, samples, resumption), len(directions)
         if size >= count:
             yield directions
             return
@@ -191,41 +194,44 @@ class Engine:
     def _effects(
         self,
         inputs: Tensor,
-        plan: Resumption,
+        resumption: Resumption,
         directions: Directions,
         values: Values,
-        scored: Scored | None,
+        scores: SampleScores | None,
     ) -> Iterator[Effect | SummedEffect]:
         activation = values[self._network.nodes[directions.layer.name]]
-        changes = directions.changes(activation)
-        if plan.readers and not torch.isfinite(changes.sum()):  # infinities have no difference
+        coefficients = directions.coefficients(activation)
+        # The difference of two infinities is NaN, so that outputs cannot be updated by it.
+        if resumption.readers and not torch.isfinite(coefficients.sum()):
             yield from self._in_whole_passes(inputs, directions)
             return
-        end = None if scored is None else dense_end(self._traced, plan)
-        if scored is not None and end is not None:
-            columns, output = directions.columns(end.reader), values[end.reader.node]
-            sums = end.score(output, changes, columns, scored)
+        head = None if scores is None else find_dense_head(self._traced, resumption)
+        if scores is not None and head is not None:
+            columns, output = directions.columns(head.reader), values[head.reader.node]
+            sums = head.score(output, coefficients, columns, scores)
             yield SummedEffect(directions.table_rows, sums)
             return
-        numbers, samples = _reached(changes).nonzero(as_tuple=True)
+        numbers, samples = _changed(coefficients).nonzero(as_tuple=True)
         if not len(numbers):
             return
-        size = self.memory.rows(plan)
-        for some, rows in zip(torch.split(numbers, size), torch.split(samples, size), strict=True):
-            taken = ChangedRows(some, rows, changes[some, rows])
-            folded = plan.perturbed(values, directions, taken)
-            output = self._network.logits(plan.finish(self._traced, folded, {}))
-            yield Effect(directions.table_rows[some], rows, output)
+        size = self.memory.rows(resumption)
+        parts = zip(torch.split(numbers, size), torch.split(samples, size), strict=True)
+        for part in parts:
+            pairs = PerturbedPairs(*part, coefficients[part])
+            rows = resumption.start(values, directions, pairs)
+            output = self._network.logits(resumption.finish(self._traced, rows, {}))
+            yield Effect(directions.table_rows[pairs.directions], pairs.samples, output)
 
     def _in_whole_passes(self, inputs: Tensor, directions: Directions) -> Iterator[Effect]:
+        """Run one whole pass for each direction that changes any sample."""
         layer, samples = directions.layer, torch.arange(len(inputs), device=inputs.device)
 
-        def reached(_: UnitLayer, activation: Tensor) -> Tensor:
+        def changes_any(_: UnitLayer, activation: Tensor) -> Tensor:
             parts = self._parts(directions, len(inputs), None)
-            return torch.cat([_reached(some.changes(activation)).any(dim=1) for some in parts])
+            return torch.cat([_changed(p.coefficients(activation)).any(dim=1) for p in parts])
 
-        _, kept = self._network.capture(inputs, [layer], reached)
-        for number, changed in enumerate(kept[layer.name].tolist()):
+        _, by_layer = self._network.capture(inputs, [layer], changes_any)
+        for number, changed in enumerate(by_layer[layer.name].tolist()):
             if changed:
                 edit = directions.edit(number)
                 output = self._network.forward_with(inputs, {layer.name: edit})
@@ -238,7 +244,7 @@ class Engine:
         edit: VariantEdit,
         layers: Sequence[UnitLayer] | None = None,
     ) -> Iterator[tuple[slice, Tensor]]:
-        """Run `count` variants of the network, each with edits in several layers.
+        """Run variants of the network, each with edits in several layers.
 
         Parameters
         ----------
@@ -248,67 +254,68 @@ class Engine:
             Number of variants.
         edit
             Function of a layer, its activations (variants or 1, samples, ...) and the slice of
-            variants, that returns new activations (variants, samples, ...). It may change given
-            activations in place where there is one for each variant.
+            variants, that returns new activations (variants, samples, ...). It may change the
+            given activations in place where they have one entry per variant.
         layers
-            The layers that are edited; all the engine's if None.
+            The layers that are edited; all layers of the engine if None.
 
         Yields
         ------
-        A slice of variants and their outputs (variants, samples, ...), until all are done.
+        Slices of the variants and their outputs (variants, samples, ...).
         """
         edited = self._layers if layers is None else layers
-        plan = self._joint_plan(edited)
-        if plan is None:
+        resumption = self._joint_resumption(edited)
+        if resumption is None:
             for number in range(count):
                 variant = slice(number, number + 1)
-                edits = {layer.name: _editing(edit, layer, variant) for layer in edited}
+                edits = {layer.name: _layer_edit(edit, layer, variant) for layer in edited}
                 yield variant, self._network.forward_with(inputs, edits).unsqueeze(0)
             return
-        size = max(1, self.memory.rows(plan) // len(inputs))
-        for _, values in self._traversal([plan]).stops(inputs):
+        size = max(1, self.memory.rows(resumption) // len(inputs))
+        for _, values in self._traversal([resumption]).run(inputs):
             for start in range(0, count, size):
                 variants = slice(start, min(start + size, count))
-                yield variants, self._variants(plan, values, variants, edit)
+                yield variants, self._variants(resumption, values, variants, edit)
 
     def _variants(
-        self, plan: Resumption, values: Values, variants: slice, edit: VariantEdit
+        self, resumption: Resumption, values: Values, variants: slice, edit: VariantEdit
     ) -> Tensor:
         number = variants.stop - variants.start
-        samples = len(next(values[node] for node in plan.layers if node in values))
-        everyone = torch.arange(samples, device=self._network.device)
-        folded = plan.gathered(values, everyone.repeat(number))
-        for node in plan.explicit:
+        samples = len(next(values[node] for node in resumption.layers if node in values))
+        every_sample = torch.arange(samples, device=self._network.device)
+        rows = resumption.gather(values, every_sample.repeat(number))
+        for node in resumption.explicit:
             base = values[node].clone() if number == 1 else values[node]
-            edited = edit(plan.layers[node], base.unsqueeze(0), variants)
-            folded[node] = edited.flatten(0, 1).to(base.dtype)
-        edits = {node: _editing(edit, layer, variants) for node, layer in plan.layers.items()}
-        output = self._network.logits(plan.finish(self._traced, folded, edits))
+            edited = edit(resumption.layers[node], base.unsqueeze(0), variants)
+            rows[node] = edited.flatten(0, 1).to(base.dtype)
+        layers = resumption.layers.items()
+        edits = {node: _layer_edit(edit, layer, variants) for node, layer in layers}
+        output = self._network.logits(resumption.finish(self._traced, rows, edits))
         return output.reshape(number, samples, *output.shape[1:])
 
     def nested(
         self, inputs: Tensor, values: Channels, orders: Sequence[Channels], counts: Sequence[int]
     ) -> Iterator[tuple[int, Tensor]]:
-        """Ablate nested sets of the units of all the engine's layers; where :attr:`is_chain`.
+        """Ablate nested sets of the units of all layers, where :attr:`is_chain` is true.
 
         Parameters
         ----------
         inputs
             One batch.
         values
-            For each layer's name what each unit is clamped to, (units,).
+            Value of each unit (units,), by the name of the layer.
         orders
-            For each layer's name the place of each unit in an order over all layers.
+            For each order, the rank of each unit over all layers (units,), by the layer's name.
         counts
-            How many units are ablated in each set, descending.
+            Number of ablated units of each set, descending.
 
         Yields
         ------
-        Number of an order, and the logits (sets, samples, ...) of its sets, until all are done.
+        The number of each order, and the logits (sets, samples, ...) of its sets.
         """
         chains = [] if self._chain is None else [self._chain]
-        for chain, found in self._traversal(chains).stops(inputs):
-            activation = found[self._network.nodes[self._layers[0].name]]
+        for chain, of_pass in self._traversal(chains).run(inputs):
+            activation = of_pass[self._network.nodes[self._layers[0].name]]
             parts = torch.split(activation, self.memory.chain_samples(chain))
             for number, ranks in enumerate(orders):
                 logits = [
@@ -318,68 +325,72 @@ class Engine:
 
     @property
     def is_chain(self) -> bool:
-        """Whether nested sets of units can be ablated by :meth:`nested`."""
+        """Whether :meth:`nested` can ablate nested sets of units."""
         return self._chain is not None
 
     @cached_property
     def _chain(self) -> Chain | None:
-        """Find the network's end behind the first layer, where it is a chain."""
-        tried = self._foldable and self._updates
-        chain = find_chain(self._network, self._layers) if tried else None
+        """The chain from the first layer on, None where the network is no chain."""
+        possible = self._resumable and self._updates
+        chain = find_chain(self._network, self._layers) if possible else None
         if chain is None or not self.memory.allows(chain_bytes(chain)):
             return None
         return chain if chain_agrees(self._network, self._example, chain) else None
 
     @property
     def samples_together(self) -> int | None:
-        """How many samples :meth:`together` runs at once at most; None where that is open."""
-        plan = self._joint_plan(self._layers)
-        return None if plan is None else self.memory.rows(plan)
+        """Largest number of samples that :meth:`together` runs at once; None without a limit."""
+        resumption = self._joint_resumption(self._layers)
+        return None if resumption is None else self.memory.rows(resumption)
 
-    def _traversal(self, plans: Sequence[AnyStop]) -> Traversal[AnyStop]:
-        return Traversal(self._network, self._traced, plans)
+    def _traversal(self, stops: Sequence[AnyStop]) -> Traversal[AnyStop]:
+        return Traversal(self._network, self._traced, stops)
 
     @property
     def _traced(self) -> Program:
         program = self._network.program
-        assert program is not None  # noqa: S101  there are plans for traced networks only
+        assert program is not None  # noqa: S101  only traced networks have resumptions
         return program
 
     @cached_property
-    def _plans(self) -> dict[str, Resumption]:
-        """Find for each layer how passes are resumed; for others whole ones are run."""
-        found: dict[str, Resumption] = {}
-        if self._foldable:
-            found = fastest_plans(
+    def _resumptions(self) -> dict[str, Resumption]:
+        """The resumption behind each layer by name; whole passes run for the other layers."""
+        resumptions: dict[str, Resumption] = {}
+        if self._resumable:
+            resumptions = fastest_resumptions(
                 self._network, self._traced, self._example, self._layers, self.memory,
                 updates=self._updates, mixed=self._perturbed == "mixtures",
             )  # fmt: skip
         for layer in self._layers:
-            if layer.name not in found:
-                self._say_whole(layer)
-        return found
+            if layer.name not in resumptions:
+                self._log_whole_passes(layer)
+        return resumptions
 
-    def _say_whole(self, layer: UnitLayer) -> None:
-        if self._network.layers.traced:  # of others it is said that they cannot be
+    def _log_whole_passes(self, layer: UnitLayer) -> None:
+        if self._network.layers.traced:  # of other networks the tracer has logged the reason
             logger.info("'%s': no pass can be resumed from here; whole passes are run", layer.name)
 
-    def _joint_plan(self, layers: Sequence[UnitLayer]) -> Resumption | None:
-        """Return how passes are resumed behind several layers; None where whole ones are run."""
+    def _joint_resumption(self, layers: Sequence[UnitLayer]) -> Resumption | None:
+        """Return the resumption behind several layers; None where whole passes run."""
         key = tuple(layer.name for layer in layers)
-        if key not in self._joint_plans:
-            plan = make_resumption(self._network, layers, update=False) if self._foldable else None
-            self._joint_plans[key] = plan
-            if plan is None:
-                self._say_whole(layers[0])
-        return self._joint_plans[key]
+        if key not in self._joint_resumptions:
+            joint = (
+                make_resumption(self._network, layers, update=False) if self._resumable else None
+            )
+            self._joint_resumptions[key] = joint
+            if joint is None:
+                self._log_whole_passes(layers[0])
+        return self._joint_resumptions[key]
 
 
-def _reached(changes: Tensor) -> Tensor:
-    """Tell for each direction and sample whether anything changes, shape (directions, samples)."""
-    return (changes != 0).flatten(2).any(2) if changes.dim() > 2 else changes != 0
+def _changed(coefficients: Tensor) -> Tensor:
+    """Tell for each direction and sample whether a coefficient is not 0, (directions, samples)."""
+    return (coefficients != 0).flatten(2).any(2) if coefficients.dim() > 2 else coefficients != 0
 
 
-def _editing(edit: VariantEdit, layer: UnitLayer, variants: slice) -> Edit:
+def _layer_edit(edit: VariantEdit, layer: UnitLayer, variants: slice) -> Edit:
+    """Return the edit of one layer's activation, whose rows are the samples of each variant."""
+
     def apply(activation: Tensor) -> Tensor:
         split = activation.reshape(variants.stop - variants.start, -1, *activation.shape[1:])
         return edit(layer, split, variants).flatten(0, 1).to(activation.dtype)

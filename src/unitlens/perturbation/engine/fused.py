@@ -1,30 +1,17 @@
-"""Fused CPU kernels for single-unit ablation where a small dense end of the network is left.
+"""Fused CPU kernels that score perturbations of a layer behind which a small dense head remains.
 
-They do all of it for every (perturbation, sample) pair, from the changed logits to the sums by
-class, without writing anything of a pair to memory. Both take
+The kernels compute all of it for every pair of a perturbation and a sample, from the perturbed
+logits to the sums by class, without writing anything of a pair to memory. Losses are computed in
+float64, from logits in the dtype of the arguments, all float32 or all float64. Batches of some
+hundred samples are fastest, since their arrays stay in the second-level cache.
 
-change
-    What each of K perturbations takes away from its activation, (samples, K). Where it is 0
-    nothing is computed or added; NaN counts as a change.
-labels, losses, hits
-    Class of each sample, and how the network as it is scores on it, (samples,).
-top
-    A label among so many of the largest logits is a hit. Of equal logits that of the smaller class
-    is larger, and NaN is larger than any number.
-threads
-    As many as torch has if None.
+Threads are Python's, and run compiled code without the interpreter's lock. Nothing is shared with
+torch's OpenMP, which idles meanwhile, so a process may fork, or call from several threads. One
+thread sums each perturbation in the order of the samples, so that results do not depend on the
+number of threads.
 
-and return :class:`FusedChanges`. Losses are computed in float64, from logits in the dtype of the
-arguments: all float32 or all float64. Pass batches of some hundred samples, so that the arrays of
-a batch stay in the second cache.
-
-Threads are Python's, running compiled code without the interpreter's lock: nothing is shared with
-torch's OpenMP, which idles meanwhile, so a process may fork, or call from several threads. Each
-perturbation is summed by one thread in the order of the samples, so that numbers do not depend on
-how many threads there are.
-
-numba is imported at the first call. It compiles then (some seconds for each dtype), or reads what
-an earlier process has compiled.
+numba is imported at the first call, and then compiles (some seconds for each dtype), or reads the
+code that an earlier process has compiled.
 """
 
 from collections.abc import Callable
@@ -41,11 +28,11 @@ Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 
 _CACHE_LINE = 64
-_PERTURBATIONS = 32  # that a thread takes at a time: two cache lines of a row of `change`
+_PERTURBATIONS = 32  # that a thread takes at a time: two cache lines of a row of coefficients
 
 
 class FusedChanges(NamedTuple):
-    """Sums over samples, by perturbation and label: (K, classes) each."""
+    """Changes of loss and hits and their squares, summed over samples, each (K, classes)."""
 
     loss: Floats
     loss_squares: Floats
@@ -54,7 +41,7 @@ class FusedChanges(NamedTuple):
 
 
 def score_output_layer(
-    change: Array,
+    coefficients: Array,
     columns: Array,
     logits: Array,
     labels: Array,
@@ -64,39 +51,58 @@ def score_output_layer(
     *,
     threads: int | None = None,
 ) -> FusedChanges:
-    """Score perturbations of a layer that the last dense layer alone reads.
+    """Score perturbations of a layer that only the last dense operation reads.
 
-    The logits of sample `s` under perturbation `k` are ``logits[s] - change[s, k] * columns[k]``.
+    The logits of sample `s` under perturbation `k` are
+    ``logits[s] - coefficients[s, k] * columns[k]``.
 
     Parameters
     ----------
-    change, labels, losses, hits, top, threads
-        As :mod:`unitlens.perturbation.engine.fused` says.
+    coefficients
+        Coefficient with which each of K perturbations subtracts its direction, (samples, K). Pairs
+        whose coefficient is 0 are not computed, and change nothing; NaN counts as a coefficient.
     columns
-        What one unit of change does to the logits, (K, classes).
+        Change of the logits per unit of each direction, (K, classes).
     logits
-        Of the network as it is, (samples, classes).
+        Logits of the unperturbed network, (samples, classes).
+    labels
+        Class of each sample, integers (samples,).
+    losses, hits
+        Loss and hit of each sample under the unperturbed network, (samples,).
+    top
+        Number of largest logits: a sample is a hit where its label is among them. Of equal logits
+        the one of the smaller class is larger; NaN is larger than any number.
+    threads
+        Number of threads; as many as torch has if None.
+
+    Returns
+    -------
+    Sums over samples of the changes of loss and hits, by perturbation and label.
 
     Raises
     ------
     ArgumentError
-        Where shapes or dtypes do not fit, or a label is no class.
+        Where shapes or dtypes do not fit, or a label is not a class.
     """
     from unitlens.perturbation.engine import fused_kernels as kernels
 
-    change, columns, logits = _like(change, change=change, columns=columns, logits=logits)
+    coefficients, columns, logits = _like(
+        coefficients, coefficients=coefficients, columns=columns, logits=logits
+    )
     samples, classes = logits.shape
-    _check_shapes(change, columns, (samples, classes))
+    _check_shapes(coefficients, columns, (samples, classes))
     of_samples = _of_samples(samples, classes, labels, losses, hits)
 
     def run(first: int, last: int, scratch: Any, sums: Floats) -> None:
-        kernels.output_layer(first, last, change, columns, logits, *of_samples, top, scratch, sums)
+        kernels.output_layer(
+            first, last, coefficients, columns, logits, *of_samples, top, scratch, sums
+        )
 
-    return _over_perturbations(run, change, classes, classes, threads)
+    return _over_perturbations(run, coefficients, classes, classes, threads)
 
 
 def score_hidden_layer(
-    change: Array,
+    coefficients: Array,
     columns: Array,
     hidden: Array,
     weight: Array,
@@ -108,47 +114,76 @@ def score_hidden_layer(
     *,
     threads: int | None = None,
 ) -> FusedChanges:
-    """Score perturbations of a layer read by a dense layer alone, then ReLU, then the last one.
+    """Score perturbations of a layer that one dense operation reads, before ReLU and the last.
 
     The logits of sample `s` under perturbation `k` are
-    ``bias + weight @ relu(hidden[s] - change[s, k] * columns[k])``.
+    ``bias + weight @ relu(hidden[s] - coefficients[s, k] * columns[k])``.
 
     Parameters
     ----------
-    change, labels, losses, hits, top, threads
-        As :mod:`unitlens.perturbation.engine.fused` says.
+    coefficients
+        Coefficient with which each of K perturbations subtracts its direction, (samples, K). Pairs
+        whose coefficient is 0 are not computed, and change nothing; NaN counts as a coefficient.
     columns
-        What one unit of change does to the dense layer's outputs, (K, H).
+        Change of the dense operation's output per unit of each direction, (K, H).
     hidden
-        Outputs of the dense layer in the network as it is, before the ReLU, (samples, H).
+        Output of the dense operation in the unperturbed network, before the ReLU, (samples, H).
     weight, bias
-        Of the last layer, (classes, H) and (classes,).
+        Weight and bias of the last operation, (classes, H) and (classes,).
+    labels
+        Class of each sample, integers (samples,).
+    losses, hits
+        Loss and hit of each sample under the unperturbed network, (samples,).
+    top
+        Number of largest logits: a sample is a hit where its label is among them. Of equal logits
+        the one of the smaller class is larger; NaN is larger than any number.
+    threads
+        Number of threads; as many as torch has if None.
+
+    Returns
+    -------
+    Sums over samples of the changes of loss and hits, by perturbation and label.
 
     Raises
     ------
     ArgumentError
-        Where shapes or dtypes do not fit, or a label is no class.
+        Where shapes or dtypes do not fit, or a label is not a class.
     """
     from unitlens.perturbation.engine import fused_kernels as kernels
 
-    change, columns, hidden, weight, bias = _like(
-        change, change=change, columns=columns, hidden=hidden, weight=weight, bias=bias
+    coefficients, columns, hidden, weight, bias = _like(
+        coefficients,
+        coefficients=coefficients,
+        columns=columns,
+        hidden=hidden,
+        weight=weight,
+        bias=bias,
     )
-    _check_shapes(change, columns, hidden.shape)
+    _check_shapes(coefficients, columns, hidden.shape)
     classes = len(bias)
     of_samples = _of_samples(len(hidden), classes, labels, losses, hits)
     padded, offsets = _padded(weight, bias, hidden.shape[1])
 
     def run(first: int, last: int, scratch: Any, sums: Floats) -> None:
         kernels.hidden_layer(
-            first, last, change, columns, hidden, padded, offsets, *of_samples, top, scratch, sums
+            first,
+            last,
+            coefficients,
+            columns,
+            hidden,
+            padded,
+            offsets,
+            *of_samples,
+            top,
+            scratch,
+            sums,
         )
 
-    return _over_perturbations(run, change, len(offsets), classes, threads)
+    return _over_perturbations(run, coefficients, len(offsets), classes, threads)
 
 
 def _padded(weight: Array, bias: Array, width: int) -> tuple[Array, Array]:
-    """Return the last layer with rows and columns of zeros, so that no loop over it has a rest."""
+    """Return weight and bias padded by zeros to multiples of the kernels' steps."""
     from unitlens.perturbation.engine.fused_kernels import CLASSES
 
     classes, lanes = len(bias), _CACHE_LINE // weight.itemsize
@@ -166,22 +201,23 @@ def _padded(weight: Array, bias: Array, width: int) -> tuple[Array, Array]:
 
 
 def _like(first: Array, **arrays: Array) -> list[Array]:
-    """Return the arrays contiguous, and refuse dtypes that differ or have no kernel."""
+    """Return contiguous arrays, if all have one dtype for which there is a kernel."""
     for name, array in arrays.items():
         if array.dtype != first.dtype or array.dtype not in (np.float32, np.float64):
             raise ArgumentError(
-                f"{name} is {array.dtype} and change {first.dtype}, but both must be float32 or "
-                "both float64: convert them"
+                f"{name} is {array.dtype} and coefficients {first.dtype}, but both must be float32 "
+                "or both float64: convert them"
             )
     return [np.ascontiguousarray(array) for array in arrays.values()]
 
 
-def _check_shapes(change: Array, columns: Array, outputs: tuple[int, ...]) -> None:
+def _check_shapes(coefficients: Array, columns: Array, outputs: tuple[int, ...]) -> None:
     expected = (len(columns), outputs[1])
-    if change.shape != (outputs[0], len(columns)) or columns.shape != expected:
+    if coefficients.shape != (outputs[0], len(columns)) or columns.shape != expected:
         raise ArgumentError(
-            f"change has the shape {change.shape} and columns {columns.shape}, but they must be "
-            f"(samples, K) and (K, width) where the outputs (samples, width) are {outputs}"
+            f"coefficients has the shape {coefficients.shape} and columns {columns.shape}, but "
+            f"they must be (samples, K) and (K, width) where the outputs (samples, width) are "
+            f"{outputs}"
         )
 
 
@@ -207,24 +243,24 @@ def _of_samples(
 
 def _over_perturbations(
     run: Callable[[int, int, Any, Floats], None],
-    change: Array,
+    coefficients: Array,
     rows: int,
     classes: int,
     threads: int | None,
 ) -> FusedChanges:
-    """Run `run` for ranges of perturbations, each thread taking the next one that is left."""
-    count = change.shape[1]
+    """Run a kernel for ranges of perturbations; each thread takes the next open range."""
+    count = coefficients.shape[1]
     sums = np.zeros((4, count, classes))
     starts = iter(range(0, count, _PERTURBATIONS))
 
     def work() -> None:
-        scratch = _scratch(rows, change.dtype)
+        scratch = _scratch(rows, coefficients.dtype)
         for first in starts:
             run(first, min(first + _PERTURBATIONS, count), scratch, sums)
 
-    wanted = torch.get_num_threads() if threads is None else threads
-    workers = max(1, min(wanted, -(-count // _PERTURBATIONS)))
-    with ThreadPoolExecutor(max(1, workers - 1)) as pool:  # starts no thread that is not needed
+    limit = torch.get_num_threads() if threads is None else threads
+    workers = max(1, min(limit, -(-count // _PERTURBATIONS)))
+    with ThreadPoolExecutor(max(1, workers - 1)) as pool:  # starts threads only on submit
         others = [pool.submit(work) for _ in range(workers - 1)]
         work()
         for other in others:
@@ -233,7 +269,7 @@ def _over_perturbations(
 
 
 def _scratch(rows: int, dtype: np.dtype[Any]) -> tuple[Array, Array, Floats, Array]:
-    """Return what a thread works on: sums of two pairs, logits, scores, and the queue."""
+    """Return a thread's arrays: sums of two pairs, logits, scores, and the queue of pairs."""
     from unitlens.perturbation.engine.fused_kernels import CLASSES, PAIRS
 
     return (
@@ -245,7 +281,7 @@ def _scratch(rows: int, dtype: np.dtype[Any]) -> tuple[Array, Array, Floats, Arr
 
 
 def _zeros(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-    """Return zeros that begin at a cache line, for loads that never touch two."""
+    """Return zeros that begin at a cache line, so that no load touches two cache lines."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     buffer = np.zeros(size + _CACHE_LINE, np.uint8)
     start = -buffer.ctypes.data % _CACHE_LINE

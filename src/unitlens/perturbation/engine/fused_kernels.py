@@ -1,10 +1,10 @@
 """The compiled inner loops of :mod:`unitlens.perturbation.engine.fused`.
 
-Importing this module imports numba. All compiled functions stand here together, because numba's
-cache of one source file does not notice a change in another.
+Importing this module imports numba. All compiled functions stand in one file, because numba's
+cache of one source file does not notice an edit of another.
 
-Each function does the (perturbation, sample) pairs of a range of perturbations, queues the pairs
-that change anything, and works on PAIRS of them at a time, whatever perturbations they belong to.
+Each kernel goes through the pairs of a sample and a perturbation of a range, queues the pairs whose
+coefficient is not 0, and computes PAIRS of them at a time, whatever perturbations they belong to.
 """
 
 import math
@@ -17,14 +17,14 @@ from numba.extending import intrinsic
 
 from unitlens.compilation import compiled
 
-# Vectors of the whole width are written out in `_products`: left alone, LLVM takes half of it on
-# many CPUs and checks each call whether arrays overlap, which takes twice the time. The features
-# are those by which numba's cache tells CPUs apart, so that cached code and CLASSES agree.
+# `_products` writes out vectors of the whole width: LLVM by itself takes half the width on many
+# CPUs, and checks at each call whether arrays overlap, which takes twice the time. numba's cache
+# tells CPUs apart by the same features, so that cached code and CLASSES agree.
 _WIDE = "+avx512f" in cpu_target.target_context.codegen().magic_tuple()[2]
 VECTOR_BYTES = 64 if _WIDE else 32
-CLASSES = 10 if _WIDE else 5  # of one call of `_products`: twice so many sums stay in registers
-PAIRS = 64  # pairs whose logits are scored together, the classes one after the other
-SAMPLES = 4  # rows of `hidden` that stay in the first cache while the columns stream by
+CLASSES = 10 if _WIDE else 5  # per call of `_products`: twice as many sums stay in registers
+PAIRS = 64  # pairs whose logits are scored together, class after class
+SAMPLES = 4  # rows of `hidden` that stay in the first-level cache while columns stream through
 
 _LOG2_E = 1.4426950408889634
 _LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
@@ -33,7 +33,7 @@ _ROUNDING = 6755399441055744.0  # 1.5 * 2**52: adding it rounds to an integer, i
 
 @compiled(fastmath={"contract"})
 def _exp(x):
-    """Return e**x for x <= 0, to 1e-15 of it, in arithmetic that vectorises; NaN stays NaN."""
+    """Return e**x for x <= 0 to a relative 1e-15, in arithmetic that vectorises; NaN stays NaN."""
     x = -708.0 if x < -708.0 else x
     shifted = x * _LOG2_E + _ROUNDING
     power = shifted - _ROUNDING
@@ -152,7 +152,7 @@ class _Vectors:
         return self.builder.select(negative, self.zero, vector)
 
     def folded(self, vectors):
-        """Return the sum of each vector's lanes, as lanes of as few vectors, in their order."""
+        """Return the sum of each vector's lanes, in order, as lanes of as few vectors as fit."""
         for _ in range(self.lanes.bit_length() - 1):
             vectors = vectors + vectors[-1:] * (len(vectors) % 2)
             vectors = [
@@ -165,12 +165,12 @@ class _Vectors:
 
 
 @intrinsic
-def _products(_typing, hidden, samples, columns, rows, changes, weight, first, whole, out):
-    """Put ``weight @ relu(hidden - change * column)`` of two pairs into `out`, one by one.
+def _products(_typing, hidden, samples, columns, rows, negated, weight, first, whole, out):
+    """Write ``weight @ relu(hidden + negated * column)`` of two pairs to `out`, one after another.
 
-    The pairs are given by twos: samples, rows of `columns`, and minus their changes. Of weight,
-    CLASSES rows from `first` on count, and of each row the first `whole` entries, a multiple of
-    the lanes. `out` has room for whole vectors. Arrays come entire, since a slice of one costs
+    Each pair is a sample, a row of `columns`, and the negated coefficient. The product is over
+    CLASSES rows of weight from `first` on, and the first `whole` entries of each row, a multiple
+    of the lanes. `out` has room for whole vectors. Arrays are passed whole, since slicing costs
     numba two atomic operations.
     """
 
@@ -190,7 +190,7 @@ def _products(_typing, hidden, samples, columns, rows, changes, weight, first, w
 
         hiddens = [row(0, number) for number in two(1)]
         starts = [row(2, number) for number in two(3)]
-        minus = [vectors.everywhere(change) for change in two(4)]
+        factors = [vectors.everywhere(coefficient) for coefficient in two(4)]
         number = values[6].type
         weights = [row(5, builder.add(values[6], number(i))) for i in range(CLASSES)]
         sums = [cgutils.alloca_once_value(builder, vectors.zero) for _ in range(2 * CLASSES)]
@@ -200,7 +200,7 @@ def _products(_typing, hidden, samples, columns, rows, changes, weight, first, w
                 vectors.rectified(
                     vectors.product_and_sum(factor, vectors.load(start, j), vectors.load(before, j))
                 )
-                for before, factor, start in zip(hiddens, minus, starts, strict=True)
+                for before, factor, start in zip(hiddens, factors, starts, strict=True)
             ]
             for i, start in enumerate(weights):
                 factor = vectors.load(start, j)
@@ -211,29 +211,29 @@ def _products(_typing, hidden, samples, columns, rows, changes, weight, first, w
             vectors.store(vector, array(8).data, number(i * vectors.lanes))
         return context.get_dummy_value()
 
-    return types.void(hidden, samples, columns, rows, changes, weight, first, whole, out), generate
+    return types.void(hidden, samples, columns, rows, negated, weight, first, whole, out), generate
 
 
 @compiled(fastmath={"contract"})
-def _add_rest(hidden, s, columns, k, change, weight, first, whole, out, start):
-    """Add to `out` from `start` on the products of the entries behind the `whole` ones."""
+def _add_rest(hidden, s, columns, k, coefficient, weight, first, whole, out, start):
+    """Add the products of the entries after the `whole` ones to `out`, from `start` on."""
     for j in range(whole, hidden.shape[1]):
-        output = hidden[s, j] - change * columns[k, j]
+        output = hidden[s, j] - coefficient * columns[k, j]
         output = hidden.dtype.type(0) if output < 0 else output
         for i in range(CLASSES):
             out[start + i] += weight[first + i, j] * output
 
 
 @compiled()
-def _hidden_logits(pairs, queue, change, columns, hidden, weight, bias, out, logits):
-    """Put the logits of the queued pairs into the columns of `logits`."""
-    queue[:2, pairs] = queue[:2, pairs - 1]  # fills an odd last two
+def _hidden_logits(pairs, queue, coefficients, columns, hidden, weight, bias, out, logits):
+    """Write the logits of the queued pairs to the columns of `logits`."""
+    queue[:2, pairs] = queue[:2, pairs - 1]  # completes an odd last pair
     lanes = VECTOR_BYTES // hidden.itemsize
     whole = hidden.shape[1] // lanes * lanes
     for p in range(0, pairs, 2):
         s, t = queue[0, p], queue[0, p + 1]
         k, m = queue[1, p], queue[1, p + 1]
-        x, y = change[s, k], change[t, m]
+        x, y = coefficients[s, k], coefficients[t, m]
         for c in range(0, len(bias), CLASSES):
             _products(hidden, (s, t), columns, (k, m), (-x, -y), weight, c, whole, out)
             if whole < hidden.shape[1]:
@@ -246,53 +246,69 @@ def _hidden_logits(pairs, queue, change, columns, hidden, weight, bias, out, log
 
 @compiled()
 def hidden_layer(
-    first, last, change, columns, hidden, weight, bias, labels, losses, hits, top, scratch, sums
+    first,
+    last,
+    coefficients,
+    columns,
+    hidden,
+    weight,
+    bias,
+    labels,
+    losses,
+    hits,
+    top,
+    scratch,
+    sums,
 ):
-    """Add to `sums` (4, K, classes) what the perturbations from `first` to `last` change.
+    """Add the changes by the perturbations from `first` to `last` to `sums`, (4, K, classes).
 
     Weight, bias and scratch are padded: zeros, rows to a multiple of CLASSES.
     """
     out, logits, work, queue = scratch
     classes = sums.shape[2]
     pairs = 0
-    for start in range(0, len(change), SAMPLES):
+    for start in range(0, len(coefficients), SAMPLES):
         for k in range(first, last):
-            for s in range(start, min(start + SAMPLES, len(change))):
+            for s in range(start, min(start + SAMPLES, len(coefficients))):
                 queue[0, pairs], queue[1, pairs] = s, k
-                pairs += change[s, k] != 0
+                pairs += coefficients[s, k] != 0
                 if pairs == PAIRS:
-                    _hidden_logits(pairs, queue, change, columns, hidden, weight, bias, out, logits)
+                    _hidden_logits(
+                        pairs, queue, coefficients, columns, hidden, weight, bias, out, logits
+                    )
                     _score_and_add(
                         logits[:classes], pairs, queue, labels, losses, hits, top, work, sums
                     )
                     pairs = 0
     if pairs:
-        _hidden_logits(pairs, queue, change, columns, hidden, weight, bias, out, logits)
+        _hidden_logits(pairs, queue, coefficients, columns, hidden, weight, bias, out, logits)
         _score_and_add(logits[:classes], pairs, queue, labels, losses, hits, top, work, sums)
 
 
 @compiled(fastmath={"contract"})
-def _output_logits(pairs, queue, change, columns, logits, out):
+def _output_logits(pairs, queue, coefficients, columns, logits, out):
     for p in range(pairs):
         s, k = queue[0, p], queue[1, p]
-        x = change[s, k]
+        x = coefficients[s, k]
         for c in range(logits.shape[1]):
             out[c, p] = logits[s, c] - x * columns[k, c]
 
 
 @compiled()
-def output_layer(first, last, change, columns, logits, labels, losses, hits, top, scratch, sums):
-    """Add to `sums` (4, K, classes) what the perturbations from `first` to `last` change."""
+def output_layer(
+    first, last, coefficients, columns, logits, labels, losses, hits, top, scratch, sums
+):
+    """Add the changes by the perturbations from `first` to `last` to `sums`, (4, K, classes)."""
     _, changed, work, queue = scratch
     pairs = 0
-    for s in range(len(change)):
+    for s in range(len(coefficients)):
         for k in range(first, last):
             queue[0, pairs], queue[1, pairs] = s, k
-            pairs += change[s, k] != 0
+            pairs += coefficients[s, k] != 0
             if pairs == PAIRS:
-                _output_logits(pairs, queue, change, columns, logits, changed)
+                _output_logits(pairs, queue, coefficients, columns, logits, changed)
                 _score_and_add(changed, pairs, queue, labels, losses, hits, top, work, sums)
                 pairs = 0
     if pairs:
-        _output_logits(pairs, queue, change, columns, logits, changed)
+        _output_logits(pairs, queue, coefficients, columns, logits, changed)
         _score_and_add(changed, pairs, queue, labels, losses, hits, top, work, sums)

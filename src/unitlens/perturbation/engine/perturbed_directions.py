@@ -1,4 +1,8 @@
-"""Perturbations of one layer, each along one direction of it."""
+"""Directions of one layer that are perturbed, each alone: units, or mixtures of units.
+
+A perturbation along a direction ``d`` subtracts ``c d`` from the activations of a sample at each
+position. The coefficient ``c`` is the activation along ``d`` minus the value that it is clamped to.
+"""
 
 import copy
 from collections.abc import Callable
@@ -8,9 +12,9 @@ from torch import Tensor
 
 from unitlens.model.graph import Edit
 from unitlens.model.layers import UnitLayer
-from unitlens.model.observation import take
-from unitlens.model.precision import uncast
-from unitlens.perturbation.engine.readers import ChangedRows, LayerReader
+from unitlens.model.observation import select_samples
+from unitlens.model.precision import autocast_disabled
+from unitlens.perturbation.engine.readers import LayerReader, PerturbedPairs
 
 Replacement = Callable[[UnitLayer, Tensor], Tensor]
 
@@ -23,10 +27,10 @@ class Units:
     layer
         The layer.
     channels
-        The units, shape (directions,).
+        Channels of the units, (directions,).
     replacement
-        Function of the layer and its activation (samples, ...) that returns what stands in for
-        it, of a shape that broadcasts over it.
+        Function of the layer and its activation (samples, ...) that returns the replacement of the
+        activation, of a shape that broadcasts over it.
     table_rows
         Row of each unit in a table.
     """
@@ -40,7 +44,7 @@ class Units:
         self._columns: dict[LayerReader, Tensor] = {}
 
     def replaced_by(self, replacement: Replacement) -> "Units":
-        """Return the same units, clamped to something else; what is known of readers is shared."""
+        """Return the same units under another replacement; both share the readers' columns."""
         other = copy.copy(self)
         other._replacement = replacement  # noqa: SLF001  of its own class
         return other
@@ -52,44 +56,44 @@ class Units:
         """Return some of the units."""
         return Units(self.layer, self._channels[some], self._replacement, self.table_rows[some])
 
-    def changes(self, activation: Tensor) -> Tensor:
-        """Return what is taken away along each direction, (directions, samples, positions ...)."""
+    def coefficients(self, activation: Tensor) -> Tensor:
+        """Return the coefficients to subtract, (directions, samples, positions ...)."""
         by_unit = activation.movedim(self.layer.axis, 0)
         replaced = self._replaced(activation).movedim(self.layer.axis, 0)
         if not self._all:
-            chosen = by_unit.index_select(0, self._channels)
-            return chosen.sub_(replaced.index_select(0, self._channels))
+            of_units = by_unit.index_select(0, self._channels)
+            return of_units.sub_(replaced.index_select(0, self._channels))
         if by_unit.dim() == 2:
             return by_unit - replaced
-        changed = torch.empty(by_unit.shape, dtype=activation.dtype, device=activation.device)
-        return torch.sub(by_unit, replaced, out=changed)
+        differences = torch.empty(by_unit.shape, dtype=activation.dtype, device=activation.device)
+        return torch.sub(by_unit, replaced, out=differences)
 
     def _replaced(self, activation: Tensor) -> Tensor:
-        """Return what stands in for the activation, of as many axes, with one entry a unit."""
+        """Return the replacement with as many axes as the activation and one entry per unit."""
         replaced = self._replacement(self.layer, activation).to(activation.dtype)
         if replaced.dim() == activation.dim() and replaced.shape[self.layer.axis] != 1:
             return replaced
         return replaced.expand_as(activation)
 
-    def taken_away(self, activation: Tensor, changes: ChangedRows) -> Tensor:
-        """Return the activation of the rows of `changes`, perturbed."""
-        rows = take(activation, 0, changes.samples)
+    def perturbed(self, activation: Tensor, pairs: PerturbedPairs) -> Tensor:
+        """Return the perturbed activation of each pair of unit and sample, (pairs, ...)."""
+        rows = select_samples(activation, 0, pairs.samples)
         replaced = self._replaced(activation).expand_as(activation)
-        channels = self._channels[changes.directions]
-        everyone = torch.arange(len(rows), device=rows.device)
-        values = replaced.movedim(self.layer.axis, 1)[changes.samples, channels]
-        rows.movedim(self.layer.axis, 1)[everyone, channels] = values
+        channels = self._channels[pairs.directions]
+        numbers = torch.arange(len(rows), device=rows.device)
+        values = replaced.movedim(self.layer.axis, 1)[pairs.samples, channels]
+        rows.movedim(self.layer.axis, 1)[numbers, channels] = values
         return rows
 
     def columns(self, reader: LayerReader) -> Tensor:
-        """Return what one unit of each direction does to what a reader puts out."""
+        """Return the change of a reader's output per unit of each direction."""
         if reader not in self._columns:
             channels = None if self._all else self._channels
             self._columns[reader] = reader.columns(self.layer, channels)
         return self._columns[reader]
 
     def edit(self, number: int) -> Edit:
-        """Return the edit of a whole pass that perturbs along one direction."""
+        """Return the edit of a whole pass that clamps one unit."""
 
         def clamp(activation: Tensor) -> Tensor:
             replaced = self._replaced(activation).expand_as(activation)
@@ -109,9 +113,9 @@ class Mixtures:
     layer
         The layer.
     directions
-        Shape (directions, units), each of length 1.
+        Directions of length 1, (directions, units).
     levels
-        What the projection on each direction is clamped to, shape (directions,).
+        Value that the projection on each direction is clamped to, (directions,).
     table_rows
         Row of each direction in a table.
     """
@@ -132,37 +136,38 @@ class Mixtures:
             self.layer, self._directions[some], self._levels[some], self.table_rows[some]
         )
 
-    def changes(self, activation: Tensor) -> Tensor:
-        """Return what is taken away along each direction, (directions, samples, positions ...)."""
+    def coefficients(self, activation: Tensor) -> Tensor:
+        """Return the coefficients to subtract, (directions, samples, positions ...)."""
         by_unit = activation.movedim(self.layer.axis, -1).to(self._directions.dtype)
-        with uncast(activation.device):
+        with autocast_disabled(activation.device):
             projected = by_unit @ self._directions.t()
         return projected.sub_(self._levels).movedim(-1, 0).contiguous()
 
-    def taken_away(self, activation: Tensor, changes: ChangedRows) -> Tensor:
-        """Return the activation of the rows of `changes`, perturbed."""
-        rows = take(activation, 0, changes.samples)
+    def perturbed(self, activation: Tensor, pairs: PerturbedPairs) -> Tensor:
+        """Return the perturbed activation of each pair of direction and sample, (pairs, ...)."""
+        rows = select_samples(activation, 0, pairs.samples)
         by_unit = rows.movedim(self.layer.axis, -1)
         shape = (len(rows), *[1] * (rows.dim() - 2), -1)
-        along = self._directions[changes.directions].reshape(shape)
-        coefficients = changes.coefficients.unsqueeze(-1)
-        by_unit.addcmul_(coefficients.to(rows.dtype), along.to(rows.dtype), value=-1)
+        directions = self._directions[pairs.directions].reshape(shape)
+        coefficients = pairs.coefficients.unsqueeze(-1)
+        by_unit.addcmul_(coefficients.to(rows.dtype), directions.to(rows.dtype), value=-1)
         return rows
 
     def columns(self, reader: LayerReader) -> Tensor:
-        """Return what one unit of each direction does to what a reader puts out."""
+        """Return the change of a reader's output per unit of each direction."""
         if reader not in self._columns:
             self._columns[reader] = reader.columns(self.layer, self._directions)
         return self._columns[reader]
 
     def edit(self, number: int) -> Edit:
-        """Return the edit of a whole pass that perturbs along one direction."""
+        """Return the edit of a whole pass that projects one direction out."""
 
         def project(activation: Tensor) -> Tensor:
             samples = torch.arange(len(activation), device=activation.device)
             one = self.part(slice(number, number + 1))
-            changes = ChangedRows(torch.zeros_like(samples), samples, one.changes(activation)[0])
-            return one.taken_away(activation, changes)
+            coefficients = one.coefficients(activation)[0]
+            pairs = PerturbedPairs(torch.zeros_like(samples), samples, coefficients)
+            return one.perturbed(activation, pairs)
 
         return project
 

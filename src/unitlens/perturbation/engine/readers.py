@@ -1,4 +1,4 @@
-"""A convolution subtracted from rows in one pass over them, by oneDNN."""
+"""Readers: operations that are linear in a layer, whose outputs are updated, not run again."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,43 +10,44 @@ from torch.nn import functional
 
 from unitlens.model.graph import Program
 from unitlens.model.layers import UnitLayer
-from unitlens.model.observation import Observation, take
+from unitlens.model.observation import Observation, select_samples
 from unitlens.model.operations import function_name
-from unitlens.model.rewriting import is_watched
+from unitlens.model.rewriting import is_patched
 
-_NAME = "_convolution_pointwise_"  # of the operation that torch's own compiler calls for this
+# oneDNN's convolution that adds to a tensor in place, which torch's compiler calls as well.
+_ONEDNN_OPERATION = "_convolution_pointwise_"
 
 
 def subtracts_at_once(module: Any) -> bool:
-    """Tell whether :func:`subtract_convolved` does what one module's convolution does.
+    """Tell whether :func:`subtract_convolved` computes the convolution of a module.
 
-    It does so of two dimensions in float32 on a CPU, outside of autocast. Where this PyTorch has
-    no such operation, it does nowhere.
+    It does for convolutions of two dimensions in float32 on a CPU, outside of autocast, where this
+    PyTorch has oneDNN's operation.
     """
     if type(module) is not nn.Conv2d or isinstance(module.padding, str) or module.groups > 1:
         return False
     weight = module.weight
-    fitting = weight.device.type == "cpu" and weight.dtype == torch.float32
+    suitable = weight.device.type == "cpu" and weight.dtype == torch.float32
     built = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
-    known = built and hasattr(torch.ops.mkldnn, _NAME)
-    return fitting and known and not torch.is_autocast_enabled("cpu")
+    exists = built and hasattr(torch.ops.mkldnn, _ONEDNN_OPERATION)
+    return suitable and exists and not torch.is_autocast_enabled("cpu")
 
 
 def subtract_convolved(rows: Tensor, maps: Tensor, weight: Tensor, module: nn.Conv2d) -> None:
-    """Subtract from `rows`, in place, what a module's convolution makes of `maps`.
+    """Subtract the convolution of `maps` from `rows`, in place and in one pass over `rows`.
 
     Parameters
     ----------
     rows
-        Shape (rows, out, positions ...).
+        Outputs, (rows, out, positions ...).
     maps
-        Shape (rows, in, positions ...).
+        Inputs, (rows, in, positions ...).
     weight
-        Shape (out, in, kernel ...), in place of the module's own; no bias.
+        Weight in place of the module's, (out, in, kernel ...). There is no bias.
     module
-        The convolution: stride, padding, dilation.
+        The convolution, for its stride, padding and dilation.
     """
-    subtract = getattr(torch.ops.mkldnn, _NAME).binary
+    subtract = getattr(torch.ops.mkldnn, _ONEDNN_OPERATION).binary
     subtract(
         rows, maps.neg(), weight.to_mkldnn(), None,
         module.padding, module.stride, module.dilation, 1, "add", 1.0, None, [], None,
@@ -72,15 +73,15 @@ _FLATTENING = frozenset(("flatten", "view", "reshape"))
 
 
 @dataclass(frozen=True)
-class ChangedRows:
-    """What is taken away from activations: rows of one folded batch, sorted by direction.
+class PerturbedPairs:
+    """Pairs of a direction and a sample that are the rows of one batch, sorted by direction.
 
     Attributes
     ----------
     directions, samples
-        Which direction and which sample a row is of.
+        Number of the direction and of the sample of each pair, (pairs,).
     coefficients
-        How much is taken away along the direction, (rows, positions ...).
+        Coefficient with which the direction is subtracted, (pairs, positions ...).
     """
 
     directions: Tensor
@@ -98,18 +99,19 @@ class ChangedRows:
 
 @dataclass(frozen=True)
 class LayerReader:
-    """An operation that is linear in a layer.
+    """A dense or convolutional operation that reads a layer, and is linear in it.
 
     Attributes
     ----------
     node, module
         The operation.
     program, pools
-        The network's program, and its averages over positions between the layer and it.
+        The network's program, and its averages over positions between the layer and the operation.
     by_position
-        Whether it works at each position by itself: a dense layer on the axis of the units.
+        Whether the operation works at each position by itself: a dense operation on the axis of
+        the units.
     by_sample
-        Whether there is a single position, so that it puts out one row a sample.
+        Whether there is a single position, so that the output is one row per sample.
     """
 
     node: fx.Node
@@ -120,85 +122,84 @@ class LayerReader:
     by_sample: bool
 
     def columns(self, layer: UnitLayer, directions: Tensor | None) -> Tensor:
-        """Return what one unit of each direction does to the output.
+        """Return the change of the output per unit of each direction.
 
         Parameters
         ----------
         layer
             The layer.
         directions
-            Shape (directions, units), or integers: numbers of units, (directions,); all units
-            themselves if None.
+            Directions (directions, units), or numbers of units (directions,); all units if None.
 
         Returns
         -------
         Of a dense operation (directions, out) or, where it reads flattened positions,
-        (directions, positions, out); of a convolution (directions, out, 1, kernel ...), with the
-        `out` of its group alone where there are several.
+        (directions, positions, out). Of a convolution (directions, out, 1, kernel ...), with the
+        outputs of the direction's group alone where there are several groups.
         """
         weight = self.module.weight.detach()
         if isinstance(self.module, nn.Linear):
             if self.by_position:
-                columns = weight.t()
+                by_unit = weight.t()
             else:
-                columns = weight.t().reshape(layer.units, -1, len(weight))
+                by_unit = weight.t().reshape(layer.units, -1, len(weight))
         else:
             by_group = weight.unflatten(0, (self.module.groups, -1)).transpose(1, 2)
-            columns = by_group.flatten(0, 1).unsqueeze(2)
-        chosen: Tensor = columns
+            by_unit = by_group.flatten(0, 1).unsqueeze(2)
+        columns: Tensor = by_unit
         if directions is not None and directions.dim() == 1:
-            chosen = columns.index_select(0, directions)
+            columns = by_unit.index_select(0, directions)
         elif directions is not None:
-            chosen = torch.tensordot(directions, columns, 1)
-        return chosen.contiguous()
+            columns = torch.tensordot(directions, by_unit, 1)
+        return columns.contiguous()
 
     def fits_directions(self) -> bool:
         """Tell whether directions that mix all units stay within one group of channels."""
         return isinstance(self.module, nn.Linear) or self.module.groups == 1
 
-    def updated(self, output: Tensor, changes: ChangedRows, columns: Tensor) -> Tensor:
-        """Return the operation's output for the rows of `changes`, from its output as it is.
+    def updated(self, output: Tensor, pairs: PerturbedPairs, columns: Tensor) -> Tensor:
+        """Return the operation's output for perturbed pairs, from its unperturbed output.
 
         Parameters
         ----------
         output
-            Of the network as it is, (samples, ...).
-        changes
-            The rows.
+            Output in the unperturbed network, (samples, ...).
+        pairs
+            The pairs of a direction and a sample.
         columns
-            As :meth:`columns` gives them.
+            Change of the output per unit of each direction, from :meth:`columns`.
         """
-        pooled = replace(changes, coefficients=self.pooled(changes.coefficients))
+        pooled = replace(pairs, coefficients=self.pooled(pairs.coefficients))
         if isinstance(self.module, nn.Linear):
-            return self._dense(output, pooled, columns)
-        return self._convolved(output, pooled, columns)
+            return self._update_dense(output, pooled, columns)
+        return self._update_convolution(output, pooled, columns)
 
     def pooled(self, coefficients: Tensor) -> Tensor:
-        """Average coefficients (rows, positions ...) as the layer is before it is read."""
+        """Return coefficients (pairs, positions ...) averaged as the layer is before the reader."""
         if not self.pools:
             return coefficients
         return by_channel(self.program, self.pools, coefficients.unsqueeze(1)).squeeze(1)
 
-    def _dense(self, output: Tensor, changes: ChangedRows, columns: Tensor) -> Tensor:
-        rows = take(output, 0, changes.samples)
-        coefficients = changes.coefficients
+    def _update_dense(self, output: Tensor, pairs: PerturbedPairs, columns: Tensor) -> Tensor:
+        rows = select_samples(output, 0, pairs.samples)
+        coefficients = pairs.coefficients
         if self.by_position:
             coefficients = coefficients.reshape(rows.shape[:-1])
-            of_rows = columns.index_select(0, changes.directions)
+            of_rows = columns.index_select(0, pairs.directions)
             of_rows = of_rows.reshape(len(rows), *[1] * (rows.dim() - 2), -1)
             return rows.addcmul_(coefficients.unsqueeze(-1), of_rows, value=-1)
         flat = coefficients.flatten(1)
-        for number, segment in changes.segments():
+        for number, segment in pairs.segments():
             rows[segment].addmm_(flat[segment], columns[number], alpha=-1)
         return rows
 
-    def _convolved(self, output: Tensor, changes: ChangedRows, columns: Tensor) -> Tensor:
+    def _update_convolution(self, output: Tensor, pairs: PerturbedPairs, columns: Tensor) -> Tensor:
         module, convolve = self.module, CONVOLVE[type(self.module)]
-        rows = take(output, 0, changes.samples)
-        maps = changes.coefficients.unsqueeze(1)
+        rows = select_samples(output, 0, pairs.samples)
+        maps = pairs.coefficients.unsqueeze(1)
         width, group = columns.shape[1], module.in_channels // module.groups
         at_once = subtracts_at_once(module)
-        for number, segment in changes.segments():
+        for number, segment in pairs.segments():
             if at_once:
                 subtract_convolved(rows[segment], maps[segment], columns[number], module)
                 continue
@@ -214,25 +215,33 @@ class LayerReader:
 def find_readers(
     program: Program, observation: Observation, node: fx.Node, layer: UnitLayer
 ) -> dict[fx.Node, LayerReader]:
-    """Find the operations that read a layer through nothing but averages and flattening."""
-    found: dict[fx.Node, LayerReader] = {}
+    """Return the readers of a layer: only averages and flattening lie between it and them.
+
+    Parameters
+    ----------
+    program, observation
+        The network's program, and its values on an example.
+    node, layer
+        The layer and its node.
+    """
+    readers: dict[fx.Node, LayerReader] = {}
     paths: list[tuple[fx.Node, tuple[fx.Node, ...], bool]] = [(node, (), False)]
     while paths:
         place, pools, flat = paths.pop()
         for user in place.users:
-            if user in found or not _reads_only(user, place):
+            if user in readers or not _is_first_input(user, place):
                 continue
             module = program.modules.get(user)
-            plain = module is not None and not is_watched(module)
+            plain = module is not None and not is_patched(module)
             if plain and type(module) in (nn.Linear, *CONVOLVE):
                 reader = _reader(program, observation, user, layer, (place, pools, flat))
                 if reader is not None:
-                    found[user] = reader
+                    readers[user] = reader
             elif not flat and layer.axis == 1 and averages(program, observation, place, user):
                 paths.append((user, (*pools, user), flat))
             elif not flat and layer.axis == 1 and flattens(program, observation, place, user):
                 paths.append((user, pools, True))
-    return found
+    return readers
 
 
 def _reader(
@@ -242,15 +251,29 @@ def _reader(
     layer: UnitLayer,
     path: tuple[fx.Node, tuple[fx.Node, ...], bool],
 ) -> LayerReader | None:
+    """Return the reader at a node, None where the operation is not linear in single units.
+
+    Parameters
+    ----------
+    program, observation
+        The network's program, and its values on an example.
+    node
+        Node of a dense or convolutional operation.
+    layer
+        The layer.
+    path
+        Node that the operation reads, averages between the layer and it, and whether positions are
+        flattened.
+    """
     place, pools, flat = path
     module: Any = program.modules[node]
     before: Tensor = observation.two[place]
     if isinstance(module, nn.Linear):
         on_units = before.dim() == 2 or layer.axis == -1
         if flat or on_units:
-            one = before[0].numel() == layer.units
-            by_position = not flat or one
-            return LayerReader(node, module, program, pools, by_position, by_sample=one)
+            single = before[0].numel() == layer.units
+            by_position = not flat or single
+            return LayerReader(node, module, program, pools, by_position, by_sample=single)
         return None
     maps = before.dim() == module.weight.dim() and layer.axis == 1 and not flat
     padded = module.padding_mode == "zeros"
@@ -259,16 +282,16 @@ def _reader(
     return LayerReader(node, module, program, pools, by_position=False, by_sample=False)
 
 
-def _reads_only(user: fx.Node, place: fx.Node) -> bool:
-    """Tell whether a node is read as the one input, beside sizes, of an operation."""
+def _is_first_input(user: fx.Node, place: fx.Node) -> bool:
+    """Tell whether a node is the first argument of an operation, and no other argument."""
     return bool(user.args) and user.args[0] is place and list(user.args).count(place) == 1
 
 
 def averages(program: Program, observation: Observation, place: fx.Node, user: fx.Node) -> bool:
-    """Tell whether a node averages each map over positions, some or all."""
+    """Tell whether an operation averages each map over positions, over some or all of them."""
     module = program.modules.get(user)
     if module is not None:
-        return type(module) in _AVERAGES and not is_watched(module)
+        return type(module) in _AVERAGES and not is_patched(module)
     called = user.op in ("call_function", "call_method") and user.all_input_nodes == [place]
     if not called or observation.two[place].dim() < 3:
         return False
@@ -276,20 +299,20 @@ def averages(program: Program, observation: Observation, place: fx.Node, user: f
     if name != "mean":
         return name in _AVERAGING
     dims = user.args[1] if len(user.args) > 1 else user.kwargs.get("dim")
-    every = observation.two[place].dim()
-    given = {dim % every for dim in dims} if isinstance(dims, list | tuple) else set()
-    return given == set(range(2, every)) and "dtype" not in user.kwargs
+    axes = observation.two[place].dim()
+    averaged = {dim % axes for dim in dims} if isinstance(dims, list | tuple) else set()
+    return averaged == set(range(2, axes)) and "dtype" not in user.kwargs
 
 
 def by_channel(program: Program, nodes: Sequence[fx.Node], values: Tensor) -> Tensor:
-    """Run operations that treat each channel by itself on some of the channels."""
+    """Run operations that work on each channel by itself, on some channels only."""
     for node in nodes:
         values = program.compute(node, {node.all_input_nodes[0]: values})
     return values
 
 
 def flattens(program: Program, observation: Observation, place: fx.Node, user: fx.Node) -> bool:
-    """Tell whether a node makes one row a sample of maps, (samples, channels x positions)."""
+    """Tell whether an operation flattens maps to one row per sample, channels by positions."""
     flattening = isinstance(program.modules.get(user), nn.Flatten) or (
         user.op in ("call_function", "call_method") and function_name(user.target) in _FLATTENING
     )

@@ -1,8 +1,7 @@
-"""What stands in for the activations of a batch, for every kind of value."""
+"""Replacements of a batch's activations, for every value that units are clamped to."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -20,30 +19,30 @@ from unitlens.perturbation.session import Batch, Session
 from unitlens.perturbation.values.reference_data import (
     activation_bytes,
     class_means,
-    fitting,
+    match_shape,
     partner_activations,
     partners,
     position_means,
     unit_means,
 )
-from unitlens.perturbation.values.unit_values import by_unit, on_axis
+from unitlens.perturbation.values.unit_values import align_with_activations, values_by_unit
 
 Value = ValueName | npt.ArrayLike | xr.DataArray
 
 
 @dataclass(frozen=True)
 class Clamping:
-    """What units are clamped to.
+    """Replacement of activations by a value.
 
     Attributes
     ----------
     replacement
-        Returns, for a batch, what stands in for activations.
+        Function that returns the replacement of activations on a batch.
     constants
-        The value of each unit, shape (units,), where it is the same for all samples and
-        positions; else None.
+        The value of each unit, (units,), where it is one number for all samples and positions;
+        else None.
     kept_bytes
-        Bytes that a batch's replacement keeps for each sample.
+        Bytes per sample that the replacement of a batch holds.
     """
 
     replacement: Callable[[Batch], Replacement]
@@ -52,50 +51,46 @@ class Clamping:
 
 
 def clamp_to(session: Session, value: Value, reference: MapStyle | None) -> Clamping:
-    """Return what the units of a session's layers are clamped to.
+    """Return the replacement of activations by a value.
 
     Parameters
     ----------
     session
-        The session.
-    value, reference
-        As :mod:`unitlens.perturbation` says.
+        The session, whose layers are replaced.
+    value
+        Name of a value, or one number per unit.
+    reference
+        Data set for means and partners; the session's data set if None.
 
     Raises
     ------
     ArgumentError
-        Where the value is unknown, or numbers or reference do not suit it.
+        Where the value is unknown, or numbers or the reference do not fit it.
     """
     if not isinstance(value, str):
-        return _constant(session, _given(session, value))
-    if value not in get_args(ValueName):
-        names = ", ".join(f"'{name}'" for name in get_args(ValueName))
+        return _constant(session, _finite_numbers(session, value))
+    if value not in MAKERS:
+        names = ", ".join(f"'{name}'" for name in MAKERS)
         raise ArgumentError(
             f"value is '{value}', but must be {names} or an array of one value a unit"
         )
-    if value == "zero":
-        return _constant(session, np.zeros(session.units))
-    chosen = session.dataset if reference is None else reference
-    if len(chosen) == 0:
-        raise ArgumentError(
-            f"reference is empty, but must have at least one sample for value '{value}'"
-        )
-    return _FROM_REFERENCE[value](session, chosen)
+    return MAKERS[value](session, session.dataset if reference is None else reference)
 
 
 def value_name(value: Value) -> str:
-    """Return how the value is called in the attributes of a result."""
+    """Return the name of a value in the attributes of a result."""
     return value if isinstance(value, str) else "array"
 
 
-def _given(session: Session, value: npt.ArrayLike | xr.DataArray) -> Floats:
-    given = by_unit(session, value, "value")
-    wrong = np.flatnonzero(~np.isfinite(given))
-    if wrong.size:
+def _finite_numbers(session: Session, value: npt.ArrayLike | xr.DataArray) -> Floats:
+    numbers = values_by_unit(session, value, "value")
+    not_finite = np.flatnonzero(~np.isfinite(numbers))
+    if not_finite.size:
         raise ArgumentError(
-            f"value holds {given[wrong[0]]} for unit {wrong[0]}, but must be finite for every unit"
+            f"value holds {numbers[not_finite[0]]} for unit {not_finite[0]}, but must be finite "
+            "for every unit"
         )
-    return given
+    return numbers
 
 
 def _constant(session: Session, values: Floats | Tensor) -> Clamping:
@@ -110,6 +105,10 @@ def _constant(session: Session, values: Floats | Tensor) -> Clamping:
     return Clamping(lambda _: replacement, constants)
 
 
+def _zero(session: Session, _: MapStyle) -> Clamping:
+    return _constant(session, np.zeros(session.units))
+
+
 def _mean(session: Session, reference: MapStyle) -> Clamping:
     return _constant(session, unit_means(session, reference))
 
@@ -121,7 +120,7 @@ def _position_mean(session: Session, reference: MapStyle) -> Clamping:
     by_layer = {name: session.tensor(values) for name, values in means.items()}
 
     def replacement(layer: UnitLayer, activation: Tensor) -> Tensor:
-        return fitting("position_mean", layer, by_layer[layer.name], activation)
+        return match_shape("position_mean", layer, by_layer[layer.name], activation)
 
     return Clamping(lambda _: replacement)
 
@@ -146,8 +145,8 @@ def _class_mean(session: Session, reference: MapStyle) -> Clamping:
         by_layer = session.split(table[torch.searchsorted(known, batch.classes)])
 
         def replacement(layer: UnitLayer, activation: Tensor) -> Tensor:
-            values = by_layer[layer.name].unsqueeze(0)  # as of one variant
-            return on_axis(values, layer, activation.dim() + 1).squeeze(0)
+            values = by_layer[layer.name].unsqueeze(0)  # with an axis of one variant
+            return align_with_activations(values, layer, activation.dim() + 1).squeeze(0)
 
         return replacement
 
@@ -155,23 +154,26 @@ def _class_mean(session: Session, reference: MapStyle) -> Clamping:
 
 
 def _resample(session: Session, reference: MapStyle) -> Clamping:
-    own = reference is session.dataset
-    chosen = partners(session.indices, len(reference), session.seed, own=own)
+    same = reference is session.dataset
+    partner_of = partners(session.indices, len(reference), session.seed, same=same)
 
     def of_batch(batch: Batch) -> Replacement:
-        of_samples = chosen[batch.start : batch.start + len(batch.inputs)]
-        activations = partner_activations(session, reference, of_samples)
+        indices = partner_of[batch.start : batch.start + len(batch.inputs)]
+        activations = partner_activations(session, reference, indices)
 
         def replacement(layer: UnitLayer, activation: Tensor) -> Tensor:
-            return fitting("resample", layer, activations[layer.name], activation)
+            return match_shape("resample", layer, activations[layer.name], activation)
 
         return replacement
 
-    # Those of the batch before are there until its successor's are.
+    # The activations of a batch are held until the activations of the next batch are computed.
     return Clamping(of_batch, kept_bytes=2 * activation_bytes(session))
 
 
-_FROM_REFERENCE: dict[str, Callable[[Session, MapStyle], Clamping]] = {
+# The function of each value that `unitlens.catalogue.values` declares: session and reference to
+# replacement.
+MAKERS: dict[str, Callable[[Session, MapStyle], Clamping]] = {
+    "zero": _zero,
     "mean": _mean,
     "position_mean": _position_mean,
     "class_mean": _class_mean,

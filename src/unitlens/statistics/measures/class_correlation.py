@@ -1,16 +1,16 @@
-"""Class correlation: how far a unit's activation goes along with belonging to one class."""
+"""Class correlation: how strongly a unit's activation is correlated with one class."""
 
 import numpy as np
 import xarray as xr
 
 from unitlens.statistics.class_table import (
+    classes_with_samples,
     constant_units,
     finite_units,
     labels_at,
     on_units,
-    seen_classes,
 )
-from unitlens.statistics.measures.variance import empirical_mean, empirical_variance
+from unitlens.statistics.measures.variance import mean_and_variance
 
 
 def class_correlation(stats: xr.Dataset) -> xr.Dataset:
@@ -23,35 +23,47 @@ def class_correlation(stats: xr.Dataset) -> xr.Dataset:
 
     Returns
     -------
-    On ``unit``: ``class_correlation``, the largest over the classes; ``correlated_class``, the
-    label of that class, the first of equal ones. NaN and -1 where a unit has non-finite
-    activations or always the same (dead ones too), or fewer than two classes have samples.
+    Dataset on ``unit``. ``class_correlation`` is the largest correlation over the classes.
+    ``correlated_class`` is the label of the class of the largest correlation, of equal
+    correlations the first class. NaN and -1 where a unit has non-finite activations or the same
+    activation on every sample (as dead units have), or fewer than two classes have samples.
 
     Raises
     ------
     TableError
-        Where `stats` is no table of class statistics.
+        Where `stats` is not a table of class statistics.
 
     Notes
     -----
-    Pearson's correlation of the activation and the indicator of the class, 1 for its samples
-    and 0 for others (the point-biserial correlation): with p_c the class's share of the samples,
+    Pearson's correlation of the activation and the indicator of the class, 1 for samples of the
+    class and 0 for other samples (the point-biserial correlation). With p_c the share of the
+    samples that are of class c,
 
         (mu_c - mu) sqrt(p_c / (1 - p_c)) / sigma
 
-    It is exact: counts, means and variances of the classes are all it needs.
+    The correlation is exact: it depends only on counts, means and variances of the classes.
+
+    Examples
+    --------
+    >>> import unitlens as ul
+    >>> import xarray as xr
+    >>> samples = xr.Dataset(coords={"label": ("sample", [0, 0, 1, 1])})
+    >>> relu = xr.Dataset({"activation": (("sample", "unit"), [[3.0, 0], [3, 2], [0, 2], [0, 0]])})
+    >>> stats = ul.class_statistics(xr.DataTree.from_dict({"/": samples, "/relu": relu}))
+    >>> ul.class_correlation(stats)["class_correlation"].values
+    array([1., 0.])
     """
-    mean, variance = empirical_mean(stats).to_numpy(), empirical_variance(stats).to_numpy()
-    seen = np.flatnonzero(seen_classes(stats))
+    mean, variance = mean_and_variance(stats)
+    occurring = np.flatnonzero(classes_with_samples(stats))
     correlation = np.full(stats.sizes["unit"], np.nan)
     best = np.full(stats.sizes["unit"], -1)
-    if len(seen) > 1:
+    if len(occurring) > 1:
         known = finite_units(stats) & ~constant_units(stats) & (variance > 0)
-        count = stats["count"].to_numpy()[seen]
+        count = stats["count"].to_numpy()[occurring]
         odds = count / (count.sum() - count)
-        above = stats["class_mean"].to_numpy()[np.ix_(known, seen)] - mean[known, None]
+        above = stats["class_mean"].to_numpy()[np.ix_(known, occurring)] - mean[known, None]
         by_class = above * np.sqrt(odds) / np.sqrt(variance[known, None])
         correlation[known] = by_class.max(axis=1).clip(-1.0, 1.0)
-        best[known] = seen[by_class.argmax(axis=1)]
+        best[known] = occurring[by_class.argmax(axis=1)]
     labels = labels_at(stats, best)
     return on_units(stats, {"class_correlation": correlation, "correlated_class": labels})

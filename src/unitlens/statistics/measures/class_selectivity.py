@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from unitlens.errors import ArgumentError, nearest
 from unitlens.statistics.block_states import Floats, Integers
-from unitlens.statistics.class_table import labels_at, on_units, seen_classes
+from unitlens.statistics.class_table import Flags, classes_with_samples, labels_at, on_units
 from unitlens.variables.checks import validate
 
 Rest = Literal["classes", "samples"]
@@ -23,37 +23,49 @@ def class_selectivity(stats: xr.Dataset, *, rest: Rest = "classes") -> xr.Datase
     stats
         A table of :func:`unitlens.class_statistics`.
     rest
-        What the preferred class is set against: the mean of the other classes' means
-        (``classes``), or the mean over all samples of the other classes (``samples``). They are
-        equal where the classes have equally many samples.
+        Mean activation that the preferred class is compared with: the mean of the other classes'
+        means (``classes``), or the mean over all samples of the other classes (``samples``). Both
+        are equal where the classes have equally many samples.
 
     Returns
     -------
-    On ``unit``: ``selectivity``, from 0 (the same mean for all classes) to 1 (zero for all but
-    one); ``preferred_class``, the label of the class with the largest mean, the first of equal
-    ones; ``dead``, where the unit is zero on every sample; ``undefined``, the reason where the
-    selectivity is NaN, else empty. A dead unit has selectivity 0. ``preferred_class`` is -1 where
-    the unit is dead or its selectivity undefined.
+    Dataset on ``unit``. ``selectivity`` runs from 0 (the same mean for all classes) to 1 (a mean
+    of zero for all classes but one). ``preferred_class`` is the label of the class with the
+    largest mean, of equal means the first class. ``dead`` tells whether the unit is zero on every
+    sample. ``undefined`` is the reason where the selectivity is NaN, otherwise empty. A dead unit
+    has selectivity 0. ``preferred_class`` is -1 where the unit is dead or its selectivity
+    undefined.
 
     Raises
     ------
     ArgumentError
-        Where `rest` is neither.
+        Where `rest` is neither ``classes`` nor ``samples``.
     TableError
-        Where `stats` is no table of class statistics.
+        Where `stats` is not a table of class statistics.
 
     Notes
     -----
     Source: Morcos, Barrett, Rabinowitz & Botvinick (ICLR 2018, arXiv 1803.06959):
     (mu_max - mu_rest) / (mu_max + mu_rest) of the class-conditional mean activations.
+
+    Examples
+    --------
+    >>> import unitlens as ul
+    >>> import xarray as xr
+    >>> samples = xr.Dataset(coords={"label": ("sample", [0, 0, 1, 1])})
+    >>> relu = xr.Dataset({"activation": (("sample", "unit"), [[3.0, 0], [3, 2], [1, 2], [1, 0]])})
+    >>> stats = ul.class_statistics(xr.DataTree.from_dict({"/": samples, "/relu": relu}))
+    >>> ul.class_selectivity(stats)["selectivity"].values
+    array([0.5, 0. ])
     """
     if rest not in _RESTS:
-        raise ArgumentError(f"rest is {rest!r}, but must be 'classes' or 'samples'; "
-                            f"{nearest(str(rest), _RESTS)}")  # fmt: skip
+        raise ArgumentError(
+            f"rest is {rest!r}, but must be 'classes' or 'samples'; {nearest(str(rest), _RESTS)}"
+        )
     validate(stats, "class_statistics")
     means = stats["class_mean"].to_numpy()
     weights = stats["count"].to_numpy() if rest == "samples" else np.ones(stats.sizes["class"])
-    dead = _dead(stats)
+    dead = _dead_units(stats)
     reasons = _reasons(stats, means, dead)
     selectivity, preferred = _selectivity(means, weights, (reasons == "") & ~dead)
     selectivity[dead] = 0.0
@@ -76,24 +88,35 @@ def ccmas(stats: xr.Dataset) -> xr.Dataset:
 
     Returns
     -------
-    ``ccmas`` on ``unit``: :func:`unitlens.class_selectivity` with ``rest="samples"``, with its
-    0 of dead units and its NaN.
+    Dataset on ``unit`` with ``ccmas``: the selectivity of :func:`unitlens.class_selectivity` with
+    ``rest="samples"``, 0 for dead units and NaN where the selectivity is undefined.
 
     Raises
     ------
     TableError
-        Where `stats` is no table of class statistics.
+        Where `stats` is not a table of class statistics.
 
     Notes
     -----
-    (mu_A - mu_not_A) / (mu_A + mu_not_A) with A the class of the largest mean, and not A the
-    samples of all others. Source: Gale et al. 2020 (arXiv 2007.01062), after Morcos et al.
+    (mu_A - mu_not_A) / (mu_A + mu_not_A), where A is the class of the largest mean, and not A all
+    samples of the other classes. Source: Gale et al. 2020 (arXiv 2007.01062), after Morcos et al.
+
+    Examples
+    --------
+    >>> import unitlens as ul
+    >>> import xarray as xr
+    >>> samples = xr.Dataset(coords={"label": ("sample", [0, 1, 2, 2])})
+    >>> relu = xr.Dataset({"activation": (("sample", "unit"), [[9.0, 3], [9, 3], [0, 3], [0, 3]])})
+    >>> stats = ul.class_statistics(xr.DataTree.from_dict({"/": samples, "/relu": relu}))
+    >>> ul.ccmas(stats)["ccmas"].values
+    array([0.5, 0. ])
     """
-    return class_selectivity(stats, rest="samples")[["selectivity"]].rename(selectivity="ccmas")
+    selectivity = class_selectivity(stats, rest="samples")["selectivity"]
+    return on_units(stats, {"ccmas": selectivity.to_numpy()})
 
 
 def _selectivity(
-    means: Floats, weights: Floats | Integers, defined: NDArray[np.bool_]
+    means: Floats, weights: Floats | Integers, defined: Flags
 ) -> tuple[Floats, Integers]:
     """Return selectivity and position of the preferred class; NaN and -1 where not `defined`."""
     units = np.flatnonzero(defined)
@@ -106,21 +129,24 @@ def _selectivity(
     others[np.arange(len(units)), preferred[units]] = 0.0
     largest = means[units, preferred[units]]
     rest = (others * means[units]).sum(axis=1) / others.sum(axis=1)
-    # equal means may come out a rounding error below 0
+    # Rounding may take the selectivity of equal means below 0.
     selectivity[units] = np.clip((largest - rest) / (largest + rest), 0.0, 1.0)
     return selectivity, preferred
 
 
-def _dead(stats: xr.Dataset) -> NDArray[np.bool_]:
-    seen = seen_classes(stats)
-    low, high = (stats[name].to_numpy()[:, seen] for name in ("class_minimum", "class_maximum"))
-    if not seen.any():
+def _dead_units(stats: xr.Dataset) -> Flags:
+    """Return which units are zero on every sample, shape (units,)."""
+    occurring = classes_with_samples(stats)
+    low, high = (
+        stats[name].to_numpy()[:, occurring] for name in ("class_minimum", "class_maximum")
+    )
+    if not occurring.any():
         return np.zeros(len(low), np.bool_)
     return np.asarray(((low == 0) & (high == 0)).all(axis=1))
 
 
-def _reasons(stats: xr.Dataset, means: Floats, dead: NDArray[np.bool_]) -> NDArray[Any]:
-    """Return why the selectivity of each unit is undefined, the first reason that holds."""
+def _reasons(stats: xr.Dataset, means: Floats, dead: Flags) -> NDArray[Any]:
+    """Return the reason why each unit's selectivity is undefined, empty where it is defined."""
     count = stats["count"].to_numpy()
     reasons = np.full(len(means), "", dtype=object)
     if not count.any():

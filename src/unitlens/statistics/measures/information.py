@@ -14,7 +14,7 @@ from unitlens.variables.checks import validate
 Counts = NDArray[np.integer[Any]]
 
 _TABULATED = 2**16  # counts whose logarithms are looked up
-_CELLS_AT_ONCE = 2**20  # of the histogram, so that the arrays beside it take tens of MB
+_CELLS_AT_ONCE = 2**20  # of the histogram, so that the arrays of the same size take tens of MB
 
 
 def mutual_information(stats: xr.Dataset, *, bins: int | None = None) -> xr.Dataset:
@@ -23,43 +23,59 @@ def mutual_information(stats: xr.Dataset, *, bins: int | None = None) -> xr.Data
     Parameters
     ----------
     stats
-        A table of :func:`unitlens.class_statistics`. What it counts as classes may be any discrete
-        attribute of the samples.
+        A table of :func:`unitlens.class_statistics`. The classes of the table may be the values of
+        any discrete attribute of the samples.
     bins
-        Number of bins that the activations other than zero are put in. The histogram's fine bins
-        are merged to that many of near equal counts; zero stays in a bin of its own, and no bin
-        reaches across it. If None, chosen for each unit by its samples.
+        Number of bins for the activations other than zero, at least 1. The fine bins of the
+        histogram are merged to this number of bins of nearly equal counts. Zero stays in a bin of
+        its own, and no bin reaches across zero. If None, each unit's number of bins follows from
+        its samples (Notes).
 
     Returns
     -------
-    On ``unit``, in nats: ``mutual_information``, within 0 and the entropy of the class, which the
-    attribute ``class_entropy`` gives; and its standard error ``mutual_information_se``. NaN where
-    a unit has non-finite activations, or there are no samples.
+    Dataset on ``unit``, in nats: ``mutual_information``, from 0 to the entropy of the class (the
+    attribute ``class_entropy``), and its standard error ``mutual_information_se``. NaN where a
+    unit has non-finite activations, or there are no samples.
 
     Raises
     ------
     ArgumentError
         Where `bins` is below 1.
     TableError
-        Where `stats` is no table of class statistics.
+        Where `stats` is not a table of class statistics.
 
     Notes
     -----
-    The jackknife takes the plug-in estimate's bias away but for terms of 1 / N^2 (Zahl,
+    The jackknife removes the bias of the plug-in estimate up to terms of 1 / N^2 (Zahl,
     "Jackknifing an index of diversity", Ecology 58, 1977; Paninski, "Estimation of entropy and
-    mutual information", Neural Computation 15, 2003); then clipped to the bounds that hold for
-    information of the class. Binning can only lose information, and more bins leave more bias.
-    By default a unit has 2 sqrt(n / k) bins, from 2 to half of the fine ones, for n samples on
-    which it is not zero and k = exp(entropy of the class) classes: as many as there are classes,
-    where these are equally large.
+    mutual information", Neural Computation 15, 2003). The estimate is then clipped to the bounds
+    that hold for information of the class. Binning can only lose information, and more bins leave
+    more bias. By default a unit has 2 sqrt(n / k) bins, at least 2 and at most half of the fine
+    bins, for n samples on which the unit is not zero and k = exp(entropy of the class), which is
+    the number of classes where all are equally large.
 
-    The standard error is the delta method's, for samples drawn independently of each other
+    The standard error is that of the delta method, for samples drawn independently of each other
     (Moddemeijer, "On estimation of entropy and mutual information of continuous distributions",
     Signal Processing 16, 1989): N times its square is the variance over the samples of
     ln p(bin, class) / p(bin) p(class).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import unitlens as ul
+    >>> import xarray as xr
+    >>> labels = np.arange(200) % 2
+    >>> samples = xr.Dataset(coords={"label": ("sample", labels)})
+    >>> activation = np.stack([labels * 2.0, np.arange(200) // 2 % 2], axis=1)
+    >>> relu = xr.Dataset({"activation": (("sample", "unit"), activation)})
+    >>> stats = ul.class_statistics(xr.DataTree.from_dict({"/": samples, "/relu": relu}))
+    >>> ul.mutual_information(stats)["mutual_information"].values.round(3)  # ln 2 = 0.693
+    array([0.693, 0.   ])
     """
     if bins is not None and bins < 1:
-        raise ArgumentError(f"bins is {bins}, but must be at least 1: it bins what is not zero")
+        raise ArgumentError(
+            f"bins is {bins}, but must be at least 1: the bins of activations other than zero"
+        )
     validate(stats, "class_statistics")
     samples = int(stats["count"].sum())
     entropy = _entropy(stats["count"].to_numpy(), samples) if samples else np.nan
@@ -69,12 +85,12 @@ def mutual_information(stats: xr.Dataset, *, bins: int | None = None) -> xr.Data
         for first in range(0, max(stats.sizes["unit"], 1), step)
     ]
     information, error = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    found = {
+    variables = {
         "mutual_information": information.clip(0.0, entropy),
         "mutual_information_se": error,
     }
-    chosen = "by samples" if bins is None else bins
-    return on_units(stats, found, bins=chosen, class_entropy=entropy)
+    binning = "by samples" if bins is None else bins
+    return on_units(stats, variables, bins=binning, class_entropy=entropy)
 
 
 def _information(stats: xr.Dataset, bins: int | None, entropy: float) -> tuple[Floats, Floats]:
@@ -82,21 +98,21 @@ def _information(stats: xr.Dataset, bins: int | None, entropy: float) -> tuple[F
     histogram, edges = stats["histogram"].to_numpy(), stats["bin_edges"].to_numpy()
     samples = int(stats["count"].sum())
     information, error = np.full((2, len(histogram)), np.nan)
-    # non-finite units have an empty histogram
+    # The histogram of a unit with non-finite activations is empty.
     known = np.flatnonzero(histogram.sum(axis=(1, 2)) == samples)
     if samples and known.size:
         histogram, zero = histogram[known], zero_bin(edges[known])
-        chosen = chosen_bins(histogram, zero, entropy) if bins is None else bins
-        joint = merge_bins(histogram, zero, chosen)
+        numbers = default_bins(histogram, zero, entropy) if bins is None else bins
+        joint = merge_bins(histogram, zero, numbers)
         information[known], error[known] = table_information(joint, samples)
     return information, error
 
 
-def chosen_bins(histogram: Counts, zero: Integers, entropy: float) -> Integers:
-    """Return the number of bins for each unit: 2 sqrt(samples that are not zero / classes).
+def default_bins(histogram: Counts, zero: Integers, entropy: float) -> Integers:
+    """Return the number of bins of each unit: 2 sqrt(samples that are not zero / classes).
 
-    Near it the information that bins lose and the bias that the jackknife leaves are both small,
-    from three samples a class to thousands (docs/information.md).
+    Near this number, both the information that binning loses and the bias that the jackknife
+    leaves are small, from three samples a class to thousands (docs/information.md).
     """
     active = histogram.sum(axis=(1, 2)) - histogram[np.arange(len(zero)), :, zero].sum(axis=1)
     number = np.rint(2 * np.sqrt(active / np.exp(entropy))).astype(np.int64)
@@ -104,14 +120,25 @@ def chosen_bins(histogram: Counts, zero: Integers, entropy: float) -> Integers:
 
 
 def table_information(joint: Integers, samples: int) -> tuple[Floats, Floats]:
-    """Return the jackknifed mutual information of each table of counts, and its error, in nats.
+    """Return the jackknifed mutual information of tables of counts, and its error, in nats.
 
-    `joint` has shape (tables, rows, columns), each table with `samples` counts. An entropy with
-    one sample left out is the same for all samples of a cell, which makes the jackknife
+    Parameters
+    ----------
+    joint
+        Counts, shape (tables, rows, columns).
+    samples
+        Sum of the counts of each table.
+
+    Returns
+    -------
+    Mutual information and standard error by the delta method, shape (tables,) each.
+
+    Notes
+    -----
+    The entropy without one sample is the same for all samples of a cell. The jackknife of an
+    entropy with counts n_k is therefore
 
         D(N) - sum_k (n_k / N) D(n_k)        D(n) = n ln n - (n - 1) ln(n - 1)
-
-    The error is the delta method's.
     """
     from unitlens.statistics.measures.information_kernels import (
         table_information as kernel,
@@ -129,34 +156,34 @@ def zero_bin(edges: Floats) -> Integers:
 
 
 def merge_bins(histogram: Counts, zero: Integers, bins: int | Integers) -> Integers:
-    """Merge fine bins to coarse ones of near equal counts.
+    """Merge fine bins to coarse bins of nearly equal counts.
 
     Parameters
     ----------
     histogram
         Counts, shape (units, classes, fine bins).
     zero
-        Number of each unit's zero bin, shape (units,), which is not merged with others.
+        Number of each unit's zero bin, shape (units,), which is not merged with other bins.
     bins
-        Number of coarse bins on which the samples that are not zero are to be spread; one for
-        all, or one for each unit.
+        Number of coarse bins for the samples that are not zero: one number for all units, or one
+        number for each unit.
 
     Returns
     -------
-    Counts of shape (units, classes, 2 bins + 1), with the largest `bins`: coarse bins under zero,
-    zero, over zero, many of them empty. A fine bin belongs to the coarse bin in which the middle
-    of its samples' ranks lies.
+    Counts of shape (units, classes, 2 most + 1), where `most` is the largest of `bins`: coarse
+    bins below zero, zero's bin, coarse bins above zero; many of the bins are empty. A fine bin
+    belongs to the coarse bin in which the middle of its samples' ranks lies.
     """
     from unitlens.statistics.measures.information_kernels import merge_bins as kernel
 
-    wanted = np.broadcast_to(np.asarray(bins, np.int64), len(histogram))
-    most = int(wanted.max(initial=0))
+    numbers = np.broadcast_to(np.asarray(bins, np.int64), len(histogram))
+    most = int(numbers.max(initial=0))
     merged = np.zeros((*histogram.shape[:2], 2 * most + 1), np.int64)
-    kernel(histogram, zero, wanted, most, merged)
+    kernel(histogram, zero, numbers, most, merged)
     return merged
 
 
 def _entropy(counts: Integers, samples: int) -> float:
-    """Return the plug-in entropy of the counts, in nats, which sum to `samples`."""
+    """Return the plug-in entropy of counts, in nats; `samples` is their sum."""
     share = counts[counts > 0] / samples
     return float(-(share * np.log(share)).sum())

@@ -6,12 +6,21 @@ from unitlens.compilation import compiled
 
 
 @compiled()
-def merge_bins(histogram, zero, wanted, most, merged):
+def merge_bins(histogram, zero, numbers, most, merged):
     """Add each fine bin to the coarse bin in which the middle of its samples' ranks lies.
 
-    `histogram` (units, classes, fine bins), `zero` and `wanted` (units,) are as
-    :func:`unitlens.statistics.measures.information.merge_bins` has them; `merged` are zeros,
-    (units, classes, 2 most + 1).
+    Parameters
+    ----------
+    histogram
+        Counts, (units, classes, fine bins).
+    zero
+        Number of each unit's zero bin, (units,).
+    numbers
+        Number of each unit's coarse bins, (units,).
+    most
+        The largest of `numbers`.
+    merged
+        Zeros, (units, classes, 2 most + 1); the counts are added to this array.
     """
     units, classes, fine = histogram.shape
     counts = np.empty(fine, np.int64)
@@ -25,8 +34,8 @@ def merge_bins(histogram, zero, wanted, most, merged):
                 total += counts[b]
         before = 0
         for b in range(fine):
-            middle = (2 * before + counts[b]) * wanted[u] // (2 * max(total, 1))
-            place = min(middle, wanted[u] - 1)
+            middle = (2 * before + counts[b]) * numbers[u] // (2 * max(total, 1))
+            place = min(middle, numbers[u] - 1)
             if b == zero[u]:
                 place = most
             elif b > zero[u]:
@@ -38,10 +47,18 @@ def merge_bins(histogram, zero, wanted, most, merged):
 
 @compiled()
 def table_information(joint, samples, logs, information, error):
-    """Find the jackknifed information of tables and its standard error.
+    """Compute the jackknifed information of tables of counts and its standard error.
 
-    `joint` has shape (tables, rows, columns), `logs` are ln n of the first n (0 for n = 0);
-    `information` and `error`, (tables,), are filled.
+    Parameters
+    ----------
+    joint
+        Counts, (tables, rows, columns).
+    samples
+        Sum of the counts of each table.
+    logs
+        ln n of the first numbers n, with 0 for n = 0.
+    information, error
+        The results, (tables,) each; both arrays are filled.
     """
     tables, rows, columns = joint.shape
     of_rows, of_columns = np.empty(rows, np.int64), np.empty(columns, np.int64)
@@ -53,11 +70,11 @@ def table_information(joint, samples, logs, information, error):
             for c in range(columns):
                 of_rows[r] += joint[t, r, c]
                 of_columns[c] += joint[t, r, c]
-        found = of_all
+        total = of_all
         for r in range(rows):
-            found -= _step(of_rows[r], logs)
+            total -= _step(of_rows[r], logs)
         for c in range(columns):
-            found -= _step(of_columns[c], logs)
+            total -= _step(of_columns[c], logs)
             logs_of_columns[c] = _log(of_columns[c], logs)
         weight, mean, squares = 0, 0.0, 0.0
         for r in range(rows):
@@ -66,13 +83,13 @@ def table_information(joint, samples, logs, information, error):
                 n = joint[t, r, c]
                 if n == 0:
                     continue
-                found += _step(n, logs)
+                total += _step(n, logs)
                 surprise = _log(n, logs) - logs_of_columns[c] + row
                 weight += n
                 away = surprise - mean
                 mean += away * n / weight
                 squares += n * away * (surprise - mean)
-        information[t] = found / samples
+        information[t] = total / samples
         error[t] = np.sqrt(squares) / samples
 
 
@@ -83,5 +100,5 @@ def _log(n, logs):
 
 @compiled()
 def _step(n, logs):
-    """Return n D(n)."""
+    """Return n D(n), with the D of the jackknife of an entropy."""
     return n * (n * _log(n, logs) - (n - 1) * _log(n - 1, logs)) if n > 1 else 0.0

@@ -1,27 +1,16 @@
-"""The measures of every unit, side by side in one table."""
+"""The table of all declared measures of every unit."""
 
+from importlib import import_module
 from itertools import zip_longest
 
 import numpy as np
 import xarray as xr
 
 from unitlens.errors import TableError
-from unitlens.statistics.measures.class_correlation import class_correlation
-from unitlens.statistics.measures.class_selectivity import (
-    Rest,
-    ccmas,
-    class_selectivity,
-)
-from unitlens.statistics.measures.detection import (
-    average_precision,
-    informedness,
-    roc_auc,
-)
-from unitlens.statistics.measures.information import mutual_information
-from unitlens.statistics.measures.sparsity import sparsity
-from unitlens.statistics.measures.top_precision import top_precision
-from unitlens.statistics.measures.variance import empirical_mean, empirical_variance
+from unitlens.statistics.measures.class_selectivity import Rest
 from unitlens.variables.checks import annotate
+from unitlens.variables.schemas import computed_measures
+from unitlens.variables.unit_index import UnitIndex, layer_channel_index
 
 
 def unit_measures(
@@ -37,74 +26,60 @@ def unit_measures(
     Parameters
     ----------
     test_stats
-        Class statistics of the split that all but mean and variance are of.
+        Class statistics of the split that is measured.
     train_stats
-        Class statistics of the split that mean and variance are of, for the same units.
+        Class statistics of the training set, for the same units. Mean and variance, by which units
+        are clamped and noise is scaled, are always of the training set.
     l1_norm
-        L1 norms on ``unit``, matched by layer and channel; units that it lacks get NaN.
+        L1 norms on ``unit``, matched by layer and channel; NaN for units without an entry.
     rest
-        As in :func:`unitlens.class_selectivity`.
+        Mean that the preferred class is compared with, as in :func:`unitlens.class_selectivity`.
     bins
-        As in :func:`unitlens.mutual_information`.
+        Number of bins for the mutual information, as in :func:`unitlens.mutual_information`.
 
     Returns
     -------
-    A table of schema ``unit_measures``.
+    A table of schema ``unit_measures``: the variables of all measures of
+    :mod:`unitlens.catalogue.measures`, and ``class_mean``.
 
     Raises
     ------
+    ArgumentError
+        Where `rest` or `bins` breaks the rule of its measure.
     TableError
         Where the two statistics are of different units, or `l1_norm` has no layer or channel.
     """
-    ours = _places(test_stats)
-    _check_same_units(ours, _places(train_stats))
-    norms = dict(zip(_places(l1_norm), l1_norm.to_numpy().tolist(), strict=True))
-    selectivity = class_selectivity(test_stats, rest=rest)
-    information = mutual_information(test_stats, bins=bins)
-    table = xr.merge(
-        [selectivity, information, *_detectors(test_stats)], join="exact", compat="equals"
-    ).assign(
-        mean=("unit", empirical_mean(train_stats).to_numpy()),
-        variance=("unit", empirical_variance(train_stats).to_numpy()),
-        l1_norm=("unit", np.array([norms.get(place, np.nan) for place in ours], np.float64)),
-        class_mean=test_stats["class_mean"],
+    settings = {"rest": rest, "bins": bins}
+    units = layer_channel_index(test_stats)
+    _check_same_units(units, layer_channel_index(train_stats))
+    tables = []
+    for measure in computed_measures():
+        module = import_module(f"unitlens.statistics.measures.{measure.module}")
+        stats = train_stats if measure.of_training else test_stats
+        arguments = {name: settings[name] for name in measure.settings}
+        tables.append(getattr(module, measure.name)(stats, **arguments))
+    table = xr.merge(tables, join="exact", compat="equals", combine_attrs="no_conflicts")
+    table = table.assign(
+        l1_norm=("unit", _norms_of(units, l1_norm)), class_mean=test_stats["class_mean"]
     )
-    return annotate(table.assign_attrs(selectivity.attrs | information.attrs), "unit_measures")
+    return annotate(table, "unit_measures")
 
 
-def _detectors(stats: xr.Dataset) -> list[xr.Dataset]:
-    """Return the measures that need nothing but the statistics of one split."""
-    measures = (
-        ccmas,
-        roc_auc,
-        informedness,
-        average_precision,
-        class_correlation,
-        sparsity,
-        top_precision,
-    )
-    return [measure(stats) for measure in measures]
-
-
-def _check_same_units(ours: list[tuple[str, int]], theirs: list[tuple[str, int]]) -> None:
-    if ours == theirs:
+def _check_same_units(units: UnitIndex, train_units: UnitIndex) -> None:
+    if units.equals(train_units):
         return
-    pairs = zip_longest(ours, theirs)
+    names, train_names = units.keys().tolist(), train_units.keys().tolist()
+    pairs = zip_longest(names, train_names)
     one, other = next(pair for pair in pairs if pair[0] != pair[1])
     raise TableError(
-        f"the statistics of the two splits are of different units ({len(ours)} and {len(theirs)}, "
-        f"first difference: {one} and {other}), but must be of the same in the same order; record "
-        "both splits with the same layers"
+        f"the statistics of the two splits are of different units ({len(names)} and "
+        f"{len(train_names)}, first difference: {one} and {other}), but must be of the same units "
+        "in the same order; record both splits with the same layers"
     )
 
 
-def _places(table: xr.Dataset | xr.DataArray) -> list[tuple[str, int]]:
-    """Return layer and channel of each unit."""
-    for name in ("layer", "channel"):
-        if name not in table.coords:
-            raise TableError(
-                f"a table of units has no coordinate '{name}', by which units are matched; "
-                "assign it on 'unit'"
-            )
-    layers, channels = table["layer"].to_numpy(), table["channel"].to_numpy()
-    return [(str(layer), int(channel)) for layer, channel in zip(layers, channels, strict=True)]
+def _norms_of(units: UnitIndex, l1_norm: xr.DataArray) -> np.ndarray:
+    """Return the L1 norm of each unit, NaN for units without an entry."""
+    places = layer_channel_index(l1_norm).reindex_like(units)["unit"]
+    norms = np.append(l1_norm.to_numpy().astype(np.float64), np.nan)
+    return norms[places]  # -1 is the place of the NaN

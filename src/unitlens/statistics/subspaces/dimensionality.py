@@ -1,41 +1,43 @@
-"""Dimensionality of a layer: over how many directions its activations spread."""
+"""Dimensionality of a layer: the number of directions over which its activations spread."""
 
 import logging
-from typing import Any
 
 import numpy as np
 import xarray as xr
-from dask.delayed import delayed
 
-from unitlens.statistics.activation_layers import ActivationLayer, activation_layers, computed
-from unitlens.statistics.block_states import Floats, merged
-from unitlens.statistics.subspaces.scatter_matrix import merge_scatters, scatter_of
+from unitlens.statistics.activation_layers import ActivationLayer, select_layers
+from unitlens.statistics.block_states import Floats
+from unitlens.statistics.subspaces.scatter_matrix import layer_scatter
 from unitlens.variables.checks import annotate
 
 logger = logging.getLogger("unitlens")
 
-_SHARE = 0.95  # of the variance, that `components_95` holds
+_SHARE = 0.95  # of the variance, for `components_95`
 
 
-def layer_dimensionality(acts: xr.DataTree) -> xr.Dataset:
-    """Compute the dimensionality of every layer's activations, in one pass over each.
+def layer_dimensionality(acts: xr.DataTree, layer: str | None = None) -> xr.Dataset:
+    """Compute the dimensionality of the activations of layers, in one pass over each layer.
 
     Parameters
     ----------
     acts
-        Activations as :func:`unitlens.open_activations` gives them: one child a layer with
-        ``activation`` (sample, unit), lazy or not.
+        Activations as :func:`unitlens.open_activations` returns them: a tree with one child for
+        each layer with ``activation`` (sample, unit), lazy or in memory.
+    layer
+        Name of one layer; all layers if None.
 
     Returns
     -------
-    A table of schema ``layer_dimensionality`` on ``layer``, with coordinate ``depth``:
-    ``participation_ratio``, from 1 (all variance along one direction) to the number of units
-    (equal variance along all); ``components_95``, the least number of principal components that
-    hold .95 of the variance. NaN and -1 where a layer has NaN or infinite activations, or none
-    of its units varies.
+    A table of schema ``layer_dimensionality`` on ``layer``, with the coordinate ``depth``.
+    ``participation_ratio`` runs from 1 (all variance along one direction) to the number of units
+    (equal variance along all directions). ``components_95`` is the least number of principal
+    components with .95 of the variance. NaN and -1 where a layer has NaN or infinite activations,
+    or none of its units varies.
 
     Raises
     ------
+    LayerError
+        Where `acts` has no such layer.
     TableError
         Where `acts` holds no layers.
 
@@ -44,23 +46,33 @@ def layer_dimensionality(acts: xr.DataTree) -> xr.Dataset:
     With l_k the variances of the principal components (eigenvalues of the covariance S of the
     units), the participation ratio is (sum_k l_k)^2 / sum_k l_k^2 = trace(S)^2 / trace(S^2)
     (Abbott, Rajan & Sompolinsky, "Interactions between intrinsic and stimulus-evoked activity in
-    recurrent neural networks", in The Dynamic Brain, 2011). Neither can be above the number of
-    samples less one, and with few samples for the units both are too small.
+    recurrent neural networks", in The Dynamic Brain, 2011). Neither number can exceed the number of
+    samples less one. Both numbers are too small where there are few samples for the units.
 
-    One layer after the other, out of core, as :func:`unitlens.principal_components`; its memory
-    too.
+    Layers are computed one after the other, out of core, with the memory of
+    :func:`unitlens.principal_components`.
+
+    Examples
+    --------
+    >>> import unitlens as ul
+    >>> import xarray as xr
+    >>> square = [[1.0, 1], [1, -1], [-1, 1], [-1, -1]]  # equal variance along two directions
+    >>> layer = xr.Dataset({"activation": (("sample", "unit"), square)})
+    >>> acts = xr.DataTree.from_dict({"/tanh": layer})
+    >>> ul.layer_dimensionality(acts, "tanh")["participation_ratio"].item()
+    2.0
     """
-    layers = activation_layers(acts)
+    layers = select_layers(acts, layer)
     logger.info("dimensionality of %d layers", len(layers))
-    variances = [_variances(layer) for layer in layers]
+    variances = [_variances(one) for one in layers]
     table = xr.Dataset(
         {
             "participation_ratio": ("layer", [_participation_ratio(one) for one in variances]),
             "components_95": ("layer", [_components(one) for one in variances]),
         },
         coords={
-            "layer": np.array([layer.name for layer in layers], object),
-            "depth": ("layer", [layer.depth for layer in layers]),
+            "layer": np.array([one.name for one in layers], object),
+            "depth": ("layer", [one.depth for one in layers]),
         },
     )
     return annotate(table, "layer_dimensionality")
@@ -73,18 +85,11 @@ def _variances(layer: ActivationLayer) -> Floats | None:
     """
     from scipy.linalg import eigvalsh
 
-    state = computed(_layer_scatter(layer))
-    total = state.scatter.trace()
-    if not (np.isfinite(state.scatter).all() and total > 0):
+    scatter = layer_scatter(layer).scatter
+    total = scatter.trace()
+    if not (np.isfinite(scatter).all() and total > 0):
         return None
-    return np.asarray(eigvalsh(state.scatter / total, overwrite_a=True).clip(0.0)[::-1])
-
-
-def _layer_scatter(layer: ActivationLayer) -> Any:
-    """Return the delayed scatter of all samples; each block has whole rows."""
-    blocks = layer.activation.data.rechunk({1: -1}).to_delayed()[:, 0]
-    state = delayed(scatter_of, traverse=False)
-    return merged([state(block) for block in blocks], merge_scatters)
+    return np.asarray(eigvalsh(scatter / total, overwrite_a=True).clip(0.0)[::-1])
 
 
 def _participation_ratio(variances: Floats | None) -> float:
@@ -92,7 +97,8 @@ def _participation_ratio(variances: Floats | None) -> float:
 
 
 def _components(variances: Floats | None) -> int:
+    """Return the least number of components with .95 of the variance, -1 without variances."""
     if variances is None:
         return -1
-    held = variances.cumsum() / variances.sum()
-    return int((held < _SHARE).sum()) + 1
+    cumulative = variances.cumsum() / variances.sum()
+    return int((cumulative < _SHARE).sum()) + 1

@@ -1,55 +1,63 @@
 """Principal components of a layer: the directions in which its activations vary most."""
 
 import logging
-from typing import Any
+from typing import overload
 
 import numpy as np
 import xarray as xr
-from dask.delayed import delayed
 
-from unitlens.errors import (
-    ArgumentError,
-    LayerError,
-    TableError,
-    nearest,
-)
-from unitlens.statistics.activation_layers import (
-    ActivationLayer,
-    activation_layers,
-    computed,
-)
-from unitlens.statistics.block_states import Floats, Integers, Values, merged
-from unitlens.statistics.subspaces.scatter_matrix import Scatter, merge_scatters, scatter_of
+from unitlens.errors import ArgumentError, TableError
+from unitlens.statistics.activation_layers import ActivationLayer, select_layers
+from unitlens.statistics.block_states import Floats
+from unitlens.statistics.subspaces.scatter_matrix import layer_scatter
 from unitlens.variables.checks import annotate
 from unitlens.variables.unit_index import unit_coordinates
 
 logger = logging.getLogger("unitlens")
 
 
+@overload
 def principal_components(
     acts: xr.DataTree, layer: str, *, components: int | None = None
-) -> xr.Dataset:
-    """Compute the principal components of one layer's activations, in one pass.
+) -> xr.Dataset: ...
+
+
+@overload
+def principal_components(
+    acts: xr.DataTree, layer: None = None, *, components: int | None = None
+) -> dict[str, xr.Dataset]: ...
+
+
+def principal_components(
+    acts: xr.DataTree, layer: str | None = None, *, components: int | None = None
+) -> xr.Dataset | dict[str, xr.Dataset]:
+    """Compute the principal components of the activations of layers, in one pass over each layer.
 
     Parameters
     ----------
     acts
-        Activations as :func:`unitlens.open_activations` gives them: one child a layer with
-        ``activation`` (sample, unit), lazy or not.
+        Activations as :func:`unitlens.open_activations` returns them: a tree with one child for
+        each layer with ``activation`` (sample, unit), lazy or in memory.
     layer
-        Name of the layer.
+        Name of one layer; all layers if None.
     components
-        Number of components, from 1 to the number of units; as many as units if None.
+        Number of components, at least 1; as many as units if None. Of one layer, at most the
+        number of its units; of all layers, a layer with fewer units has as many as units.
 
     Returns
     -------
-    A table of schema ``principal_components``: ``component`` (direction, unit), orthonormal rows
-    by descending variance, the entry of largest magnitude of each positive;
-    ``explained_variance`` (direction), the population variance of the activations projected on
-    it (divided by the number of samples, not one less); ``explained_variance_ratio``
-    (direction), its share of the variance of all units, NaN where no unit varies; and ``mean``
-    (unit). Components of equal variance are any orthonormal basis of their space, as are those
-    of none, with fewer samples than units for instance.
+    Of one layer, a table of schema ``principal_components``. ``component`` (direction, unit) holds
+    orthonormal rows by descending variance; the entry of largest magnitude of each row is positive.
+    ``explained_variance`` (direction) is the population variance of the activations projected on
+    the component (divided by the number of samples, not by one less). ``explained_variance_ratio``
+    (direction) is the share of the variance of all units, NaN where no unit varies. ``mean``
+    (unit) is the mean activation. Components of equal variance are an arbitrary orthonormal basis
+    of their space, as are components without variance (where there are fewer samples than units,
+    for example).
+
+    Of all layers, a dict of such tables by layer, in the order of the forward pass, as
+    ``results.principal_components(run)`` returns it. :func:`unitlens.direction_ablation` takes
+    ``[table["component"] for table in tables.values()]``.
 
     Raises
     ------
@@ -58,40 +66,47 @@ def principal_components(
     LayerError
         Where `acts` has no such layer.
     TableError
-        Where `acts` holds no layers, or the layer fewer than two samples or activations that
+        Where `acts` holds no layers, or a layer has fewer than two samples or activations that
         are NaN or infinite.
 
     Notes
     -----
-    Each block (a shard of the store) is reduced by itself to a count, a mean and a scatter
-    matrix, in float64, and these are merged by a tree; the covariance is decomposed at the end.
-    Memory: a block for each thread, and some matrices of (units, units), more of them by the
-    logarithm of the number of blocks. Runs on whichever scheduler dask is set to.
+    Each block (a shard of the store) is reduced to a count, a mean and a scatter matrix in
+    float64. These are merged by a tree, and the covariance is decomposed at the end. Memory: one
+    block for each thread, and matrices of (units, units), whose number grows with the logarithm of
+    the number of blocks. The pass runs on the scheduler that dask is set to.
 
     Source: Pearson, "On lines and planes of closest fit to systems of points in space",
     Philosophical Magazine 2, 1901.
+
+    Examples
+    --------
+    >>> import unitlens as ul
+    >>> import xarray as xr
+    >>> line = [[0.0, 0], [3, 4], [6, 8]]  # all activations along (0.6, 0.8)
+    >>> layer = xr.Dataset({"activation": (("sample", "unit"), line)})
+    >>> acts = xr.DataTree.from_dict({"/relu": layer})
+    >>> ul.principal_components(acts, "relu", components=1)["component"].values.round(3)
+    array([[0.6, 0.8]])
+    >>> list(ul.principal_components(acts))
+    ['relu']
     """
-    chosen = _find_layer(activation_layers(acts), layer)
-    units = chosen.table.sizes["unit"]
-    wanted = units if components is None else components
-    _check_sizes(chosen, wanted)
-    logger.info("principal components of layer '%s', %d units", layer, units)
-    state = computed(_layer_state(chosen))
-    _check_finite(state, layer, chosen.channel)
-    return _table(state, chosen, wanted)
+    layers = select_layers(acts, layer)
+    numbers = [_number_of(components, one, at_most=layer is None) for one in layers]
+    tables = {one.name: _table(one, number) for one, number in zip(layers, numbers, strict=True)}
+    return tables if layer is None else tables[layer]
 
 
-def _find_layer(layers: list[ActivationLayer], name: str) -> ActivationLayer:
-    for layer in layers:
-        if layer.name == name:
-            return layer
-    known = [layer.name for layer in layers]
-    raise LayerError(f"the activations have no layer '{name}'; {nearest(name, known)}")
+def _number_of(components: int | None, layer: ActivationLayer, *, at_most: bool) -> int:
+    """Return the number of components of a layer, after a check of all sizes.
 
-
-def _check_sizes(layer: ActivationLayer, components: int) -> None:
+    `at_most` tells whether a number above the number of units stands for all units.
+    """
     samples, units = (layer.table.sizes[name] for name in ("sample", "unit"))
-    if not 1 <= components <= units:
+    number = units if components is None else components
+    if at_most:
+        number = min(number, units)
+    if not 1 <= number <= units:
         raise ArgumentError(
             f"components is {components}, but must be from 1 to {units}, the units of layer "
             f"'{layer.name}'"
@@ -99,35 +114,15 @@ def _check_sizes(layer: ActivationLayer, components: int) -> None:
     if samples < 2:
         raise TableError(
             f"layer '{layer.name}' has activations of {samples} samples, but principal "
-            "components need at least 2; record more"
+            "components need at least 2; record more samples"
         )
+    return number
 
 
-def _layer_state(layer: ActivationLayer) -> Any:
-    """Return the delayed scatter of all samples; each block has whole rows."""
-    blocks = layer.activation.data.rechunk({1: -1}).to_delayed()[:, 0]
-    state = delayed(_block_state, traverse=False)
-    return merged([state(block, layer.name, layer.channel) for block in blocks], merge_scatters)
-
-
-def _block_state(values: Values, layer: str, channels: Integers) -> Scatter:
-    state = scatter_of(values)
-    _check_finite(state, layer, channels)  # here already: the pass may be long
-    return state
-
-
-def _check_finite(state: Scatter, layer: str, channels: Integers) -> None:
-    bad = channels[~np.isfinite(state.scatter.diagonal())]
-    if bad.size:
-        raise TableError(
-            f"layer '{layer}' has activations that are NaN, infinite or too large to be squared "
-            f"(channel {', '.join(map(str, bad[:5]))}{' and others' if bad.size > 5 else ''}), but "
-            "principal components need finite ones; leave these units out of the layer's "
-            "'activation' with isel, or choose another layer"
-        )
-
-
-def _table(state: Scatter, layer: ActivationLayer, components: int) -> xr.Dataset:
+def _table(layer: ActivationLayer, components: int) -> xr.Dataset:
+    """Return the table of the first components of a layer."""
+    logger.info("principal components of layer '%s', %d units", layer.name, len(layer.channel))
+    state = layer_scatter(layer, finite=True)
     variance, rows = _decomposed(state.scatter / state.count, components)
     total = state.scatter.trace() / state.count
     table = xr.Dataset(
@@ -150,9 +145,9 @@ def _decomposed(covariance: Floats, components: int) -> tuple[Floats, Floats]:
     """Return the largest eigenvalues, descending, and their eigenvectors as rows, signed."""
     from scipy.linalg import eigh
 
-    # divide and conquer: of LAPACK's drivers the one whose vectors are most nearly orthogonal
+    # Divide and conquer: of LAPACK's drivers, this one's vectors are most nearly orthogonal.
     variance, vectors = eigh(covariance, overwrite_a=True, check_finite=False, driver="evd")
     variance, rows = variance[::-1][:components], vectors.T[::-1][:components]
     largest = np.take_along_axis(rows, np.abs(rows).argmax(axis=1)[:, None], axis=1)
-    # rounding may take the variance of a direction without any below 0
+    # Rounding may take the variance of a direction without variance below 0.
     return np.maximum(variance, 0), rows * np.sign(largest)

@@ -1,1 +1,1 @@
-"""Where a store lies, a disk or a URL: files written whole or not at all, locks, leases."""
+"""Access to the place of a store, a disk or a URL: whole files, locks, leases."""

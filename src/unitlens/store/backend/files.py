@@ -1,12 +1,12 @@
-"""Files of a store: written whole or not at all, here or at a URL."""
+"""Files of a store, on a local disk or at a URL: written whole or not at all, and read."""
 
 import contextlib
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from unitlens import local_files
 from unitlens.errors import StoreError
 from unitlens.store.backend import objects
 from unitlens.store.backend.places import is_remote
@@ -15,54 +15,49 @@ MEND = "mend this and record again: it resumes"
 
 
 @contextlib.contextmanager
-def writing(what: object) -> Iterator[None]:
-    """Raise StoreError where the system refuses to write: the disk is full, for instance."""
+def writing(target: object) -> Iterator[None]:
+    """Raise StoreError where the system refuses to write, for instance to a full disk."""
     try:
         yield
     except OSError as error:
-        raise StoreError(f"{what} cannot be written ({error}); {MEND}") from error
-
-
-def partial_path(path: Path) -> Path:
-    """Return where a local file is written before it gets its name."""
-    return path.with_name(path.name + ".partial")
+        raise StoreError(f"{target} cannot be written ({error}); {MEND}") from error
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file, through to the disk, so that a reader finds the old one or the new one."""
-    if is_remote(path):
-        with writing(path):
-            objects.put(path, content)
-        return
-    partial = partial_path(path)
+    """Write a file: a reader finds the earlier file or the new one.
+
+    Raises
+    ------
+    StoreError
+        Where the file cannot be written.
+    """
     with writing(path):
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        if is_remote(path):
+            objects.put(path, content)
+        else:
+            local_files.write_whole(path, content)
 
 
 class GrowingFile:
-    """A file that is written piece by piece, and has its name when all of it is there.
+    """A local file that is written in pieces and gets its name when it is finished.
 
     Parameters
     ----------
     path
-        Its name. Directories above it are made.
+        Its final path. Missing directories above it are made.
 
     Attributes
     ----------
     size
-        Bytes so far.
+        Bytes that were appended so far.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path, self._partial = path, partial_path(path)
+        self._path, self._partial = path, local_files.partial_path(path)
         self.size = 0
 
     def append(self, pieces: Iterable[bytes]) -> None:
-        """Write the next pieces. The file is closed after it: as many grow as there are layers."""
+        """Append bytes. The file is closed afterwards: as many files grow as there are layers."""
         if not self.size:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._partial.open("ab" if self.size else "wb") as file:
@@ -70,38 +65,38 @@ class GrowingFile:
             self.size = file.tell()
 
     def finish(self) -> None:
-        """Give it its name."""
+        """Give the file its name."""
         self._partial.replace(self._path)
 
     def discard(self) -> None:
-        """Leave it: the next writer removes it."""
+        """Abandon the file; the next writer of the store removes it."""
 
 
 def growing_file(path: Path) -> GrowingFile | objects.GrowingObject:
-    """Return a file that grows until it is finished."""
+    """Return a file or an object that grows until it is finished."""
     return objects.GrowingObject(path) if is_remote(path) else GrowingFile(path)
 
 
 class FileRanges:
-    """A local file of which ranges are read."""
+    """Reads ranges of a local file."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
 
     def whole(self) -> bytes:
-        """Return all of it."""
+        """Return all bytes."""
         return self._file.read()
 
     def tail(self, size: int) -> bytes:
-        """Return its last bytes, fewer where it is shorter."""
+        """Return the last `size` bytes, fewer where the file is shorter."""
         length = self._file.seek(0, 2)
         self._file.seek(max(0, length - size))
         return self._file.read(size)
 
     def pieces(self, spans: Iterable[tuple[int, int]]) -> Iterator[bytes]:
-        """Yield ranges, given by their first bytes and lengths."""
-        for place, length in spans:
-            self._file.seek(place)
+        """Yield ranges, given by offset and length."""
+        for offset, length in spans:
+            self._file.seek(offset)
             yield self._file.read(length)
 
 
@@ -110,7 +105,7 @@ Ranges = FileRanges | objects.ObjectRanges
 
 @contextlib.contextmanager
 def open_ranges(path: Path) -> Iterator[Ranges]:
-    """Open a file of which ranges are to be read."""
+    """Open a file for reading ranges of it."""
     if is_remote(path):
         yield objects.ObjectRanges(path)
         return
@@ -119,16 +114,16 @@ def open_ranges(path: Path) -> Iterator[Ranges]:
 
 
 def file_size(path: Path) -> int | None:
-    """Return the bytes of a local file, or None where there is none."""
+    """Return the bytes of a local file, None where it is missing."""
     with contextlib.suppress(OSError):
         return path.stat().st_size
     return None
 
 
 def file_sizes(path: Path) -> Callable[[str], int | None]:
-    """Return a function that tells the bytes of a file under `path`, or None where there is none.
+    """Return a function from the name of a file under `path` to its bytes, None where missing.
 
-    At a URL it tells what was there when it was made.
+    At a URL the function knows the sizes of the moment when it was made.
     """
     if is_remote(path):
         return objects.sizes_under(path).get
@@ -136,14 +131,14 @@ def file_sizes(path: Path) -> Callable[[str], int | None]:
 
 
 def total_size(path: Path) -> int:
-    """Return the bytes of all files under `path`."""
+    """Return the bytes of all files under `path` together."""
     if is_remote(path):
         return sum(objects.sizes_under(path).values())
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 def read_files(path: Path, names: Sequence[str]) -> list[bytes | None]:
-    """Return the contents of files under `path`; None of one that cannot be read."""
+    """Return the contents of files under `path`, None for each that cannot be read."""
     if is_remote(path):
         return objects.get_all(path, names)
     return [_read(path / name) for name in names]
@@ -156,20 +151,20 @@ def _read(path: Path) -> bytes | None:
 
 
 def names_in(directory: Path) -> list[str]:
-    """Return the names in a directory; none where there is no directory."""
+    """Return the names in a directory, an empty list where the directory is missing."""
     if is_remote(directory):
         return objects.names_in(directory)
     return [entry.name for entry in directory.iterdir()] if directory.is_dir() else []
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory and those above it; at a URL there are none to be made."""
+    """Make a directory and those above it; a URL needs none."""
     if not is_remote(path):
         path.mkdir(parents=True, exist_ok=True)
 
 
 def remove(path: Path) -> None:
-    """Remove a file, if it is there."""
+    """Remove a file where it exists."""
     if is_remote(path):
         objects.remove(path)
     else:
@@ -177,7 +172,7 @@ def remove(path: Path) -> None:
 
 
 def remove_tree(path: Path, last: str) -> None:
-    """Remove all that is under `path`, the file `last` after all others."""
+    """Remove all files under `path`, the file `last` after all others."""
     if is_remote(path):
         objects.remove_all(path, objects.sizes_under(path).keys() - {last})
         objects.remove(path / last)

@@ -1,9 +1,10 @@
-"""The lock of a store at a URL: a lease that its holder renews, for no system lets go of it.
+"""The lock of a store at a URL: a lease that its holder renews.
 
-A lock ``x.lock`` is a place with numbered objects, each made only where there is none yet; whoever
-made the last one holds it. The holder writes the time into it again and again. A lease that has
-not been renewed for :data:`LEASE_SECONDS`, or whose process is gone from this machine, is taken
-over by whoever makes the next number first.
+A lock ``x.lock`` at a URL is a place with numbered objects. An object is made only under a number
+that does not exist yet; the process that made the object with the largest number holds the lock.
+The holder writes the time into its object again and again, because no system releases the lock of
+a dead process. A lease that has not been renewed for :data:`LEASE_SECONDS`, or whose process is
+gone from this machine, is taken over by the process that makes the next number first.
 """
 
 import json
@@ -28,11 +29,19 @@ _held: dict[Path, "Lease"] = {}
 
 
 class HeldError(Exception):
-    """Another process holds the lease; the text names it."""
+    """Another process holds the lease; the text names that process."""
 
 
 class Lease:
-    """A lease that this process holds, under a number."""
+    """A lease of this process.
+
+    Parameters
+    ----------
+    place
+        Place of the lock.
+    number
+        Number of the object that stands for the lease.
+    """
 
     def __init__(self, place: Path, number: int) -> None:
         self.place, self.number = place, number
@@ -43,16 +52,16 @@ class Lease:
         self._thread = Thread(target=self._renew, name="unitlens-lease", daemon=True)
 
     def take(self) -> bool:
-        """Make the object of this number; False where another process was first.
+        """Make the object of the lease; return False where another process was first.
 
         Raises
         ------
         StoreError
-            Where the driver or the server makes objects anew that are there.
+            Where the driver or the server replaces an existing object instead of refusing.
         """
         try:
             self._make()
-        except FileExistsError:  # it may be ours, whose first answer was lost
+        except FileExistsError:  # perhaps our own object, whose first response was lost
             return _read(self.place, self.number).get("token") == self.token
         with suppress(FileExistsError):
             self._make()
@@ -65,23 +74,23 @@ class Lease:
         return True
 
     def begin(self) -> None:
-        """Renew it from now on."""
+        """Renew the lease from now on."""
         _held[self.place] = self
         self._thread.start()
 
     def end(self) -> None:
-        """Let go of it, and of what it was taken over from."""
+        """Release the lease, and remove the objects of earlier leases."""
         self._ended.set()
         self._thread.join()
         _held.pop(self.place, None)
         if not self._lost:
-            with suppress(StoreError):  # unreachable: it runs out by itself
+            with suppress(StoreError):  # unreachable: the lease runs out by itself
                 for name in objects.names_in(self.place):
                     if name <= _name(self.number):
                         objects.remove(self.place / name)
 
     def check(self) -> None:
-        """Raise StoreError where another process may have taken it over."""
+        """Raise StoreError where another process may have taken the lease over."""
         if self._lost or time.time() - self._renewed > LEASE_SECONDS - RENEW_SECONDS:
             raise StoreError(
                 f"the lock {self.place} was not renewed in time, so another process may be writing "
@@ -93,28 +102,35 @@ class Lease:
 
     def _renew(self) -> None:
         while not self._ended.wait(RENEW_SECONDS):
-            with suppress(StoreError):  # unreachable for now; check() knows when it is too late
+            with suppress(StoreError):  # unreachable for now: check() knows when it is too late
                 now = time.time()
-                last = read_last(self.place)
-                if last is None or last[1].get("token") != self.token:
+                latest = read_latest(self.place)
+                if latest is None or latest[1].get("token") != self.token:
                     self._lost = True
                     return
                 objects.put(self.place / _name(self.number), self._text())
                 self._renewed = now
 
     def _text(self) -> bytes:
-        about = {"pid": os.getpid(), "host": socket.gethostname(), "machine": _machine()}
-        return json.dumps({**about, "token": self.token, "time": time.time()}).encode()
+        holder = {"pid": os.getpid(), "host": socket.gethostname(), "machine": _machine()}
+        return json.dumps({**holder, "token": self.token, "time": time.time()}).encode()
 
 
 @contextmanager
 def hold_lease(place: Path, wait: float) -> Iterator[None]:
-    """Hold the lease at `place`.
+    """Hold the lease at a place.
+
+    Parameters
+    ----------
+    place
+        Place of the lock.
+    wait
+        Seconds to wait for another holder.
 
     Raises
     ------
     HeldError
-        Where another process still holds it after `wait` seconds.
+        Where another process still holds the lease after `wait` seconds.
     """
     lease = _take(place, time.monotonic() + wait)
     lease.begin()
@@ -125,7 +141,7 @@ def hold_lease(place: Path, wait: float) -> Iterator[None]:
 
 
 def check_leases(path: Path) -> None:
-    """Raise StoreError where this process has lost a lease on the store at `path` or a part."""
+    """Raise StoreError where this process has lost a lease on the store at `path` or on a part."""
     for place, lease in list(_held.items()):
         ours = place.name == f"{path.stem}.lock" or place.name.startswith(f"{path.stem}.part-")
         if ours and place.parent == path.parent:
@@ -134,23 +150,23 @@ def check_leases(path: Path) -> None:
 
 def _take(place: Path, deadline: float) -> Lease:
     while True:
-        last = read_last(place)
-        if last is None or _is_over(last[1]):
-            lease = Lease(place, 1 if last is None else last[0] + 1)
+        latest = read_latest(place)
+        if latest is None or _is_over(latest[1]):
+            lease = Lease(place, 1 if latest is None else latest[0] + 1)
             if lease.take():
-                if last is None or _read(place, last[0]).get("token") == last[1].get("token"):
+                if latest is None or _read(place, latest[0]).get("token") == latest[1].get("token"):
                     return lease
-                # Meanwhile it was let go of, and may be held anew.
+                # Meanwhile the lease was released, and perhaps taken by a third process.
                 objects.remove(place / _name(lease.number))
         elif time.monotonic() >= deadline:
-            raise HeldError(_describe(place, last))
+            raise HeldError(_describe(place, latest))
         time.sleep(_RETRY_SECONDS)
 
 
-def read_last(place: Path) -> tuple[int, dict[str, Any]] | None:
-    """Return the number of the lease that counts and what stands in it; None where there is none.
+def read_latest(place: Path) -> tuple[int, dict[str, Any]] | None:
+    """Return the number and the text of the valid lease, None where there is no lease.
 
-    The text of one that is gone or damaged counts as empty.
+    The text of a lease that has just gone, or is damaged, is empty.
     """
     names = [name for name in objects.names_in(place) if name.isdecimal()]
     if not names:
@@ -167,10 +183,10 @@ def _read(place: Path, number: int) -> dict[str, Any]:
     return {}
 
 
-def _is_over(about: dict[str, Any]) -> bool:
-    if time.time() - about.get("time", 0.0) > LEASE_SECONDS:
+def _is_over(holder: dict[str, Any]) -> bool:
+    if time.time() - holder.get("time", 0.0) > LEASE_SECONDS:
         return True
-    return about.get("machine") == _machine() and not _is_alive(about.get("pid", 0))
+    return holder.get("machine") == _machine() and not _is_alive(holder.get("pid", 0))
 
 
 def _is_alive(pid: int) -> bool:
@@ -184,19 +200,20 @@ def _is_alive(pid: int) -> bool:
 
 
 def _machine() -> str:
-    """Return what only those processes share that see each other by their numbers."""
+    """Return a text that only those processes share that see each other by their numbers."""
     with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    return uuid4().hex  # nothing is known of other processes here
+    return uuid4().hex  # this system tells nothing of other processes
 
 
-def _describe(place: Path, last: tuple[int, dict[str, Any]]) -> str:
-    number, about = last
-    ago = max(0, round(time.time() - about.get("time", 0.0)))
+def _describe(place: Path, latest: tuple[int, dict[str, Any]]) -> str:
+    number, holder = latest
+    age = max(0, round(time.time() - holder.get("time", 0.0)))
     return (
-        f"process {about.get('pid')} on {about.get('host')}, which renewed {place / _name(number)} "
-        f"{ago} s ago; if that process is gone, remove this object or wait {LEASE_SECONDS:.0f} s"
+        f"process {holder.get('pid')} on {holder.get('host')}, which renewed "
+        f"{place / _name(number)} {age} s ago; if that process is gone, remove this object or wait "
+        f"{LEASE_SECONDS:.0f} s"
     )
 
 

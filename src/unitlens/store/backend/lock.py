@@ -1,4 +1,4 @@
-"""One writer a store, or one a part of it."""
+"""Locks: a store, or each part of a store, has one writer at a time."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from unitlens.store.backend.places import is_remote
 from unitlens.store.format.parts import WHOLE, Part, find_parts
 
 WAIT_SECONDS = 5.0
-# Many parts begin at once, and each has the store for itself for a moment.
+# Many parts begin together, and each holds the lock of the whole store for a moment.
 WAITS_TO_BEGIN = 12
 
 
@@ -22,45 +22,47 @@ WAITS_TO_BEGIN = 12
 def only_writer(
     path: Path, part: Part = WHOLE, *, wait: float = WAIT_SECONDS
 ) -> Iterator[Callable[[], None]]:
-    """Hold the lock of the store at `path`, or that of a part of it.
+    """Hold the lock of the store at `path`, or the lock of a part.
 
-    A part has the store for itself, too, until it lets the others in: so that one of them makes
-    the hierarchy. It never has it while the store is written as a whole or in other parts.
+    The writer of a part also holds the lock of the whole store until it calls the yielded function,
+    so that one writer alone creates the hierarchy. A part is never written while the store is
+    written as a whole or in another number of parts.
 
     Parameters
     ----------
     path
         The store; its directory need not exist.
     part
-        Which part of it is to be written.
+        Part that is to be written.
     wait
         Seconds to wait for another writer.
 
     Yields
     ------
-    A function that lets the writers of other parts in.
+    A function that admits the writers of other parts.
 
     Raises
     ------
     StoreError
-        Where another process still holds the lock; it is named.
+        Where another process, named in the message, still holds the lock.
     """
     with writing(path.parent):
         make_directory(path.parent)
-    with ExitStack() as mine, ExitStack() as alone:
-        alone.enter_context(_held(path, WHOLE, wait if part == WHOLE else WAITS_TO_BEGIN * wait))
-        # From here on no part can begin, so one whose lock is held is at work.
+    with ExitStack() as own_lock, ExitStack() as store_lock:
+        seconds = wait if part == WHOLE else WAITS_TO_BEGIN * wait
+        store_lock.enter_context(_held(path, WHOLE, seconds))
+        # From here on no part can begin, so a part whose lock is held is being written.
         for other in find_parts(path, "lock"):
             if other.of != part.of:
                 with _held(path, other, wait):
                     pass
         if part != WHOLE:
-            mine.enter_context(_held(path, part, wait))
-        yield alone.close if part != WHOLE else lambda: None
+            own_lock.enter_context(_held(path, part, wait))
+        yield store_lock.close if part != WHOLE else lambda: None
 
 
 def check_unwritten(path: Path, part: Part) -> None:
-    """Raise StoreError where another part of the store at `path` is being written just now."""
+    """Raise StoreError where another part than `part` of a store is being written."""
     for other in find_parts(path, "lock"):
         if other != part:
             with _held(path, other, 0):
@@ -75,9 +77,9 @@ def _held(path: Path, part: Part, wait: float) -> Iterator[None]:
             with writing(part.lock(path)):
                 held.enter_context(hold(part.lock(path), wait))
         except HeldError as error:
-            what = f"the store {path}" if part == WHOLE else f"{part} of the store {path}"
+            target = f"the store {path}" if part == WHOLE else f"{part} of the store {path}"
             raise StoreError(
-                f"{what} is being written by {error}; wait for it to end, then record again"
+                f"{target} is being written by {error}; wait for it to end, then record again"
             ) from None
         yield
 
@@ -86,7 +88,7 @@ def _held(path: Path, part: Part, wait: float) -> Iterator[None]:
 def _hold_file(place: Path, wait: float) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
-    # The holder is named in a file of its own: not every filelock leaves the lock's text alone.
+    # A separate file names the holder: not every version of filelock keeps the lock's text.
     holder = place.with_suffix(".holder")
     lock = FileLock(place)
     try:
@@ -104,7 +106,7 @@ def _hold_file(place: Path, wait: float) -> Iterator[None]:
 
 def _read(holder: Path) -> str:
     try:
-        who = json.loads(holder.read_text())
-        return f"process {who['pid']} on {who['host']}"
+        process = json.loads(holder.read_text())
+        return f"process {process['pid']} on {process['host']}"
     except (OSError, ValueError):
         return "another process"

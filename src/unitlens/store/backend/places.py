@@ -1,8 +1,8 @@
-"""Where a store lies: a local path, or a URL that fsspec has a driver for.
+"""Places of stores: local paths, and URLs that fsspec has a driver for.
 
-A URL's place is a ``upath.UPath``. It has pathlib's interface, so paths beside and inside a store
-are made in one way; it is typed as `Path` here, for the library is optional. What reads and writes
-files differently for the two is in :mod:`unitlens.store.backend.files`.
+The place of a URL is a ``upath.UPath``. It has the interface of pathlib, so paths beside and inside
+a store are made in the same way for both. Such a place is typed as `Path` here, because upath is an
+optional dependency. :mod:`unitlens.store.backend.files` reads and writes the files of both kinds.
 """
 
 import re
@@ -26,14 +26,14 @@ _LOCAL = ("", "file", "local")
 
 
 def locate(path: str | Path) -> Path:
-    """Return the place that a path or a URL names; of a URL it is made sure that it can be reached.
+    """Return the place of a path or of a URL.
 
     Raises
     ------
     ArgumentError
-        Where nothing is known of the URL's scheme, or a library for it is missing.
+        Where the scheme of the URL is unknown, or a library for the scheme is missing.
     StoreError
-        Where the URL's server or bucket cannot be reached.
+        Where the server or the bucket of the URL cannot be reached.
     """
     text = str(path)
     if "://" in text:
@@ -49,7 +49,7 @@ def locate(path: str | Path) -> Path:
 
 
 def is_remote(path: Path) -> bool:
-    """Tell whether a place is a URL's."""
+    """Tell whether a place is that of a URL."""
     return not isinstance(path, Path)
 
 
@@ -59,7 +59,7 @@ def filesystem(path: Path) -> Any:
 
 
 def key_of(path: Path) -> str:
-    """Return what a URL's place is called in its file system."""
+    """Return the name of a URL's place in its file system."""
     return str(cast("Any", path).path).rstrip("/")
 
 
@@ -75,7 +75,7 @@ def _locate_url(url: str, options: dict[str, Any]) -> Path:
     except ImportError:
         raise ArgumentError(f"{url} is a URL, for which a library is missing: {_EXTRA}") from None
     try:
-        # What another process has written since must be seen: no listing is kept.
+        # Listings are not cached: objects that another process writes meanwhile must be seen.
         place = UPath(url, **{**options, "use_listings_cache": False})
         if place.protocol in _LOCAL:
             return Path(place.path)
@@ -89,8 +89,8 @@ def _locate_url(url: str, options: dict[str, Any]) -> Path:
             f"{url} cannot be used as a place ({error}); fsspec must know its scheme, as s3://"
         ) from None
     with reaching(url):
-        there = system.exists(place.path) or not place.drive or system.exists(place.drive)
-    if not there:
+        is_there = system.exists(place.path) or not place.drive or system.exists(place.drive)
+    if not is_there:
         raise StoreError(
             f"the bucket {place.drive} of {url} cannot be found; make it, or {_ACCESS}"
         )
@@ -98,19 +98,21 @@ def _locate_url(url: str, options: dict[str, Any]) -> Path:
 
 
 @contextmanager
-def reaching(what: object) -> Iterator[None]:
-    """Raise StoreError where a driver fails, whatever it raises; what is missing stays so."""
+def reaching(target: object) -> Iterator[None]:
+    """Raise StoreError for every error of a driver, except for missing and existing files."""
     try:
         yield
     except (FileNotFoundError, FileExistsError):
         raise
     except Exception as error:
-        why = f"{type(error).__name__}: {error}".partition("\n")[0]
-        raise StoreError(f"{what} cannot be reached ({why}); {_ACCESS}, then try again") from error
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise StoreError(
+            f"{target} cannot be reached ({reason}); {_ACCESS}, then try again"
+        ) from error
 
 
 class _RemoteStore(FsspecStore):
-    """Zarr's store at a URL, in which an unreachable object is neither missing nor damaged."""
+    """Zarr's store at a URL; an object that cannot be reached is neither missing nor damaged."""
 
     async def get(
         self,
@@ -119,12 +121,12 @@ class _RemoteStore(FsspecStore):
         byte_range: ByteRequest | None = None,
     ) -> Buffer | None:
         with reaching(f"{self.path}/{key}"):
-            # With a first byte the driver need not ask for the size before.
+            # With a first byte the driver sends no request for the size of the object.
             return await super().get(key, prototype, byte_range or OffsetByteRequest(0))
 
 
 def zarr_store(path: Path) -> Store:
-    """Return Zarr's store of what lies at a place, for reading."""
+    """Return Zarr's read-only store at a place."""
     if is_remote(path):
         options = dict(cast("Any", path).storage_options)
         return _RemoteStore.from_url(str(path), storage_options=options, read_only=True)

@@ -1,1 +1,1 @@
-"""The format of a store: its arrays, chunks and shards, and the files that vouch for them."""
+"""The format of a store: arrays, chunks and shards, and the files that reveal damage."""

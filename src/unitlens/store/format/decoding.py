@@ -1,4 +1,4 @@
-"""Reading shards: whole through Zarr, or single ranges straight from their files."""
+"""Decoding of shards: whole shards through Zarr, or ranges of rows straight from the files."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from unitlens.store.backend.files import Ranges, open_ranges
 from unitlens.store.format.encoding import CHECKSUM, MISSING, decompress
+from unitlens.store.format.journal import Values
 from unitlens.store.format.layout import StoredArray
-from unitlens.store.format.shard_records import Values
 
 
 class DamageError(Exception):
-    """A shard cannot be decoded; the text says why."""
+    """A shard cannot be decoded; the text gives the reason."""
 
 
 def read_shard(opened: Any, array: StoredArray, shard: int) -> Values:
@@ -34,8 +34,8 @@ def read_shard(opened: Any, array: StoredArray, shard: int) -> Values:
         raise DamageError(str(error).partition("\n")[0]) from error
 
 
-_ENTRY = 16  # bytes of a chunk's place and length in the index
-_Piece = tuple[int, range]  # number of a chunk on an axis, and what of a span lies in it
+_ENTRY = 16  # bytes of the offset and length of a chunk in the index
+_Piece = tuple[int, range]  # number of a chunk on an axis, and the part of a span in that chunk
 
 
 class ShardFiles:
@@ -46,9 +46,9 @@ class ShardFiles:
     path
         The store.
     array
-        An array of it.
+        An array of the store.
     codec
-        Of :data:`unitlens.store.format.encoding.CODECS`.
+        One of :data:`unitlens.store.format.encoding.CODECS`.
     """
 
     def __init__(self, path: Path, array: StoredArray, codec: str) -> None:
@@ -58,9 +58,12 @@ class ShardFiles:
         self._grid = tuple(shard // chunk for shard, chunk in pairs)
 
     def read(self, spans: Sequence[range]) -> NDArray[Any]:
-        """Return consecutive rows, and what follows each other on the other axes.
+        """Return a block of the array. Only the chunks that hold a part of the block are read.
 
-        Just the chunks that hold it are read. No span is empty.
+        Parameters
+        ----------
+        spans
+            Consecutive indices of the block on each axis, at least one on each.
 
         Raises
         ------
@@ -70,36 +73,35 @@ class ShardFiles:
             Where a file cannot be read.
         """
         rows, *others = spans
-        found = np.empty([len(span) for span in spans], np.dtype(self._array.dtype))
+        block = np.empty([len(span) for span in spans], np.dtype(self._array.dtype))
         height = self._array.shards[0]
         for shard in range(rows.start // height, ceil(rows.stop / height)):
             first = shard * height
             here = range(max(rows.start - first, 0), min(rows.stop - first, height))
             start = first + here.start - rows.start
             with open_ranges(self._path / self._array.key(shard)) as file:
-                self._read_shard(file, (here, *others), found[start : start + len(here)])
-        return found
+                self._read_shard(file, (here, *others), block[start : start + len(here)])
+        return block
 
-    def _read_shard(self, file: Ranges, spans: Sequence[range], found: NDArray[Any]) -> None:
+    def _read_shard(self, file: Ranges, spans: Sequence[range], block: NDArray[Any]) -> None:
         sizes = self._array.chunks
-        wanted = list(product(*map(_chunks, spans, sizes)))
-        for chunk, raw in zip(wanted, self._pieces(file, wanted), strict=True):
+        chunks = list(product(*map(_chunks, spans, sizes)))
+        for chunk, raw in zip(chunks, self._raw_chunks(file, chunks), strict=True):
             values = self._decode(raw)
             inner, outer = [], []
-            for (number, of), span, size in zip(chunk, spans, sizes, strict=True):
-                inner.append(slice(of.start - number * size, of.stop - number * size))
-                outer.append(slice(of.start - span.start, of.stop - span.start))
-            found[*outer] = values[*inner]
+            for (number, part), span, size in zip(chunk, spans, sizes, strict=True):
+                inner.append(slice(part.start - number * size, part.stop - number * size))
+                outer.append(slice(part.start - span.start, part.stop - span.start))
+            block[*outer] = values[*inner]
 
-    def _pieces(self, file: Ranges, wanted: Sequence[Sequence[_Piece]]) -> Iterable[bytes]:
-        """Return the bytes of chunks."""
+    def _raw_chunks(self, file: Ranges, chunks: Sequence[Sequence[_Piece]]) -> Iterable[bytes]:
         if self._array.chunks == self._array.shards:
             return [file.whole()]
         index = self._read_index(file)
-        entries = [index[*(number for number, _ in chunk)].tolist() for chunk in wanted]
-        if any(place == MISSING for place, _ in entries):
+        entries = [index[*(number for number, _ in chunk)].tolist() for chunk in chunks]
+        if any(offset == MISSING for offset, _ in entries):
             raise DamageError("it lacks a chunk")
-        return file.pieces([(place, length) for place, length in entries])
+        return file.pieces([(offset, length) for offset, length in entries])
 
     def _read_index(self, file: Ranges) -> NDArray[np.uint64]:
         size = prod(self._grid) * _ENTRY
@@ -117,15 +119,15 @@ class ShardFiles:
             raise DamageError(f"a chunk cannot be decompressed: {error}") from error
 
 
-def _checked(raw: bytes, what: str) -> bytes:
-    """Return what stands before the checksum."""
+def _checked(raw: bytes, label: str) -> bytes:
+    """Return the bytes before the checksum."""
     body, checksum = raw[:-CHECKSUM], raw[-CHECKSUM:]
     if google_crc32c.value(body) != int.from_bytes(checksum, "little"):
-        raise DamageError(f"the checksum of {what} is wrong")
+        raise DamageError(f"the checksum of {label} is wrong")
     return body
 
 
 def _chunks(span: range, size: int) -> Iterator[_Piece]:
-    """Yield the number of each chunk that a span meets, and what of the span lies in it."""
+    """Yield the number of each chunk that a span meets, and the part of the span in that chunk."""
     for number in range(span.start // size, ceil(span.stop / size)):
         yield number, range(max(span.start, number * size), min(span.stop, (number + 1) * size))

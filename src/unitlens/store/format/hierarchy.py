@@ -1,4 +1,4 @@
-"""The Zarr hierarchy of a store: created, opened for writing, cleared away."""
+"""The Zarr hierarchy of a store: creating, opening, restoring and clearing it."""
 
 import json
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -13,12 +13,12 @@ from zarr.core.array import Array
 from zarr.storage import LocalStore
 
 from unitlens.errors import StoreError
+from unitlens.local_files import PARTIAL_SUFFIX, partial_path
 from unitlens.store.backend import objects
 from unitlens.store.backend.files import (
     file_sizes,
     make_directory,
     names_in,
-    partial_path,
     remove,
     remove_tree,
     write_whole,
@@ -40,22 +40,32 @@ ROOT = "zarr.json"
 
 
 def create_hierarchy(path: Path, contents: Contents, arrays: Iterable[StoredArray]) -> None:
-    """Create the groups and the empty arrays of a store; there must be none yet."""
+    """Create the groups and the empty arrays of a store where none exists yet.
+
+    Parameters
+    ----------
+    path
+        The store.
+    contents
+        Its contents.
+    arrays
+        Its arrays.
+    """
     if is_remote(path):
         _upload_hierarchy(path, contents, arrays)
         return
     store = LocalStore(path)
-    # In one order, so that the same contents, read from a manifest, make the same file again.
-    about = json.loads(json.dumps(contents.to_json(), sort_keys=True))
+    # Keys are sorted, so that equal contents that were read from a manifest give the same bytes.
+    values = json.loads(json.dumps(contents.to_json(), sort_keys=True))
     attributes = {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
-        **{name: value for name, value in about.items() if name != "layers"},
-        "coordinates": " ".join(SAMPLE_ARRAYS),  # so that xarray itself takes them as such
+        **{name: value for name, value in values.items() if name != "layers"},
+        "coordinates": " ".join(SAMPLE_ARRAYS),  # so that xarray itself reads them as coordinates
     }
     with writing(path):
         zarr.create_group(store, zarr_format=3, attributes=attributes)
-        for layer in about["layers"]:
+        for layer in values["layers"]:
             attributes = {"layer": layer["name"], "depth": layer["depth"]}
             zarr.create_group(store, path=layer["name"], zarr_format=3, attributes=attributes)
         for array in arrays:
@@ -63,9 +73,9 @@ def create_hierarchy(path: Path, contents: Contents, arrays: Iterable[StoredArra
 
 
 def _upload_hierarchy(path: Path, contents: Contents, arrays: Iterable[StoredArray]) -> None:
-    """Create a hierarchy here and send it, its root first: it tells that this is a store."""
-    with TemporaryDirectory() as room:
-        fresh = Path(room) / path.name
+    """Create a hierarchy locally and send it, the root first: the root marks a store."""
+    with TemporaryDirectory() as directory:
+        fresh = Path(directory) / path.name
         create_hierarchy(fresh, contents, arrays)
         files = {
             file.relative_to(fresh).as_posix(): file.read_bytes()
@@ -92,24 +102,24 @@ def _create_array(store: LocalStore, array: StoredArray, codec: str) -> None:
 
 def open_array(store: Store, array: StoredArray) -> Array[Any]:
     """Open an array of a store for reading."""
-    # Without the format, the files of an older one are looked for too.
+    # Without the format, zarr looks for the files of older formats too.
     return zarr.open_array(store, path=array.path, mode="r", zarr_format=3)
 
 
 def hash_hierarchy(path: Path, arrays: Iterable[StoredArray]) -> dict[str, str | None]:
     """Return the hash of each metadata file of a store's groups and arrays."""
     paths = [array.path for array in arrays]
-    groups = {place.rpartition("/")[0] for place in paths}
+    groups = {array_path.rpartition("/")[0] for array_path in paths}
     return hash_metadata(path, (*sorted(groups), *paths))
 
 
 def clear(path: Path) -> None:
-    """Remove the store at `path`, its root last, so that a killed removal can go on.
+    """Remove the store at `path`, its root last, so that a killed removal can be completed.
 
     Raises
     ------
     StoreError
-        Where something else than a store lies there.
+        Where something other than a store lies at `path`.
     """
     if not path.exists():
         return
@@ -124,8 +134,8 @@ def clear(path: Path) -> None:
 def _is_store(path: Path) -> bool:
     if not path.is_dir():
         return False
-    if all(name.endswith(".partial") for name in names_in(path)):
-        return True  # a recording was killed before it had written anything
+    if all(name.endswith(PARTIAL_SUFFIX) for name in names_in(path)):
+        return True  # a recording was killed before its first file
     try:
         attributes = json.loads((path / ROOT).read_bytes())["attributes"]
         return bool(attributes["schema"] == SCHEMA)
@@ -134,28 +144,42 @@ def _is_store(path: Path) -> bool:
 
 
 def restore_metadata(
-    path: Path, contents: Contents, arrays: Sequence[StoredArray], known: Mapping[str, str | None]
+    path: Path,
+    contents: Contents,
+    arrays: Sequence[StoredArray],
+    expected: Mapping[str, str | None],
 ) -> bool:
-    """Make metadata files again that are missing or changed, and say whether all are as known.
+    """Write missing and changed metadata files again; return whether all are as expected.
 
-    They are left as they are where those of `contents` would be others, or where files lie at
-    `path` that are not the store's.
+    No file is written where the metadata of `contents` would differ from the expected hashes, or
+    where files that do not belong to the store lie at `path`.
+
+    Parameters
+    ----------
+    path
+        The store.
+    contents
+        Its contents.
+    arrays
+        Its arrays.
+    expected
+        Hash of the metadata file of each group and array.
     """
-    found = hash_hierarchy(path, arrays)
-    if found == known:
+    hashes = hash_hierarchy(path, arrays)
+    if hashes == expected:
         return True
     ours = {array.path.partition("/")[0] for array in arrays} | {ROOT}
-    if any(name not in ours and not name.endswith(".partial") for name in names_in(path)):
+    if any(name not in ours and not name.endswith(PARTIAL_SUFFIX) for name in names_in(path)):
         return False
-    with TemporaryDirectory() as room:
-        fresh = Path(room) / path.name
+    with TemporaryDirectory() as directory:
+        fresh = Path(directory) / path.name
         create_hierarchy(fresh, contents, arrays)
-        if hash_hierarchy(fresh, arrays) != known:
+        if hash_hierarchy(fresh, arrays) != expected:
             return False
-        for place in known:
-            if found[place] != known[place]:
-                make_directory(path / place)
-                key = metadata_key(place)
+        for node in expected:
+            if hashes[node] != expected[node]:
+                make_directory(path / node)
+                key = metadata_key(node)
                 write_whole(path / key, (fresh / key).read_bytes())
     return True
 
@@ -163,7 +187,7 @@ def restore_metadata(
 def sweep(
     path: Path, arrays: Iterable[StoredArray], complete: Mapping[str, Container[int]], part: Part
 ) -> None:
-    """Remove what a killed writer left behind: partial files, and shards not known as complete.
+    """Remove the leftovers of a killed writer: partial files and incomplete shards.
 
     Parameters
     ----------
@@ -172,13 +196,13 @@ def sweep(
     arrays
         Its arrays.
     complete
-        Numbers of each array's complete shards.
+        Numbers of each array's complete shards, by the path of the array.
     part
-        Only the shards of this part are looked at.
+        Part whose shards are swept.
     """
-    partials = not is_remote(path)
-    if part == WHOLE and partials:
-        for partial in path.rglob("*.partial"):
+    is_local = not is_remote(path)  # objects appear whole, so a URL has no partial files
+    if part == WHOLE and is_local:
+        for partial in path.rglob(f"*{PARTIAL_SUFFIX}"):
             partial.unlink()
     sizes = file_sizes(path)
     for array in arrays:
@@ -187,5 +211,5 @@ def sweep(
                 place = path / array.key(shard)
                 if sizes(array.key(shard)) is not None:
                     remove(place)
-                if partials:
+                if is_local:
                     partial_path(place).unlink(missing_ok=True)

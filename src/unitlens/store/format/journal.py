@@ -1,15 +1,15 @@
-"""The journal of a store: which shards are complete, and what they hold.
+"""The journal of a store: the list of its complete shards, with hash and range of their values.
 
-Its first line says what is being recorded; each further line is one shard, appended after the
-shard's file has got its final name. A line that a killed process left half written counts for
-nothing, and neither does one whose check no longer fits. The journal stays after the end: where a
-workflow has removed the manifest, the next recording of the same contents finds every shard
-complete and only writes the manifest again.
+The first line of a journal is its header, the description of the recording. Each further line is
+one shard, appended after the shard's file has got its final name. A line that was cut off by a
+kill, or whose check does not fit, is ignored. The journal stays after the end of a recording: where
+a workflow has removed the manifest, the next recording of the same contents finds every shard
+complete and writes only the manifest.
 
-At a URL nothing can be appended: there the journal is a place with an object for the first lines
-and one for each further line, under names ``{generation}-{number}``. A journal that is begun anew
-is the next generation, whose first object holds all that is known; only the last one counts. Either
-form is read where a store has been copied.
+Nothing can be appended to an object at a URL. There the journal is a place with one object for the
+first lines and one object for each further line, named ``{generation}-{number}``. A journal that is
+begun anew is the next generation. The first object of a generation holds everything known by then,
+and only the last generation is read. Both forms are read anywhere, because stores are copied.
 """
 
 import hashlib
@@ -22,6 +22,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
 from unitlens.store.backend import objects
 from unitlens.store.backend.files import (
     names_in,
@@ -31,13 +35,30 @@ from unitlens.store.backend.files import (
     writing,
 )
 from unitlens.store.backend.places import is_remote
+from unitlens.store.format.layout import StoredArray
+
+Values = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class CompleteShard:
-    """One shard: bytes of its file, hash of its values, and, of activations, what they span.
+    """A complete shard, as a line of the journal states it.
 
-    `minimum` and `maximum` are the units' own, as hexadecimal bytes of the store's dtype.
+    Attributes
+    ----------
+    path
+        Path of its array in the store.
+    shard
+        Number of the shard.
+    size
+        Bytes of its file.
+    hash
+        Hash of its values.
+    nonfinite
+        Number of activations that are not finite.
+    minimum, maximum
+        Minimum and maximum of each unit's activations, as hexadecimal bytes of the store's dtype;
+        empty for arrays other than activations.
     """
 
     path: str
@@ -49,8 +70,67 @@ class CompleteShard:
     maximum: str = ""
 
 
+class ShardDescription:
+    """The journal's statement of a shard, gathered from its rows in their order.
+
+    Parameters
+    ----------
+    array
+        Array of the shard.
+    shard
+        Number of the shard.
+    """
+
+    def __init__(self, array: StoredArray, shard: int) -> None:
+        self._array, self._shard = array, shard
+        self._hash = xxhash.xxh3_128()
+        self._ranges: tuple[Values, Values] | None = None
+        self._nonfinite = 0
+
+    def add(self, values: Values) -> None:
+        """Take the next rows into account."""
+        self._hash.update(np.ascontiguousarray(values).data)
+        if self._array.dims != ("sample", "unit"):
+            return
+        minimum, maximum = values.min(axis=0), values.max(axis=0)
+        if not (np.isfinite(minimum).all() and np.isfinite(maximum).all()):
+            self._nonfinite += int(np.count_nonzero(~np.isfinite(values)))
+        if self._ranges is not None:
+            minimum = np.minimum(minimum, self._ranges[0])
+            maximum = np.maximum(maximum, self._ranges[1])
+        self._ranges = minimum, maximum
+
+    def complete(self, size: int) -> CompleteShard:
+        """Return the statement of all rows, whose file has `size` bytes."""
+        ranges = () if self._ranges is None else (r.tobytes().hex() for r in self._ranges)
+        figures = self._hash.hexdigest(), self._nonfinite, *ranges
+        return CompleteShard(self._array.path, self._shard, size, *figures)
+
+
+def describe_shard(array: StoredArray, shard: int, values: Values, size: int) -> CompleteShard:
+    """Return the journal's statement of a shard with these values and a file of `size` bytes."""
+    description = ShardDescription(array, shard)
+    description.add(values)
+    return description.complete(size)
+
+
+def hash_values(values: Values) -> str:
+    """Return the hash of a shard's values, which reveals faults but not forgery."""
+    return xxhash.xxh3_128(np.ascontiguousarray(values).data).hexdigest()
+
+
 class Journal:
-    """The journal at `place`, begun with what is known and open for appending."""
+    """A journal on a local disk, open for appending.
+
+    Parameters
+    ----------
+    place
+        Its path.
+    header
+        Header of the new journal.
+    shards
+        Complete shards that are known already.
+    """
 
     def __init__(
         self, place: Path, header: dict[str, Any], shards: Iterable[CompleteShard]
@@ -61,40 +141,50 @@ class Journal:
         self._file = place.open("ab", buffering=0)
 
     def append(self, shard: CompleteShard) -> None:
-        """Note that a shard is complete.
+        """Append a complete shard.
 
         Raises
         ------
         StoreError
-            Where the line cannot be written, or only a part of it.
+            Where the line cannot be written, or only a part of the line.
         """
         line = _line(asdict(shard))
         with writing(self._place):
-            while line:  # on a full disk a part is written, and what is left raises
+            while line:  # a full disk takes a part of the line, and refuses the rest
                 line = line[self._file.write(line) :]
 
     def close(self) -> None:
-        """Flush to the disk and close; closing twice is once."""
+        """Flush the journal to the disk and close it; a second call does nothing."""
         if not self._file.closed:
             with writing(self._place), self._file:
                 os.fsync(self._file.fileno())
 
 
 class JournalObjects:
-    """The journal at `place`, a URL's, begun with what is known."""
+    """A journal at a URL, to which objects are added.
+
+    Parameters
+    ----------
+    place
+        Its place.
+    header
+        Header of the new journal.
+    shards
+        Complete shards that are known already.
+    """
 
     def __init__(
         self, place: Path, header: dict[str, Any], shards: Iterable[CompleteShard]
     ) -> None:
-        older = _names(place)
+        older = _object_names(place)
         self._place, self._number = place, 0
         self._generation = int(older[-1].partition("-")[0]) + 1 if older else 1
         self._put(header, *(asdict(shard) for shard in shards))
         objects.remove_all(place, older)
-        remove(place)  # the file of a store that was copied here
+        remove(place)  # the journal file of a store that was copied to this URL
 
     def append(self, shard: CompleteShard) -> None:
-        """Note that a shard is complete.
+        """Append a complete shard.
 
         Raises
         ------
@@ -104,18 +194,18 @@ class JournalObjects:
         self._put(asdict(shard))
 
     def close(self) -> None:
-        """Do nothing: each object is there when it is written."""
+        """Do nothing: each object is complete when it is written."""
 
-    def _put(self, *values: dict[str, Any]) -> None:
+    def _put(self, *lines: dict[str, Any]) -> None:
         name = f"{self._generation:06d}-{self._number:08d}"
-        write_whole(self._place / name, b"".join(map(_line, values)))
+        write_whole(self._place / name, b"".join(map(_line, lines)))
         self._number += 1
 
 
 def open_journal(
     place: Path, header: dict[str, Any], shards: Iterable[CompleteShard]
 ) -> Journal | JournalObjects:
-    """Begin the journal at `place` with what is known, to append to it."""
+    """Begin the journal at `place` with the shards that are known, and open it for appending."""
     if is_remote(place):
         return JournalObjects(place, header, shards)
     if place.is_dir():  # of a store that was copied from a URL
@@ -124,9 +214,9 @@ def open_journal(
 
 
 def remove_journal(place: Path) -> None:
-    """Remove a journal, if it is there."""
+    """Remove a journal where it exists."""
     if is_remote(place):
-        objects.remove_all(place, _names(place))
+        objects.remove_all(place, _object_names(place))
     elif place.is_dir():
         shutil.rmtree(place)
         return
@@ -134,7 +224,7 @@ def remove_journal(place: Path) -> None:
 
 
 def read_journal(place: Path) -> tuple[dict[str, Any], list[CompleteShard]] | None:
-    """Return the header and the shards of a journal, or None where there is no sound header."""
+    """Return the header and the shards of a journal, None where there is no sound header."""
     try:
         first, *lines = _content(place).split(b"\n")[:-1]
         header = _values(first)
@@ -149,16 +239,16 @@ def read_journal(place: Path) -> tuple[dict[str, Any], list[CompleteShard]] | No
     return header, shards
 
 
-def _names(place: Path) -> list[str]:
-    """Return the names of a journal's objects, in their order; none where it is a file."""
+def _object_names(place: Path) -> list[str]:
+    """Return the names of a journal's objects in their order, none where the journal is a file."""
     return sorted(filter(re.compile(r"\d{6}-\d{8}").fullmatch, names_in(place)))
 
 
 def _content(place: Path) -> bytes:
-    names = _names(place)
+    names = _object_names(place)
     last = [name for name in names if name.partition("-")[0] == names[-1].partition("-")[0]]
-    found = read_files(place, last) if names else read_files(place.parent, [place.name])
-    return b"".join(content or b"" for content in found)
+    pieces = read_files(place, last) if names else read_files(place.parent, [place.name])
+    return b"".join(piece or b"" for piece in pieces)
 
 
 def _line(values: dict[str, Any]) -> bytes:

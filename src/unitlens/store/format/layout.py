@@ -1,11 +1,13 @@
-"""Where everything of a store lies: its arrays, their chunks and shards, the files beside it.
+"""The layout of a store: its arrays with their chunks and shards, and the files beside it.
 
-A store is a Zarr v3 group. The sample arrays lie in its root, on the dimension ``sample``; each
-layer is a sub-group with the layer's name that holds ``activation`` (sample, unit), its other
-reductions beside it (``activation_max``), and each unit's ``minimum`` and ``maximum``. Where
-feature maps of some samples are kept, layers have ``map`` (map_sample, unit, y, x) too, and the
-root ``map_sample``, the samples' numbers. Beside the store ``x.zarr`` lie ``x.json``, the manifest
-that is written last; ``x.journal``, the record of complete shards; and ``x.lock``.
+A store is a Zarr v3 group. The sample arrays lie in the root group, on the dimension ``sample``.
+Each layer is a sub-group of the layer's name. It holds ``activation`` (sample, unit), an array for
+each further reduction (``activation_max``), and the ``minimum`` and ``maximum`` of each unit. Where
+feature maps of some samples are kept, layers hold ``map`` (map_sample, unit, y, x) too, and the
+root group holds ``map_sample``, the numbers of those samples.
+
+Beside the store ``x.zarr`` lie ``x.json``, the manifest, which is written last; ``x.journal``, the
+list of complete shards; and ``x.lock``.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,16 +31,16 @@ ACTIVATION = "activation"
 MAP = "map"
 MAP_SAMPLE = "map_sample"
 RANGES = ("minimum", "maximum")
-_ALIKE = {"mean", "max"}  # where units have a single position
+_EQUAL_AT_ONE_POSITION = {"mean", "max"}
 DTYPES = ("float32", "float16")
 
-# A chunk spans only so many units, so that one unit's column is a small share of a wide layer.
+# Most units of a chunk, so that one unit's column is a small share of the bytes of a wide layer.
 CHUNK_UNITS = 128
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Sizes that a store aims at, in bytes before compression."""
+    """Bytes of a chunk and of a shard that a store aims at, before compression."""
 
     chunk_bytes: int = 2**20
     shard_bytes: int = 2**26
@@ -47,12 +49,12 @@ class Layout:
 DEFAULT_LAYOUT = Layout()
 
 
-class LayerShape(Protocol):
-    """What a store needs to know of a layer."""
+class LayerLike(Protocol):
+    """A layer, as far as the layout of a store depends on the layer."""
 
     @property
     def name(self) -> str:
-        """Name of the layer, and of its group."""
+        """Name of the layer and of its group."""
 
     @property
     def depth(self) -> int:
@@ -69,10 +71,14 @@ class LayerShape(Protocol):
 
 @dataclass(frozen=True)
 class FeatureMaps:
-    """The feature maps in a store.
+    """The feature maps of a store.
 
-    `positions` is the shape of a map by the name of its layer, (y, x) for instance; `samples` are
-    the numbers of the samples whose maps are kept, ascending.
+    Attributes
+    ----------
+    positions
+        Shape of a map by the name of its layer, (y, x) for instance.
+    samples
+        Numbers of the samples whose maps are kept, ascending.
     """
 
     positions: Mapping[str, tuple[int, ...]]
@@ -83,8 +89,20 @@ class FeatureMaps:
 class StoredArray:
     """One array of a store.
 
-    `path` is its place in the store; `chunks` is the shape of an inner chunk, `shards` of a
-    shard. A shard holds whole rows: it is one file.
+    Attributes
+    ----------
+    path
+        Path of the array in the store.
+    dims
+        Names of its dimensions.
+    shape
+        Its shape.
+    dtype
+        Its dtype.
+    chunks
+        Shape of an inner chunk.
+    shards
+        Shape of a shard, which is one file and holds whole rows.
     """
 
     path: str
@@ -96,7 +114,7 @@ class StoredArray:
 
     @property
     def is_filled(self) -> bool:
-        """Whether it is filled while samples run, and not made of other arrays at the end."""
+        """Whether the array is filled while samples run; ranges are written at the end instead."""
         return self.dims[0] in ("sample", MAP_SAMPLE)
 
     @property
@@ -106,7 +124,7 @@ class StoredArray:
 
     @property
     def band_nbytes(self) -> int:
-        """Bytes of all units' rows of one chunk before compression."""
+        """Bytes before compression of a band: the rows of one chunk, over all units."""
         rows = min(self.chunks[0], self.shape[0])
         return rows * prod(self.shape[1:]) * np.dtype(self.dtype).itemsize
 
@@ -116,17 +134,17 @@ class StoredArray:
         return ceil(self.shape[0] / self.shards[0])
 
     def rows(self, shard: int) -> slice:
-        """Return the rows that a shard holds."""
+        """Return the rows of a shard."""
         first = shard * self.shards[0]
         return slice(first, min(first + self.shards[0], self.shape[0]))
 
     def key(self, shard: int) -> str:
-        """Return the place of a shard's file in the store."""
+        """Return the path of a shard's file in the store."""
         return "/".join([self.path, "c", str(shard), *["0"] * (len(self.shape) - 1)])
 
 
 def plan_arrays(
-    layers: Sequence[LayerShape],
+    layers: Sequence[LayerLike],
     samples: int,
     dtype: str,
     layout: Layout = DEFAULT_LAYOUT,
@@ -134,7 +152,7 @@ def plan_arrays(
     reductions: Sequence[str] = ("mean",),
     maps: FeatureMaps | None = None,
 ) -> tuple[StoredArray, ...]:
-    """Return the arrays that are filled while samples run: activations, the samples', and maps.
+    """Return the arrays that are filled while samples run.
 
     Parameters
     ----------
@@ -143,19 +161,19 @@ def plan_arrays(
     samples
         Number of samples.
     dtype
-        Of the activations on disk.
+        Dtype of the activations on disk.
     layout
-        Sizes to aim at.
+        Bytes of chunks and shards to aim at.
     reductions
-        What is kept of each layer.
+        Reductions of each activation that are kept.
     maps
-        Feature maps to keep.
+        Feature maps that are kept.
 
     Returns
     -------
     The arrays of each layer (:func:`layer_arrays`), those of :data:`SAMPLE_ARRAYS`, the maps, and
-    the numbers of their samples. The sample arrays' shards are as short as the shortest of the
-    layers', so that they never hold a resumed recording back.
+    the numbers of the maps' samples. The shards of sample arrays are as short as the shortest
+    shards of layers, so that sample arrays never delay the point where a recording resumes.
 
     Raises
     ------
@@ -169,7 +187,7 @@ def plan_arrays(
             "each is needed"
         )
     activations = [
-        _activation(f"{layer.name}/{name}", layer.units, samples, dtype, layout)
+        _plan_activation(f"{layer.name}/{name}", layer.units, samples, dtype, layout)
         for layer in layers
         for name in layer_arrays(layer, reductions)
     ]
@@ -181,8 +199,8 @@ def plan_arrays(
     return (*activations, *columns, *_plan_maps(layers, dtype, layout, maps))
 
 
-def plan_ranges(layers: Iterable[LayerShape], dtype: str) -> tuple[StoredArray, ...]:
-    """Return the arrays of each layer's unit minima and maxima."""
+def plan_ranges(layers: Iterable[LayerLike], dtype: str) -> tuple[StoredArray, ...]:
+    """Return the arrays of the minimum and maximum of each layer's units."""
     return tuple(
         StoredArray(
             f"{layer.name}/{name}",
@@ -197,21 +215,23 @@ def plan_ranges(layers: Iterable[LayerShape], dtype: str) -> tuple[StoredArray, 
     )
 
 
-def layer_arrays(layer: LayerShape, reductions: Sequence[str]) -> dict[str, str]:
-    """Return which reduction each array of a layer's activations holds, by the array's name.
+def layer_arrays(layer: LayerLike, reductions: Sequence[str]) -> dict[str, str]:
+    """Return the reduction of each array of a layer's activations, by the name of the array.
 
-    ``activation`` holds the first of the `reductions`, and ``activation_max``, say, another one.
-    Where units have a single position, mean and maximum are the same: only the first is there.
+    ``activation`` holds the first of the `reductions`, ``activation_max`` a further maximum. The
+    mean and the maximum of a unit with a single position are equal: only the first is stored.
     """
     arrays = {ACTIVATION: reductions[0]}
     for reduction in reductions[1:]:
-        alike = layer.positions == 1 and reduction in _ALIKE
-        if not (alike and _ALIKE & set(arrays.values())):
+        redundant = layer.positions == 1 and reduction in _EQUAL_AT_ONE_POSITION
+        if not (redundant and _EQUAL_AT_ONE_POSITION & set(arrays.values())):
             arrays[f"{ACTIVATION}_{reduction}"] = reduction
     return arrays
 
 
-def _activation(path: str, units: int, samples: int, dtype: str, layout: Layout) -> StoredArray:
+def _plan_activation(
+    path: str, units: int, samples: int, dtype: str, layout: Layout
+) -> StoredArray:
     item = np.dtype(dtype).itemsize
     row_bytes = units * item
     shards = max(1, samples * row_bytes // layout.shard_bytes)
@@ -225,13 +245,13 @@ def _activation(path: str, units: int, samples: int, dtype: str, layout: Layout)
 
 
 def _plan_maps(
-    layers: Sequence[LayerShape], dtype: str, layout: Layout, maps: FeatureMaps | None
+    layers: Sequence[LayerLike], dtype: str, layout: Layout, maps: FeatureMaps | None
 ) -> list[StoredArray]:
     if maps is None:
         return []
     kept = len(maps.samples)
     arrays = [
-        _map(f"{layer.name}/{MAP}", (kept, layer.units, *positions), dtype, layout)
+        _plan_map(f"{layer.name}/{MAP}", (kept, layer.units, *positions), dtype, layout)
         for layer in layers
         if (positions := maps.positions.get(layer.name))
     ]
@@ -239,10 +259,10 @@ def _plan_maps(
     return [*arrays, StoredArray(MAP_SAMPLE, (MAP_SAMPLE,), (kept,), "int64", rows, rows)]
 
 
-def _map(path: str, shape: tuple[int, ...], dtype: str, layout: Layout) -> StoredArray:
-    """Plan the maps of a layer: a chunk spans few samples, and of them as many units as fit.
+def _plan_map(path: str, shape: tuple[int, ...], dtype: str, layout: Layout) -> StoredArray:
+    """Plan the maps of a layer: a chunk spans few samples, and as many units of them as fit.
 
-    So that all maps of one sample are read alone, and a band takes little memory.
+    All maps of one sample can then be read alone, and a band takes little memory.
     """
     samples, units, *positions = shape
     map_bytes = prod(positions) * np.dtype(dtype).itemsize
@@ -266,18 +286,18 @@ def _whole_chunks(shape: Sequence[int], chunk: Sequence[int]) -> tuple[int, ...]
 
 
 def _even(size: int, largest: int) -> int:
-    """Return the length of the fewest equal pieces of `size` that are not above `largest`."""
+    """Return the length of the fewest equal pieces of `size` that are at most `largest` long."""
     return ceil(size / ceil(size / largest))
 
 
-def check_layer_names(layers: Iterable[LayerShape]) -> None:
-    """Raise StoreError where a layer's name cannot be that of a group in a store."""
+def check_layer_names(layers: Iterable[LayerLike]) -> None:
+    """Raise StoreError where the name of a layer cannot be the name of a group in a store."""
     for layer in layers:
         name = layer.name
         if name in SAMPLE_ARRAYS:
             why = f"is also a sample array of every store ({', '.join(SAMPLE_ARRAYS)})"
         elif name == MAP_SAMPLE:
-            why = "is also that of an array which says whose feature maps a store holds"
+            why = "is also the array of the samples whose feature maps a store holds"
         elif not name.strip(".") or "/" in name or name.startswith("__") or name == "zarr.json":
             why = "is no valid name of a Zarr group"
         else:
@@ -295,7 +315,7 @@ def check_dtype(dtype: str) -> None:
 
 
 def check_path(path: Path) -> None:
-    """Raise ArgumentError where a store's path is also that of a file beside it."""
+    """Raise ArgumentError where the path of a store is also that of a file beside the store."""
     if path in (manifest_path(path), journal_path(path), lock_path(path)):
         raise ArgumentError(
             f"the store's path {path} ends in {path.suffix}, which is the suffix of a file beside "

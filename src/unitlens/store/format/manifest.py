@@ -1,4 +1,4 @@
-"""The manifest of a finished store: what it holds, and by what it can be told to be whole."""
+"""The manifest of a finished store: its contents, and hashes that reveal damage."""
 
 import hashlib
 import json
@@ -25,7 +25,19 @@ RECORD_AGAIN = "record again: it resumes"
 
 @dataclass(frozen=True)
 class RecordedLayer:
-    """A layer in a store."""
+    """A layer in a store.
+
+    Attributes
+    ----------
+    name
+        Name of the layer.
+    depth
+        Index of the layer in the forward pass, from 0.
+    units
+        Number of units.
+    positions
+        Number of positions of a unit.
+    """
 
     name: str
     depth: int
@@ -35,11 +47,30 @@ class RecordedLayer:
 
 @dataclass(frozen=True)
 class Contents:
-    """All that determines what a store holds; two recordings with equal contents are the same.
+    """Everything that determines the numbers of a store.
 
-    `reduce` is the reduction that ``activation`` holds, and `also` are those beside it.
-    `provenance` says where the activations come from: at least ``weights_hash`` and
-    ``dataset_identity``. `maps` are the feature maps that are kept beside them.
+    Two recordings with equal contents under the same conditions hold the same numbers.
+
+    Attributes
+    ----------
+    samples
+        Number of samples.
+    classes
+        Number of classes.
+    layers
+        Recorded layers, in the order of the forward pass.
+    reduce
+        Reduction that ``activation`` holds.
+    dtype
+        Dtype of the activations.
+    provenance
+        Origin of the activations: at least ``weights_hash`` and ``dataset_identity``.
+    also
+        Further reductions.
+    codec
+        Compression.
+    maps
+        Feature maps that are kept, if any.
     """
 
     samples: int
@@ -58,20 +89,32 @@ class Contents:
         return (self.reduce, *self.also)
 
     def samples_of(self, array: StoredArray) -> Sequence[int]:
-        """Return the number of the sample that each row of a filled array is of, ascending."""
+        """Return the number of the sample of each row of a filled array, ascending."""
         if self.maps is not None and array.dims[0] == MAP_SAMPLE:
             return self.maps.samples
         return range(self.samples)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the contents as they stand in JSON."""
+        """Return the contents as JSON values."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return values
 
 
 @dataclass(frozen=True)
 class ShardedFile:
-    """How the files of one array must look: bytes of each shard and hash of its values."""
+    """The expected files of one array.
+
+    Attributes
+    ----------
+    array
+        The array.
+    metadata_hash
+        Hash of its metadata file.
+    sizes
+        Bytes of each shard's file.
+    hashes
+        Hash of each shard's values.
+    """
 
     array: StoredArray
     metadata_hash: str
@@ -81,11 +124,20 @@ class ShardedFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What stands in the manifest.
+    """The manifest of a store.
 
-    `metadata` holds the hash of each group's metadata file, the root's under ""; `nonfinite`
-    counts each layer's activations that are not finite; `conditions` holds what can change the
-    last bits of a number: batch size, device, threads, versions.
+    Attributes
+    ----------
+    metadata
+        Hash of each group's metadata file, that of the root under the name "".
+    contents
+        Contents of the store.
+    conditions
+        Conditions that can change the last bits of a number: batch size, device, threads, versions.
+    nonfinite
+        Number of each layer's activations that are not finite.
+    files
+        Expected files of each array.
     """
 
     metadata: Mapping[str, str]
@@ -96,7 +148,7 @@ class Manifest:
 
     @property
     def content_hash(self) -> str:
-        """Hash over the values of all arrays, independent of codecs and of where they come from."""
+        """Hash of the values of all arrays, independent of codecs and of provenance."""
         digest = hashlib.sha256()
         for file in sorted(self.files, key=lambda file: file.array.path):
             array = file.array
@@ -105,7 +157,7 @@ class Manifest:
         return digest.hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the manifest as it is written, with a hash over all of it."""
+        """Return the manifest as JSON values, with a hash of all of them."""
         values = {
             "schema": SCHEMA,
             "schema_version": SCHEMA_VERSION,
@@ -139,24 +191,24 @@ def read_manifest(path: Path) -> Manifest:
     Raises
     ------
     StoreError
-        Where there is none, or it is not one of an activation store, or it has been changed.
+        Where there is no manifest, or the file is no manifest of a store or has been changed.
     """
     place = manifest_path(path)
     if not place.exists():
-        what = "was not recorded to its end" if path.exists() else "does not exist"
-        raise StoreError(f"the store {path} {what} (it has no {place.name}); {RECORD_AGAIN}")
+        state = "was not recorded to its end" if path.exists() else "does not exist"
+        raise StoreError(f"the store {path} {state} (it has no {place.name}); {RECORD_AGAIN}")
     try:
         values = json.loads(place.read_bytes())
-        known = (values["schema"], values["schema_version"]) == (SCHEMA, SCHEMA_VERSION)
-        stated = values.pop("manifest_hash")
+        is_ours = (values["schema"], values["schema_version"]) == (SCHEMA, SCHEMA_VERSION)
+        stated_hash = values.pop("manifest_hash")
     except (ValueError, KeyError, TypeError, AttributeError):
-        known = False
-    if not known:
+        is_ours = False
+    if not is_ours:
         raise StoreError(
             f"{place} is not the manifest of an activation store of version {SCHEMA_VERSION}, or "
             "is damaged; move it away and record again: it resumes, or record to another path"
         )
-    if _hash_json(values) != stated:
+    if _hash_json(values) != stated_hash:
         raise StoreError(
             f"{place} has been changed, for its hash is another; remove it and {RECORD_AGAIN}"
         )
@@ -180,9 +232,9 @@ def _parse_file(entry: dict[str, Any]) -> ShardedFile:
 
 
 def parse_contents(values: Mapping[str, Any]) -> Contents:
-    """Return contents from what :meth:`Contents.to_json` has made of them."""
+    """Return contents from the JSON values of :meth:`Contents.to_json`."""
     layers = tuple(RecordedLayer(**layer) for layer in values["layers"])
-    given = {of.name: values[of.name] for of in fields(Contents)}
+    given = {field.name: values[field.name] for field in fields(Contents)}
     maps = _parse_maps(given["maps"])
     return Contents(**{**given, "layers": layers, "also": tuple(given["also"]), "maps": maps})
 
@@ -195,14 +247,24 @@ def _parse_maps(values: Mapping[str, Any] | None) -> FeatureMaps | None:
 
 
 def parse_array(values: Mapping[str, Any]) -> StoredArray:
-    """Return an array from its fields as they stand in JSON."""
+    """Return an array from the JSON values of its fields."""
     lists = ("dims", "shape", "chunks", "shards")
     return StoredArray(**{**values, **{name: tuple(values[name]) for name in lists}})
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with one file of a store: its place there, and what it is that is wrong."""
+    """A fault of one file of a store.
+
+    Attributes
+    ----------
+    place
+        Path of the file in the store.
+    what
+        What is wrong with the file.
+    is_shard
+        Whether the file is a shard.
+    """
 
     place: str
     what: str
@@ -213,43 +275,42 @@ class Fault:
 
 
 def faults(path: Path, manifest: Manifest) -> Iterator[Fault]:
-    """Yield what is missing or of the wrong size in a store, without reading any data."""
+    """Yield the files of a store that are missing or of the wrong size, without reading data."""
     paths = [file.array.path for file in manifest.files]
     hashes, sizes = hash_metadata(path, (*manifest.metadata, *paths)), file_sizes(path)
-    for place, known in manifest.metadata.items():
-        if hashes[place] != known:
-            what = "is missing, changed, or of another recording"
-            yield Fault(metadata_key(place), what)
+    for group, expected_hash in manifest.metadata.items():
+        if hashes[group] != expected_hash:
+            yield Fault(metadata_key(group), "is missing, changed, or of another recording")
     for file in manifest.files:
         array = file.array
         if hashes[array.path] != file.metadata_hash:
             yield Fault(metadata_key(array.path), "is missing or changed")
-        for shard, size in enumerate(file.sizes):
-            found = sizes(array.key(shard))
-            if found is None:
+        for shard, expected_size in enumerate(file.sizes):
+            size = sizes(array.key(shard))
+            if size is None:
                 yield Fault(array.key(shard), "is missing", is_shard=True)
-            elif found != size:
-                what = f"has {found} bytes, but {size} were written"
-                yield Fault(array.key(shard), what, is_shard=True)
+            elif size != expected_size:
+                problem = f"has {size} bytes, but {expected_size} were written"
+                yield Fault(array.key(shard), problem, is_shard=True)
 
 
 def check_whole(path: Path, manifest: Manifest) -> None:
     """Raise StoreError where a file of the store is missing or of the wrong size."""
-    found = list(faults(path, manifest))
-    if found:
-        more = f", and {len(found) - 1} faults more" if len(found) > 1 else ""
-        raise StoreError(f"the store {path} is not whole: {found[0]}{more}; {RECORD_AGAIN}")
+    problems = list(faults(path, manifest))
+    if problems:
+        more = f", and {len(problems) - 1} faults more" if len(problems) > 1 else ""
+        raise StoreError(f"the store {path} is not whole: {problems[0]}{more}; {RECORD_AGAIN}")
 
 
-def metadata_key(place: str) -> str:
-    """Return where the metadata file of a group or an array lies in a store; "" is the root."""
-    return f"{place}/zarr.json".lstrip("/")
+def metadata_key(node: str) -> str:
+    """Return the path of the metadata file of a group or an array in a store; "" is the root."""
+    return f"{node}/zarr.json".lstrip("/")
 
 
-def hash_metadata(path: Path, places: Sequence[str]) -> dict[str, str | None]:
-    """Return the hash of each metadata file by its group or array, "" the root; None if missing."""
-    found = read_files(path, [metadata_key(place) for place in places])
+def hash_metadata(path: Path, nodes: Sequence[str]) -> dict[str, str | None]:
+    """Return the hash of each metadata file by its group or array, None for a missing file."""
+    contents = read_files(path, [metadata_key(node) for node in nodes])
     return {
-        place: None if content is None else hashlib.sha256(content).hexdigest()
-        for place, content in zip(places, found, strict=True)
+        node: None if content is None else hashlib.sha256(content).hexdigest()
+        for node, content in zip(nodes, contents, strict=True)
     }

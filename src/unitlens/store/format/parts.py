@@ -1,4 +1,4 @@
-"""Parts of a recording: which shards each has, and the files that belong to it.
+"""Parts of a recording: the shards of each part, and the files of a part beside the store.
 
 Beside a store ``x.zarr`` that is recorded in parts lie, for each part that has begun, a lock
 ``x.part-2-of-4.lock`` and, until the parts are merged, a journal ``x.part-2-of-4.journal``.
@@ -16,7 +16,15 @@ from unitlens.store.format.layout import StoredArray, journal_path, lock_path
 
 @dataclass(frozen=True)
 class Part:
-    """Part `number` (from 1) `of` so many; the first of one is the whole."""
+    """A part of a recording.
+
+    Attributes
+    ----------
+    number
+        Number of the part, from 1.
+    of
+        Number of parts; the first part of one is the whole.
+    """
 
     number: int
     of: int
@@ -25,19 +33,19 @@ class Part:
         return f"part {self.number} of {self.of}"
 
     def shards(self, array: StoredArray) -> list[int]:
-        """Return the shards of an array that belong to this part: those with their middle in it.
+        """Return the shards of an array that belong to this part: those whose middle lies in it.
 
-        Each shard belongs to one part, and parts run over nearly the same samples in all arrays.
+        Each shard belongs to one part, and a part spans nearly the same samples in all arrays.
         """
         count = array.shard_count
         return [s for s in range(count) if (2 * s + 1) * self.of // (2 * count) == self.number - 1]
 
     def journal(self, path: Path) -> Path:
-        """Return the path of this part's journal of the store at `path`."""
+        """Return the path of the part's journal of the store at `path`."""
         return journal_path(path) if self == WHOLE else path.with_suffix(self._suffix("journal"))
 
     def lock(self, path: Path) -> Path:
-        """Return the path of this part's lock of the store at `path`."""
+        """Return the path of the part's lock of the store at `path`."""
         return lock_path(path) if self == WHOLE else path.with_suffix(self._suffix("lock"))
 
     def _suffix(self, kind: str) -> str:
@@ -48,7 +56,7 @@ WHOLE = Part(1, 1)
 
 
 def make_part(part: tuple[int, int] | None) -> Part:
-    """Return a part from its number and how many there are; the whole for None.
+    """Return a part from its number and the number of parts; the whole for None.
 
     Raises
     ------
@@ -69,8 +77,8 @@ def make_part(part: tuple[int, int] | None) -> Part:
 def find_parts(path: Path, kind: Literal["journal", "lock"]) -> list[Part]:
     """Return the parts of the store at `path` that have a file of this kind, in their order."""
     pattern = re.compile(rf"{re.escape(path.stem)}\.part-(\d+)-of-(\d+)\.{kind}")
-    found = [pattern.fullmatch(name) for name in names_in(path.parent)]
+    matches = [pattern.fullmatch(name) for name in names_in(path.parent)]
     return sorted(
-        (Part(int(match[1]), int(match[2])) for match in found if match),
+        (Part(int(match[1]), int(match[2])) for match in matches if match),
         key=lambda part: (part.of, part.number),
     )

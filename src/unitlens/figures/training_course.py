@@ -1,0 +1,229 @@
+"""The course of training: scores at kept epochs, losses, and where training would stop."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from unitlens.analysis.correlations import pearson
+from unitlens.analysis.generalisation import EarlyStop, early_stops
+from unitlens.analysis.run_groups import group_runs, rows_of
+from unitlens.figures.needs import (
+    UnmetNeedError,
+    figure,
+    finding,
+    require_kept,
+    require_runs,
+    require_table,
+)
+from unitlens.figures.style import (
+    DASHES,
+    colour,
+    draw_legend,
+    epoch_ticks,
+    legend_below,
+    marker,
+    new_figure,
+    whole_numbers,
+)
+from unitlens.figures.wording import networks
+from unitlens.tables.results import Results
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SCORES = ("auc", "test_loss", "test_accuracy")
+LOSSES = {"train_loss": DASHES[1], "test_loss": DASHES[0]}  # each with its line
+MOST_NAMES = 8  # groups that the legend names; of more groups, colours repeat
+STOPS: dict[str, tuple[str, dict[str, Any]]] = {
+    "auc": ("stop by AUC", {"marker": "s", "s": 75, "linewidth": 1.8}),
+    "test_loss": ("stop by test loss", {"marker": "o", "s": 110, "linewidth": 1.8}),
+}
+
+
+@dataclass(frozen=True)
+class TrainingCourse:
+    """The scores of a run at its kept epochs and at the end of training, and its history.
+
+    Attributes
+    ----------
+    label
+        Name of the group that the run belongs to.
+    epochs
+        The kept epochs and the last epoch, ascending.
+    auc, test_loss, test_accuracy
+        Scores at `epochs`.
+    history
+        Losses after every epoch, on the dimension ``epoch``.
+    """
+
+    label: str
+    epochs: np.ndarray
+    auc: np.ndarray
+    test_loss: np.ndarray
+    test_accuracy: np.ndarray
+    history: xr.Dataset
+
+    @property
+    def stops(self) -> dict[str, EarlyStop]:
+        """Where AUC and test loss would stop training, and where training ends."""
+        return early_stops(self.auc, self.test_loss, self.test_accuracy)
+
+
+def _courses(results: Results, runs: Sequence[str]) -> list[TrainingCourse]:
+    """Return the courses of the runs whose AUC is known at several epochs."""
+    specs = require_runs(results, runs)
+    labels = {run: group.label for group in group_runs(specs) for run in group.runs}
+    kept = rows_of(require_kept(results).runs, runs)
+    history = require_table(results, "history")
+    courses = []
+    for run in specs["run"].values.tolist():
+        scores = _scores_by_epoch([rows_of(kept, [run]), rows_of(specs, [run])])
+        own = rows_of(history, [run])
+        if scores.sizes["run"] > 1 and own.sizes["run"]:
+            epochs, auc, loss, accuracy = (scores[key].values for key in ("epoch", *SCORES))
+            losses = own.isel(run=0).dropna("epoch", how="all")
+            courses.append(TrainingCourse(labels[run], epochs, auc, loss, accuracy, losses))
+    if not courses:
+        raise UnmetNeedError(
+            "needs a run whose cumulative ablation was measured at several epochs; list "
+            "training.checkpoints in one of its experiments and set "
+            "measurements.cumulative_ablation.checkpoints"
+        )
+    return courses
+
+
+def _scores_by_epoch(tables: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Return the scores of a run at each epoch with a known AUC, each epoch once."""
+    scores = xr.concat([table[list(SCORES)].reset_coords("epoch") for table in tables], "run")
+    scores = scores.sortby("epoch")
+    scores = scores.isel(run=np.flatnonzero(np.isfinite(scores["auc"].values)))
+    return scores.isel(run=np.unique(scores["epoch"].values, return_index=True)[1])
+
+
+@figure
+def auc_over_training(results: Results, runs: Sequence[str]) -> "Figure":
+    """Draw AUC over the epochs of training, and below it train and test loss."""
+    courses = _courses(results, runs)
+    alone = len(courses) == 1
+    drawn = new_figure(height=5.4)
+    upper, lower = drawn.subplots(2, 1, sharex=True, height_ratios=(1, 1.1))
+    for place, course in enumerate(courses):
+        style = {"color": colour(place), "markersize": 5}
+        prefix = "" if alone else f"{course.label}: "
+        upper.plot(course.epochs, course.auc, marker=marker(place), label=f"{prefix}AUC", **style)
+        for number, (loss, dash) in enumerate(LOSSES.items(), 1):
+            shade = colour(number if alone else place)
+            label = f"{prefix}{loss.replace('_', ' ')}"
+            losses = course.history
+            lower.plot(losses["epoch"], losses[loss], color=shade, linestyle=dash, label=label)
+    upper.set_ylabel("AUC")
+    lower.set_ylabel("loss (nats)")
+    lower.set_xlabel("epoch of training")
+    lower.set_ylim(0, None)
+    whole_numbers(lower)
+    legend_below(drawn, [upper, lower])
+    return drawn
+
+
+@finding
+def auc_over_training_finding(results: Results, runs: Sequence[str]) -> str:
+    """Tell when AUC is largest, when test loss is least, and the correlation of the two."""
+    course, *others = _courses(results, runs)
+    best = int(np.argmax(course.auc))
+    losses = course.history["test_loss"].values
+    least = int(course.history["epoch"].values[np.nanargmin(losses)])
+    of = f" (the first of {len(others) + 1} networks)" if others else ""
+    first = (
+        f"AUC is largest after epoch {course.epochs[best]} ({course.auc[best]:.2f}) and ends at "
+        f"{course.auc[-1]:.2f}; test loss is least after epoch {least} ({np.nanmin(losses):.2f}) "
+        f"and ends at {losses[np.isfinite(losses)][-1]:.2f}{of}."
+    )
+    r = pearson(course.auc, course.test_loss)
+    if not np.isfinite(r):
+        return f"{first} There are too few epochs for a correlation."
+    return f"{first} Over {course.epochs.size} epochs their correlation is r = {r:.2f}."
+
+
+@figure
+def early_stopping(results: Results, runs: Sequence[str]) -> "Figure":
+    """Draw AUC, losses and test accuracy at kept epochs, and where either would stop training."""
+    courses = _courses(results, runs)
+    labels = list(dict.fromkeys(course.label for course in courses))
+    drawn = new_figure(height=6.8)
+    panels = drawn.subplots(3, 1, sharex=True)
+    for course in courses:
+        _draw_course(panels, course, colour(labels.index(course.label)))
+    upper, middle, lower = panels
+    upper.set_ylabel("AUC")
+    middle.set_ylabel("loss (nats)")
+    middle.set_ylim(0, None)
+    lower.set_ylabel("test accuracy")
+    epoch_ticks(lower, np.unique(np.concatenate([course.epochs for course in courses])))
+    _draw_stopping_legend(drawn, lower, labels)
+    return drawn
+
+
+def _draw_course(panels: "Sequence[Axes]", course: TrainingCourse, shade: str) -> None:
+    """Draw the AUC, the losses and the test accuracy of a run, and a ring at each stop."""
+    upper, middle, lower = panels
+    style: dict[str, Any] = {"color": shade, "marker": ".", "linewidth": 1.4, "alpha": 0.85}
+    upper.plot(course.epochs, course.auc, **style)
+    lower.plot(course.epochs, course.test_accuracy, **style)
+    losses = course.history
+    for loss, dash in LOSSES.items():
+        middle.plot(losses["epoch"], losses[loss], color=shade, linestyle=dash, linewidth=1.4)
+    for name, axes, values in (
+        ("auc", upper, course.auc),
+        ("test_loss", middle, course.test_loss),
+        ("auc", lower, course.test_accuracy),
+        ("test_loss", lower, course.test_accuracy),
+    ):
+        place = course.stops[name].place
+        ring = STOPS[name][1] | {"facecolor": "none", "edgecolor": shade, "zorder": 3}
+        axes.scatter(course.epochs[place], values[place], **ring)
+
+
+def _draw_stopping_legend(drawn: "Figure", axes: "Axes", labels: Sequence[str]) -> None:
+    """Draw the legend of colours, lines and rings, of marks that are drawn without data."""
+    marks: dict[str, Any] = {
+        label: axes.plot([], [], color=colour(place), linewidth=3)[0]
+        for place, label in enumerate(labels)
+        if 1 < len(labels) <= MOST_NAMES
+    }
+    for loss, dash in LOSSES.items():
+        line = axes.plot([], [], color="black", linestyle=dash, linewidth=1.4)[0]
+        marks[loss.replace("_", " ")] = line
+    for name, style in STOPS.values():
+        marks[name] = axes.scatter([], [], facecolor="none", edgecolor="black", **style)
+    draw_legend(drawn, marks)
+
+
+@finding
+def early_stopping_finding(results: Results, runs: Sequence[str]) -> str:
+    """Tell where AUC and test loss would stop training, and the cost in test accuracy."""
+    courses = _courses(results, runs)
+    epochs = {
+        name: np.median([course.epochs[course.stops[name].place] for course in courses])
+        for name in STOPS
+    }
+    costs = {
+        name: _cost_text([course.stops[name].cost for course in courses])
+        for name in (*STOPS, "end")
+    }
+    middle = "the median epoch" if len(courses) > 1 else "epoch"
+    return (
+        f"A stop at the largest AUC falls on {middle} {epochs['auc']:g}, a stop at the least test "
+        f"loss on {epochs['test_loss']:g} ({networks(len(courses))}). Against the best kept "
+        f"epoch the first stop costs {costs['auc']} of test accuracy, the second "
+        f"{costs['test_loss']}, and training to the end {costs['end']}."
+    )
+
+
+def _cost_text(costs: Sequence[float]) -> str:
+    """Return the mean cost, and the largest cost where there are several."""
+    most = f" (at most {max(costs):.3f})" if len(costs) > 1 else ""
+    return f"{np.mean(costs):.3f}{most}"

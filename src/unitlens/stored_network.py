@@ -1,0 +1,153 @@
+"""One network of a results folder: its module, its data, and what was measured on it."""
+
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import xarray as xr
+from torch import nn
+
+from unitlens.catalogue.values import BASES, VALUES
+from unitlens.config.runs import dataset_name
+from unitlens.data.prepare import load_dataset
+from unitlens.data.split import SplitDataset
+from unitlens.errors import ModelError
+from unitlens.store.backend.files import read_files
+from unitlens.store.backend.netcdf import read_components, read_netcdf
+from unitlens.store.backend.places import is_remote, locate
+from unitlens.training.checkpoints import RECORD, WEIGHTS, CheckpointRecord, load_checkpoint
+from unitlens.variables.checks import validate
+
+
+class StoredNetwork:
+    """A trained network as the workflow stores it, read piece by piece when it is used.
+
+    Parameters
+    ----------
+    directory
+        Directory of the network, ``{results}/{run}`` or ``{results}/{run}/epoch-0005``: a path
+        or a URL.
+    dataset_directory
+        Directory of the prepared data set of the network; ``{results}/datasets/{name}`` if None.
+    """
+
+    def __init__(self, directory: str | Path, dataset_directory: str | Path | None = None) -> None:
+        self.directory = locate(directory)
+        self._dataset_directory = dataset_directory
+        self._splits: dict[str, SplitDataset] = {}
+
+    @property
+    def model(self) -> nn.Module:
+        """The network with its weights, in evaluation mode on the CPU."""
+        return self._loaded[0]
+
+    @property
+    def record(self) -> CheckpointRecord:
+        """The record beside the weights: specification, scores and hashes."""
+        return self._loaded[1]
+
+    @property
+    def seed(self) -> int:
+        """The seed of the run, which all random choices on the network follow from."""
+        return self.record.spec.seed
+
+    @cached_property
+    def _loaded(self) -> tuple[nn.Module, CheckpointRecord]:
+        if not is_remote(self.directory):
+            return load_checkpoint(self.directory)
+        with TemporaryDirectory() as copy:
+            names = (RECORD, WEIGHTS)
+            for name, content in zip(names, read_files(self.directory, names), strict=True):
+                if content is None:
+                    raise ModelError(
+                        f"{self.directory} holds no network: {name} is missing; copy it there"
+                    )
+                (Path(copy) / name).write_bytes(content)
+            return load_checkpoint(Path(copy))
+
+    def dataset(self, split: str) -> SplitDataset:
+        """Open a split of the data set of the network, once.
+
+        Parameters
+        ----------
+        split
+            ``train``, with the labels that the network was trained on, or ``test``.
+        """
+        if split not in self._splits:
+            spec = self.record.spec
+            self._splits[split] = load_dataset(
+                self._find_dataset(), split, corruption=spec.dataset.corruption, seed=spec.seed
+            )
+        return self._splits[split]
+
+    def _find_dataset(self) -> Path:
+        if self._dataset_directory is not None:
+            return Path(self._dataset_directory)
+        is_kept = re.fullmatch(r"epoch-\d+", self.directory.name)
+        run = self.directory.parent if is_kept else self.directory
+        return run.parent / "datasets" / dataset_name(self.record.spec.dataset)
+
+    def provenance(self, split: str, code: str) -> dict[str, str]:
+        """Return the origin of the activations of a split, as a store keeps it.
+
+        Parameters
+        ----------
+        split
+            ``train`` or ``test``.
+        code
+            Digest of the code that records.
+        """
+        return {
+            "weights_hash": self.record.weights_hash,
+            "dataset_identity": self.dataset(split).identity,
+            "network": self.directory.name,
+            "split": split,
+            "code": code,
+        }
+
+
+def read_measures(stored: StoredNetwork) -> xr.Dataset:
+    """Read the measures of every unit, of schema ``unit_measures``."""
+    measures = read_netcdf(stored.directory / "unit_measures.nc")
+    validate(measures, "unit_measures")
+    return measures
+
+
+def value_arguments(stored: StoredNetwork, value: str) -> dict[str, Any]:
+    """Return the arguments ``value`` and ``reference`` of an ablation.
+
+    Parameters
+    ----------
+    stored
+        The network.
+    value
+        Name of the value that units are clamped to. The mean of a unit is read from the
+        measures; other values that need a reference are made from the training set.
+    """
+    numbers = stored_values(stored, [value])
+    return {"value": numbers.get(value, value), "reference": reference_set(stored, [value])}
+
+
+def stored_values(stored: StoredNetwork, values: Sequence[str]) -> dict[str, xr.DataArray]:
+    """Return those values, by name, that are stored as one number a unit."""
+    names = [value for value in values if VALUES[value].source == "unit means"]
+    return dict.fromkeys(names, read_measures(stored)["mean"]) if names else {}
+
+
+def stored_bases(stored: StoredNetwork, bases: Sequence[str]) -> dict[str, list[xr.DataArray]]:
+    """Return the rows of those bases, by name, that are stored: a DataArray a layer."""
+    names = [basis for basis in bases if BASES[basis].stored]
+    if not names:
+        return {}
+    tables = read_components(stored.directory / "principal_components.nc").values()
+    rows = [table["component"] for table in tables]
+    return {name: rows for name in names}  # noqa: C420  (RUF024 would refuse dict.fromkeys)
+
+
+def reference_set(stored: StoredNetwork, values: Sequence[str]) -> SplitDataset | None:
+    """Return the training set where one of the values is made from it, else None."""
+    needed = any(VALUES[value].source == "reference" for value in values)
+    return stored.dataset("train") if needed else None
