@@ -8,7 +8,7 @@ from unitlens.config.perturbation import (
     UnitAblationSpec,
 )
 from unitlens.config.reading import parse_section
-from unitlens.local_files import save_netcdf
+from unitlens.store.backend.netcdf import write_netcdf
 
 
 def unit_ablation(
@@ -38,7 +38,7 @@ def unit_ablation(
             device=device,
         )
         importance = importance.assign_attrs(split=section.split, value=section.value)
-        save_netcdf(importance, network / "unit_ablation.nc")
+        write_netcdf(importance, network / "unit_ablation.nc")
 
 
 def cumulative_ablation(
@@ -78,7 +78,7 @@ def cumulative_ablation(
             seed=stored.seed,
             device=device,
         )
-        save_netcdf(curves.assign_attrs(split=section.split), network / "cumulative_ablation.nc")
+        write_netcdf(curves.assign_attrs(split=section.split), network / "cumulative_ablation.nc")
 
 
 def noise_robustness(
@@ -108,7 +108,7 @@ def noise_robustness(
             seed=stored.seed,
             device=device,
         )
-        save_netcdf(noise.assign_attrs(split=section.split), network / "noise_robustness.nc")
+        write_netcdf(noise.assign_attrs(split=section.split), network / "noise_robustness.nc")
 
 
 COMMANDS = (unit_ablation, cumulative_ablation, noise_robustness)

@@ -19,7 +19,8 @@ from unitlens.cli.opening import SPLITS, Code, Network, Prepared, open_network
 from unitlens.config.measurements import ActivationSpec
 from unitlens.config.reading import parse_section
 from unitlens.errors import ArgumentError
-from unitlens.local_files import save_netcdf, write_whole
+from unitlens.local_files import write_whole
+from unitlens.store.backend.netcdf import write_netcdf
 
 if TYPE_CHECKING:
     from unitlens.stored_network import StoredNetwork
@@ -143,7 +144,7 @@ def _write_norms(stored: "StoredNetwork") -> None:
     from unitlens.model.weights import l1_norms
 
     example, *_ = stored.dataset(SPLITS[-1]).batch([0])
-    save_netcdf(l1_norms(stored.model, example).to_dataset(), stored.directory / "l1_norm.nc")
+    write_netcdf(l1_norms(stored.model, example).to_dataset(), stored.directory / "l1_norm.nc")
 
 
 COMMANDS = (record_activations, record_part, merge_activations, repair)

@@ -13,8 +13,9 @@ from torch import nn
 from unitlens.config.base import Strict
 from unitlens.config.networks import RunSpec
 from unitlens.errors import ModelError, one_line
-from unitlens.local_files import replacing, save_netcdf, write_whole
+from unitlens.local_files import replacing, write_whole
 from unitlens.model.weights import weights_hash
+from unitlens.store.backend.netcdf import write_netcdf
 from unitlens.training.models import construct_model
 from unitlens.training.scoring import SplitScore
 
@@ -179,4 +180,4 @@ def write_history(directory: Path, history: Sequence[tuple[SplitScore, SplitScor
         for score in ("loss", "accuracy")
     }
     table = annotate(xr.Dataset(columns, {"epoch": np.arange(len(history))}), "history")
-    save_netcdf(table, directory / HISTORY)
+    write_netcdf(table, directory / HISTORY)

@@ -1,5 +1,11 @@
-"""Tables of one network as netCDF files, on a local disk or at a URL."""
+"""Tables of one network as netCDF files, on a local disk or at a URL, with their hash.
 
+Each file carries its hash and its provenance at its end (:mod:`unitlens.hashed_files`); the
+provenance is the attribute ``provenance`` of the table as well, as JSON.
+"""
+
+import io
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -7,15 +13,24 @@ from typing import Any, Literal
 
 import xarray as xr
 
-from unitlens.local_files import replacing, save_netcdf
+from unitlens.errors import TableError, first_line
+from unitlens.hashed_files import add_trailer, read_hashed, replacing_hashed
+from unitlens.provenance.file_provenance import FileProvenance
 from unitlens.store.backend.files import write_whole
 from unitlens.store.backend.places import is_remote
 from unitlens.variables.checks import validate
 from unitlens.variables.unit_index import index_units
 
+PROVENANCE = "provenance"
+AGAIN = "remove the file and run snakemake again: it computes just what is missing"
+
 
 def write_netcdf(
-    table: xr.Dataset, path: Path, encoding: Mapping[str, dict[str, Any]] | None = None
+    table: xr.Dataset,
+    path: Path,
+    encoding: Mapping[str, dict[str, Any]] | None = None,
+    *,
+    provenance: FileProvenance | None = None,
 ) -> None:
     """Write a table of one network as netCDF, whole or not at all.
 
@@ -27,23 +42,38 @@ def write_netcdf(
         The file: a local path or the place of a URL.
     encoding
         How variables are stored, by their names, as :meth:`xarray.Dataset.to_netcdf` takes it.
+    provenance
+        What the table was computed from.
     """
+    values = provenance.to_values() if provenance else {}
+    if values:
+        table = table.assign_attrs({PROVENANCE: json.dumps(values)})
     if is_remote(path):
         content = table.to_netcdf(None, engine="h5netcdf", encoding=encoding)
-        write_whole(path, bytes(content))
-    else:
-        save_netcdf(table, path, encoding)
+        write_whole(path, add_trailer(bytes(content), values))
+        return
+    with replacing_hashed(path, values) as partial:
+        table.to_netcdf(partial, engine="h5netcdf", encoding=encoding)
 
 
 def read_netcdf(path: Path) -> xr.Dataset:
-    """Read a table of one network, from a local path or the place of a URL."""
-    if not is_remote(path):
-        return index_units(xr.load_dataset(path, engine="h5netcdf"))
-    with path.open("rb") as file:
-        return index_units(xr.load_dataset(file, engine="h5netcdf"))
+    """Read a table of one network, from a local path or the place of a URL.
+
+    Raises
+    ------
+    TableError
+        Where the file is missing, or differs from what was written.
+    """
+    content = read_hashed(path, error=TableError, remedy=AGAIN)
+    try:
+        return index_units(xr.load_dataset(io.BytesIO(content), engine="h5netcdf"))
+    except (OSError, ValueError, KeyError) as error:
+        raise TableError(f"{path} is no table ({first_line(error)}); {AGAIN}") from error
 
 
-def write_components(tables: Iterable[xr.Dataset], path: Path) -> None:
+def write_components(
+    tables: Iterable[xr.Dataset], path: Path, *, provenance: FileProvenance | None = None
+) -> None:
     """Write the principal components of every layer, whole or not at all.
 
     Each table is a group of its layer's name. One table at a time is in memory.
@@ -54,16 +84,21 @@ def write_components(tables: Iterable[xr.Dataset], path: Path) -> None:
         A table of schema ``principal_components`` for each layer, at least one.
     path
         The file: a local path or the place of a URL.
+    provenance
+        What the tables were computed from.
     """
     if is_remote(path):
         with TemporaryDirectory() as directory:
             local = Path(directory) / path.name
-            write_components(tables, local)
+            write_components(tables, local, provenance=provenance)
             write_whole(path, local.read_bytes())
         return
     mode: Literal["w", "a"] = "w"
-    with replacing(path) as partial:
+    values = provenance.to_values() if provenance else {}
+    with replacing_hashed(path, values) as partial:
         for table in tables:
+            if values:
+                table = table.assign_attrs({PROVENANCE: json.dumps(values)})
             group = str(table["layer"].values[0])
             table.to_netcdf(partial, mode=mode, group=group, engine="h5netcdf")
             mode = "a"
@@ -84,9 +119,10 @@ def read_components(path: Path) -> dict[str, xr.Dataset]:
     Raises
     ------
     TableError
-        Where a group is no such table.
+        Where the file is missing, differs from what was written, or a group is no such table.
     """
-    with path.open("rb") as file, xr.open_datatree(file, engine="h5netcdf") as tree:
+    content = read_hashed(path, error=TableError, remedy=AGAIN)
+    with xr.open_datatree(io.BytesIO(content), engine="h5netcdf") as tree:
         tables = [node.to_dataset().load() for node in tree.children.values()]
     for table in tables:
         validate(table, "principal_components")
