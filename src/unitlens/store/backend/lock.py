@@ -61,6 +61,44 @@ def only_writer(
         yield store_lock.close if part != WHOLE else lambda: None
 
 
+@contextmanager
+def hold_lock(place: Path, what: str, *, wait: float = WAIT_SECONDS) -> Iterator[None]:
+    """Hold a local lock, so that one process at a time writes something.
+
+    Parameters
+    ----------
+    place
+        File of the lock. Missing directories above it are made. The file stays.
+    what
+        What the lock protects, for the message.
+    wait
+        Seconds to wait for another process.
+
+    Raises
+    ------
+    StoreError
+        Where another process, named in the message, still holds the lock.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     with hold_lock(Path(directory) / ".tables.lock", "the tables"):
+    ...         sorted(file.name for file in Path(directory).iterdir())
+    ['.tables.holder', '.tables.lock']
+    """
+    with ExitStack() as held:
+        try:
+            with writing(place):
+                make_directory(place.parent)
+                held.enter_context(_hold_file(place, wait))
+        except HeldError as error:
+            raise StoreError(
+                f"{what} is being written by {error}; wait for it to end, then run again"
+            ) from None
+        yield
+
+
 def check_unwritten(path: Path, part: Part) -> None:
     """Raise StoreError where another part than `part` of a store is being written."""
     for other in find_parts(path, "lock"):
