@@ -20,7 +20,9 @@ from unitlens.local_files import replacing, write_whole
 
 HASH = "hash"
 _MAGIC = b"UNITLENS"
-_FOOTER = len(_MAGIC) + 8  # the size of the trailer's JSON in eight hexadecimal digits, then the mark
+_FOOTER = (
+    len(_MAGIC) + 8
+)  # the size of the trailer's JSON in eight hexadecimal digits, then the mark
 _PIECE = 2**24
 
 

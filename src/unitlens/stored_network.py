@@ -1,7 +1,7 @@
 """One network of a results folder: its module, its data, and what was measured on it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,9 +12,12 @@ from torch import nn
 
 from unitlens.catalogue.values import BASES, VALUES
 from unitlens.config.runs import dataset_name
+from unitlens.data.dataset_record import read_record
 from unitlens.data.prepare import load_dataset
 from unitlens.data.split import SplitDataset
 from unitlens.errors import ModelError
+from unitlens.provenance.file_provenance import DATASET
+from unitlens.provenance.file_provenance import WEIGHTS as WEIGHTS_INPUT
 from unitlens.store.backend.files import read_files
 from unitlens.store.backend.netcdf import read_components, read_netcdf
 from unitlens.store.backend.places import is_remote, locate
@@ -68,6 +71,14 @@ class StoredNetwork:
                 (Path(copy) / name).write_bytes(content)
             return load_checkpoint(Path(copy))
 
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Hashes of the weights and of the data set, as the provenance of a file states them."""
+        return {
+            WEIGHTS_INPUT: self.record.weights_hash,
+            DATASET: read_record(self._find_dataset()).content_hash,
+        }
+
     def dataset(self, split: str) -> SplitDataset:
         """Open a split of the data set of the network, once.
 
@@ -90,7 +101,9 @@ class StoredNetwork:
         run = self.directory.parent if is_kept else self.directory
         return run.parent / "datasets" / dataset_name(self.record.spec.dataset)
 
-    def provenance(self, split: str, code: str) -> dict[str, str]:
+    def provenance(
+        self, split: str, code: str, settings: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Return the origin of the activations of a split, as a store keeps it.
 
         Parameters
@@ -99,13 +112,17 @@ class StoredNetwork:
             ``train`` or ``test``.
         code
             Digest of the code that records.
+        settings
+            Settings of the recording, as plain values.
         """
         return {
             "weights_hash": self.record.weights_hash,
             "dataset_identity": self.dataset(split).identity,
+            "dataset_hash": self.inputs[DATASET],
             "network": self.directory.name,
             "split": split,
             "code": code,
+            "settings": dict(settings or {}),
         }
 
 

@@ -35,9 +35,11 @@ rule record_activations:
     params:
         network=subpath(output.train, ancestor=2),
         settings=get_settings("activations"),
-        code=code_digest("record_activations", "record_part"),
+        site=get_site("activations"),
+        code=step_code("record_activations"),
     shell:
-        "python -m unitlens record-activations --settings {params.settings:q} --code {params.code}"
+        "python -m unitlens record-activations --settings {params.settings:q} --site {params.site:q}"
+        " --code {params.code}"
         " --threads {threads} --log {log:q} {input.dataset:q} {params.network:q}"
 
 
@@ -60,10 +62,11 @@ rule record_part:
     params:
         network=subpath(output[0], ancestor=2),
         settings=get_settings("activations"),
-        code=code_digest("record_activations", "record_part"),
+        site=get_site("activations"),
+        code=step_code("record_activations"),
     shell:
         "python -m unitlens record-part --part {wildcards.part} --of {wildcards.of}"
-        " --settings {params.settings:q} --code {params.code} --threads {threads} --log {log:q}"
+        " --settings {params.settings:q} --site {params.site:q} --code {params.code} --threads {threads} --log {log:q}"
         " {input.dataset:q} {params.network:q} {output:q}"
 
 
@@ -90,6 +93,9 @@ rule merge_activations:
         mem_mb=2000,
     params:
         network=subpath(output.train, ancestor=2),
-        code=code_digest("merge_activations"),
+        settings=get_settings("activations"),
+        code=step_code("record_activations"),
+        merging=code_digest("merge_activations"),
     shell:
-        "python -m unitlens merge-activations --log {log:q} {input.dataset:q} {params.network:q}"
+        "python -m unitlens merge-activations --settings {params.settings:q} --code {params.code}"
+        " --log {log:q} {input.dataset:q} {params.network:q}"

@@ -1,10 +1,14 @@
 """What the rules share: the plan of the configuration and the functions that look into it."""
 
+import glob
 import json
+import os
 import re
 import sys
 from pathlib import Path
 from shlex import quote
+
+from snakemake.logging import logger
 
 # The rules run the code beside the Snakefile, in whichever environment they are given; what is
 # planned and which code is hashed must be of the same source.
@@ -12,31 +16,69 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from unitlens.catalogue.datasets import DATASETS
 from unitlens.config.measurements import MEASUREMENT_FILES
-from unitlens.config.reading import parse_config
-from unitlens.config.runs import dataset_name
-from unitlens.errors import UnitlensError
+from unitlens.config.reading import check_config_files, parse_config
+from unitlens.config.runs import dataset_name, run_identity
+from unitlens.errors import UnitlensError, printable
+from unitlens.hashed_files import hash_values, write_json
 from unitlens.planning.network_checks import check_networks
+from unitlens.planning.network_steps import step_code
 from unitlens.planning.plan import make_plan
-from unitlens.provenance.digests import code_digest, user_code_digest
+from unitlens.planning.plan_file import plan_values
+from unitlens.planning.stale_files import find_stale
+from unitlens.provenance.digests import code_digest
+from unitlens.provenance.user_source import user_code_digest
 
 try:
+    if workflow.is_main_process:
+        check_config_files(workflow.configfiles)
     PLAN = make_plan(parse_config(config))
     if workflow.is_main_process:
-        check_networks(PLAN)
+        check_networks(PLAN, run_code=not workflow.dryrun)
 except UnitlensError as error:
-    sys.exit(f"unitlens: {error}")
+    sys.exit(f"unitlens: {printable(error)}")
 
 SOURCE = quote(str(Path(workflow.basedir) / "src"))
 shell.prefix(f"export PYTHONPATH={SOURCE}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; ")
 
-RESULTS = PLAN.config.results
-# Runs whose networks are recorded in parts, as a pattern; of none, one that nothing matches.
+RESULTS = str(Path(PLAN.config.results))
+# Each file that does not fit the plan, with the reason; jobs of this run look at their own files.
+STALE = find_stale(PLAN) if workflow.is_main_process else {}
+
+
+def force_stale():
+    """Have Snakemake make the files again that do not fit the plan, and tell why."""
+    targets = set(workflow.dag_settings.targets)
+    files = {target for target in targets if os.sep in target}
+    forced = {
+        path: reason
+        for path, reason in STALE.items()
+        if not files or any(os.path.dirname(path) in target for target in files)
+    }
+    settings = workflow.dag_settings
+    settings.forcerun = frozenset({*settings.forcerun, *forced})
+    for path, reason in forced.items():
+        logger.info(f"unitlens: {path} is made again: {reason}")
+
+
+if STALE:
+    force_stale()
+
+
+def count_parts(network):
+    """Return of how many parts a network is recorded: a finished recording keeps its number."""
+    directory = f"{RESULTS}/{network}"
+    splits = [f"{directory}/{split}/activations.json" for split in ("train", "test")]
+    if all(map(os.path.isfile, splits)) and not STALE.keys() & set(splits):
+        made = glob.glob(f"{glob.escape(directory)}/parts/1-of-*.json")
+        return int(made[0].rpartition("-")[2].removesuffix(".json")) if made else 1
+    return PLAN.settings_of(network).activations.parts
+
+
+# Networks that are recorded in parts, as a pattern; of none, one that nothing matches.
 IN_PARTS = "|".join(
-    re.escape(run.name)
-    for run in PLAN.runs.values()
-    if run.measurements.activations.parts > 1
+    re.escape(network) for network in PLAN.networks if count_parts(network) > 1
 )
-IN_PARTS = rf"({IN_PARTS or '(?!)'})(/epoch-\d{{4}})?"
+IN_PARTS = f"({IN_PARTS or '(?!)'})"
 
 
 pathvars:
@@ -53,16 +95,33 @@ wildcard_constraints:
     of=r"\d+",
 
 
-def as_json(section):
-    """Write a section of the configuration, or plain values, as JSON for a command line."""
-    if hasattr(section, "model_dump"):
-        # Which networks are measured as well, and by how many jobs, changes no number.
-        section = section.model_dump(mode="json", exclude={"checkpoints", "parts"})
-    return json.dumps(section)
+class Untracked:
+    """A parameter that changes no result: Snakemake does not compare it with that of before."""
+
+    def __init__(self, value):
+        self._value = value
+
+    def __str__(self):
+        return self._value if isinstance(self._value, str) else json.dumps(self._value)
+
+    def __format__(self, spec):
+        return format(str(self), spec)
 
 
 def get_run_spec(wildcards):
-    return as_json(PLAN.runs[wildcards.run].spec)
+    """Find the specification of a run; what of it makes another network is tracked by itself."""
+    return Untracked(PLAN.runs[wildcards.run].spec.model_dump(mode="json"))
+
+
+def get_identity(wildcards):
+    """Find what makes a run another network."""
+    return run_identity(PLAN.runs[wildcards.run].spec)
+
+
+def get_dataset_spec(wildcards):
+    """Find the specification of a data set, which serves all fractions of corrupted labels."""
+    spec = PLAN.datasets[wildcards.dataset].model_dump(mode="json")
+    return json.dumps({**spec, "corruption": 0.0})
 
 
 def get_weights(wildcards):
@@ -81,14 +140,25 @@ def get_settings(section):
     """Find how a network is measured, as its experiments say in a section."""
 
     def find(wildcards):
-        return as_json(getattr(PLAN.settings_of(wildcards.network), section))
+        settings = getattr(PLAN.settings_of(wildcards.network), section)
+        return json.dumps(settings.content())
+
+    return find
+
+
+def get_site(section):
+    """Find the settings of a section that change no result."""
+
+    def find(wildcards):
+        settings = getattr(PLAN.settings_of(wildcards.network), section)
+        return Untracked(settings.site())
 
     return find
 
 
 def get_parts(wildcards):
     """List the parts of which a network's activations are merged."""
-    of = PLAN.settings_of(wildcards.network).activations.parts
+    of = count_parts(wildcards.network)
     parts = f"{RESULTS}/{wildcards.network}/parts"
     return [f"{parts}/{part}-of-{of}.json" for part in range(1, of + 1)]
 
@@ -125,12 +195,6 @@ def get_tables(wildcards):
         for network in PLAN.measured(section)
     ]
     return files + [f"{RESULTS}/{run}/checkpoint.json" for run in PLAN.runs]
-
-
-def get_networks():
-    """Map each measured network to the experiments that use it."""
-    networks = [*PLAN.runs, *PLAN.measured_kept_epochs()]
-    return {network: PLAN.run_of(network).experiments for network in networks}
 
 
 def get_command():

@@ -19,9 +19,9 @@ rule prepare_dataset:
     resources:
         mem_mb=4000,
     params:
-        spec=lambda wildcards: as_json(PLAN.datasets[wildcards.dataset]),
-        data=PLAN.config.data,
-        download="--download" if PLAN.config.download else "",
+        spec=get_dataset_spec,
+        data=Untracked(PLAN.config.data),
+        download=Untracked("--download" if PLAN.config.download else ""),
         declared=lambda wildcards: repr(
             DATASETS.get(PLAN.datasets[wildcards.dataset].name)
         ),
@@ -29,7 +29,7 @@ rule prepare_dataset:
         user=lambda wildcards: user_code_digest(PLAN.datasets[wildcards.dataset].name),
     shell:
         "python -m unitlens prepare-dataset --spec {params.spec:q} --data {params.data:q}"
-        " {params.download} --log {log:q} {output:q}"
+        " {params.download} --code {params.code} --user-code {params.user:q} --log {log:q} {output:q}"
 
 
 rule train:
@@ -54,11 +54,13 @@ rule train:
     resources:
         mem_mb=4000,
     params:
+        identity=get_identity,
         spec=get_run_spec,
+        failed=PLAN.config.failed_runs,
         code=code_digest("train"),
         user=lambda wildcards: user_code_digest(
             PLAN.runs[wildcards.run].spec.model.name
         ),
     shell:
-        "python -m unitlens train --spec {params.spec:q} --code {params.code}{params.user}"
-        " --threads {threads} --log {log:q} {input.dataset:q} {output.record:q}"
+        "python -m unitlens train --spec {params.spec:q} --code {params.code}"
+        " --user-code {params.user:q} --failed-runs {params.failed} --threads {threads} --log {log:q} {input.dataset:q} {output.record:q}"

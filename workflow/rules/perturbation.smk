@@ -26,10 +26,10 @@ rule unit_ablation:
     params:
         network=subpath(output[0], parent=True),
         settings=get_settings("unit_ablation"),
-        code=code_digest("unit_ablation"),
+        code=step_code("unit_ablation"),
     shell:
-        "python -m unitlens unit-ablation --settings {params.settings:q} --threads {threads}"
-        " --log {log:q} {input.dataset:q} {params.network:q}"
+        "python -m unitlens unit-ablation --settings {params.settings:q} --code {params.code}"
+        " --threads {threads} --log {log:q} {input.dataset:q} {params.network:q}"
 
 
 rule cumulative_ablation:
@@ -53,10 +53,10 @@ rule cumulative_ablation:
     params:
         network=subpath(output[0], parent=True),
         settings=get_settings("cumulative_ablation"),
-        code=code_digest("cumulative_ablation"),
+        code=step_code("cumulative_ablation"),
     shell:
-        "python -m unitlens cumulative-ablation --settings {params.settings:q} --threads {threads}"
-        " --log {log:q} {input.dataset:q} {params.network:q}"
+        "python -m unitlens cumulative-ablation --settings {params.settings:q} --code {params.code}"
+        " --threads {threads} --log {log:q} {input.dataset:q} {params.network:q}"
 
 
 rule noise_robustness:
@@ -79,7 +79,7 @@ rule noise_robustness:
     params:
         network=subpath(output[0], parent=True),
         settings=get_settings("noise_robustness"),
-        code=code_digest("noise_robustness"),
+        code=step_code("noise_robustness"),
     shell:
-        "python -m unitlens noise-robustness --settings {params.settings:q} --threads {threads}"
-        " --log {log:q} {input.dataset:q} {params.network:q}"
+        "python -m unitlens noise-robustness --settings {params.settings:q} --code {params.code}"
+        " --threads {threads} --log {log:q} {input.dataset:q} {params.network:q}"

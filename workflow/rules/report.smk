@@ -34,7 +34,7 @@ rule draw_figures:
         mem_mb=2000,
     params:
         results=subpath(input[0], parent=True),
-        figures=as_json(PLAN.config.figures),
+        figures=json.dumps(PLAN.config.figures),
         code=code_digest("draw_figures"),
     shell:
         "python -m unitlens draw-figures --figures {params.figures:q} --log {log:q}"
@@ -62,8 +62,8 @@ rule compare_with_paper:
         mem_mb=2000,
     params:
         results=subpath(input[0], parent=True),
-        claims=as_json(PLAN.config.paper),
-        causes=as_json(PLAN.config.suspected_causes),
+        claims=json.dumps(PLAN.config.paper),
+        causes=json.dumps(PLAN.config.suspected_causes),
         command=get_command(),
         code=code_digest("compare_with_paper"),
     shell:

@@ -26,10 +26,10 @@ rule class_statistics:
     params:
         network=subpath(output.train, ancestor=2),
         settings=get_settings("statistics"),
-        code=code_digest("class_statistics"),
+        code=step_code("class_statistics"),
     shell:
-        "python -m unitlens class-statistics --settings {params.settings:q} --threads {threads}"
-        " --log {log:q} {params.network:q}"
+        "python -m unitlens class-statistics --settings {params.settings:q} --code {params.code}"
+        " --threads {threads} --log {log:q} {params.network:q}"
 
 
 rule unit_measures:
@@ -52,9 +52,9 @@ rule unit_measures:
     params:
         network=subpath(output[0], parent=True),
         settings=get_settings("measures"),
-        code=code_digest("unit_measures"),
+        code=step_code("unit_measures"),
     shell:
-        "python -m unitlens unit-measures --settings {params.settings:q}"
+        "python -m unitlens unit-measures --settings {params.settings:q} --code {params.code}"
         " --log {log:q} {params.network:q}"
 
 
@@ -77,7 +77,7 @@ rule principal_components:
     params:
         network=subpath(output[0], parent=True),
         settings=get_settings("principal_components"),
-        code=code_digest("principal_components"),
+        code=step_code("principal_components"),
     shell:
         "python -m unitlens principal-components --settings {params.settings:q}"
-        " --threads {threads} --log {log:q} {params.network:q}"
+        " --code {params.code} --threads {threads} --log {log:q} {params.network:q}"

@@ -6,12 +6,27 @@ history.zarr and correlations.zarr, each also as Parquet
 """
 
 
+localrules:
+    write_plan,
+
+
+rule write_plan:
+    """Write what the tables must be made of, for a command line is too short for many networks."""
+    output:
+        "<results>/plan.json",
+    params:
+        plan=hash_values(plan_values(PLAN)),
+    run:
+        write_json(Path(output[0]), plan_values(PLAN))
+
+
 rule tabulate:
     """Join everything about runs and units into the final tables."""
     input:
-        get_tables,
+        files=get_tables,
+        plan="<results>/plan.json",
     output:
-        "<results>/tables.json",
+        update("<results>/tables.json"),
     log:
         "<logs>/tabulate.log",
     benchmark:
@@ -22,9 +37,6 @@ rule tabulate:
     resources:
         mem_mb=4000,
     params:
-        networks=as_json(get_networks()),
-        measured=as_json(PLAN.files_of_experiments()),
         code=code_digest("tabulate"),
     shell:
-        "python -m unitlens tabulate --networks {params.networks:q}"
-        " --measured {params.measured:q} --log {log:q} {output:q}"
+        "python -m unitlens tabulate --plan {input.plan:q} --code {params.code} --log {log:q} {output:q}"

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from unitlens.cli.job import (
+    Code,
     Log,
     Settings,
     Threads,
@@ -14,6 +15,7 @@ from unitlens.cli.job import (
     work,
 )
 from unitlens.cli.scheduler import Scheduler, dask_scheduler
+from unitlens.cli.step_job import StepJob
 from unitlens.config.measurements import MeasureSpec, PrincipalComponentsSpec, StatisticsSpec
 from unitlens.config.reading import parse_section
 from unitlens.local_files import write_whole
@@ -26,6 +28,7 @@ def class_statistics(
     network: Network,
     *,
     settings: Settings = "{}",
+    code: Code = "",
     threads: Threads = 1,
     scheduler: Scheduler = None,
     log: Log = None,
@@ -39,19 +42,27 @@ def class_statistics(
 
     section = parse_section(StatisticsSpec, settings)
     place = locate(network)
-    with work(), dask_scheduler(scheduler, threads, place):
+    job = StepJob("class_statistics", section, code, place)
+    if job.is_left_out():
+        return
+    with job.work(), dask_scheduler(scheduler, threads, place):
         for split in ("train", "test"):
             activations = open_activations(place / split / "activations.zarr")
             statistics = class_statistics(activations, **section.arguments())
-            # Most bins of most units are empty: level 1 already makes them a tenth.
-            packed = {"histogram": {"zlib": True, "complevel": 1}}
-            write_netcdf(statistics, place / split / "class_statistics.nc", packed)
+            write_netcdf(
+                statistics,
+                place / split / "class_statistics.nc",
+                # Most bins of most units are empty: level 1 already makes them a tenth.
+                {"histogram": {"zlib": True, "complevel": 1}},
+                provenance=job.provenance_of_stores({split: activations}),
+            )
 
 
 def unit_measures(
     network: Network,
     *,
     settings: Settings = "{}",
+    code: Code = "",
     log: Log = None,
 ) -> None:
     """Compute selectivity, mutual information and variance of every unit."""
@@ -62,23 +73,27 @@ def unit_measures(
 
     section = parse_section(MeasureSpec, settings)
     place = locate(network)
-    with work():
-        statistics = {
-            split: read_netcdf(place / split / "class_statistics.nc") for split in ("train", "test")
-        }
+    job = StepJob("unit_measures", section, code, place)
+    if job.is_left_out():
+        return
+    files = {split: f"{split}/class_statistics.nc" for split in ("train", "test")}
+    with job.work():
+        statistics = {split: read_netcdf(place / file) for split, file in files.items()}
         measures = unit_measures(
             statistics[section.split],
             statistics["train"],  # mean and variance, as the paper scales its noise
             read_netcdf(place / "l1_norm.nc")["l1_norm"],
             **section.arguments(),
         )
-        write_netcdf(measures, place / "unit_measures.nc")
+        provenance = job.provenance(*files.values(), "l1_norm.nc")
+        write_netcdf(measures, place / "unit_measures.nc", provenance=provenance)
 
 
 def principal_components(
     network: Network,
     *,
     settings: Settings = "{}",
+    code: Code = "",
     threads: Threads = 1,
     scheduler: Scheduler = None,
     log: Log = None,
@@ -92,11 +107,15 @@ def principal_components(
 
     section = parse_section(PrincipalComponentsSpec, settings)
     place = locate(network)
-    with work(), dask_scheduler(scheduler, threads, place):
+    job = StepJob("principal_components", section, code, place)
+    if job.is_left_out():
+        return
+    with job.work(), dask_scheduler(scheduler, threads, place):
         activations = open_activations(place / section.split / "activations.zarr")
         tables = principal_components(activations, **section.arguments())
         of_split = [table.assign_attrs(split=section.split) for table in tables.values()]
-        write_components(of_split, place / "principal_components.nc")
+        provenance = job.provenance_of_stores({section.split: activations})
+        write_components(of_split, place / "principal_components.nc", provenance=provenance)
 
 
 def tabulate(

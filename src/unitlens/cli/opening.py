@@ -12,7 +12,6 @@ SPLITS = ("train", "test")
 
 Prepared = Annotated[Path, typer.Argument(help="dataset.json of the prepared data set.")]
 Network = Annotated[Path, typer.Argument(help="Directory of the network.")]
-Code = Annotated[str, typer.Option(help="Digest of the code that does the work.")]
 
 
 def open_network(network: Path | str, dataset: Path) -> "StoredNetwork":

@@ -1,7 +1,8 @@
 """Subcommands that perturb networks."""
 
-from unitlens.cli.job import Device, Log, Settings, Threads, open_log, torch_device, work
-from unitlens.cli.opening import Network, Prepared, open_network
+from unitlens.cli.job import Code, Device, Log, Settings, Threads, open_log, torch_device
+from unitlens.cli.opening import Network, Prepared
+from unitlens.cli.step_job import StepJob
 from unitlens.config.perturbation import (
     CumulativeAblationSpec,
     NoiseRobustnessSpec,
@@ -16,6 +17,7 @@ def unit_ablation(
     network: Network,
     *,
     settings: Settings = "{}",
+    code: Code = "",
     threads: Threads = 1,
     device: Device = "auto",
     log: Log = None,
@@ -26,9 +28,12 @@ def unit_ablation(
     from unitlens.stored_network import value_arguments
 
     section = parse_section(UnitAblationSpec, settings)
+    job = StepJob("unit_ablation", section, code, network, dataset)
+    if job.is_left_out():
+        return
     device = torch_device(device, threads)
-    stored = open_network(network, dataset)
-    with work():
+    stored = job.stored
+    with job.work():
         importance = unit_ablation(
             stored.model,
             stored.dataset(section.split),
@@ -38,7 +43,8 @@ def unit_ablation(
             device=device,
         )
         importance = importance.assign_attrs(split=section.split, value=section.value)
-        write_netcdf(importance, network / "unit_ablation.nc")
+        provenance = job.provenance(*_read_files(section))
+        write_netcdf(importance, network / "unit_ablation.nc", provenance=provenance)
 
 
 def cumulative_ablation(
@@ -46,6 +52,7 @@ def cumulative_ablation(
     network: Network,
     *,
     settings: Settings = "{}",
+    code: Code = "",
     threads: Threads = 1,
     device: Device = "auto",
     log: Log = None,
@@ -61,10 +68,13 @@ def cumulative_ablation(
     )
 
     section = parse_section(CumulativeAblationSpec, settings)
+    job = StepJob("cumulative_ablation", section, code, network, dataset)
+    if job.is_left_out():
+        return
     device = torch_device(device, threads)
-    stored = open_network(network, dataset)
+    stored = job.stored
     values, bases = zip(*section.variants, strict=True)
-    with work():
+    with job.work():
         measures = read_measures(stored) if section.by else {}
         curves = ablation_curves(
             stored.model,
@@ -78,7 +88,9 @@ def cumulative_ablation(
             seed=stored.seed,
             device=device,
         )
-        write_netcdf(curves.assign_attrs(split=section.split), network / "cumulative_ablation.nc")
+        curves = curves.assign_attrs(split=section.split)
+        provenance = job.provenance(*_read_files(section))
+        write_netcdf(curves, network / "cumulative_ablation.nc", provenance=provenance)
 
 
 def noise_robustness(
@@ -86,6 +98,7 @@ def noise_robustness(
     network: Network,
     *,
     settings: Settings = "{}",
+    code: Code = "",
     threads: Threads = 1,
     device: Device = "auto",
     log: Log = None,
@@ -96,9 +109,12 @@ def noise_robustness(
     from unitlens.stored_network import read_measures
 
     section = parse_section(NoiseRobustnessSpec, settings)
+    job = StepJob("noise_robustness", section, code, network, dataset)
+    if job.is_left_out():
+        return
     device = torch_device(device, threads)
-    stored = open_network(network, dataset)
-    with work():
+    stored = job.stored
+    with job.work():
         noise = noise_robustness(
             stored.model,
             stored.dataset(section.split),
@@ -108,7 +124,18 @@ def noise_robustness(
             seed=stored.seed,
             device=device,
         )
-        write_netcdf(noise.assign_attrs(split=section.split), network / "noise_robustness.nc")
+        noise = noise.assign_attrs(split=section.split)
+        provenance = job.provenance(*_read_files(section))
+        write_netcdf(noise, network / "noise_robustness.nc", provenance=provenance)
+
+
+def _read_files(
+    section: UnitAblationSpec | CumulativeAblationSpec | NoiseRobustnessSpec,
+) -> list[str]:
+    """Return the files of the network that a perturbation reads beside the weights."""
+    files = ["unit_measures.nc"] if section.needs_measures else []
+    components = isinstance(section, CumulativeAblationSpec) and section.needs_components
+    return [*files, "principal_components.nc"] if components else files
 
 
 COMMANDS = (unit_ablation, cumulative_ablation, noise_robustness)

@@ -1,12 +1,12 @@
 """Subcommands that record activations: whole, in parts, and again where a store is damaged."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from unitlens.cli.job import (
+    Code,
     Device,
     Log,
     Settings,
@@ -15,17 +15,22 @@ from unitlens.cli.job import (
     torch_device,
     work,
 )
-from unitlens.cli.opening import SPLITS, Code, Network, Prepared, open_network
+from unitlens.cli.opening import SPLITS, Network, Prepared, open_network
+from unitlens.cli.step_job import StepJob
 from unitlens.config.measurements import ActivationSpec
 from unitlens.config.reading import parse_section
 from unitlens.errors import ArgumentError
-from unitlens.local_files import write_whole
+from unitlens.failed_network import FAILED, failure_of
+from unitlens.hashed_files import write_json
 from unitlens.store.backend.netcdf import write_netcdf
 
 if TYPE_CHECKING:
     from unitlens.stored_network import StoredNetwork
 
 STORE = "activations.zarr"
+Site = Annotated[
+    str, typer.Option(help="Settings that change no number (batch_size, limit_gb), as JSON.")
+]
 
 
 def record_activations(
@@ -33,6 +38,7 @@ def record_activations(
     network: Network,
     *,
     settings: Settings = "{}",
+    site: Site = "{}",
     code: Code = "",
     threads: Threads = 1,
     device: Device = "auto",
@@ -40,13 +46,15 @@ def record_activations(
 ) -> None:
     """Write every unit's activation over both splits, and the L1 norm of its weights."""
     open_log(log)
-    section = parse_section(ActivationSpec, settings)
+    section = parse_section(ActivationSpec, settings, site)
+    job = StepJob("record_activations", section, code, network, dataset)
+    if job.is_left_out():
+        return
     device = torch_device(device, threads)
-    stored = open_network(network, dataset)
-    with work():
+    with job.work():
         for split in SPLITS:
-            _record(stored, split, section, code, device)
-        _write_norms(stored)
+            _record(job.stored, split, section, code, device)
+        _write_norms(job)
 
 
 def record_part(
@@ -57,6 +65,7 @@ def record_part(
     part: Annotated[int, typer.Option(min=1, help="Which part.")],
     of: Annotated[int, typer.Option(min=1, help="How many parts there are.")],
     settings: Settings = "{}",
+    site: Site = "{}",
     code: Code = "",
     threads: Threads = 1,
     device: Device = "auto",
@@ -64,7 +73,12 @@ def record_part(
 ) -> None:
     """Write a part of both splits' activations; merge-activations makes stores of all parts."""
     open_log(log)
-    section = parse_section(ActivationSpec, settings)
+    section = parse_section(ActivationSpec, settings, site)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    done = {"part": part, "of": of, "splits": SPLITS}
+    if reason := failure_of(network):
+        write_json(output, {**done, FAILED: reason})
+        return
     device = torch_device(device, threads)
     stored = open_network(network, dataset)
     with work():
@@ -72,20 +86,29 @@ def record_part(
             # The merge makes the manifest anew, as any rule does with what it declares.
             (network / split / "activations.json").unlink(missing_ok=True)
             _record(stored, split, section, code, device, (part, of))
-        output.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"part": part, "of": of, "splits": SPLITS}) + "\n"
-        write_whole(output, text.encode())
+        write_json(output, done)
 
 
-def merge_activations(dataset: Prepared, network: Network, *, log: Log = None) -> None:
+def merge_activations(
+    dataset: Prepared,
+    network: Network,
+    *,
+    settings: Settings = "{}",
+    code: Code = "",
+    log: Log = None,
+) -> None:
     """Make stores of the recorded parts of both splits; write the L1 norm of the weights."""
     open_log(log)
     from unitlens.store.merge import merge_activations
 
-    with work():
+    section = parse_section(ActivationSpec, settings)
+    job = StepJob("record_activations", section, code, network, dataset)
+    if job.is_left_out():
+        return
+    with job.work():
         for split in SPLITS:
             merge_activations(network / split / STORE)
-        _write_norms(open_network(network, dataset))
+        _write_norms(job)
 
 
 def repair(
@@ -134,17 +157,19 @@ def _record(
         stored.dataset(split),
         stored.directory / split / STORE,
         **section.arguments(),
-        provenance=stored.provenance(split, code),
+        provenance=stored.provenance(split, code, section.content()),
         device=device,
         part=part,
     )
 
 
-def _write_norms(stored: "StoredNetwork") -> None:
+def _write_norms(job: StepJob) -> None:
     from unitlens.model.weights import l1_norms
 
+    stored = job.stored
     example, *_ = stored.dataset(SPLITS[-1]).batch([0])
-    write_netcdf(l1_norms(stored.model, example).to_dataset(), stored.directory / "l1_norm.nc")
+    norms = l1_norms(stored.model, example).to_dataset()
+    write_netcdf(norms, job.network / "l1_norm.nc", provenance=job.provenance())
 
 
 COMMANDS = (record_activations, record_part, merge_activations, repair)

@@ -1,11 +1,12 @@
 """Subcommands that prepare data sets and train networks."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from unitlens.cli.job import (
+    Code,
     Device,
     Log,
     Threads,
@@ -13,11 +14,16 @@ from unitlens.cli.job import (
     torch_device,
     work,
 )
-from unitlens.cli.opening import Code, Prepared
+from unitlens.cli.opening import Prepared
 from unitlens.config.networks import DatasetSpec, RunSpec
 from unitlens.config.reading import parse_section
 
 Spec = Annotated[str, typer.Option(help="Data set, or run, as JSON.")]
+UserCode = Annotated[str, typer.Option(help="Digest of the user's own code that is called.")]
+FailedRuns = Annotated[
+    Literal["stop", "skip"],
+    typer.Option(help="What is done where the training fails: stop, or skip the network."),
+]
 
 
 def prepare_dataset(
@@ -28,6 +34,8 @@ def prepare_dataset(
         "data"
     ),
     download: Annotated[bool, typer.Option("--download", help="Allow downloads.")] = False,
+    code: Code = "",
+    user_code: UserCode = "",
     log: Log = None,
 ) -> None:
     """Check and convert a data set once."""
@@ -36,7 +44,14 @@ def prepare_dataset(
 
     section = parse_section(DatasetSpec, spec)
     with work():
-        prepare_dataset(section, output.parent, data=data, download=download)
+        prepare_dataset(
+            section,
+            output.parent,
+            data=data,
+            download=download,
+            code=code,
+            user_code=user_code,
+        )
 
 
 def train(
@@ -45,6 +60,8 @@ def train(
     *,
     spec: Spec,
     code: Code = "",
+    user_code: UserCode = "",
+    failed_runs: FailedRuns = "stop",
     threads: Threads = 1,
     device: Device = "auto",
     log: Log = None,
@@ -56,7 +73,15 @@ def train(
     section = parse_section(RunSpec, spec)
     device = torch_device(device, threads)
     with work():
-        train(section, dataset.parent, output.parent, device=device, code=code)
+        train(
+            section,
+            dataset.parent,
+            output.parent,
+            device=device,
+            code=code,
+            user_code=user_code,
+            failed=failed_runs,
+        )
 
 
 COMMANDS = (

@@ -40,10 +40,12 @@ class Strict(BaseModel):
 class FunctionSettings(Strict):
     """A section whose keys are keyword arguments of one function of the library.
 
-    A key that only the workflow needs stands in `workflow_keys` and is no argument.
+    A key that only the workflow needs stands in `workflow_keys` and is no argument. A key that
+    changes no result, but how or where it is computed, stands in `site_keys`.
     """
 
     workflow_keys: ClassVar[frozenset[str]] = frozenset()
+    site_keys: ClassVar[frozenset[str]] = frozenset()
 
     def arguments(self) -> dict[str, Any]:
         """Return the section as keyword arguments of its library function.
@@ -56,6 +58,21 @@ class FunctionSettings(Strict):
         """
         keys = type(self).model_fields
         return {key: getattr(self, key) for key in keys if key not in self.workflow_keys}
+
+    def content(self) -> dict[str, Any]:
+        """Return the settings that determine a result, as plain values.
+
+        Examples
+        --------
+        >>> from unitlens.config.measurements import PrincipalComponentsSpec
+        >>> PrincipalComponentsSpec(components=3, checkpoints=True).content()
+        {'split': 'train', 'components': 3}
+        """
+        return self.model_dump(mode="json", exclude={"checkpoints", *self.site_keys})
+
+    def site(self) -> dict[str, Any]:
+        """Return the settings that say how or where a result is computed, as plain values."""
+        return self.model_dump(mode="json", include=set(self.site_keys))
 
 
 Split = Literal["train", "test"]

@@ -72,6 +72,7 @@ class ActivationSpec(FunctionSettings):
     """How activations are recorded."""
 
     workflow_keys: ClassVar = frozenset({"parts"})
+    site_keys: ClassVar = frozenset({"batch_size", "limit_gb", "parts"})
 
     layers: LayerChoice = None
     reduce: Reductions = Field(

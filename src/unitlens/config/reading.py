@@ -10,7 +10,7 @@ from unitlens.config.base import Section, parse_at
 from unitlens.config.experiments import Config
 from unitlens.config.overrides import overridden
 from unitlens.config.runs import expand_runs
-from unitlens.errors import ConfigError
+from unitlens.errors import ConfigError, one_line
 
 
 def parse_config(values: dict[str, Any]) -> Config:
@@ -77,7 +77,7 @@ def _read_mapping(path: str | Path) -> dict[str, Any]:
     return values
 
 
-def parse_section(model: type[Section], text: str) -> Section:
+def parse_section(model: type[Section], text: str, more: str = "{}") -> Section:
     """Check one section of the configuration from the JSON on a command line.
 
     Parameters
@@ -86,14 +86,24 @@ def parse_section(model: type[Section], text: str) -> Section:
         Class of the section.
     text
         JSON of the section's keys and values.
+    more
+        JSON of further keys and values.
 
     Raises
     ------
     ConfigError
-        Where the text is not JSON, a key is unknown, or a value breaks a rule.
+        Where a text is not a JSON object, a key is unknown, or a value breaks a rule.
     """
+    return parse_at(model, {**_parse_object(model, text), **_parse_object(model, more)})
+
+
+def _parse_object(model: type[Section], text: str) -> dict[str, Any]:
     try:
         values = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{model.__name__} must be JSON, but {text!r} is not: {error}") from error
-    return parse_at(model, values)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"{model.__name__} must be JSON, but {text!r} is not: {one_line(error)}"
+        ) from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{model.__name__} must be a JSON object of keys to values, not {text!r}")
+    return values

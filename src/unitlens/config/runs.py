@@ -15,6 +15,8 @@ from unitlens.config.overrides import shared_settings
 from unitlens.errors import ConfigError, nearest
 
 SWEPT_SECTIONS = ("dataset", "model", "training")
+DIGITS = 12  # hexadecimal, at the end of the names of runs and of data sets
+FORMER_DIGITS = 6  # of unitlens before 0.3: the first of the twelve
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,18 @@ def _set_key(values: dict[str, Any], key: str, value: Any, experiment: str) -> N
 
 
 def _joined(old: Run, new: Run) -> Run:
-    """Return a run with the experiments and kept epochs of both."""
+    """Return a run with the experiments and kept epochs of both.
+
+    Raises
+    ------
+    ConfigError
+        Where the two runs have one name but are not one network.
+    """
+    if _identity_values(old.spec) != _identity_values(new.spec):
+        raise ConfigError(
+            f"experiments.{new.experiments[0]} and experiments.{old.experiments[0]} have two "
+            f"networks of one name, {old.name}; change a seed or a value of one of them"
+        )
     experiments = tuple(dict.fromkeys((*old.experiments, *new.experiments)))
     return replace(old, spec=_with_epochs_of(old.spec, new.spec), experiments=experiments)
 
@@ -128,9 +141,17 @@ def _with_epochs_of(spec: RunSpec, other: RunSpec) -> RunSpec:
 
 
 def run_identity(spec: RunSpec) -> str:
-    """Return the identity of a run: six hexadecimal digits of all that determines its weights."""
-    values = spec.model_dump(mode="json", exclude={"training": {"checkpoints"}})
-    return _digest(values)
+    """Return the identity of a run: twelve hexadecimal digits of all that determines its weights."""
+    return _digest(_identity_values(spec))
+
+
+def _identity_values(spec: RunSpec) -> dict[str, Any]:
+    """Return the values of a specification that determine the weights.
+
+    The files that a user's data set reads are none: their content counts, not their paths.
+    """
+    excluded: Any = {"training": {"checkpoints"}, "dataset": {"files"}}
+    return spec.model_dump(mode="json", exclude=excluded)
 
 
 def run_name(spec: RunSpec) -> str:
@@ -167,13 +188,24 @@ def _marks(model: ModelSpec) -> list[str]:
     return marks
 
 
+def former_name(name: str) -> str:
+    """Return the name that unitlens before 0.3 gave to a run or to a prepared data set.
+
+    Examples
+    --------
+    >>> former_name("mnist-mlp-seed1-3fa9c1d0e52b")
+    'mnist-mlp-seed1-3fa9c1'
+    """
+    return name[: FORMER_DIGITS - DIGITS]
+
+
 def network_name(run: str, epoch: int | None = None) -> str:
     """Return the name of a network of a run: at the end of training, or after a kept epoch.
 
     Examples
     --------
-    >>> network_name("mnist-mlp-seed1-3fa9c1"), network_name("mnist-mlp-seed1-3fa9c1", 5)
-    ('mnist-mlp-seed1-3fa9c1', 'mnist-mlp-seed1-3fa9c1/epoch-0005')
+    >>> network_name("mnist-mlp-seed1-3fa9c1d0e52b"), network_name("mnist-mlp-seed1-3fa9c1d0e52b", 5)
+    ('mnist-mlp-seed1-3fa9c1d0e52b', 'mnist-mlp-seed1-3fa9c1d0e52b/epoch-0005')
     """
     return run if epoch is None else f"{run}/epoch-{epoch:04d}"
 
@@ -183,8 +215,8 @@ def run_of_network(network: str) -> str:
 
     Examples
     --------
-    >>> run_of_network("mnist-mlp-seed1-3fa9c1/epoch-0005")
-    'mnist-mlp-seed1-3fa9c1'
+    >>> run_of_network("mnist-mlp-seed1-3fa9c1d0e52b/epoch-0005")
+    'mnist-mlp-seed1-3fa9c1d0e52b'
     """
     return network.partition("/")[0]
 
@@ -194,7 +226,7 @@ def is_kept_epoch(network: str) -> bool:
 
     Examples
     --------
-    >>> is_kept_epoch("mnist-mlp-seed1-3fa9c1/epoch-0005")
+    >>> is_kept_epoch("mnist-mlp-seed1-3fa9c1d0e52b/epoch-0005")
     True
     """
     return "/" in network
@@ -202,7 +234,7 @@ def is_kept_epoch(network: str) -> bool:
 
 def dataset_name(spec: DatasetSpec) -> str:
     """Return the name of a prepared data set. Label corruption does not change the name."""
-    values = spec.model_dump(mode="json", exclude={"corruption"})
+    values = spec.model_dump(mode="json", exclude={"corruption", "files"})
     return f"{_plain(spec.name)}-{_digest(values)}"
 
 
@@ -213,4 +245,4 @@ def _plain(name: str) -> str:
 
 def _digest(values: Any) -> str:
     text = json.dumps(values, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:6]
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]

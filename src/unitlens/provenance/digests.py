@@ -1,7 +1,6 @@
-"""Digests of the code that the rules of the workflow compute with, ours and the user's."""
+"""Digests of the code that the rules of the workflow compute with."""
 
 import hashlib
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -82,27 +81,6 @@ def reached_symbols(command: str) -> frozenset[Symbol]:
         waiting += new - reached
         reached |= new
     return frozenset(reached)
-
-
-def user_code_digest(function: str) -> str:
-    """Return a digest of the source of the module of a user's ``module:function``.
-
-    Parameters
-    ----------
-    function
-        The name; one without a colon is no user's.
-
-    Returns
-    -------
-    Twelve hexadecimal digits, or nothing where there is no such source to read.
-    """
-    module, colon, _ = function.partition(":")
-    for root in (Path.cwd(), *map(Path, sys.path)) if colon else ():
-        base = root.joinpath(*module.split("."))
-        for file in (base.with_suffix(".py"), base / "__init__.py"):
-            if file.is_file():
-                return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
-    return ""
 
 
 def _find_command(name: str) -> Symbol:

@@ -1,25 +1,25 @@
 """Checkpoints: the weights of a network, their record, and the scores over training."""
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import torch
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from torch import nn
 
 from unitlens.config.base import Strict
 from unitlens.config.networks import RunSpec
 from unitlens.errors import ModelError, one_line
-from unitlens.local_files import replacing, write_whole
+from unitlens.hashed_files import parse_json, reading, write_json
+from unitlens.local_files import replacing
 from unitlens.model.weights import weights_hash
-from unitlens.store.backend.netcdf import write_netcdf
 from unitlens.training.models import construct_model
-from unitlens.training.scoring import SplitScore
 
-WEIGHTS, RECORD, HISTORY = "checkpoint.safetensors", "checkpoint.json", "history.nc"
+WEIGHTS, RECORD = "checkpoint.safetensors", "checkpoint.json"
+AGAIN = f"remove {RECORD} and run snakemake again: it trains the network again"
 
 
 class CheckpointRecord(Strict):
@@ -45,9 +45,16 @@ class CheckpointRecord(Strict):
         Hash over the weights.
     versions
         Versions of the software that trained the network.
+    origin_parts
+        Each part of the network's origin to its hash, code included; empty in records of unitlens
+        before 0.3.
     origin
-        Hash over everything that the network was made from, code included; empty in records of
-        unitlens before 0.2.
+        Hash over the origin, as unitlens 0.2 wrote it; empty in other records.
+    probes
+        Logits for a few samples of the test set (:mod:`unitlens.training.probes`); empty in
+        records of unitlens before 0.3.
+    failed
+        Why the training failed; empty where it did not. A failed network has no weights.
     """
 
     spec: RunSpec
@@ -61,7 +68,10 @@ class CheckpointRecord(Strict):
     dataset_identity: str
     weights_hash: str
     versions: dict[str, str]
+    origin_parts: dict[str, str] = Field(default_factory=dict)
     origin: str = ""
+    probes: tuple[tuple[float, ...], ...] = ()
+    failed: str = ""
 
 
 def versions() -> dict[str, str]:
@@ -87,15 +97,31 @@ def save_checkpoint(directory: Path, model: nn.Module, record: CheckpointRecord)
     """
     from safetensors.torch import save_model
 
-    directory.mkdir(parents=True, exist_ok=True)
-    with replacing(directory / WEIGHTS) as partial:
-        save_model(model, str(partial))
+    with writing_network(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        with replacing(directory / WEIGHTS) as partial:
+            save_model(model, str(partial))
     write_record(directory, record)
 
 
+@contextmanager
+def writing_network(directory: Path) -> Iterator[None]:
+    """Raise ModelError where the system refuses to write a network, for instance to a full disk."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise ModelError(
+            f"the network {directory} cannot be written ({one_line(error)}); mend this and run "
+            "again: a training resumes"
+        ) from error
+
+
 def write_record(directory: Path, record: CheckpointRecord) -> None:
-    """Write the record of a network, whole or not at all."""
-    write_whole(directory / RECORD, (record.model_dump_json(indent=1) + "\n").encode())
+    """Write the record of a network, with its hash, whole or not at all."""
+    with writing_network(directory):
+        write_json(directory / RECORD, record.model_dump(mode="json"))
 
 
 def load_checkpoint(directory: Path) -> tuple[nn.Module, CheckpointRecord]:
@@ -119,7 +145,12 @@ def load_checkpoint(directory: Path) -> tuple[nn.Module, CheckpointRecord]:
         Where the checkpoint is missing or unreadable, or its weights differ from its record.
     """
     directory = Path(directory)
-    record = _read_record(directory / RECORD)
+    record = read_record(directory / RECORD)
+    if record.failed:
+        raise ModelError(
+            f"the network {directory} has no weights, for its training failed: {record.failed}; "
+            "change its settings and train it"
+        )
     model = construct_model(
         record.spec.model, input_shape=record.input_shape, classes=record.classes, seed=0
     )
@@ -127,23 +158,38 @@ def load_checkpoint(directory: Path) -> tuple[nn.Module, CheckpointRecord]:
     if weights_hash(model) != record.weights_hash:
         raise ModelError(
             f"the weights in {directory / WEIGHTS} are not those that {RECORD} records; the file "
-            "is damaged or of another run: train it again"
+            f"is damaged or of another run: {AGAIN}"
         )
     return model.eval(), record
 
 
-def _read_record(path: Path) -> CheckpointRecord:
+def read_record(path: Path) -> CheckpointRecord:
+    """Read the record of a network.
+
+    Parameters
+    ----------
+    path
+        The file checkpoint.json.
+
+    Raises
+    ------
+    ModelError
+        Where the file is missing, damaged, or not what unitlens writes.
+    """
+    if not path.exists():
+        raise ModelError(f"{path.parent} holds no network: {RECORD} is missing; train it first")
+    with reading(path, error=ModelError, remedy=AGAIN):
+        raw = path.read_bytes()
+    # Records of unitlens before 0.3 have no hash.
+    hashed = b'"origin_parts"' in raw
+    values = parse_json(raw, path, error=ModelError, remedy=AGAIN, require_hash=hashed)
     try:
-        return CheckpointRecord.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise ModelError(
-            f"{path.parent} holds no network: {RECORD} is missing; train it first"
-        ) from None
+        return CheckpointRecord.model_validate(values)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         raise ModelError(
             f"{path} is not what this version of unitlens writes ({problem['loc']}: "
-            f"{problem['msg']}); train the network again"
+            f"{problem['msg']}); {AGAIN}"
         ) from None
 
 
@@ -155,29 +201,5 @@ def _load_weights(model: nn.Module, path: Path) -> None:
         load_model(model, str(path))
     except (SafetensorError, OSError, RuntimeError) as error:
         raise ModelError(
-            f"cannot load the weights in {path}: {one_line(error)}; train the network again"
+            f"cannot load the weights in {path}: {one_line(error)}; {AGAIN}"
         ) from error
-
-
-def write_history(directory: Path, history: Sequence[tuple[SplitScore, SplitScore]]) -> None:
-    """Write ``history.nc``, schema ``history``.
-
-    Parameters
-    ----------
-    directory
-        Directory to write to.
-    history
-        Scores on the training and the test set, before training and after each epoch: those of
-        epoch 0, 1, 2, ...
-    """
-    import xarray as xr
-
-    from unitlens.variables.checks import annotate
-
-    columns = {
-        f"{split}_{score}": ("epoch", np.array([getattr(row[index], score) for row in history]))
-        for index, split in enumerate(("train", "test"))
-        for score in ("loss", "accuracy")
-    }
-    table = annotate(xr.Dataset(columns, {"epoch": np.arange(len(history))}), "history")
-    write_netcdf(table, directory / HISTORY)

@@ -1,6 +1,7 @@
 """The state of an unfinished training on disk, from which a killed training resumes."""
 
-import pickle
+import io
+import logging
 import shutil
 import time
 from dataclasses import dataclass, field
@@ -10,8 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unitlens.local_files import replacing
+from unitlens.errors import ModelError
+from unitlens.hashed_files import read_hashed, replacing_hashed
+from unitlens.training.checkpoints import RECORD
 from unitlens.training.scoring import SplitScore
+
+logger = logging.getLogger("unitlens")
 
 FOLDER, STATE = "resume", "state.pt"
 SECONDS_BETWEEN_SAVES = 5.0
@@ -66,10 +71,7 @@ class ResumeFolder:
         -------
         The progress; None where there is no state of this training.
         """
-        try:
-            state = torch.load(self.path / STATE, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
-            state = {}
+        state = self._read_state()
         if state.get("identity") != self._identity:
             self.remove()
             return None
@@ -77,6 +79,26 @@ class ResumeFolder:
         optimizer.load_state_dict(state["optimizer"])
         history = [(SplitScore(*train), SplitScore(*test)) for train, test in state["history"]]
         return TrainingProgress(history, state["step"], state["generators"])
+
+    def _read_state(self) -> dict[str, Any]:
+        """Return the state; an empty dictionary, with a warning, where it is damaged."""
+        path = self.path / STATE
+        if not path.exists():
+            return {}
+        remedy = "the training starts over"
+        try:
+            content = read_hashed(path, error=ModelError, remedy=remedy)
+            state: dict[str, Any] = torch.load(
+                io.BytesIO(content), map_location="cpu", weights_only=True
+            )
+        except ModelError as error:
+            logger.warning("%s", error)
+            return {}
+        lost = [name for name in state["kept"] if not (self.path / name / RECORD).is_file()]
+        if lost:
+            logger.warning("%s lacks the network of %s; %s", self.path, lost[0], remedy)
+            return {}
+        return state
 
     def is_due(self) -> bool:
         """Tell whether enough time has passed since the last save."""
@@ -97,13 +119,15 @@ class ResumeFolder:
             ],
             "step": progress.step,
             "generators": progress.generators,
+            "kept": sorted(folder.name for folder in self.path.glob("epoch-*")),
         }
         self.path.mkdir(parents=True, exist_ok=True)
-        with replacing(self.path / STATE) as partial:
+        with replacing_hashed(self.path / STATE) as partial:
             torch.save(state, partial)
         self._last = time.monotonic()
         self._pause = max(SECONDS_BETWEEN_SAVES, (self._last - start) / SAVING_SHARE)
 
     def remove(self) -> None:
-        """Remove the state and the kept epochs beside it."""
+        """Remove the state, then the kept epochs beside it: a kill between leaves no state."""
+        (self.path / STATE).unlink(missing_ok=True)
         shutil.rmtree(self.path, ignore_errors=True)

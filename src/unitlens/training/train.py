@@ -1,11 +1,11 @@
 """Training of a run, from its specification to its checkpoint; resumable at any moment."""
 
-import hashlib
 import logging
 import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -17,22 +17,29 @@ from unitlens.errors import ModelError
 from unitlens.model.restore import generator_states, isolated_generators
 from unitlens.model.weights import weights_hash
 from unitlens.progress import track
+from unitlens.store.backend.lock import hold_lock
 from unitlens.training.checkpoints import (
-    HISTORY,
+    RECORD,
     WEIGHTS,
     CheckpointRecord,
     load_checkpoint,
+    read_record,
     save_checkpoint,
     versions,
-    write_history,
     write_record,
 )
 from unitlens.training.epochs import Interruption, make_optimizer, run_epoch
+from unitlens.training.former_names import adopt_former_folder
+from unitlens.training.history import HISTORY, check_history, read_history, write_history
 from unitlens.training.models import build_model
+from unitlens.training.network_origin import NetworkOrigin, hash_texts
+from unitlens.training.probes import find_changed_output, probe_outputs
 from unitlens.training.resume_state import ResumeFolder, TrainingProgress
 from unitlens.training.scoring import SplitScore, score
 
 logger = logging.getLogger("unitlens")
+
+NO_SCORE = SplitScore(0.0, 0.0)  # of a training that failed
 
 
 def train(
@@ -42,6 +49,8 @@ def train(
     *,
     device: torch.device | str = "cpu",
     code: str = "",
+    user_code: str = "",
+    failed: Literal["stop", "skip"] = "stop",
 ) -> None:
     """Train a network, and write its checkpoint, its history and its kept epochs.
 
@@ -64,21 +73,50 @@ def train(
     device
         Device to compute on.
     code
-        Digest of the code that trains, the user's included.
+        Digest of the code that trains.
+    user_code
+        Digest of the user's code that builds the network.
+    failed
+        What is done where the loss is not finite: ``stop`` raises, ``skip`` writes the reason as
+        the record of the network.
 
     Raises
     ------
     ModelError
-        Where the network cannot be built, does not fit the data, or its loss is not finite.
+        Where the network cannot be built, does not fit the data, its loss is not finite, or it
+        cannot be written.
     DatasetError
-        Where the data set is not prepared.
+        Where the data set is not prepared, or damaged.
+    StoreError
+        Where another process trains a network in the directory.
     """
-    run = TrainingRun(spec, Path(dataset_directory), Path(directory), torch.device(device), code)
-    if run.is_finished():
-        logger.info("%s holds this network already, which is not trained again", directory)
-        run.refresh()
-    else:
-        run.complete()
+    directory = Path(directory)
+    with hold_lock(directory / ".train.lock", f"the network {directory}"):
+        run = TrainingRun(
+            spec,
+            Path(dataset_directory),
+            directory,
+            torch.device(device),
+            code=code,
+            user_code=user_code,
+        )
+        adopt_former_folder(directory, run.origin)
+        difference = run.find_difference(failed)
+        if difference is None:
+            logger.info("%s holds this network already, which is not trained again", directory)
+            run.refresh()
+            return
+        logger.info("%s: %s", directory, difference)
+        try:
+            run.complete()
+        except DivergenceError as error:
+            if failed == "stop":
+                raise
+            run.give_up(str(error))
+
+
+class DivergenceError(ModelError):
+    """The loss of a training is not finite."""
 
 
 class TrainingRun:
@@ -96,6 +134,13 @@ class TrainingRun:
         Device to compute on.
     code
         Digest of the code that trains.
+    user_code
+        Digest of the user's code that builds the network.
+
+    Attributes
+    ----------
+    origin
+        The origin of the network.
     """
 
     def __init__(
@@ -104,7 +149,9 @@ class TrainingRun:
         dataset_directory: Path,
         directory: Path,
         device: torch.device,
+        *,
         code: str = "",
+        user_code: str = "",
     ) -> None:
         corruption = spec.dataset.corruption
         self.spec, self.directory, self.device = spec, directory, device
@@ -118,42 +165,87 @@ class TrainingRun:
             classes=len(self.train_set.classes),
             seed=spec.seed,
         )
-        self._first_weights, self._code = weights_hash(model), code
+        self.origin = NetworkOrigin(
+            spec,
+            self.train_set.identity,
+            self.test_set.identity,
+            first_weights=weights_hash(model),
+            code=code,
+            user_code=user_code,
+        )
         self.resume = ResumeFolder(directory, self._identity())
         # Convolutions are faster with channels last. A user's network may rely on the default.
         convnet = isinstance(spec.model, ConvNetSpec)
         layout = torch.channels_last if convnet else torch.preserve_format
         self.model: nn.Module = model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
 
-    def is_finished(self) -> bool:
-        """Tell whether the directory holds the result of this training."""
-        kept = [epoch_name(epoch) for epoch in self._kept_epochs()]
-        if not (self.directory / HISTORY).is_file():
-            return False
-        try:
-            records = [load_checkpoint(self.directory / name)[1] for name in ("", *kept)]
-        except ModelError:
-            return False
-        return all(self._has_same_origin(record) for record in records)
+    def find_difference(self, failed: str) -> str | None:
+        """Return why the directory does not hold the result of this training; None where it does.
 
-    def _has_same_origin(self, record: CheckpointRecord) -> bool:
-        """Tell whether a network was made from the data, weights and code of this training."""
-        if record.origin:
-            return record.origin == self._origin()
-        same = _spec_json(record.spec) == _spec_json(self.spec)
-        same &= record.dataset_identity == self.train_set.identity
-        if self.spec.training is None:
-            return same and record.weights_hash == self._first_weights
-        # A record without an origin does not tell the first weights: only random ones are known.
-        return same and getattr(self.spec.model, "weights", None) is None
+        Parameters
+        ----------
+        failed
+            What is done with a failed training; ``skip`` takes its record for a result.
+        """
+        if not (self.directory / RECORD).exists():
+            return "there is no such network yet"
+        try:
+            record = read_record(self.directory / RECORD)
+            difference = self.origin.find_difference(record)
+            if difference is not None:
+                return f"{difference} has changed: it is trained again"
+            if record.failed:
+                return None if failed == "skip" else "its training failed: it is trained again"
+            self._check_results()
+        except ModelError as error:
+            return f"it is trained again, for {error}"
+        return None
+
+    def _check_results(self) -> None:
+        """Raise ModelError where a network, its history or a kept epoch is missing or damaged."""
+        for name in map(epoch_name, self._kept_epochs()):
+            self._check_network(self.directory / name)
+        check_history(self.directory, self._check_network(self.directory))
+
+    def _check_network(self, directory: Path) -> CheckpointRecord:
+        model, record = load_checkpoint(directory)
+        changed = (
+            find_changed_output(model, self.test_set, record.probes) if record.probes else None
+        )
+        if changed is not None:
+            raise ModelError(f"the network {directory} puts out other values: {changed}")
+        return record
 
     def refresh(self) -> None:
-        """Touch the files of a finished network, so that they are newer than their inputs."""
-        _, record = load_checkpoint(self.directory)
+        """Write the records anew, so that they are newer than their inputs and of this version."""
+        for name in map(epoch_name, self._kept_epochs()):
+            self._refresh_record(self.directory / name)
+        record = read_record(self.directory / RECORD)
+        if not record.failed:
+            write_history(self.directory, read_history(self.directory))
+            (self.directory / WEIGHTS).touch()
+        self._refresh_record(self.directory)
+
+    def _refresh_record(self, directory: Path) -> None:
+        record = read_record(directory / RECORD)
+        update: dict[str, Any] = {
+            "spec": self.spec,
+            "origin": "",
+            "origin_parts": self.origin.parts,
+        }
+        if not record.probes and not record.failed:
+            update["probes"] = probe_outputs(load_checkpoint(directory)[0], self.test_set)
+        write_record(directory, record.model_copy(update=update))
+
+    def give_up(self, reason: str) -> None:
+        """Write why the training failed as the record of the network."""
+        logger.warning("%s is left out, for its training failed: %s", self.directory, reason)
+        self.resume.remove()
         for name in (WEIGHTS, HISTORY):
-            (self.directory / name).touch()
-        update = {"spec": self.spec, "origin": self._origin()}
-        write_record(self.directory, record.model_copy(update=update))
+            (self.directory / name).unlink(missing_ok=True)
+        record = self._record(TrainingProgress([(NO_SCORE, NO_SCORE)]))
+        failed = {"failed": reason, "weights_hash": "", "probes": ()}
+        write_record(self.directory, record.model_copy(update=failed))
 
     def complete(self) -> None:
         """Train the network and write its files; then remove the state to resume from."""
@@ -228,9 +320,10 @@ class TrainingRun:
         scores = tuple(self._score(split) for split in (self.train_set, self.test_set))
         if not all(math.isfinite(split.loss) for split in scores):
             remedy = "lower training.learning_rate" if epoch else "check the weights and the inputs"
-            raise ModelError(
+            raise DivergenceError(
                 f"the loss after epoch {epoch} is {scores[0].loss} on the training set and "
-                f"{scores[1].loss} on the test set, but must be finite; {remedy}"
+                f"{scores[1].loss} on the test set, but must be finite; {remedy}, or set "
+                "failed_runs to skip, which leaves such networks out"
             )
         return scores[0], scores[1]
 
@@ -273,30 +366,17 @@ class TrainingRun:
             dataset_identity=self.train_set.identity,
             weights_hash=weights_hash(self.model),
             versions=versions(),
-            origin=self._origin(),
+            origin_parts=self.origin.parts,
+            probes=probe_outputs(self.model, self.test_set),
         )
-
-    def _origin(self) -> str:
-        """Return the hash over everything that the network is made from."""
-        data = self.train_set.identity, self.test_set.identity
-        return _hash(_spec_json(self.spec), *data, self._first_weights, self._code)
 
     def _identity(self) -> str:
         """Return the hash over everything that determines the weights, bit for bit, and the epochs.
 
         The state of a training with another hash is not resumed from.
         """
-        kept = str(self._kept_epochs())
-        return _hash(self._origin(), kept, self.device.type, str(torch.__version__))
-
-
-def _spec_json(spec: RunSpec) -> str:
-    """Return a specification as JSON, without the epochs to keep, which change no weights."""
-    return spec.model_dump_json(exclude={"training": {"checkpoints"}})
-
-
-def _hash(*parts: str) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        parts, kept = self.origin.parts.values(), str(self._kept_epochs())
+        return hash_texts(*parts, kept, self.device.type, str(torch.__version__))
 
 
 def meets_stop_rule(training: TrainingSpec, progress: TrainingProgress) -> bool:

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from unitlens.provenance import digests, source
-from unitlens.provenance.digests import code_digest, reached_symbols, user_code_digest
+from unitlens.provenance.digests import code_digest, reached_symbols
 
 RULES = [
     "prepare_dataset",
@@ -268,14 +268,3 @@ def test_reach__of_a_rule(rule):
 )
 def test_edit__changes_the_digests_of_just_those_rules(edited, module, old, new, rules):
     assert edited(module, old, new) == set(rules.split())
-
-
-def test_user_code_digest__changes_with_the_users_module(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "zz_mine.py").write_text("one")
-    before = user_code_digest("zz_mine:build")
-    (tmp_path / "zz_mine.py").write_text("two")
-
-    assert len(before) == 12
-    assert user_code_digest("zz_mine:build") != before
-    assert user_code_digest("resnet50") == ""
