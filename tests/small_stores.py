@@ -1,12 +1,16 @@
 """Small stores with known numbers, and a process that writes one and waits to be killed."""
 
+import hashlib
+import json
 import sys
 import time
+from dataclasses import asdict
 
 import numpy as np
 
 from unitlens.store.backend.lock import only_writer
 from unitlens.store.backend.places import locate
+from unitlens.store.format.journal import read_journal
 from unitlens.store.format.layout import Layout
 from unitlens.store.format.manifest import Contents, RecordedLayer
 from unitlens.store.format.parts import Part
@@ -74,9 +78,9 @@ def fill(writer, columns, **options):
     return writer.finish()
 
 
-def write_part(path, part, **options):
-    """Write a part of the default store, as a recording does."""
-    contents = make_contents()
+def write_part(path, part, contents=None, **options):
+    """Write a part of a store, as a recording does."""
+    contents = make_contents() if contents is None else contents
     with (
         only_writer(path, part) as admit_parts,
         StoreWriter(
@@ -99,6 +103,33 @@ def record_store(path, contents, **options):
     with only_writer(path):
         if not is_recorded(path, contents):
             write_store(path, contents, **options)
+
+
+def make_former(path):
+    """Make a store one of unitlens before 0.3, whose manifest and journals had no checksums."""
+    place = path.with_suffix(".json")
+    if place.exists():
+        values = json.loads(place.read_bytes())
+        values.pop("manifest_hash")
+        values["schema_version"] = 3
+        for array in values["arrays"]:
+            array.pop("checksums")
+        text = json.dumps(values, sort_keys=True).encode()
+        values["manifest_hash"] = hashlib.sha256(text).hexdigest()
+        place.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n")
+    for journal in path.parent.glob(f"{path.stem}*.journal"):
+        header, shards = read_journal(journal)
+        former = [{k: v for k, v in asdict(s).items() if k != "checksums"} for s in shards]
+        texts = [json.dumps(values, sort_keys=True).encode() for values in (header, *former)]
+        checks = [hashlib.sha256(text).hexdigest()[:16].encode() for text in texts]
+        journal.write_bytes(b"".join(b"%s %s\n" % pair for pair in zip(checks, texts, strict=True)))
+
+
+def swap(one, other):
+    """Exchange the contents of two files."""
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
 
 
 def all_files(path):

@@ -1,6 +1,5 @@
 """A results directory as the workflow leaves it, with made-up but plausible numbers."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,10 @@ import xarray as xr
 
 from unitlens.config.networks import RunSpec
 from unitlens.config.runs import run_name
-from unitlens.tables.tabulate import tabulate_networks
+from unitlens.hashed_files import hash_bytes, write_json
+from unitlens.provenance.file_provenance import FileProvenance
+from unitlens.store.backend.netcdf import write_netcdf
+from unitlens.tables.tabulate import tabulate
 from unitlens.variables.checks import annotate
 from unitlens.variables.unit_index import unit_coordinates
 
@@ -118,7 +120,7 @@ def write_networks(
         history = _history(made, rng)
         _write_network(directory, made, made.name, history, EPOCHS, rng, without)
         if "history" not in without:
-            _save(history, directory / made.name, "history")
+            _save(history, directory / made.name, made.name, "history")
         for epoch in made.spec.training.checkpoints:
             name = f"{made.name}/epoch-{epoch:04d}"
             kept[name] = made.experiments
@@ -131,9 +133,7 @@ def write_results(
 ) -> Path:
     """Write a whole results directory, tables included."""
     final, kept = write_networks(directory, networks or default_networks(), without=without)
-    tabulate_networks(directory, final, directory)
-    if kept:
-        tabulate_networks(directory, kept, directory / "checkpoints")
+    tabulate(directory, final | kept)
     return directory
 
 
@@ -156,17 +156,28 @@ def _write_network(
         "input_shape": [1, 28, 28],
         "classes": CLASSES,
         "dataset_identity": "0" * 16,
-        "weights_hash": "0" * 16,
-        "versions": {"python": "3.11", "torch": "2", "unitlens": "0.1.0"},
+        "weights_hash": weights_hash(name),
+        "versions": {"python": "3.11", "torch": "2", "unitlens": "0.3.0"},
     }
-    (place / "checkpoint.json").write_text(json.dumps(record))
+    write_json(place / "checkpoint.json", record)
     for schema, table in _tables(made, epoch, float(now["train_accuracy"]), rng):
         if schema not in without:
-            _save(table, place, schema)
+            _save(table, place, name, schema)
 
 
-def _save(table: xr.Dataset, place: Path, schema: str) -> None:
-    annotate(table, schema).to_netcdf(place / f"{schema}.nc", engine="h5netcdf")
+def weights_hash(name: str) -> str:
+    """Return the hash that the record of a network states for its weights."""
+    return hash_bytes(name.encode())
+
+
+def provenance_of(name: str, schema: str) -> FileProvenance:
+    """Return the provenance of a file of a network."""
+    return FileProvenance(schema, {"split": "train"}, "c0de", {"weights": weights_hash(name)})
+
+
+def _save(table: xr.Dataset, place: Path, name: str, schema: str) -> None:
+    provenance = provenance_of(name, schema)
+    write_netcdf(annotate(table, schema), place / f"{schema}.nc", provenance=provenance)
 
 
 def _tables(

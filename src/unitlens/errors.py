@@ -4,7 +4,15 @@ A message is one line that names the thing, its value, the rule and the remedy.
 """
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
+
+SHOWN = 200  # characters of a value in a message
+LINE = 1000  # characters of a message about the configuration
+_UNSAFE = {"Cc", "Cs", "Zl", "Zp"}  # control characters, surrogates, separators of lines
+_UNSAFE_FORMATS = {*"\u061c\u200e\u200f\ufeff"} | {
+    chr(code) for block in (range(0x202A, 0x202F), range(0x2066, 0x206A)) for code in block
+}
 
 
 class UnitlensError(Exception):
@@ -43,6 +51,72 @@ class TableError(UnitlensError, ValueError):
     """A table lacks a variable, has wrong dimensions, or belongs to another schema."""
 
 
+def printable(text: object) -> str:
+    r"""Return a text as one line that is safe for a terminal.
+
+    Control characters, line breaks and characters that turn the direction of writing are shown as
+    escapes.
+
+    Parameters
+    ----------
+    text
+        The text, or what is told by its text, such as an error.
+
+    Examples
+    --------
+    >>> print(printable("a\x1b[2J\nb\u202e"))
+    a\x1b[2J\x0ab\u202e
+    """
+    return "".join(map(_printable_character, str(text)))
+
+
+def _printable_character(character: str) -> str:
+    if unicodedata.category(character) not in _UNSAFE and character not in _UNSAFE_FORMATS:
+        return character
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def cut(text: str, length: int = SHOWN) -> str:
+    """Return a text of at most `length` characters, with dots at the end where it was longer.
+
+    Parameters
+    ----------
+    text
+        The text.
+    length
+        Largest number of characters.
+
+    Examples
+    --------
+    >>> cut("123456789", 8)
+    '12345...'
+    """
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def shown(value: object) -> str:
+    r"""Return a value as a message shows it: one line of at most 200 printable characters.
+
+    Parameters
+    ----------
+    value
+        Any value.
+
+    Examples
+    --------
+    >>> print(shown("a\x1b"))
+    'a\x1b'
+    >>> len(shown("x" * 1000))
+    200
+    """
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of too many digits, too many brackets
+        text = f"a value of type {type(value).__name__}"
+    return cut(printable(text))
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a hint for the end of a message: the known names that are nearest to a name.
 
@@ -65,11 +139,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     'known: selectivity, variance'
     """
     names = list(known)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    close = difflib.get_close_matches(name[:SHOWN], names, n=3, cutoff=0.6)
     if close:
         return f"did you mean {' or '.join(map(repr, close))}?"
-    shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
-    return f"known: {shown}" if names else "there is none"
+    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
+    return f"known: {', '.join(names[:12])}{more}" if names else "there is none"
 
 
 def one_line(error: BaseException) -> str:
@@ -92,4 +166,4 @@ def first_line(error: BaseException) -> str:
     exception's class.
     """
     lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:200]
+    return (lines[0] if lines else type(error).__name__)[:SHOWN]

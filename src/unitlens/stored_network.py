@@ -1,6 +1,7 @@
 """One network of a results folder: its module, its data, and what was measured on it."""
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,13 +16,14 @@ from unitlens.config.runs import dataset_name
 from unitlens.data.dataset_record import read_record
 from unitlens.data.prepare import load_dataset
 from unitlens.data.split import SplitDataset
-from unitlens.errors import ModelError
+from unitlens.errors import DatasetError, ModelError
 from unitlens.provenance.file_provenance import DATASET
 from unitlens.provenance.file_provenance import WEIGHTS as WEIGHTS_INPUT
 from unitlens.store.backend.files import read_files
 from unitlens.store.backend.netcdf import read_components, read_netcdf
 from unitlens.store.backend.places import is_remote, locate
 from unitlens.training.checkpoints import RECORD, WEIGHTS, CheckpointRecord, load_checkpoint
+from unitlens.training.probes import find_changed_output
 from unitlens.variables.checks import validate
 
 
@@ -42,10 +44,23 @@ class StoredNetwork:
         self._dataset_directory = dataset_directory
         self._splits: dict[str, SplitDataset] = {}
 
-    @property
+    @cached_property
     def model(self) -> nn.Module:
-        """The network with its weights, in evaluation mode on the CPU."""
-        return self._loaded[0]
+        """The network with its weights, in evaluation mode on the CPU.
+
+        Its outputs for a few samples of the test set are compared with those that its record
+        states.
+
+        Raises
+        ------
+        ModelError
+            Where the network is missing or damaged, or puts out other values than when it was
+            trained.
+        """
+        model, record = self._loaded
+        if record.probes:
+            self._check_outputs(model, record)
+        return model
 
     @property
     def record(self) -> CheckpointRecord:
@@ -79,6 +94,24 @@ class StoredNetwork:
             DATASET: read_record(self._find_dataset()).content_hash,
         }
 
+    def _check_outputs(self, model: nn.Module, record: CheckpointRecord) -> None:
+        try:
+            difference = find_changed_output(model, self.dataset("test"), record.probes)
+        except DatasetError as error:
+            warnings.warn(
+                f"the outputs of the network {self.directory} are not compared with those that it "
+                f"had when it was trained, for its data set cannot be read: {error}",
+                stacklevel=4,
+            )
+            return
+        if difference is not None:
+            raise ModelError(
+                f"the network {self.directory} puts out other values than when it was trained "
+                f"({difference}): the code of model.name = '{record.spec.model.name}', a file that "
+                "it reads, or its data has changed; put these back, or remove "
+                f"{self._run / RECORD} and run snakemake again: it trains the network again"
+            )
+
     def dataset(self, split: str) -> SplitDataset:
         """Open a split of the data set of the network, once.
 
@@ -97,9 +130,19 @@ class StoredNetwork:
     def _find_dataset(self) -> Path:
         if self._dataset_directory is not None:
             return Path(self._dataset_directory)
+        directory = self._run.parent / "datasets" / dataset_name(self.record.spec.dataset)
+        if is_remote(directory):
+            raise DatasetError(
+                f"the data set {directory} lies at a URL, but is read from a disk alone; copy the "
+                "results folder to a disk"
+            )
+        return directory
+
+    @property
+    def _run(self) -> Path:
+        """The directory of the run, which may hold this network as a kept epoch."""
         is_kept = re.fullmatch(r"epoch-\d+", self.directory.name)
-        run = self.directory.parent if is_kept else self.directory
-        return run.parent / "datasets" / dataset_name(self.record.spec.dataset)
+        return self.directory.parent if is_kept else self.directory
 
     def provenance(
         self, split: str, code: str, settings: Mapping[str, Any] | None = None

@@ -491,7 +491,7 @@ def test_snakemake_report__holds_the_figures(finished):
     assert done.returncode == 0, done.stdout + done.stderr
     text = (finished / "snakemake-report.html").read_text()
     assert "memorisation_ablation.svg" in text
-    for figure in json.loads((finished / "results/figures/figures.json").read_text()):
+    for figure in json.loads((finished / "results/figures/figures.json").read_text())["figures"]:
         assert {figure[key] in text for key in ("title", "caption", "finding")} == {True}
 
 

@@ -29,7 +29,7 @@ rule prepare_dataset:
         user=lambda wildcards: user_code_digest(PLAN.datasets[wildcards.dataset].name),
     shell:
         "python -m unitlens prepare-dataset --spec {params.spec:q} --data {params.data:q}"
-        " {params.download} --code {params.code} --user-code {params.user:q} --log {log:q} {output:q}"
+        " {params.download} --code {params.code} --user-code={params.user} --log {log:q} {output:q}"
 
 
 rule train:
@@ -63,4 +63,4 @@ rule train:
         ),
     shell:
         "python -m unitlens train --spec {params.spec:q} --code {params.code}"
-        " --user-code {params.user:q} --failed-runs {params.failed} --threads {threads} --log {log:q} {input.dataset:q} {output.record:q}"
+        " --user-code={params.user} --failed-runs {params.failed} --threads {threads} --log {log:q} {input.dataset:q} {output.record:q}"

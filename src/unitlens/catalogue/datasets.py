@@ -36,7 +36,7 @@ class TorchvisionSource:
     folder
         Folder of the files inside the data directory.
     files
-        Names of the files, for the message that says which are missing.
+        Name of each file that is read to its md5; empty where no md5 is known.
     split_argument
         Argument of the class that selects a split: ``train`` (a truth value) or ``split``
         (``"train"`` or ``"test"``).
@@ -44,7 +44,7 @@ class TorchvisionSource:
 
     class_name: str
     folder: str
-    files: str
+    files: Mapping[str, str]
     split_argument: Literal["train", "split"] = "train"
 
 
@@ -100,10 +100,31 @@ def _sizes(train: int, test: int) -> dict[str, int]:
     return {"train": train, "test": test}
 
 
-_MNIST_FILES = (
-    "train-images-idx3-ubyte, train-labels-idx1-ubyte, "
-    "t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte"
-)
+# torchvision has the md5 of the packed files of MNIST; these are of the files that they unpack to.
+_MNIST_FILES = {
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+}
+_CIFAR10_FILES = {
+    "data_batch_1": "c99cafc152244af753f735de768cd75f",
+    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+    "data_batch_4": "634d18415352ddfa80567beed471001a",
+    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    "test_batch": "40351d587109b95175f43aff81a1287e",
+    "batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
+}
+_CIFAR100_FILES = {
+    "train": "16019d7e3df5f24257cddd939b257f8d",
+    "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
+    "meta": "7973b15100ade9c7d40fb424638fde48",
+}
+_SVHN_FILES = {
+    "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
+    "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
+}
 _DECLARATIONS = (
     DatasetDeclaration(
         "mnist5k",
@@ -131,7 +152,7 @@ _DECLARATIONS = (
     ),
     DatasetDeclaration(
         "fashion_mnist",
-        TorchvisionSource("FashionMNIST", "FashionMNIST/raw", _MNIST_FILES),
+        TorchvisionSource("FashionMNIST", "FashionMNIST/raw", dict.fromkeys(_MNIST_FILES, "")),
         (1, 28, 28),
         10,
         _sizes(60_000, 10_000),
@@ -139,11 +160,7 @@ _DECLARATIONS = (
     ),
     DatasetDeclaration(
         "cifar10",
-        TorchvisionSource(
-            "CIFAR10",
-            "cifar-10-batches-py",
-            "data_batch_1 to data_batch_5, test_batch, batches.meta",
-        ),
+        TorchvisionSource("CIFAR10", "cifar-10-batches-py", _CIFAR10_FILES),
         (3, 32, 32),
         10,
         _sizes(50_000, 10_000),
@@ -151,7 +168,7 @@ _DECLARATIONS = (
     ),
     DatasetDeclaration(
         "cifar100",
-        TorchvisionSource("CIFAR100", "cifar-100-python", "train, test, meta"),
+        TorchvisionSource("CIFAR100", "cifar-100-python", _CIFAR100_FILES),
         (3, 32, 32),
         100,
         _sizes(50_000, 10_000),
@@ -159,7 +176,7 @@ _DECLARATIONS = (
     ),
     DatasetDeclaration(
         "svhn",
-        TorchvisionSource("SVHN", ".", "train_32x32.mat, test_32x32.mat", split_argument="split"),
+        TorchvisionSource("SVHN", ".", _SVHN_FILES, split_argument="split"),
         (3, 32, 32),
         10,
         _sizes(73_257, 26_032),

@@ -1,9 +1,11 @@
 """The entry point: subcommands gathered, errors told in one line."""
 
+import errno
 import logging
 import os
 import sys
 import traceback
+from contextlib import suppress
 from typing import NoReturn
 
 import typer
@@ -15,7 +17,17 @@ from unitlens.cli import (
     tool_commands,
     training_commands,
 )
-from unitlens.errors import UnitlensError
+from unitlens.cli.terminal import printable_lines, say
+from unitlens.errors import UnitlensError, first_line, printable
+
+INTERRUPTED = 130  # exit status after Ctrl-C
+_REMEDIES = {
+    errno.ENOSPC: "free space there, or name a directory of another disk",
+    errno.EDQUOT: "free space there, or name a directory of another disk",
+    errno.EROFS: "name a directory that can be written (results in the configuration)",
+    errno.EACCES: "give yourself the right to it, or name a directory of your own",
+    errno.EPERM: "give yourself the right to it, or name a directory of your own",
+}
 
 logger = logging.getLogger("unitlens")
 
@@ -43,37 +55,68 @@ def main() -> NoReturn:
     code = _run()
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        with suppress(OSError):  # has been told where it was printed
+            stream.flush()
     # Taking torch down in order costs each job of a workflow half a second, and the system frees
     # all of it anyway. Every file is closed by now.
     os._exit(code)
 
 
 def _run() -> int:
+    for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a character gets its escape
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except SystemExit as end:
+        if end.code == INTERRUPTED:
+            _tell("interrupted; run the same command again to go on")
         return end.code if isinstance(end.code, int) else 0
+    except KeyboardInterrupt:
+        _tell("interrupted; run the same command again to go on")
+        return INTERRUPTED
     except UnitlensError as error:
-        _tell(f"unitlens: {error}")
+        _tell(str(error))
         return 2
     except BrokenPipeError:
         # The reader of a pipe went away (unitlens layers resnet50 | head).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:  # noqa: BLE001 - the last place that can still say what happened
-        line = str(error).partition("\n")[0]
-        _tell(f"unitlens: unexpected {type(error).__name__}: {line}")
-        if not _has_file():
+        line = _cause_outside(error)
+        _tell(line or f"unexpected {type(error).__name__}: {first_line(error)}")
+        if not line and not _has_file():
             traceback.print_exc()
         return 1
     return 0
 
 
-def _tell(line: str) -> None:
+def _cause_outside(error: Exception) -> str:
+    """Tell an error that lies in the machine, with its remedy; nothing for any other error."""
+    if isinstance(error, OSError) and error.errno in _REMEDIES:
+        named = error.filename
+        file = os.fsdecode(named) if isinstance(named, str | bytes) else "a file"
+        reason, remedy = os.strerror(error.errno), _REMEDIES[error.errno]
+        return f"{file} cannot be read or written: {reason}; {remedy}, and run the command again"
+    # The second is torch's error of a GPU; torch tells the processor's memory by text alone.
+    if (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+    ):
+        return (
+            f"too little memory ({first_line(error)}); give the job more (mem_mb of its rule on a "
+            "cluster, fewer jobs at a time on one machine) or, where activations are recorded, "
+            "lower measurements.activations.batch_size"
+        )
+    return ""
+
+
+def _tell(message: str) -> None:
+    line = printable(f"unitlens: {message}")
     if _has_file():
-        logger.error("%s\n%s", line, traceback.format_exc())
-    print(line, file=sys.stderr)  # noqa: T201 - the terminal is where a person looks
+        logger.error("%s\n%s", line, printable_lines(traceback.format_exc()))
+    say(line, to_errors=True)
 
 
 def _has_file() -> bool:

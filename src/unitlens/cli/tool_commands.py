@@ -2,11 +2,13 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from unitlens.cli.terminal import say
 from unitlens.config.base import parse_at
 from unitlens.config.networks import (
     MODEL_FAMILIES,
@@ -26,7 +28,7 @@ def verify(
     from unitlens.store.verify import verify_activations
 
     report = verify_activations(store)
-    typer.echo(report)
+    say(report)
     if not report.whole:
         raise typer.Exit(1)
 
@@ -35,19 +37,32 @@ ConfigFiles = Annotated[
     list[Path] | None,
     typer.Argument(help="Configuration file, then files that override it; config.yaml if none."),
 ]
+RunCode = Annotated[
+    bool,
+    typer.Option(
+        "--run-code",
+        help="Run the configuration's module:function, to check and count what they return.",
+    ),
+]
 DEFAULT = (Path("config.yaml"),)
 
 
-def validate(config: ConfigFiles = None) -> None:
-    """Check a configuration and list the networks that it names."""
+def validate(config: ConfigFiles = None, *, run_code: RunCode = False) -> None:
+    """Check a configuration and list the networks that it names. No code of its own is run."""
     from unitlens.planning.network_checks import check_networks
     from unitlens.planning.plan import make_plan
 
     plan = make_plan(read_config(*(config or DEFAULT)))
-    check_networks(plan)
+    unchecked = check_networks(plan, run_code=run_code)
     for name, run in plan.runs.items():
-        typer.echo(f"{name}  ({', '.join(run.experiments)})")
-    typer.echo(f"{len(plan.runs)} networks, {len(plan.kept_epochs)} kept epochs: the file holds")
+        say(f"{name}  ({', '.join(run.experiments)})")
+    _say_unchecked(unchecked)
+    say(f"{len(plan.runs)} networks, {len(plan.kept_epochs)} kept epochs: the file holds")
+
+
+def _say_unchecked(keys: Sequence[str]) -> None:
+    if keys:
+        say(f"not checked without --run-code: {', '.join(keys)}")
 
 
 def estimate(
@@ -59,13 +74,22 @@ def estimate(
     read_mb: Annotated[
         float, typer.Option("--read-mb", help="MB/s that its disk gives.")
     ] = READ.value,
+    run_code: RunCode = False,
 ) -> None:
-    """Say what a configuration takes: jobs, bytes, files, hours, memory."""
+    """Say what a configuration takes: jobs, bytes, files, hours, memory. No code of it is run."""
     from unitlens.planning.listing import assumptions, list_stages, list_stores
+    from unitlens.planning.network_checks import check_networks, without_user_code
     from unitlens.planning.plan import make_plan
     from unitlens.planning.plan_estimate import estimate_plan
 
     plan = make_plan(read_config(*(config or DEFAULT)))
+    unchecked = check_networks(plan, run_code=run_code)
+    plan = plan if run_code else without_user_code(plan)
+    if unchecked:
+        say(f"{len(plan.runs)} networks are counted")
+    _say_unchecked(unchecked)
+    if not plan.runs:
+        return
     found = estimate_plan(plan, gflops=gflops, read_mb=read_mb)
     for listing in (list_stores(found), list_stages(found)):
         if sys.stdout.isatty():
@@ -73,9 +97,9 @@ def estimate(
 
             Console().print(listing.rich())
         else:
-            typer.echo(f"{listing.markdown()}\n")
+            say(f"{listing.markdown()}\n")
     for line in assumptions(found):
-        typer.echo(line)
+        say(line)
 
 
 def layers(
@@ -97,7 +121,7 @@ def layers(
     spec = _model_spec(model, arguments)
     sizes = _shape(shape)
     built = build_model(spec, input_shape=sizes, classes=1000, seed=0)
-    typer.echo(unit_layers(built, torch.zeros(2, *sizes)))
+    say(unit_layers(built, torch.zeros(2, *sizes)))
 
 
 def _model_spec(name: str, arguments: str) -> ModelSpec:
@@ -132,7 +156,7 @@ def schema(
     """Print the JSON schema of the configuration, or its reference."""
     from unitlens.config.key_reference import config_reference, config_schema
 
-    typer.echo(config_reference() if markdown else json.dumps(config_schema(), indent=2))
+    say(config_reference() if markdown else json.dumps(config_schema(), indent=2))
 
 
 COMMANDS = (validate, estimate, layers, schema, verify)

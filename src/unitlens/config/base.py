@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from unitlens.catalogue.values import BASES, VALUES
-from unitlens.errors import ConfigError, nearest
+from unitlens.errors import LINE, ConfigError, cut, nearest, printable, shown
 
 Section = TypeVar("Section", bound=BaseModel)
 Value = TypeVar("Value", bound=Hashable)
@@ -33,7 +33,9 @@ class Strict(BaseModel):
         """Refuse ``epochs: true``, which Python would take for 1."""
         annotation = cls.model_fields[str(info.field_name)].annotation
         if isinstance(value, bool) and bool not in (annotation, *get_args(annotation)):
-            raise ValueError("must not be a truth value")
+            raise ValueError(
+                "must not be a truth value; write a number, or a word such as no in quotes"
+            )
         return value
 
 
@@ -152,7 +154,12 @@ def parse_at(model: type[Section], values: Any, where: tuple[str, ...] = ()) -> 
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_one_line(error, where, model)) from None
+        raise ConfigError(cut(printable(_one_line(error, where, model)), LINE)) from None
+    except RecursionError:
+        raise ConfigError(
+            f"{'.'.join(where) or 'the configuration'} is nested too deep; nest fewer sections and "
+            "lists"
+        ) from None
 
 
 # In the locations of pydantic's errors a tag follows a key whose type is a union. Tags are no keys.
@@ -164,6 +171,15 @@ _TAGS = {
 }
 
 
+# The remedies for values of another kind, where those of pydantic speak of Python's types.
+_KINDS = {
+    "string_type": "must be a text; write it in quotes",
+    "dict_type": "must be keys with values; write them as {key: value}",
+    "model_type": "must be keys with values; write them as {key: value}",
+    "model_attributes_type": "must be keys with values; write them as {key: value}",
+}
+
+
 def _one_line(error: ValidationError, where: tuple[str, ...], model: type[BaseModel]) -> str:
     problems = error.errors(include_url=False)
     problem = problems[0]
@@ -171,7 +187,7 @@ def _one_line(error: ValidationError, where: tuple[str, ...], model: type[BaseMo
     if isinstance(raised, ConfigError):  # of a section that was checked alone: names its own key
         return str(raised)
     path = [*where, *(part for part, tag in _tagged(problem["loc"]) if tag is None)]
-    key = ".".join(part for part in path if part != "[key]") or "the configuration"
+    key = ".".join(cut(part) for part in path if part != "[key]") or "the configuration"
     rule = _rule(problem, model)
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if problem["type"] == "missing":
@@ -179,8 +195,8 @@ def _one_line(error: ValidationError, where: tuple[str, ...], model: type[BaseMo
     if problem["type"] == "extra_forbidden":
         return f"{key} is not a key of the configuration: {rule}{more}"
     value = problem["input"]
-    shown = f" = {value!r}" if not isinstance(value, dict | BaseModel) else ""
-    return f"{key}{shown}: {rule}{more}"
+    of_value = f" = {shown(value)}" if not isinstance(value, dict | BaseModel) else ""
+    return f"{key}{of_value}: {rule}{more}"
 
 
 def _tagged(location: Sequence[Any]) -> list[tuple[str, str | None]]:
@@ -198,6 +214,10 @@ def _rule(problem: Any, model: type[BaseModel]) -> str:
     if problem["type"] == "extra_forbidden":
         *parents, key = problem["loc"]
         return nearest(str(key), _keys_at(model, parents))
+    if problem["type"] in _KINDS:
+        return _KINDS[problem["type"]]
+    if problem["type"] == "tuple_type":
+        return f"must be a list; write it in brackets, as [{shown(problem['input'])}]"
     text = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "literal_error":
         allowed = problem["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")

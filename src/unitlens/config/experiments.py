@@ -2,16 +2,17 @@
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from unitlens.catalogue.comparisons import COMPARISONS, ComparisonName
 from unitlens.catalogue.figures import FIGURES
 from unitlens.config.base import Strict
 from unitlens.config.measurements import MeasurementSpec
+from unitlens.config.names import check_directory, check_name
 from unitlens.config.networks import DatasetSpec, ModelSpec, TrainingSpec
 from unitlens.config.overrides import experiment_settings
 from unitlens.config.perturbation import CumulativeAblationSpec
-from unitlens.errors import nearest
+from unitlens.errors import nearest, shown
 
 if TYPE_CHECKING:
     FigureName = str
@@ -30,6 +31,12 @@ class ExperimentSpec(Strict):
         description="dotted key to its values (dataset.corruption: [0, 1]); there are networks for "
         "each combination of values",
     )
+    exclude: tuple[Annotated[dict[str, Any], Field(min_length=1)], ...] = Field(
+        (),
+        description="combinations that are left out of the sweep: a network is left out where all "
+        "keys of an entry have their values ([{dataset.corruption: 1, seed: 2}]); the keys are "
+        "swept keys, or seed",
+    )
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="one network for each seed")
     measurements: dict[str, dict[str, Any] | None] = Field(
         default_factory=dict,
@@ -38,13 +45,23 @@ class ExperimentSpec(Strict):
     )
 
 
+Directory = Annotated[str, AfterValidator(check_directory)]
+
+
 class Config(Strict):
     """A configuration file."""
 
-    results: str = Field("results", description="directory of all results")
-    data: str = Field("data", description="directory from which data sets are read")
+    results: Directory = Field("results", description="directory of all results")
+    data: Directory = Field("data", description="directory from which data sets are read")
     download: bool = Field(default=False, description="whether data sets may be downloaded")
-    experiments: dict[str, ExperimentSpec] = Field(min_length=1)
+    failed_runs: Literal["stop", "skip"] = Field(
+        "stop",
+        description="what is done with a network whose training diverges: stop ends the workflow "
+        "with an error; skip leaves it out of tables and figures, with a line that says so",
+    )
+    experiments: dict[Annotated[str, AfterValidator(check_name)], ExperimentSpec] = Field(
+        min_length=1
+    )
     measurements: MeasurementSpec = MeasurementSpec()
     figures: dict[FigureName, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(
         default_factory=dict, description="figure to the experiments that it shows"
@@ -71,7 +88,7 @@ class Config(Strict):
             for name in names:
                 if name not in self.experiments:
                     raise ValueError(
-                        f"{key} names the experiment '{name}', which does not exist; "
+                        f"{key} names the experiment {shown(name)}, which does not exist; "
                         f"{nearest(name, self.experiments)}"
                     )
         return self

@@ -7,6 +7,14 @@ from unitlens.config.experiments import Config
 
 _HEAD = """# The configuration
 
+**A configuration is code: run only those that you trust.** Where it names a `module:function`, the
+workflow imports the module and calls the function with your rights. `unitlens validate`, `unitlens
+estimate` and dry runs (`snakemake -n`) call none of it: they find the module's file and look for
+the function in its text, unless `--run-code` is given to the first two; layers and data of such
+networks are checked when the workflow starts. Snakemake itself runs the Python expressions of a
+file with the key `__use_yte__`, which `unitlens validate` refuses without running them: validate a
+file of someone else before you give it to Snakemake.
+
 Generated from the models in `src/unitlens/config/` by `python -m unitlens schema --markdown`; a
 test holds the two together. Unknown keys are refused. `config.yaml` and `presets/` are examples.
 """

@@ -1,5 +1,6 @@
 """Sections of a network: its data set, its model and its training."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -20,6 +21,7 @@ from unitlens.catalogue.datasets import (
 )
 from unitlens.config.base import Strict
 from unitlens.errors import nearest
+from unitlens.user_code import refuse_standard_library
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -32,9 +34,19 @@ _OF_FILES = " and ".join(_FILE_SETS)
 _OF_NAMED_FOLDERS = " and ".join(n for n, source in _FILE_SETS.items() if source.folders is None)
 
 
+_FUNCTION = r"^\w+(\.\w+)*:\w+$"  # module:function
+
+
+def _users_function(name: str) -> str:
+    refusal = refuse_standard_library(name)
+    if refusal:
+        raise ValueError(refusal)
+    return name
+
+
 def _known_dataset(name: str) -> str:
-    if name in DATASETS or ":" in name:
-        return name
+    if name in DATASETS or re.fullmatch(_FUNCTION, name):
+        return _users_function(name)
     raise ValueError(f"must be a known data set or 'module:function'; {nearest(name, DATASETS)}")
 
 
@@ -49,6 +61,11 @@ class DatasetSpec(Strict):
     )
     arguments: dict[str, Any] = Field(
         default_factory=dict, description="keyword arguments of a module:function"
+    )
+    files: tuple[str, ...] = Field(
+        (),
+        description="files that a module:function reads, relative to the current directory; where "
+        "their content changes, the data set is prepared again",
     )
     folders: dict[Literal["train", "test"], str] = Field(
         default_factory=dict,
@@ -107,6 +124,7 @@ class DatasetSpec(Strict):
         """Refuse keys that this kind of data set would ignore."""
         only = {
             "arguments": (":" in self.name, "a module:function"),
+            "files": (":" in self.name, "a module:function"),
             "folders": (self._named_folders, _OF_NAMED_FOLDERS),
             "class_indices": (self.from_files, _OF_FILES),
             "image_size": (self.from_files, _OF_FILES),
@@ -185,7 +203,7 @@ class TorchvisionSpec(Strict):
 class UserModelSpec(Strict):
     """The user's own network: module:function that returns a torch.nn.Module."""
 
-    name: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+    name: Annotated[str, Field(pattern=_FUNCTION), AfterValidator(_users_function)]
     arguments: dict[str, Any] = Field(default_factory=dict, description="keyword arguments")
     weights: str | None = Field(
         None,

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from unitlens.config.base import parse_at
 from unitlens.config.measurements import MeasurementSpec
-from unitlens.errors import ConfigError
+from unitlens.errors import ConfigError, shown
 
 
 def overridden(values: dict[str, Any], by: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,4 +106,4 @@ def _agreed(specs: Mapping[str, BaseModel], section: str, run: str) -> BaseModel
 
 
 def _shown(value: object) -> str:
-    return repr(value.model_dump(mode="json") if isinstance(value, BaseModel) else value)
+    return shown(value.model_dump(mode="json") if isinstance(value, BaseModel) else value)

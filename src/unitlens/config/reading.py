@@ -1,16 +1,18 @@
 """Reading and checking of configurations from files, and of sections from command lines."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from unitlens.config.base import Section, parse_at
 from unitlens.config.experiments import Config
 from unitlens.config.overrides import overridden
-from unitlens.config.runs import expand_runs
-from unitlens.errors import ConfigError, one_line
+from unitlens.config.runs import Run, expand_runs
+from unitlens.config.yaml_files import read_yaml
+from unitlens.errors import ConfigError, one_line, printable, shown
+
+NAME_BYTES = 200  # of a run: file systems take 255, and suffixes are added
 
 
 def parse_config(values: dict[str, Any]) -> Config:
@@ -32,8 +34,38 @@ def parse_config(values: dict[str, Any]) -> Config:
         key, its value, the rule and, for an unknown name, the nearest known names.
     """
     config = parse_at(Config, values)
-    expand_runs(config)  # checks the swept values
+    for run in expand_runs(config).values():  # checks the swept values
+        _check_name(run)
     return config.narrowed()
+
+
+def _check_name(run: Run) -> None:
+    """Refuse a run whose files cannot be named."""
+    size = len(run.name.encode())
+    if size > NAME_BYTES:
+        raise ConfigError(
+            f"experiments.{run.experiments[0]} has the network {shown(run.name)}, whose name has "
+            f"{size} bytes, but a name of files may have {NAME_BYTES}; shorten dataset.name, "
+            "model.name or the seed"
+        )
+
+
+def check_config_files(paths: Iterable[str | Path]) -> None:
+    """Check the text of configuration files that something else has read.
+
+    Parameters
+    ----------
+    paths
+        Files of YAML or JSON.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`read_config`, for what the values do not show any more: a key that stands twice,
+        numbers and words that YAML takes for something else.
+    """
+    for path in paths:
+        _read_mapping(path)
 
 
 def read_config(*paths: str | Path) -> Config:
@@ -62,17 +94,11 @@ def read_config(*paths: str | Path) -> Config:
 
 
 def _read_mapping(path: str | Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(Path(path).read_text())
-    except (OSError, yaml.YAMLError) as error:
-        reason = str(error).replace("\n", " ")
-        raise ConfigError(
-            f"the configuration {path} must be a file of YAML, but cannot be read: {reason}"
-        ) from error
+    values = read_yaml(path)
     if not isinstance(values, dict):
         raise ConfigError(
-            f"the configuration {path} must be a mapping of keys to values, but is "
-            f"{type(values).__name__}"
+            f"the configuration {printable(str(path))} must be a mapping of keys to values, but is "
+            f"{type(values).__name__}; write keys such as experiments: at its left edge"
         )
     return values
 
@@ -102,8 +128,10 @@ def _parse_object(model: type[Section], text: str) -> dict[str, Any]:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(
-            f"{model.__name__} must be JSON, but {text!r} is not: {one_line(error)}"
+            f"{model.__name__} must be JSON, but {shown(text)} is not: {one_line(error)}"
         ) from error
     if not isinstance(values, dict):
-        raise ConfigError(f"{model.__name__} must be a JSON object of keys to values, not {text!r}")
+        raise ConfigError(
+            f"{model.__name__} must be a JSON object of keys to values, not {shown(text)}"
+        )
     return values

@@ -1,20 +1,19 @@
 """Expansion of experiments into runs; identities and names of runs, networks and data sets."""
 
 import hashlib
-import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from unitlens.config.base import parse_at
-from unitlens.config.experiments import Config, ExperimentSpec
+from unitlens.config.experiments import Config
 from unitlens.config.measurements import MeasurementSpec
 from unitlens.config.networks import DatasetSpec, ModelSpec, RunSpec
 from unitlens.config.overrides import shared_settings
-from unitlens.errors import ConfigError, nearest
+from unitlens.config.sweeps import combine_values
+from unitlens.errors import ConfigError
 
-SWEPT_SECTIONS = ("dataset", "model", "training")
 DIGITS = 12  # hexadecimal, at the end of the names of runs and of data sets
 FORMER_DIGITS = 6  # of unitlens before 0.3: the first of the twelve
 
@@ -64,49 +63,12 @@ def expand_runs(config: Config) -> dict[str, Run]:
     settings = {name: config.measurements_of(name) for name in config.experiments}
     runs: dict[str, Run] = {}
     for experiment, family in config.experiments.items():
-        for values in _combinations(experiment, family):
-            for seed in family.seeds:
-                spec = parse_at(RunSpec, {**values, "seed": seed}, ("experiments", experiment))
-                name = run_name(spec)
-                run = Run(name, spec, (experiment,), settings[experiment])
-                runs[name] = _joined(runs[name], run) if name in runs else run
+        for values in combine_values(experiment, family):
+            spec = parse_at(RunSpec, values, ("experiments", experiment))
+            name = run_name(spec)
+            run = Run(name, spec, (experiment,), settings[experiment])
+            runs[name] = _joined(runs[name], run) if name in runs else run
     return {name: _measured(run, settings) for name, run in runs.items()}
-
-
-def _combinations(experiment: str, family: ExperimentSpec) -> list[dict[str, Any]]:
-    """Return the values of a run, without seed, for each combination of swept values."""
-    base = family.model_dump(mode="json", include=set(SWEPT_SECTIONS), exclude_unset=True)
-    combinations = []
-    for combination in itertools.product(*family.sweep.values()):
-        values = json.loads(json.dumps(base))
-        for key, value in zip(family.sweep, combination, strict=True):
-            _set_key(values, key, value, experiment)
-        combinations.append(values)
-    return combinations
-
-
-def _set_key(values: dict[str, Any], key: str, value: Any, experiment: str) -> None:
-    """Set the value of a dotted key in nested values."""
-    section, _, rest = key.partition(".")
-    if section not in SWEPT_SECTIONS or values.get(section) is None:
-        known = [name for name in SWEPT_SECTIONS if values.get(name) is not None]
-        raise ConfigError(
-            f"experiments.{experiment}.sweep names the key '{key}', which must begin with a "
-            f"section of the experiment; {nearest(section, known)}"
-        )
-    if not rest:
-        values[section] = value
-        return
-    *parents, last = key.split(".")
-    parent = values
-    for part in parents:
-        parent = parent.setdefault(part, {})
-        if not isinstance(parent, dict):
-            raise ConfigError(
-                f"experiments.{experiment}.sweep names the key '{key}', but '{part}' is a value "
-                f"({parent!r}) without keys; end the key at '{part}'"
-            )
-    parent[last] = value
 
 
 def _joined(old: Run, new: Run) -> Run:
@@ -141,7 +103,7 @@ def _with_epochs_of(spec: RunSpec, other: RunSpec) -> RunSpec:
 
 
 def run_identity(spec: RunSpec) -> str:
-    """Return the identity of a run: twelve hexadecimal digits of all that determines its weights."""
+    """Return the identity of a run: twelve digits of all that determines its weights."""
     return _digest(_identity_values(spec))
 
 
@@ -204,7 +166,10 @@ def network_name(run: str, epoch: int | None = None) -> str:
 
     Examples
     --------
-    >>> network_name("mnist-mlp-seed1-3fa9c1d0e52b"), network_name("mnist-mlp-seed1-3fa9c1d0e52b", 5)
+    >>> (
+    ...     network_name("mnist-mlp-seed1-3fa9c1d0e52b"),
+    ...     network_name("mnist-mlp-seed1-3fa9c1d0e52b", 5),
+    ... )
     ('mnist-mlp-seed1-3fa9c1d0e52b', 'mnist-mlp-seed1-3fa9c1d0e52b/epoch-0005')
     """
     return run if epoch is None else f"{run}/epoch-{epoch:04d}"

@@ -8,7 +8,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from unitlens.errors import ArgumentError, DatasetError
+from unitlens.data.labels import whole_label
+from unitlens.errors import ArgumentError, DatasetError, UnitlensError, one_line
 from unitlens.model.precision import autocast_disabled
 from unitlens.seeds import seeded
 
@@ -129,7 +130,7 @@ def _stack(values: list[Tensor], indices: Indices, kind: str) -> Tensor:
 
 
 def _read_item(dataset: MapStyle, index: int, targets: Targets) -> tuple[Tensor, Any]:
-    item = dataset[index]
+    item = get_item(dataset, index, "the data set")
     if not isinstance(item, Sequence) or len(item) != 2:
         raise DatasetError(
             f"item {index} of the data set is a {type(item).__name__}, but must be a pair "
@@ -137,7 +138,7 @@ def _read_item(dataset: MapStyle, index: int, targets: Targets) -> tuple[Tensor,
         )
     value, label = item
     try:
-        target = _integer_label(label) if targets == "labels" else _target_tensor(label)
+        target = whole_label(label) if targets == "labels" else _target_tensor(label)
         return torch.as_tensor(value), target
     except (TypeError, ValueError, RuntimeError) as error:
         second = "an integer label" if targets == "labels" else "a number, tensor or array"
@@ -147,15 +148,37 @@ def _read_item(dataset: MapStyle, index: int, targets: Targets) -> tuple[Tensor,
         ) from error
 
 
+def get_item(dataset: MapStyle, index: int, name: str) -> Any:
+    """Return an item of a data set.
+
+    Parameters
+    ----------
+    dataset
+        The data set.
+    index
+        Index of the item.
+    name
+        Name of the data set, for the message of an error.
+
+    Raises
+    ------
+    DatasetError
+        Where the data set raises an error of its own: the message names the item.
+    """
+    try:
+        return dataset[index]
+    except (UnitlensError, MemoryError):
+        raise
+    except Exception as error:
+        raise DatasetError(
+            f"item {index} of {name} cannot be read ({type(error).__name__}: {one_line(error)}); "
+            "mend the item or leave it out"
+        ) from error
+
+
 def _target_tensor(target: Any) -> Tensor:
     # torch would make plain floats float32 and lose digits.
     return torch.as_tensor(target, dtype=torch.float64 if isinstance(target, float) else None)
-
-
-def _integer_label(label: Any) -> int:
-    if int(label) != label:
-        raise ValueError(f"{label} is not a whole number")
-    return int(label)
 
 
 def _to_device(tensor: Tensor, device: torch.device) -> Tensor:

@@ -1,4 +1,4 @@
-"""The record of a prepared data set, in dataset.json, and the normalisation of its inputs."""
+"""The record of a prepared data set, in dataset.json."""
 
 import hashlib
 import json
@@ -9,17 +9,16 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from pydantic import ValidationError
-from torch import Tensor
+from pydantic import Field, ValidationError
 
 from unitlens.config.base import Strict
 from unitlens.config.networks import DatasetSpec
+from unitlens.data.raw_files import RawFile
 from unitlens.errors import DatasetError
-from unitlens.local_files import write_whole
+from unitlens.hashed_files import hash_file, parse_json, reading, write_json
 
 RECORD = "dataset.json"
-FORMAT = 1
+FORMAT = 2
 # Training samples over which mean and deviation of a data set that is not in memory are measured.
 MEASURED_SAMPLES = 4000
 StorageKind = Literal["memory", "files", "function"]
@@ -37,11 +36,14 @@ class SplitRecord(Strict):
         SHA-256 over the samples; for image files over their paths, labels and sizes.
     folder
         Folder of the image files; None for other data sets.
+    probes
+        Index of some samples to the hash of their inputs, where a user's function is called again.
     """
 
     samples: int
     hash: str
     folder: str | None = None
+    probes: dict[int, str] = Field(default_factory=dict)
 
 
 class DatasetRecord(Strict):
@@ -72,6 +74,14 @@ class DatasetRecord(Strict):
         Origin of `mean` and `std`, in words.
     content_hash
         SHA-256 over everything that determines the inputs and labels.
+    files
+        Name of each file beside the record to its hash.
+    raw
+        State of the files that the data set was read from.
+    code
+        Digest of the code that prepared the data set; empty where a person called it by hand.
+    user_code
+        Digest of the user's code that was called; empty where there is none.
     """
 
     format: int
@@ -85,6 +95,10 @@ class DatasetRecord(Strict):
     std: tuple[float, ...] | None
     normalisation: str
     content_hash: str
+    files: dict[str, str]
+    raw: tuple[RawFile, ...]
+    code: str
+    user_code: str
 
 
 @dataclass(frozen=True)
@@ -107,8 +121,25 @@ class PreparedSplits:
     scale: float | None
     measure: Callable[[], tuple[Moments, str]]
 
-    def record(self, spec: DatasetSpec) -> DatasetRecord:
+    def record(
+        self,
+        spec: DatasetSpec,
+        directory: Path,
+        *,
+        raw: tuple[RawFile, ...] = (),
+        code: str = "",
+        user_code: str = "",
+    ) -> DatasetRecord:
         """Return the complete record of the data set.
+
+        Parameters
+        ----------
+        spec
+            The data set.
+        directory
+            Directory of the files of both splits.
+        raw, code, user_code
+            As in :class:`DatasetRecord`.
 
         Raises
         ------
@@ -128,8 +159,15 @@ class PreparedSplits:
             std=std,
             normalisation=normalisation,
             content_hash="",
+            files={name: hash_file(directory / name) for name in self._file_names()},
+            raw=raw,
+            code=code,
+            user_code=user_code,
         )
         return record.model_copy(update={"content_hash": content_hash(record)})
+
+    def _file_names(self) -> list[str]:
+        return [split_file(self.kind, split) for split in self.splits]
 
     def _normalisation(
         self, spec: DatasetSpec
@@ -188,9 +226,22 @@ def channel_count(input_shape: tuple[int, ...]) -> int:
     return input_shape[0] if len(input_shape) == 3 else 1
 
 
+def split_file(kind: StorageKind, split: str) -> str:
+    """Return the name of the file of a split."""
+    return f"{split}.csv" if kind == "files" else f"{split}.safetensors"
+
+
+def remedy(directory: Path) -> str:
+    """Return what to do about a prepared data set that cannot be used, for the end of a message."""
+    return (
+        f"delete the folder {directory} and run snakemake (or prepare_dataset) again: the data set "
+        "is prepared again, and trained networks are kept"
+    )
+
+
 def write_record(directory: Path, record: DatasetRecord) -> None:
     """Write dataset.json, whole or not at all."""
-    write_whole(directory / RECORD, (record.model_dump_json(indent=1) + "\n").encode())
+    write_json(directory / RECORD, record.model_dump(mode="json"))
 
 
 def read_record(directory: Path) -> DatasetRecord:
@@ -199,89 +250,28 @@ def read_record(directory: Path) -> DatasetRecord:
     Raises
     ------
     DatasetError
-        Where the file is missing or of another version of unitlens.
+        Where the file is missing, damaged, or of another version of unitlens.
     """
     path = directory / RECORD
     if not path.is_file():
         raise DatasetError(
             f"{directory} holds no prepared data set: {RECORD} is missing; prepare it first"
         )
+    again = remedy(directory)
+    with reading(path, error=DatasetError, remedy=again):
+        raw = path.read_bytes()
+    values = parse_json(raw, path, error=DatasetError, remedy=again, require_hash=False)
+    if values.get("format") != FORMAT:
+        raise DatasetError(
+            f"{path} has format {values.get('format')}, but unitlens from 0.3 on reads format "
+            f"{FORMAT}; {again}"
+        )
+    parse_json(raw, path, error=DatasetError, remedy=again)
     try:
-        record = DatasetRecord.model_validate_json(path.read_bytes())
+        return DatasetRecord.model_validate_json(json.dumps(values))
     except ValidationError as error:
         reason = error.errors(include_url=False)[0]
         raise DatasetError(
             f"{path} is not what this version of unitlens writes ({reason['loc']}: {reason['msg']})"
-            "; delete it and prepare the data set again"
+            f"; {again}"
         ) from None
-    if record.format != FORMAT:
-        raise DatasetError(
-            f"{path} has format {record.format}, but {FORMAT} is read here; delete it and prepare "
-            "the data set again"
-        )
-    return record
-
-
-class PixelHistogram:
-    """Number of occurrences of each integer value in each channel; its moments are exact.
-
-    Parameters
-    ----------
-    channels
-        Number of channels.
-    """
-
-    def __init__(self, channels: int) -> None:
-        self._counts = np.zeros((channels, 256), np.int64)
-
-    def add(self, pixels: npt.NDArray[np.uint8]) -> None:
-        """Count the values of inputs, of shape (samples, channels, ...) or (samples, ...)."""
-        pixels = pixels.reshape(len(pixels), len(self._counts), -1)
-        for start in range(0, len(pixels), 1000):  # bincount widens to 64 bits
-            for channel, counts in enumerate(self._counts):
-                values = pixels[start : start + 1000, channel]
-                counts += np.bincount(values.reshape(-1), minlength=256)
-
-    def moments(self, scale: float) -> Moments:
-        """Return mean and population standard deviation per channel, of values over `scale`.
-
-        The deviation of a constant channel is set to 1.
-        """
-        values = np.arange(256) / scale
-        shares = self._counts / self._counts.sum(1, keepdims=True)
-        mean = shares @ values
-        deviation = np.sqrt((shares * (values - mean[:, None]) ** 2).sum(1))
-        deviation[deviation == 0] = 1.0
-        return tuple(mean.tolist()), tuple(deviation.tolist())
-
-
-class Normalisation:
-    """``(x / scale - mean) / std`` per channel, as one product and one sum in float32.
-
-    Parameters
-    ----------
-    record
-        Record of the data set, with `scale`, `mean` and `std`.
-    """
-
-    def __init__(self, record: DatasetRecord) -> None:
-        scale = 1.0 if record.scale is None else record.scale
-        mean = torch.tensor(record.mean or (0.0,), dtype=torch.float64)
-        std = torch.tensor(record.std or (1.0,), dtype=torch.float64)
-        shape = (
-            (-1, *(1,) * (len(record.input_shape) - 1))
-            if channel_count(record.input_shape) > 1
-            else ()
-        )
-        self._factor = (1 / (scale * std)).to(torch.float32).reshape(shape)
-        self._offset = (-mean / std).to(torch.float32).reshape(shape)
-        self._identity = record.scale is None and record.mean is None
-
-    def __call__(self, raw: Tensor) -> Tensor:
-        """Return the inputs of stored values, both of shape (samples, ...), as float32."""
-        inputs = raw.to(torch.float32)
-        if self._identity:
-            return inputs
-        if inputs is raw:
-            inputs = raw.clone()
-        return inputs.mul_(self._factor).add_(self._offset)

@@ -77,12 +77,17 @@ def _available(spec: DatasetSpec, data: Path) -> DatasetDimensions:
 
 
 def _describe_folders(spec: DatasetSpec, shape: tuple[int, ...], data: Path) -> DatasetDimensions:
-    from unitlens.data.image_files import SUFFIXES, label_by_folder, split_folders
+    from unitlens.data.image_folders import (
+        class_folders,
+        image_paths,
+        label_by_folder,
+        split_folders,
+    )
 
     folders = split_folders(spec, data)
     classes = max(label_by_folder(spec, folders).values()) + 1
     samples = {
-        split: sum(path.suffix.lower() in SUFFIXES for path in folder.glob("*/**/*"))
+        split: sum(len(image_paths(place)) for place in class_folders(folder))
         for split, folder in folders.items()
     }
     return DatasetDimensions(shape, classes, samples)

@@ -1,5 +1,8 @@
 """Label corruption, and subsets that keep the share of each class."""
 
+import math
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -48,6 +51,33 @@ def corrupt_labels(
     corrupted = labels.copy()
     corrupted[permuted] = labels[random.permutation(permuted)]
     return corrupted
+
+
+def whole_label(label: Any) -> int:
+    """Return a label as a whole number.
+
+    Parameters
+    ----------
+    label
+        A number, or an array or a tensor with one entry.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where it is no whole number, or has several entries.
+
+    Examples
+    --------
+    >>> whole_label(np.array([[3]])), whole_label(2.0)
+    (3, 2)
+    """
+    shape = getattr(label, "shape", ())
+    if len(shape) and math.prod(shape) == 1:
+        label = label.reshape(())
+    number = int(label)
+    if number != label:
+        raise ValueError(f"{label!r} is not a whole number")
+    return number
 
 
 SUBSET_SEED = 0  # all runs share a prepared data set, so their seeds do not count

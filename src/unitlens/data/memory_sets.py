@@ -11,13 +11,14 @@ import numpy.typing as npt
 from unitlens.config.networks import DatasetSpec
 from unitlens.data.dataset_record import (
     Moments,
-    PixelHistogram,
     PreparedSplits,
     SplitRecord,
     channel_count,
     digest,
+    split_file,
 )
 from unitlens.data.labels import stratified_subset
+from unitlens.data.normalisation import PixelHistogram
 from unitlens.local_files import replacing
 
 SPLITS = ("train", "test")
@@ -79,7 +80,7 @@ def store_arrays(arrays: ArraySet, directory: Path) -> PreparedSplits:
     records = {}
     for name, split in arrays.splits.items():
         tensors = {"inputs": np.ascontiguousarray(split.inputs), "labels": split.labels}
-        with replacing(directory / f"{name}.safetensors") as partial:
+        with replacing(directory / split_file("memory", name)) as partial:
             save_file(tensors, partial)
         content = digest(tensors["inputs"], tensors["labels"])
         records[name] = SplitRecord(samples=len(split.labels), hash=content)

@@ -8,7 +8,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from unitlens.data.dataset_record import DatasetRecord, Normalisation
+from unitlens.data.dataset_record import DatasetRecord
+from unitlens.data.normalisation import Normalisation
 
 
 class SampleReader(Protocol):
@@ -73,6 +74,8 @@ class SplitDataset:
         Shape of one input.
     identity
         Hash over everything that determines inputs and labels.
+    content_hash
+        Hash of the prepared data set, which both splits share.
     streams
         Whether inputs are read from files or a user's function, not from memory.
     """
@@ -88,7 +91,8 @@ class SplitDataset:
     ) -> None:
         self.labels, self.true_labels = labels, true_labels
         self.classes, self.input_shape = record.classes, record.input_shape
-        self.identity, self.streams = identity, reader.streams
+        self.identity, self.content_hash = identity, record.content_hash
+        self.streams = reader.streams
         self._reader, self._normalise = reader, Normalisation(record)
         self._label_tensor = torch.from_numpy(labels)
 

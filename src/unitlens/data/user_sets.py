@@ -1,7 +1,7 @@
 """The user's own data sets: module:function that returns one map-style data set for each split."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,25 @@ import torch
 from torch import Tensor
 
 from unitlens.config.networks import DatasetSpec
-from unitlens.data.batches import MapStyle
-from unitlens.data.dataset_record import PreparedSplits, SplitRecord, channel_count
+from unitlens.data.batches import MapStyle, get_item
+from unitlens.data.dataset_record import (
+    DatasetRecord,
+    PreparedSplits,
+    SplitRecord,
+    channel_count,
+    digest,
+    remedy,
+    split_file,
+)
 from unitlens.data.image_files import measure_subset
-from unitlens.data.labels import stratified_subset
+from unitlens.data.labels import stratified_subset, whole_label
 from unitlens.data.memory_sets import SPLITS, Arrays, ArraySet, store_arrays
 from unitlens.errors import DatasetError, one_line
 from unitlens.local_files import replacing
+from unitlens.seeds import seeded
 from unitlens.user_code import call_user_function
 
+PROBES = 16  # samples whose inputs are compared each time that a function is called again
 MEMORY_LIMIT = 2 * 2**30  # bytes; each job reads larger sets again, sample by sample
 
 
@@ -34,20 +44,56 @@ class FunctionReader:
         Indices of the used samples in it.
     name
         Names of data set and split, for the messages of errors.
+    labels
+        Labels of the used samples as they were prepared, which those that are read must have;
+        None while the data set is prepared.
+    prepared
+        Directory of the prepared data set, for the messages of errors.
     """
 
     streams = True
 
-    def __init__(self, dataset: MapStyle, indices: npt.NDArray[np.int64], name: str) -> None:
+    def __init__(
+        self,
+        dataset: MapStyle,
+        indices: npt.NDArray[np.int64],
+        name: str,
+        labels: npt.NDArray[np.int64] | None = None,
+        prepared: Path = Path(),
+    ) -> None:
         self._dataset, self.indices, self._name = dataset, indices, name
+        self._labels, self._prepared = labels, prepared
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def read(self, indices: npt.NDArray[np.int64]) -> Tensor:
-        """Return the used samples at `indices`, of shape (samples, ...)."""
-        items = [read_item(self._dataset, int(i), self._name)[0] for i in self.indices[indices]]
-        return torch.from_numpy(np.stack(items))
+        """Return the used samples at `indices`, of shape (samples, ...).
+
+        Raises
+        ------
+        DatasetError
+            Where a label is another than was prepared.
+        """
+        return torch.from_numpy(np.stack([self._read(int(row)) for row in indices]))
+
+    def _read(self, row: int) -> npt.NDArray[Any]:
+        index = int(self.indices[row])
+        value, label = read_item(self._dataset, index, self._name)
+        if self._labels is not None and label != self._labels[row]:
+            raise DatasetError(
+                f"{self.describe(row)} has the label {label}, but had {self._labels[row]} "
+                f"when the data set was prepared; {remedy(self._prepared)}"
+            )
+        return value
+
+    def hash_probes(self, rows: Iterable[int]) -> dict[int, str]:
+        """Return the hash of the inputs of some used samples, with dtype and shape, by row."""
+        return {row: digest(self._read(row)) for row in rows}
+
+    def describe(self, row: int) -> str:
+        """Return which item a used sample is, for the message of an error."""
+        return f"item {self.indices[row]} of {self._name}"
 
     def items(self, first: npt.NDArray[Any]) -> Iterator[tuple[npt.NDArray[Any], int]]:
         """Yield input and label of all used samples.
@@ -66,6 +112,54 @@ class FunctionReader:
                     f"{first.dtype}; bring all inputs to one shape and dtype"
                 )
             yield value, label
+
+
+def reopen_split(
+    record: DatasetRecord,
+    directory: Path,
+    split: str,
+    indices: npt.NDArray[np.int64],
+    labels: npt.NDArray[np.int64],
+) -> FunctionReader:
+    """Call the user's function again, and check that it returns what was prepared.
+
+    The number of samples and the inputs of some seeded samples are compared here, each label when
+    its sample is read. Other inputs that have changed are not noticed.
+
+    Parameters
+    ----------
+    record
+        Record of the data set.
+    directory
+        Directory of the prepared data set.
+    split
+        ``train`` or ``test``.
+    indices
+        Indices of the used samples in the user's data set.
+    labels
+        Labels of these samples.
+
+    Raises
+    ------
+    DatasetError
+        Where the data set has too few samples, or other samples than were prepared.
+    """
+    name = f"{record.spec.name} {split}"
+    dataset = open_user_set(record.spec)[split]
+    if len(dataset) <= indices.max():
+        raise DatasetError(
+            f"{name} has {len(dataset)} items, but item {indices.max()} was prepared; "
+            f"{remedy(directory)}"
+        )
+    reader = FunctionReader(dataset, indices, name, labels, directory)
+    probes = record.splits[split].probes
+    for row, found in reader.hash_probes(probes).items():
+        if found != probes[row]:
+            raise DatasetError(
+                f"{reader.describe(row)} is not what it was when the data set was prepared; "
+                f"{remedy(directory)}"
+            )
+    return reader
 
 
 def open_user_set(spec: DatasetSpec) -> dict[str, MapStyle]:
@@ -135,7 +229,7 @@ def prepare_user_set(spec: DatasetSpec, directory: Path) -> PreparedSplits:
     labels, records = {}, {}
     for split, reader in readers.items():
         labels[split], records[split] = _read_labels(reader, first)
-        write_labels(directory / f"{split}.safetensors", labels[split], reader.indices)
+        write_labels(directory / split_file("function", split), labels[split], reader.indices)
     return PreparedSplits(
         kind="function",
         splits=records,
@@ -170,18 +264,18 @@ def read_item(dataset: MapStyle, index: int, name: str) -> tuple[npt.NDArray[Any
     DatasetError
         Where the item is not a pair of an input and an integer label from 0.
     """
-    item = dataset[index]
+    item = get_item(dataset, index, name)
     try:
         value, label = item
-        array, number = _as_array(value), int(label)
+        array, number = _as_array(value), whole_label(label)
     except (TypeError, ValueError) as error:
         raise DatasetError(
             f"item {index} of {name} must be a pair of an input (tensor, array or PIL image) "
             f"and an integer label, but is not: {one_line(error)}"
         ) from error
-    if number < 0 or number != label:
+    if number < 0:
         raise DatasetError(
-            f"item {index} of {name} has the label {label}, but labels are whole numbers from 0"
+            f"item {index} of {name} has the label {number}, but labels are whole numbers from 0"
         )
     return array, number
 
@@ -217,11 +311,27 @@ def _read_labels(
     """Return the labels of a split, and its record with a hash over inputs and labels."""
     total = hashlib.sha256()
     labels = np.empty(len(reader), np.int64)
+    rows = _probe_rows(len(reader))
+    probes: dict[int, str] = {}
     for row, (value, label) in enumerate(reader.items(first)):
         labels[row] = label
         total.update(np.ascontiguousarray(value).tobytes())
+        if row in rows:
+            probes[row] = digest(value)
     total.update(labels.tobytes())
-    return labels, SplitRecord(samples=len(reader), hash=total.hexdigest())
+    for row, again in reader.hash_probes(rows).items():
+        if again != probes[row]:
+            raise DatasetError(
+                f"{reader.describe(row)} is another each time that it is read; return the same "
+                "input each time (random changes belong to training.augmentation)"
+            )
+    return labels, SplitRecord(samples=len(reader), hash=total.hexdigest(), probes=probes)
+
+
+def _probe_rows(samples: int) -> list[int]:
+    """Return some seeded samples of a split, and the first and the last, ascending."""
+    drawn = seeded(0, "probes").permutation(samples)[:PROBES].tolist()
+    return sorted({0, *drawn, samples - 1})
 
 
 def _class_names(dataset: MapStyle, labels: Mapping[str, npt.NDArray[np.int64]]) -> tuple[str, ...]:

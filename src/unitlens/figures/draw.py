@@ -1,6 +1,5 @@
 """Draw the figures that a configuration asks for, and write what each of them shows."""
 
-import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -12,15 +11,23 @@ from unitlens.catalogue.figures import FIGURES
 from unitlens.errors import TableError, nearest
 from unitlens.figures.needs import FINDING, Draw, Tell
 from unitlens.figures.style import save
+from unitlens.hashed_files import hash_file, write_json
 from unitlens.local_files import write_whole
 from unitlens.progress import track
+from unitlens.provenance.file_provenance import FileProvenance
+from unitlens.reproduction.page_files import FIGURES_RECORD, writing_pages
 from unitlens.tables.results import Results, open_results
+from unitlens.tables.tables_record import RECORD
 
 logger = logging.getLogger("unitlens")
 
 
 def draw_figures(
-    results: str | Path, figures: Mapping[str, Sequence[str]], directory: str | Path
+    results: str | Path,
+    figures: Mapping[str, Sequence[str]],
+    directory: str | Path,
+    *,
+    code: str = "",
 ) -> None:
     """Draw figures, and write their titles, captions and findings.
 
@@ -33,28 +40,39 @@ def draw_figures(
     directory
         Directory to write to. For each figure, ``{name}.svg`` and ``{name}.png`` hold the picture,
         and ``{name}.rst`` holds its title, caption and finding for the report of Snakemake.
-        ``figures.json`` lists all figures in the order of `figures`, each with its name, title,
-        caption, finding (two sentences with numbers) and experiments.
+        ``figures.json``, written last, lists all figures in the order of `figures`, each with its
+        name, title, caption, finding (two sentences with numbers) and experiments, the hash of
+        each file, and the tables that the figures were drawn from.
+    code
+        Digest of the code that draws, for ``figures.json``.
 
     Raises
     ------
     TableError
-        Where a figure or an experiment does not exist, or the results lack what a figure needs.
+        Where a figure or an experiment does not exist, the results lack what a figure needs, or
+        the disk is full.
     """
     opened, directory = open_results(results), Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, experiments in track(figures.items(), "draw figures", total=len(figures)):
-        draw, tell = functions_of(name)
-        runs = runs_of(opened, experiments, name)
-        save(draw(opened, runs), directory, name)
-        declared, told = FIGURES[name], tell(opened, runs)
-        words = {"title": declared.title, "caption": declared.caption, "finding": told}
-        write_whole(directory / f"{name}.rst", report_caption(**words).encode())
-        written.append({"name": name, **words, "experiments": list(experiments)})
-        logger.info("drew %s from %d runs", name, len(runs))
-    text = json.dumps(written, indent=2, ensure_ascii=False) + "\n"
-    write_whole(directory / "figures.json", text.encode())
+    with writing_pages(directory):
+        for name, experiments in track(figures.items(), "draw figures", total=len(figures)):
+            draw, tell = functions_of(name)
+            runs = runs_of(opened, experiments, name)
+            save(draw(opened, runs), directory, name)
+            declared, told = FIGURES[name], tell(opened, runs)
+            words = {"title": declared.title, "caption": declared.caption, "finding": told}
+            write_whole(directory / f"{name}.rst", report_caption(**words).encode())
+            written.append({"name": name, **words, "experiments": list(experiments)})
+            logger.info("drew %s from %d runs", name, len(runs))
+        files = [f"{name}.{kind}" for name in figures for kind in ("svg", "png", "rst")]
+        settings = {name: list(of) for name, of in figures.items()}
+        inputs = {RECORD: opened.record.hash}
+        values = {
+            "figures": written,
+            "files": {file: hash_file(directory / file) for file in files},
+            "provenance": FileProvenance("draw_figures", settings, code, inputs).to_values(),
+        }
+        write_json(directory / FIGURES_RECORD, values)
 
 
 def functions_of(name: str) -> tuple[Draw, Tell]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from unitlens.local_files import replacing
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, FigureBase, SubFigure
@@ -88,8 +90,30 @@ def stack_rows(heights: Sequence[float], titles: Sequence[str]) -> "tuple[Figure
 @styled
 def save(figure: "Figure", directory: Path, name: str) -> None:
     """Write ``{name}.svg`` and ``{name}.png``, without dates."""
-    figure.savefig(directory / f"{name}.svg", metadata={"Date": None, "Creator": None})
-    figure.savefig(directory / f"{name}.png", metadata={"Software": None})
+    show_dollars(figure)
+    with replacing(directory / f"{name}.svg") as partial:
+        figure.savefig(partial, format="svg", metadata={"Date": None, "Creator": None})
+    with replacing(directory / f"{name}.png") as partial:
+        figure.savefig(partial, format="png", metadata={"Software": None})
+
+
+def show_dollars(figure: "Figure") -> None:
+    """Draw dollar signs as they are: in a name, a pair of them begins no formula.
+
+    The numbers at the ticks of logarithmic axes stay formulas.
+    """
+    from matplotlib.axes import Axes
+    from matplotlib.text import Text
+    from matplotlib.ticker import FixedFormatter
+
+    ticks: set[object] = set()
+    for axes in figure.findobj(Axes):
+        for axis in (axes.xaxis, axes.yaxis):
+            if not isinstance(axis.get_major_formatter(), FixedFormatter):
+                ticks |= set(axis.get_ticklabels(which="both"))
+    for text in figure.findobj(Text):
+        if text not in ticks:
+            text.set_parse_math(False)
 
 
 def legend_below(figure: "Figure", panels: "Sequence[Axes]", *, title: str = "") -> None:

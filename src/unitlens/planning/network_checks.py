@@ -1,17 +1,20 @@
 """Checks of a plan against the networks themselves, before anything runs.
 
 A network is built, with torch, only where the configuration names its layers or a network that
-unitlens does not define itself.
+unitlens does not define itself. A configuration names functions of its author: these are run on
+demand only.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unitlens.config.networks import MODEL_FAMILIES
 from unitlens.config.runs import Run
-from unitlens.errors import ConfigError, LayerError, UnitlensError
+from unitlens.errors import ConfigError, LayerError, UnitlensError, shown
 from unitlens.planning.plan import Plan, settings_key
+from unitlens.user_code import find_problem
 
 if TYPE_CHECKING:
     from unitlens.model.layers import UnitLayers
@@ -19,24 +22,60 @@ if TYPE_CHECKING:
 SECTIONS_WITH_LAYERS = ("activations", "unit_ablation", "cumulative_ablation")
 
 
-def check_networks(plan: Plan) -> None:
+def check_networks(plan: Plan, *, run_code: bool = False) -> tuple[str, ...]:
     """Check that the networks of a plan can be built and have the layers that the plan names.
 
     Parameters
     ----------
     plan
         The plan of a configuration.
+    run_code
+        Whether the user's functions are called. If not, their modules are found and read, but not
+        imported.
+
+    Returns
+    -------
+    The keys of the configuration whose networks or data sets were not built, because this runs
+    the user's code.
 
     Raises
     ------
     ConfigError
-        Where torchvision has no such model, a user's function cannot be imported, a weights file
-        is missing, or a named layer does not exist. The message names the key.
+        Where torchvision has no such model, a user's function cannot be found or imported, a
+        weights file is missing, or a named layer does not exist. The message names the key.
     """
+    unchecked: dict[str, None] = {}
     for run in _with_distinct_models(plan):
+        functions = dict(_user_functions(run))
+        for key, name in functions.items():
+            problem = find_problem(name)
+            if problem:
+                raise ConfigError(f"{key}.name = {shown(name)}: {problem}")
         _check_weights(run)
-        if run.spec.model.name not in MODEL_FAMILIES or _named_layers(plan, run):
+        if functions and not run_code:
+            unchecked |= dict.fromkeys(functions)
+        elif run.spec.model.name not in MODEL_FAMILIES or _named_layers(plan, run):
             _check_model(plan, run)
+    return tuple(unchecked)
+
+
+def without_user_code(plan: Plan) -> Plan:
+    """Return the plan of those networks that are built and fed without the user's code.
+
+    Parameters
+    ----------
+    plan
+        The plan of a configuration.
+    """
+    runs = {name: run for name, run in plan.runs.items() if not dict(_user_functions(run))}
+    return replace(plan, runs=runs)
+
+
+def _user_functions(run: Run) -> Iterator[tuple[str, str]]:
+    """Yield the key of each section of a run that names a module:function, with the name."""
+    for section, name in (("dataset", run.spec.dataset.name), ("model", run.spec.model.name)):
+        if ":" in name:
+            yield f"experiments.{run.experiments[0]}.{section}", name
 
 
 def _with_distinct_models(plan: Plan) -> Iterable[Run]:
@@ -77,8 +116,8 @@ def _check_weights(run: Run) -> None:
     if weights is None or weights.startswith("torchvision:") or Path(weights).is_file():
         return
     raise ConfigError(
-        f"{_model_key(run)}.weights = {weights!r}: must be an existing file or torchvision:NAME; "
-        "a path is relative to the directory in which the workflow runs"
+        f"{_model_key(run)}.weights = {shown(weights)}: must be an existing file or "
+        "torchvision:NAME; a path is relative to the directory in which the workflow runs"
     )
 
 

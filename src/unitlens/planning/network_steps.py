@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from unitlens.planning.plan import Plan
 from unitlens.provenance.digests import code_digest
 from unitlens.provenance.file_provenance import FileProvenance
+from unitlens.provenance.misfits import STORE_FILES
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,6 @@ class NetworkStep:
     files: tuple[str, ...]
 
 
-STORE_FILES = ("train/activations.json", "test/activations.json")
 NETWORK_STEPS = {
     step.name: step
     for step in (

@@ -164,8 +164,12 @@ class Recording:
         for start, columns in self.columns(indices, f"recording {writer.path.name}"):
             writer.append(start, columns)
 
-    def columns(self, indices: NDArray[np.int64], label: str) -> Iterator[tuple[int, Columns]]:
+    def columns(
+        self, indices: NDArray[np.int64], label: str, *, batch_size: int | None = None
+    ) -> Iterator[tuple[int, Columns]]:
         """Run samples batch by batch; yield the first sample and the columns of each batch.
+
+        The columns are those of the arrays of a store, and ``logits``.
 
         Parameters
         ----------
@@ -173,11 +177,12 @@ class Recording:
             Numbers of the samples.
         label
             Label of the progress.
+        batch_size
+            Samples of a forward pass; by default those of the recording.
         """
-        batches = iterate_batches(
-            self.dataset, self.batch_size, indices=indices, device=self.device
-        )
-        total = ceil(len(indices) / self.batch_size)
+        size = batch_size or self.batch_size
+        batches = iterate_batches(self.dataset, size, indices=indices, device=self.device)
+        total = ceil(len(indices) / size)
         for rows, inputs, labels in track(batches, label, total=total):
             _check_labels(rows, labels, self.contents.classes)
             map_rows = np.flatnonzero(np.isin(rows, self._map_samples))
@@ -211,6 +216,7 @@ def _scores(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
     precise = logits if logits.dtype == torch.float64 else logits.float()
     return {
         "label": labels,
+        "logits": precise,
         "prediction": logits.argmax(dim=1),
         "loss": cross_entropy(precise, labels, reduction="none"),
     }

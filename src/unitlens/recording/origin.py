@@ -3,18 +3,22 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from unitlens.data.batches import iterate_batches
 from unitlens.errors import ArgumentError
 from unitlens.model.weights import modules_hash, weights_hash
+from unitlens.recording.all_labels import probe_rows
 
-PROBES = 16
+FORMER_PROBES = 16
+BATCH = 16
 # Entries of a store's provenance that identify a model and a data set, and what each identifies.
 IDENTITIES = {"weights_hash": "weights", "modules_hash": "modules", "dataset_identity": "data"}
 
@@ -25,8 +29,8 @@ class Origin:
     A provenance identifies the model by ``weights_hash`` and ``modules_hash``
     (:mod:`unitlens.model.weights`), and the data set by ``dataset_identity``: the data set's
     attribute ``identity``, or a hash of the tensors of a TensorDataset, or a hash of the length and
-    a few samples of any other data set. Where the caller gives ``weights_hash``, as the workflow
-    does, ``modules_hash`` is not added.
+    of 64 samples of any other data set (:func:`unitlens.recording.all_labels.probe_rows`). Where
+    the caller gives ``weights_hash``, as the workflow does, ``modules_hash`` is not added.
 
     Parameters
     ----------
@@ -56,12 +60,13 @@ class Origin:
                 f"provenance cannot be stored ({error}); give text, numbers, lists and dictionaries"
             ) from None
         self._model, self._modules_hash = model, modules_hash(model)
+        self._dataset = dataset
         provenance: dict[str, Any] = {}
         if "weights_hash" not in given:
             provenance["weights_hash"] = weights_hash(model)
             provenance["modules_hash"] = self._modules_hash
         if "dataset_identity" not in given:
-            provenance["dataset_identity"] = _dataset_identity(dataset)
+            provenance["dataset_identity"] = _dataset_identity(dataset, probe_rows(len(dataset)))
         self.provenance = {**provenance, **self._given}
 
     def matches(self, stored: Mapping[str, Any]) -> bool:
@@ -92,10 +97,19 @@ class Origin:
             return True
         if stored.get(name) == self.stated(name):
             return True
-        may_be_former = name == "weights_hash" and "modules_hash" not in stored
-        if not may_be_former or "weights_hash" in self._given:
+        if name in self._given:
             return False
-        return bool(stored.get(name) == _former_weights_hash(self._model))
+        if name == "dataset_identity":
+            return stored.get(name) == self._former_identity
+        may_be_former = name == "weights_hash" and "modules_hash" not in stored
+        return may_be_former and stored.get(name) == _former_weights_hash(self._model)
+
+    @cached_property
+    def _former_identity(self) -> str:
+        """The identity of the data set in stores of unitlens before 0.3."""
+        last = len(self._dataset) - 1
+        rows = np.unique(np.linspace(0, last, min(last + 1, FORMER_PROBES)).astype(np.int64))
+        return _dataset_identity(self._dataset, rows)
 
 
 def _former_weights_hash(model: nn.Module) -> str:
@@ -113,8 +127,8 @@ def _former_weights_hash(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _dataset_identity(dataset: Any) -> str:
-    """Return the data set's own identity, or a hash of its tensors or of samples all over it."""
+def _dataset_identity(dataset: Any, rows: NDArray[np.int64]) -> str:
+    """Return the data set's own identity, or a hash of its tensors, or of some samples."""
     own = getattr(dataset, "identity", None)
     if isinstance(own, str):
         return own
@@ -124,8 +138,7 @@ def _dataset_identity(dataset: Any) -> str:
         for tensor in dataset.tensors:
             _update(digest, tensor)
         return digest.hexdigest()
-    rows = np.unique(np.linspace(0, samples - 1, min(samples, PROBES)).astype(np.int64))
-    for _, inputs, labels in iterate_batches(dataset, PROBES, indices=rows):
+    for _, inputs, labels in iterate_batches(dataset, BATCH, indices=rows):
         _update(digest, inputs)
         _update(digest, labels)
     return digest.hexdigest()

@@ -20,13 +20,15 @@ from unitlens.recording.forward_passes import (
 )
 from unitlens.recording.maps import parse_maps
 from unitlens.recording.origin import Origin
-from unitlens.store.backend.lock import only_writer
+from unitlens.recording.store_comparison import StoreComparison
+from unitlens.store.backend.lock import check_unwritten, only_writer
 from unitlens.store.backend.places import locate
-from unitlens.store.description import read_contents
+from unitlens.store.description import find_description
 from unitlens.store.format.encoding import DEFAULT_CODEC
-from unitlens.store.format.layout import DEFAULT_LAYOUT, check_path
+from unitlens.store.format.journal import remove_journal
+from unitlens.store.format.layout import DEFAULT_LAYOUT, check_path, manifest_path
 from unitlens.store.format.manifest import Contents, Manifest
-from unitlens.store.format.parts import WHOLE, Part, make_part
+from unitlens.store.format.parts import WHOLE, Part, find_parts, make_part
 from unitlens.store.format.store_estimate import estimate_store
 from unitlens.store.writer import StoreWriter, is_recorded
 
@@ -56,14 +58,24 @@ def record_activations(
     missing shards. The resumed store equals that of an undisturbed recording bit for bit where
     model, data, arguments, threads and versions are the same.
 
+    A store at `path` counts as the same recording where its arguments, the weights and the classes
+    of the modules are the same, all labels are equal, the inputs are equal (of a TensorDataset all
+    inputs, of other data sets those of 64 seeded samples, or the attribute ``identity``), and the
+    network puts out what is stored for 16 seeded samples: in each recorded layer, in the losses and
+    in the predictions, within 1e-4 of the largest value of a layer (1e-2 on a GPU, for its
+    convolutions round more). So two changes go unnoticed: of inputs that are none of these samples
+    in a data set without an ``identity``, and of what the network puts out where that is smaller
+    than rounding or concerns none of the 16 samples.
+
     Parameters
     ----------
     model
         Any module that takes one tensor and returns logits of shape (samples, classes).
     dataset
-        Any map-style data set of (input, label), with labels from 0. Two attributes are used where
-        the data set has them: ``true_labels``, the labels before corruption, and ``identity``, a
-        text that identifies the data.
+        Any map-style data set of (input, label), with labels from 0. Attributes are used where the
+        data set has them: ``true_labels``, the labels before corruption; ``identity``, a text that
+        identifies the data; ``targets`` or ``labels``, the labels of all samples, where these agree
+        with 64 samples.
     path
         The store: a directory, or a URL such as ``s3://bucket/acts.zarr``. A finished store of the
         same recording stays as it is.
@@ -154,9 +166,16 @@ def _write_store(
     path: Path, recording: Recording, origin: Origin, part: Part, limit_gb: float | None
 ) -> None:
     """Fill a part of the store at `path` unless the store is finished."""
+    comparison = StoreComparison(recording)
+    # The network runs before the lock is held: only reading the store keeps other writers waiting.
+    _compare(path, _adopt_provenance(path, recording.contents, origin), comparison)
     with only_writer(path, part) as admit_parts:
         contents = _adopt_provenance(path, recording.contents, origin)
-        if is_recorded(path, contents):
+        is_finished = is_recorded(path, contents)
+        difference = _compare(path, contents, comparison)
+        if difference is not None:
+            _discard(path, part, difference)
+        if is_finished:
             logger.info("%s is recorded already", path)
             return
         _check_limit(path, contents, limit_gb)
@@ -175,14 +194,43 @@ def _write_store(
                 writer.complete()
 
 
+def _compare(path: Path, contents: Contents, comparison: StoreComparison) -> str | None:
+    """Return where the recording differs from a store at `path` that states the same contents."""
+    description = find_description(path)
+    if description is None or description.contents.to_json() != contents.to_json():
+        return None
+    return comparison.find_difference(path, description)
+
+
+def _discard(path: Path, part: Part, difference: str) -> None:
+    """Have a store that was begun for another network or other data started over.
+
+    Raises
+    ------
+    StoreError
+        Where the store is finished, or another part of it is being written.
+    """
+    if manifest_path(path).exists():
+        raise StoreError(
+            f"the store {path} is finished and holds another recording: {difference}; remove it or "
+            "record to another path"
+        )
+    if part != WHOLE:
+        check_unwritten(path, part)
+    logger.info("%s: %s; the recording is started over", path, difference)
+    for other in (WHOLE, *find_parts(path, "journal")):
+        remove_journal(other.journal(path))
+
+
 def _adopt_provenance(path: Path, contents: Contents, origin: Origin) -> Contents:
     """Return the contents with the provenance of the store at `path` where both state one origin.
 
     A provenance may lack ``modules_hash``, so that two provenances of one origin can differ.
     """
-    stored = read_contents(path)
-    if stored is None or not origin.matches(stored.provenance):
+    description = find_description(path)
+    if description is None or not origin.matches(description.contents.provenance):
         return contents
+    stored = description.contents
     adopted = replace(contents, provenance=stored.provenance)
     return adopted if adopted.to_json() == stored.to_json() else contents
 

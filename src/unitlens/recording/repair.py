@@ -13,6 +13,7 @@ from unitlens.config.measurements import MapSpec
 from unitlens.errors import StoreError
 from unitlens.recording.forward_passes import Recording, RecordingSettings, open_recording
 from unitlens.recording.origin import IDENTITIES, Origin
+from unitlens.recording.store_comparison import StoreComparison
 from unitlens.store.backend.lock import only_writer
 from unitlens.store.backend.places import locate
 from unitlens.store.damage import find_damage
@@ -86,10 +87,12 @@ def repair_activations(
     with only_writer(path):
         description = describe_store(path)
         _check_origin(path, origin, description.contents.provenance)
-        state, report = find_damage(path, description)
-        if not report.whole:
-            with _open_as_recorded(model, dataset, description, device) as recording:
+        with _open_as_recorded(model, dataset, description, device) as recording:
+            _check_recording(path, recording, description)
+            state, report = find_damage(path, description)
+            if not report.whole:
                 _record_again(path, recording, description, state)
+        if not report.whole:
             _check_repaired(path)
     return report
 
@@ -137,9 +140,8 @@ def _open_as_recorded(
         torch.set_num_threads(threads)
 
 
-def _record_again(
-    path: Path, recording: Recording, description: StoreDescription, state: WriteState
-) -> None:
+def _check_recording(path: Path, recording: Recording, description: StoreDescription) -> None:
+    """Raise StoreError where a recording has other contents or values than the store."""
     stored, ours = description.contents.to_json(), recording.contents.to_json()
     for name, value in stored.items():
         if value != ours[name]:
@@ -148,6 +150,17 @@ def _record_again(
                 f"{json.dumps(value)[:200]}, not {json.dumps(ours[name])[:200]}; repair it with "
                 "that, or record to another path"
             )
+    difference = StoreComparison(recording).find_difference(path, description)
+    if difference is not None:
+        raise StoreError(
+            f"the store {path} was recorded from another network or from other data: {difference}; "
+            "repair it with those, or record to another path"
+        )
+
+
+def _record_again(
+    path: Path, recording: Recording, description: StoreDescription, state: WriteState
+) -> None:
     with StoreWriter(path, description.contents, description.conditions, state=state) as writer:
         recording.fill(writer)
         writer.finish()

@@ -1,12 +1,11 @@
 """An interactive chart of single units that works offline."""
 
-import json
 from typing import Any
 
 import numpy as np
 
 from unitlens.analysis.run_groups import group_runs
-from unitlens.report.page_tables import has_table
+from unitlens.report.script_data import script_json
 from unitlens.tables.results import Results
 
 MAX_POINTS = 3000
@@ -28,15 +27,14 @@ def unit_chart(results: Results) -> dict[str, str] | None:
     chart; None where a measure of the chart is missing. The chart shows at most 3,000 units, a
     seeded random sample.
     """
-    if not has_table(results, "units") or not set(_MEASURES) <= set(results.units.data_vars):
+    if not results.has_table("units") or not set(_MEASURES) <= set(results.units.data_vars):
         return None
     rows = _sample_units(results)
     if not rows:
         return None
     from vl_convert import javascript_bundle
 
-    spec = json.dumps(_specify(rows), separators=(",", ":"), sort_keys=True)
-    return {"spec": spec.replace("</", "<\\/"), "script": javascript_bundle()}  # type: ignore[call-arg]  # its stub
+    return {"spec": script_json(_specify(rows)), "script": javascript_bundle()}  # type: ignore[call-arg]  # its stub
 
 
 def _sample_units(results: Results) -> list[dict[str, Any]]:

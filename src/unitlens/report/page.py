@@ -2,23 +2,23 @@
 
 import base64
 import csv
-import json
+from importlib.metadata import version
 from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from unitlens.errors import TableError
 from unitlens.local_files import write_whole
+from unitlens.provenance.file_provenance import FileProvenance
 from unitlens.report.chart import unit_chart
 from unitlens.report.page_tables import (
     MAX_ROWS,
     correlation_rows,
-    has_table,
     key_number_rows,
     network_rows,
 )
 from unitlens.report.paper_results import IN_THE_PAPER
+from unitlens.report.script_data import script_json
 from unitlens.report.words import GLOSSARY, REFERENCE
 from unitlens.reproduction.follow_ups import CLAIM_GROUPS
 from unitlens.reproduction.markdown_page import (
@@ -29,7 +29,13 @@ from unitlens.reproduction.markdown_page import (
     row_cells,
     verdict_summary,
 )
+from unitlens.reproduction.page_files import (
+    read_figures_record,
+    read_paper_record,
+    writing_pages,
+)
 from unitlens.tables.results import Results, open_results
+from unitlens.tables.tables_record import RECORD
 
 
 def write_report(
@@ -38,6 +44,7 @@ def write_report(
     path: str | Path,
     *,
     paper: str | Path | None = None,
+    code: str = "",
 ) -> None:
     """Write the report, one page that works offline.
 
@@ -49,15 +56,19 @@ def write_report(
         Directory that :func:`unitlens.figures.draw.draw_figures` has written.
     path
         HTML page to write. The page contains its figures, its style and the script of its
-        interactive chart. The same results give the same bytes.
+        interactive chart, and says which tables it was made from. The same results give the same
+        bytes.
     paper
         ``paper.csv`` of :func:`unitlens.reproduction.compare.compare_with_paper`, for the section
         "Comparison with the paper"; the page has no such section if None.
+    code
+        Digest of the code that writes the page, for what the page says of itself.
 
     Raises
     ------
     TableError
-        Where the tables, the figures, or the file `paper` are missing.
+        Where the tables, the figures, or the file `paper` are missing, damaged, or of other tables
+        than those of the results, or the disk is full.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -77,18 +88,29 @@ def write_report(
         networks=network_rows(opened.runs),
         left_out=max(0, opened.runs.sizes["run"] - MAX_ROWS),
         key_numbers=key_number_rows(opened),
-        figures=_read_figures(Path(figures)),
+        figures=_read_figures(Path(figures), opened),
         correlations=correlation_rows(opened),
-        comparison=None if paper is None else _read_comparison(Path(paper)),
+        comparison=None if paper is None else _read_comparison(Path(paper), opened),
         chart=unit_chart(opened),
         example_run=_example_run(opened),
+        failed=opened.failed,
+        tables_hash=opened.record.hash,
+        version=version("unitlens"),
+        provenance=script_json(_provenance(opened, code)),
     )
-    write_whole(Path(path), page.encode())
+    with writing_pages(Path(path).parent):
+        write_whole(Path(path), page.encode())
+
+
+def _provenance(results: Results, code: str) -> dict[str, Any]:
+    """Return what the page is made from, as the page states it in a script element."""
+    stated = FileProvenance("write_report", {}, code, {RECORD: results.record.hash})
+    return {**stated.to_values(), "versions": {"unitlens": version("unitlens")}}
 
 
 def _example_run(results: Results) -> str:
     """Return the name of a run, of one with measured units if there is any."""
-    table = results.units if has_table(results, "units") else results.runs
+    table = results.units if results.has_table("units") else results.runs
     return str(table["run"].values[0])
 
 
@@ -104,38 +126,28 @@ def _summary(results: Results) -> dict[str, str]:
     }
 
 
-def _read_figures(directory: Path) -> list[dict[str, str]]:
-    path = directory / "figures.json"
-    if not path.exists():
-        raise TableError(f"there are no figures in {directory} (no figures.json); draw them first")
-    figures = json.loads(path.read_text(encoding="utf-8"))
+def _read_figures(directory: Path, results: Results) -> list[dict[str, str]]:
     return [
         {
             **{key: str(figure[key]) for key in ("name", "title", "caption", "finding")},
             "image": _image_uri(directory, figure["name"]),
             "paper": IN_THE_PAPER.get(figure["name"], ""),
         }
-        for figure in figures
+        for figure in read_figures_record(directory, results.record)["figures"]
     ]
 
 
 def _image_uri(directory: Path, name: str) -> str:
     """Return a figure as a data URI, of its SVG or its PNG file, whichever is smaller."""
     paths = {"svg+xml": directory / f"{name}.svg", "png": directory / f"{name}.png"}
-    images = {kind: path.read_bytes() for kind, path in paths.items() if path.exists()}
-    if not images:
-        raise TableError(
-            f"the figure '{name}' is listed in {directory}/figures.json, but there is no file "
-            "beside it; draw the figures again"
-        )
+    images = {kind: path.read_bytes() for kind, path in paths.items()}
     kind = min(images, key=lambda key: len(images[key]))
     return f"data:image/{kind};base64,{base64.b64encode(images[kind]).decode()}"
 
 
-def _read_comparison(path: Path) -> dict[str, Any]:
+def _read_comparison(path: Path, results: Results) -> dict[str, Any]:
     """Return the rows of ``paper.csv`` that have an experiment, by group and suspected cause."""
-    if not path.exists():
-        raise TableError(f"there is no {path}; make it: unitlens compare-with-paper")
+    read_paper_record(path, results.record)
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     groups = [

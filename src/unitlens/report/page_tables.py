@@ -15,11 +15,6 @@ MISSING = "\N{EN DASH}"
 TextRow = Sequence[str]
 
 
-def has_table(results: Results, name: str) -> bool:
-    """Tell whether the results have a table, such as ``units``."""
-    return bool((results.directory / f"{name}.zarr").exists())
-
-
 def network_rows(runs: xr.Dataset) -> list[TextRow]:
     """Return a row for each network: its data set, model, training and scores."""
     settings = {
@@ -91,7 +86,7 @@ def _key_number_row(group: RunGroup, runs: xr.Dataset, correlations: np.ndarray)
 
 def _selectivity_correlations(results: Results, group: RunGroup) -> np.ndarray:
     """Return the rank correlation of selectivity and importance in each network of a group."""
-    if not has_table(results, "correlations"):
+    if not results.has_table("correlations"):
         return np.empty(0)
     rows = results.correlations
     of_group = (
@@ -107,7 +102,7 @@ def correlation_rows(results: Results) -> list[TextRow]:
 
     Correlations within layers are left to the figures.
     """
-    if not has_table(results, "correlations"):
+    if not results.has_table("correlations"):
         return []
     rows = results.correlations
     rows = rows.isel(row=np.flatnonzero(rows["n"].values))

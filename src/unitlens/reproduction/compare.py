@@ -1,17 +1,22 @@
 """Compare our results with the paper's, and with later work's: a table and a page."""
 
 import csv
+import json
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from importlib import import_module
 from pathlib import Path
+from shlex import quote
 
 from unitlens.analysis.run_groups import members_of
 from unitlens.catalogue.comparisons import COMPARISONS
 from unitlens.errors import TableError, nearest
+from unitlens.hashed_files import hash_file, write_json
 from unitlens.local_files import replacing
 from unitlens.progress import track
+from unitlens.provenance.file_provenance import FileProvenance
 from unitlens.reproduction.comparison_rows import (
     ComparisonRow,
     GroupEvidence,
@@ -21,9 +26,18 @@ from unitlens.reproduction.comparison_rows import (
 from unitlens.reproduction.evidence import Evidence, Measurements, NotMeasuredError, Runs
 from unitlens.reproduction.follow_ups import CLAIM_GROUPS
 from unitlens.reproduction.markdown_page import write_page
+from unitlens.reproduction.page_files import (
+    FIGURES_RECORD,
+    PAPER_RECORD,
+    read_figures_record,
+    writing_pages,
+)
 from unitlens.reproduction.size_differences import size_differences
 from unitlens.reproduction.times import experiment_times
 from unitlens.tables.results import Results, open_results
+from unitlens.tables.tables_record import RECORD
+
+_YAML_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}  # no text in YAML
 
 logger = logging.getLogger("unitlens")
 
@@ -35,6 +49,7 @@ def compare_with_paper(
     *,
     causes: Mapping[str, Mapping[str, str]] | None = None,
     command: str = "snakemake --cores all",
+    code: str = "",
 ) -> None:
     """Compare our results with the paper's, each with a verdict by a stated rule.
 
@@ -46,19 +61,23 @@ def compare_with_paper(
         Group of claims (a key of :data:`unitlens.catalogue.comparisons.COMPARISONS`) to the
         experiments whose networks the claims are measured on.
     directory
-        Directory for ``paper.csv``, one row a claim, and ``paper.md``, the page. Claims of groups
+        Directory for ``paper.csv``, one row a claim, ``paper.md``, the page, and ``paper.json``,
+        written last: the hashes of both, and the tables that they come from. Claims of groups
         without experiments are listed as not measured.
     causes
         Group of claims to extra experiments, each with the suspected cause of a difference that
         the experiment changes, in words. The claims of the group are measured on each.
     command
-        Command that made these results. With it the page says how to make the networks of a
-        group's experiments again, in another directory.
+        Command that made these results, quoted for the shell. With it the page says how to make
+        the networks of a group's experiments again, in another directory.
+    code
+        Digest of the code that compares, for ``paper.json``.
 
     Raises
     ------
     TableError
-        Where a group or an experiment does not exist.
+        Where a group or an experiment does not exist, a file is damaged, the figures in the
+        folder ``figures`` of `directory` were drawn from other tables, or the disk is full.
     """
     opened, directory, causes = open_results(results), Path(directory), causes or {}
     main_runs = {group: _select_runs(opened, group, names) for group, names in claims.items()}
@@ -73,9 +92,18 @@ def compare_with_paper(
         for experiment, runs in changed_runs.get(group, {}).items():
             changed = _measure_group(group, runs, [experiment], command)
             rows += cause_rows(group, causes[group][experiment], main, changed)
-    directory.mkdir(parents=True, exist_ok=True)
-    _write_table(rows, directory / "paper.csv")
-    write_page([asdict(row) for row in rows], experiment_times(opened), directory)
+    drawn = _drawn_figures(opened, directory / "figures")
+    with writing_pages(directory):
+        _write_table(rows, directory / "paper.csv")
+        times = experiment_times(opened)
+        write_page([asdict(row) for row in rows], times, directory, drawn, opened.failed)
+        settings = {"claims": {name: list(of) for name, of in claims.items()}, "causes": causes}
+        inputs = {RECORD: opened.record.hash}
+        values = {
+            "files": {name: hash_file(directory / name) for name in ("paper.csv", "paper.md")},
+            "provenance": FileProvenance("compare_with_paper", settings, code, inputs).to_values(),
+        }
+        write_json(directory / PAPER_RECORD, values)
     logger.info("%d claims, %d of them measured", len(rows), sum(bool(row.ours) for row in rows))
 
 
@@ -97,8 +125,33 @@ def _measure_group(
         return GroupEvidence({claim.name: missing for claim in declared.claims})
     measurements = dict(evidence_function(group)(runs))
     by_claim = {claim.name: _measure(measurements[claim.name]) for claim in declared.claims}
-    again = f"{command} --config results=again 'only=[{','.join(experiments)}]'"
+    again = f"{command} --config results=again {quote(_only(experiments))}"
     return GroupEvidence(by_claim, size_differences(declared.protocol, runs), again, experiments)
+
+
+def _only(experiments: Sequence[str]) -> str:
+    """Return the setting that restricts a configuration to experiments, in YAML.
+
+    Examples
+    --------
+    >>> _only(["sweep", "a, b"])
+    'only=[sweep,"a, b"]'
+    """
+    names = (
+        name
+        if re.fullmatch(r"[A-Za-z]\w*(-\w+)*", name, re.ASCII) and name.lower() not in _YAML_WORDS
+        else json.dumps(name)
+        for name in experiments
+    )
+    return f"only=[{','.join(names)}]"
+
+
+def _drawn_figures(results: Results, directory: Path) -> dict[str, set[str]]:
+    """Return the figures of a directory, each with the experiments that it shows."""
+    if not (directory / FIGURES_RECORD).exists():
+        return {}
+    figures = read_figures_record(directory, results.record)["figures"]
+    return {figure["name"]: set(figure["experiments"]) for figure in figures}
 
 
 def evidence_function(group: str) -> Callable[[Runs], Measurements]:

@@ -1,6 +1,5 @@
 """The page ``paper.md``: the paper's results and ours, in Markdown."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
@@ -9,6 +8,7 @@ from pathlib import Path
 from unitlens.catalogue.comparisons import COMPARISONS
 from unitlens.local_files import write_whole
 from unitlens.reproduction.follow_ups import CLAIM_GROUPS, FOLLOW_UP_CLAIMS
+from unitlens.reproduction.markdown_text import code_span, escape_markdown
 from unitlens.reproduction.times import ExperimentTime
 from unitlens.reproduction.verdict import RULE
 
@@ -48,7 +48,13 @@ in each of these, and once in all.
 """
 
 
-def write_page(rows: Sequence[CsvRow], times: Sequence[ExperimentTime], directory: Path) -> None:
+def write_page(
+    rows: Sequence[CsvRow],
+    times: Sequence[ExperimentTime],
+    directory: Path,
+    drawn: DrawnFigures,
+    failed: Mapping[str, str],
+) -> None:
     """Write ``paper.md``.
 
     Parameters
@@ -59,11 +65,15 @@ def write_page(rows: Sequence[CsvRow], times: Sequence[ExperimentTime], director
         Times of the experiments.
     directory
         Directory of the page. The page shows figures of the directory's folder ``figures``.
+    drawn
+        The figures in that folder, each to the experiments that it shows.
+    failed
+        Each network that the results leave out, to the reason.
     """
     groups = {name: [row for row in rows if row["group"] == name] for name in CLAIM_GROUPS}
     summary = verdict_summary(paper_rows(rows))
-    parts = [INTRODUCTION + RULE, f"## Summary\n\n{summary}\n", *_overview(groups), ""]
-    drawn = _read_drawn_figures(directory / "figures/figures.json")
+    parts = [INTRODUCTION + RULE, f"## Summary\n\n{summary}\n", *_left_out(failed)]
+    parts += [*_overview(groups), ""]
     shown: set[str] = set()
     for name, of_group in groups.items():
         if name == next(iter(FOLLOW_UP_CLAIMS)):
@@ -72,6 +82,14 @@ def write_page(rows: Sequence[CsvRow], times: Sequence[ExperimentTime], director
     if times:
         parts += _times_table(times)
     write_whole(directory / "paper.md", "\n".join(parts).encode())
+
+
+def _left_out(failed: Mapping[str, str]) -> list[str]:
+    lines = [
+        f"* left out: {escape_markdown(run)} ({escape_markdown(reason)})"
+        for run, reason in failed.items()
+    ]
+    return [*lines, ""] if lines else []
 
 
 def paper_rows(rows: Sequence[CsvRow]) -> list[CsvRow]:
@@ -86,7 +104,7 @@ def _overview(groups: Mapping[str, Sequence[CsvRow]]) -> list[str]:
         figures = ", ".join(dict.fromkeys(row["figure"] for row in rows))
         verdicts = _count_verdicts([row for row in rows if not row["cause"]])
         causes = "; ".join(
-            f"{block[0]['experiments']}: {_cause_effect(block)}"
+            f"{escape_markdown(block[0]['experiments'])}: {_cause_effect(block)}"
             for cause, block in experiment_blocks(rows)
             if cause
         )
@@ -219,15 +237,15 @@ def _section(name: str, rows: Sequence[CsvRow], drawn: DrawnFigures, shown: set[
     lines = [f"## {group.title}\n"]
     for cause, block in experiment_blocks(rows):
         if cause:
-            lines.append(f"### Suspected cause: {cause}\n")
+            lines.append(f"### Suspected cause: {escape_markdown(cause)}\n")
         lines += [*_markdown_table(block), ""]
         if not cause:
             lines += _figures(group.figures, block[0]["experiments"].split(), drawn, shown)
         if not block[0]["command"]:
             lines.append("Not measured: no experiment is named for this group of results.\n")
             continue
-        lines += [f"* {remark}" for remark in remarks(block)]
-        lines += ["", f"Reproduce with `{block[0]['command']}`\n"]
+        lines += [f"* {escape_markdown(remark)}" for remark in remarks(block)]
+        lines += ["", f"Reproduce with {code_span(block[0]['command'])}\n"]
     return lines
 
 
@@ -241,13 +259,6 @@ def _markdown_table(rows: Sequence[CsvRow]) -> list[str]:
 
 def _table_head(columns: Sequence[str]) -> list[str]:
     return ["| " + " | ".join(columns) + " |", "| --- " * len(columns) + "|"]
-
-
-def _read_drawn_figures(path: Path) -> DrawnFigures:
-    if not path.exists():
-        return {}
-    figures = json.loads(path.read_text("utf-8"))
-    return {figure["name"]: set(figure["experiments"]) for figure in figures}
 
 
 def _figures(
@@ -277,8 +288,8 @@ def _times_table(times: Sequence[ExperimentTime]) -> list[str]:
         share = time.longest_rule_seconds / time.seconds
         longest = f"{time.longest_rule.replace('_', ' ')} {share:.0%}" if time.longest_rule else ""
         lines.append(
-            f"| {time.experiment} | {time.networks} | {time.jobs} | {time.seconds / 60:.1f} "
-            f"| {time.processor_seconds / 60:.1f} | {time.training_seconds / time.seconds:.0%} "
-            f"| {longest} |"
+            f"| {escape_markdown(time.experiment)} | {time.networks} | {time.jobs} "
+            f"| {time.seconds / 60:.1f} | {time.processor_seconds / 60:.1f} "
+            f"| {time.training_seconds / time.seconds:.0%} | {longest} |"
         )
     return [*lines, ""]

@@ -1,18 +1,19 @@
 """Differences in size between an experiment of ours and the paper's."""
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import xarray as xr
 
 from unitlens.analysis.curve_summaries import random_orders
-from unitlens.config.base import parse_at
 from unitlens.config.networks import RunSpec
 from unitlens.config.runs import dataset_name
+from unitlens.errors import TableError
+from unitlens.hashed_files import read_json
 from unitlens.reproduction.evidence import Runs
 from unitlens.reproduction.protocol import CURVES, RANDOM_ORDERS, PaperProtocol
 from unitlens.store.backend.netcdf import read_netcdf
+from unitlens.tables.run_table import read_network_record
 
 
 def size_differences(paper: PaperProtocol | None, runs: Runs) -> tuple[str, ...]:
@@ -42,8 +43,7 @@ def size_differences(paper: PaperProtocol | None, runs: Runs) -> tuple[str, ...]
 
 
 def _read_spec(directory: Path, run: str) -> RunSpec:
-    path = directory / run / "checkpoint.json"
-    return parse_at(RunSpec, json.loads(path.read_text())["spec"], (str(path), "spec"))
+    return read_network_record(directory, run).spec
 
 
 def _training_differences(
@@ -115,7 +115,9 @@ def _split_size(directory: Path, spec: RunSpec, split: str) -> int:
     path = directory / "datasets" / dataset_name(spec.dataset) / "dataset.json"
     if not path.exists():
         return getattr(spec.dataset, f"{split}_samples") or 0
-    return int(json.loads(path.read_text())["splits"][split]["samples"])
+    remedy = "remove the file and run snakemake again: it prepares the data set anew"
+    values = read_json(path, error=TableError, remedy=remedy)
+    return int(values["splits"][split]["samples"])
 
 
 def _difference(what: str, ours: str, paper: str | int) -> str:

@@ -128,13 +128,13 @@ def describe_store(path: Path) -> StoreDescription:
     return describe_manifest(manifest)
 
 
-def read_contents(path: Path) -> Contents | None:
-    """Return the contents of the store at `path`, finished or begun, None where unknown."""
+def find_description(path: Path) -> StoreDescription | None:
+    """Return the description of the store at `path`, finished or begun, None where unknown."""
     with suppress(StoreError):
-        return read_manifest(path).contents
+        return describe_manifest(read_manifest(path))
     journal = read_journal(journal_path(path))
     with suppress(LookupError, TypeError, AttributeError):  # the header of another version
-        return None if journal is None else parse_contents(journal[0]["contents"])
+        return None if journal is None else describe_header(journal[0])
     return None
 
 

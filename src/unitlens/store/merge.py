@@ -1,19 +1,21 @@
 """Merging the parts of a recording: one journal, one manifest, and no shard moves."""
 
 import logging
-from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from unitlens.errors import StoreError
 from unitlens.store.backend.files import file_sizes, remove
 from unitlens.store.backend.lock import only_writer
 from unitlens.store.backend.places import locate
-from unitlens.store.description import describe_header
+from unitlens.store.description import StoreDescription, describe_header
+from unitlens.store.format.decoding import DamageError
 from unitlens.store.format.hierarchy import restore_metadata
-from unitlens.store.format.journal import read_journal, remove_journal
+from unitlens.store.format.journal import CompleteShard, read_journal, remove_journal
 from unitlens.store.format.layout import StoredArray, journal_path, manifest_path
+from unitlens.store.format.manifest import read_manifest
 from unitlens.store.format.parts import find_parts
-from unitlens.store.resume import JournalEntries, Shards, WriteState, read_entries
+from unitlens.store.resume import JournalEntries, Shards, WriteState, read_entries, read_entry
 from unitlens.store.writer import StoreWriter, is_recorded
 
 logger = logging.getLogger("unitlens")
@@ -22,8 +24,9 @@ logger = logging.getLogger("unitlens")
 def merge_activations(path: str | Path) -> Path:
     """Finish a store whose parts have been recorded.
 
-    Shards stay as their parts have written them, and no shard is read: the manifest is made from
-    the journals of the parts. The store equals a store that is recorded in one go.
+    Shards stay as their parts have written them. The manifest is made from the journals of the
+    parts, and no shard is read, except those that unitlens before 0.3 has written. The store
+    equals a store that is recorded in one go.
 
     Parameters
     ----------
@@ -59,6 +62,9 @@ def merge_activations(path: str | Path) -> Path:
     """
     path = locate(path)
     with only_writer(path):
+        if _is_merged(path):
+            logger.info("%s is recorded already", path)
+            return path
         state = _merge_journals(path)
         description = describe_header(state.header)
         contents, conditions = description.contents, description.conditions
@@ -71,6 +77,13 @@ def merge_activations(path: str | Path) -> Path:
         for part in find_parts(path, "journal"):
             remove_journal(part.journal(path))
     return path
+
+
+def _is_merged(path: Path) -> bool:
+    """Tell whether the store is finished and whole, whatever has become of its journals."""
+    with suppress(StoreError):
+        return is_recorded(path, read_manifest(path).contents)
+    return False
 
 
 def _merge_journals(path: Path) -> WriteState:
@@ -88,20 +101,24 @@ def _merge_journals(path: Path) -> WriteState:
             f"metadata files of {path} are missing or changed; record its parts again, then merge "
             "them"
         )
-    shards = _collect_shards(path, description.filled, read_entries(path, header))
+    shards = _collect_shards(path, description, read_entries(path, header))
     return WriteState(header, description.filled, description.ranges, shards)
 
 
-def _collect_shards(path: Path, arrays: Sequence[StoredArray], entries: JournalEntries) -> Shards:
+def _collect_shards(path: Path, description: StoreDescription, entries: JournalEntries) -> Shards:
     """Return the journal entry of every shard, whose file must be there with the entry's size."""
     shards: Shards = {}
     missing = []
     sizes = file_sizes(path)
-    for array in arrays:
+    for array in description.filled:
         shards[array.path] = {}
         for shard in range(array.shard_count):
             entry = entries.get((array.path, shard))
-            if entry is None or sizes(array.key(shard)) != entry.size:
+            if entry is not None and sizes(array.key(shard)) == entry.size:
+                entry = _with_checksums(path, array, description.contents.codec, entry)
+            else:
+                entry = None
+            if entry is None:
                 missing.append(array.key(shard))
             else:
                 shards[array.path][shard] = entry
@@ -112,3 +129,14 @@ def _collect_shards(path: Path, arrays: Sequence[StoredArray], entries: JournalE
             "again: they resume, then merge them"
         )
     return shards
+
+
+def _with_checksums(
+    path: Path, array: StoredArray, codec: str, entry: CompleteShard
+) -> CompleteShard | None:
+    """Return an entry that states checksums, None where its shard is not the one it states."""
+    if entry.checksums:
+        return entry
+    with suppress(DamageError):
+        return read_entry(path, array, codec, entry)
+    return None

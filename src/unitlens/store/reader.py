@@ -2,22 +2,18 @@
 
 import hashlib
 import json
-from functools import cached_property
+import logging
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from zarr.abc.store import ByteRequest, Store
-from zarr.core.buffer import Buffer, BufferPrototype
-from zarr.storage import WrapperStore
 
-from unitlens.errors import StoreError
-from unitlens.store.backend.places import locate, zarr_store
-from unitlens.store.format.decoding import DamageError, ShardFiles
-from unitlens.store.format.hierarchy import open_array
+from unitlens.errors import StoreError, first_line
+from unitlens.store.backend.places import locate
+from unitlens.store.format.decoding import DamageError, Index, ShardFiles
 from unitlens.store.format.layout import (
     ACTIVATION,
     MAP,
@@ -30,13 +26,13 @@ from unitlens.store.format.manifest import (
     RECORD_AGAIN,
     Manifest,
     RecordedLayer,
+    ShardedFile,
     check_whole,
     read_manifest,
 )
 from unitlens.variables.declarations import VARIABLES
 
-if TYPE_CHECKING:
-    from zarr.core.array import Array
+logger = logging.getLogger("unitlens")
 
 _FEWEST_BLOCKS = 4  # of a layer, for as many threads
 _BLOCK_BYTES = 2**24  # of the largest block, unless the chunks of a shard's rows are larger
@@ -105,11 +101,15 @@ def open_activations(path: str | Path) -> xr.DataTree:
     path = locate(path)
     manifest = read_manifest(path)
     check_whole(path, manifest)
-    arrays = {file.array.path: file.array for file in manifest.files}
+    if not manifest.states_checksums:
+        logger.warning(
+            "%s is of unitlens before 0.3: a shard that was put in the place of another is not "
+            "noticed; record again: the store is read once and kept",
+            path,
+        )
     place = path.absolute()  # dask may read in a process that works in another directory
-    store = _WholeStore(zarr_store(place), place)
     codec = manifest.contents.codec
-    opened = {name: _Shards(store, array, codec) for name, array in arrays.items()}
+    opened = {file.array.path: _Shards(place, file, codec) for file in manifest.files}
     samples = {name: ("sample", opened[name][:], _attributes(name)) for name in SAMPLE_ARRAYS}
     tree = {"/": xr.Dataset(coords=samples, attrs=_root_attributes(manifest))}
     token = hashlib.sha256(f"{manifest.content_hash} {path.resolve()}".encode()).hexdigest()[:16]
@@ -192,69 +192,55 @@ def _root_attributes(manifest: Manifest) -> dict[str, str | int | float]:
     }
 
 
-class _WholeStore(WrapperStore[Store]):
-    """Zarr's store at a place; a missing shard is an error instead of the fill value."""
-
-    def __init__(self, store: Store, root: Path) -> None:
-        super().__init__(store)
-        self.root = root
-
-    def _with_store(self, store: Store) -> "_WholeStore":
-        return _WholeStore(store, self.root)
-
-    async def get(
-        self,
-        key: str,
-        prototype: BufferPrototype,
-        byte_range: ByteRequest | None = None,
-    ) -> Buffer | None:
-        content = await super().get(key, prototype, byte_range)
-        if content is None and "/c/" in key:
-            raise StoreError(f"the shard '{key}' of {self.root} is missing; {RECORD_AGAIN}")
-        return content
-
-
 class _Shards:
     """One array of a store, for dask: reading a damaged shard raises an error that names it."""
 
-    def __init__(self, store: _WholeStore, array: StoredArray, codec: str) -> None:
-        self.store, self.array = store, array
-        self.shape, self.ndim, self.dtype = array.shape, len(array.shape), np.dtype(array.dtype)
-        self._files = ShardFiles(store.root, array, codec)
-
-    @cached_property
-    def _zarr(self) -> "Array[Any]":
-        return open_array(self.store, self.array)
+    def __init__(self, path: Path, file: ShardedFile, codec: str) -> None:
+        self.path, self.array = path, file.array
+        self.shape, self.ndim = file.array.shape, len(file.array.shape)
+        self.dtype = np.dtype(file.array.dtype)
+        self._files = ShardFiles(path, file.array, codec, file.stated_checksums)
 
     def __getitem__(self, selection: Any) -> NDArray[Any]:
+        index, dropped = _parse_selection(selection, self.shape)
         try:
-            spans = _spans(selection, self.shape)
-            return np.asarray(self._zarr[selection]) if spans is None else self._files.read(spans)
-        except FileNotFoundError as error:
-            key = str(error.filename).removeprefix(f"{self.store.root}/")
+            return self._files.read(index).squeeze(dropped)
+        except DamageError as error:
             raise StoreError(
-                f"the shard '{key}' of {self.store.root} is missing; {RECORD_AGAIN}"
+                f"the shard '{error.key}' of {self.path} is damaged ({error}); remove this file "
+                f"and {RECORD_AGAIN}"
             ) from error
-        except (DamageError, ValueError, RuntimeError, OSError) as error:
-            raise self._damage(error) from error
+        except FileNotFoundError as error:
+            key = self._key(error)
+            raise StoreError(
+                f"the shard '{key}' of {self.path} is missing; {RECORD_AGAIN}"
+            ) from error
+        except OSError as error:
+            raise StoreError(
+                f"the shard '{self._key(error)}' of {self.path} cannot be read "
+                f"({first_line(error)}); remove this file and {RECORD_AGAIN}"
+            ) from error
 
-    def _damage(self, error: Exception) -> Exception:
-        """Return the error for a failed read: one that names the bad shard, if there is any."""
-        for shard in range(self.array.shard_count):
-            try:
-                self._zarr[self.array.rows(shard)]
-            except (ValueError, RuntimeError, OSError):
-                return StoreError(
-                    f"the shard '{self.array.key(shard)}' of {self.store.root} is damaged "
-                    f"({error}); remove this file and record again: it resumes"
-                )
-        return error
+    def _key(self, error: OSError) -> str:
+        return str(error.filename).removeprefix(f"{self.path}/")
 
 
-def _spans(selection: Any, shape: tuple[int, ...]) -> list[range] | None:
-    """Return the indices of a selection by slices alone, None where it has steps or is empty."""
-    slices = selection if isinstance(selection, tuple) else (selection,)
-    if len(slices) != len(shape) or not all(isinstance(part, slice) for part in slices):
-        return None
-    spans = [range(*part.indices(size)) for part, size in zip(slices, shape, strict=True)]
-    return spans if all(span.step == 1 and len(span) for span in spans) else None
+def _parse_selection(
+    selection: Any, shape: tuple[int, ...]
+) -> tuple[tuple[Index, ...], tuple[int, ...]]:
+    """Return the places of a selection on each axis, and the axes that numbers select.
+
+    A selection has a slice, a number or a list for each of the first axes, as dask passes it.
+    """
+    parts = selection if isinstance(selection, tuple) else (selection,)
+    parts = (*parts, *[slice(None)] * (len(shape) - len(parts)))
+    places = tuple(_parse_part(part, size) for part, size in zip(parts, shape, strict=True))
+    dropped = (at for at, part in enumerate(parts) if isinstance(part, int | np.integer))
+    return places, tuple(dropped)
+
+
+def _parse_part(part: Any, size: int) -> Index:
+    if isinstance(part, slice):
+        span = range(*part.indices(size))
+        return span if span.step == 1 else np.asarray(span, np.int64)
+    return np.atleast_1d(np.arange(size)[part])

@@ -3,20 +3,18 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from unitlens.store.backend.files import file_sizes, remove
 from unitlens.store.backend.lock import check_unwritten
-from unitlens.store.backend.places import zarr_store
 from unitlens.store.description import make_header
-from unitlens.store.format.decoding import DamageError, read_shard
+from unitlens.store.format.decoding import DamageError, ShardFiles
 from unitlens.store.format.hierarchy import (
     clear,
     create_hierarchy,
     hash_hierarchy,
-    open_array,
     restore_metadata,
     sweep,
 )
@@ -110,7 +108,10 @@ def resume_or_start(
     remove(manifest_path(path))
     admit_parts()
     sizes = file_sizes(path)
-    shards = {array.path: _sound_shards(path, array, entries, part, sizes) for array in filled}
+    shards = {
+        array.path: _sound_shards(path, array, contents.codec, entries, part, sizes)
+        for array in filled
+    }
     sweep(path, filled, shards, part)
     return WriteState(header, tuple(filled), tuple(ranges), shards)
 
@@ -163,18 +164,43 @@ def _take_journals(path: Path, header: dict[str, Any], part: Part) -> JournalEnt
 def _sound_shards(
     path: Path,
     array: StoredArray,
+    codec: str,
     entries: JournalEntries,
     part: Part,
     sizes: Callable[[str], int | None],
 ) -> dict[int, CompleteShard]:
     """Read the shards of a part; return those that hold the values of their journal entries."""
-    opened = open_array(zarr_store(path), array)
     sound = {}
     for shard in part.shards(array):
         entry = entries.get((array.path, shard))
         if entry is None or sizes(array.key(shard)) != entry.size:
             continue
         with suppress(DamageError):
-            if hash_values(read_shard(opened, array, shard)) == entry.hash:
-                sound[shard] = entry
+            sound[shard] = read_entry(path, array, codec, entry)
     return sound
+
+
+def read_entry(path: Path, array: StoredArray, codec: str, entry: CompleteShard) -> CompleteShard:
+    """Read a shard that a journal states; return the entry with the checksums of its chunks.
+
+    Parameters
+    ----------
+    path
+        The store.
+    array
+        Array of the shard.
+    codec
+        Compression of the store.
+    entry
+        Entry of the journal. Journals of unitlens before 0.3 state no checksums.
+
+    Raises
+    ------
+    DamageError
+        Where the shard does not hold what the entry states.
+    """
+    stated = {entry.shard: entry.checksums} if entry.checksums else {}
+    values, checksums = ShardFiles(path, array, codec, stated).read_shard(entry.shard)
+    if hash_values(values) != entry.hash:
+        raise DamageError("it holds other values than were recorded", array.key(entry.shard))
+    return replace(entry, checksums=checksums)

@@ -9,9 +9,8 @@ import numpy as np
 
 from unitlens.errors import StoreError
 from unitlens.progress import track
-from unitlens.store.backend.places import locate, zarr_store
-from unitlens.store.format.decoding import DamageError, read_shard
-from unitlens.store.format.hierarchy import open_array
+from unitlens.store.backend.places import locate
+from unitlens.store.format.decoding import DamageError, ShardFiles
 from unitlens.store.format.journal import CompleteShard, Values, describe_shard
 from unitlens.store.format.layout import (
     MAP_SAMPLE,
@@ -68,10 +67,10 @@ def verify_activations(path: str | Path) -> StoreReport:
     """Read a finished store completely and name its bad files.
 
     The checks are: the hash of the manifest and of each metadata file; that each shard is there and
-    has its size; the checksums of chunks and of indices of shards; the hash of each shard's values;
-    the number of activations that are not finite; the minimum and maximum of each unit; that
-    samples are numbered in their order; and that labels, true labels and predictions are classes.
-    One shard at a time is in memory.
+    has its size; the checksums of chunks and of indices of shards; that each chunk is the one that
+    was recorded in its place; the hash of each shard's values; the number of activations that are
+    not finite; the minimum and maximum of each unit; that samples are numbered in their order; and
+    that labels, true labels and predictions are classes. One shard at a time is in memory.
 
     Parameters
     ----------
@@ -153,6 +152,9 @@ class StoreReading:
         Bytes of the files of the sound shards.
     sound
         Sound shards by the path of the array and the number of the shard.
+    checksums
+        Checksums of the chunks of each sound shard, by the path of the array and the number of the
+        shard.
     """
 
     def __init__(self, path: Path, manifest: Manifest, *, keep: bool = False) -> None:
@@ -160,8 +162,8 @@ class StoreReading:
         self.faults = list(faults(path, manifest))
         self.shards = self.bytes = 0
         self.sound: dict[str, dict[int, CompleteShard]] = {}
+        self.checksums: dict[tuple[str, int], str] = {}
         self._bad_files = {fault.place for fault in self.faults}
-        self._store = zarr_store(path)
 
     def run(self) -> None:
         """Read all arrays."""
@@ -207,16 +209,16 @@ class StoreReading:
         array = file.array
         if f"{array.path}/zarr.json" in self._bad_files:
             return  # the shards cannot be decoded
-        opened = open_array(self._store, array)
+        shards = ShardFiles(self.path, array, self.manifest.contents.codec, file.stated_checksums)
         for shard in track(range(array.shard_count), f"verifying {array.path}"):
             if array.key(shard) in self._bad_files:
                 continue
             try:
-                values = read_shard(opened, array, shard)
+                values, checksums = shards.read_shard(shard)
             except DamageError as error:
                 self._add_fault(array, shard, f"is damaged ({error})")
                 continue
-            complete = describe_shard(array, shard, values, file.sizes[shard])
+            complete = describe_shard(array, shard, values, file.sizes[shard], checksums)
             if complete.hash != file.hashes[shard]:
                 self._add_fault(array, shard, "holds other values than were recorded")
                 continue
@@ -226,6 +228,7 @@ class StoreReading:
     def _count(self, array: StoredArray, complete: CompleteShard) -> None:
         self.shards += 1
         self.bytes += complete.size
+        self.checksums[array.path, complete.shard] = complete.checksums
         if self.keep and array.is_filled:
             self.sound.setdefault(array.path, {})[complete.shard] = complete
 

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unitlens.errors import StoreError
-from unitlens.store.backend.files import remove
+from unitlens.store.backend.files import flush_files, remove
 from unitlens.store.backend.lease import check_leases
 from unitlens.store.format.encoding import GrowingShard
 from unitlens.store.format.journal import CompleteShard, Values, open_journal
@@ -31,10 +31,12 @@ from unitlens.store.format.manifest import (
     Manifest,
     ShardedFile,
     faults,
+    metadata_key,
     read_manifest,
     write_manifest,
 )
 from unitlens.store.format.parts import WHOLE, Part
+from unitlens.store.former_stores import adopt_store
 from unitlens.store.resume import WriteState, resume_or_start
 from unitlens.store.write_queue import Background, Band, BandBuffer
 
@@ -43,6 +45,8 @@ logger = logging.getLogger("unitlens")
 
 def is_recorded(path: Path, contents: Contents) -> bool:
     """Tell whether the store at `path` is finished, whole, and holds `contents`.
+
+    A store of unitlens before 0.3 is read, and gets a manifest of now. The caller holds the lock.
 
     Raises
     ------
@@ -54,13 +58,17 @@ def is_recorded(path: Path, contents: Contents) -> bool:
     manifest = read_manifest(path)
     stored = manifest.contents.to_json()
     for name, expected in contents.to_json().items():
-        if stored[name] != expected:
-            raise StoreError(
-                f"the store {path} is finished and holds another recording, whose {name} is "
-                f"{_short(stored[name])}, not {_short(expected)}; remove it or record to another "
-                "path"
-            )
-    return next(faults(path, manifest), None) is None
+        if stored[name] == expected:
+            continue
+        if not path.exists():
+            return False  # the store itself was removed
+        raise StoreError(
+            f"the store {path} is finished and holds another recording, whose {name} is "
+            f"{_short(stored[name])}, not {_short(expected)}; remove it or record to another path"
+        )
+    if next(faults(path, manifest), None) is not None:
+        return False
+    return manifest.states_checksums or adopt_store(path, manifest)
 
 
 def _short(value: Any) -> str:
@@ -220,12 +228,29 @@ class StoreWriter:
         StoreError
             Where samples are missing, or a shard cannot be written.
         """
+        self._drain()
+        self._settle()
+
+    def _drain(self) -> None:
+        """Wait until every shard is written.
+
+        Raises
+        ------
+        StoreError
+            Where samples are missing, or a shard cannot be written.
+        """
         if self.first < self.contents.samples:
             raise StoreError(
                 f"the store {self.path} has {self.first} of {self.contents.samples} samples; "
                 "record again: it resumes"
             )
         self._background.drain()
+
+    def _settle(self, ranges: Iterable[StoredArray] = ()) -> None:
+        """Wait until the store is on the disk, and close the journal, which vouches for it."""
+        keys = [a.key(shard) for a in self._filled for shard in self._shards[a.path]]
+        keys += [array.key(0) for array in ranges]
+        flush_files(self.path, [*keys, *map(metadata_key, self._metadata)])
         self._journal.close()
 
     def finish(self) -> Manifest:
@@ -236,7 +261,7 @@ class StoreWriter:
         StoreError
             Where samples are missing.
         """
-        self.complete()
+        self._drain()
         check_leases(self.path)
         files = [self._describe(array, self._shards[array.path]) for array in self._filled]
         files += [self._describe(array, {0: self._write_range(array)}) for array in self._ranges]
@@ -244,6 +269,7 @@ class StoreWriter:
             layer.name: sum(s.nonfinite for s in self._shards[f"{layer.name}/activation"].values())
             for layer in self.contents.layers
         }
+        self._settle(self._ranges)
         groups = {group: self._metadata[group] for group in ("", *nonfinite)}
         manifest = Manifest(groups, self.contents, self.conditions, nonfinite, tuple(files))
         write_manifest(self.path, manifest)
@@ -264,4 +290,5 @@ class StoreWriter:
         ordered = [shards[shard] for shard in range(array.shard_count)]
         sizes = tuple(shard.size for shard in ordered)
         hashes = tuple(shard.hash for shard in ordered)
-        return ShardedFile(array, self._metadata[array.path], sizes, hashes)
+        checksums = tuple(shard.checksums for shard in ordered)
+        return ShardedFile(array, self._metadata[array.path], sizes, hashes, checksums)

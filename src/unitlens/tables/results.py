@@ -1,16 +1,27 @@
 """Everything that a finished workflow has left, opened lazily."""
 
+import time
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from unitlens.errors import TableError, nearest
+from unitlens.errors import TableError, first_line, nearest
+from unitlens.hashed_files import check_files
 from unitlens.store.backend.files import total_size
 from unitlens.store.backend.netcdf import read_components, read_netcdf
-from unitlens.store.backend.places import locate
+from unitlens.store.backend.places import is_remote, locate
 from unitlens.tables.storage import TABLES, read_table
+from unitlens.tables.table_set import PARTIAL
+from unitlens.tables.tables_record import (
+    AGAIN,
+    COMMAND,
+    FINAL,
+    KEPT,
+    TablesRecord,
+    read_tables_record,
+)
 from unitlens.variables.checks import validate
 from unitlens.variables.unit_index import index_units
 
@@ -20,14 +31,17 @@ if TYPE_CHECKING:
     from unitlens.data.split import SplitDataset
     from unitlens.stored_network import StoredNetwork
 
-COMMAND = "snakemake --cores 8 all"
 SHOWN = 20  # runs that the repr lists
+WAIT_SECONDS = 2.0  # for a process that joins the tables anew
+_POLL_SECONDS = 0.05
 
 
 class Results:
     """The tables over all networks of one results directory, and the way to their stores.
 
-    Opened by :func:`open_results`. Numbers are read when they are used.
+    Opened by :func:`open_results`. Numbers are read when they are used, and each file is compared
+    with its hash in ``tables.json`` when it is read. Tables that are joined anew meanwhile are
+    refused with a line: they are never mixed with those that were opened.
 
     Attributes
     ----------
@@ -37,7 +51,17 @@ class Results:
 
     def __init__(self, directory: str | Path) -> None:
         self.directory = locate(directory)
-        self._networks = self.directory
+        self._networks, self._of = self.directory, FINAL
+
+    @cached_property
+    def record(self) -> TablesRecord:
+        """What ``tables.json`` says: sizes, hashes, left out runs, and the tables' origin."""
+        return read_tables_record(self._networks)
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """The runs that the tables leave out, each with the reason why its training failed."""
+        return dict(self.record.failed)
 
     @cached_property
     def runs(self) -> xr.Dataset:
@@ -72,16 +96,40 @@ class Results:
     @cached_property
     def checkpoints(self) -> "Results":
         """The same tables over the kept epochs: ``run`` repeats, ``epoch`` tells them apart."""
-        path = self.directory / "checkpoints"
-        if not (path / "runs.zarr").exists():
+        path = self.directory / KEPT
+        if self._of == KEPT or KEPT not in self.record.tables:
             raise TableError(
                 f"there is no table of kept epochs in {path}; list epochs under "
                 "training.checkpoints, set `checkpoints: true` on a measurement and run: "
                 f"{COMMAND}"
             )
         kept = Results(path)
-        kept._networks = self._networks
+        kept._networks, kept._of = self._networks, KEPT
+        kept.record = self.record
         return kept
+
+    def has_table(self, name: str) -> bool:
+        """Tell whether there is a table.
+
+        Parameters
+        ----------
+        name
+            Name of the table, such as ``units``.
+        """
+        return name in self.record.tables[self._of]
+
+    def verify(self) -> None:
+        """Compare every file of the tables with its hash, the Parquet files included.
+
+        Tables that are read through this object are compared anyway. Call this before the Parquet
+        files are read by another program.
+
+        Raises
+        ------
+        TableError
+            Which names the first file that is missing or damaged.
+        """
+        check_files(self._networks, self.record.files, error=TableError, remedy=AGAIN)
 
     def activations(self, run: str, split: str, *, epoch: int | None = None) -> xr.DataTree:
         """Open the activations of a run.
@@ -241,12 +289,20 @@ class Results:
 
     def _table(self, name: str) -> xr.Dataset:
         path = self.directory / f"{name}.zarr"
-        if not path.exists():
+        if not self.has_table(name):
             raise TableError(
-                f"there is no table '{name}' ({path} does not exist); make it: {COMMAND} "
+                f"there is no table '{name}' in {self.directory}; make it: {COMMAND} "
                 "(a measurement that the configuration leaves out has no table)"
             )
-        table = read_table(path)
+        start = f"{path.relative_to(self._networks).as_posix()}/"
+        files = self.record.files
+        hashes = {key.removeprefix(start): files[key] for key in files if key.startswith(start)}
+        try:
+            table = read_table(path, hashes)
+        except TableError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise TableError(f"{path} is no table ({first_line(error)}); {AGAIN}") from error
         validate(table, TABLES[name])
         return table
 
@@ -261,13 +317,14 @@ class Results:
             )
         if runs.sizes["run"] > SHOWN:
             lines.append(f"  and {runs.sizes['run'] - SHOWN} more")
+        lines += [f"  left out: {run} ({reason})" for run, reason in self.failed.items()]
         lines.append("tables")
         lines += [f"  .{name:<13}{self._size(name)}" for name in TABLES]
         return "\n".join(lines)
 
     def _size(self, name: str) -> str:
         path = self.directory / f"{name}.zarr"
-        if not path.exists():
+        if not self.has_table(name):
             return "not made"
         dims = " x ".join(f"{size} {dim}" for dim, size in getattr(self, name).sizes.items())
         return f"{dims}, {total_size(path) / 1e6:.1f} MB"
@@ -291,7 +348,8 @@ def open_results(directory: str | Path = "results") -> Results:
     Raises
     ------
     TableError
-        Where the directory holds no results.
+        Where the directory holds no results, its tables are damaged, or unitlens before 0.3 made
+        them.
 
     Examples
     --------
@@ -302,11 +360,28 @@ def open_results(directory: str | Path = "results") -> Results:
     >>> ul.open_results("nowhere")
     Traceback (most recent call last):
     ...
-    unitlens.errors.TableError: there are no results in nowhere (no runs.zarr); make them: ...
+    unitlens.errors.TableError: there are no results in nowhere (no tables.json); make them: ...
     """
-    results = Results(directory)
-    if not (results.directory / "runs.zarr").exists():
-        raise TableError(
-            f"there are no results in {results.directory} (no runs.zarr); make them: {COMMAND}"
-        )
-    return results
+    place = locate(directory)
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:
+        results = Results(place)
+        try:
+            _ = results.runs
+        except TableError:
+            if time.monotonic() > deadline or not _is_changing(results):
+                raise
+        else:
+            return results
+        time.sleep(_POLL_SECONDS)
+
+
+def _is_changing(results: Results) -> bool:
+    """Tell whether the tables are being joined anew, or were while they were opened."""
+    if is_remote(results.directory):
+        return False
+    read = vars(results).get("record")
+    try:
+        return read_tables_record(results.directory) != read
+    except TableError:
+        return (results.directory / PARTIAL).exists()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,36 @@ from unitlens.config.base import parse_at
 from unitlens.config.networks import RunSpec
 from unitlens.config.runs import run_of_network
 from unitlens.errors import TableError
+from unitlens.hashed_files import read_json
 from unitlens.tables.unit_table import NOT_MEASURED
 from unitlens.variables.checks import annotate
 
+AGAIN = "remove the file and run snakemake again"
 SCORES = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
 
 
-def read_record(directory: Path, network: str) -> dict[str, Any]:
-    """Return the record of a network as a row of the table of runs.
+@dataclass(frozen=True)
+class RecordedNetwork:
+    """What the record of a network says, as tables need it.
+
+    Attributes
+    ----------
+    row
+        Columns of the table of runs: ``run``, ``epoch``, ``classes``, the scores of
+        :data:`SCORES`, and the settings of the run.
+    spec
+        The run.
+    weights_hash
+        Hash over the weights.
+    """
+
+    row: dict[str, Any]
+    spec: RunSpec
+    weights_hash: str
+
+
+def read_network_record(directory: Path, network: str) -> RecordedNetwork:
+    """Read ``checkpoint.json`` of a network.
 
     Parameters
     ----------
@@ -29,31 +52,25 @@ def read_record(directory: Path, network: str) -> dict[str, Any]:
     network
         Name of the network, ``{run}`` or ``{run}/epoch-0005``.
 
-    Returns
-    -------
-    Columns ``run``, ``epoch``, ``classes``, the scores of :data:`SCORES`, and the settings of the
-    run.
-
     Raises
     ------
     TableError
-        Where the network has no ``checkpoint.json``, or the file lacks a key.
+        Where the network has no ``checkpoint.json``, or the file is damaged or lacks a key.
     """
     path = directory / network / "checkpoint.json"
+    if not path.exists():
+        raise TableError(
+            f"the network {network} has no {path}; train it first: snakemake --cores 8 all"
+        )
+    record = read_json(path, error=TableError, remedy=AGAIN)
     try:
-        record = json.loads(path.read_text())
         scores = {name: float(record[name]) for name in SCORES}
         spec = parse_at(RunSpec, record["spec"], (str(path), "spec"))
         own = {"epoch": int(record["epoch"]), "classes": int(record["classes"])}
-    except FileNotFoundError:
-        raise TableError(
-            f"the network {network} has no {path}; train it first: snakemake --cores 8 all"
-        ) from None
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise TableError(
-            f"{path} is no record of a network ({error!r}); remove the file and run snakemake again"
-        ) from error
-    return {"run": run_of_network(network)} | own | scores | _setting_columns(spec)
+        row = {"run": run_of_network(network)} | own | scores | _setting_columns(spec)
+        return RecordedNetwork(row, spec, str(record["weights_hash"]))
+    except (KeyError, TypeError) as error:
+        raise TableError(f"{path} is no record of a network ({error!r}); {AGAIN}") from error
 
 
 def _setting_columns(spec: RunSpec) -> dict[str, Any]:
@@ -120,7 +137,7 @@ def run_identity_table(records: Sequence[Mapping[str, Any]]) -> xr.Dataset:
     Parameters
     ----------
     records
-        Record of each network, from :func:`read_record`.
+        Row of each network, of :attr:`RecordedNetwork.row`.
     """
     names = np.array([record["run"] for record in records], object)
     epochs = np.array([record["epoch"] for record in records], np.int64)
@@ -138,7 +155,7 @@ def run_table(
     Parameters
     ----------
     records
-        Record of each network, from :func:`read_record`.
+        Row of each network, of :attr:`RecordedNetwork.row`.
     experiments
         The experiments that use each network.
     tables

@@ -1,15 +1,13 @@
-"""Tables on disk: netCDF files of one network; Zarr and tidy Parquet files of all networks."""
+"""Tables over all networks on disk: how a Zarr table is read, and what a Parquet file holds."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from shutil import rmtree
 from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
-from unitlens.local_files import replacing
-from unitlens.store.backend.places import zarr_store
+from unitlens.tables.checked_store import open_checked
 from unitlens.variables.schemas import SCHEMAS
 from unitlens.variables.unit_index import RUN_UNIT_NAMES
 
@@ -27,46 +25,33 @@ TABLES = {
 }
 
 
-def write_tables(tables: Mapping[str, xr.Dataset], directory: Path) -> None:
-    """Write tables as ``{name}.zarr`` and ``{name}.parquet``.
-
-    Parameters
-    ----------
-    tables
-        Tables by their names, of :data:`TABLES`.
-    directory
-        Directory to write to. Tables of an earlier call that are not among `tables` are removed, so
-        that the tables of one directory always belong together.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    remove_tables(directory)
-    for name, table in tables.items():
-        plain = _with_object_text(table)
-        plain.to_zarr(directory / f"{name}.zarr", mode="w", zarr_format=3, consolidated=False)
-        with replacing(directory / f"{name}.parquet") as partial:
-            tidy_frame(table, name).to_parquet(partial, index=False)
-
-
-def remove_tables(directory: Path) -> None:
-    """Remove the tables of a directory where there are any."""
-    for name in TABLES:
-        rmtree(directory / f"{name}.zarr", ignore_errors=True)
-        (directory / f"{name}.parquet").unlink(missing_ok=True)
-
-
-def read_table(path: Path) -> xr.Dataset:
+def read_table(path: Path, hashes: Mapping[str, str]) -> xr.Dataset:
     """Open one table; text is read at once, numbers are read when they are used.
 
     The variables are in the order of the table's schema, because a Zarr group has no order.
+
+    Parameters
+    ----------
+    path
+        The table, ``{name}.zarr``.
+    hashes
+        Path of each file in the table to the hash of its bytes.
+
+    Raises
+    ------
+    TableError
+        Where a file is missing or differs from its hash; also later, when numbers are read.
     """
-    table = _with_object_text(xr.open_zarr(zarr_store(path), chunks=None, consolidated=False))
+    store = open_checked(path, hashes)
+    table = with_object_text(xr.open_zarr(store, chunks=None, consolidated=False))
     rules = SCHEMAS[TABLES[path.stem]]
     declared = [name for name in (*rules.required, *rules.optional) if name in table.data_vars]
     rest = sorted(str(name) for name in table.data_vars if name not in declared)
     return table[[*rest, *declared]]
 
 
-def _with_object_text(table: xr.Dataset) -> xr.Dataset:
+def with_object_text(table: xr.Dataset) -> xr.Dataset:
+    """Return a table with its text as Python strings."""
     # Fixed-width text of NumPy has no Zarr v3 specification, and most of pandas does not support
     # variable-width text of NumPy. Plain Python strings work in both.
     text = [name for name, array in table.variables.items() if array.dtype.kind in "UT"]

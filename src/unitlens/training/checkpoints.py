@@ -1,18 +1,21 @@
 """Checkpoints: the weights of a network, their record, and the scores over training."""
 
+import json
+import math
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated, Any
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from torch import nn
 
 from unitlens.config.base import Strict
 from unitlens.config.networks import RunSpec
-from unitlens.errors import ModelError, one_line
+from unitlens.errors import ModelError, first_line, one_line
 from unitlens.hashed_files import parse_json, reading, write_json
 from unitlens.local_files import replacing
 from unitlens.model.weights import weights_hash
@@ -20,6 +23,14 @@ from unitlens.training.models import construct_model
 
 WEIGHTS, RECORD = "checkpoint.safetensors", "checkpoint.json"
 AGAIN = f"remove {RECORD} and run snakemake again: it trains the network again"
+
+
+def _nan_for_null(value: Any) -> Any:
+    return math.nan if value is None else value
+
+
+# JSON has no NaN, which the scores of a failed training are.
+Score = Annotated[float, Field(allow_inf_nan=True), BeforeValidator(_nan_for_null)]
 
 
 class CheckpointRecord(Strict):
@@ -32,7 +43,8 @@ class CheckpointRecord(Strict):
     epoch
         Number of epochs that the network was trained for.
     train_loss, test_loss
-        Mean cross-entropy in nats; the training labels are those that it was trained on.
+        Mean cross-entropy in nats; the training labels are those that it was trained on. NaN, as
+        the accuracies are, where the training failed.
     train_accuracy, test_accuracy
         Share of the samples whose largest logit is that of the label.
     input_shape
@@ -59,10 +71,10 @@ class CheckpointRecord(Strict):
 
     spec: RunSpec
     epoch: int
-    train_loss: float
-    train_accuracy: float
-    test_loss: float
-    test_accuracy: float
+    train_loss: Score
+    train_accuracy: Score
+    test_loss: Score
+    test_accuracy: Score
     input_shape: tuple[int, ...]
     classes: int
     dataset_identity: str
@@ -104,16 +116,41 @@ def save_checkpoint(directory: Path, model: nn.Module, record: CheckpointRecord)
     write_record(directory, record)
 
 
+def copy_checkpoint(source: Path, target: Path) -> None:
+    """Copy the network of a directory into another one, whole or not at all, and check it.
+
+    Parameters
+    ----------
+    source
+        Directory of the network.
+    target
+        Directory to write to.
+
+    Raises
+    ------
+    ModelError
+        Where the network is damaged, or cannot be written.
+    """
+    save_checkpoint(target, *load_checkpoint(source))
+
+
 @contextmanager
 def writing_network(directory: Path) -> Iterator[None]:
-    """Raise ModelError where the system refuses to write a network, for instance to a full disk."""
+    """Raise ModelError where the system refuses to write a network, for instance to a full disk.
+
+    Parameters
+    ----------
+    directory
+        Directory of the network, for the message.
+    """
     from safetensors import SafetensorError
 
     try:
         yield
-    except (OSError, SafetensorError) as error:
+    # RuntimeError: of the writers of PyTorch and HDF5.
+    except (OSError, SafetensorError, RuntimeError) as error:
         raise ModelError(
-            f"the network {directory} cannot be written ({one_line(error)}); mend this and run "
+            f"the network {directory} cannot be written ({first_line(error)}); mend this and run "
             "again: a training resumes"
         ) from error
 
@@ -121,7 +158,7 @@ def writing_network(directory: Path) -> Iterator[None]:
 def write_record(directory: Path, record: CheckpointRecord) -> None:
     """Write the record of a network, with its hash, whole or not at all."""
     with writing_network(directory):
-        write_json(directory / RECORD, record.model_dump(mode="json"))
+        write_json(directory / RECORD, json.loads(record.model_dump_json()))
 
 
 def load_checkpoint(directory: Path) -> tuple[nn.Module, CheckpointRecord]:

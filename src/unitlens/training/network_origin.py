@@ -1,7 +1,9 @@
 """What a network is made from, so that a finished network is told from one that must be trained."""
 
 import hashlib
+import json
 from collections.abc import Mapping
+from typing import Any
 
 from unitlens.config.networks import RunSpec
 from unitlens.provenance.user_source import user_modules
@@ -103,6 +105,12 @@ class NetworkOrigin:
 def specification(spec: RunSpec) -> str:
     """Return a specification as JSON, without kept epochs and files, which change no weights."""
     return spec.model_dump_json(exclude={"training": {"checkpoints"}, "dataset": {"files"}})
+
+
+def specification_values(spec: RunSpec) -> dict[str, Any]:
+    """Return the plain values of :func:`specification`."""
+    values: dict[str, Any] = json.loads(specification(spec))
+    return values
 
 
 def hash_texts(*texts: str) -> str:

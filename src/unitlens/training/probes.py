@@ -3,12 +3,11 @@
 Weights alone do not tell a network: its code and the attributes of its modules count as well.
 """
 
-import copy
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from unitlens.data.batches import iterate_batches
 from unitlens.data.split import SplitDataset
@@ -20,7 +19,8 @@ from unitlens.training.scoring import to_weights_dtype
 SAMPLES = 4
 # Largest difference that counts as rounding, relative to the largest output of the probes. Other
 # threads and batch sizes move float32 outputs of the networks of torchvision by less than 1e-5.
-TOLERANCE = 1e-4
+# For networks of a lower precision, it is this number of their rounding errors.
+TOLERANCE, ROUNDINGS = 1e-4, 4
 CPU = torch.device("cpu")
 
 Outputs = tuple[tuple[float, ...], ...]
@@ -49,20 +49,28 @@ def probe_outputs(model: nn.Module, dataset: SplitDataset) -> Outputs:
     A tuple of logits for each of :func:`probe_samples`, as float32 numbers; an empty tuple where
     a logit is not finite.
     """
-    rows = np.array(probe_samples(dataset))
-    _, inputs, _ = next(iterate_batches(dataset, len(rows), indices=rows))
-    on_cpu = all(tensor.device.type == "cpu" for tensor in model.state_dict().values())
-    probed = model if on_cpu else copy.deepcopy(model).cpu()
-    modes = [(module, module.training) for module in probed.modules()]
-    with torch.inference_mode(), isolated_generators(CPU):
-        seed_generators(0, CPU)
-        logits = find_logits(probed.eval()(to_weights_dtype(inputs, probed)))
-    for module, training in modes:
-        module.training = training
-    values = logits.float().numpy().reshape(len(rows), -1)
+    values = _probe_logits(model, dataset).float().numpy()
     if not np.isfinite(values).all():
         return ()
     return tuple(tuple(float(value) for value in row) for row in values)
+
+
+def _probe_logits(model: nn.Module, dataset: SplitDataset) -> Tensor:
+    rows = np.array(probe_samples(dataset))
+    _, inputs, _ = next(iterate_batches(dataset, len(rows), indices=rows))
+    modes = [(module, module.training) for module in model.modules()]
+    # The graphics processor may round float32 numbers to fewer digits.
+    device = next((parameter.device for parameter in model.parameters()), CPU)
+    model.to(CPU)
+    try:
+        with torch.inference_mode(), isolated_generators(CPU):
+            seed_generators(0, CPU)
+            logits: Tensor = find_logits(model.eval()(to_weights_dtype(inputs, model)))
+    finally:
+        model.to(device)
+        for module, training in modes:
+            module.training = training
+    return logits.reshape(len(rows), -1)
 
 
 def find_changed_output(
@@ -83,10 +91,12 @@ def find_changed_output(
     -------
     The first sample and logit that differ by more than rounding; None where none does.
     """
-    now, then = np.array(probe_outputs(model, dataset)), np.array(recorded)
+    logits = _probe_logits(model, dataset)
+    now, then = logits.float().numpy(), np.array(recorded, dtype=np.float32)
     if now.shape != then.shape:
         return f"its outputs for {len(then)} samples have the shape {now.shape}, not {then.shape}"
-    other = np.abs(now - then) > TOLERANCE * np.abs(then).max()
+    tolerance = max(TOLERANCE, ROUNDINGS * _rounding(logits)) * np.abs(then).max()
+    other = ~(np.abs(now - then) <= tolerance)  # also where one is NaN
     if not other.any():
         return None
     row, logit = (int(index[0]) for index in np.nonzero(other))
@@ -95,3 +105,7 @@ def find_changed_output(
         f"for sample {sample} of the test set logit {logit} is {now[row, logit]:.6g}, but was "
         f"{then[row, logit]:.6g}"
     )
+
+
+def _rounding(values: Tensor) -> float:
+    return float(torch.finfo(values.dtype).eps) if values.is_floating_point() else 0.0

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import pickle
 import shutil
 import time
 from dataclasses import dataclass, field
@@ -11,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unitlens.errors import ModelError
+from unitlens.errors import ModelError, first_line
 from unitlens.hashed_files import read_hashed, replacing_hashed
-from unitlens.training.checkpoints import RECORD
+from unitlens.training.checkpoints import load_checkpoint, writing_network
 from unitlens.training.scoring import SplitScore
 
 logger = logging.getLogger("unitlens")
@@ -85,18 +86,22 @@ class ResumeFolder:
         path = self.path / STATE
         if not path.exists():
             return {}
-        remedy = "the training starts over"
         try:
-            content = read_hashed(path, error=ModelError, remedy=remedy)
+            content = read_hashed(path, error=ModelError, remedy="nothing needs to be done")
             state: dict[str, Any] = torch.load(
                 io.BytesIO(content), map_location="cpu", weights_only=True
             )
+            for name in state["kept"]:
+                load_checkpoint(self.path / name)
         except ModelError as error:
-            logger.warning("%s", error)
+            logger.warning("the training starts over, for %s", error)
             return {}
-        lost = [name for name in state["kept"] if not (self.path / name / RECORD).is_file()]
-        if lost:
-            logger.warning("%s lacks the network of %s; %s", self.path, lost[0], remedy)
+        except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+            logger.warning(
+                "the training starts over, for %s is of another version (%s)",
+                path,
+                first_line(error),
+            )
             return {}
         return state
 
@@ -121,13 +126,15 @@ class ResumeFolder:
             "generators": progress.generators,
             "kept": sorted(folder.name for folder in self.path.glob("epoch-*")),
         }
-        self.path.mkdir(parents=True, exist_ok=True)
-        with replacing_hashed(self.path / STATE) as partial:
-            torch.save(state, partial)
+        with writing_network(self.path.parent):
+            self.path.mkdir(parents=True, exist_ok=True)
+            with replacing_hashed(self.path / STATE) as partial:
+                torch.save(state, partial)
         self._last = time.monotonic()
         self._pause = max(SECONDS_BETWEEN_SAVES, (self._last - start) / SAVING_SHARE)
 
     def remove(self) -> None:
         """Remove the state, then the kept epochs beside it: a kill between leaves no state."""
-        (self.path / STATE).unlink(missing_ok=True)
+        with writing_network(self.path.parent):
+            (self.path / STATE).unlink(missing_ok=True)
         shutil.rmtree(self.path, ignore_errors=True)

@@ -2,10 +2,9 @@
 
 import logging
 import math
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
@@ -19,27 +18,30 @@ from unitlens.model.weights import weights_hash
 from unitlens.progress import track
 from unitlens.store.backend.lock import hold_lock
 from unitlens.training.checkpoints import (
-    RECORD,
-    WEIGHTS,
     CheckpointRecord,
-    load_checkpoint,
-    read_record,
+    copy_checkpoint,
     save_checkpoint,
     versions,
-    write_record,
+    writing_network,
 )
 from unitlens.training.epochs import Interruption, make_optimizer, run_epoch
-from unitlens.training.former_names import adopt_former_folder
-from unitlens.training.history import HISTORY, check_history, read_history, write_history
+from unitlens.training.finished_network import (
+    FinishedNetwork,
+    epoch_name,
+    kept_epochs,
+    write_failure,
+)
+from unitlens.training.former_names import adopt_former_folder, remove_former_folder
+from unitlens.training.history import write_history
 from unitlens.training.models import build_model
 from unitlens.training.network_origin import NetworkOrigin, hash_texts
-from unitlens.training.probes import find_changed_output, probe_outputs
+from unitlens.training.probes import probe_outputs
 from unitlens.training.resume_state import ResumeFolder, TrainingProgress
 from unitlens.training.scoring import SplitScore, score
 
 logger = logging.getLogger("unitlens")
 
-NO_SCORE = SplitScore(0.0, 0.0)  # of a training that failed
+NO_SCORE = SplitScore(math.nan, math.nan)  # of a training that failed
 
 
 def train(
@@ -100,18 +102,23 @@ def train(
             code=code,
             user_code=user_code,
         )
-        adopt_former_folder(directory, run.origin)
-        difference = run.find_difference(failed)
+        former = adopt_former_folder(directory, run.origin)
+        difference = run.finished.find_difference(failed)
         if difference is None:
             logger.info("%s holds this network already, which is not trained again", directory)
-            run.refresh()
+            run.finished.refresh()
+            run.resume.remove()
+            if former is not None:
+                remove_former_folder(former)
             return
         logger.info("%s: %s", directory, difference)
         try:
             run.complete()
         except DivergenceError as error:
             if failed == "stop":
-                raise
+                raise ModelError(
+                    f"{error}, or set failed_runs to skip, which leaves such networks out"
+                ) from None
             run.give_up(str(error))
 
 
@@ -141,6 +148,10 @@ class TrainingRun:
     ----------
     origin
         The origin of the network.
+    finished
+        What the directory holds already.
+    resume
+        The state to resume from.
     """
 
     def __init__(
@@ -173,79 +184,22 @@ class TrainingRun:
             code=code,
             user_code=user_code,
         )
+        self.finished = FinishedNetwork(
+            directory, spec, self.origin, self.train_set, self.test_set, device
+        )
         self.resume = ResumeFolder(directory, self._identity())
         # Convolutions are faster with channels last. A user's network may rely on the default.
         convnet = isinstance(spec.model, ConvNetSpec)
         layout = torch.channels_last if convnet else torch.preserve_format
         self.model: nn.Module = model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
 
-    def find_difference(self, failed: str) -> str | None:
-        """Return why the directory does not hold the result of this training; None where it does.
-
-        Parameters
-        ----------
-        failed
-            What is done with a failed training; ``skip`` takes its record for a result.
-        """
-        if not (self.directory / RECORD).exists():
-            return "there is no such network yet"
-        try:
-            record = read_record(self.directory / RECORD)
-            difference = self.origin.find_difference(record)
-            if difference is not None:
-                return f"{difference} has changed: it is trained again"
-            if record.failed:
-                return None if failed == "skip" else "its training failed: it is trained again"
-            self._check_results()
-        except ModelError as error:
-            return f"it is trained again, for {error}"
-        return None
-
-    def _check_results(self) -> None:
-        """Raise ModelError where a network, its history or a kept epoch is missing or damaged."""
-        for name in map(epoch_name, self._kept_epochs()):
-            self._check_network(self.directory / name)
-        check_history(self.directory, self._check_network(self.directory))
-
-    def _check_network(self, directory: Path) -> CheckpointRecord:
-        model, record = load_checkpoint(directory)
-        changed = (
-            find_changed_output(model, self.test_set, record.probes) if record.probes else None
-        )
-        if changed is not None:
-            raise ModelError(f"the network {directory} puts out other values: {changed}")
-        return record
-
-    def refresh(self) -> None:
-        """Write the records anew, so that they are newer than their inputs and of this version."""
-        for name in map(epoch_name, self._kept_epochs()):
-            self._refresh_record(self.directory / name)
-        record = read_record(self.directory / RECORD)
-        if not record.failed:
-            write_history(self.directory, read_history(self.directory))
-            (self.directory / WEIGHTS).touch()
-        self._refresh_record(self.directory)
-
-    def _refresh_record(self, directory: Path) -> None:
-        record = read_record(directory / RECORD)
-        update: dict[str, Any] = {
-            "spec": self.spec,
-            "origin": "",
-            "origin_parts": self.origin.parts,
-        }
-        if not record.probes and not record.failed:
-            update["probes"] = probe_outputs(load_checkpoint(directory)[0], self.test_set)
-        write_record(directory, record.model_copy(update=update))
-
     def give_up(self, reason: str) -> None:
         """Write why the training failed as the record of the network."""
         logger.warning("%s is left out, for its training failed: %s", self.directory, reason)
-        self.resume.remove()
-        for name in (WEIGHTS, HISTORY):
-            (self.directory / name).unlink(missing_ok=True)
         record = self._record(TrainingProgress([(NO_SCORE, NO_SCORE)]))
         failed = {"failed": reason, "weights_hash": "", "probes": ()}
-        write_record(self.directory, record.model_copy(update=failed))
+        write_failure(self.directory, record.model_copy(update=failed))
+        self.resume.remove()
 
     def complete(self) -> None:
         """Train the network and write its files; then remove the state to resume from."""
@@ -254,10 +208,12 @@ class TrainingRun:
                 progress = TrainingProgress([self._scores(0)])
             else:
                 progress = self._fit(self.spec.training)
-        self.directory.mkdir(parents=True, exist_ok=True)
+        with writing_network(self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True)
         self._write_kept_epochs(progress)
-        write_history(self.directory, progress.history)
-        save_checkpoint(self.directory, self.model, self._record(progress))
+        record = self._record(progress)
+        write_history(self.directory, progress.history, record)
+        save_checkpoint(self.directory, self.model, record)
         self.resume.remove()
         train_score, test_score = progress.history[-1]
         logger.info(
@@ -322,16 +278,12 @@ class TrainingRun:
             remedy = "lower training.learning_rate" if epoch else "check the weights and the inputs"
             raise DivergenceError(
                 f"the loss after epoch {epoch} is {scores[0].loss} on the training set and "
-                f"{scores[1].loss} on the test set, but must be finite; {remedy}, or set "
-                "failed_runs to skip, which leaves such networks out"
+                f"{scores[1].loss} on the test set, but must be finite; {remedy}"
             )
         return scores[0], scores[1]
 
     def _score(self, split: SplitDataset) -> SplitScore:
         return score(self.model, split, device=self.device)
-
-    def _kept_epochs(self) -> tuple[int, ...]:
-        return self.spec.training.checkpoints if self.spec.training else ()
 
     def _keep_epoch(self, progress: TrainingProgress) -> None:
         """Write the network of a kept epoch beside the state.
@@ -339,18 +291,17 @@ class TrainingRun:
         It is copied to the directory of the run at the end of the training, because Snakemake
         removes the outputs of a job when the job starts.
         """
-        if progress.epoch in self._kept_epochs():
+        if progress.epoch in kept_epochs(self.spec):
             folder = self.resume.path / epoch_name(progress.epoch)
             save_checkpoint(folder, self.model, self._record(progress))
 
     def _write_kept_epochs(self, progress: TrainingProgress) -> None:
-        for epoch in self._kept_epochs():
+        for epoch in kept_epochs(self.spec):
             folder = self.directory / epoch_name(epoch)
             if epoch > progress.epoch:
                 save_checkpoint(folder, self.model, self._record(progress))
             else:
-                kept = self.resume.path / epoch_name(epoch)
-                shutil.copytree(kept, folder, dirs_exist_ok=True)
+                copy_checkpoint(self.resume.path / epoch_name(epoch), folder)
 
     def _record(self, progress: TrainingProgress) -> CheckpointRecord:
         train_score, test_score = progress.history[-1]
@@ -375,7 +326,7 @@ class TrainingRun:
 
         The state of a training with another hash is not resumed from.
         """
-        parts, kept = self.origin.parts.values(), str(self._kept_epochs())
+        parts, kept = self.origin.parts.values(), str(kept_epochs(self.spec))
         return hash_texts(*parts, kept, self.device.type, str(torch.__version__))
 
 
@@ -385,8 +336,3 @@ def meets_stop_rule(training: TrainingSpec, progress: TrainingProgress) -> bool:
         return False
     last = progress.history[1:][-training.stop.epochs :]
     return all(train.accuracy >= training.stop.train_accuracy for train, _ in last)
-
-
-def epoch_name(epoch: int) -> str:
-    """Return the name of the directory of a kept epoch."""
-    return f"epoch-{epoch:04d}"

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unitlens.errors import ModelError, one_line
+from unitlens.errors import ModelError, first_line
 
 REMEDY = (
     "save the state dict: safetensors.torch.save_model(model, 'weights.safetensors'), or "
@@ -49,10 +49,10 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
             f"model.weights = '{path}' is refused: it holds more than tensors (a whole pickled "
             f"model?), and loading it would run code from the file; {REMEDY}"
         ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # of any class where the file is damaged
         raise ModelError(
-            f"model.weights = '{path}' is refused: it is no state dict of torch.save "
-            f"({one_line(error)}); {REMEDY}"
+            f"model.weights = '{path}' is refused: it is damaged, or no state dict of torch.save "
+            f"({first_line(error)}); {REMEDY}"
         ) from error
     return _state_dict(content, path)
 
@@ -63,9 +63,9 @@ def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
 
     try:
         tensors: Mapping[str, Tensor] = load_file(path)
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise ModelError(
-            f"model.weights = '{path}' is damaged or no safetensors file: {one_line(error)}; "
+            f"model.weights = '{path}' is damaged or no safetensors file: {first_line(error)}; "
             f"{REMEDY}"
         ) from error
     return tensors

@@ -78,7 +78,7 @@ def test_override__leaves_sections_out_and_takes_them_in():
             {"activations": {"layers": ["relu1"]}},
             "experiments.a.measurements: activations.layers must be null where noise_robustness is",
         ),
-        ({"unit_ablation": 3}, "experiments.a.measurements.unit_ablation = 3: input should be a"),
+        ({"unit_ablation": 3}, "experiments.a.measurements.unit_ablation = 3: must be keys with"),
     ],
 )
 def test_override__is_refused_under_its_own_key(override, message):

@@ -71,10 +71,17 @@ def write_idx(path, values):
 
 
 def test_recipe__a_set_of_torchvision_is_its_declaration(tmp_path, monkeypatch):
-    source = TorchvisionSource("KMNIST", "KMNIST/raw", "the files of KMNIST")
+    files = [
+        f"{split}-{kind}-ubyte"
+        for split in ("train", "t10k")
+        for kind in ("images-idx3", "labels-idx1")
+    ]
+    source = TorchvisionSource("KMNIST", "KMNIST/raw", dict.fromkeys(files, ""))
     declare(monkeypatch, "kmnist", source, (1, 28, 28), 10, 30, 20)
     spec = DatasetSpec(name="kmnist")
-    with pytest.raises(DatasetError, match=r"data set kmnist: expected the files of KMNIST .* in "):
+    with pytest.raises(
+        DatasetError, match=r"data set kmnist: expected train-images-idx3-ubyte, .* in "
+    ):
         prepare_dataset(spec, tmp_path / "prepared", data=tmp_path)
 
     raw = tmp_path / "KMNIST" / "raw"

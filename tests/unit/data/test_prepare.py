@@ -215,7 +215,7 @@ def test_prepare_dataset__refuses_more_samples_than_there_are(tmp_path):
     [
         ("mnist", "MNIST/raw", "t10k-labels-idx1-ubyte"),
         ("fashion_mnist", "FashionMNIST/raw", "train-images-idx3-ubyte"),
-        ("cifar10", "cifar-10-batches-py", "data_batch_1 to data_batch_5"),
+        ("cifar10", "cifar-10-batches-py", "data_batch_1, data_batch_2"),
         ("cifar100", "cifar-100-python", "train, test, meta"),
         ("svhn", "", "test_32x32.mat"),
     ],
@@ -237,13 +237,11 @@ def test_load_dataset__says_that_nothing_is_prepared(tmp_path):
         load_dataset(tmp_path, "train")
 
 
-def test_load_dataset__refuses_a_record_of_another_version(digits, tmp_path):
+def test_load_dataset__refuses_a_record_that_was_edited(digits, tmp_path):
     text = (digits / "dataset.json").read_text()
     (tmp_path / "dataset.json").write_text(text.replace('"kind"', '"sort"'))
 
-    with pytest.raises(
-        DatasetError, match=r"is not what this version .* prepare the data set again"
-    ):
+    with pytest.raises(DatasetError, match=r"dataset.json is damaged: its content differs"):
         load_dataset(tmp_path, "train")
 
 

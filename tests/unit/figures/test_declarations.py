@@ -176,7 +176,7 @@ def test_recipe__takes_a_function_and_a_declaration(tmp_path):
     assert told["none"].startswith("the figure accuracy_by_run has no run to show")
     assert told["schema"]
     assert told["digest"] != code_digest("draw_figures")
-    (written,) = json.loads((tmp_path / "drawn/figures.json").read_text())
+    (written,) = json.loads((tmp_path / "drawn/figures.json").read_text())["figures"]
     assert written["title"] == "Accuracy of networks"
     assert written["finding"].startswith("Best: 0.")
     assert {path.name for path in (tmp_path / "drawn").iterdir()} == {

@@ -117,7 +117,7 @@ def test_draw_figures__writes_the_same_bytes_again(results, tmp_path):
     for place in ("first", "second"):
         draw_figures(results.directory, asked, tmp_path / place)
 
-    listed = json.loads((tmp_path / "first" / "figures.json").read_text())
+    listed = json.loads((tmp_path / "first" / "figures.json").read_text())["figures"]
     assert [figure["name"] for figure in listed] == list(asked)
     assert set(listed[0]) == {"name", "title", "caption", "finding", "experiments"}
     names = sorted(path.name for path in (tmp_path / "first").iterdir())

@@ -13,7 +13,7 @@ import xarray as xr
 from torch import nn
 
 import unitlens as ul
-from recorded_networks import Samples, convnet, mlp, record_small, seeded
+from recorded_networks import COMPARED, Samples, convnet, mlp, record_small, seeded
 from small_stores import all_files, flip
 from unitlens.config.measurements import ActivationSpec
 from unitlens.config.reading import parse_config
@@ -280,7 +280,7 @@ def test_content_hash__covers_maps(tmp_path, dataset):
 # faults
 
 
-class PoweredOffError(Exception):
+class PoweredOffError(BaseException):
     pass
 
 
@@ -323,7 +323,8 @@ def test_resume__runs_just_the_batches_that_hold_missing_maps(path, dying):
     path.with_suffix(".json").unlink()
     dying.asked = []
     record(path, dying)
-    assert dying.asked[2:] == [i for i in range(300) if i // 16 in {6, 15}]
+    assert dying.asked[-32:] == [i for i in range(300) if i // 16 in {6, 15}]
+    assert len(dying.asked) <= 32 + COMPARED
     assert all_files(path) == before
 
 
@@ -366,7 +367,7 @@ def test_damaged__metadata_are_made_again(path, dying, name):
     flip(path / name, 20, 1)
     dying.asked = []
     ul.repair_activations(convnet(), dying, path)
-    assert len(dying.asked) == 2
+    assert len(dying.asked) <= COMPARED
     assert all_files(path) == before
 
 
@@ -380,12 +381,12 @@ def test_damaged__manifest_is_made_from_the_journal(path, dataset, undisturbed):
 
 
 def test_verify__other_values_with_a_sound_checksum(path, dataset):
-    """A shard of another recording has sound checksums, but not the values of this one."""
+    """A shard of another recording has sound checksums, but not those of this one."""
     record(path, dataset, codec="none")
     other = record(path.with_name("b.zarr"), Samples(300, (3, 8, 8), seed=3), codec="none")
     shutil.copy2(other / SHARDS[0], path / SHARDS[0])
     (fault,) = ul.verify_activations(path).faults
-    assert str(fault) == f"the shard '{SHARDS[0]}' holds other values than were recorded"
+    assert fault.place == SHARDS[0]
 
 
 # sizes
@@ -399,6 +400,7 @@ def test_read__of_one_sample_takes_little(path):
     data = Samples(200, (3, 32, 32))
     ul.record_activations(convnet(), data, path, maps={"layers": ["2"], "samples": range(200)})
     maps = ul.open_activations(path)["2"]["map"]
+    maps.sel(map_sample=3).to_numpy()  # modules that are imported meanwhile are bytes read, too
     before = bytes_read()
     one = maps.sel(map_sample=170).to_numpy()
     between = bytes_read()
@@ -505,6 +507,6 @@ def test_plan__refuses_maps_that_a_network_lacks(model, layers, message):
 
 def test_plan__counts_maps():
     plain, more = (estimate_plan(planned(CONVNET, **maps)) for maps in ({}, {"samples": 10}))
-    assert check_networks(planned(CONVNET, layers=["relu1"], samples=10)) is None
+    assert not check_networks(planned(CONVNET, layers=["relu1"], samples=10))
     for one, two in zip(plain.stores, more.stores, strict=True):
         assert two.bytes - one.bytes == 10 * (4 * 8 * 8 + 8 * 4 * 4) * 4 + 10 * 8

@@ -15,7 +15,7 @@ from unitlens.data.prepare import load_dataset
 from unitlens.errors import StoreError
 from unitlens.model.weights import modules_hash, weights_hash
 from unitlens.recording import record
-from unitlens.recording.origin import Origin, _dataset_identity, _former_weights_hash
+from unitlens.recording.origin import Origin, _former_weights_hash
 from unitlens.store.format.manifest import read_manifest
 from unitlens.training.checkpoints import load_checkpoint
 
@@ -28,7 +28,7 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-class PoweredOffError(Exception):
+class PoweredOffError(BaseException):
     pass
 
 
@@ -229,10 +229,14 @@ def test_find_difference__is_of_identities_alone(dataset, entry, differs):
     assert origin.matches(json.loads(json.dumps(origin.provenance)))
 
 
+def _identity(dataset):
+    return Origin(mlp(), dataset, {}).provenance["dataset_identity"]
+
+
 def test_dataset_identity__of_plain_data_is_a_hash_of_samples():
-    assert _dataset_identity(Samples(50, (12,))) == _dataset_identity(Samples(50, (12,)))
-    assert _dataset_identity(Samples(50, (12,))) != _dataset_identity(Samples(51, (12,)))
-    assert _dataset_identity(Samples(50, (12,))) != _dataset_identity(Samples(50, (12,), seed=1))
+    assert _identity(Samples(50, (12,))) == _identity(Samples(50, (12,)))
+    assert _identity(Samples(50, (12,))) != _identity(Samples(51, (12,)))
+    assert _identity(Samples(50, (12,))) != _identity(Samples(50, (12,), seed=1))
 
 
 @pytest.fixture(scope="module")
@@ -271,7 +275,15 @@ def test_repair__of_a_store_of_the_workflow_from_python(network, split, tmp_path
     assert [fault.place for fault in report.faults] == [str(damaged.relative_to(path))]
     assert all_files(path) == before
     assert set(read_manifest(path).contents.provenance) == {
-        *("weights_hash", "dataset_identity", "network", "split", "code")
+        *(
+            "weights_hash",
+            "dataset_identity",
+            "dataset_hash",
+            "network",
+            "split",
+            "code",
+            "settings",
+        )
     }
 
     nn.init.zeros_(model.get_parameter(next(iter(dict(model.named_parameters())))))

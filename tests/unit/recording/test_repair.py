@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import unitlens as ul
-from recorded_networks import Samples, convnet, mlp, record_small
+from recorded_networks import COMPARED, Samples, convnet, mlp, record_small
 from small_stores import all_files, flip
 from unitlens.errors import StoreError
 from unitlens.recording import forward_passes, repair
@@ -88,7 +88,9 @@ def test_repair__records_just_the_bad_shards_again(path, dataset):
     ]
     assert all_files(path) == before
     batches = {sample // 7 for span in spans for sample in range(span.start, span.stop)}
-    assert dataset.asked[2:] == [i for i in range(600) if i // 7 in batches]
+    run = [i for i in range(600) if i // 7 in batches]
+    assert dataset.asked[-len(run) :] == run
+    assert len(dataset.asked) <= len(run) + COMPARED
     touched = {f for f, when in kept.items() if f.stat().st_mtime_ns != when}
     assert touched == {path / "4/activation/c/6/0"}
 
@@ -98,13 +100,13 @@ def test_repair__records_just_the_bad_shards_again(path, dataset):
     ["zarr.json", "1/zarr.json", "4/activation/zarr.json", "loss/zarr.json", "1/minimum/c/0"],
 )
 @pytest.mark.parametrize("fault", ["flipped", "missing"])
-def test_repair__metadata_and_ranges_run_no_sample(path, dataset, name, fault):
+def test_repair__metadata_and_ranges_run_few_samples(path, dataset, name, fault):
     before = all_files(path)
     flip(path / name, 20, 1) if fault == "flipped" else (path / name).unlink()
     dataset.asked.clear()
     report = repair_activations(mlp(), dataset, path)
     assert [f.place for f in report.faults] == [name]
-    assert len(dataset.asked) == 2
+    assert len(dataset.asked) <= COMPARED
     assert all_files(path) == before
 
 
@@ -126,8 +128,10 @@ def test_repair__without_a_journal(path, dataset):
 
 
 def test_repair__whole_store_is_not_touched(path, dataset, monkeypatch):
-    monkeypatch.setattr(forward_passes.Recording, "__init__", None)
+    monkeypatch.setattr(forward_passes.Recording, "fill", None)
+    before = all_files(path)
     assert repair_activations(mlp(), dataset, path).whole
+    assert all_files(path) == before
 
 
 def test_repair__computes_with_the_threads_of_the_recording(path, dataset):
@@ -204,10 +208,11 @@ def test_repair__refuses_fewer_samples_of_the_same_name(path):
 
 
 def test_repair__refuses_values_that_come_out_differently(path):
-    """The data set has the same identity, but other values."""
+    """The data set has the same identity, but another value at a sample that is not compared."""
+    span = rows_of(path, "1/activation", 3)
     (path / "1/activation/c/3/0").unlink()
     other = Asked(600, (12,))
-    other.inputs += 1
+    other.inputs[span.start + 1] += 1
     with pytest.raises(
         StoreError,
         match=r"the shard '1/activation/c/3/0' of .*acts.zarr, made again, holds other v",

@@ -16,7 +16,7 @@ from unitlens.report.words import PAPER_TEMPLATES
 from unitlens.reproduction.compare import compare_with_paper
 from unitlens.reproduction.follow_ups import FOLLOW_UP_CLAIMS
 from unitlens.tables.results import open_results
-from unitlens.tables.tabulate import tabulate_networks
+from unitlens.tables.tabulate import tabulate
 
 SHOWN = {
     "memorisation_ablation": ("memorisation",),
@@ -122,7 +122,7 @@ def test_page__leaves_out_correlations_of_no_units(tmp_path):
     ablated, other = network(("a",)), network(("b",), seed=1)
     write_networks(tmp_path, [ablated, other])
     (tmp_path / other.name / "unit_ablation.nc").unlink()
-    tabulate_networks(tmp_path, {ablated.name: ("a",), other.name: ("b",)}, tmp_path)
+    tabulate(tmp_path, {ablated.name: ("a",), other.name: ("b",)})
     draw_figures(tmp_path, {}, tmp_path / "figures")
 
     write_report(tmp_path, tmp_path / "figures", tmp_path / "report.html")

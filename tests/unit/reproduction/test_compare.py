@@ -2,7 +2,6 @@
 
 import csv
 import itertools
-import json
 from collections import Counter
 from importlib import import_module
 from inspect import get_annotations
@@ -24,6 +23,7 @@ from unitlens.catalogue.comparisons import COMPARISONS
 from unitlens.catalogue.figures import FIGURES
 from unitlens.config.runs import dataset_name
 from unitlens.errors import TableError
+from unitlens.hashed_files import read_json, write_json
 from unitlens.reproduction.bootstrap import (
     confidence_interval,
     mean,
@@ -37,8 +37,9 @@ from unitlens.reproduction.evidence_curves import clamping, fraction_at_half
 from unitlens.reproduction.evidence_training import selected_share
 from unitlens.reproduction.evidence_units import bump, correlation_within_layers, mode
 from unitlens.reproduction.follow_ups import CLAIM_GROUPS, FOLLOW_UP_CLAIMS
+from unitlens.store.backend.netcdf import write_netcdf
 from unitlens.tables.results import open_results
-from unitlens.tables.tabulate import tabulate_networks
+from unitlens.tables.tabulate import tabulate
 
 SWEEP = [
     network(("sweep",), seed=seed, corruption=0.1 * rate, **CONVNET)
@@ -88,7 +89,9 @@ def compared(tmp_path_factory):
         "dropout_ablation": ["other"],
     }
     listed = [{"name": name, "experiments": of} for name, of in drawn.items()]
-    (directory / "figures/figures.json").write_text(json.dumps(listed))
+    inputs = {"tables.json": open_results(directory).record.hash}
+    drawn_from = {"figures": listed, "files": {}, "provenance": {"inputs": inputs}}
+    write_json(directory / "figures/figures.json", drawn_from)
     write_benchmarks(directory)
     compare_with_paper(
         directory, CLAIMS, directory, causes=CAUSES, command="snakemake --configfile x.yaml"
@@ -516,8 +519,8 @@ def test_all_units__are_not_those_of_some_layers(tmp_path):
     write_networks(tmp_path, [made])
     path = tmp_path / made.name / "unit_ablation.nc"
     table = xr.load_dataset(path, engine="h5netcdf")
-    table.isel(unit=np.flatnonzero(table["depth"].values == 0)).to_netcdf(path, engine="h5netcdf")
-    tabulate_networks(tmp_path, {made.name: ("a",)}, tmp_path)
+    write_netcdf(table.isel(unit=np.flatnonzero(table["depth"].values == 0)), path)
+    tabulate(tmp_path, {made.name: ("a",)})
 
     compare_with_paper(tmp_path, {"imagenet_importance": ["a"]}, tmp_path)
 
@@ -533,10 +536,10 @@ def test_reduction__says_which_split_was_scored(tmp_path):
     record = tmp_path / "datasets" / dataset_name(made.spec.dataset) / "dataset.json"
     record.parent.mkdir(parents=True)
     sizes = {"train": {"samples": 5000}, "test": {"samples": 1000}}
-    record.write_text(json.dumps({"splits": sizes}))
+    write_json(record, {"splits": sizes})
     path = tmp_path / made.name / "unit_ablation.nc"
     table = xr.load_dataset(path, engine="h5netcdf").assign_attrs(samples=100, split="test")
-    table.to_netcdf(path, engine="h5netcdf")
+    write_netcdf(table, path)
 
     compare_with_paper(tmp_path, {"mnist_importance": ["a"]}, tmp_path)
 
@@ -549,12 +552,12 @@ def test_reduction__says_on_how_many_samples(tmp_path):
     made = network(("a",), dataset="mnist")
     write_results(tmp_path, [made])
     path = tmp_path / made.name / "checkpoint.json"
-    record = json.loads(path.read_text())
+    record = read_json(path, error=TableError, remedy="")
     record["spec"]["dataset"]["train_samples"] = 10_000
-    path.write_text(json.dumps(record))
+    write_json(path, record)
     curve = tmp_path / made.name / "cumulative_ablation.nc"
     table = xr.load_dataset(curve, engine="h5netcdf").assign_attrs(samples=500)
-    table.to_netcdf(curve, engine="h5netcdf")
+    write_netcdf(table, curve)
 
     compare_with_paper(tmp_path, {"mnist_ablation": ["a"]}, tmp_path)
 

@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import unitlens as ul
-from recorded_networks import Samples, mlp, record_small
+from recorded_networks import COMPARED, Samples, mlp, record_small
 from small_stores import LAYERS, SMALL, all_files, flip, make_contents, write_store
 from unitlens.errors import ArgumentError, StoreError
 from unitlens.recording import record
 from unitlens.store.backend.lock import only_writer
+from unitlens.store.format.decoding import ShardFiles
 from unitlens.store.format.layout import plan_arrays
 from unitlens.store.format.parts import (
     WHOLE,
@@ -113,7 +114,7 @@ def test_merge__of_more_parts_than_shards(path, dataset, undisturbed):
 def test_merge__reads_no_shard(path, dataset, undisturbed, monkeypatch):
     for number in (1, 2):
         record_part(path, dataset, number, 2)
-    monkeypatch.setattr("unitlens.store.resume.read_shard", None)  # a call raises
+    monkeypatch.setattr(ShardFiles, "_read_shard", None)  # a call raises
     merge_activations(path)
     assert all_files(path) == undisturbed
 
@@ -143,7 +144,7 @@ def test_part__runs_only_its_batches(path):
     for number in (1, 2, 3, 4):
         asked.clear()
         record_part(path, Asked(600, (12,)), number, 4)
-        counts.append(len(asked) - 2)
+        counts.append(len(asked) - COMPARED)
     assert max(counts) < 600 / 4 + 2 * 67  # the largest shard has 67 samples
     assert sum(counts) < 600 + 4 * 67
 

@@ -610,5 +610,5 @@ def test_results__copied_to_a_url(s3, tmp_path, local):
     assert remote["relu1"].to_dataset().identical(expected["relu1"].to_dataset())
     with pytest.raises(TableError, match=r"over split = 'train' were not recorded .s3://"):
         results.activations(made.name, "train")
-    with pytest.raises(TableError, match=r"there are no results in s3://\S+/nowhere .no runs"):
+    with pytest.raises(TableError, match=r"there are no results in s3://\S+/nowhere .no tables"):
         ul.open_results(f"{s3}/nowhere")

@@ -12,7 +12,7 @@ import zarr
 import unitlens as ul
 from small_stores import SMALL, all_files, flip, make_columns, make_contents, write_store
 from unitlens.errors import StoreError
-from unitlens.store import verify
+from unitlens.store.format.decoding import ShardFiles
 from unitlens.store.format.journal import hash_values
 from unitlens.store.format.manifest import read_manifest, write_manifest
 from unitlens.store.verify import verify_activations
@@ -112,7 +112,9 @@ def test_verify__other_values_of_sound_checksums(path):
     rows = read_manifest(path).files[2].array.rows(3)
     rewrite(path, "index", 3, np.arange(rows.start, rows.stop)[::-1])
     (fault,) = verify_activations(path).faults
-    assert str(fault) == "the shard 'index/c/3' holds other values than were recorded"
+    assert str(fault) == (
+        "the shard 'index/c/3' is damaged (a chunk is another than was recorded there)"
+    )
 
 
 def test_verify__manifest_of_another_store(path, tmp_path):
@@ -161,7 +163,8 @@ def test_verify__range_that_is_not_the_datas(path):
     number = rewrite(path, "relu1/maximum", 0, larger)
     manifest = read_manifest(path)
     files = list(manifest.files)
-    files[number] = replace(files[number], hashes=(hash_values(larger),))
+    checksum = (path / "relu1" / "maximum" / "c" / "0").read_bytes()[-4:].hex()
+    files[number] = replace(files[number], hashes=(hash_values(larger),), checksums=(checksum,))
     write_manifest(path, replace(manifest, files=tuple(files)))
     (fault,) = verify_activations(path).faults
     assert str(fault) == (
@@ -170,15 +173,16 @@ def test_verify__range_that_is_not_the_datas(path):
 
 
 def test_verify__holds_one_shard_at_a_time(path, monkeypatch):
-    read, real = [], verify.read_shard
+    read, real = [], ShardFiles.read_shard
 
-    def note(opened, array, shard):
-        values = real(opened, array, shard)
+    def note(files, shard):
+        values, checksums = real(files, shard)
         read.append(values.nbytes)
-        return values
+        return values, checksums
 
-    monkeypatch.setattr(verify, "read_shard", note)
+    monkeypatch.setattr(ShardFiles, "read_shard", note)
     assert verify_activations(path).whole
+    assert sum(read) > 10 * SMALL.shard_bytes
     assert max(read) <= 1.2 * SMALL.shard_bytes
 
 

@@ -11,9 +11,11 @@ import xarray as xr
 from synthetic_results import default_networks, network, write_networks, write_results
 from unitlens.analysis.curve_summaries import area_under_curve, random_orders
 from unitlens.errors import TableError
+from unitlens.hashed_files import write_json
 from unitlens.perturbation.join_curves import join_variants
+from unitlens.store.backend.netcdf import write_netcdf
 from unitlens.tables.results import open_results
-from unitlens.tables.tabulate import MEASURED, tabulate, tabulate_networks
+from unitlens.tables.tabulate import MEASURED, tabulate
 from unitlens.variables.checks import validate
 from unitlens.variables.schemas import SCHEMAS
 
@@ -63,9 +65,9 @@ def test_units__worst_class_is_a_label_whatever_classes_others_have(tmp_path):
     drop = some["class_accuracy_drop"]
     some["most_damaged_class"] = drop.argmax("class")
     some["class_accuracy_drop_max"] = drop.max("class")
-    some.to_netcdf(path, engine="h5netcdf")
+    write_netcdf(some, path)
 
-    tabulate_networks(tmp_path, final, tmp_path)
+    tabulate(tmp_path, final)
 
     units = open_results(tmp_path).units
     expected = np.nanargmax(units["class_accuracy_drop"].values, 1)
@@ -81,9 +83,9 @@ def test_units__of_networks_without_classes_or_gradients_are_joined(tmp_path):
     path.unlink()
     gone = ["class_accuracy_drop_max", "class_accuracy_drop_max_se", "most_damaged_class"]
     gone += ["loss_increase_first_order", "loss_increase_first_order_se"]
-    ablation.drop_dims("class").drop_vars(gone).to_netcdf(path, engine="h5netcdf")
+    write_netcdf(ablation.drop_dims("class").drop_vars(gone), path)
 
-    tabulate_networks(tmp_path, final, tmp_path)
+    tabulate(tmp_path, final)
 
     units = open_results(tmp_path).units
     without, whole = (units.sel(run=made.name) for made in networks)
@@ -195,9 +197,9 @@ def test_padding__of_curves_with_other_orders_and_points(tmp_path):
     curve = xr.load_dataset(path, engine="h5netcdf").drop_encoding()
     shorter = curve.isel(order=[2, 0], ablated=[0, 5, 10])
     path.unlink()
-    shorter.to_netcdf(path, engine="h5netcdf")
+    write_netcdf(shorter, path)
 
-    tabulate_networks(tmp_path, final, tmp_path)
+    tabulate(tmp_path, final)
 
     curves = open_results(tmp_path).curves.isel(run=1)
     assert curves.sizes["ablated"] == 11
@@ -221,9 +223,9 @@ def test_curves__of_variants_are_rows_of_their_own(tmp_path):
     further = curve.isel(order=[0, 1]).assign_attrs(value="mean")
     further["accuracy"] = further["accuracy"] / 2
     path.unlink()
-    join_variants([curve, further]).to_netcdf(path, engine="h5netcdf")
+    write_netcdf(join_variants([curve, further]), path)
 
-    tabulate_networks(tmp_path, final, tmp_path)
+    tabulate(tmp_path, final)
 
     results = open_results(tmp_path)
     main, mean = random_orders(results.curves), random_orders(results.curves, value="mean")
@@ -237,20 +239,22 @@ def test_curves__of_variants_are_rows_of_their_own(tmp_path):
 
     other = xr.load_dataset(plain, engine="h5netcdf").drop_encoding()
     plain.unlink()
-    other.assign_attrs(value="resample").to_netcdf(plain, engine="h5netcdf")
-    tabulate_networks(tmp_path, final, tmp_path)
+    write_netcdf(other.assign_attrs(value="resample"), plain)
+    tabulate(tmp_path, final)
     value = open_results(tmp_path).curves["value"]
     assert value.values.tolist() == [""] * 6 + ["mean"] * 2
 
 
 def test_tables__hold_of_each_network_what_is_measured_on_it(tmp_path):
     networks = [network(("a",), seed=seed) for seed in (0, 1)]
-    final, _ = write_networks(tmp_path, networks)
+    write_networks(tmp_path, networks)
     one, two = (made.name for made in networks)
 
-    tabulate_networks(
-        tmp_path, final, tmp_path, measured={one: ["cumulative_ablation"], two: ["unit_measures"]}
-    )
+    measured = {
+        "a": {"runs": ["cumulative_ablation"], "kept": []},
+        "b": {"runs": ["unit_measures"], "kept": []},
+    }
+    tabulate(tmp_path, {one: ["a"], two: ["b"]}, measured=measured)
 
     results = open_results(tmp_path)
     assert set(results.units["run"].values) == {two}
@@ -265,9 +269,9 @@ def test_units__missing_measurements_are_marked(tmp_path):
     path = tmp_path / networks[1].name / "unit_measures.nc"
     measures = xr.load_dataset(path, engine="h5netcdf").drop_encoding()
     path.unlink()
-    measures.isel(unit=slice(24, 48)).to_netcdf(path, engine="h5netcdf")
+    write_netcdf(measures.isel(unit=slice(24, 48)), path)
 
-    tabulate_networks(tmp_path, final, tmp_path)
+    tabulate(tmp_path, final)
 
     units = open_results(tmp_path).units
     without = units.sel(run=networks[0].name)
@@ -287,9 +291,9 @@ def test_units__classes_of_other_data_sets_are_joined(tmp_path):
     path = tmp_path / networks[1].name / "unit_measures.nc"
     measures = xr.load_dataset(path, engine="h5netcdf").drop_encoding()
     path.unlink()
-    measures.isel({"class": slice(0, 4)}).to_netcdf(path, engine="h5netcdf")
+    write_netcdf(measures.isel({"class": slice(0, 4)}), path)
 
-    tabulate_networks(tmp_path, final, tmp_path)
+    tabulate(tmp_path, final)
 
     means = open_results(tmp_path).units.sel(run=networks[1].name)["class_mean"]
     assert np.isfinite(means[:, :4]).all()
@@ -303,9 +307,9 @@ def test_units__classes_are_matched_by_label(tmp_path):
     measures = xr.load_dataset(path, engine="h5netcdf").drop_encoding()
     path.unlink()
     some = measures.isel({"class": [0, 3, 7]})  # the other classes have no samples in the split
-    some.to_netcdf(path, engine="h5netcdf")
+    write_netcdf(some, path)
 
-    tabulate_networks(tmp_path, final, tmp_path)
+    tabulate(tmp_path, final)
 
     units = open_results(tmp_path).units
     np.testing.assert_array_equal(units["class_mean"].sel({"class": [0, 3, 7]}), some["class_mean"])
@@ -365,7 +369,8 @@ def test_tabulate__names_an_experiment_of_which_no_measurement_is_told(tmp_path)
 def test_tabulate__leaves_out_what_an_earlier_configuration_measured(tmp_path):
     final, _ = write_networks(tmp_path, [network(("a",))])
 
-    sizes = tabulate_networks(tmp_path, final, tmp_path, measured=["unit_measures"])
+    measured = {"a": {"runs": ["unit_measures"], "kept": []}}
+    sizes = tabulate(tmp_path, final, measured=measured)["final"]
 
     assert set(sizes) == {"runs", "units", "history"}
     assert "loss_increase" not in open_results(tmp_path).units
@@ -378,7 +383,7 @@ def test_tabulate__leaves_out_tables_without_a_measurement(tmp_path):
     shutil.rmtree(tmp_path / networks[0].name)
     final, _ = write_networks(tmp_path, networks, without=without)
 
-    sizes = tabulate_networks(tmp_path, final, tmp_path)
+    sizes = tabulate(tmp_path, final)["final"]
 
     assert set(sizes) == {"runs", "units", "history"}
     assert sizes["units"] == {"unit": 48, "class": 10}
@@ -392,29 +397,29 @@ def test_tabulate__leaves_out_tables_without_a_measurement(tmp_path):
 def test_tabulate__same_files_give_the_same_bytes(tmp_path):
     final, _ = write_networks(tmp_path, [network(("a",))])
 
-    for name in ("first", "second"):
-        tabulate_networks(tmp_path, final, tmp_path / name)
+    tabulate(tmp_path, final)
+    files = ["tables.json", *open_results(tmp_path).record.files]
+    first = {file: (tmp_path / file).read_bytes() for file in files}
+    tabulate(tmp_path, final)
 
-    first = sorted(path for path in (tmp_path / "first").rglob("*") if path.is_file())
-    assert len(first) > 50
-    for path in first:
-        other = tmp_path / "second" / path.relative_to(tmp_path / "first")
-        assert path.read_bytes() == other.read_bytes(), path
+    assert len(files) > 50
+    for file in files:
+        assert (tmp_path / file).read_bytes() == first[file], file
 
 
 def test_tabulate__names_the_network_without_a_record(tmp_path):
     with pytest.raises(TableError, match=r"the network gone has no .*checkpoint.json; train it"):
-        tabulate_networks(tmp_path, {"gone": ("a",)}, tmp_path)
+        tabulate(tmp_path, {"gone": ("a",)})
     with pytest.raises(TableError, match="there is no network to tabulate"):
-        tabulate_networks(tmp_path, {}, tmp_path)
+        tabulate(tmp_path, {})
 
 
 def test_tabulate__refuses_a_damaged_record(tmp_path):
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "checkpoint.json").write_text('{"epoch": 3}')
+    write_json(tmp_path / "run" / "checkpoint.json", {"epoch": 3})
 
     with pytest.raises(TableError, match=r"checkpoint.json is no record of a network \(KeyError"):
-        tabulate_networks(tmp_path, {"run": ("a",)}, tmp_path)
+        tabulate(tmp_path, {"run": ("a",)})
 
 
 def test_groups__tell_apart_runs_that_differ_in_any_field():

@@ -1,6 +1,7 @@
 import sys
 from typing import Annotated, Literal, get_args
 
+import numpy as np
 import pytest
 import torch
 from pydantic import Tag, TypeAdapter
@@ -11,6 +12,7 @@ from unitlens.config.base import Strict, parse_at
 from unitlens.config.networks import MODEL_FAMILIES, MLPSpec, ModelSpec
 from unitlens.errors import ConfigError, ModelError
 from unitlens.training.models import BUILDERS, build_model
+from unitlens.training.weight_files import read_weights
 
 OWN = """
 import torch
@@ -230,6 +232,31 @@ def test_weights__refuse_damaged_files(own_module, name):
         build(name="my_models:tied", weights=str(own_module / name))
 
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "zip", "legacy"])
+def test_weights__damage_anywhere_is_told_in_one_line(tmp_path, kind):
+    """PyTorch checks no values, so that a flipped bit of a value is read as another value."""
+    weights = nn.Linear(8, 8).state_dict()
+    path = tmp_path / ("w.safetensors" if kind == "safetensors" else "w.pt")
+    if kind == "safetensors":
+        save_file(weights, path)
+    else:
+        torch.save(weights, path, _use_new_zipfile_serialization=kind == "zip")
+    whole, generator = path.read_bytes(), np.random.default_rng(0)
+    told = 0
+    for case in range(120):
+        raw, place = bytearray(whole), int(generator.integers(len(whole)))
+        if case % 2:
+            raw[place] ^= 1 << int(generator.integers(8))
+        else:
+            raw[place:] = b""
+        path.write_bytes(raw)
+        try:
+            assert read_weights(path).keys()
+        except ModelError as error:
+            told += "\n" not in str(error)
+    assert told >= 60  # no file that is cut off is read
 
 
 def test_weights__say_that_the_file_is_missing(own_module):

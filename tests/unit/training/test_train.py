@@ -34,13 +34,6 @@ def run_spec(corruption=0.0, seed=0, model=None, weights=None, **training):
     )
 
 
-@pytest.fixture(scope="session")
-def digits(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("digits-to-train")
-    prepare_dataset(run_spec().dataset, directory, data=directory)
-    return directory
-
-
 @pytest.fixture(autouse=True)
 def _one_thread():
     before = torch.get_num_threads()
@@ -205,16 +198,6 @@ def test_train__kept_epochs_do_not_change_the_network(digits, tmp_path):
 
 
 # what is there already
-
-
-@pytest.fixture
-def untrainable(monkeypatch):
-    """Return a function after whose call training fails, so that a success has trained nothing."""
-
-    def refuse(*_, **__):
-        pytest.fail("trained again")
-
-    return lambda: monkeypatch.setattr("unitlens.training.train.run_epoch", refuse)
 
 
 def test_train__leaves_a_finished_network_as_it_is(digits, tmp_path, untrainable):

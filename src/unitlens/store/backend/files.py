@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,6 +12,7 @@ from unitlens.errors import StoreError
 from unitlens.store.backend import objects
 from unitlens.store.backend.places import is_remote
 
+_FLUSHES = 8  # at a time
 MEND = "mend this and record again: it resumes"
 
 
@@ -65,11 +67,31 @@ class GrowingFile:
             self.size = file.tell()
 
     def finish(self) -> None:
-        """Give the file its name."""
+        """Flush the file to the disk, and give it its name."""
+        local_files.flush_to_disk(self._partial)
         self._partial.replace(self._path)
 
     def discard(self) -> None:
         """Abandon the file; the next writer of the store removes it."""
+
+
+def flush_files(root: Path, keys: Iterable[str]) -> None:
+    """Wait until files under `root` and their names are on the disk.
+
+    Parameters
+    ----------
+    root
+        A directory. At a URL nothing is done: an object is safe when it is written.
+    keys
+        Paths of the files in it.
+    """
+    if is_remote(root):
+        return
+    files = [root / key for key in keys]
+    directories = {root, *(p for file in files for p in file.parents if p.is_relative_to(root))}
+    with writing(root), ThreadPoolExecutor(_FLUSHES) as pool:  # disks flush several at once
+        list(pool.map(local_files.flush_to_disk, files))
+        list(pool.map(local_files.flush_directory, directories))
 
 
 def growing_file(path: Path) -> GrowingFile | objects.GrowingObject:
@@ -160,15 +182,36 @@ def names_in(directory: Path) -> list[str]:
 def make_directory(path: Path) -> None:
     """Make a directory and those above it; a URL needs none."""
     if not is_remote(path):
-        path.mkdir(parents=True, exist_ok=True)
+        with writing(path):
+            path.mkdir(parents=True, exist_ok=True)
 
 
 def remove(path: Path) -> None:
-    """Remove a file where it exists."""
+    """Remove a file where it exists.
+
+    Raises
+    ------
+    StoreError
+        Where the system refuses, for instance on a read-only disk.
+    """
     if is_remote(path):
         objects.remove(path)
-    else:
+        return
+    with writing(path):
         path.unlink(missing_ok=True)
+
+
+def remove_partials(path: Path) -> None:
+    """Remove what killed writers of a local file have left, on this machine or on another.
+
+    Parameters
+    ----------
+    path
+        The file. The caller holds the lock, so that nobody writes the file now.
+    """
+    for name in names_in(path.parent):
+        if name.startswith(f"{path.name}.") and name.endswith(local_files.PARTIAL_SUFFIX):
+            remove(path.parent / name)
 
 
 def remove_tree(path: Path, last: str) -> None:
@@ -177,7 +220,8 @@ def remove_tree(path: Path, last: str) -> None:
         objects.remove_all(path, objects.sizes_under(path).keys() - {last})
         objects.remove(path / last)
         return
-    for entry in path.iterdir():
-        if entry.is_dir():
-            shutil.rmtree(entry)
-    shutil.rmtree(path)
+    with writing(path):
+        for entry in path.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+        shutil.rmtree(path)

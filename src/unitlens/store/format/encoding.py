@@ -104,13 +104,18 @@ class ShardEncoder:
         Array of the shard. Where chunks are as large as shards, the file is one chunk alone.
     codec
         One of :data:`CODECS`.
+
+    Attributes
+    ----------
+    checksums
+        Checksums of the chunks so far, in the order of their places in the shard.
     """
 
     def __init__(self, array: StoredArray, codec: str) -> None:
         self._array, self._codec = array, codec
-        pairs = zip(array.shards, array.chunks, strict=True)
-        grid = tuple(shard // chunk for shard, chunk in pairs)
-        self._index = np.full((*grid, 2), MISSING, "<u8")  # chunks beyond the array stay missing
+        self.checksums = b""
+        # Chunks beyond the array stay missing.
+        self._index = np.full((*array.grid, 2), MISSING, "<u8")
         self._chunk = np.empty(array.chunks, np.dtype(array.dtype).newbyteorder("<"))
         self._offset = 0
 
@@ -134,8 +139,10 @@ class ShardEncoder:
                 self._chunk[...] = fill_value(self._array)
             self._chunk[tuple(map(slice, part.shape))] = part
             body = compress(self._codec, self._chunk)
+            checksum = _checksum(body)
             yield body
-            yield _checksum(body)
+            yield checksum
+            self.checksums += checksum
             length = len(body) + CHECKSUM
             self._index[number, *place] = self._offset, length
             self._offset += length
@@ -190,7 +197,7 @@ class GrowingShard:
         with writing(self._label):
             self._file.append(self._encoder.index())
             self._file.finish()
-        return self._description.complete(self._file.size)
+        return self._description.complete(self._file.size, self._encoder.checksums.hex())
 
     def discard(self) -> None:
         """Abandon the file."""

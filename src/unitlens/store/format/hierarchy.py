@@ -4,39 +4,42 @@ import json
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import zarr
-from zarr.abc.store import Store
-from zarr.core.array import Array
 from zarr.storage import LocalStore
 
 from unitlens.errors import StoreError
-from unitlens.local_files import PARTIAL_SUFFIX, partial_path
+from unitlens.local_files import PARTIAL_SUFFIX
 from unitlens.store.backend import objects
 from unitlens.store.backend.files import (
     file_sizes,
     make_directory,
     names_in,
     remove,
+    remove_partials,
     remove_tree,
     write_whole,
     writing,
 )
 from unitlens.store.backend.places import is_remote
 from unitlens.store.format.encoding import compressors, fill_value
-from unitlens.store.format.layout import SAMPLE_ARRAYS, StoredArray
+from unitlens.store.format.layout import (
+    SAMPLE_ARRAYS,
+    StoredArray,
+    manifest_path,
+)
 from unitlens.store.format.manifest import (
     SCHEMA,
-    SCHEMA_VERSION,
     Contents,
     hash_metadata,
     metadata_key,
 )
-from unitlens.store.format.parts import WHOLE, Part
+from unitlens.store.format.parts import WHOLE, Part, find_parts
 
 ROOT = "zarr.json"
+# Of the groups and arrays alone: the manifests of several versions describe one hierarchy.
+_HIERARCHY_VERSION = 3
 
 
 def create_hierarchy(path: Path, contents: Contents, arrays: Iterable[StoredArray]) -> None:
@@ -59,7 +62,7 @@ def create_hierarchy(path: Path, contents: Contents, arrays: Iterable[StoredArra
     values = json.loads(json.dumps(contents.to_json(), sort_keys=True))
     attributes = {
         "schema": SCHEMA,
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": _HIERARCHY_VERSION,
         **{name: value for name, value in values.items() if name != "layers"},
         "coordinates": " ".join(SAMPLE_ARRAYS),  # so that xarray itself reads them as coordinates
     }
@@ -98,12 +101,6 @@ def _create_array(store: LocalStore, array: StoredArray, codec: str) -> None:
         fill_value=fill_value(array),
         dimension_names=array.dims,
     )
-
-
-def open_array(store: Store, array: StoredArray) -> Array[Any]:
-    """Open an array of a store for reading."""
-    # Without the format, zarr looks for the files of older formats too.
-    return zarr.open_array(store, path=array.path, mode="r", zarr_format=3)
 
 
 def hash_hierarchy(path: Path, arrays: Iterable[StoredArray]) -> dict[str, str | None]:
@@ -203,7 +200,12 @@ def sweep(
     is_local = not is_remote(path)  # objects appear whole, so a URL has no partial files
     if part == WHOLE and is_local:
         for partial in path.rglob(f"*{PARTIAL_SUFFIX}"):
-            partial.unlink()
+            remove(partial)
+        remove_partials(manifest_path(path))
+    if is_local:
+        others = find_parts(path, "lock") if part == WHOLE else ()  # none of which is held now
+        for one in (part, *others):
+            remove_partials(one.journal(path))
     sizes = file_sizes(path)
     for array in arrays:
         for shard in part.shards(array):
@@ -212,4 +214,4 @@ def sweep(
                 if sizes(array.key(shard)) is not None:
                     remove(place)
                 if is_local:
-                    partial_path(place).unlink(missing_ok=True)
+                    remove_partials(place)

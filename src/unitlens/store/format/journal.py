@@ -18,7 +18,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,9 @@ class CompleteShard:
     minimum, maximum
         Minimum and maximum of each unit's activations, as hexadecimal bytes of the store's dtype;
         empty for arrays other than activations.
+    checksums
+        Checksums of the chunks in the order of their places, each as eight hexadecimal digits;
+        empty in the journals of unitlens before 0.3.
     """
 
     path: str
@@ -68,6 +71,7 @@ class CompleteShard:
     nonfinite: int = 0
     minimum: str = ""
     maximum: str = ""
+    checksums: str = ""
 
 
 class ShardDescription:
@@ -100,18 +104,43 @@ class ShardDescription:
             maximum = np.maximum(maximum, self._ranges[1])
         self._ranges = minimum, maximum
 
-    def complete(self, size: int) -> CompleteShard:
-        """Return the statement of all rows, whose file has `size` bytes."""
+    def complete(self, size: int, checksums: str) -> CompleteShard:
+        """Return the statement of all rows.
+
+        Parameters
+        ----------
+        size
+            Bytes of the shard's file.
+        checksums
+            Checksums of its chunks.
+        """
         ranges = () if self._ranges is None else (r.tobytes().hex() for r in self._ranges)
         figures = self._hash.hexdigest(), self._nonfinite, *ranges
-        return CompleteShard(self._array.path, self._shard, size, *figures)
+        complete = CompleteShard(self._array.path, self._shard, size, *figures)
+        return replace(complete, checksums=checksums)
 
 
-def describe_shard(array: StoredArray, shard: int, values: Values, size: int) -> CompleteShard:
-    """Return the journal's statement of a shard with these values and a file of `size` bytes."""
+def describe_shard(
+    array: StoredArray, shard: int, values: Values, size: int, checksums: str
+) -> CompleteShard:
+    """Return the journal's statement of a shard.
+
+    Parameters
+    ----------
+    array
+        Array of the shard.
+    shard
+        Number of the shard.
+    values
+        All its rows.
+    size
+        Bytes of its file.
+    checksums
+        Checksums of its chunks.
+    """
     description = ShardDescription(array, shard)
     description.add(values)
-    return description.complete(size)
+    return description.complete(size, checksums)
 
 
 def hash_values(values: Values) -> str:

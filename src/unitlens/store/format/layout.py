@@ -133,6 +133,18 @@ class StoredArray:
         """Number of shards."""
         return ceil(self.shape[0] / self.shards[0])
 
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Number of chunks of a shard on each axis."""
+        pairs = zip(self.shards, self.chunks, strict=True)
+        return tuple(shard // chunk for shard, chunk in pairs)
+
+    def chunk_count(self, shard: int) -> int:
+        """Return the number of chunks that the file of a shard holds."""
+        rows = self.rows(shard)
+        bands = ceil(int(rows.stop - rows.start) / self.chunks[0])
+        return bands * prod(self.grid[1:])
+
     def rows(self, shard: int) -> slice:
         """Return the rows of a shard."""
         first = shard * self.shards[0]

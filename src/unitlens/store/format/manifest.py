@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from unitlens.errors import StoreError
+from unitlens.errors import StoreError, first_line
 from unitlens.store.backend.files import file_sizes, read_files, write_whole
 from unitlens.store.format.encoding import DEFAULT_CODEC
 from unitlens.store.format.layout import (
@@ -18,7 +18,11 @@ from unitlens.store.format.layout import (
 )
 
 SCHEMA = "activations"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+# Manifests of version 3, of unitlens before 0.3, state no checksums of chunks.
+_READABLE_VERSIONS = (3, SCHEMA_VERSION)
+# No codec makes more of one byte. A file that claims to hold more is not read into memory.
+_LARGEST_RATIO = 2**20
 
 RECORD_AGAIN = "record again: it resumes"
 
@@ -114,12 +118,21 @@ class ShardedFile:
         Bytes of each shard's file.
     hashes
         Hash of each shard's values.
+    checksums
+        Checksums of the chunks of each shard in the order of their places, each as eight
+        hexadecimal digits; empty where the manifest is of version 3.
     """
 
     array: StoredArray
     metadata_hash: str
     sizes: tuple[int, ...]
     hashes: tuple[str, ...]
+    checksums: tuple[str, ...]
+
+    @property
+    def stated_checksums(self) -> dict[int, str]:
+        """The checksums of the chunks of each shard by the number of the shard."""
+        return dict(enumerate(self.checksums))
 
 
 @dataclass(frozen=True)
@@ -147,6 +160,11 @@ class Manifest:
     files: tuple[ShardedFile, ...]
 
     @property
+    def states_checksums(self) -> bool:
+        """Whether the checksum of every chunk is stated, as of version 4."""
+        return all(file.checksums for file in self.files)
+
+    @property
     def content_hash(self) -> str:
         """Hash of the values of all arrays, independent of codecs and of provenance."""
         digest = hashlib.sha256()
@@ -172,6 +190,7 @@ class Manifest:
                     "metadata_hash": file.metadata_hash,
                     "sizes": file.sizes,
                     "hashes": file.hashes,
+                    "checksums": file.checksums,
                 }
                 for file in self.files
             ],
@@ -199,20 +218,26 @@ def read_manifest(path: Path) -> Manifest:
         raise StoreError(f"the store {path} {state} (it has no {place.name}); {RECORD_AGAIN}")
     try:
         values = json.loads(place.read_bytes())
-        is_ours = (values["schema"], values["schema_version"]) == (SCHEMA, SCHEMA_VERSION)
+        is_ours = values["schema"] == SCHEMA and values["schema_version"] in _READABLE_VERSIONS
         stated_hash = values.pop("manifest_hash")
-    except (ValueError, KeyError, TypeError, AttributeError):
-        is_ours = False
+        is_sound = is_ours and _hash_json(values) == stated_hash
+        manifest = _parse(values) if is_sound else None
+    except OSError as error:
+        raise StoreError(
+            f"{place} cannot be read ({first_line(error)}); move it away and {RECORD_AGAIN}"
+        ) from error
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
+        is_ours, manifest = False, None
     if not is_ours:
         raise StoreError(
             f"{place} is not the manifest of an activation store of version {SCHEMA_VERSION}, or "
-            "is damaged; move it away and record again: it resumes, or record to another path"
+            f"is damaged; move it away and {RECORD_AGAIN}, or record to another path"
         )
-    if _hash_json(values) != stated_hash:
+    if manifest is None:
         raise StoreError(
             f"{place} has been changed, for its hash is another; remove it and {RECORD_AGAIN}"
         )
-    return _parse(values)
+    return manifest
 
 
 def _hash_json(values: Mapping[str, Any]) -> str:
@@ -227,8 +252,24 @@ def _parse(values: dict[str, Any]) -> Manifest:
 
 def _parse_file(entry: dict[str, Any]) -> ShardedFile:
     sizes, hashes = tuple(entry.pop("sizes")), tuple(entry.pop("hashes"))
+    checksums = tuple(entry.pop("checksums", ()))
     metadata_hash = entry.pop("metadata_hash")
-    return ShardedFile(parse_array(entry), metadata_hash, sizes, hashes)
+    file = ShardedFile(parse_array(entry), metadata_hash, sizes, hashes, checksums)
+    _check_consistent(file)
+    return file
+
+
+def _check_consistent(file: ShardedFile) -> None:
+    """Raise ValueError where the shards are not those of the array, or cannot hold its values."""
+    array = file.array
+    if not len(file.sizes) == len(file.hashes) == array.shard_count:
+        raise ValueError(f"{array.path} has other shards")
+    if array.nbytes > _LARGEST_RATIO * sum(file.sizes):
+        raise ValueError(f"{array.path} is larger than its files can be")
+    if file.checksums:
+        expected = [8 * array.chunk_count(shard) for shard in range(array.shard_count)]
+        if [len(bytes.fromhex(text)) * 2 for text in file.checksums] != expected:
+            raise ValueError(f"{array.path} has other chunks")
 
 
 def parse_contents(values: Mapping[str, Any]) -> Contents:

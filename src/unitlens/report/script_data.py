@@ -1,0 +1,16 @@
+"""Plain values inside a script element of the page."""
+
+import json
+from typing import Any
+
+
+def script_json(values: Any) -> str:
+    r"""Return plain values as JSON that no script element ends within.
+
+    Examples
+    --------
+    >>> print(script_json({"name": "</script>"}))
+    {"name":"\u003c/script>"}
+    """
+    text = json.dumps(values, separators=(",", ":"), sort_keys=True)
+    return text.replace("<", "\\u003c")

@@ -1,0 +1,90 @@
+"""What the tests of faults share: the server, and the undisturbed results."""
+
+import os
+import shutil
+from dataclasses import dataclass, field
+
+import pytest
+
+from faults.fork_server import ForkServer
+from faults.stages import OTHER_MEASUREMENTS, Workflow, run_stage
+
+ALL = os.environ.get("UNITLENS_FAULTS") == "all"
+
+
+@pytest.fixture(scope="session")
+def server():
+    """Return the process that forks a child for each command."""
+    with ForkServer() as started:
+        yield started
+
+
+@dataclass
+class Undisturbed:
+    """A workflow that ran without a fault.
+
+    Attributes
+    ----------
+    workflow
+        The workflow.
+    directory
+        The directory with its folder ``results``.
+    before
+        Each stage to a copy of the directory as it was before the stage.
+    values
+        What can be read in the end, by its name.
+    """
+
+    workflow: Workflow
+    directory: object
+    before: dict = field(default_factory=dict)
+    values: dict = field(default_factory=dict)
+
+
+def run_undisturbed(server, workflow, directory, copies):
+    """Run all stages of a workflow, and copy the directory before one stage of each name."""
+    made = Undisturbed(workflow, directory)
+    workflow.write_plan(directory)
+    for stage in workflow.stages():
+        if stage.name not in {other.name for other in made.before}:
+            made.before[stage] = copies / stage.name
+            shutil.copytree(directory, copies / stage.name)
+        done = run_stage(server, directory, stage)
+        assert done.status == 0, f"{stage}: {done.text}"
+    read = server.call(directory, "faults.readers:read_folder", "results", workflow.everything())
+    made.values = all_values(read.value)
+    return made
+
+
+def all_values(read):
+    """Return the values of undisturbed results, by name; all that was made must be readable."""
+    values = {name: text for name, (kind, text) in read.items() if kind == "value"}
+    others = {name: told for name, told in read.items() if name not in values}
+    unmade = ("was not", "were not", "there is no table", "is missing", "does not exist")
+    for name, (kind, text) in others.items():
+        known = kind == "missing" or (kind == "refused" and any(part in text for part in unmade))
+        assert known, f"{name} is {kind}: {text}"
+    return values
+
+
+@pytest.fixture(scope="session")
+def undisturbed(server, tmp_path_factory):
+    """Return the workflow whose results are made for the first time."""
+    directory, copies = (tmp_path_factory.mktemp(name) for name in ("first", "before"))
+    return run_undisturbed(server, Workflow(), directory, copies)
+
+
+@pytest.fixture(scope="session")
+def in_parts(server, tmp_path_factory):
+    """Return the same workflow with activations that are recorded in two parts."""
+    directory, copies = (tmp_path_factory.mktemp(name) for name in ("parts", "before_parts"))
+    return run_undisturbed(server, Workflow(parts=2), directory, copies)
+
+
+@pytest.fixture(scope="session")
+def measured_anew(server, undisturbed, tmp_path_factory):
+    """Return a workflow with other settings, over the results of the first."""
+    directory = tmp_path_factory.mktemp("anew") / "directory"
+    shutil.copytree(undisturbed.directory, directory)
+    copies = tmp_path_factory.mktemp("before_anew")
+    return run_undisturbed(server, Workflow(OTHER_MEASUREMENTS), directory, copies)
