@@ -37,7 +37,9 @@ class FileKind:
 
 _CURVES = ("unit-ablation", "cumulative-ablation", "noise-robustness")
 KINDS = (
-    FileKind("dataset.json", ("datasets/*/dataset.json",), ("unit-ablation", "tabulate"), ("test",)),
+    FileKind(
+        "dataset.json", ("datasets/*/dataset.json",), ("unit-ablation", "tabulate"), ("test",)
+    ),
     FileKind("samples", ("datasets/*/*.safetensors",), ("unit-ablation", "tabulate"), ("test",)),
     FileKind("checkpoint.json", ("*/checkpoint.json",), (*_CURVES, "tabulate"), ("checkpoint",)),
     FileKind("weights", ("*/checkpoint.safetensors",), (*_CURVES, "tabulate"), ("checkpoint",)),

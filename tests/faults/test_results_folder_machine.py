@@ -190,11 +190,15 @@ class ResultsFolder(RuleBasedStateMachine):
 
     @rule(how=st.sampled_from(DAMAGES), random=st.randoms(use_true_random=False))
     def damage_a_file(self, how, random):
-        files = sorted(path for path in self.making.directory.rglob("results/**/*") if path.is_file())
+        files = sorted(
+            path for path in self.making.directory.rglob("results/**/*") if path.is_file()
+        )
         files = [path for path in files if path.suffix not in (".lock", ".parquet")]
         if files:
             path = random.choice(files)
-            damage_file(path, how, random, [other for other in files if other.suffix == path.suffix])
+            damage_file(
+                path, how, random, [other for other in files if other.suffix == path.suffix]
+            )
 
     @rule()
     def change_the_settings(self):

@@ -33,9 +33,19 @@ try:
         check_config_files(workflow.configfiles)
     PLAN = make_plan(parse_config(config))
     if workflow.is_main_process:
-        check_networks(PLAN, run_code=not workflow.dryrun)
+        check_networks(PLAN)
 except UnitlensError as error:
     sys.exit(f"unitlens: {printable(error)}")
+
+
+
+onstart:
+    # Dry runs and listings do not come here: they run nothing of the user's.
+    try:
+        check_networks(PLAN, run_code=True)
+    except UnitlensError as error:
+        sys.exit(f"unitlens: {printable(error)}")
+
 
 SOURCE = quote(str(Path(workflow.basedir) / "src"))
 shell.prefix(f"export PYTHONPATH={SOURCE}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; ")

@@ -37,7 +37,7 @@ rule draw_figures:
         figures=json.dumps(PLAN.config.figures),
         code=code_digest("draw_figures"),
     shell:
-        "python -m unitlens draw-figures --figures {params.figures:q} --log {log:q}"
+        "python -m unitlens draw-figures --figures {params.figures:q} --code {params.code} --log {log:q}"
         " {params.results:q} {output.findings:q}"
 
 
@@ -67,7 +67,7 @@ rule compare_with_paper:
         command=get_command(),
         code=code_digest("compare_with_paper"),
     shell:
-        "python -m unitlens compare-with-paper --claims {params.claims:q}"
+        "python -m unitlens compare-with-paper --claims {params.claims:q} --code {params.code}"
         " --causes {params.causes:q} --command {params.command:q} --log {log:q} {params.results:q} {output.table:q}"
 
 
@@ -93,5 +93,5 @@ rule write_report:
         paper=f"--paper {quote(f'{RESULTS}/paper.csv')}" if PLAN.config.compared else "",
         code=code_digest("write_report"),
     shell:
-        "python -m unitlens write-report --log {log:q} {params.paper}"
+        "python -m unitlens write-report --code {params.code} --log {log:q} {params.paper}"
         " {params.results:q} {output:q}"

@@ -18,7 +18,9 @@ from unitlens.cli.scheduler import Scheduler, dask_scheduler
 from unitlens.cli.step_job import StepJob
 from unitlens.config.measurements import MeasureSpec, PrincipalComponentsSpec, StatisticsSpec
 from unitlens.config.reading import parse_section
-from unitlens.local_files import write_whole
+from unitlens.errors import TableError
+from unitlens.hashed_files import hash_values, read_json
+from unitlens.provenance.file_provenance import FileProvenance
 
 Network = Annotated[str, typer.Argument(help="Directory of the network: a path or a URL.")]
 Results = Annotated[Path, typer.Argument(help="Directory of the results.")]
@@ -121,20 +123,19 @@ def principal_components(
 def tabulate(
     output: Annotated[Path, typer.Argument(help="tables.json to write.")],
     *,
-    networks: Annotated[str, typer.Option(help="Network to its experiments, as JSON.")],
-    measured: Annotated[
-        str,
-        typer.Option(help="Experiment to what is measured on its 'runs' and 'kept' epochs."),
-    ],
+    plan: Annotated[Path, typer.Option(help="plan.json of the workflow: networks, settings.")],
+    code: Code = "",
     log: Log = None,
 ) -> None:
     """Join everything about runs and units into the final tables."""
     open_log(log)
     from unitlens.tables.tabulate import tabulate
 
+    remedy = "remove the file and run snakemake again: it writes the plan"
     with work():
-        tables = tabulate(output.parent, json.loads(networks), measured=json.loads(measured))
-        write_whole(output, (json.dumps(tables, indent=2, sort_keys=True) + "\n").encode())
+        values = read_json(plan, error=TableError, remedy=remedy)
+        provenance = FileProvenance("tabulate", {"plan": hash_values(values)}, code)
+        tabulate(output.parent, **values, provenance=provenance)
 
 
 def draw_figures(
@@ -142,6 +143,7 @@ def draw_figures(
     output: Annotated[Path, typer.Argument(help="figures.json to write.")],
     *,
     figures: Annotated[str, typer.Option(help="Figure to the experiments it shows, as JSON.")],
+    code: Code = "",
     log: Log = None,
 ) -> None:
     """Draw the figures, each with what it shows."""
@@ -150,7 +152,7 @@ def draw_figures(
 
     wanted = {name: tuple(of) for name, of in json.loads(figures).items()}
     with work():
-        draw_figures(results, wanted, output.parent)
+        draw_figures(results, wanted, output.parent, code=code)
 
 
 def compare_with_paper(
@@ -164,6 +166,7 @@ def compare_with_paper(
     command: Annotated[
         str, typer.Option(help="How the results were made, for the commands on the page.")
     ] = "snakemake --cores all",
+    code: Code = "",
     log: Log = None,
 ) -> None:
     """Set the results of the paper beside ours, with a verdict each by a stated rule."""
@@ -173,7 +176,12 @@ def compare_with_paper(
     wanted = {name: tuple(of) for name, of in json.loads(claims).items()}
     with work():
         compare_with_paper(
-            results, wanted, output.parent, causes=json.loads(causes), command=command
+            results,
+            wanted,
+            output.parent,
+            causes=json.loads(causes),
+            command=command,
+            code=code,
         )
 
 
@@ -182,6 +190,7 @@ def write_report(
     output: Annotated[Path, typer.Argument(help="HTML page to write.")],
     *,
     paper: Annotated[Path | None, typer.Option(help="paper.csv of compare-with-paper.")] = None,
+    code: Code = "",
     log: Log = None,
 ) -> None:
     """Write one page that works offline."""
@@ -189,7 +198,7 @@ def write_report(
     from unitlens.report.page import write_report
 
     with work():
-        write_report(results, results / "figures", output, paper=paper)
+        write_report(results, results / "figures", output, paper=paper, code=code)
 
 
 COMMANDS = (

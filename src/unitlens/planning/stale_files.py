@@ -8,11 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from unitlens.config.networks import DatasetSpec, RunSpec
 from unitlens.config.runs import network_name
-from unitlens.data.raw_files import RawFile, find_raw_change, raw_files
+from unitlens.data.prepared_state import find_stale_dataset
+from unitlens.data.raw_files import raw_files
 from unitlens.errors import DatasetError
 from unitlens.hashed_files import HASH, hash_values
 from unitlens.planning.network_steps import expected_provenances, step_code
@@ -49,24 +48,18 @@ def find_stale(plan: Plan) -> dict[str, str]:
 
 def _stale_datasets(plan: Plan, results: Path) -> Iterator[tuple[str, str]]:
     """Yield the prepared data sets that were made from other files or by other code."""
+    code, data = step_code("prepare_dataset"), Path(plan.config.data)
     for name, spec in plan.datasets.items():
-        path = results / "datasets" / name / "dataset.json"
-        record = read_values(path)
-        if record is None:
+        directory = results / "datasets" / name
+        if not (directory / "dataset.json").is_file():
             continue
-        reason = _changed_code(record, "prepare_dataset", spec.name)
-        if reason is None:
-            try:
-                raw = [RawFile.model_validate(file) for file in record["raw"]]
-                if _exist(spec, Path(plan.config.data)):
-                    reason = find_raw_change(raw, spec, Path(plan.config.data))
-            except (KeyError, TypeError, ValidationError):
-                reason = "it states no provenance: it is damaged, or of unitlens before 0.3"
-        if reason is not None:
-            yield str(path), reason
+        user_code = user_code_digest(spec.name)
+        reason = find_stale_dataset(directory, spec, data, code=code, user_code=user_code)
+        if reason is not None and (_has_raw_files(spec, data) or "file" not in reason):
+            yield str(directory / "dataset.json"), reason
 
 
-def _exist(spec: DatasetSpec, data: Path) -> bool:
+def _has_raw_files(spec: DatasetSpec, data: Path) -> bool:
     """Tell whether any raw file of a data set is there: a prepared data set does without."""
     try:
         return any(path.exists() for path in raw_files(spec, data))
