@@ -5,7 +5,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from faults.readers import FILES
+from faults.readers import COMPONENTS, FILES
 from faults.stages import OF_ALL, OF_NETWORK, run_stage
 
 DAMAGES = ("flip", "truncate", "zero", "remove", "swap")
@@ -26,7 +26,7 @@ class FileKind:
         Stages that read the files, and those that read what these write, in their order. A stage
         of one network is run for the network of the file.
     reads
-        Ends of the names of ``readers.names_of`` that come from these files.
+        Ends of the names of ``readers.read_folder`` that come from these files.
     """
 
     name: str
@@ -49,7 +49,11 @@ KINDS = (
     FileKind("class_statistics.nc", ("*/t*/*.nc",), ("unit-measures", "tabulate")),
     FileKind("l1_norm.nc", ("*/l1_norm.nc",), ("unit-measures", "tabulate")),
     FileKind("unit_measures.nc", ("*/unit_measures.nc",), ("noise-robustness", "tabulate")),
-    FileKind("principal_components.nc", ("*/principal_components.nc",), ("tabulate",)),
+    FileKind(
+        "principal_components.nc",
+        ("*/principal_components.nc",),
+        ("cumulative-ablation", "tabulate"),
+    ),
     FileKind("perturbations", ("*/*_ablation.nc", "*/noise_robustness.nc"), ("tabulate",)),
     FileKind("history.nc", ("*/history.nc",), ("tabulate",)),
     FileKind("plan.json", ("plan.json",), ("tabulate",)),
@@ -186,7 +190,7 @@ class Aftermath:
             return [name for name in self._made.values if name.startswith("tables/")]
         if path.suffix == ".nc":
             relative = path.relative_to(self._directory / "results" / network).with_suffix("")
-            names = [f"{network}/{relative}"] if str(relative) in FILES else []
+            names = [f"{network}/{relative}"] if str(relative) in (*FILES, COMPONENTS) else []
         else:
             names = [
                 name

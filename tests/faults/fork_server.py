@@ -6,6 +6,7 @@ server imports too, so that the next child has it.
 """
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -120,6 +121,7 @@ def _import_all(names, known):
             known.add(name)
             with contextlib.suppress(Exception):  # made at run time, or of another system
                 importlib.import_module(name)
+    gc.freeze()  # a child that looked for garbage among all this would copy the memory of it
 
 
 def _run_child(request, folder):

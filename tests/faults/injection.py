@@ -8,18 +8,18 @@ operation.
 A fault is written as ``kind:number:effect``, for instance ``write:7:fail``.
 """
 
+# ruff: noqa: PTH  (these are the functions that are wrapped)
+
 import errno
 import functools
 import io
 import json
 import os
-import shutil
+import shutil  # noqa: F401  it looks at the functions of os while they are those of the system
 import threading
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-
-import_first = shutil  # shutil looks at the functions of os while they are those of the system
 
 KINDS = ("write", "create", "rename", "remove", "flush", "read")
 KILLED = 137  # the exit status of a process that was killed, as a shell tells it
@@ -36,8 +36,6 @@ ERRORS = {
 _system = {
     "open": io.open,
     "exit": os._exit,
-    "walk": os.walk,
-    "replace": os.replace,
 }
 
 
@@ -89,6 +87,7 @@ class Layer:
         self._fault, self._report = fault, report
         self._lock = threading.RLock()
         self._unflushed = set()
+        self._real = {}  # folder to its path without links
         self._fired = False
 
     def find(self, file, dir_fd=None):
@@ -103,7 +102,10 @@ class Layer:
             if dir_fd is not None and not os.path.isabs(path):
                 path = os.path.join(os.readlink(f"/proc/self/fd/{dir_fd}"), path)
             path = os.path.abspath(path)
-            path = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+            folder, name = os.path.split(path)
+            if folder not in self._real:
+                self._real[folder] = os.path.realpath(folder)
+            path = os.path.join(self._real[folder], name)
         return path if path.startswith(self.root + os.sep) else None
 
     def count(self, kind, path, half=None):
@@ -144,7 +146,7 @@ class Layer:
 
     def _end(self, *, power):
         if power:
-            for folder, _, names in _system["walk"](self.root):
+            for folder, _, names in os.walk(self.root):
                 for name in names:
                     path = os.path.join(folder, name)
                     status = os.stat(path)

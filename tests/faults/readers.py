@@ -4,9 +4,16 @@ import hashlib
 import json
 import traceback
 import warnings
+from functools import cached_property
 from pathlib import Path
 
+from unitlens.data.prepare import load_dataset
 from unitlens.errors import UnitlensError
+from unitlens.model.weights import weights_hash
+from unitlens.store.backend.netcdf import read_components, read_netcdf
+from unitlens.store.reader import open_activations
+from unitlens.tables.results import open_results
+from unitlens.training.checkpoints import load_checkpoint
 
 CHECKPOINT, COMPONENTS = "checkpoint", "principal_components"
 STORES = ("train/activations", "test/activations")
@@ -33,7 +40,8 @@ def read_folder(folder, names):
     folder
         The results folder.
     names
-        Names of what is read, as :func:`names_of` lists them.
+        Names of what is read, such as ``datasets/digits/train``, ``NETWORK/checkpoint``,
+        ``NETWORK/train/activations``, ``NETWORK/unit_ablation``, ``tables/units``, ``paper.md``.
 
     Returns
     -------
@@ -42,58 +50,67 @@ def read_folder(folder, names):
     traceback.
     """
     warnings.simplefilter("ignore")
-    return {name: _attempt(Path(folder), name) for name in names}
-
-
-def names_of(datasets, networks, figures=()):
-    """Name everything that the results folder of a workflow may hold.
-
-    Parameters
-    ----------
-    datasets
-        Names of the data sets.
-    networks
-        Names of the networks.
-    figures
-        Names of the figures.
-    """
-    found = [f"datasets/{name}/{split}" for name in datasets for split in ("train", "test")]
-    for network in networks:
-        found += [f"{network}/{kind}" for kind in (CHECKPOINT, *STORES, *FILES, COMPONENTS)]
-    found += [f"tables/{name}" for name in TABLES]
-    found += [f"tables/checkpoints/{name}" for name in TABLES[:-1]]
-    return [*found, *PAGES, *(f"figures/{name}.svg" for name in figures)]
-
-
-def _attempt(folder, name):
-    try:
-        return ["value", _read(folder, name)]
-    except UnitlensError as error:
-        return ["refused", str(error)]
-    except MissingError:
-        return ["missing", ""]
-    except Exception:  # noqa: BLE001 - whatever it is, a test looks at it
-        return ["crash", " | ".join(traceback.format_exc().splitlines()[-3:])]
+    reader = FolderReader(Path(folder))
+    return {name: reader.attempt(name) for name in names}
 
 
 class MissingError(Exception):
     """There is no such file, and nobody is told that there is."""
 
 
-def _read(folder, name):
-    first, _, rest = name.partition("/")
-    if first == "datasets":
-        return _dataset((folder / name).parent, (folder / name).name)
-    if first == "tables":
-        return _table(folder, rest)
-    path = folder / name
-    if name in PAGES or first == "figures":
-        return _hash(_existing(path).read_bytes())
-    if path.name == CHECKPOINT:
-        return _checkpoint(path.parent)
-    if path.name == "activations":
-        return _store(path.with_suffix(".zarr"))
-    return _file(_existing(path.with_suffix(".nc")))
+class FolderReader:
+    """Reads one results folder.
+
+    Parameters
+    ----------
+    folder
+        The results folder.
+    """
+
+    def __init__(self, folder):
+        self._folder = folder
+
+    def attempt(self, name):
+        """Return the kind and the text of what is read under a name."""
+        try:
+            return ["value", self._read(name)]
+        except UnitlensError as error:
+            return ["refused", str(error)]
+        except MissingError:
+            return ["missing", ""]
+        except Exception:  # noqa: BLE001 - whatever it is, a test looks at it
+            return ["crash", " | ".join(traceback.format_exc().splitlines()[-3:])]
+
+    def _read(self, name):
+        first, _, rest = name.partition("/")
+        path = self._folder / name
+        if first == "datasets":
+            return _dataset(path.parent, path.name)
+        if first == "tables":
+            return self._table(rest)
+        if name in PAGES or first == "figures":
+            return _hash(_existing(path).read_bytes())
+        if path.name == CHECKPOINT:
+            return _checkpoint(path.parent)
+        if path.name == "activations":
+            return _store(path.with_suffix(".zarr"))
+        return _file(_existing(path.with_suffix(".nc")))
+
+    def _table(self, name):
+        results = self._results
+        if isinstance(results, UnitlensError):
+            raise results
+        kept, _, kept_name = name.partition("/")
+        owner, name = (results.checkpoints, kept_name) if kept == "checkpoints" else (results, name)
+        return _hash_table(getattr(owner, name))
+
+    @cached_property
+    def _results(self):
+        # Opened once: where the tables are half replaced, each attempt waits for their writer.
+        try:
+            return open_results(self._folder)
+        except UnitlensError as error:
+            return error
 
 
 def _existing(path):
@@ -103,35 +120,18 @@ def _existing(path):
 
 
 def _file(path):
-    from unitlens.store.backend.netcdf import read_components, read_netcdf
-
     if path.stem == COMPONENTS:
         return _hash(*(_hash_table(table) for table in read_components(path).values()))
     return _hash_table(read_netcdf(path))
 
 
-def _table(folder, name):
-    from unitlens.tables.results import open_results
-
-    results = open_results(folder)
-    kept, _, kept_name = name.partition("/")
-    if kept == "checkpoints":
-        return _hash_table(getattr(results.checkpoints, kept_name))
-    return _hash_table(getattr(results, name))
-
-
 def _dataset(directory, split):
-    from unitlens.data.prepare import load_dataset
-
     data = load_dataset(directory, split)
     inputs, labels = data.batch(range(len(data)))
     return _hash(inputs.numpy().tobytes(), labels.numpy().tobytes(), repr(data.classes))
 
 
 def _checkpoint(directory):
-    from unitlens.model.weights import weights_hash
-    from unitlens.training.checkpoints import load_checkpoint
-
     model, record = load_checkpoint(directory)
     scores = (record.epoch, record.train_loss, record.train_accuracy)
     tests = (record.test_loss, record.test_accuracy, record.weights_hash)
@@ -139,8 +139,6 @@ def _checkpoint(directory):
 
 
 def _store(path):
-    from unitlens.store.reader import open_activations
-
     tree = open_activations(path)
     nodes = {name: tree[name].to_dataset() for name in tree.groups}
     return _hash(*(f"{name}{_hash_table(node)}" for name, node in sorted(nodes.items())))

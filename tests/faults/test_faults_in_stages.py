@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from faults.conftest import ALL
 from faults.fork_server import HUNG
 from faults.injection import KILLED, Fault
-from faults.stages import OF_ALL, OF_NETWORK, run_stage
+from faults.stages import ALL, OF_ALL, OF_NETWORK, run_stage
 
 pytestmark = pytest.mark.slow
 
@@ -29,8 +28,9 @@ EFFECTS = {
     "flush": ("fail", "stop", "power"),
     "read": ("fail",),  # a process that ends while it reads leaves what it had written before
 }
-CI_SHARE = 2  # cases of a stage
-ALL_SHARE = 400
+# Cases of a stage. The last stages take seconds each, and their many operations are much alike.
+SHARE = 400 if ALL else 2
+SHARE_OF_LAST = 300 if ALL else 1
 
 
 def all_faults(counts):
@@ -139,9 +139,10 @@ def complaints_about_end(done, fault):
     return []
 
 
-def run_cases(case, share):
+def run_cases(case, name):
     """Meet all faults, or a seeded share of them; fail with all complaints."""
     faults = all_faults(case.counts())
+    share = SHARE_OF_LAST if name in OF_ALL else SHARE
     if len(faults) > share:
         faults = random.Random(0).sample(faults, share)
     complaints = [line for fault in faults for line in case.complaints(fault)]
@@ -152,22 +153,19 @@ def stage_of(made, name):
     return next(stage for stage in made.before if stage.name == name)
 
 
-SHARE = ALL_SHARE if ALL else CI_SHARE
-
-
 @pytest.mark.parametrize("name", FIRST)
 def test_a_stage_that_meets_a_fault__ends_in_the_undisturbed_values(
     server, undisturbed, tmp_path, name
 ):
     stage = stage_of(undisturbed, name)
-    run_cases(Case(server, undisturbed, stage, tmp_path / "case"), SHARE)
+    run_cases(Case(server, undisturbed, stage, tmp_path / "case"), name)
 
 
 @pytest.mark.parametrize("name", PARTS)
 def test_a_part_that_meets_a_fault__ends_in_the_undisturbed_values(
     server, in_parts, tmp_path, name
 ):
-    run_cases(Case(server, in_parts, stage_of(in_parts, name), tmp_path / "case"), SHARE)
+    run_cases(Case(server, in_parts, stage_of(in_parts, name), tmp_path / "case"), name)
 
 
 @pytest.mark.parametrize("name", ANEW)
@@ -176,7 +174,7 @@ def test_a_stage_over_former_results__is_read_as_before_or_as_after(
 ):
     stage = stage_of(measured_anew, name)
     case = Case(server, measured_anew, stage, tmp_path / "case", undisturbed.values)
-    run_cases(case, SHARE)
+    run_cases(case, name)
 
 
 def test_the_layer__goes_under_a_process_by_its_environment(undisturbed, tmp_path):

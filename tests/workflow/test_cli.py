@@ -217,7 +217,11 @@ def test_commands__on_a_network_at_a_url(trained, s3, tmp_path):
     good = run(["unitlens", "verify", store])
 
     for table in ("test/class_statistics.nc", "unit_measures.nc"):
-        assert read_netcdf(place / table).identical(read_netcdf(here / table))
+        at_url, on_disk = read_netcdf(place / table), read_netcdf(here / table)
+        # The provenance states the bytes of the files that were read, which HDF5 lays out its way.
+        assert at_url.attrs.pop("provenance")
+        assert on_disk.attrs.pop("provenance")
+        assert at_url.identical(on_disk)
     assert (bad.returncode, mended.returncode, good.returncode) == (1, 0, 0), mended.stderr
     assert bad.stdout == f"{store}: the shard 'relu1/activation/c/0/0' is missing\n"
     assert mended.stdout.endswith("repaired, 1 faults are no more\n")

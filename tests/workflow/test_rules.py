@@ -13,7 +13,11 @@ RULES = {
 }
 
 
-@pytest.mark.parametrize("name", RULES)
+# Written by Snakemake itself, from what it has parsed: no subcommand sees the whole configuration.
+OWN_RULES = {"write_plan"}
+
+
+@pytest.mark.parametrize("name", RULES.keys() - OWN_RULES)
 def test_rule__says_all_that_it_needs(name):
     text = RULES[name]
     directives = re.findall(r"^    (\w+):", text, re.MULTILINE)
@@ -30,8 +34,9 @@ def test_rule__says_all_that_it_needs(name):
 def test_rules__have_a_subcommand_each():
     listed = run(["unitlens", "--help"]).stdout
 
-    assert len(RULES) == 15
-    for name in RULES:
+    assert len(RULES) == 16
+    assert {name for name, text in RULES.items() if "    run:" in text} == OWN_RULES
+    for name in RULES.keys() - OWN_RULES:
         assert name.replace("_", "-") in listed
 
 

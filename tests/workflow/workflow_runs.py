@@ -59,6 +59,10 @@ def snakemake(directory, *arguments, config=TINY, root=ROOT, **options):
 
 
 def planned_jobs(done):
-    """Return the number of jobs of each rule that a dry run names."""
+    """Return the number of jobs of each rule that a dry run names, beside that of the plan."""
     table = done.stdout.partition("Job stats:")[2].partition("\n\n")[0]
-    return {rule: int(count) for rule, count in re.findall(r"^(\w+)\s+(\d+)$", table, re.MULTILINE)}
+    found = re.findall(r"^(\w+)\s+(\d+)$", table, re.MULTILINE)
+    counts = {rule: int(count) for rule, count in found}
+    if counts.pop("write_plan", 0):
+        counts["total"] -= 1
+    return counts

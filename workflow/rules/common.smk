@@ -38,7 +38,6 @@ except UnitlensError as error:
     sys.exit(f"unitlens: {printable(error)}")
 
 
-
 onstart:
     # Dry runs and listings do not come here: they run nothing of the user's.
     try:
@@ -56,22 +55,14 @@ STALE = find_stale(PLAN) if workflow.is_main_process else {}
 
 
 def force_stale():
-    """Have Snakemake make the files again that do not fit the plan, and tell why."""
-    targets = set(workflow.dag_settings.targets)
-    files = {target for target in targets if os.sep in target}
-    forced = {
-        path: reason
-        for path, reason in STALE.items()
-        if not files or any(os.path.dirname(path) in target for target in files)
-    }
-    settings = workflow.dag_settings
-    settings.forcerun = frozenset({*settings.forcerun, *forced})
-    for path, reason in forced.items():
-        logger.info(f"unitlens: {path} is made again: {reason}")
+    """Have Snakemake make the files again that do not fit the plan, and tell why.
 
-
-if STALE:
-    force_stale()
+    Input functions call this while the jobs are gathered, before Snakemake decides what to run.
+    """
+    jobs = workflow.dag
+    for path in STALE.keys() - jobs.forcefiles:
+        logger.info(f"unitlens: {path} does not fit: {STALE[path]}")
+    jobs.forcefiles.update(STALE)
 
 
 def count_parts(network):
@@ -142,6 +133,7 @@ def get_weights(wildcards):
 
 def get_dataset(wildcards):
     """Find the prepared data set of a run, or of the run that a network belongs to."""
+    force_stale()
     name = getattr(wildcards, "run", None) or wildcards.network
     return f"{RESULTS}/datasets/{dataset_name(PLAN.run_of(name).spec.dataset)}/dataset.json"
 
@@ -164,6 +156,12 @@ def get_site(section):
         return Untracked(settings.site())
 
     return find
+
+
+def get_nothing(wildcards):
+    """Return no file, for a rule that has no input but may have to make its output again."""
+    force_stale()
+    return []
 
 
 def get_parts(wildcards):
@@ -199,6 +197,7 @@ def get_components(wildcards):
 
 def get_tables(wildcards):
     """List everything that the tables are made from."""
+    force_stale()
     files = [
         f"{RESULTS}/{network}/{kind}.nc"
         for section, kind in MEASUREMENT_FILES.items()

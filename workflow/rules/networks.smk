@@ -7,8 +7,10 @@ OUTPUTS: <results>/datasets/{dataset}/dataset.json, <results>/{run}/checkpoint.j
 
 rule prepare_dataset:
     """Check and convert a data set once, so that no other job parses it."""
+    input:
+        get_nothing,
     output:
-        "<results>/datasets/{dataset}/dataset.json",
+        update("<results>/datasets/{dataset}/dataset.json"),
     log:
         "<logs>/prepare_dataset/{dataset}.log",
     benchmark:

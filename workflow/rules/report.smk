@@ -48,6 +48,7 @@ rule compare_with_paper:
         "<results>/figures/figures.json",
     output:
         table="<results>/paper.csv",
+        record="<results>/paper.json",
         page=report(
             "<results>/paper.md", caption="../report/paper.rst", category="Page"
         ),

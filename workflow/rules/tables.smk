@@ -14,6 +14,8 @@ rule write_plan:
     """Write what the tables must be made of, for a command line is too short for many networks."""
     output:
         "<results>/plan.json",
+    log:
+        "<logs>/write_plan.log",
     params:
         plan=hash_values(plan_values(PLAN)),
     run:

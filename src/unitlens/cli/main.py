@@ -24,6 +24,7 @@ INTERRUPTED = 130  # exit status after Ctrl-C
 _REMEDIES = {
     errno.ENOSPC: "free space there, or name a directory of another disk",
     errno.EDQUOT: "free space there, or name a directory of another disk",
+    errno.EIO: "see to the disk, or name a directory of another disk",
     errno.EROFS: "name a directory that can be written (results in the configuration)",
     errno.EACCES: "give yourself the right to it, or name a directory of your own",
     errno.EPERM: "give yourself the right to it, or name a directory of your own",

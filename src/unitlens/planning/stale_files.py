@@ -136,7 +136,10 @@ def _stale_tables(results: Path) -> Iterator[tuple[str, str]]:
         values = read_values(path)
         if values is None:
             continue
-        files = values.get("files", {})
+        files = values.get("files")
+        if not isinstance(files, dict):
+            yield str(path), "it states no files: it is damaged, or of unitlens before 0.3"
+            continue
         missing = [name for name in files if not (path.parent / name).is_file()]
         if missing:
             yield str(path), f"{path.parent / missing[0]} is missing"

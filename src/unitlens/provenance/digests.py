@@ -26,6 +26,8 @@ NEUTRAL = (
     "unitlens.store.format.store_estimate",
     "unitlens.store.backend.lease",
     "unitlens.store.backend.lock",
+    "unitlens.store.former_stores",
+    "unitlens.store.verify",
     "unitlens.variables",
 )
 

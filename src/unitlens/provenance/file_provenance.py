@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 WEIGHTS, DATASET = "weights", "dataset"
+_WORDS = {WEIGHTS: "network", DATASET: "data set"}
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class FileProvenance:
                 return f"{key} was {was!r}, is {now!r}"
         for name, digest in expected.inputs.items():
             if self.inputs.get(name) != digest:
-                return f"it was computed from another {name.replace('_', ' ')}"
+                return f"it was computed from another {_WORDS.get(name, name)}"
         if self.step != expected.step:
             return f"it is of the step {self.step}, not {expected.step}"
         if expected.code and self.code != expected.code:

@@ -32,7 +32,7 @@ REACH = {
     "prepare_dataset": ("data.memory_sets", "training model"),
     "train": (
         "training.train training.epochs training.dense_gradients data.prepare",
-        "model.network recording store",
+        "model.network recording store.writer store.reader store.format",
     ),
     "record_activations": (
         "recording.record model.network training.checkpoints store.writer store.format.encoding",
@@ -68,7 +68,10 @@ REACH = {
         "tables.unit_table analysis.correlations",
         "figures tables.results store.verify",
     ),
-    "draw_figures": ("figures.memorisation tables.results", "report reproduction store.writer"),
+    "draw_figures": (
+        "figures.memorisation tables.results",
+        "report reproduction.verdict reproduction.compare store.writer",
+    ),
     "compare_with_paper": ("reproduction.verdict", "report.page figures.memorisation"),
     "write_report": ("report.page report.chart", "figures.memorisation reproduction.verdict"),
 }
@@ -262,7 +265,8 @@ def test_reach__of_a_rule(rule):
             "store.format.decoding",
             '"""Return the bytes before the checksum."""\n',
             "raw = raw[::-1]\n",
-            "class_statistics principal_components draw_figures compare_with_paper write_report",
+            "record_activations record_part merge_activations class_statistics principal_components "
+            "draw_figures compare_with_paper write_report",
         ),
     ],
 )

@@ -144,9 +144,9 @@ def test_record__a_finished_store_runs_nothing_again(s3, dataset, monkeypatch):
 def test_record__resumes_where_it_was_killed(s3, recorded, dataset, monkeypatch, moment):
     url, runs, real = f"{s3}/r.zarr", [], Recording.columns
 
-    def columns(self, indices, what):
+    def columns(self, indices, what, **options):
         runs.append(len(indices))
-        return real(self, indices, what)
+        return real(self, indices, what, **options)
 
     monkeypatch.setattr(Recording, "columns", columns)
     with monkeypatch.context() as patch:

@@ -292,7 +292,7 @@ def test_two_writers__one_fails_naming_the_other(results):
         ("unit_measures", {"settings": {"split": "test"}}, "split was 'test', is 'train'"),
         ("unit_measures", {"code": "0ld"}, "the code of the step has changed"),
         ("noise_robustness", {"step": "unit_ablation"}, "it is of the step unit_ablation"),
-        ("unit_ablation", {"inputs": {"weights": "0"}}, "it was computed from another weights"),
+        ("unit_ablation", {"inputs": {"weights": "0"}}, "it was computed from another network"),
         (
             "unit_ablation",
             {"inputs": {"weights": weights_hash(MADE.name), "unit_measures.nc": "0"}},

@@ -145,7 +145,15 @@ def _hold(place, held, release):
         release.wait(60)
 
 
-def test_train__fails_naming_the_process_that_trains_the_same(digits, tmp_path, monkeypatch):
+@pytest.fixture
+def importable(monkeypatch):
+    """Let other processes import this module."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[3])
+
+
+def test_train__fails_naming_the_process_that_trains_the_same(
+    digits, tmp_path, monkeypatch, importable
+):
     context = multiprocessing.get_context("spawn")
     held, release = context.Event(), context.Event()
     other = context.Process(target=_hold, args=(tmp_path / ".train.lock", held, release))
@@ -174,7 +182,7 @@ def _train_and_tell(spec, digits, directory, barrier, told):
     told.put(any("not trained again" in message for message in messages))
 
 
-def test_train__one_of_two_processes_waits_for_the_other(digits, tmp_path):
+def test_train__one_of_two_processes_waits_for_the_other(digits, tmp_path, importable):
     context = multiprocessing.get_context("spawn")
     barrier, told = context.Barrier(2), context.Queue()
     arguments = (run_spec(checkpoints=[1]), digits, tmp_path, barrier, told)
