@@ -62,7 +62,7 @@ def _remove_abandoned(path: Path) -> None:
             if entry.name.startswith(start) and entry.name.endswith(PARTIAL_SUFFIX):
                 process = entry.name[len(start) : -len(PARTIAL_SUFFIX)]
                 if process.isdecimal() and not _is_running(int(process)):
-                    os.unlink(entry.path)
+                    Path(entry.path).unlink()
 
 
 def _is_running(process: int) -> bool:

@@ -8,7 +8,8 @@ operation.
 A fault is written as ``kind:number:effect``, for instance ``write:7:fail``.
 """
 
-# ruff: noqa: PTH  (these are the functions that are wrapped)
+# The functions of os are what is wrapped here.
+# ruff: noqa: PTH115, PTH116, PTH118, PTH202
 
 import errno
 import functools

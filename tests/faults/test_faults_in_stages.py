@@ -31,6 +31,7 @@ EFFECTS = {
 # Cases of a stage. The last stages take seconds each, and their many operations are much alike.
 SHARE = 400 if ALL else 2
 SHARE_OF_LAST = 300 if ALL else 1
+SHARE_OVER_FORMER = SHARE if ALL else 1
 
 
 def all_faults(counts):
@@ -139,10 +140,9 @@ def complaints_about_end(done, fault):
     return []
 
 
-def run_cases(case, name):
+def run_cases(case, share):
     """Meet all faults, or a seeded share of them; fail with all complaints."""
     faults = all_faults(case.counts())
-    share = SHARE_OF_LAST if name in OF_ALL else SHARE
     if len(faults) > share:
         faults = random.Random(0).sample(faults, share)
     complaints = [line for fault in faults for line in case.complaints(fault)]
@@ -158,14 +158,15 @@ def test_a_stage_that_meets_a_fault__ends_in_the_undisturbed_values(
     server, undisturbed, tmp_path, name
 ):
     stage = stage_of(undisturbed, name)
-    run_cases(Case(server, undisturbed, stage, tmp_path / "case"), name)
+    share = SHARE_OF_LAST if name in OF_ALL else SHARE
+    run_cases(Case(server, undisturbed, stage, tmp_path / "case"), share)
 
 
 @pytest.mark.parametrize("name", PARTS)
 def test_a_part_that_meets_a_fault__ends_in_the_undisturbed_values(
     server, in_parts, tmp_path, name
 ):
-    run_cases(Case(server, in_parts, stage_of(in_parts, name), tmp_path / "case"), name)
+    run_cases(Case(server, in_parts, stage_of(in_parts, name), tmp_path / "case"), SHARE)
 
 
 @pytest.mark.parametrize("name", ANEW)
@@ -174,7 +175,7 @@ def test_a_stage_over_former_results__is_read_as_before_or_as_after(
 ):
     stage = stage_of(measured_anew, name)
     case = Case(server, measured_anew, stage, tmp_path / "case", undisturbed.values)
-    run_cases(case, name)
+    run_cases(case, SHARE_OF_LAST if name in OF_ALL else SHARE_OVER_FORMER)
 
 
 def test_the_layer__goes_under_a_process_by_its_environment(undisturbed, tmp_path):

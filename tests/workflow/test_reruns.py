@@ -1,7 +1,6 @@
 """What runs again after an edit of the configuration, and in a folder that was copied."""
 
 import copy
-import os
 import shutil
 
 import pytest
@@ -109,7 +108,7 @@ def test_copied_results__with_other_settings_are_made_again(finished, tmp_path):
 def _copy_with_times(source, target):
     shutil.copytree(source, target, copy_function=shutil.copy2)
     assert all(
-        os.stat(target / file.relative_to(source)).st_mtime_ns == file.stat().st_mtime_ns
+        (target / file.relative_to(source)).stat().st_mtime_ns == file.stat().st_mtime_ns
         for file in source.rglob("*.nc")
     )
 

@@ -265,8 +265,8 @@ def test_reach__of_a_rule(rule):
             "store.format.decoding",
             '"""Return the bytes before the checksum."""\n',
             "raw = raw[::-1]\n",
-            "record_activations record_part merge_activations class_statistics principal_components "
-            "draw_figures compare_with_paper write_report",
+            "record_activations record_part merge_activations class_statistics "
+            "principal_components draw_figures compare_with_paper write_report",
         ),
     ],
 )

@@ -5,6 +5,7 @@ import multiprocessing
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
