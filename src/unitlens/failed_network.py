@@ -6,9 +6,9 @@ from pathlib import Path
 from unitlens.errors import ModelError
 from unitlens.hashed_files import read_json, write_hashed, write_json
 from unitlens.provenance.file_provenance import FileProvenance
+from unitlens.provenance.misfits import CHECKPOINT
 from unitlens.store.backend.places import is_remote
 
-RECORD = "checkpoint.json"
 FAILED = "failed"
 
 
@@ -22,7 +22,7 @@ def failure_of(network: Path) -> str:
     """
     if is_remote(network):
         return ""
-    for record in (network / RECORD, network.parent / RECORD):
+    for record in (network / CHECKPOINT, network.parent / CHECKPOINT):
         if record.is_file():
             values = read_json(
                 record,

@@ -61,20 +61,14 @@ def hash_bytes(*parts: bytes | memoryview) -> str:
 
 def hash_file(path: Path) -> str:
     """Return the hash of all bytes of a file."""
-    return _hash_start(path, None).hexdigest()
+    return _hash_content(path).hexdigest()
 
 
-def _hash_start(path: Path, size: int | None) -> xxhash.xxh3_128:
-    """Return the hash over the first `size` bytes of a file, over all where it is None."""
+def _hash_content(path: Path) -> xxhash.xxh3_128:
     total = xxhash.xxh3_128()
-    left = size
     with path.open("rb") as file:
-        while left is None or left > 0:
-            piece = file.read(_PIECE if left is None else min(_PIECE, left))
-            if not piece:
-                break
+        while piece := file.read(_PIECE):
             total.update(piece)
-            left = None if left is None else left - len(piece)
     return total
 
 
@@ -117,7 +111,7 @@ def replacing_hashed(path: Path, provenance: Mapping[str, Any] | None = None) ->
     """
     with replacing(path) as partial:
         yield partial
-        trailer = _make_trailer(_hash_start(partial, None), provenance or {})
+        trailer = _make_trailer(_hash_content(partial), provenance or {})
         with partial.open("ab") as file:
             file.write(trailer)
 
@@ -175,7 +169,7 @@ def read_hashed(path: Path, *, error: type[UnitlensError], remedy: str) -> bytes
             f"{path} carries no hash at its end: it is cut off, or of unitlens before 0.3; {remedy}"
         )
     content = raw[: len(raw) - trailer.size]
-    if add_trailer(content, trailer.provenance)[len(content) :] != raw[len(content) :]:
+    if _make_trailer(xxhash.xxh3_128(content), trailer.provenance) != raw[len(content) :]:
         raise error(f"{path} is damaged: its content differs from what was written; {remedy}")
     return content
 
@@ -199,39 +193,6 @@ def reading(path: Path, *, error: type[UnitlensError], remedy: str) -> Iterator[
         raise error(f"{path} is missing; {remedy}") from None
     except OSError as problem:
         raise error(f"{path} cannot be read ({first_line(problem)}); {remedy}") from problem
-
-
-def check_hashed(path: Path, *, error: type[UnitlensError], remedy: str) -> Trailer:
-    """Check a local hashed file piece by piece, without holding it in memory.
-
-    Parameters
-    ----------
-    path
-        The file.
-    error
-        Class of the error that is raised.
-    remedy
-        What to do about a missing or damaged file, for the end of the message.
-
-    Returns
-    -------
-    The trailer of the file.
-    """
-    with reading(path, error=error, remedy=remedy):
-        trailer = read_trailer(path)
-        size = path.stat().st_size
-        if trailer is None:
-            raise error(
-                f"{path} carries no hash at its end: it is cut off, or of unitlens before 0.3; "
-                f"{remedy}"
-            )
-        with path.open("rb") as file:
-            file.seek(size - trailer.size)
-            tail = file.read()
-        expected = _make_trailer(_hash_start(path, size - trailer.size), trailer.provenance)
-    if tail != expected:
-        raise error(f"{path} is damaged: its content differs from what was written; {remedy}")
-    return trailer
 
 
 def read_trailer(path: Path) -> Trailer | None:
@@ -288,14 +249,9 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     ...     read_json(path, error=TableError, remedy="make it again")
     {'runs': 3}
     """
-    write_whole(path, json_with_hash(values))
-
-
-def json_with_hash(values: Mapping[str, Any]) -> bytes:
-    """Return plain values as JSON, with their hash under the key ``hash``."""
     plain = json.loads(json.dumps(dict(values)))
     text = json.dumps({**plain, HASH: hash_values(plain)}, indent=1, ensure_ascii=False)
-    return f"{text}\n".encode()
+    write_whole(path, f"{text}\n".encode())
 
 
 def read_json(

@@ -161,7 +161,7 @@ class StoredNetwork:
         return {
             "weights_hash": self.record.weights_hash,
             "dataset_identity": self.dataset(split).identity,
-            "dataset_hash": self.inputs[DATASET],
+            "dataset_hash": self.dataset(split).content_hash,
             "network": self.directory.name,
             "split": split,
             "code": code,

@@ -17,7 +17,7 @@ rule write_plan:
     log:
         "<logs>/write_plan.log",
     params:
-        plan=hash_values(plan_values(PLAN)),
+        plan=lambda wildcards: hash_values(plan_values(PLAN)),
     run:
         write_json(Path(output[0]), plan_values(PLAN))
 

@@ -6,7 +6,7 @@ from unitlens.catalogue.datasets import DATASETS, ImageFileSource
 from unitlens.config.networks import DatasetSpec
 from unitlens.data.dataset_record import DatasetRecord, read_record
 from unitlens.data.image_folders import split_folders
-from unitlens.data.raw_files import find_raw_change
+from unitlens.data.raw_files import find_raw_change, raw_files
 from unitlens.errors import DatasetError
 
 
@@ -15,7 +15,8 @@ def find_stale_dataset(
 ) -> str | None:
     """Return why a data set must be prepared again, in words; None where it need not be.
 
-    The files beside the record are looked for, but not read.
+    The files beside the record are looked for, but not read. A data set that is stored whole does
+    without its raw files: they are compared where any of them is there.
 
     Parameters
     ----------
@@ -41,6 +42,8 @@ def find_stale_dataset(
             return "the code of the preparation has changed"
         if user_code and record.user_code != user_code:
             return "the user code of the data set has changed"
+        if _is_complete_without(record, spec, data):
+            return None
         return _moved_folder(record, data) or find_raw_change(record.raw, spec, data)
     except DatasetError as error:
         return str(error)
@@ -49,6 +52,12 @@ def find_stale_dataset(
 def _values(spec: DatasetSpec) -> DatasetSpec:
     """Return a specification without what does not change the data set."""
     return spec.model_copy(update={"corruption": 0.0, "files": ()})
+
+
+def _is_complete_without(record: DatasetRecord, spec: DatasetSpec, data: Path) -> bool:
+    """Tell whether a data set needs none of its raw files: all of them are gone, it is stored."""
+    is_stored = record.kind == "memory"
+    return is_stored and not any(path.exists() for path in raw_files(spec, data))
 
 
 def _moved_folder(record: DatasetRecord, data: Path) -> str | None:

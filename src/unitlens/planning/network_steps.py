@@ -47,12 +47,9 @@ NETWORK_STEPS = {
 
 def step_code(step: str) -> str:
     """Return the digest of the code that a step computes with."""
-    return code_digest(*_commands(step))
-
-
-def _commands(step: str) -> tuple[str, ...]:
     # One job records a network whole, or several jobs record it in parts: the files are the same.
-    return (step, "record_part") if step == "record_activations" else (step,)
+    commands = (step, "record_part") if step == "record_activations" else (step,)
+    return code_digest(*commands)
 
 
 def expected_provenances(plan: Plan) -> dict[str, dict[str, FileProvenance]]:

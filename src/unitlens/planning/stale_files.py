@@ -1,18 +1,17 @@
 """Files of a results folder that do not fit a plan, found by what the files themselves state.
 
-Nothing that Snakemake remembers is used, so that a folder that was copied or moved is judged like
-any other. Contents are not read: damage is noticed when a file is used.
+What Snakemake remembers is not used: a folder that was copied is judged by its own files.
+The content of a file is not read here; a step that reads the file notices damage.
 """
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from unitlens.config.networks import DatasetSpec, RunSpec
+from unitlens.config.networks import RunSpec
 from unitlens.config.runs import network_name
 from unitlens.data.prepared_state import find_stale_dataset
-from unitlens.data.raw_files import raw_files
-from unitlens.errors import DatasetError
+from unitlens.errors import StoreError
 from unitlens.hashed_files import HASH, hash_values
 from unitlens.planning.network_steps import expected_provenances, step_code
 from unitlens.planning.plan import Plan
@@ -55,16 +54,8 @@ def _stale_datasets(plan: Plan, results: Path) -> Iterator[tuple[str, str]]:
             continue
         user_code = user_code_digest(spec.name)
         reason = find_stale_dataset(directory, spec, data, code=code, user_code=user_code)
-        if reason is not None and (_has_raw_files(spec, data) or "file" not in reason):
+        if reason is not None:
             yield str(directory / "dataset.json"), reason
-
-
-def _has_raw_files(spec: DatasetSpec, data: Path) -> bool:
-    """Tell whether any raw file of a data set is there: a prepared data set does without."""
-    try:
-        return any(path.exists() for path in raw_files(spec, data))
-    except DatasetError:
-        return False
 
 
 def _changed_code(stated: Mapping[str, Any], step: str, function: str) -> str | None:
@@ -109,8 +100,7 @@ def _checkpoint_difference(record: Mapping[str, Any], spec: RunSpec, plan: Plan)
 def _incomplete_stores(
     directory: Path, expected: Mapping[str, FileProvenance], stale: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the stores that lack files and are needed: a whole one that was removed may be not."""
-    from unitlens.errors import StoreError
+    """Return the stores that lack files, but not a removed store that no other file needs."""
     from unitlens.store.format.manifest import check_whole, read_manifest
 
     incomplete = {}

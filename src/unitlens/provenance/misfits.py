@@ -1,4 +1,4 @@
-"""Files of a network that do not fit what is expected, by the provenance that they state."""
+"""Misfits: files of a network whose stated provenance differs from the expected one."""
 
 import json
 from collections.abc import Mapping
@@ -15,9 +15,9 @@ STORE_FILES = ("train/activations.json", "test/activations.json")
 def find_misfits(directory: Path, expected: Mapping[str, FileProvenance]) -> dict[str, str]:
     """Return the files of one network that must be made again, each with the reason.
 
-    A file fits where its step, settings and code are the expected ones, its network is that of the
-    checkpoint, and the files that it was computed from have the hashes of then, as far as they
-    still exist. Contents are not read: damage is noticed when a file is used.
+    A file fits where it states the expected step, settings and code, and the weights of the
+    checkpoint. Each input file that still exists must have the hash that the file states. The
+    content of a file is not read here; a step that reads the file notices damage.
 
     Parameters
     ----------

@@ -174,6 +174,18 @@ def test_files_of_an_old_torchvision__are_not_read_in_place_of_the_checked_ones(
 # the real files
 
 
+def test_raw_files__that_are_all_gone_are_not_needed_by_a_stored_set(small, tmp_path):
+    """Another `data` directory, or raw files that were deleted to save space, prepare nothing."""
+    prepare_dataset(kmnist(), tmp_path / "set", data=small)
+    raw = small / "KMNIST/raw"
+
+    assert find_stale_dataset(tmp_path / "set", kmnist(), tmp_path / "elsewhere") is None
+    (raw / TRAIN_IMAGES).unlink()
+    assert TRAIN_IMAGES in find_stale_dataset(tmp_path / "set", kmnist(), small)
+    shutil.rmtree(raw)
+    assert find_stale_dataset(tmp_path / "set", kmnist(), small) is None
+
+
 @pytest.mark.realdata
 def test_mnist__a_wrong_file_is_named_and_downloading_it_again_helps(real_data, tmp_path, request):
     raw = shutil.copytree(real_data / "MNIST", tmp_path / "data" / "MNIST") / "raw"
