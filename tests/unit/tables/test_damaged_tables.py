@@ -296,12 +296,12 @@ def test_two_writers__one_fails_naming_the_other(results):
         (
             "unit_ablation",
             {"inputs": {"weights": weights_hash(MADE.name), "unit_measures.nc": "0"}},
-            "it was computed from another unit measures.nc",
+            "it was computed from another unit_measures.nc",
         ),
         (
             "unit_ablation",
             {"inputs": {"weights": weights_hash(MADE.name), "dataset": "0"}},
-            "it was computed from another dataset",
+            "it was computed from another data set",
         ),
     ],
 )
