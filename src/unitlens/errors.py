@@ -51,6 +51,10 @@ class TableError(UnitlensError, ValueError):
     """A table lacks a variable, has wrong dimensions, or belongs to another schema."""
 
 
+class MissingTableError(TableError):
+    """A table was not made, since nothing in the configuration asked for its measurement."""
+
+
 def printable(text: object) -> str:
     r"""Return a text as one line that is safe for a terminal.
 

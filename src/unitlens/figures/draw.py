@@ -5,12 +5,13 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from unitlens.analysis.run_groups import members_of
 from unitlens.catalogue.figures import FIGURES
 from unitlens.errors import TableError, nearest
-from unitlens.figures.needs import FINDING, Draw, Tell
-from unitlens.figures.style import save
+from unitlens.figures.needs import FINDING, Draw, Tell, UndrawnFigureError
+from unitlens.figures.style import draw_note, save
 from unitlens.hashed_files import hash_file, write_json
 from unitlens.local_files import write_whole
 from unitlens.progress import track
@@ -18,6 +19,9 @@ from unitlens.provenance.file_provenance import FileProvenance
 from unitlens.reproduction.page_files import FIGURES_RECORD, writing_pages
 from unitlens.tables.results import Results, open_results
 from unitlens.tables.tables_record import RECORD
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 logger = logging.getLogger("unitlens")
 
@@ -50,16 +54,17 @@ def draw_figures(
     ------
     TableError
         Where a figure or an experiment does not exist, the results lack what a figure needs, or
-        the disk is full.
+        the disk is full. Where networks are left out of the results, for their training failed, a
+        picture with the reason takes the place of a figure that needs more than is left.
     """
     opened, directory = open_results(results), Path(directory)
     written = []
     with writing_pages(directory):
         for name, experiments in track(figures.items(), "draw figures", total=len(figures)):
-            draw, tell = functions_of(name)
             runs = runs_of(opened, experiments, name)
-            save(draw(opened, runs), directory, name)
-            declared, told = FIGURES[name], tell(opened, runs)
+            picture, told = _draw(opened, runs, name)
+            save(picture, directory, name)
+            declared = FIGURES[name]
             words = {"title": declared.title, "caption": declared.caption, "finding": told}
             write_whole(directory / f"{name}.rst", report_caption(**words).encode())
             written.append({"name": name, **words, "experiments": list(experiments)})
@@ -73,6 +78,20 @@ def draw_figures(
             "provenance": FileProvenance("draw_figures", settings, code, inputs).to_values(),
         }
         write_json(directory / FIGURES_RECORD, values)
+
+
+def _draw(results: Results, runs: Sequence[str], name: str) -> "tuple[Figure, str]":
+    """Return a figure and its finding; a note of both where failed networks are what it lacks."""
+    draw, tell = functions_of(name)
+    try:
+        return draw(results, runs), tell(results, runs)
+    except UndrawnFigureError as reason:
+        if not results.failed:
+            raise
+        count = len(results.failed)
+        note = f"Not drawn: {reason}; {count} networks are left out, for their training failed."
+        logger.warning("%s", note)
+        return draw_note(note), note
 
 
 def functions_of(name: str) -> tuple[Draw, Tell]:

@@ -39,11 +39,15 @@ class UnmetNeedError(TableError):
     """
 
 
+class UndrawnFigureError(TableError):
+    """A figure cannot be drawn from the results; the text begins with "the figure NAME"."""
+
+
 def figure(draw: Draw) -> Draw:
     """Mark the function that draws a figure; the function bears the figure's name.
 
-    The function draws in the style of all figures. Its :class:`UnmetNeedError` becomes a
-    TableError that begins with "the figure NAME".
+    The function draws in the style of all figures. Its :class:`UnmetNeedError` becomes an
+    :class:`UndrawnFigureError`.
     """
     return styled(_name_in_errors(draw, draw.__name__))
 
@@ -59,7 +63,7 @@ def _name_in_errors(function: Callable[P, R], name: str) -> Callable[P, R]:
         try:
             return function(*args, **kwargs)
         except UnmetNeedError as error:
-            raise TableError(f"the figure {name} {error}") from None
+            raise UndrawnFigureError(f"the figure {name} {error}") from None
 
     return inside
 

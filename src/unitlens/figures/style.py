@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -75,6 +76,14 @@ def new_figure(*, height: float = 3.8, width: float = WIDTH) -> "Figure":
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+@styled
+def draw_note(text: str) -> "Figure":
+    """Return a picture of a text alone."""
+    figure = new_figure(height=1.2)
+    figure.text(0.5, 0.5, fill(text, LETTERS), ha="center", va="center", fontsize=9)
+    return figure
 
 
 def stack_rows(heights: Sequence[float], titles: Sequence[str]) -> "tuple[Figure, list[SubFigure]]":

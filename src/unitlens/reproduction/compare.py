@@ -12,7 +12,7 @@ from shlex import quote
 
 from unitlens.analysis.run_groups import members_of
 from unitlens.catalogue.comparisons import COMPARISONS
-from unitlens.errors import TableError, nearest
+from unitlens.errors import MissingTableError, TableError, nearest
 from unitlens.hashed_files import hash_file, write_json
 from unitlens.local_files import replacing
 from unitlens.progress import track
@@ -120,8 +120,13 @@ def _measure_group(
 ) -> GroupEvidence:
     """Measure the claims of a group; without runs, no claim is measured."""
     declared = CLAIM_GROUPS[group]
-    if runs is None:
-        missing = Evidence(missing="no experiment is named for this group of results")
+    if runs is None or not runs.names:
+        reason = (
+            "no experiment is named for this group of results"
+            if runs is None
+            else f"the training of each network of {', '.join(experiments)} failed"
+        )
+        missing = Evidence(missing=reason)
         return GroupEvidence({claim.name: missing for claim in declared.claims})
     measurements = dict(evidence_function(group)(runs))
     by_claim = {claim.name: _measure(measurements[claim.name]) for claim in declared.claims}
@@ -171,7 +176,7 @@ def evidence_function(group: str) -> Callable[[Runs], Measurements]:
 def _measure(measurement: Callable[[], Evidence]) -> Evidence:
     try:
         return measurement()
-    except (NotMeasuredError, TableError) as reason:
+    except (NotMeasuredError, MissingTableError) as reason:
         return Evidence(missing=str(reason))
 
 

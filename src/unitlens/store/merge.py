@@ -10,11 +10,11 @@ from unitlens.store.backend.lock import only_writer
 from unitlens.store.backend.places import locate
 from unitlens.store.description import StoreDescription, describe_header
 from unitlens.store.format.decoding import DamageError
-from unitlens.store.format.hierarchy import restore_metadata
+from unitlens.store.format.hierarchy import restore_metadata, sweep
 from unitlens.store.format.journal import CompleteShard, read_journal, remove_journal
 from unitlens.store.format.layout import StoredArray, journal_path, manifest_path
 from unitlens.store.format.manifest import read_manifest
-from unitlens.store.format.parts import find_parts
+from unitlens.store.format.parts import WHOLE, find_parts
 from unitlens.store.resume import JournalEntries, Shards, WriteState, read_entries, read_entry
 from unitlens.store.writer import StoreWriter, is_recorded
 
@@ -102,6 +102,7 @@ def _merge_journals(path: Path) -> WriteState:
             "them"
         )
     shards = _collect_shards(path, description, read_entries(path, header))
+    sweep(path, description.filled, shards, WHOLE)
     return WriteState(header, description.filled, description.ranges, shards)
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from unitlens.config.runs import dataset_name
+from unitlens.config.runs import dataset_name, is_kept_epoch
 from unitlens.errors import TableError
 from unitlens.hashed_files import hash_values, read_json, read_trailer
 from unitlens.provenance.file_provenance import DATASET, WEIGHTS, FileProvenance
@@ -14,6 +14,7 @@ from unitlens.tables.run_table import RecordedNetwork
 
 ExpectedFiles = Mapping[str, Mapping[str, Any]]  # file of a network to its provenance, as values
 AGAIN = "remove {path} and run snakemake again: it computes the file anew and keeps the network"
+HISTORY = "history.nc"
 DATASET_AGAIN = "remove the file and run snakemake again: it prepares the data set anew"
 
 
@@ -66,8 +67,18 @@ class InputChecker:
             if path.exists():
                 if name.endswith(".nc"):
                     self._check_file(network, name, expected.get(name), present)
-            elif name in expected and name in joined:
+            elif name in joined and name in expected:
                 raise TableError(f"{path} is missing; run snakemake again: it computes the file")
+        if self._expected is not None and not is_kept_epoch(network):
+            self._check_history(directory / HISTORY)
+
+    def _check_history(self, path: Path) -> None:
+        """Raise TableError where a run has lost the scores over its training."""
+        if not path.exists():
+            raise TableError(
+                f"{path} is missing; put it back, or run snakemake again: it trains the network "
+                "anew, for nothing else holds these scores"
+            )
 
     def _check_file(
         self,

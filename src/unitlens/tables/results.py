@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from unitlens.errors import TableError, first_line, nearest
+from unitlens.errors import MissingTableError, TableError, first_line, nearest
 from unitlens.hashed_files import check_files
 from unitlens.store.backend.files import total_size
 from unitlens.store.backend.netcdf import read_components, read_netcdf
@@ -98,7 +98,7 @@ class Results:
         """The same tables over the kept epochs: ``run`` repeats, ``epoch`` tells them apart."""
         path = self.directory / KEPT
         if self._of == KEPT or KEPT not in self.record.tables:
-            raise TableError(
+            raise MissingTableError(
                 f"there is no table of kept epochs in {path}; list epochs under "
                 "training.checkpoints, set `checkpoints: true` on a measurement and run: "
                 f"{COMMAND}"
@@ -157,9 +157,15 @@ class Results:
         network = self._network(run, epoch)
         path = network / split / "activations.zarr"
         if not path.exists():
-            raise TableError(
+            manifest = path.with_suffix(".json")
+            state = (
+                f"are gone ({path} does not exist); remove {manifest}, then record them again"
+                if manifest.exists()
+                else f"were not recorded ({path} does not exist); record them"
+            )
+            raise MissingTableError(
                 f"the activations of {network.relative_to(self._networks)} over split = {split!r} "
-                f"were not recorded ({path} does not exist); record them: {COMMAND}"
+                f"{state}: {COMMAND}"
             )
         return open_activations(path)
 
@@ -185,7 +191,7 @@ class Results:
         """
         path = self._network(run, epoch) / "principal_components.nc"
         if not path.exists():
-            raise TableError(
+            raise MissingTableError(
                 f"the principal components of {run} were not computed ({path} does not exist); "
                 f"set measurements.principal_components to {{}} and run: {COMMAND}"
             )
@@ -267,7 +273,7 @@ class Results:
         """
         path = self._network(run, epoch) / split / "class_statistics.nc"
         if not path.exists():
-            raise TableError(
+            raise MissingTableError(
                 f"the class statistics of {run} over split = {split!r} were not computed ({path} "
                 f"does not exist); set measurements.measures to {{}} and run: {COMMAND}"
             )
@@ -290,7 +296,7 @@ class Results:
     def _table(self, name: str) -> xr.Dataset:
         path = self.directory / f"{name}.zarr"
         if not self.has_table(name):
-            raise TableError(
+            raise MissingTableError(
                 f"there is no table '{name}' in {self.directory}; make it: {COMMAND} "
                 "(a measurement that the configuration leaves out has no table)"
             )

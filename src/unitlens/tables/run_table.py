@@ -149,6 +149,7 @@ def run_table(
     experiments: Sequence[Sequence[str]],
     tables: Mapping[str, xr.Dataset],
     places: Mapping[str, Sequence[int]],
+    known: Sequence[str],
 ) -> xr.Dataset:
     """Join the settings, scores and summaries of networks.
 
@@ -162,6 +163,8 @@ def run_table(
         Those of the tables ``units``, ``curves`` and ``noise`` over all networks that exist.
     places
         Name of a table, ``curves`` or ``noise``, to the positions of its networks in `records`.
+    known
+        Names of all experiments, also of those whose networks are all left out.
 
     Returns
     -------
@@ -174,9 +177,8 @@ def run_table(
             table[name] = ("run", array.astype(object) if array.dtype.kind == "U" else array)
     summary = _curve_summary(tables, places, len(records)) | _unit_summary(tables, table)
     table = table.assign({name: ("run", array) for name, array in summary.items()})
-    names = list(dict.fromkeys(name for own in experiments for name in own))
-    member = np.array([[name in own for name in names] for own in experiments])
-    table = table.assign_coords(experiment=np.array(names, object))
+    member = np.array([[name in own for name in known] for own in experiments])
+    table = table.assign_coords(experiment=np.array(known, object))
     return annotate(table.assign(member=(("run", "experiment"), member)), "runs")
 
 

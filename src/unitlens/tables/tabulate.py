@@ -87,10 +87,11 @@ def tabulate(
     checker = InputChecker(results, expected)
     sets: dict[str, Tables] = {}
     for of, kept in ((FINAL, False), (KEPT, True)):
-        names = [name for name in networks if is_kept_epoch(name) is kept and name not in failed]
-        if names:
-            own = {name: networks[name] for name in names}
-            sets[of] = _join_networks(results, own, files, checker)
+        asked = {name: networks[name] for name in networks if is_kept_epoch(name) is kept}
+        known = list(dict.fromkeys(name for own in asked.values() for name in own))
+        joined = {name: own for name, own in asked.items() if name not in failed}
+        if joined:
+            sets[of] = _join_networks(results, joined, known, files, checker)
     if FINAL not in sets:
         raise TableError(_no_network(failed))
     inputs = {**provenance.inputs, "networks": checker.digest}
@@ -144,6 +145,7 @@ def _no_network(failed: Mapping[str, str]) -> str:
 def _join_networks(
     results: Path,
     networks: Mapping[str, Sequence[str]],
+    known: Sequence[str],
     measured: Mapping[str, Collection[str]],
     checker: InputChecker,
 ) -> Tables:
@@ -155,6 +157,8 @@ def _join_networks(
         Directory of the networks.
     networks
         Name of each network to the experiments that use the network.
+    known
+        Names of all experiments.
     measured
         Name of each network to the schemas of the files that are joined.
     checker
@@ -167,7 +171,7 @@ def _join_networks(
     rows = [record.row for record in records]
     identity = run_identity_table(rows)
     tables, places = _join_files(results, files, identity)
-    tables["runs"] = run_table(rows, list(networks.values()), tables, places)
+    tables["runs"] = run_table(rows, list(networks.values()), tables, places, known)
     if {"loss_increase", "selectivity"} <= set(tables.get("units", {})):
         tables["correlations"] = correlation_table(tables["units"], _runs_of_experiments(networks))
     logger.info("tables of %d networks: %s", len(networks), ", ".join(sorted(tables)))

@@ -13,6 +13,7 @@ from unitlens.analysis.run_groups import group_runs
 from unitlens.catalogue.figures import FIGURES
 from unitlens.errors import TableError
 from unitlens.figures.draw import draw_figures, functions_of, runs_of
+from unitlens.figures.needs import UndrawnFigureError
 from unitlens.tables.results import open_results
 
 EXPERIMENTS = {
@@ -337,7 +338,7 @@ def test_figure__names_itself_and_what_is_missing(one_seed, bare):
         for function in functions_of(name):
             with pytest.raises(TableError, match=f"^the figure {name} ") as refusal:
                 function(bare, runs)
-            assert refusal.type is TableError
+            assert refusal.type is UndrawnFigureError
 
 
 def test_draw_figures__refuses_unknown_names(results, tmp_path):

@@ -199,22 +199,6 @@ def test_page__takes_no_figures_of_other_tables(own):
     report(own)
 
 
-def test_failed_networks__stand_on_both_pages(own):
-    from unitlens.hashed_files import read_json, write_json
-
-    failed = networks()[0].name
-    path = own / failed / "checkpoint.json"
-    reason = "the loss is <nan>"
-    write_json(path, read_json(path, error=TableError, remedy="") | {"failed": reason})
-    tabulate(own, {made.name: made.experiments for made in networks()})
-    draw_figures(own, {"memorisation_ablation": (ODD,)}, own / "figures")
-    compare_with_paper(own, CLAIMS, own)
-    report(own)
-
-    assert f"left out: {failed} ({reason})" in read_page(own).text
-    assert f"left out: {failed} (the loss is \\<nan\\>)" in (own / "paper.md").read_text()
-
-
 def test_svg__of_a_page_is_the_file(pages):
     text = (pages / "report.html").read_text()
     (kind, data) = re.search(r"data:image/(svg|png)[^,]*;base64,([^\"]+)", text).groups()

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import shutil
 from collections import Counter
 from importlib import import_module
 from inspect import get_annotations
@@ -600,6 +601,21 @@ def test_unknown_names__are_refused(compared, tmp_path):
         compare_with_paper(directory, {"same_data": ["sweeps"]}, tmp_path)
     with pytest.raises(TableError, match="experiment 'sweeps', which the results lack"):
         compare_with_paper(directory, {}, tmp_path, causes={"same_data": {"sweeps": "a"}})
+
+
+def test_damaged_table__is_refused_and_no_reason_for_a_missing_result(compared, tmp_path):
+    directory, _ = compared
+    shutil.copytree(directory, tmp_path / "results")
+    values = tmp_path / "results/curves.zarr/accuracy/c"
+    shard = next(file for file in values.rglob("*") if file.is_file())
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+
+    with pytest.raises(TableError, match=r"curves.zarr/accuracy/c/\S+ is damaged: .*joined anew"):
+        compare_with_paper(tmp_path / "results", CLAIMS, tmp_path)
+
+    assert not (tmp_path / "paper.md").exists()
 
 
 def test_clamping__compares_order_by_order(tmp_path):

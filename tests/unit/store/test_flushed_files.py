@@ -113,3 +113,21 @@ def test_leftovers__of_a_killed_writer_of_a_part_are_removed_by_the_next(tmp_pat
     merge_activations(path)
     record_store(tmp_path / "whole.zarr", CONTENTS)
     assert all_files(path) == all_files(tmp_path / "whole.zarr")
+
+
+def test_root__is_flushed_before_any_other_file_exists(monkeypatch, tmp_path):
+    """So that what a power failure leaves is known to be a store, and is recorded again."""
+    path = tmp_path / "acts.zarr"
+    beside = []
+    flush = os.fsync
+
+    def note_flush(handle):
+        if pathlib.Path(f"/proc/self/fd/{handle}").readlink().parent == path:
+            beside.append({file.name for file in path.rglob("*")})
+        flush(handle)
+
+    monkeypatch.setattr(os, "fsync", note_flush)
+    record_store(path, make_contents(samples=20))
+
+    assert len(beside[0]) == 1
+    assert beside[0].pop().startswith("zarr.json.")

@@ -123,6 +123,12 @@ FINISHED = {
         r"does not exist .*; record again: it resumes$",
         record,
     ),
+    "a store that was removed, but not its manifest": (
+        shutil.rmtree,
+        read,
+        r"acts.zarr is gone, though its manifest .*acts.json is there; remove the manifest and",
+        lambda path: manifest(path).unlink(),
+    ),
     "something else as manifest": (
         lambda path: manifest(path).write_text('{"mine": 1}'),
         record,
@@ -279,6 +285,15 @@ def test_remedy__of_parts(case, path, undisturbed):
     with pytest.raises(StoreError, match=message):
         merge(path)
     record_parts(path)
+    merge(path)
+    assert all_files(path) == undisturbed
+
+
+def test_merge__removes_what_a_killed_merge_left(path, undisturbed):
+    record_parts(path)
+    (path / "relu1" / "minimum" / "c").mkdir()
+    for left in ("relu1/minimum/c/0.host-1.partial", "label/zarr.json.0f3a.partial"):
+        (path / left).write_bytes(b"half")
     merge(path)
     assert all_files(path) == undisturbed
 

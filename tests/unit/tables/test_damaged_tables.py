@@ -326,6 +326,16 @@ def test_misfit__is_refused_until_the_file_is_made_again(results, schema, change
     assert tabulate(results, {MADE.name: ("a",)}, expected=expected)["final"]["runs"]["run"] == 1
 
 
+def test_missing_history__is_refused_where_a_plan_asks_for_the_network(results):
+    expected = {MADE.name: {}}
+    (results / MADE.name / "history.nc").unlink()
+
+    with pytest.raises(TableError, match=r"history.nc is missing; put it back, or run snakemake"):
+        tabulate(results, {MADE.name: ("a",)}, expected=expected)
+
+    assert "history" not in tabulate(results, {MADE.name: ("a",)})["final"]
+
+
 def test_inputs_that_fit__are_accepted(results):
     measures = read_trailer(results / MADE.name / "unit_measures.nc")
     inputs = {"weights": weights_hash(MADE.name), "unit_measures.nc": measures.hash}

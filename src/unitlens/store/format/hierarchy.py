@@ -4,10 +4,11 @@ import json
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
-from zarr.storage import LocalStore
+from zarr.storage import LocalStore, MemoryStore
 
 from unitlens.errors import StoreError
 from unitlens.local_files import PARTIAL_SUFFIX
@@ -37,6 +38,9 @@ from unitlens.store.format.manifest import (
 )
 from unitlens.store.format.parts import WHOLE, Part, find_parts
 
+if TYPE_CHECKING:
+    from zarr.core.buffer import Buffer
+
 ROOT = "zarr.json"
 # Of the groups and arrays alone: the manifests of several versions describe one hierarchy.
 _HIERARCHY_VERSION = 3
@@ -44,6 +48,9 @@ _HIERARCHY_VERSION = 3
 
 def create_hierarchy(path: Path, contents: Contents, arrays: Iterable[StoredArray]) -> None:
     """Create the groups and the empty arrays of a store where none exists yet.
+
+    The root is on the disk before any other file: after a power failure within the recording, what
+    lies at `path` is still known to be a store.
 
     Parameters
     ----------
@@ -66,13 +73,21 @@ def create_hierarchy(path: Path, contents: Contents, arrays: Iterable[StoredArra
         **{name: value for name, value in values.items() if name != "layers"},
         "coordinates": " ".join(SAMPLE_ARRAYS),  # so that xarray itself reads them as coordinates
     }
+    make_directory(path)
+    write_whole(path / ROOT, _group_metadata(attributes))  # on the disk first: it marks a store
     with writing(path):
-        zarr.create_group(store, zarr_format=3, attributes=attributes)
         for layer in values["layers"]:
             attributes = {"layer": layer["name"], "depth": layer["depth"]}
             zarr.create_group(store, path=layer["name"], zarr_format=3, attributes=attributes)
         for array in arrays:
             _create_array(store, array, contents.codec)
+
+
+def _group_metadata(attributes: dict[str, Any]) -> bytes:
+    """Return the metadata file of a group as zarr writes it."""
+    files: dict[str, Buffer] = {}
+    zarr.create_group(MemoryStore(files), zarr_format=3, attributes=attributes)
+    return files[ROOT].to_bytes()
 
 
 def _upload_hierarchy(path: Path, contents: Contents, arrays: Iterable[StoredArray]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unitlens.errors import StoreError, first_line
-from unitlens.store.backend.files import file_sizes, read_files, write_whole
+from unitlens.store.backend.files import file_sizes, names_in, read_files, write_whole
 from unitlens.store.format.encoding import DEFAULT_CODEC
 from unitlens.store.format.layout import (
     MAP_SAMPLE,
@@ -338,6 +338,11 @@ def faults(path: Path, manifest: Manifest) -> Iterator[Fault]:
 def check_whole(path: Path, manifest: Manifest) -> None:
     """Raise StoreError where a file of the store is missing or of the wrong size."""
     problems = list(faults(path, manifest))
+    if problems and not names_in(path):
+        raise StoreError(
+            f"the store {path} is gone, though its manifest {manifest_path(path)} is there; remove "
+            "the manifest and record again, with snakemake where it recorded the store"
+        )
     if problems:
         more = f", and {len(problems) - 1} faults more" if len(problems) > 1 else ""
         raise StoreError(f"the store {path} is not whole: {problems[0]}{more}; {RECORD_AGAIN}")
