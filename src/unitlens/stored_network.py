@@ -56,11 +56,31 @@ class StoredNetwork:
         ModelError
             Where the network is missing or damaged, or puts out other values than when it was
             trained.
+        DatasetError
+            Where the test set cannot be read.
         """
         model, record = self._loaded
         if record.probes:
             self._check_outputs(model, record)
         return model
+
+    def model_without_data(self) -> nn.Module:
+        """Return the network, and warn that its outputs are not compared where no data is here.
+
+        Raises
+        ------
+        ModelError
+            As :attr:`model` does.
+        """
+        try:
+            return self.model
+        except DatasetError as error:
+            warnings.warn(
+                f"the outputs of the network {self.directory} are not compared with those that it "
+                f"had when it was trained, for its data set cannot be read: {error}",
+                stacklevel=3,
+            )
+        return self._loaded[0]
 
     @property
     def record(self) -> CheckpointRecord:
@@ -95,15 +115,7 @@ class StoredNetwork:
         }
 
     def _check_outputs(self, model: nn.Module, record: CheckpointRecord) -> None:
-        try:
-            difference = find_changed_output(model, self.dataset("test"), record.probes)
-        except DatasetError as error:
-            warnings.warn(
-                f"the outputs of the network {self.directory} are not compared with those that it "
-                f"had when it was trained, for its data set cannot be read: {error}",
-                stacklevel=4,
-            )
-            return
+        difference = find_changed_output(model, self.dataset("test"), record.probes)
         if difference is not None:
             raise ModelError(
                 f"the network {self.directory} puts out other values than when it was trained "

@@ -17,7 +17,13 @@ from unitlens.planning.network_steps import expected_provenances, step_code
 from unitlens.planning.plan import Plan
 from unitlens.planning.plan_file import plan_values
 from unitlens.provenance.file_provenance import FileProvenance
-from unitlens.provenance.misfits import CHECKPOINT, STORE_FILES, find_misfits, read_values
+from unitlens.provenance.misfits import (
+    CHECKPOINT,
+    HISTORY,
+    STORE_FILES,
+    find_misfits,
+    read_values,
+)
 from unitlens.provenance.user_source import user_code_digest
 
 
@@ -75,20 +81,20 @@ def _stale_checkpoints(plan: Plan, results: Path) -> Iterator[tuple[str, str]]:
         if record is None:
             continue
         reason = _checkpoint_difference(record, run.spec, plan)
-        missing = [
-            network
-            for network in _kept_epochs(name, run.spec)
-            if not record.get("failed") and not (results / network / CHECKPOINT).is_file()
-        ]
-        if reason is None and missing:
-            reason = f"the network {missing[0]} is missing"
+        if reason is None and not record.get("failed"):
+            reason = _missing_file(results, name, run.spec)
         if reason is not None:
             yield str(path), reason
 
 
-def _kept_epochs(name: str, spec: RunSpec) -> list[str]:
+def _missing_file(results: Path, name: str, spec: RunSpec) -> str | None:
+    """Return which file of a trained network is missing that no rule asks for, in words."""
     epochs = spec.training.checkpoints if spec.training else ()
-    return [network_name(name, epoch) for epoch in epochs]
+    kept = [f"{network_name(name, epoch)}/{CHECKPOINT}" for epoch in epochs]
+    for file in (f"{name}/{HISTORY}", *kept):
+        if not (results / file).is_file():
+            return f"{file} is missing"
+    return None
 
 
 def _checkpoint_difference(record: Mapping[str, Any], spec: RunSpec, plan: Plan) -> str | None:

@@ -9,6 +9,7 @@ from unitlens.hashed_files import read_trailer
 from unitlens.provenance.file_provenance import DATASET, WEIGHTS, FileProvenance
 
 CHECKPOINT = "checkpoint.json"
+HISTORY = "history.nc"
 STORE_FILES = ("train/activations.json", "test/activations.json")
 
 

@@ -9,12 +9,12 @@ from unitlens.config.runs import dataset_name, is_kept_epoch
 from unitlens.errors import TableError
 from unitlens.hashed_files import hash_values, read_json, read_trailer
 from unitlens.provenance.file_provenance import DATASET, WEIGHTS, FileProvenance
+from unitlens.provenance.misfits import HISTORY
 from unitlens.store.format.manifest import read_manifest
 from unitlens.tables.run_table import RecordedNetwork
 
 ExpectedFiles = Mapping[str, Mapping[str, Any]]  # file of a network to its provenance, as values
 AGAIN = "remove {path} and run snakemake again: it computes the file anew and keeps the network"
-HISTORY = "history.nc"
 DATASET_AGAIN = "remove the file and run snakemake again: it prepares the data set anew"
 
 

@@ -225,7 +225,7 @@ class Results:
             model = results.network(run)
             ul.unit_ablation(model, results.dataset(run, "test"), value="mean")
         """
-        return self._stored(run, epoch).model
+        return self._stored(run, epoch).model_without_data()
 
     def dataset(self, run: str, split: str) -> "SplitDataset":
         """Open a split of a run's data set, with the labels that the network was trained on.

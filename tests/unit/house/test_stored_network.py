@@ -2,7 +2,6 @@
 
 import shutil
 import sys
-import warnings
 
 import fsspec
 import pytest
@@ -123,23 +122,32 @@ def test_model__of_a_record_without_probes_is_not_compared(run, write):
     assert StoredNetwork(run).model is not None
 
 
-def test_model__without_its_data_set_is_opened_with_one_warning(run):
+def test_model__without_its_data_set_is_opened_with_a_warning_where_that_is_asked_for(run):
     shutil.rmtree(run.parent / "datasets")
     stored = StoredNetwork(run)
+    with pytest.raises(DatasetError, match=r"dataset.json is missing"):
+        _ = stored.model
     with pytest.warns(UserWarning, match=r"are not compared .*, for its data set cannot be read"):
-        model = stored.model
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert stored.model is model
+        model = stored.model_without_data()
+    assert weights_hash(model) == stored.record.weights_hash
 
 
-def test_model__at_a_url_is_opened_with_one_warning(run):
+def test_model__with_a_damaged_test_set_is_refused(run):
+    (path,) = (run.parent / "datasets").rglob("test.safetensors")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match=r"test.safetensors is damaged"):
+        _ = StoredNetwork(run).model
+
+
+def test_model__at_a_url_is_opened_with_a_warning(run):
     place = fsspec.filesystem("memory")
     for file in (file for file in run.parent.rglob("*") if file.is_file()):
         place.pipe(f"/results/{file.relative_to(run.parent)}", file.read_bytes())
     stored = StoredNetwork("memory://results/network")
     with pytest.warns(UserWarning, match=r"not compared .*; copy the results folder to a disk"):
-        model = stored.model
+        model = stored.model_without_data()
     assert weights_hash(model) == StoredNetwork(run).inputs[WEIGHTS]
     with pytest.raises(DatasetError, match=r"is read from a disk alone; copy the results folder"):
         stored.dataset("test")
