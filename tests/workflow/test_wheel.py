@@ -1,5 +1,6 @@
 """The wheel is all that a user needs: installed alone, it begins and runs an experiment."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -27,21 +28,9 @@ TINY = {
     },
     "measurements": {"unit_ablation": None, "cumulative_ablation": None, "noise_robustness": None},
 }
-OTHER_WORKFLOW = """\
-from unitlens.workflow.workflow_files import SNAKEFILE
-
-
-configfile: "config.yaml"
-
-
-module unitlens:
-    snakefile: SNAKEFILE
-    config: config
-    # more
-
-
-use rule * from unitlens as units_*
-
+PAGE = (ROOT / "docs/installation.md").read_text()
+(OTHER_WORKFLOW,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+OWN_RULE = """
 
 rule own:
     output: "own.txt"
@@ -158,12 +147,13 @@ def test_run__needs_no_snakefile_and_takes_files_and_arguments(start, tmp_path):
 
 
 def test_module__of_another_workflow(start, tmp_path):
-    (tmp_path / "empty/config.yaml").write_text(yaml.safe_dump(TINY))
-    (tmp_path / "empty/Snakefile").write_text(OTHER_WORKFLOW)
+    """The Snakefile of the documentation is accepted."""
+    (tmp_path / "empty/config.yaml").write_text(yaml.safe_dump({"unitlens": TINY}))
+    (tmp_path / "empty/Snakefile").write_text(OTHER_WORKFLOW + OWN_RULE)
 
-    planned = start("snakemake", "--dry-run")
+    planned = start("snakemake", "--dry-run", "after")
     assert planned.returncode == 0, planned.stderr
-    assert "units_write_report" in planned.stdout
+    assert "unitlens_write_report" in planned.stdout
 
     # Its own rules still run in the strict mode of bash: a pipe fails where one command does.
     failing = start("snakemake", "--cores=1", "own")
@@ -172,8 +162,8 @@ def test_module__of_another_workflow(start, tmp_path):
 
 
 def test_module__with_a_prefix_is_refused(start, tmp_path):
-    (tmp_path / "empty/config.yaml").write_text(yaml.safe_dump(TINY))
-    prefixed = OTHER_WORKFLOW.replace("# more", 'prefix: "elsewhere"')
+    (tmp_path / "empty/config.yaml").write_text(yaml.safe_dump({"unitlens": TINY}))
+    prefixed = OTHER_WORKFLOW.replace("    config:\n", '    prefix:\n        "x"\n    config:\n')
     (tmp_path / "empty/Snakefile").write_text(prefixed)
 
     done = start("snakemake", "--dry-run")
