@@ -131,7 +131,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'unitlens' has no attribute '{name}'")
-    return getattr(import_module(_HOMES[name]), name)
+    from unitlens.extras import naming_extras
+
+    with naming_extras():
+        return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -55,6 +55,10 @@ class MissingTableError(TableError):
     """A table was not made, since nothing in the configuration asked for its measurement."""
 
 
+class MissingPackageError(UnitlensError, ImportError):
+    """A package that an extra of the installation brings is not installed."""
+
+
 def printable(text: object) -> str:
     r"""Return a text as one line that is safe for a terminal.
 

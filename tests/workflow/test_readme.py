@@ -17,20 +17,31 @@ SHELL = [
     for line in block.splitlines()
 ]
 DRY = [line for line in SHELL if "snakemake" in line]
-SHOWN = [line for line in SHELL if line.startswith("unitlens ")]
+BEGUN = [line for line in SHELL if line.startswith("unitlens init ")]
+SHOWN = [line for line in SHELL if line.startswith("unitlens ") and line not in BEGUN]
 
-# `make test` runs these tests, `make all` and pip are run by .ci/run and by `make` itself.
-ELSEWHERE = {"make all", "make test", "pip install -e '.[slurm]'"}
+# `make test` runs these tests, `make all` is run by .ci/run. What pip installs without and with the
+# extra is held by tests/unit/house/test_extras.py and by test_wheel.py.
+PIP = {"pip install unitlens", "pip install 'unitlens[workflow]'", "pip install -e '.[slurm]'"}
+ELSEWHERE = {"make all", "make test", *PIP}
 
 
 def test_readme__has_no_command_that_is_not_run_here():
-    assert set(SHELL) == {*DRY, *SHOWN, *ELSEWHERE}
+    assert set(SHELL) == {*DRY, *SHOWN, *BEGUN, *ELSEWHERE}
 
 
 def test_make_targets__exist():
     for target in ("all", "test"):
         done = run(["make", "--dry-run", target], cwd=ROOT)
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("line", BEGUN)
+def test_experiment_in_a_new_folder__is_accepted(line, tmp_path):
+    done = run(["bash", "-c", f"{line} -- --dry-run"], cwd=tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "write_report" in done.stdout
 
 
 @pytest.mark.parametrize("line", DRY)

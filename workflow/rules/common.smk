@@ -11,8 +11,11 @@ from shlex import quote
 from snakemake.logging import logger
 
 # The rules run the code beside the Snakefile, in whichever environment they are given; what is
-# planned and which code is hashed must be of the same source.
-sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+# planned and which code is hashed must be of the same source. A wheel has the files of the workflow
+# in a folder of the package itself.
+ROOT = Path(workflow.current_basedir).parents[1]
+if (ROOT / "src/unitlens").is_dir():
+    sys.path.insert(0, str(ROOT / "src"))
 
 from unitlens.catalogue.datasets import DATASETS
 from unitlens.config.measurements import MEASUREMENT_FILES
@@ -27,6 +30,8 @@ from unitlens.planning.plan_file import plan_values
 from unitlens.planning.stale_files import find_stale
 from unitlens.provenance.digests import code_digest
 from unitlens.provenance.user_source import user_code_digest
+from unitlens.workflow.jobs_source import put_first_on_path, source_folder
+from unitlens.workflow.workflow_files import IN_REPOSITORY, SNAKEFILE
 
 try:
     if workflow.is_main_process:
@@ -46,10 +51,15 @@ onstart:
         sys.exit(f"unitlens: {printable(error)}")
 
 
-SOURCE = quote(str(Path(workflow.basedir) / "src"))
-shell.prefix(f"export PYTHONPATH={SOURCE}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; ")
+# Not by shell.prefix, which rules of another workflow share that uses this one as a module.
+put_first_on_path(source_folder())
 
 RESULTS = str(Path(PLAN.config.results))
+if workflow.modifier.path_modifier.replace_prefix(RESULTS) != RESULTS:
+    sys.exit(
+        "unitlens: the module statement must not have prefix or replace_prefix: files are found by "
+        f"results = {RESULTS!r}; set results in the configuration that the module is given"
+    )
 # Each file that does not fit the plan, with the reason; jobs of this run look at their own files.
 STALE = find_stale(PLAN) if workflow.is_main_process else {}
 
@@ -209,6 +219,10 @@ def get_tables(wildcards):
 def get_command():
     """Write the command that these results are made by, for a person to repeat."""
     files = workflow.overwrite_configfiles or []
+    if workflow.main_snakefile == SNAKEFILE and not IN_REPOSITORY:
+        return " ".join(
+            ["unitlens run", *(quote(os.path.relpath(file)) for file in files)]
+        )
     named = [quote(os.path.relpath(file, workflow.basedir)) for file in files]
     return " ".join(
         ["snakemake --cores all", *(["--configfile", *named] if named else [])]

@@ -16,9 +16,11 @@ from unitlens.cli import (
     recording_commands,
     tool_commands,
     training_commands,
+    workflow_commands,
 )
 from unitlens.cli.terminal import printable_lines, say
 from unitlens.errors import UnitlensError, first_line, printable
+from unitlens.extras import naming_extras
 
 INTERRUPTED = 130  # exit status after Ctrl-C
 _REMEDIES = {
@@ -45,6 +47,7 @@ ROOMS = (
     analysis_commands,
     perturbation_commands,
     tool_commands,
+    workflow_commands,
 )
 for room in ROOMS:
     for command in room.COMMANDS:
@@ -68,7 +71,8 @@ def _run() -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        with naming_extras():
+            app()
     except SystemExit as end:
         if end.code == INTERRUPTED:
             _tell("interrupted; run the same command again to go on")

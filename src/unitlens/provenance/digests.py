@@ -21,6 +21,7 @@ NEUTRAL = (
     "unitlens.catalogue.datasets",
     "unitlens.config",
     "unitlens.errors",
+    "unitlens.extras",
     "unitlens.progress",
     "unitlens.provenance",
     "unitlens.store.format.store_estimate",

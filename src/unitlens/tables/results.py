@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from unitlens.errors import MissingTableError, TableError, first_line, nearest
+from unitlens.extras import naming_extras
 from unitlens.hashed_files import check_files
 from unitlens.store.backend.files import total_size
 from unitlens.store.backend.netcdf import read_components, read_netcdf
@@ -197,6 +198,7 @@ class Results:
             )
         return read_components(path)
 
+    @naming_extras()
     def network(self, run: str, *, epoch: int | None = None) -> "nn.Module":
         """Build the network of a run, with its weights.
 
@@ -227,6 +229,7 @@ class Results:
         """
         return self._stored(run, epoch).model_without_data()
 
+    @naming_extras()
     def dataset(self, run: str, split: str) -> "SplitDataset":
         """Open a split of a run's data set, with the labels that the network was trained on.
 

@@ -9,6 +9,7 @@ from shutil import rmtree
 import xarray as xr
 
 from unitlens.errors import StoreError, TableError, first_line
+from unitlens.extras import require
 from unitlens.hashed_files import hash_file, write_json
 from unitlens.local_files import flush_directory, flush_to_disk
 from unitlens.provenance.file_provenance import FileProvenance
@@ -114,6 +115,7 @@ def _refusal(directory: Path, error: OSError) -> str:
 
 
 def _write_tables(tables: Tables, directory: Path) -> None:
+    require("pyarrow")
     directory.mkdir(parents=True)
     for name, table in tables.items():
         plain = with_object_text(table)

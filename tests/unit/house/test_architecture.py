@@ -101,6 +101,7 @@ def test_public_names__have_the_homes_that_type_checkers_see():
         alias.name: node.module
         for node in ast.walk(ast.parse((ROOT / "src/unitlens/__init__.py").read_text()))
         if isinstance(node, ast.ImportFrom) and node.module.startswith("unitlens.")
+        if node.module != "unitlens.extras"  # what tells an import that fails
         for alias in node.names
     }
     assert declared == unitlens._HOMES

@@ -10,6 +10,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[3]
 DECLARED = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = DECLARED["optional-dependencies"]
 LOCKED = dict(
     line.split("==")
     for line in (ROOT / "requirements.lock").read_text().splitlines()
@@ -26,12 +27,14 @@ def test_env__asks_for_the_declared_versions(env):
     asked = yaml.safe_load(env.read_text())["dependencies"][-1]["pip"]
 
     assert asked
-    assert set(asked) <= set(DECLARED["dependencies"])
+    assert set(asked) <= {*DECLARED["dependencies"], *EXTRAS["workflow"]}
 
 
 def test_lock__satisfies_what_is_declared():
     locked = {canonical(name): version for name, version in LOCKED.items()}
-    for text in DECLARED["dependencies"] + DECLARED["optional-dependencies"]["test"]:
+    own = "unitlens[workflow]"
+    assert EXTRAS["test"][0] == own
+    for text in DECLARED["dependencies"] + EXTRAS["workflow"] + EXTRAS["test"][1:]:
         requirement = Requirement(text)
         assert requirement.specifier.contains(locked[canonical(requirement.name)]), text
 

@@ -9,11 +9,12 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import xarray as xr
 
 from unitlens.errors import TableError, first_line
+from unitlens.extras import require
 from unitlens.hashed_files import add_trailer, read_hashed, replacing_hashed
 from unitlens.provenance.file_provenance import FileProvenance
 from unitlens.store.backend.files import write_whole
@@ -22,6 +23,7 @@ from unitlens.variables.checks import validate
 from unitlens.variables.unit_index import index_units
 
 PROVENANCE = "provenance"
+ENGINE: Final = "h5netcdf"
 AGAIN = "remove the file and run snakemake again: it computes just what is missing"
 
 
@@ -45,15 +47,16 @@ def write_netcdf(
     provenance
         What the table was computed from.
     """
+    require(ENGINE)
     values = provenance.to_values() if provenance else {}
     if values:
         table = table.assign_attrs({PROVENANCE: json.dumps(values)})
     if is_remote(path):
-        content = table.to_netcdf(None, engine="h5netcdf", encoding=encoding)
+        content = table.to_netcdf(None, engine=ENGINE, encoding=encoding)
         write_whole(path, add_trailer(bytes(content), values))
         return
     with replacing_hashed(path, values) as partial:
-        table.to_netcdf(partial, engine="h5netcdf", encoding=encoding)
+        table.to_netcdf(partial, engine=ENGINE, encoding=encoding)
 
 
 def read_netcdf(path: Path) -> xr.Dataset:
@@ -63,10 +66,13 @@ def read_netcdf(path: Path) -> xr.Dataset:
     ------
     TableError
         Where the file is missing, or differs from what was written.
+    MissingPackageError
+        Where h5netcdf is not installed.
     """
+    require(ENGINE)
     content = read_hashed(path, error=TableError, remedy=AGAIN)
     try:
-        return index_units(xr.load_dataset(io.BytesIO(content), engine="h5netcdf"))
+        return index_units(xr.load_dataset(io.BytesIO(content), engine=ENGINE))
     except (OSError, ValueError, KeyError) as error:
         raise TableError(f"{path} is no table ({first_line(error)}); {AGAIN}") from error
 
@@ -93,6 +99,7 @@ def write_components(
             write_components(tables, local, provenance=provenance)
             write_whole(path, local.read_bytes())
         return
+    require(ENGINE)
     mode: Literal["w", "a"] = "w"
     values = provenance.to_values() if provenance else {}
     with replacing_hashed(path, values) as partial:
@@ -100,7 +107,7 @@ def write_components(
             if values:
                 table = table.assign_attrs({PROVENANCE: json.dumps(values)})
             group = str(table["layer"].values[0])
-            table.to_netcdf(partial, mode=mode, group=group, engine="h5netcdf")
+            table.to_netcdf(partial, mode=mode, group=group, engine=ENGINE)
             mode = "a"
 
 
@@ -120,9 +127,12 @@ def read_components(path: Path) -> dict[str, xr.Dataset]:
     ------
     TableError
         Where the file is missing, differs from what was written, or a group is no such table.
+    MissingPackageError
+        Where h5netcdf is not installed.
     """
+    require(ENGINE)
     content = read_hashed(path, error=TableError, remedy=AGAIN)
-    with xr.open_datatree(io.BytesIO(content), engine="h5netcdf") as tree:
+    with xr.open_datatree(io.BytesIO(content), engine=ENGINE) as tree:
         tables = [node.to_dataset().load() for node in tree.children.values()]
     for table in tables:
         validate(table, "principal_components")
