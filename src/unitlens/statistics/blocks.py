@@ -116,7 +116,7 @@ def _statistics_of(
     four = moments.mean, moments.squares, moments.minimum, moments.maximum
     histogram = np.zeros((units, classes, bins.fine + 1), np.int32)
     kept = floors, strongest.values, strongest.samples
-    kernel(values, *samples, four, bins.for_kernel(), histogram, *kept)
+    kernel(values, *samples, four, bins.for_kernel(), bins.edges, histogram, *kept)
     return Statistics(moments, histogram, strongest)
 
 
