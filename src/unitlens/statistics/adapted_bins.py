@@ -66,7 +66,7 @@ def adapt_bins(bins: Bins, sample: Values) -> Bins:
     for values, units in column_slabs(sample):
         for unit in _crowded_units(values, bins[units]):
             at = units.start + unit
-            active = values[:, unit].astype(np.float64)
+            active = values[:, unit]
             active = np.sort(active[(active != 0) & np.isfinite(active)])
             below[at], filled = _filled_equally(active, bins, at)
             row[at] = len(edges)
@@ -98,7 +98,7 @@ def _equal_pairs(values: Values) -> float:
     return float((counts * (counts - 1)).sum() / 2)
 
 
-def _filled_equally(active: Floats, bins: Bins, unit: int) -> tuple[int, Floats]:
+def _filled_equally(active: Values, bins: Bins, unit: int) -> tuple[int, Floats]:
     """Return the number of bins below zero, and the edges of all bins.
 
     Parameters
@@ -119,15 +119,18 @@ def _filled_equally(active: Floats, bins: Bins, unit: int) -> tuple[int, Floats]
     return below, np.concatenate([-under[::-1], over]) + 0.0  # no negative zeros
 
 
-def _quantiles(magnitudes: Floats, near: float, far: float, bins: int) -> Floats:
+def _quantiles(magnitudes: Values, near: float, far: float, bins: int) -> Floats:
     """Return the edges of one side: quantiles of the sampled magnitudes, from `near` to `far`.
 
     Each magnitude stands in the middle of an equal share of the samples; quantiles between two
     magnitudes lie on a straight line, and so do those beyond the smallest and the largest one.
+    Edges between `near` and `far` are of the type of the magnitudes.
     """
+    dtype = magnitudes.dtype
     places = (np.arange(len(magnitudes)) + 0.5) / max(len(magnitudes), 1)
     ladder = np.concatenate([[near], magnitudes.clip(near, far), [far]])
     shares = np.arange(bins + 1) / max(bins, 1)
     edges = np.interp(shares, np.concatenate([[0.0], places, [1.0]]), ladder)
-    edges[1:] = np.maximum(edges[1:], np.finfo(np.float64).smallest_subnormal)  # no second zero
+    least = np.finfo(dtype).smallest_subnormal  # no edge but the first is zero
+    edges[1:-1] = edges[1:-1].astype(dtype).clip(least, None)
     return np.asarray(edges)

@@ -18,6 +18,7 @@ SLAB_ROWS, SLAB_UNITS = 512, 512
 _TOGETHER = 8  # units that are checked together for stronger samples; most have none
 _BUFFERED = 4  # times as many candidates are buffered before the strongest are selected
 _ROUNDING = 1e-6  # in bins: more than the rounding of a bin's number
+KEYS = 16  # that are searched by four steps of a bisection
 _PADDING = 16  # entries between the rows of a slab, so that rows do not share one cache set
 
 
@@ -41,7 +42,7 @@ def block_statistics(
     before,
     moments,
     bins,
-    edges,
+    keys,
     histogram,
     floors,
     strongest,
@@ -68,9 +69,11 @@ def block_statistics(
     bins
         For each unit the number of bins below and above zero's bin, the magnitude at which the bins
         of either side begin, bins per unit of activation on either side, and the unit's row of
-        `edges`, or -1 for bins of equal width, (7, units).
-    edges
-        Ascending edges of the bins of adapted units, (adapted units, bins + 1).
+        `keys`, or -1 for bins of equal width, (7, units).
+    keys
+        For each adapted unit as many ascending numbers as there are bins beside zero's bin, and
+        then infinity, (adapted units, a multiple of KEYS), of the type of `values`. The number of
+        an activation's bin is the number of keys below the activation.
     histogram
         Zeros, (units, classes, bins); the counts are added to this array.
     floors
@@ -97,11 +100,9 @@ def block_statistics(
             of_slab = segments[slabs[i] : slabs[i + 1]], before[slabs[i] : slabs[i + 1]]
             for first in range(0, wide, UNITS):
                 width, at = min(UNITS, wide - first), left + first
-                _add_classes(
-                    slab, *of_slab, first, width, at, moments, bins, edges, histogram, work
-                )
+                _add_classes(slab, *of_slab, first, width, at, moments, bins, keys, histogram, work)
         for u in range(left, left + wide):
-            floors[u] = max(floors[u], _floor(u, bins, edges, histogram, ranks))
+            floors[u] = max(floors[u], _floor(u, bins, keys, histogram, ranks))
         counts, reached = np.zeros(wide, np.int64), floors[left : left + wide]
         state = buffer, buffered, counts, reached.copy(), reached
         _keep(values, left, wide, state, ranks)
@@ -121,7 +122,7 @@ def _read(values, order, top, bottom, left, wide, slab):
 
 
 @compiled()
-def _add_classes(slab, segments, before, first, width, at, moments, bins, edges, histogram, work):
+def _add_classes(slab, segments, before, first, width, at, moments, bins, keys, histogram, work):
     """Add some units of a slab to the moments and histograms of all classes."""
     numbers, total, squares, lowest, highest = work
     top, rows = segments[0, 0], segments[-1, 1] - segments[0, 0]
@@ -131,7 +132,7 @@ def _add_classes(slab, segments, before, first, width, at, moments, bins, edges,
         _find_bins(slab, rows, first, width, at, bins, numbers)
     for u in range(width):
         if bins[6, at + u] >= 0:
-            _find_adapted_bins(slab, rows, first, u, at, bins, edges, numbers)
+            _find_adapted_bins(slab[:rows, first + u], keys[int(bins[6, at + u])], numbers[:, u])
     for j in range(len(segments)):
         start, stop, c = segments[j, 0] - top, segments[j, 1] - top, segments[j, 2]
         of_rows = total, squares, lowest, highest
@@ -212,29 +213,25 @@ def _find_signed_bins(slab, rows, first, width, at, bins, numbers):
 
 
 @compiled()
-def _find_adapted_bins(slab, rows, first, u, at, bins, edges, numbers):
-    """Compute the bin numbers of one unit whose bins have edges of their own, by bisection."""
-    below, edge = int(bins[0, at + u]), edges[int(bins[6, at + u])]
-    for r in range(rows):
-        x = np.float64(slab[r, first + u])
-        number, most = below, below
-        if x > 0:
-            number, most = below + 1, len(edge) - 2
-            while number < most:  # the first bin whose upper edge is not under x
-                middle = (number + most) // 2
-                if edge[middle + 1] < x:
-                    number = middle + 1
-                else:
-                    most = middle
-        elif x < 0:
-            number, most = 0, below - 1
-            while number < most:  # the first bin whose upper edge is over x
-                middle = (number + most) // 2
-                if edge[middle + 1] <= x:
-                    number = middle + 1
-                else:
-                    most = middle
-        numbers[r, u] = np.int32(number)
+def _find_adapted_bins(values, keys, numbers):
+    """Count the keys below each of some activations of one adapted unit.
+
+    Of every KEYS keys the last one is compared with all activations, one key after the other; the
+    keys in between are bisected. Neither way branches.
+    """
+    above = np.zeros(len(values), np.int32)
+    column = values.copy()
+    for k in range(KEYS - 1, len(keys) - 1, KEYS):
+        key = keys[k]
+        for r in range(len(column)):
+            above[r] += key < column[r]
+    for r in range(len(column)):
+        x, k = column[r], np.int64(KEYS) * above[r]
+        k += 8 * (keys[k + 7] < x)
+        k += 4 * (keys[k + 3] < x)
+        k += 2 * (keys[k + 1] < x)
+        k += 1 * (keys[k] < x)
+        numbers[r] = np.int32(k)
 
 
 @compiled()
@@ -280,7 +277,7 @@ def _count(numbers, start, stop, at, width, c, histogram):
 
 
 @compiled()
-def _floor(unit, bins, edges, histogram, ranks):
+def _floor(unit, bins, keys, histogram, ranks):
     """Return an activation that at least `ranks` samples of the block reach by the histogram."""
     below, near, scale = bins[0, unit], bins[3, unit], bins[5, unit]
     counted, b = 0, histogram.shape[2]
@@ -293,7 +290,7 @@ def _floor(unit, bins, edges, histogram, ranks):
     if b == below:
         return 0.0
     if bins[6, unit] >= 0:
-        return edges[int(bins[6, unit]), int(b)]
+        return np.float64(keys[int(bins[6, unit]), int(b) - 1])
     # A little less than the edge, for activations that rounding has put into the bin.
     return near + (b - below - 1 - _ROUNDING) / scale if scale > 0 else near
 

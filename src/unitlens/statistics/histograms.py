@@ -1,6 +1,7 @@
 """The bins of each unit's activation histogram."""
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,6 +121,35 @@ def bin_edges(bins: Bins) -> Floats:
     adapted = bins.row >= 0
     edges[adapted] = bins.edges[bins.row[adapted]]
     return np.where(bins.finite[:, None], edges, np.nan)
+
+
+def search_keys(bins: Bins, dtype: np.dtype[Any], multiple: int) -> NDArray[np.floating[Any]]:
+    """Return the keys by which the bins of adapted units are found.
+
+    Parameters
+    ----------
+    bins
+        The bins.
+    dtype
+        Type of the activations, which holds the edges within either side of zero exactly.
+    multiple
+        A number that the number of keys of a unit is a multiple of.
+
+    Returns
+    -------
+    Ascending keys, shape (adapted units, keys). The number of the bin of an activation of the type
+    is the number of keys below the activation; keys beyond the `fine` ones are infinite.
+    """
+    adapted = np.flatnonzero(bins.row >= 0)
+    below = np.zeros((len(bins.edges), 1), np.int64)
+    below[bins.row[adapted], 0] = bins.below[adapted]
+    number = np.arange(bins.fine)[None, :]
+    keys = bins.edges[:, 1:-1].astype(dtype)
+    keys[(number == below - 1) | (number == below)] = 0  # zero's bin holds zero alone
+    under = np.nextafter(keys, dtype.type(-np.inf))  # bins below zero hold their lower edge
+    keys = np.where(number < below, under, keys)
+    padding = -bins.fine % multiple or multiple
+    return np.pad(keys, ((0, 0), (0, padding)), constant_values=np.inf)
 
 
 def _scale(bins: Integers, width: Floats) -> Floats:
