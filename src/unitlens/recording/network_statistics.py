@@ -17,6 +17,7 @@ from unitlens.recording.forward_passes import (
     open_recording,
 )
 from unitlens.statistics.activation_layers import ActivationLayer
+from unitlens.statistics.adapted_bins import adapt_bins, sampled_rows
 from unitlens.statistics.block_states import Floats, Integers
 from unitlens.statistics.blocks import Statistics, block_statistics, merge_statistics
 from unitlens.statistics.class_labels import By, choose_classes, sample_labels
@@ -45,8 +46,8 @@ def network_statistics(
 
     The table equals that of :func:`unitlens.class_statistics` on a store of the same recording,
     except for rounding of means and variances. The model runs over the data set twice, because
-    histograms need the range of each unit first. A store is cheaper, with one pass, where several
-    statistics or single activations are used.
+    histograms need the range of each unit, and a sample of its activations, first. A store is
+    cheaper, with one pass, where several statistics or single activations are used.
 
     Parameters
     ----------
@@ -110,11 +111,14 @@ def network_statistics(
     settings = RecordingSettings(layers, (reduce,), batch_size=batch_size, device=device)
     check_settings(settings, dataset)
     with open_recording(model, dataset, settings, {}) as recording:
-        ranges, samples = _pass_for_ranges(recording)
+        ranges, sampled, samples = _pass_for_ranges(recording)
         labels = sample_labels(samples, by)
         kept_classes = choose_classes(labels, classes)
         index = np.searchsorted(kept_classes, labels)
-        bins = {name: make_bins(*limits, fine_bins) for name, limits in ranges.items()}
+        bins = {
+            name: adapt_bins(make_bins(*limits, fine_bins), sampled[name])
+            for name, limits in ranges.items()
+        }
         statistics = _pass_for_statistics(recording, bins, index, len(kept_classes), strongest)
         parts = [UnitStatistics(statistics[name], bins[name]) for name in bins]
         return statistics_table(parts, _layers(recording), kept_classes, labels)
@@ -122,13 +126,25 @@ def network_statistics(
 
 def _pass_for_ranges(
     recording: Recording,
-) -> tuple[dict[str, tuple[Floats, Floats]], xr.DataTree]:
-    """Return the range of each layer's units, NaN where an activation is, and the sample arrays."""
+) -> tuple[dict[str, tuple[Floats, Floats]], dict[str, Any], xr.DataTree]:
+    """Return what the bins depend on, layer by layer, and the sample arrays.
+
+    Returns
+    -------
+    The range of each layer's units, NaN where an activation is; the activations of the sampled
+    samples, (sampled samples, units) each; the sample arrays.
+    """
     ranges: dict[str, tuple[Any, Any]] = {}
     pieces: dict[str, list[Any]] = {name: [] for name in _SAMPLE_ARRAYS}
+    sampled: dict[str, list[Any]] = {layer.name: [] for layer in recording.layers}
+    rows, first = sampled_rows(recording.contents.samples), 0
     for columns in _batches(recording, "ranges of activations"):
+        last = first + len(columns["label"])
+        inside = rows[(rows >= first) & (rows < last)] - first
+        first = last
         for layer in recording.layers:
             values = columns[f"{layer.name}/activation"]
+            sampled[layer.name].append(values[inside])
             low, high = values.min(axis=0), values.max(axis=0)
             if layer.name in ranges:
                 low = np.minimum(low, ranges[layer.name][0])
@@ -139,7 +155,8 @@ def _pass_for_ranges(
     wide = {name: (low.astype(float), high.astype(float)) for name, (low, high) in ranges.items()}
     coordinates = {name: ("sample", np.concatenate(arrays)) for name, arrays in pieces.items()}
     attributes = {"classes": recording.contents.classes}
-    return wide, xr.DataTree(xr.Dataset(coords=coordinates, attrs=attributes))
+    kept = {name: np.concatenate(parts) for name, parts in sampled.items()}
+    return wide, kept, xr.DataTree(xr.Dataset(coords=coordinates, attrs=attributes))
 
 
 def _pass_for_statistics(

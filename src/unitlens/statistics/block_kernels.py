@@ -18,6 +18,7 @@ SLAB_ROWS, SLAB_UNITS = 512, 512
 _TOGETHER = 8  # units that are checked together for stronger samples; most have none
 _BUFFERED = 4  # times as many candidates are buffered before the strongest are selected
 _ROUNDING = 1e-6  # in bins: more than the rounding of a bin's number
+KEYS = 16  # that are searched by four steps of a bisection
 _PADDING = 16  # entries between the rows of a slab, so that rows do not share one cache set
 
 
@@ -34,7 +35,18 @@ def block_sums(values, index, sums):
 
 @compiled()
 def block_statistics(
-    values, order, segments, slabs, before, moments, bins, histogram, floors, strongest, samples
+    values,
+    order,
+    segments,
+    slabs,
+    before,
+    moments,
+    bins,
+    keys,
+    histogram,
+    floors,
+    strongest,
+    samples,
 ):
     """Compute the moments, histogram and strongest samples of a block in one pass.
 
@@ -56,7 +68,12 @@ def block_statistics(
         no samples, which are updated. A NaN goes into the mean, not into the extremes.
     bins
         For each unit the number of bins below and above zero's bin, the magnitude at which the bins
-        of either side begin, and bins per unit of activation on either side, (6, units).
+        of either side begin, bins per unit of activation on either side, and the unit's row of
+        `keys`, or -1 for bins of equal width, (7, units).
+    keys
+        For each adapted unit as many ascending numbers as there are bins beside zero's bin, and
+        then infinity, (adapted units, a multiple of KEYS), of the type of `values`. The number of
+        an activation's bin is the number of keys below the activation.
     histogram
         Zeros, (units, classes, bins); the counts are added to this array.
     floors
@@ -83,9 +100,9 @@ def block_statistics(
             of_slab = segments[slabs[i] : slabs[i + 1]], before[slabs[i] : slabs[i + 1]]
             for first in range(0, wide, UNITS):
                 width, at = min(UNITS, wide - first), left + first
-                _add_classes(slab, *of_slab, first, width, at, moments, bins, histogram, work)
+                _add_classes(slab, *of_slab, first, width, at, moments, bins, keys, histogram, work)
         for u in range(left, left + wide):
-            floors[u] = max(floors[u], _floor(u, bins, histogram, ranks))
+            floors[u] = max(floors[u], _floor(u, bins, keys, histogram, ranks))
         counts, reached = np.zeros(wide, np.int64), floors[left : left + wide]
         state = buffer, buffered, counts, reached.copy(), reached
         _keep(values, left, wide, state, ranks)
@@ -105,7 +122,7 @@ def _read(values, order, top, bottom, left, wide, slab):
 
 
 @compiled()
-def _add_classes(slab, segments, before, first, width, at, moments, bins, histogram, work):
+def _add_classes(slab, segments, before, first, width, at, moments, bins, keys, histogram, work):
     """Add some units of a slab to the moments and histograms of all classes."""
     numbers, total, squares, lowest, highest = work
     top, rows = segments[0, 0], segments[-1, 1] - segments[0, 0]
@@ -113,6 +130,9 @@ def _add_classes(slab, segments, before, first, width, at, moments, bins, histog
         _find_signed_bins(slab, rows, first, width, at, bins, numbers)
     else:
         _find_bins(slab, rows, first, width, at, bins, numbers)
+    for u in range(width):
+        if bins[6, at + u] >= 0:
+            _find_adapted_bins(slab[:rows, first + u], keys[int(bins[6, at + u])], numbers[:, u])
     for j in range(len(segments)):
         start, stop, c = segments[j, 0] - top, segments[j, 1] - top, segments[j, 2]
         of_rows = total, squares, lowest, highest
@@ -193,6 +213,62 @@ def _find_signed_bins(slab, rows, first, width, at, bins, numbers):
 
 
 @compiled()
+def _find_adapted_bins(values, keys, numbers):
+    """Count the keys below each of some activations of one adapted unit.
+
+    Of every KEYS keys the last one is compared with all activations, one key after the other; the
+    keys in between are bisected. Neither way branches.
+    """
+    above = np.zeros(len(values), np.int32)
+    column = values.copy()
+    for k in range(KEYS - 1, len(keys) - 1, KEYS):
+        key = keys[k]
+        for r in range(len(column)):
+            above[r] += key < column[r]
+    for r in range(len(column)):
+        x, k = column[r], np.int64(KEYS) * above[r]
+        k += 8 * (keys[k + 7] < x)
+        k += 4 * (keys[k + 3] < x)
+        k += 2 * (keys[k + 1] < x)
+        k += 1 * (keys[k] < x)
+        numbers[r] = np.int32(k)
+
+
+@compiled()
+def crowded_pairs(values, bins, histogram, pairs, within):
+    """Count the pairs of activations that are not zero, and those of them within one bin.
+
+    Parameters
+    ----------
+    values
+        Some activations, (samples, units).
+    bins
+        As :func:`block_statistics` takes them, all of equal width.
+    histogram
+        Zeros, (units, bins); the counts are added to this array.
+    pairs, within
+        All pairs of a unit and those within one bin, (units,) each; both arrays are filled.
+    """
+    numbers = np.empty((len(values), UNITS), np.int32)
+    for first in range(0, values.shape[1], UNITS):
+        width = min(UNITS, values.shape[1] - first)
+        if bins[0, first : first + width].any():
+            _find_signed_bins(values, len(values), first, width, first, bins, numbers)
+        else:
+            _find_bins(values, len(values), first, width, first, bins, numbers)
+        for r in range(len(values)):
+            for u in range(width):
+                histogram[first + u, numbers[r, u]] += 1
+    for u in range(values.shape[1]):
+        active, within[u] = 0, 0
+        for b in range(histogram.shape[1]):
+            if b != bins[0, u]:
+                active += histogram[u, b]
+                within[u] += histogram[u, b] * (histogram[u, b] - 1) / 2
+        pairs[u] = active * (active - 1) / 2
+
+
+@compiled()
 def _count(numbers, start, stop, at, width, c, histogram):
     """Count some rows of a slab, all of class `c`, by their bins."""
     for r in range(start, stop):
@@ -201,7 +277,7 @@ def _count(numbers, start, stop, at, width, c, histogram):
 
 
 @compiled()
-def _floor(unit, bins, histogram, ranks):
+def _floor(unit, bins, keys, histogram, ranks):
     """Return an activation that at least `ranks` samples of the block reach by the histogram."""
     below, near, scale = bins[0, unit], bins[3, unit], bins[5, unit]
     counted, b = 0, histogram.shape[2]
@@ -213,6 +289,8 @@ def _floor(unit, bins, histogram, ranks):
         return -np.inf  # the strongest samples reach below zero, or are fewer
     if b == below:
         return 0.0
+    if bins[6, unit] >= 0:
+        return np.float64(keys[int(bins[6, unit]), int(b) - 1])
     # A little less than the edge, for activations that rounding has put into the bin.
     return near + (b - below - 1 - _ROUNDING) / scale if scale > 0 else near
 

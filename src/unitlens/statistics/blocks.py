@@ -19,7 +19,7 @@ from unitlens.statistics.block_states import (
     no_strongest,
     ranked,
 )
-from unitlens.statistics.histograms import Bins
+from unitlens.statistics.histograms import Bins, search_keys
 
 _COPIED = 2**22  # activations of a block that are copied to another type at a time
 
@@ -109,6 +109,7 @@ def _statistics_of(
     floors: Floats,
 ) -> Statistics:
     """Return the results of the kernel: no counts yet, and strongest samples in no order."""
+    from unitlens.statistics.block_kernels import KEYS
     from unitlens.statistics.block_kernels import block_statistics as kernel
 
     units = values.shape[1]
@@ -116,7 +117,8 @@ def _statistics_of(
     four = moments.mean, moments.squares, moments.minimum, moments.maximum
     histogram = np.zeros((units, classes, bins.fine + 1), np.int32)
     kept = floors, strongest.values, strongest.samples
-    kernel(values, *samples, four, bins.for_kernel(), histogram, *kept)
+    keys = search_keys(bins, values.dtype, KEYS)
+    kernel(values, *samples, four, bins.for_kernel(), keys, histogram, *kept)
     return Statistics(moments, histogram, strongest)
 
 

@@ -22,6 +22,7 @@ from unitlens.statistics.activation_layers import (
     computed,
     layer_ranges,
 )
+from unitlens.statistics.adapted_bins import adapt_bins, sampled_rows
 from unitlens.statistics.block_states import (
     ClassMoments,
     Floats,
@@ -129,36 +130,47 @@ def _layer_states(
     state = delayed(_block_state, traverse=False)
     # Blocks in one process share the floors of the strongest samples: later blocks skip more.
     floors = np.full(columns[-1], -np.inf)
-    return [
-        merge_by_tree(
-            [
-                state(
-                    block,
-                    index[first:last],
-                    classes,
-                    bins[units],
-                    strongest,
-                    first,
-                    floors[units],
-                    layer.name,
-                )
-                for block, first, last in zip(column, rows[:-1], rows[1:], strict=True)
-            ],
-            _merge,
-        )
-        for column, units in zip(
-            blocks.to_delayed().T, map(slice, columns[:-1], columns[1:]), strict=True
-        )
+    states = []
+    for column, *ends in zip(blocks.to_delayed().T, columns[:-1], columns[1:], strict=True):
+        units = slice(*ends)
+        adapted = _adapted_bins(column, rows, bins[units])
+        common = classes, adapted, strongest, floors[units], layer.name
+        parts = [
+            state(block, index[first:last], first, *common)
+            for block, first, last in zip(column, rows[:-1], rows[1:], strict=True)
+        ]
+        states.append(merge_by_tree(parts, _merge))
+    return states
+
+
+def _adapted_bins(column: Sequence[Any], rows: Integers, bins: Bins) -> Any:
+    """Return the delayed bins of a column of blocks, which are adapted to a sample.
+
+    The blocks that hold sampled rows stay in memory until their statistics are computed, so that
+    no block is read twice. They are few, and lie in parts of their own: see `sampled_rows`.
+    """
+    sampled = sampled_rows(int(rows[-1]))
+    of_blocks = np.split(sampled, np.searchsorted(sampled, rows[1:-1]))
+    take = delayed(np.take, traverse=False)
+    parts = [
+        take(block, inside - first, axis=0)
+        for block, inside, first in zip(column, of_blocks, rows[:-1], strict=True)
+        if len(inside)
     ]
+    return delayed(_adapt, traverse=False)(parts, bins) if parts else bins
+
+
+def _adapt(parts: list[Values], bins: Bins) -> Bins:
+    return adapt_bins(bins, np.concatenate(parts))
 
 
 def _block_state(
     values: Values,
     index: Integers,
+    first: int,
     classes: int,
     bins: Bins,
     strongest: int,
-    first: int,
     floors: Floats,
     layer: str,
 ) -> UnitStatistics:

@@ -1,6 +1,7 @@
 """The bins of each unit's activation histogram."""
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,8 @@ _LARGEST_SCALE = 1e300  # bins of a subnormal range would be narrower than a flo
 class Bins:
     """The bins of some units: a bin for zero alone, and bins of equal width on either side of zero.
 
-    All arrays have shape (units,).
+    Bins of a unit that is adapted (:mod:`unitlens.statistics.adapted_bins`) have edges of their own
+    in place of equal widths. All arrays but `edges` have shape (units,).
 
     Attributes
     ----------
@@ -30,6 +32,10 @@ class Bins:
         Magnitude at which the bins of a side end, seen from zero.
     scale_below, scale_above
         Bins per unit of activation on a side, 0 where the side is a single value.
+    row
+        Row of `edges` that holds the edges of an adapted unit; -1 for bins of equal width.
+    edges
+        Edges of adapted units, shape (adapted units, fine + 2), as :func:`bin_edges` returns them.
     """
 
     fine: int
@@ -42,6 +48,8 @@ class Bins:
     far_above: Floats
     scale_below: Floats
     scale_above: Floats
+    row: Integers
+    edges: Floats
 
     @property
     def range(self) -> tuple[Floats, Floats]:
@@ -51,12 +59,12 @@ class Bins:
         return lowest, highest
 
     def for_kernel(self) -> Floats:
-        """Return the bins as :mod:`unitlens.statistics.block_kernels` takes them, (6, units)."""
+        """Return the bins as :mod:`unitlens.statistics.block_kernels` takes them, (7, units)."""
         near, scale = (self.near_below, self.near_above), (self.scale_below, self.scale_above)
-        return np.array((self.below, self.above, *near, *scale), np.float64)
+        return np.array((self.below, self.above, *near, *scale, self.row), np.float64)
 
     def __getitem__(self, units: slice) -> "Bins":
-        arrays = [field.name for field in fields(self) if field.name != "fine"]
+        arrays = [field.name for field in fields(self) if field.name not in ("fine", "edges")]
         return replace(self, **{name: getattr(self, name)[units] for name in arrays})
 
 
@@ -93,6 +101,8 @@ def make_bins(minimum: Floats, maximum: Floats, fine: int) -> Bins:
         far_above=far_above,
         scale_below=_scale(below, far_below - near_below),
         scale_above=_scale(above, far_above - near_above),
+        row=np.full(len(finite), -1),
+        edges=np.empty((0, fine + 2)),
     )
 
 
@@ -108,7 +118,38 @@ def bin_edges(bins: Bins) -> Floats:
     left = _side((below - number), below, bins.near_below, bins.far_below)
     right = _side((number - below - 1), above, bins.near_above, bins.far_above)
     edges = np.where(number <= below, -left, right) + 0.0  # no negative zeros
+    adapted = bins.row >= 0
+    edges[adapted] = bins.edges[bins.row[adapted]]
     return np.where(bins.finite[:, None], edges, np.nan)
+
+
+def search_keys(bins: Bins, dtype: np.dtype[Any], multiple: int) -> NDArray[np.floating[Any]]:
+    """Return the keys by which the bins of adapted units are found.
+
+    Parameters
+    ----------
+    bins
+        The bins.
+    dtype
+        Type of the activations, which holds the edges within either side of zero exactly.
+    multiple
+        A number that the number of keys of a unit is a multiple of.
+
+    Returns
+    -------
+    Ascending keys, shape (adapted units, keys). The number of the bin of an activation of the type
+    is the number of keys below the activation; keys beyond the `fine` ones are infinite.
+    """
+    adapted = np.flatnonzero(bins.row >= 0)
+    below = np.zeros((len(bins.edges), 1), np.int64)
+    below[bins.row[adapted], 0] = bins.below[adapted]
+    number = np.arange(bins.fine)[None, :]
+    keys = bins.edges[:, 1:-1].astype(dtype)
+    keys[(number == below - 1) | (number == below)] = 0  # zero's bin holds zero alone
+    under = np.nextafter(keys, dtype.type(-np.inf))  # bins below zero hold their lower edge
+    keys = np.where(number < below, under, keys)
+    padding = -bins.fine % multiple or multiple
+    return np.pad(keys, ((0, 0), (0, padding)), constant_values=np.inf)
 
 
 def _scale(bins: Integers, width: Floats) -> Floats:

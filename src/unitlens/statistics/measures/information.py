@@ -34,8 +34,9 @@ def mutual_information(stats: xr.Dataset, *, bins: int | None = None) -> xr.Data
     Returns
     -------
     Dataset on ``unit``, in nats: ``mutual_information``, from 0 to the entropy of the class (the
-    attribute ``class_entropy``), and its standard error ``mutual_information_se``. NaN where a
-    unit has non-finite activations, or there are no samples.
+    attribute ``class_entropy``), its standard error ``mutual_information_se``, and
+    ``mutual_information_bound``, the largest error that binning may have caused. NaN where a unit
+    has non-finite activations, or there are no samples.
 
     Raises
     ------
@@ -84,28 +85,32 @@ def mutual_information(stats: xr.Dataset, *, bins: int | None = None) -> xr.Data
         _information(stats.isel(unit=slice(first, first + step)), bins, entropy)
         for first in range(0, max(stats.sizes["unit"], 1), step)
     ]
-    information, error = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    information, error, bound = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    information = information.clip(0.0, entropy)
     variables = {
-        "mutual_information": information.clip(0.0, entropy),
+        "mutual_information": information,
         "mutual_information_se": error,
+        "mutual_information_bound": bound.clip(0.0, np.maximum(information, entropy - information)),
     }
     binning = "by samples" if bins is None else bins
     return on_units(stats, variables, bins=binning, class_entropy=entropy)
 
 
-def _information(stats: xr.Dataset, bins: int | None, entropy: float) -> tuple[Floats, Floats]:
-    """Return the information of a few units, not yet clipped, and its standard error."""
+def _information(stats: xr.Dataset, bins: int | None, entropy: float) -> Floats:
+    """Return information, standard error and bound of a few units, not yet clipped, (3, units)."""
     histogram, edges = stats["histogram"].to_numpy(), stats["bin_edges"].to_numpy()
     samples = int(stats["count"].sum())
-    information, error = np.full((2, len(histogram)), np.nan)
+    results = np.full((3, len(histogram)), np.nan)
     # The histogram of a unit with non-finite activations is empty.
     known = np.flatnonzero(histogram.sum(axis=(1, 2)) == samples)
     if samples and known.size:
-        histogram, zero = histogram[known], zero_bin(edges[known])
+        histogram, edges = histogram[known], edges[known]
+        zero = zero_bin(edges)
         numbers = default_bins(histogram, zero, entropy) if bins is None else bins
         joint = merge_bins(histogram, zero, numbers)
-        information[known], error[known] = table_information(joint, samples)
-    return information, error
+        results[:2, known] = table_information(joint, samples)
+        results[2, known] = information_bounds(histogram, edges, numbers, joint, samples)
+    return results
 
 
 def default_bins(histogram: Counts, zero: Integers, entropy: float) -> Integers:
@@ -145,9 +150,56 @@ def table_information(joint: Integers, samples: int) -> tuple[Floats, Floats]:
     )
 
     information, error = np.empty((2, len(joint)))
-    logs = np.log(np.maximum(np.arange(min(samples, _TABULATED) + 1.0), 1))
-    kernel(joint, samples, logs, information, error)
+    kernel(joint, samples, _logarithms(samples), information, error)
     return information, error
+
+
+def information_bounds(
+    histogram: Counts, edges: Floats, bins: int | Integers, merged: Integers, samples: int
+) -> Floats:
+    """Return by how much the information may differ from that of bins filled equally.
+
+    Parameters
+    ----------
+    histogram
+        Counts, shape (units, classes, fine bins).
+    edges
+        Edges of the fine bins, shape (units, fine bins + 1).
+    bins
+        Number of coarse bins: one number for all units, or one number for each unit.
+    merged
+        The coarse bins, as :func:`merge_bins` returns them.
+    samples
+        Sum of the counts of each unit.
+
+    Returns
+    -------
+    The largest difference over all orders of the samples within the fine bins, shape (units,): the
+    jackknifed information of coarse bins that are filled by the rule of :func:`merge_bins` from
+    single activations, against that of `merged`.
+
+    Notes
+    -----
+    A sample of a fine bin may belong to any of the coarse bins that the ranks of the fine bin reach
+    over. Information is a convex function of the counts. It is therefore at least the tangent's at
+    an even spread, and at most what the fine bins would hold by themselves if each were split as
+    its number of coarse bins, and its classes, allow.
+    """
+    from unitlens.statistics.measures.information_kernels import (
+        information_bounds as kernel,
+    )
+
+    bounds = np.empty(len(histogram))
+    numbers = np.broadcast_to(np.asarray(bins, np.int64), len(histogram))
+    single = np.diff(edges) == 0
+    logs = _logarithms(samples)
+    kernel(histogram, zero_bin(edges), single, numbers, merged, samples, logs, bounds)
+    return bounds
+
+
+def _logarithms(samples: int) -> Floats:
+    """Return ln n of the numbers n that are looked up, with 0 for n = 0."""
+    return np.asarray(np.log(np.maximum(np.arange(min(samples, _TABULATED) + 1.0), 1)))
 
 
 def zero_bin(edges: Floats) -> Integers:
