@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from unitlens.data.labels import whole_label
+from unitlens.data.loading_workers import read_ahead
 from unitlens.errors import ArgumentError, DatasetError, UnitlensError, one_line
 from unitlens.model.precision import autocast_disabled
 from unitlens.seeds import seeded
@@ -68,7 +69,8 @@ def iterate_batches(
         raise ArgumentError(f"batch_size is {batch_size}, but must be at least 1")
     order = np.arange(len(dataset)) if indices is None else np.asarray(indices, np.int64)
     batches = (order[start : start + batch_size] for start in range(0, len(order), batch_size))
-    yield from read_batches(dataset, batches, device=device, targets=targets)
+    with read_ahead(dataset, order, batch_size) as source:
+        yield from read_batches(source, batches, device=device, targets=targets)
 
 
 def read_batches(
