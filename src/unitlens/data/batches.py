@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from unitlens.data.item_files import file_of_item
 from unitlens.data.labels import whole_label
 from unitlens.data.loading_workers import read_ahead
 from unitlens.errors import ArgumentError, DatasetError, UnitlensError, one_line
@@ -172,9 +173,11 @@ def get_item(dataset: MapStyle, index: int, name: str) -> Any:
     except (UnitlensError, MemoryError):
         raise
     except Exception as error:
+        file = file_of_item(dataset, index)
+        of_file = f" ({file})" if file is not None else ""
         raise DatasetError(
-            f"item {index} of {name} cannot be read ({type(error).__name__}: {one_line(error)}); "
-            "mend the item or leave it out"
+            f"item {index} of {name}{of_file} cannot be read ({type(error).__name__}: "
+            f"{one_line(error)}); mend the item or leave it out"
         ) from error
 
 

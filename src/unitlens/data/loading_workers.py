@@ -261,10 +261,15 @@ class ItemsAhead:
         for out of this order is read where it is asked for.
     ahead
         Number of items that may be read before they are asked for.
+
+    Attributes
+    ----------
+    dataset
+        The data set itself.
     """
 
     def __init__(self, workers: LoadingWorkers, order: Indices, ahead: int) -> None:
-        self._workers, self._dataset = workers, workers.dataset
+        self._workers, self.dataset = workers, workers.dataset
         size = int(np.clip(len(order) // (4 * workers.count), 1, LONGEST_TASK))
         indices = order.tolist()
         self._waiting = deque(indices[at : at + size] for at in range(0, len(indices), size))
@@ -273,13 +278,13 @@ class ItemsAhead:
         self._read: deque[tuple[int, Any]] = deque()
 
     def __len__(self) -> int:
-        return len(self._dataset)
+        return len(self.dataset)
 
     def __getitem__(self, index: int) -> Any:
         if not self._read:
             self._receive()
         if not self._read or self._read[0][0] != index:
-            return self._dataset[index]
+            return self.dataset[index]
         _, item = self._read.popleft()
         if isinstance(item, ItemFailure):
             raise item.error

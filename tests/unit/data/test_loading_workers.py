@@ -295,3 +295,20 @@ def test_interrupt_from_the_keyboard__ends_all_processes_without_a_word_of_their
 
     assert errors.count("Traceback") == 1
     assert errors.rstrip().endswith("KeyboardInterrupt")
+
+
+class Photos(Numbers):
+    def __init__(self, *given, **named):
+        super().__init__(*given, **named)
+        self.samples = [(f"folder/{number}.png", number % 3) for number in range(self.length)]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_item_of_a_listed_file__is_named_with_the_file(workers):
+    message = r"item 57 of the data set \(folder/57\.png\) cannot be read \(OSError: image file is"
+    with pytest.raises(DatasetError, match=message):
+        read(Photos(at=57, fault=fail), workers)
+
+    subset = Subset(Photos(at=57, fault=fail), list(range(99, -1, -1)))
+    with pytest.raises(DatasetError, match=r"item 42 of the data set \(folder/57\.png\) cannot be"):
+        read(subset, workers)

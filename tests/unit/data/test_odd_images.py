@@ -351,3 +351,22 @@ def test_find_stale_dataset__notices_moved_images(root):
     assert "images now lie in" in find_stale_dataset(root.parent / "set", SPEC, moved)
     assert prepare(moved)[0].content_hash == hash_before
     assert find_stale_dataset(root.parent / "set", SPEC, moved) is None
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        ("labels.csv", r"the train images .*labels\.csv are a file, but must be a folder with one"),
+        ("flat", r"flat and .*test hold no class folders; put one folder a class there; images wh"),
+    ],
+)
+def test_list_of_names_and_labels__is_one_line_with_what_can_be_done(root, folder, message):
+    (root / "labels.csv").write_text("0.png,cat\n")
+    add(root / "flat" / "0.png")
+    shutil.rmtree(root / "test")
+    (root / "test").mkdir()
+    spec = SPEC.model_copy(update={"folders": {"train": folder, "test": "test"}})
+
+    with pytest.raises(DatasetError, match=message) as raised:
+        prepare_dataset(spec, root.parent / "set", data=root)
+    assert str(raised.value).endswith("by a function of yours: dataset.name = module:function")
