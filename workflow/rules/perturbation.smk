@@ -26,10 +26,11 @@ rule unit_ablation:
     params:
         network=subpath(output[0], parent=True),
         settings=get_settings("unit_ablation"),
+        site=get_site("unit_ablation"),
         code=step_code("unit_ablation"),
     shell:
-        "python -m unitlens unit-ablation --settings {params.settings:q} --code {params.code}"
-        " --threads {threads} --log {log:q} {input.dataset:q} {params.network:q}"
+        "python -m unitlens unit-ablation --settings {params.settings:q} --site {params.site:q}"
+        " --code {params.code} --threads {threads} --log {log:q} {input.dataset:q} {params.network:q}"
 
 
 rule cumulative_ablation:
@@ -53,10 +54,11 @@ rule cumulative_ablation:
     params:
         network=subpath(output[0], parent=True),
         settings=get_settings("cumulative_ablation"),
+        site=get_site("cumulative_ablation"),
         code=step_code("cumulative_ablation"),
     shell:
-        "python -m unitlens cumulative-ablation --settings {params.settings:q} --code {params.code}"
-        " --threads {threads} --log {log:q} {input.dataset:q} {params.network:q}"
+        "python -m unitlens cumulative-ablation --settings {params.settings:q} --site {params.site:q}"
+        " --code {params.code} --threads {threads} --log {log:q} {input.dataset:q} {params.network:q}"
 
 
 rule noise_robustness:
@@ -79,7 +81,8 @@ rule noise_robustness:
     params:
         network=subpath(output[0], parent=True),
         settings=get_settings("noise_robustness"),
+        site=get_site("noise_robustness"),
         code=step_code("noise_robustness"),
     shell:
-        "python -m unitlens noise-robustness --settings {params.settings:q} --code {params.code}"
-        " --threads {threads} --log {log:q} {input.dataset:q} {params.network:q}"
+        "python -m unitlens noise-robustness --settings {params.settings:q} --site {params.site:q}"
+        " --code {params.code} --threads {threads} --log {log:q} {input.dataset:q} {params.network:q}"

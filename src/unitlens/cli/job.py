@@ -18,6 +18,9 @@ logger = logging.getLogger("unitlens")
 Log = Annotated[Path | None, typer.Option(help="File for progress and tracebacks.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads to compute with.")]
 Settings = Annotated[str, typer.Option(help="Section of the configuration, as JSON.")]
+Site = Annotated[
+    str, typer.Option(help="Settings that change no number (workers, batch_size ...), as JSON.")
+]
 Code = Annotated[str, typer.Option(help="Digest of the code that does the work.")]
 Device = Annotated[
     str, typer.Option(help="cpu, cuda, cuda:1 ...; auto takes a GPU if there is one.")

@@ -1,6 +1,6 @@
 """Subcommands that perturb networks."""
 
-from unitlens.cli.job import Code, Device, Log, Settings, Threads, open_log, torch_device
+from unitlens.cli.job import Code, Device, Log, Settings, Site, Threads, open_log, torch_device
 from unitlens.cli.opening import Network, Prepared
 from unitlens.cli.step_job import StepJob
 from unitlens.config.perturbation import (
@@ -17,6 +17,7 @@ def unit_ablation(
     network: Network,
     *,
     settings: Settings = "{}",
+    site: Site = "{}",
     code: Code = "",
     threads: Threads = 1,
     device: Device = "auto",
@@ -27,7 +28,7 @@ def unit_ablation(
     from unitlens.perturbation.unit_ablation import unit_ablation
     from unitlens.stored_network import value_arguments
 
-    section = parse_section(UnitAblationSpec, settings)
+    section = parse_section(UnitAblationSpec, settings, site)
     job = StepJob("unit_ablation", section, code, network, dataset)
     if job.is_left_out():
         return
@@ -52,6 +53,7 @@ def cumulative_ablation(
     network: Network,
     *,
     settings: Settings = "{}",
+    site: Site = "{}",
     code: Code = "",
     threads: Threads = 1,
     device: Device = "auto",
@@ -67,7 +69,7 @@ def cumulative_ablation(
         stored_values,
     )
 
-    section = parse_section(CumulativeAblationSpec, settings)
+    section = parse_section(CumulativeAblationSpec, settings, site)
     job = StepJob("cumulative_ablation", section, code, network, dataset)
     if job.is_left_out():
         return
@@ -98,6 +100,7 @@ def noise_robustness(
     network: Network,
     *,
     settings: Settings = "{}",
+    site: Site = "{}",
     code: Code = "",
     threads: Threads = 1,
     device: Device = "auto",
@@ -108,7 +111,7 @@ def noise_robustness(
     from unitlens.perturbation.noise_robustness import noise_robustness, noise_scales
     from unitlens.stored_network import read_measures
 
-    section = parse_section(NoiseRobustnessSpec, settings)
+    section = parse_section(NoiseRobustnessSpec, settings, site)
     job = StepJob("noise_robustness", section, code, network, dataset)
     if job.is_left_out():
         return

@@ -10,6 +10,7 @@ from unitlens.cli.job import (
     Device,
     Log,
     Settings,
+    Site,
     Threads,
     open_log,
     torch_device,
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from unitlens.stored_network import StoredNetwork
 
 STORE = "activations.zarr"
-Site = Annotated[
-    str, typer.Option(help="Settings that change no number (batch_size, limit_gb), as JSON.")
-]
 
 
 def record_activations(

@@ -9,6 +9,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeInt,
     PositiveInt,
     ValidationError,
     ValidationInfo,
@@ -109,6 +110,13 @@ class LastLayers(Strict):
 LayerChoice = Annotated[
     tuple[str, ...] | LastLayers | None,
     Field(description="names of layers; {last: n}: the last n of each network; null: all"),
+]
+LoadingProcesses = Annotated[
+    NonNegativeInt,
+    Field(
+        description="processes that read the items of a data set ahead, for image files and slow "
+        "data sets; results do not change"
+    ),
 ]
 KeptEpochs = Annotated[bool, Field(description="measure the kept epochs too")]
 

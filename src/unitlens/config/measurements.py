@@ -17,6 +17,7 @@ from unitlens.config.base import (
     FunctionSettings,
     KeptEpochs,
     LayerChoice,
+    LoadingProcesses,
     Split,
     Strict,
     repeated,
@@ -72,7 +73,7 @@ class ActivationSpec(FunctionSettings):
     """How activations are recorded."""
 
     workflow_keys: ClassVar = frozenset({"parts"})
-    site_keys: ClassVar = frozenset({"batch_size", "limit_gb", "parts"})
+    site_keys: ClassVar = frozenset({"batch_size", "workers", "limit_gb", "parts"})
 
     layers: LayerChoice = None
     reduce: Reductions = Field(
@@ -89,6 +90,7 @@ class ActivationSpec(FunctionSettings):
     batch_size: PositiveInt | None = Field(
         None, description="samples of a forward pass; null: as many as caches hold"
     )
+    workers: LoadingProcesses = 0
     limit_gb: PositiveFloat = Field(
         100.0,
         description="most gigabytes of a recording, before compression; a larger one is refused",

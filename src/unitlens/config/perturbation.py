@@ -11,6 +11,7 @@ from unitlens.config.base import (
     FunctionSettings,
     KeptEpochs,
     LayerChoice,
+    LoadingProcesses,
     Split,
     Strict,
     TopScore,
@@ -33,6 +34,7 @@ class UnitAblationSpec(FunctionSettings):
     """How units are ablated one at a time."""
 
     workflow_keys: ClassVar = frozenset({"split", "value", "checkpoints"})
+    site_keys: ClassVar = frozenset({"workers"})
 
     split: Split = "train"
     samples: SampleCount = None
@@ -45,6 +47,7 @@ class UnitAblationSpec(FunctionSettings):
     )
     value: ClampValue = "zero"
     score: TopScore = "top1"
+    workers: LoadingProcesses = 0
     first_order: bool = Field(
         default=True, description="estimate the loss increase from the gradient too"
     )
@@ -85,6 +88,7 @@ class CumulativeAblationSpec(FunctionSettings):
     """How more and more units are ablated at once."""
 
     workflow_keys: ClassVar = frozenset({"split", "checkpoints", "also", "value", "basis", "by"})
+    site_keys: ClassVar = frozenset({"workers"})
 
     split: Split = "train"
     samples: SampleCount = None
@@ -108,6 +112,7 @@ class CumulativeAblationSpec(FunctionSettings):
         "with `orders` random orders, in the same job and file",
     )
     score: TopScore = "top1"
+    workers: LoadingProcesses = 0
     checkpoints: KeptEpochs = False
 
     @model_validator(mode="after")
@@ -172,6 +177,7 @@ class NoiseRobustnessSpec(FunctionSettings):
     """How noise is added to all units at once."""
 
     workflow_keys: ClassVar = frozenset({"split", "scales", "checkpoints"})
+    site_keys: ClassVar = frozenset({"workers"})
     needs_measures: ClassVar[bool] = True  # the variance of a unit scales the noise on the unit
 
     split: Split = "train"
@@ -179,4 +185,5 @@ class NoiseRobustnessSpec(FunctionSettings):
     scales: ScaleSpec = ScaleSpec()
     draws: PositiveInt = Field(10, description="independent draws of the noise at each scale")
     score: TopScore = "top1"
+    workers: LoadingProcesses = 0
     checkpoints: KeptEpochs = False

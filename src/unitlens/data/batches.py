@@ -8,7 +8,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from unitlens.data.item_files import file_of_item
 from unitlens.data.labels import whole_label
+from unitlens.data.loading_workers import read_ahead
 from unitlens.errors import ArgumentError, DatasetError, UnitlensError, one_line
 from unitlens.model.precision import autocast_disabled
 from unitlens.seeds import seeded
@@ -68,7 +70,8 @@ def iterate_batches(
         raise ArgumentError(f"batch_size is {batch_size}, but must be at least 1")
     order = np.arange(len(dataset)) if indices is None else np.asarray(indices, np.int64)
     batches = (order[start : start + batch_size] for start in range(0, len(order), batch_size))
-    yield from read_batches(dataset, batches, device=device, targets=targets)
+    with read_ahead(dataset, order, batch_size) as source:
+        yield from read_batches(source, batches, device=device, targets=targets)
 
 
 def read_batches(
@@ -170,9 +173,11 @@ def get_item(dataset: MapStyle, index: int, name: str) -> Any:
     except (UnitlensError, MemoryError):
         raise
     except Exception as error:
+        file = file_of_item(dataset, index)
+        of_file = f" ({file})" if file is not None else ""
         raise DatasetError(
-            f"item {index} of {name} cannot be read ({type(error).__name__}: {one_line(error)}); "
-            "mend the item or leave it out"
+            f"item {index} of {name}{of_file} cannot be read ({type(error).__name__}: "
+            f"{one_line(error)}); mend the item or leave it out"
         ) from error
 
 

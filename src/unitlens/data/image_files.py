@@ -1,14 +1,12 @@
 """Data sets of image files: listed once, read whenever a batch needs them."""
 
-from collections.abc import Iterator
+import logging
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
 
 from unitlens.config.networks import DatasetSpec
@@ -21,6 +19,7 @@ from unitlens.data.dataset_record import (
     remedy,
     split_file,
 )
+from unitlens.data.folder_notes import folder_notes
 from unitlens.data.image_folders import (
     ImageFile,
     class_names,
@@ -31,15 +30,13 @@ from unitlens.data.image_folders import (
     split_folders,
     write_list,
 )
+from unitlens.data.image_reading import opened_image, read_image, stored_orientation
 from unitlens.data.labels import stratified_subset
 from unitlens.data.normalisation import PixelHistogram
 from unitlens.data.split import SampleReader
-from unitlens.errors import DatasetError, one_line
+from unitlens.errors import DatasetError
 
-_RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-# Modes of Pillow with more than 8 bits a channel: conversion to RGB would cut their values off.
-_DEEP_MODES = ("I", "F")
-_MOST_PIXELS = 2 * 89_478_485  # from here on Pillow refuses an image as a decompression bomb
+logger = logging.getLogger("unitlens")
 
 
 class FilesReader:
@@ -81,15 +78,20 @@ class FilesReader:
             images = list(pool.map(self._read, indices.tolist()))
         return torch.from_numpy(np.stack(images))
 
-    def check_headers(self) -> None:
-        """Check the headers of all images, without decoding the images."""
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            for _ in pool.map(self._check_header, self._files):
-                pass
+    def check_headers(self) -> list[int]:
+        """Check the headers of all images, without decoding them; return their orientations.
 
-    def _check_header(self, file: ImageFile) -> None:
-        with _opened(self._folder / file.path, self._size):
-            pass
+        Raises
+        ------
+        DatasetError
+            Where a file is no image that can be read.
+        """
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            return list(pool.map(self._check_header, self._files))
+
+    def _check_header(self, file: ImageFile) -> int:
+        with opened_image(self._folder / file.path, self._size) as image:
+            return stored_orientation(image)
 
     def _read(self, index: int) -> npt.NDArray[np.uint8]:
         file = self._files[index]
@@ -105,70 +107,6 @@ class FilesReader:
                 f"prepared; restore it, or {remedy(self._prepared)}"
             )
         return pixels
-
-
-@contextmanager
-def _opened(path: Path, size: int) -> Iterator[Image.Image]:
-    """Open an image of at most 8 bits a channel that can be brought to a size in pixels."""
-    try:
-        with Image.open(path) as image:
-            _check_form(path, image, size)
-            yield image
-    except (DatasetError, MemoryError):
-        raise
-    except Exception as error:  # Pillow's decoders raise many kinds
-        raise DatasetError(
-            f"cannot read the image {path}: {one_line(error)}; restore it or remove it"
-        ) from error
-
-
-def _check_form(path: Path, image: Image.Image, size: int) -> None:
-    if image.mode.partition(";")[0] in _DEEP_MODES:
-        raise DatasetError(
-            f"the image {path} has values of more than 8 bits (mode {image.mode}), which would be "
-            "cut off; convert it to 8 bits or remove it"
-        )
-    width, height = image.size
-    if size * size * max(width, height) > _MOST_PIXELS * min(width, height):
-        raise DatasetError(
-            f"the image {path} has {width} x {height} pixels, too long to bring its shorter side "
-            f"to {size} pixels; crop it or remove it"
-        )
-
-
-def read_image(path: Path, size: int, interpolation: str) -> npt.NDArray[np.uint8]:
-    """Read an image file as RGB, resize its shorter side and crop the centre.
-
-    Parameters
-    ----------
-    path
-        The file.
-    size
-        Side of the result in pixels.
-    interpolation
-        ``bilinear`` or ``bicubic``.
-
-    Returns
-    -------
-    Pixels of shape (3, size, size), uint8.
-
-    Raises
-    ------
-    DatasetError
-        Where the file is missing, no image, or has more than 8 bits a channel.
-    """
-    with _opened(path, size) as opened:
-        # Pillow warns of the transparency of a palette unless it is asked for.
-        is_palette = opened.mode == "P" and "transparency" in opened.info
-        image = (opened.convert("RGBA") if is_palette else opened).convert("RGB")
-    width, height = image.size
-    short = min(width, height)
-    if short != size:
-        wide, high = size * width // short, size * height // short
-        image = image.resize((wide, high), _RESAMPLING[interpolation])
-    left, top = round((image.width - size) / 2), round((image.height - size) / 2)
-    image = image.crop((left, top, left + size, top + size))
-    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
 def prepare_file_set(
@@ -194,20 +132,23 @@ def prepare_file_set(
         no image that can be read.
     """
     folders = split_folders(spec, data)
+    for note in folder_notes(folders):
+        logger.warning("data set %s: %s", spec.name, note)
     labels = label_by_folder(spec, folders)
-    readers, files = {}, {}
+    readers, files, records = {}, {}, {}
     for split, folder in folders.items():
         listed = list_files(folder, labels)
         name = f"{spec.name} {split}"
         chosen = stratified_subset(labels_of(listed), spec.subset_sizes[split], name=name)
         files[split] = [listed[index] for index in chosen]
         readers[split] = FilesReader(folder, files[split], shape[-1], spec.interpolation, directory)
-        readers[split].check_headers()
+        orientations = readers[split].check_headers()
+        records[split] = _record(folder, files[split], orientations)
     for split, chosen_files in files.items():
         write_list(directory / split_file("files", split), chosen_files)
     return PreparedSplits(
         kind="files",
-        splits={split: _record(folder, files[split]) for split, folder in folders.items()},
+        splits=records,
         classes=class_names(labels),
         input_shape=shape,
         scale=255.0,
@@ -215,8 +156,12 @@ def prepare_file_set(
     )
 
 
-def _record(folder: Path, files: list[ImageFile]) -> SplitRecord:
-    text = "\n".join(f"{file.path}\t{file.label}\t{file.size}" for file in files)
+def _record(folder: Path, files: list[ImageFile], orientations: list[int]) -> SplitRecord:
+    turns = ["" if turn == 1 else f"\torientation {turn}" for turn in orientations]
+    text = "\n".join(
+        f"{file.path}\t{file.label}\t{file.size}{turn}"
+        for file, turn in zip(files, turns, strict=True)
+    )
     content = digest(text.encode())
     return SplitRecord(
         samples=len(files), hash=content, folder=str(readable_name(folder.resolve()))

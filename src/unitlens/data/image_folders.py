@@ -19,6 +19,11 @@ from unitlens.local_files import replacing
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 # Folders that file servers and archivers put beside or into the user's.
 _FOREIGN_FOLDERS = ("@eaDir", "__MACOSX")
+# What to do with a list of names and labels beside one folder of images.
+_OF_LISTS = (
+    "images whose labels stand in a list, such as a CSV file, are read by a function of yours: "
+    "dataset.name = module:function"
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,11 @@ def split_folders(spec: DatasetSpec, data: Path) -> dict[str, Path]:
     names: Mapping[Any, str] = spec.folders if declared is None else declared
     folders = {split: data / names[split] for split in ("train", "test")}
     for split, folder in folders.items():
+        if folder.is_file():
+            raise DatasetError(
+                f"data set {spec.name}: the {split} images {folder} are a file, but must be a "
+                f"folder with one folder a class; {_OF_LISTS}"
+            )
         if not folder.is_dir():
             raise DatasetError(
                 f"data set {spec.name}: expected the {split} images as {folder}/CLASS/IMAGE "
@@ -89,10 +99,15 @@ def image_paths(folder: Path) -> list[Path]:
     """
     return sorted(
         readable_name(Path(place) / name)
-        for place, _, names in _walk(folder)
+        for place, _, names in walk_folders(folder)
         for name in names
-        if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+        if is_image_name(name)
     )
+
+
+def is_image_name(name: str) -> bool:
+    """Tell whether a file is an image by its name; hidden files are none."""
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
 def folder_state(folder: Path) -> tuple[int, int]:
@@ -105,13 +120,28 @@ def folder_state(folder: Path) -> tuple[int, int]:
     The number, and the latest modification time of the folder and the folders under it, in
     nanoseconds: a file that is added, removed or renamed changes the time of its folder.
     """
-    places = list(_walk(folder))
+    places = list(walk_folders(folder))
     count = sum(name.lower().endswith(SUFFIXES) for _, _, names in places for name in names)
     return count, max(Path(place).stat().st_mtime_ns for place, _, _ in places)
 
 
-def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Yield each folder with the names of its folders and files, without hidden folders."""
+def walk_folders(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Yield a folder and the folders under it, without hidden, foreign and linked ones.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+
+    Yields
+    ------
+    The path of a folder, the names of the folders in it that are left out, and those of its files.
+
+    Raises
+    ------
+    DatasetError
+        Where a folder cannot be listed.
+    """
 
     def refuse(error: OSError) -> None:
         raise DatasetError(
@@ -120,8 +150,11 @@ def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
         ) from error
 
     for place, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not _is_foreign(name)]
-        yield place, folders, names
+        left_out = [
+            name for name in folders if _is_foreign(name) or (Path(place) / name).is_symlink()
+        ]
+        folders[:] = [name for name in folders if name not in left_out]
+        yield place, left_out, names
 
 
 def _is_foreign(name: str) -> bool:
@@ -168,7 +201,8 @@ def label_by_folder(spec: DatasetSpec, folders: Mapping[str, Path]) -> dict[str,
     if not names:
         searched = " and ".join(map(str, folders.values()))
         raise DatasetError(
-            f"data set {spec.name}: {searched} hold no class folders; put one folder a class there"
+            f"data set {spec.name}: {searched} hold no class folders; put one folder a class "
+            f"there; {_OF_LISTS}"
         )
     if not spec.class_indices:
         return {name: rank for rank, name in enumerate(names)}

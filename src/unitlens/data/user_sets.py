@@ -265,6 +265,12 @@ def read_item(dataset: MapStyle, index: int, name: str) -> tuple[npt.NDArray[Any
         Where the item is not a pair of an input and an integer label from 0.
     """
     item = get_item(dataset, index, name)
+    if isinstance(item, Mapping):
+        keys = ", ".join(map(repr, item))
+        raise DatasetError(
+            f"item {index} of {name} is a dictionary of {keys}, but must be a pair of an input and "
+            "a label; have the function return a data set whose __getitem__ returns these two of it"
+        )
     try:
         value, label = item
         array, number = _as_array(value), whole_label(label)

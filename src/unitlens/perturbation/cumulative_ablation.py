@@ -9,6 +9,7 @@ import xarray as xr
 from torch import Tensor, nn
 
 from unitlens.data.batches import MapStyle
+from unitlens.data.loading_workers import loading_workers
 from unitlens.errors import ArgumentError
 from unitlens.model.layers import UnitLayer
 from unitlens.model.precision import Precision
@@ -52,6 +53,7 @@ def cumulative_ablation(
     seed: int = 0,
     reference: MapStyle | None = None,
     batch_size: int = 4096,
+    workers: int = 0,
     device: torch.device | str = "cpu",
     memory_gb: float = 2.0,
     score: ScoreChoice = "top1",
@@ -131,6 +133,9 @@ def cumulative_ablation(
     batch_size
         Largest number of samples per batch. Batches are smaller where `memory_gb` or the caches of
         a CPU require it.
+    workers
+        Number of processes that read the items of a data set ahead, for data sets that read files
+        or compute; numbers do not change. With 0 the items are read in this process.
     device
         Device of the computation. The model is moved there and back. GPUs are supported, but not
         tested.
@@ -205,7 +210,8 @@ def cumulative_ablation(
     parsed, layers = parse_basis(basis, by, layers)
     _check_counts(orders, points, ordered=bool(by) or isinstance(parsed, dict))
     settings = Settings(layers, samples, seed, batch_size, device, memory_gb, score, precision)
-    with open_session(model, dataset, settings, "together") as session:
+    reading = loading_workers(workers, dataset, reference)
+    with reading, open_session(model, dataset, settings, "together") as session:
         clamping = clamp_to(session, value, reference)
         directions = open_basis(session, parsed, seed)
         keys = _sort_keys(session, by or {}, parsed, directions)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from unitlens.catalogue.values import VALUES
 from unitlens.data.batches import MapStyle
+from unitlens.data.loading_workers import loading_workers
 from unitlens.errors import ArgumentError
 from unitlens.model.layers import UnitLayer
 from unitlens.model.precision import Precision
@@ -35,6 +36,7 @@ def direction_ablation(
     samples: int | None = None,
     seed: int = 0,
     batch_size: int = 4096,
+    workers: int = 0,
     device: torch.device | str = "cpu",
     memory_gb: float = 2.0,
     score: ScoreChoice = "top1",
@@ -76,6 +78,9 @@ def direction_ablation(
     batch_size
         Largest number of samples per batch. Batches are smaller where `memory_gb` or the caches of
         a CPU require it.
+    workers
+        Number of processes that read the items of a data set ahead, for data sets that read files
+        or compute; numbers do not change. With 0 the items are read in this process.
     device
         Device of the computation. The model is moved there and back. GPUs are supported, but not
         tested.
@@ -140,7 +145,8 @@ def direction_ablation(
     settings = Settings(
         tuple(given), samples, seed, batch_size, device, memory_gb, score, precision
     )
-    with open_session(model, dataset, settings, "mixtures") as session:
+    reading = loading_workers(workers, dataset, reference)
+    with reading, open_session(model, dataset, settings, "mixtures") as session:
         rows = {layer.name: _unit_rows(given[layer.name], layer) for layer in session.layers}
         values = clamp_to(session, value, reference).constants
         mixtures = _mixtures(session, rows, values)

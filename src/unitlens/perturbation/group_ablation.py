@@ -9,6 +9,7 @@ import xarray as xr
 from torch import Tensor, nn
 
 from unitlens.data.batches import MapStyle
+from unitlens.data.loading_workers import loading_workers
 from unitlens.model.layers import UnitLayer
 from unitlens.model.precision import Precision
 from unitlens.perturbation.engine.perturbed_directions import Replacement
@@ -38,6 +39,7 @@ def group_ablation(
     seed: int = 0,
     reference: MapStyle | None = None,
     batch_size: int = 4096,
+    workers: int = 0,
     device: torch.device | str = "cpu",
     memory_gb: float = 2.0,
     score: ScoreChoice = "top1",
@@ -93,6 +95,9 @@ def group_ablation(
     batch_size
         Largest number of samples per batch. Batches are smaller where `memory_gb` or the caches of
         a CPU require it.
+    workers
+        Number of processes that read the items of a data set ahead, for data sets that read files
+        or compute; numbers do not change. With 0 the items are read in this process.
     device
         Device of the computation. The model is moved there and back. GPUs are supported, but not
         tested.
@@ -161,7 +166,8 @@ def group_ablation(
     """
     settings = Settings(layers, samples, seed, batch_size, device, memory_gb, score, precision)
     names = group_names(groups)
-    with open_session(model, dataset, settings, "together") as session:
+    reading = loading_workers(workers, dataset, reference)
+    with reading, open_session(model, dataset, settings, "together") as session:
         members = member_numbers(groups, unit_keys(units_of(session.layers), "layers"))
         clamping = clamp_to(session, value, reference)
         parts = _by_first_layer(session, members)

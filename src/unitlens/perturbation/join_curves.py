@@ -10,6 +10,7 @@ import xarray as xr
 from torch import nn
 
 from unitlens.data.batches import MapStyle
+from unitlens.data.loading_workers import loading_workers
 from unitlens.errors import ArgumentError
 from unitlens.model.precision import Precision
 from unitlens.perturbation.cumulative_ablation import cumulative_ablation
@@ -34,6 +35,7 @@ def ablation_curves(
     seed: int = 0,
     reference: MapStyle | None = None,
     batch_size: int = 4096,
+    workers: int = 0,
     device: torch.device | str = "cpu",
     memory_gb: float = 2.0,
     score: ScoreChoice = "top1",
@@ -86,6 +88,9 @@ def ablation_curves(
     batch_size
         Largest number of samples per batch. Batches are smaller where `memory_gb` or the caches of
         a CPU require it.
+    workers
+        Number of processes that read the items of a data set ahead, for data sets that read files
+        or compute; numbers do not change. With 0 the items are read in this process.
     device
         Device of the computation. The model is moved there and back. GPUs are supported, but not
         tested.
@@ -134,16 +139,17 @@ def ablation_curves(
     given_values: Mapping[str, Any] = values or {}
     given_bases: Mapping[str, Any] = bases or {}
     curves = []
-    for number, (value, basis) in enumerate(variants):
-        of_variant = cumulative_ablation(
-            model, dataset,
-            value=given_values.get(value, value), basis=given_bases.get(basis, basis),
-            by=None if number else by,
-            orders=orders, points=points, layers=layers, samples=samples, seed=seed,
-            reference=reference, batch_size=batch_size, device=device, memory_gb=memory_gb,
-            score=score, precision=precision,
-        )  # fmt: skip
-        curves.append(of_variant.assign_attrs(value=value, basis=basis))
+    with loading_workers(workers, dataset, reference):
+        for number, (value, basis) in enumerate(variants):
+            of_variant = cumulative_ablation(
+                model, dataset,
+                value=given_values.get(value, value), basis=given_bases.get(basis, basis),
+                by=None if number else by,
+                orders=orders, points=points, layers=layers, samples=samples, seed=seed,
+                reference=reference, batch_size=batch_size, device=device, memory_gb=memory_gb,
+                score=score, precision=precision,
+            )  # fmt: skip
+            curves.append(of_variant.assign_attrs(value=value, basis=basis))
     return join_variants(curves)
 
 

@@ -7,6 +7,7 @@ import xarray as xr
 from torch import Tensor, nn
 
 from unitlens.data.batches import MapStyle
+from unitlens.data.loading_workers import loading_workers
 from unitlens.errors import ArgumentError
 from unitlens.model.layers import UnitLayer
 from unitlens.model.precision import Precision
@@ -36,6 +37,7 @@ def noise_robustness(
     seed: int = 0,
     samples: int | None = None,
     batch_size: int = 4096,
+    workers: int = 0,
     device: torch.device | str = "cpu",
     memory_gb: float = 2.0,
     score: ScoreChoice = "top1",
@@ -75,6 +77,9 @@ def noise_robustness(
     batch_size
         Largest number of samples per batch. Batches are smaller where `memory_gb` or the caches of
         a CPU require it.
+    workers
+        Number of processes that read the items of a data set ahead, for data sets that read files
+        or compute; numbers do not change. With 0 the items are read in this process.
     device
         Device of the computation. The model is moved there and back. GPUs are supported, but not
         tested.
@@ -137,7 +142,8 @@ def noise_robustness(
     checked = _check_scales(scales)
     if draws < 1:
         raise ArgumentError(f"draws is {draws}, but must be at least 1")
-    with open_session(model, dataset, settings, "together") as session:
+    reading = loading_workers(workers, dataset)
+    with reading, open_session(model, dataset, settings, "together") as session:
         noisy = _Noise(session, checked, _deviations(session, variance), draws, seed)
         for batch in session.batches("noise robustness", at_most=session.engine.samples_together):
             noisy.add(batch)

@@ -6,6 +6,7 @@ import xarray as xr
 from torch import nn
 
 from unitlens.data.batches import MapStyle
+from unitlens.data.loading_workers import loading_workers
 from unitlens.errors import ArgumentError
 from unitlens.model.layers import UnitLayer
 from unitlens.model.precision import Precision
@@ -38,6 +39,7 @@ def unit_ablation(
     seed: int = 0,
     reference: MapStyle | None = None,
     batch_size: int = 4096,
+    workers: int = 0,
     device: torch.device | str = "cpu",
     memory_gb: float = 2.0,
     score: ScoreChoice = "top1",
@@ -97,6 +99,9 @@ def unit_ablation(
     batch_size
         Largest number of samples per batch. Batches are smaller where `memory_gb` or the caches of
         a CPU require it.
+    workers
+        Number of processes that read the items of a data set ahead, for data sets that read files
+        or compute; numbers do not change. With 0 the items are read in this process.
     device
         Device of the computation. The model is moved there and back. GPUs are supported, but not
         tested.
@@ -174,7 +179,8 @@ def unit_ablation(
     """
     settings = Settings(layers, samples, seed, batch_size, device, memory_gb, score, precision)
     _check_sample(units, units_per_layer)
-    with open_session(model, dataset, settings, "units") as session:
+    reading = loading_workers(workers, dataset, reference)
+    with reading, open_session(model, dataset, settings, "units") as session:
         clamping = clamp_to(session, value, reference)
         numbers = _draw_units(session, units, units_per_layer, seed)
         beside = {}

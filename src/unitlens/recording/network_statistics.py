@@ -9,6 +9,7 @@ import xarray as xr
 from torch import nn
 
 from unitlens.config.base import LastLayers
+from unitlens.data.loading_workers import loading_workers
 from unitlens.recording.forward_passes import (
     Columns,
     Recording,
@@ -40,6 +41,7 @@ def network_statistics(
     fine_bins: int = 128,
     strongest: int = 100,
     batch_size: int | None = None,
+    workers: int = 0,
     device: torch.device | str = "cpu",
 ) -> xr.Dataset:
     """Compute the class statistics of every unit while the model runs, without a store.
@@ -73,6 +75,9 @@ def network_statistics(
         Number of strongest samples that are kept of each unit, at least 1.
     batch_size
         Samples of a forward pass; by default as many as the caches of a CPU hold, from 16 to 2,000.
+    workers
+        Number of processes that read the items of a data set ahead, for data sets that read files
+        or compute; numbers do not change. With 0 the items are read in this process.
     device
         Device that the model runs on.
 
@@ -110,7 +115,8 @@ def network_statistics(
     check_sizes(fine_bins, strongest)
     settings = RecordingSettings(layers, (reduce,), batch_size=batch_size, device=device)
     check_settings(settings, dataset)
-    with open_recording(model, dataset, settings, {}) as recording:
+    reading = loading_workers(workers, dataset)
+    with reading, open_recording(model, dataset, settings, {}) as recording:
         ranges, sampled, samples = _pass_for_ranges(recording)
         labels = sample_labels(samples, by)
         kept_classes = choose_classes(labels, classes)

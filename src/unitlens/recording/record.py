@@ -11,6 +11,7 @@ from torch import nn
 
 from unitlens.config.base import LastLayers
 from unitlens.config.measurements import MapSpec
+from unitlens.data.loading_workers import loading_workers
 from unitlens.errors import StoreError
 from unitlens.recording.forward_passes import (
     Recording,
@@ -45,6 +46,7 @@ def record_activations(
     dtype: Literal["float32", "float16"] = "float32",
     codec: str = DEFAULT_CODEC,
     batch_size: int | None = None,
+    workers: int = 0,
     device: torch.device | str = "cpu",
     limit_gb: float | None = None,
     provenance: Mapping[str, Any] | None = None,
@@ -92,6 +94,9 @@ def record_activations(
         Lossless compression: ``lz4``, ``lz4-bitshuffle``, ``zstd`` or ``none``.
     batch_size
         Samples of a forward pass; by default as many as the caches of a CPU hold, from 16 to 2,000.
+    workers
+        Number of processes that read the items of a data set ahead, for data sets that read files
+        or compute; numbers do not change. With 0 the items are read in this process.
     device
         Device that the model runs on.
     limit_gb
@@ -156,9 +161,10 @@ def record_activations(
     check_path(path)
     check_settings(settings, dataset)
     which = make_part(part)
-    origin = Origin(model, dataset, provenance or {})
-    with open_recording(model, dataset, settings, origin.provenance) as recording:
-        _write_store(path, recording, origin, which, limit_gb)
+    with loading_workers(workers, dataset):
+        origin = Origin(model, dataset, provenance or {})
+        with open_recording(model, dataset, settings, origin.provenance) as recording:
+            _write_store(path, recording, origin, which, limit_gb)
     return path
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from unitlens.config.measurements import MapSpec
+from unitlens.data.loading_workers import loading_workers
 from unitlens.errors import StoreError
 from unitlens.recording.forward_passes import Recording, RecordingSettings, open_recording
 from unitlens.recording.origin import IDENTITIES, Origin
@@ -28,6 +29,7 @@ def repair_activations(
     dataset: Any,
     path: str | Path,
     *,
+    workers: int = 0,
     device: torch.device | str | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> StoreReport:
@@ -46,6 +48,9 @@ def repair_activations(
     path
         The store, as :func:`unitlens.record_activations` has written it: a path, or a URL such as
         ``s3://bucket/acts.zarr``.
+    workers
+        Number of processes that read the items of a data set ahead, for data sets that read files
+        or compute; numbers do not change. With 0 the items are read in this process.
     device
         Device that the model runs on; by default the kind of device of the recording.
     provenance
@@ -83,8 +88,8 @@ def repair_activations(
     True
     """
     path = locate(path)
-    origin = Origin(model, dataset, provenance or {})
-    with only_writer(path):
+    with loading_workers(workers, dataset), only_writer(path):
+        origin = Origin(model, dataset, provenance or {})
         description = describe_store(path)
         _check_origin(path, origin, description.contents.provenance)
         with _open_as_recorded(model, dataset, description, device) as recording:

@@ -1,15 +1,19 @@
 """Image folders as they are found: an odd file is right, or one line with its name and a remedy."""
 
+import logging
 import os
 import shutil
+import struct
+import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from unitlens.config.networks import DatasetSpec
 from unitlens.data.describe import describe_dataset
 from unitlens.data.image_folders import shown_path
+from unitlens.data.image_reading import read_image
 from unitlens.data.prepare import load_dataset, prepare_dataset
 from unitlens.data.prepared_state import find_stale_dataset
 from unitlens.errors import DatasetError
@@ -85,6 +89,31 @@ def deep(path):
     Image.fromarray(np.arange(144, dtype=np.uint16).reshape(12, 12)).save(path)
 
 
+def deep_colours(path):
+    # Pillow cannot write them: a PNG of 12 x 12 pixels by hand
+    rows = b"".join(b"\0" + bytes(12 * 3 * 2) for _ in range(12))
+    chunks = {
+        b"IHDR": struct.pack(">IIBBBBB", 12, 12, 16, 2, 0, 0, 0),
+        b"IDAT": zlib.compress(rows),
+        b"IEND": b"",
+    }
+    parts = [
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks.items()
+    ]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+
+
+def stack(path):
+    frames = [Image.new("RGB", (12, 12), (shade, 0, 0)) for shade in (10, 90, 200)]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+
+
+def signed(path):
+    image = Image.fromarray(np.full((12, 12), 200, np.uint8))  # -56, where it is signed
+    image.save(path, tiffinfo={339: 2})
+
+
 @pytest.mark.parametrize(
     ("name", "write", "message"),
     [
@@ -94,12 +123,22 @@ def deep(path):
         ("9.png", os.mkfifo, "is no file; rename it or remove it"),
         ("9.png", lambda path: path.write_bytes(b"text"), "cannot identify image .*; restore it"),
         ("9.png", huge, "400000000 pixels.*restore it or remove it"),
-        ("9.png", deep, r"has values of more than 8 bits \(mode I;16\).*convert it to 8 bits or"),
+        ("9.png", deep, r"has values of more than 8 bits \(mode I;16\).*save them as 8 bits, or"),
         (
             "9.tif",
             lambda path: Image.fromarray(np.zeros((12, 12), np.float32)).save(path),
             r"has values of more than 8 bits \(mode F\)",
         ),
+        ("9.png", deep_colours, r"has values of more than 8 bits \(mode RGB\)"),
+        ("9.tif", stack, "has 3 frames, of which one alone would be read; save the frames as"),
+        ("9.png", stack, "has 3 frames"),
+        ("9.webp", stack, "has 3 frames"),
+        (
+            "9.tif",
+            lambda path: Image.new("LAB", (12, 12)).save(path),
+            "has the colours of CIELAB; convert it to RGB or remove it",
+        ),
+        ("9.tif", signed, "has values below 0; convert it to RGB or remove it"),
         (
             "9.png",
             lambda path: Image.new("L", (1, 8_000_000)).save(path),
@@ -160,6 +199,92 @@ def test_modes_of_8_bits__are_read_as_pillow_converts_them(root, mode):
 
     expected = np.asarray(Image.fromarray(pixels).convert(mode).convert("RGB"))
     assert np.allclose(inputs[0].permute(1, 2, 0).numpy() * 255, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photo__is_turned_upright_as_its_camera_noted(tmp_path, suffix, orientation):
+    shades = np.zeros((16, 24, 3), np.uint8)
+    shades[:8, :12], shades[8:, :12], shades[:8, 12:] = 250, 150, 60  # four corners, four shades
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"photo.{suffix}"
+    Image.fromarray(shades).save(path, exif=exif)
+
+    found = read_image(path, 16, "bilinear").transpose(1, 2, 0).astype(int)
+
+    with Image.open(path) as image:
+        upright = ImageOps.exif_transpose(image)
+    top, left = (upright.height - 16) // 2, (upright.width - 16) // 2
+    expected = np.asarray(upright).astype(int)[top : top + 16, left : left + 16]
+    assert np.abs(found - expected).max() <= 2  # tif and png are exact, jpg decodes the same way
+    if orientation == 6:  # by hand: the top of the scene is at the right of the file
+        by_hand = np.rot90(shades, -1).astype(int)[4:20]
+        assert np.abs(found - by_hand).mean() < 6
+
+
+def test_orientation__is_part_of_what_determines_the_inputs(root):
+    path = root / "train" / "cat" / "0.jpg"
+    (root / "train" / "cat" / "0.png").unlink()
+    hashes = {}
+    for orientation in (1, 3, 8):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(np.zeros((12, 12, 3), np.uint8)).save(path, exif=exif)
+        hashes[orientation] = facts(root)[-1]
+        shutil.rmtree(root.parent / "set")
+    assert len(set(hashes.values())) == 3
+
+
+def test_preview_in_a_photo__is_not_a_frame(root):
+    photo, preview = (Image.new("RGB", (12, 12), (shade, 0, 0)) for shade in (200, 10))
+    (root / "train/cat/0.png").unlink()
+    photo.save(root / "train/cat/0.jpg", format="MPO", save_all=True, append_images=[preview])
+
+    inputs, _ = prepare(root)[0].batch([0])
+    assert abs(float(inputs[0, 0].mean()) * 255 - 200) < 3
+
+
+def notes(root, caplog):
+    caplog.clear()
+    shutil.rmtree(root.parent / "set", ignore_errors=True)
+    with caplog.at_level(logging.WARNING, "unitlens"):
+        prepare(root)
+    return [
+        record.getMessage().removeprefix("data set image_folder: ") for record in caplog.records
+    ]
+
+
+def test_what_is_left_out__is_told(root, caplog):
+    assert notes(root, caplog) == []
+
+    add(root / "train/.ipynb_checkpoints/0-checkpoint.png")
+    add(root / "train/cat/Thumbs.db")
+    add(root / "train/readme.txt")
+    (root / "train/cat/more").symlink_to(root / "train/dog")
+    assert notes(root, caplog) == [
+        f"left out of the train images in {root / 'train'}, being no class folders or images: "
+        ".ipynb_checkpoints, cat/Thumbs.db, cat/more, readme.txt"
+    ]
+    for number in range(4):
+        add(root / f"train/dog/{number}.gif")
+    assert notes(root, caplog)[0].endswith("cat/more, dog/0.gif, dog/1.gif and 3 more")
+
+
+def test_class_that_one_split_alone_has__is_told(root, caplog):
+    shutil.copytree(root / "test" / "cat", root / "test" / "cow")
+    assert notes(root, caplog) == ["the train images have no class folder cow"]
+    shutil.rmtree(root / "train" / "dog")
+    assert "the train images have no class folder cow, dog" in notes(root, caplog)
+
+
+def test_single_class__is_told(root, caplog):
+    for split in ("train", "test"):
+        (root / split).rename(root / "inner")
+        (root / split).mkdir()
+        (root / "inner").rename(root / split / "images")
+    (note,) = notes(root, caplog)
+    assert note.startswith("there is one class, 'images'; if the classes are the folders in it")
 
 
 def test_palette_with_transparency__is_read_without_a_warning(root):
@@ -226,3 +351,22 @@ def test_find_stale_dataset__notices_moved_images(root):
     assert "images now lie in" in find_stale_dataset(root.parent / "set", SPEC, moved)
     assert prepare(moved)[0].content_hash == hash_before
     assert find_stale_dataset(root.parent / "set", SPEC, moved) is None
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        ("labels.csv", r"the train images .*labels\.csv are a file, but must be a folder with one"),
+        ("flat", r"flat and .*test hold no class folders; put one folder a class there; images wh"),
+    ],
+)
+def test_list_of_names_and_labels__is_one_line_with_what_can_be_done(root, folder, message):
+    (root / "labels.csv").write_text("0.png,cat\n")
+    add(root / "flat" / "0.png")
+    shutil.rmtree(root / "test")
+    (root / "test").mkdir()
+    spec = SPEC.model_copy(update={"folders": {"train": folder, "test": "test"}})
+
+    with pytest.raises(DatasetError, match=message) as raised:
+        prepare_dataset(spec, root.parent / "set", data=root)
+    assert str(raised.value).endswith("by a function of yours: dataset.name = module:function")

@@ -8,7 +8,7 @@ from PIL import Image
 from torchvision import transforms
 
 from unitlens.config.networks import DatasetSpec
-from unitlens.data.image_files import read_image
+from unitlens.data.image_reading import read_image
 from unitlens.data.prepare import load_dataset, prepare_dataset
 from unitlens.errors import ArgumentError, DatasetError
 

@@ -167,3 +167,24 @@ def test_label_of_no_or_several_entries__is_one_line_with_the_item(sets, tmp_pat
     assert "\n" not in str(raised.value)
     with pytest.raises(DatasetError, match=r"item 1 of the data set is .* integer label"):
         list(iterate_batches(items, 2))
+
+
+def test_items_that_are_dictionaries__are_one_line_with_their_keys(sets, tmp_path):
+    class Rows(Samples):
+        def __getitem__(self, index):
+            return {"image": self.inputs[index], "label": self.labels[index]}
+
+    sets["train"] = Rows(40)
+    message = r"item 0 of changing:samples train is a dictionary of 'image', 'label', but must be"
+    with pytest.raises(DatasetError, match=message) as raised:
+        prepare_dataset(SPEC, tmp_path / "set", data=tmp_path)
+    assert "\n" not in str(raised.value)
+
+    class Pairs(Rows):
+        def __getitem__(self, index):
+            row = super().__getitem__(index)
+            return row["image"], row["label"]
+
+    sets["train"] = Pairs(40)
+    prepare_dataset(SPEC, tmp_path / "set", data=tmp_path)
+    assert np.array_equal(read(tmp_path / "set")[0].numpy(), Samples(40).inputs)
