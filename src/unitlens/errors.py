@@ -55,6 +55,14 @@ class MissingTableError(TableError):
     """A table was not made, since nothing in the configuration asked for its measurement."""
 
 
+class ScoreWarning(UserWarning):
+    """The loss of a result is not what it is called, since the network puts out no logits."""
+
+
+class RepeatabilityWarning(UserWarning):
+    """A network or a data set gives other numbers when it is asked again."""
+
+
 def printable(text: object) -> str:
     r"""Return a text as one line that is safe for a terminal.
 

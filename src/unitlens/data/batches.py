@@ -32,6 +32,7 @@ def iterate_batches(
     indices: npt.ArrayLike | None = None,
     device: torch.device | str = "cpu",
     targets: Targets = "labels",
+    least: int = 1,
 ) -> Iterator[tuple[Indices, Tensor, Tensor]]:
     """Read a data set batch by batch.
 
@@ -50,6 +51,8 @@ def iterate_batches(
     targets
         ``labels``: the second element of an item is an integer label; ``any``: it is a number, an
         array or a tensor, of one shape for all items.
+    least
+        Fewest samples in a batch: a last batch that would have fewer is joined to the one before.
 
     Yields
     ------
@@ -67,8 +70,29 @@ def iterate_batches(
     if batch_size < 1:
         raise ArgumentError(f"batch_size is {batch_size}, but must be at least 1")
     order = np.arange(len(dataset)) if indices is None else np.asarray(indices, np.int64)
-    batches = (order[start : start + batch_size] for start in range(0, len(order), batch_size))
+    batches = np.split(order, batch_starts(len(order), batch_size, least)[1:]) if len(order) else ()
     yield from read_batches(dataset, batches, device=device, targets=targets)
+
+
+def batch_starts(samples: int, batch_size: int, least: int = 1) -> Indices:
+    """Return the first sample of each batch.
+
+    Parameters
+    ----------
+    samples
+        Number of samples.
+    batch_size
+        Samples in a batch.
+    least
+        Fewest samples in a batch: a last batch that would have fewer is joined to the one before.
+
+    Examples
+    --------
+    >>> batch_starts(7, 3).tolist(), batch_starts(7, 3, least=2).tolist()
+    ([0, 3, 6], [0, 3])
+    """
+    starts = np.arange(0, samples, batch_size)
+    return starts[:-1] if len(starts) > 1 and samples - starts[-1] < least else starts
 
 
 def read_batches(
