@@ -47,6 +47,8 @@ def _told(error: Exception) -> str:
 def _remedy(model: nn.Module, error: Exception) -> str:
     if isinstance(error, NotImplementedError) and 'required "forward"' in str(error):
         return "give the module that has a forward of its own"
+    if "Inference tensors" in str(error):
+        return "make or load the model outside of torch.inference_mode(), which bars its gradients"
     dtypes = sorted({str(parameter.dtype) for parameter in model.parameters()})
     if len(dtypes) > 1 and "dtype" in str(error):
         return (

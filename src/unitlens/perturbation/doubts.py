@@ -61,7 +61,7 @@ class ResultDoubts:
             self._first = int(samples[int(wrong[0])])
         self._nonfinite += len(wrong)
 
-    def attributes(self) -> dict[str, list[str]]:
+    def attributes(self) -> dict[str, str]:
         """Return the attribute ``doubts`` of a result, nothing where there is no doubt."""
         if self._nonfinite:
             doubt = (
@@ -71,4 +71,4 @@ class ResultDoubts:
             logger.warning("%s; leave out samples whose inputs are not finite", doubt)
             self._found.append(doubt)
             self._nonfinite = 0
-        return {"doubts": self._found} if self._found else {}
+        return {"doubts": "; ".join(self._found)} if self._found else {}

@@ -22,6 +22,7 @@ from unitlens.model.layers import choose_layers
 from unitlens.model.network import UnitNetwork
 from unitlens.model.precision import Precision, autocast_disabled, autocast_for, stored_dtype
 from unitlens.model.repeatability import REMEDIES
+from unitlens.model.wrapped_modules import unwrap
 from unitlens.perturbation.doubts import ResultDoubts
 from unitlens.perturbation.engine.engine import Engine, Perturbed
 from unitlens.perturbation.scores import Floats, ScoreChoice, make_score
@@ -285,7 +286,7 @@ def open_session(
             raise ArgumentError(f"{name} is {number}, but must be at least {least}")
     if not settings.memory_gb > 0:
         raise ArgumentError(f"memory_gb is {settings.memory_gb}, but must be above 0")
-    dtype = stored_dtype(settings.precision)
+    dtype, model = stored_dtype(settings.precision), unwrap(model)
     if len(dataset) == 0:
         raise ArgumentError("the data set is empty, but must have at least one sample")
     target_kind = make_score(settings.score).targets
