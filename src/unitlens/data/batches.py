@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unitlens.data.labels import whole_label
-from unitlens.errors import ArgumentError, DatasetError, UnitlensError, one_line
+from unitlens.errors import ArgumentError, DatasetError, UnitlensError, one_line, shown
 from unitlens.model.precision import autocast_disabled
 from unitlens.seeds import seeded
 
@@ -167,9 +167,15 @@ def _read_item(dataset: MapStyle, index: int, targets: Targets) -> tuple[Tensor,
     except (TypeError, ValueError, RuntimeError) as error:
         second = "an integer label" if targets == "labels" else "a number, tensor or array"
         raise DatasetError(
-            f"item {index} of the data set is ({type(value).__name__}, {label!r}), but must be a "
+            f"item {index} of the data set is ({type(value).__name__}, {_told(label)}), but must be a "
             f"tensor or array and {second}"
         ) from error
+
+
+def _told(label: Any) -> str:
+    """Return a label as a message shows it: of an array its shape, not its numbers."""
+    shape = tuple(getattr(label, "shape", ()))
+    return f"{type(label).__name__} of shape {shape}" if shape else shown(label)
 
 
 def get_item(dataset: MapStyle, index: int, name: str) -> Any:
