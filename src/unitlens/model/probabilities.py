@@ -38,7 +38,9 @@ def find_probabilities(network: UnitNetwork, output: Tensor) -> str | None:
     error = (output.double().sum(1) - 1).abs().amax()
     if output.shape[1] > 1 and error <= _SUM.get(output.dtype, _PLAIN_SUM):
         return SOFTMAX
-    return None if output.numel() < _FEWEST or _ends_in_weights(network) else SIGMOID
+    if output.numel() < _FEWEST or _ends_in_weights(network):
+        return None
+    return SIGMOID if low > 0 or high >= 1 else None  # else zeros, as after ReLU
 
 
 def _ends_in_weights(network: UnitNetwork) -> bool:

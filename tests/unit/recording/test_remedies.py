@@ -179,5 +179,5 @@ def test_overwrite__foreign_directory_stays(path):
 
 
 def test_overwrite__of_a_part(path):
-    with pytest.raises(ArgumentError, match=r"overwrite is True, and part is part 1 of 2"):
+    with pytest.raises(ArgumentError, match=r"overwrite is True, and part is \(1, 2\)"):
         ul.record_activations(mlp(), Samples(60, (12,)), path, part=(1, 2), overwrite=True)
