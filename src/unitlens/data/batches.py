@@ -167,8 +167,8 @@ def _read_item(dataset: MapStyle, index: int, targets: Targets) -> tuple[Tensor,
     except (TypeError, ValueError, RuntimeError) as error:
         second = "an integer label" if targets == "labels" else "a number, tensor or array"
         raise DatasetError(
-            f"item {index} of the data set is ({type(value).__name__}, {_told(label)}), but must be a "
-            f"tensor or array and {second}"
+            f"item {index} of the data set is ({type(value).__name__}, {_told(label)}), but must "
+            f"be a tensor or array and {second}"
         ) from error
 
 

@@ -69,7 +69,7 @@ def without_prefix(
 ) -> Mapping[str, Tensor]:
     """Return weights without what a wrapper of the network has put before their names.
 
-    A prefix is taken off where all names begin with it and, without it, are those of the network.
+    A prefix is taken off where all names begin with it and, without it, are names of the network.
     The name ``_orig_mod`` of compiled modules is taken out wherever it stands.
 
     Parameters
@@ -86,16 +86,16 @@ def without_prefix(
     >>> list(without_prefix(weights, {"0.weight": torch.zeros(1), "0.bias": torch.zeros(1)}))
     ['0.weight', '0.bias']
     """
-    if weights.keys() == expected.keys():
-        return weights
     if not any("_orig_mod." in name for name in expected):
         weights = {name.replace("_orig_mod.", ""): tensor for name, tensor in weights.items()}
-    for name in weights:
-        for end in [at + 1 for at, character in enumerate(name) if character == "."]:
-            prefix = name[:end]
-            if weights.keys() == {prefix + own for own in expected}:
-                return {own.removeprefix(prefix): tensor for own, tensor in weights.items()}
-        break
+    if not weights or not expected.keys().isdisjoint(weights):
+        return weights
+    parts = next(iter(weights)).split(".")
+    for end in range(1, len(parts)):
+        prefix = ".".join(parts[:end]) + "."
+        own = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
+        if own.keys() <= expected.keys() and all(name.startswith(prefix) for name in weights):
+            return own
     return weights
 
 

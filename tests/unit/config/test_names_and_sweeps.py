@@ -100,6 +100,20 @@ def test_exclude__refuses_in_one_line_with_a_remedy_that_works(entries, message,
     assert points(with_exclude(*put_right))
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": [1, 2, 1]}, r"e\.seeds = \[1, 2, 1\]: 1 stands there twice"),
+        ({"sweep": {"model.dropout": [0.1, "1e-1"]}}, r"sweep\.model\.dropout = .*twice"),
+        ({"sweep": {"model.widths": [[8], [8, 8], [8]]}}, r"sweep\.model\.widths = .*twice"),
+        ({"sweep": {"model": [{"name": "mlp"}, {"name": "mlp"}]}}, r"sweep\.model = .*twice"),
+    ],
+)
+def test_sweep__refuses_a_value_that_stands_twice(changes, message):
+    with pytest.raises(ConfigError, match=f"experiments.*{message}.*remove or change one"):
+        points(with_exclude(**changes))
+
+
 def test_sweep__refuses_seeds_and_more_networks_than_any_workflow_has():
     with pytest.raises(ConfigError, match="list the seeds in `seeds`"):
         with_exclude(sweep={"seed": [1, 2]})
