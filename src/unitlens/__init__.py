@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         random_orders,
     )
     from unitlens.config.base import LastLayers
+    from unitlens.errors import RepeatabilityWarning, ScoreWarning
     from unitlens.model.network import unit_layers
     from unitlens.perturbation.cumulative_ablation import cumulative_ablation
     from unitlens.perturbation.direction_ablation import direction_ablation
@@ -54,6 +55,8 @@ __version__ = "0.3.0"
 
 _HOMES = {
     "LastLayers": "unitlens.config.base",
+    "RepeatabilityWarning": "unitlens.errors",
+    "ScoreWarning": "unitlens.errors",
     "area_under_curve": "unitlens.analysis.curve_summaries",
     "average_precision": "unitlens.statistics.measures.detection",
     "ccmas": "unitlens.statistics.measures.class_selectivity",
@@ -92,6 +95,8 @@ _HOMES = {
 
 __all__ = [
     "LastLayers",
+    "RepeatabilityWarning",
+    "ScoreWarning",
     "area_under_curve",
     "average_precision",
     "ccmas",

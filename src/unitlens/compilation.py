@@ -6,13 +6,17 @@ from typing import Any
 
 import numba
 from filelock import FileLock
+from numba.core import event
+
+from unitlens.progress import tell
 
 
 def compiled(**options: Any) -> Callable[[Any], Any]:
     """Return a decorator that compiles a function by ``numba.njit`` at its first call.
 
     Compiled functions run without the interpreter's lock and are cached on disk, where a directory
-    for the cache can be written. Of several processes that need a function at the same time, one
+    for the cache can be written. The first compilation of a process is told on a terminal. Of
+    several processes that need a function at the same time, one
     compiles it and the others read the cache. Functions that call each other must be in one
     module, because numba's cache of one source file does not notice a change in another file.
 
@@ -45,3 +49,27 @@ def _compile_under_lock(dispatcher: Any) -> None:
             return unlocked(signature)
 
     dispatcher.compile = compile_locked
+
+
+class _FirstCompilation(event.Listener):
+    """Tells of the first of our functions that is compiled, and not read from the cache."""
+
+    def on_start(self, event: Any) -> None:
+        dispatcher = event.data["dispatcher"]
+        if _told or not dispatcher.py_func.__module__.startswith("unitlens."):
+            return
+        _told.append(dispatcher.py_func.__name__)
+        kept = ", once: the result is kept for later sessions"
+        if getattr(dispatcher.stats, "cache_path", None) is None:
+            kept = (
+                " in each session: no directory can be written that keeps the result; name one in "
+                "the environment variable NUMBA_CACHE_DIR"
+            )
+        tell(f"compiling numerical functions takes up to 20 s{kept}")
+
+    def on_end(self, event: Any) -> None:
+        """Do nothing: the end of a compilation is not told."""
+
+
+_told: list[str] = []
+event.register("numba:compile", _FirstCompilation())

@@ -59,6 +59,14 @@ class MissingPackageError(UnitlensError, ImportError):
     """A package that an extra of the installation brings is not installed."""
 
 
+class ScoreWarning(UserWarning):
+    """The loss of a result is not what it is called, since the network puts out no logits."""
+
+
+class RepeatabilityWarning(UserWarning):
+    """A network or a data set gives other numbers when it is asked again."""
+
+
 def printable(text: object) -> str:
     r"""Return a text as one line that is safe for a terminal.
 

@@ -226,6 +226,8 @@ def _rule(problem: Any, model: type[BaseModel]) -> str:
         return _KINDS[problem["type"]]
     if problem["type"] == "tuple_type":
         return f"must be a list; write it in brackets, as [{shown(problem['input'])}]"
+    if problem["type"] == "int_parsing":
+        return "input should be a valid integer, written in digits such as 10"
     text = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "literal_error":
         allowed = problem["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")

@@ -1,7 +1,7 @@
 """Sections of a network: its data set, its model and its training."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -9,7 +9,9 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
+    SerializerFunctionWrapHandler,
     Tag,
+    model_serializer,
     model_validator,
 )
 
@@ -189,7 +191,32 @@ class ConvNetSpec(Strict):
         return self
 
 
-class TorchvisionSpec(Strict):
+_WEIGHTS_KEY = (
+    "key of the state dict in a weights file that holds more, such as model; of nested keys with "
+    "dots between; null: the state dict that the file holds alone"
+)
+
+
+class _WeightsFromFile(Strict):
+    """What sections with the keys ``weights`` and ``weights_key`` share."""
+
+    @model_validator(mode="after")
+    def _weights_key_of_a_file(self) -> Self:
+        weights, key = getattr(self, "weights", None), getattr(self, "weights_key", None)
+        if key is not None and (weights is None or weights.startswith("torchvision:")):
+            raise ValueError("weights_key is for a weights file; name one, or remove weights_key")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_unset_key(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a key that 0.3 did not have where it is not set, so that names of runs stay."""
+        values: dict[str, Any] = serialise(self)
+        if values.get("weights_key") is None:
+            values.pop("weights_key", None)
+        return values
+
+
+class TorchvisionSpec(_WeightsFromFile):
     """A network of torchvision.models, by name."""
 
     name: str
@@ -198,9 +225,10 @@ class TorchvisionSpec(Strict):
         None,
         description="a weights file, or torchvision:NAME for weights of torchvision",
     )
+    weights_key: str | None = Field(None, description=_WEIGHTS_KEY)
 
 
-class UserModelSpec(Strict):
+class UserModelSpec(_WeightsFromFile):
     """The user's own network: module:function that returns a torch.nn.Module."""
 
     name: Annotated[str, Field(pattern=_FUNCTION), AfterValidator(_users_function)]
@@ -210,6 +238,7 @@ class UserModelSpec(Strict):
         description="a weights file: safetensors, or a state dict for weights_only=True; "
         "null: the function returns the network with its weights",
     )
+    weights_key: str | None = Field(None, description=_WEIGHTS_KEY)
 
 
 # The families of networks that unitlens builds itself: name in the configuration to section.

@@ -32,14 +32,15 @@ def combine_values(experiment: str, family: ExperimentSpec) -> list[dict[str, An
     Raises
     ------
     ConfigError
-        Where a swept key does not exist, a swept value or seed is there twice, an entry of
-        ``exclude`` names a key that is not swept or takes out nothing, or nothing is left.
+        Where a swept key does not exist, an entry of ``exclude`` names a key that is not swept or
+        takes out nothing, a value stands twice, or nothing is left.
     """
     if "seed" in family.sweep:
         raise ConfigError(
             f"experiments.{experiment}.sweep names the key 'seed'; list the seeds in `seeds`"
         )
     axes = {**family.sweep, "seed": family.seeds}
+    _refuse_repeated(experiment, axes)
     count = math.prod(map(len, axes.values()))
     if count > MOST_NETWORKS:
         raise ConfigError(
@@ -54,17 +55,23 @@ def combine_values(experiment: str, family: ExperimentSpec) -> list[dict[str, An
 
 
 def _refuse_repeated(experiment: str, axes: Mapping[str, Sequence[Any]]) -> None:
-    """Raise ConfigError where a seed or a swept value is there twice: it is one network."""
+    """Refuse a list that names a value twice, which would give one network in silence."""
     for key, values in axes.items():
-        plain = [json.dumps(value, sort_keys=True, default=str) for value in values]
-        again = repeated(plain)
-        if again:
-            where = "seeds" if key == "seed" else f"sweep.{cut(printable(key))}"
-            value = values[plain.index(again[0])]
-            raise ConfigError(
-                f"experiments.{experiment}.{where} names {shown(value)} twice, which is one "
-                "network; name each value once"
-            )
+        seen = set()
+        for value in values:
+            if (same := _hashable(_comparable(value))) in seen:
+                where = "seeds" if key == "seed" else f"sweep.{cut(printable(key))}"
+                raise ConfigError(
+                    f"experiments.{experiment}.{where} = {shown(list(values))}: {shown(value)} "
+                    "stands there twice, but gives one network; remove or change one of them"
+                )
+            seen.add(same)
+
+
+def _hashable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return frozenset((key, _hashable(item)) for key, item in value.items())
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value
 
 
 def _without_excluded(

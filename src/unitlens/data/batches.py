@@ -11,7 +11,7 @@ from torch import Tensor
 from unitlens.data.item_files import file_of_item
 from unitlens.data.labels import whole_label
 from unitlens.data.loading_workers import read_ahead
-from unitlens.errors import ArgumentError, DatasetError, UnitlensError, one_line
+from unitlens.errors import ArgumentError, DatasetError, UnitlensError, one_line, shown
 from unitlens.model.precision import autocast_disabled
 from unitlens.seeds import seeded
 
@@ -34,6 +34,7 @@ def iterate_batches(
     indices: npt.ArrayLike | None = None,
     device: torch.device | str = "cpu",
     targets: Targets = "labels",
+    least: int = 1,
 ) -> Iterator[tuple[Indices, Tensor, Tensor]]:
     """Read a data set batch by batch.
 
@@ -52,6 +53,8 @@ def iterate_batches(
     targets
         ``labels``: the second element of an item is an integer label; ``any``: it is a number, an
         array or a tensor, of one shape for all items.
+    least
+        Fewest samples in a batch: a last batch that would have fewer is joined to the one before.
 
     Yields
     ------
@@ -69,9 +72,30 @@ def iterate_batches(
     if batch_size < 1:
         raise ArgumentError(f"batch_size is {batch_size}, but must be at least 1")
     order = np.arange(len(dataset)) if indices is None else np.asarray(indices, np.int64)
-    batches = (order[start : start + batch_size] for start in range(0, len(order), batch_size))
+    batches = np.split(order, batch_starts(len(order), batch_size, least)[1:]) if len(order) else ()
     with read_ahead(dataset, order, batch_size) as source:
         yield from read_batches(source, batches, device=device, targets=targets)
+
+
+def batch_starts(samples: int, batch_size: int, least: int = 1) -> Indices:
+    """Return the first sample of each batch.
+
+    Parameters
+    ----------
+    samples
+        Number of samples.
+    batch_size
+        Samples in a batch.
+    least
+        Fewest samples in a batch: a last batch that would have fewer is joined to the one before.
+
+    Examples
+    --------
+    >>> batch_starts(7, 3).tolist(), batch_starts(7, 3, least=2).tolist()
+    ([0, 3, 6], [0, 3])
+    """
+    starts = np.arange(0, samples, batch_size)
+    return starts[:-1] if len(starts) > 1 and samples - starts[-1] < least else starts
 
 
 def read_batches(
@@ -146,9 +170,15 @@ def _read_item(dataset: MapStyle, index: int, targets: Targets) -> tuple[Tensor,
     except (TypeError, ValueError, RuntimeError) as error:
         second = "an integer label" if targets == "labels" else "a number, tensor or array"
         raise DatasetError(
-            f"item {index} of the data set is ({type(value).__name__}, {label!r}), but must be a "
-            f"tensor or array and {second}"
+            f"item {index} of the data set is ({type(value).__name__}, {_told(label)}), but must "
+            f"be a tensor or array and {second}"
         ) from error
+
+
+def _told(label: Any) -> str:
+    """Return a label as a message shows it: of an array its shape, not its numbers."""
+    shape = tuple(getattr(label, "shape", ()))
+    return f"{type(label).__name__} of shape {shape}" if shape else shown(label)
 
 
 def get_item(dataset: MapStyle, index: int, name: str) -> Any:

@@ -1,8 +1,8 @@
 """Layers of units of any model, and forward passes that read or replace activations."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, Self, TypeVar
 
 import torch
@@ -14,9 +14,11 @@ from unitlens.model.hooked import HookedNetwork
 from unitlens.model.layers import UnitLayer, UnitLayers, layers_of_calls, layers_of_program
 from unitlens.model.memory_watch import PassMemory
 from unitlens.model.observation import Observation, observe
-from unitlens.model.precision import outputs_agree
-from unitlens.model.restore import restored_afterwards
+from unitlens.model.precision import autocast_disabled, outputs_agree
+from unitlens.model.restore import isolated_generators, restored_afterwards, seed_generators
 from unitlens.model.rewriting import simplify
+from unitlens.model.user_forward import user_forward
+from unitlens.model.wrapped_modules import plain_modules, unwrap
 
 logger = logging.getLogger("unitlens")
 Captured = TypeVar("Captured")
@@ -35,7 +37,8 @@ def unit_layers(model: nn.Module, example: Tensor) -> UnitLayers:
     ----------
     model
         Any module that takes one tensor. Its mode, hooks, buffers and device are as before
-        afterwards.
+        afterwards. Of a module that ``torch.compile``, ``DataParallel`` and their like have
+        wrapped, the layers are those of the module inside.
     example
         One batch of inputs, (samples, ...), of at least one sample.
 
@@ -54,7 +57,8 @@ def unit_layers(model: nn.Module, example: Tensor) -> UnitLayers:
     ArgumentError
         Where `example` is empty.
     ModelError
-        Where the model cannot be run on `example`, or its output holds no tensor.
+        Where the model cannot be run on `example`, its output holds no tensor, it is scripted or
+        exported, or it has no weights yet.
 
     Examples
     --------
@@ -77,7 +81,7 @@ def unit_layers(model: nn.Module, example: Tensor) -> UnitLayers:
     >>> layers[0].name, layers[0].positions
     ('1', 36)
     """
-    with UnitNetwork(model, example) as network:
+    with autocast_disabled(example.device), UnitNetwork(model, example) as network:
         return network.layers
 
 
@@ -117,7 +121,7 @@ class UnitNetwork:
     converted_bytes
         Bytes of the parameters that were converted to another dtype.
     model
-        The model itself.
+        The model itself, without wrappers.
     device
         Device of the parameters; inputs are moved to it.
     dtype
@@ -147,7 +151,7 @@ class UnitNetwork:
                 f"example has shape {tuple(example.shape)}, but must be a batch of at least one "
                 "input"
             )
-        self.model, self._example, self._device = model, example, device
+        self.model, self._example, self._device = unwrap(model), example, device
         self._dtype, self._simplified = dtype, simplified
         self._stack = ExitStack()
         self._hooked: HookedNetwork | None = None
@@ -155,6 +159,7 @@ class UnitNetwork:
     def __enter__(self) -> Self:
         own = {parameter: parameter.dtype for parameter in self.model.parameters()}
         with ExitStack() as stack:
+            stack.enter_context(plain_modules(self.model))
             stack.enter_context(restored_afterwards(self.model, self._device, self._dtype))
             stack.enter_context(torch.inference_mode())
             self.converted_bytes = sum(p.nbytes for p, dtype in own.items() if p.dtype != dtype)
@@ -218,9 +223,13 @@ class UnitNetwork:
         inputs = self.ready(inputs)
         if self.program is not None:
             by_node = {self.nodes[name]: edit for name, edit in edits.items()}
-            return self.logits(self.program.run(inputs, by_node))
+            with user_forward(self.model, inputs):
+                output = self.program.run(inputs, by_node)
+            return self.logits(output)
         assert self._hooked is not None  # noqa: S101  always so without a program
-        return self.logits(self._hooked.run(inputs, edits))
+        with user_forward(self.model, inputs):
+            output = self._hooked.run(inputs, edits)
+        return self.logits(output)
 
     def ready(self, inputs: Tensor) -> Tensor:
         """Move inputs to the network's device, and convert floating-point inputs to its dtype."""
@@ -255,7 +264,8 @@ class UnitNetwork:
 
     def _trace(self, example: Tensor) -> str:
         """Trace the model; return the reason why that is impossible, empty where it is traced."""
-        expected, reason = self._run_model(example), ""
+        with _equal_randomness(self.device):
+            expected, reason = self._run_model(example), ""
         for simplified in dict.fromkeys((self._simplified, False)):
             self.program, self.observation, reason = _traced(
                 self.model, example, expected, simplified=simplified
@@ -278,13 +288,17 @@ class UnitNetwork:
         self.layers = UnitLayers(layers_of_calls(two, three), traced=False, reason=reason)
 
     def _run_model(self, example: Tensor) -> Tensor:
-        try:
-            return self.logits(self.model(example.clone()))
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            raise ModelError(
-                f"the model cannot be run on inputs of shape {tuple(example.shape)}: "
-                f"{first_line(error)}; give an example as the model takes it"
-            ) from error
+        with user_forward(self.model, example):
+            output = self.model(example.clone())
+        return self.logits(output)
+
+
+@contextmanager
+def _equal_randomness(device: torch.device) -> Iterator[None]:
+    """Have a network that is random draw the same numbers in each of these blocks."""
+    with isolated_generators(device):
+        seed_generators(0, device)
+        yield
 
 
 def _traced(
@@ -302,7 +316,8 @@ def _traced(
         observation = observe(program, example)
         if simplified:
             simplify(program, observation)
-        logits = find_logits(program.run(example))
+        with _equal_randomness(example.device):
+            logits = find_logits(program.run(example))
     except Exception as error:  # noqa: BLE001  a user's forward may raise anything on proxies
         return None, None, first_line(error)
     if not isinstance(logits, Tensor) or not outputs_agree(logits, expected):

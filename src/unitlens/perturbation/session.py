@@ -16,13 +16,18 @@ from unitlens.data.batches import (
     iterate_batches,
     sample_indices,
 )
+from unitlens.data.repeated_reading import DATA_REMEDY, RANDOM_DATA, find_random_data
 from unitlens.errors import ArgumentError, DatasetError
 from unitlens.model.layers import choose_layers
 from unitlens.model.network import UnitNetwork
-from unitlens.model.precision import Precision, autocast_for, stored_dtype
+from unitlens.model.precision import Precision, autocast_disabled, autocast_for, stored_dtype
+from unitlens.model.repeatability import REMEDIES
+from unitlens.model.wrapped_modules import unwrap
+from unitlens.perturbation.doubts import ResultDoubts
 from unitlens.perturbation.engine.engine import Engine, Perturbed
 from unitlens.perturbation.scores import Floats, ScoreChoice, make_score
 from unitlens.progress import track
+from unitlens.user_warnings import warn_of_doubts
 from unitlens.variables.checks import annotate
 
 # Simplifying a network copies its weights: largest share of the memory limit that copies may take.
@@ -86,6 +91,8 @@ class Session:
         Whether targets are classes: one integer per sample.
     classes
         Number of classes, as far as the width of the output tells; 1 where targets are not classes.
+    doubts
+        What makes results doubtful.
     """
 
     def __init__(
@@ -114,7 +121,17 @@ class Session:
             perturbed=perturbed,
             updates=settings.precision != "bfloat16",
         )
+        repeatability = self.engine.repeatability
+        self._least_batch = repeatability.least_batch
+        if settings.batch_size < self._least_batch:
+            raise ArgumentError(
+                f"batch_size is {settings.batch_size}, but the model cannot be run on one sample "
+                "alone; give a batch_size of at least 2"
+            )
         self.score = make_score(settings.score)
+        doubts = (*repeatability.doubts, *find_random_data(dataset, self.score.targets))
+        warn_of_doubts(doubts, REMEDIES | {RANDOM_DATA: DATA_REMEDY})
+        self.doubts = ResultDoubts(doubts)
         shape = self.engine.output_shape
         self.score.check(shape)
         self._target_dtype = targets.dtype
@@ -169,6 +186,7 @@ class Session:
             "layers": [layer.name for layer in self.layers],
             "score": self.score.name,
             "precision": self._settings.precision or str(self.network.dtype).split(".")[-1],
+            **self.doubts.attributes(),
         }
 
     def annotated(self, table: xr.Dataset, schema: str) -> xr.Dataset:
@@ -193,13 +211,18 @@ class Session:
 
     def _batch_size(self, at_most: int | None = None, kept_bytes: int = 0) -> int:
         size = self.engine.batch_size(self._settings.batch_size, kept_bytes)
-        return size if at_most is None else min(size, at_most)
+        return max(self._least_batch, size if at_most is None else min(size, at_most))
 
     def _read(
         self, dataset: MapStyle, indices: Indices, description: str, size: int
     ) -> Iterator[tuple[int, Tensor, Tensor]]:
         batches = iterate_batches(
-            dataset, size, indices=indices, device=self.device, targets=self.score.targets
+            dataset,
+            size,
+            indices=indices,
+            device=self.device,
+            targets=self.score.targets,
+            least=self._least_batch,
         )
         start = 0
         for _, inputs, targets in track(batches, description, total=-(-len(indices) // size)):
@@ -263,7 +286,7 @@ def open_session(
             raise ArgumentError(f"{name} is {number}, but must be at least {least}")
     if not settings.memory_gb > 0:
         raise ArgumentError(f"memory_gb is {settings.memory_gb}, but must be above 0")
-    dtype = stored_dtype(settings.precision)
+    dtype, model = stored_dtype(settings.precision), unwrap(model)
     if len(dataset) == 0:
         raise ArgumentError("the data set is empty, but must have at least one sample")
     target_kind = make_score(settings.score).targets
@@ -274,7 +297,8 @@ def open_session(
     opened = UnitNetwork(
         model, example[0], device=settings.device, dtype=dtype, simplified=simplified
     )
-    with autocast_for(settings.precision, settings.device), opened as network:
+    device = torch.device(settings.device)
+    with autocast_disabled(device), autocast_for(settings.precision, device), opened as network:
         yield Session(network, dataset, indices, (example[0], example[1]), settings, perturbed)
 
 
@@ -300,6 +324,8 @@ class Baseline:
         if logits is None:
             logits = session.engine.logits(batch.inputs)
         losses, hits = session.score(logits, batch.targets)
+        samples = session.indices[batch.start : batch.start + len(losses)]
+        session.doubts.see(session.network, session.score, logits, losses, samples)
         self._loss += float(losses.sum())
         self._hits += float(hits.sum())
         self._samples += len(losses)

@@ -17,10 +17,14 @@ from torch.nn.functional import cross_entropy
 
 from unitlens.config.base import LastLayers
 from unitlens.config.measurements import MapSpec
-from unitlens.data.batches import iterate_batches
-from unitlens.errors import ArgumentError, DatasetError, ModelError
+from unitlens.data.batches import batch_starts, iterate_batches
+from unitlens.data.repeated_reading import DATA_REMEDY, RANDOM_DATA, find_random_data
+from unitlens.errors import ArgumentError, DatasetError, ModelError, ScoreWarning
 from unitlens.model.layers import REDUCTIONS, UnitLayer, choose_layers
 from unitlens.model.network import UnitNetwork
+from unitlens.model.precision import autocast_disabled
+from unitlens.model.probabilities import find_probabilities
+from unitlens.model.repeatability import REMEDIES, find_repeatability
 from unitlens.progress import track
 from unitlens.recording.kept_arrays import ActivationReducer, suitable_batch
 from unitlens.recording.maps import choose_maps
@@ -28,9 +32,14 @@ from unitlens.store.format.encoding import DEFAULT_CODEC, check_codec
 from unitlens.store.format.layout import MAP_SAMPLE, check_dtype
 from unitlens.store.format.manifest import Contents, RecordedLayer
 from unitlens.store.writer import StoreWriter
+from unitlens.user_warnings import warn_caller, warn_of_doubts
 
 logger = logging.getLogger("unitlens")
 
+_EXAMPLE = 8  # samples from which layers are found and outputs are judged
+_LOSS_REMEDY = (
+    "activations and predictions are right; give the network without its last softmax or sigmoid"
+)
 Columns = dict[str, NDArray[Any]]  # rows of each array, by the path of the array in a store
 
 
@@ -88,12 +97,14 @@ def open_recording(
     ArgumentError, DatasetError, LayerError, ModelError
         As :func:`unitlens.record_activations`.
     """
-    example = _example(dataset, settings.device)
-    with UnitNetwork(model, example, device=settings.device, simplified=True) as network:
+    example = _example(dataset, settings)
+    opened = UnitNetwork(model, example, device=settings.device, simplified=True)
+    with autocast_disabled(torch.device(settings.device)), opened as network:
         layers = choose_layers(network.layers, settings.layers)
+        logits = _logits(network, example)
         contents = Contents(
             samples=len(dataset),
-            classes=_count_classes(network, example),
+            classes=logits.shape[1],
             layers=tuple(RecordedLayer(of.name, of.depth, of.units, of.positions) for of in layers),
             reduce=settings.reductions[0],
             dtype=settings.dtype,
@@ -103,7 +114,23 @@ def open_recording(
             maps=choose_maps(settings.maps, layers, len(dataset)),
         )
         batch_size = settings.batch_size or suitable_batch(network, example)
-        yield Recording(network, dataset, layers, contents, batch_size, settings.device)
+        repeatability = find_repeatability(network, example)
+        least_batch = repeatability.least_batch
+        if batch_size < least_batch:
+            raise ArgumentError(
+                f"batch_size is {batch_size}, but the model cannot be run on one sample alone; "
+                "give a batch_size of at least 2"
+            )
+        doubts = (*repeatability.doubts, *find_random_data(dataset))
+        warn_of_doubts(doubts, REMEDIES | {RANDOM_DATA: DATA_REMEDY})
+        kind = find_probabilities(network, logits)
+        if kind is not None:
+            warn_caller(f"{kind}, so losses are wrong; {_LOSS_REMEDY}", ScoreWarning)
+            doubts = (*doubts, kind)
+        yield Recording(
+            network, dataset, layers, contents, batch_size, settings.device,
+            least_batch=least_batch, doubts=doubts,
+        )  # fmt: skip
 
 
 class Recording:
@@ -123,6 +150,10 @@ class Recording:
         Samples of a forward pass.
     device
         Device of the network.
+    least_batch
+        Fewest samples that the network can be run on.
+    doubts
+        What makes the numbers doubtful, in words.
     """
 
     def __init__(
@@ -133,9 +164,13 @@ class Recording:
         contents: Contents,
         batch_size: int,
         device: torch.device | str,
+        *,
+        least_batch: int = 1,
+        doubts: tuple[str, ...] = (),
     ) -> None:
         self.network, self.dataset, self.layers, self.contents = network, dataset, layers, contents
         self.batch_size, self.device = batch_size, torch.device(device)
+        self.least_batch, self.doubts = least_batch, doubts
         self._true_labels = getattr(dataset, "true_labels", None)  # of label-corrupted sets
         self._reducer = ActivationReducer(
             network, contents.reductions, contents.dtype, contents.maps
@@ -149,15 +184,17 @@ class Recording:
             "device": self.device.type,
             "threads": torch.get_num_threads(),
             "versions": {name: version(name) for name in ("unitlens", "torch", "numpy", "zarr")},
+            **({"doubts": list(self.doubts)} if self.doubts else {}),
         }
 
     def fill(self, writer: StoreWriter) -> None:
         """Run the samples that a store lacks, and append them to the store."""
         missing = writer.missing
         # The batches are those of an undisturbed recording: others could change the last bits.
-        starts = np.arange(0, len(missing), self.batch_size)
+        starts = batch_starts(len(missing), self.batch_size, self.least_batch)
         lacking = np.logical_or.reduceat(missing, starts)
-        indices = np.flatnonzero(np.repeat(lacking, self.batch_size)[: len(missing)])
+        sizes = np.diff(np.append(starts, len(missing)))
+        indices = np.flatnonzero(np.repeat(lacking, sizes))
         if writer.first:
             message = "%s goes on at sample %d and runs %d of %d"
             logger.info(message, writer.path, writer.first, len(indices), len(missing))
@@ -181,7 +218,9 @@ class Recording:
             Samples of a forward pass; by default those of the recording.
         """
         size = batch_size or self.batch_size
-        batches = iterate_batches(self.dataset, size, indices=indices, device=self.device)
+        batches = iterate_batches(
+            self.dataset, size, indices=indices, device=self.device, least=self.least_batch
+        )
         total = ceil(len(indices) / size)
         for rows, inputs, labels in track(batches, label, total=total):
             _check_labels(rows, labels, self.contents.classes)
@@ -222,18 +261,20 @@ def _scores(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
     }
 
 
-def _example(dataset: Any, device: torch.device | str) -> Tensor:
+def _example(dataset: Any, settings: RecordingSettings) -> Tensor:
     """Return a batch of the first samples, from which the layers are found."""
-    rows = np.arange(min(2, len(dataset)))
-    _, inputs, _ = next(iterate_batches(dataset, len(rows), indices=rows, device=device))
+    most = max(2, min(_EXAMPLE, settings.batch_size or _EXAMPLE))
+    rows = np.arange(min(most, len(dataset)))
+    batches = iterate_batches(dataset, len(rows), indices=rows, device=settings.device)
+    _, inputs, _ = next(batches)
     return inputs
 
 
-def _count_classes(network: UnitNetwork, example: Tensor) -> int:
+def _logits(network: UnitNetwork, example: Tensor) -> Tensor:
     logits = network.forward_with(example, {})
     if logits.dim() != 2:
         raise ModelError(
             f"the model puts out {tuple(logits.shape)} for {len(example)} samples, but must put "
             "out logits of shape (samples, classes)"
         )
-    return logits.shape[1]
+    return logits

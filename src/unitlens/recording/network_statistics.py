@@ -83,7 +83,8 @@ def network_statistics(
 
     Returns
     -------
-    The table of schema ``class_statistics``, as :func:`unitlens.class_statistics` describes it.
+    The table of schema ``class_statistics``, as :func:`unitlens.class_statistics` describes it. The
+    attribute ``doubts`` says in words what makes the numbers doubtful, where something does.
 
     Raises
     ------
@@ -127,7 +128,10 @@ def network_statistics(
         }
         statistics = _pass_for_statistics(recording, bins, index, len(kept_classes), strongest)
         parts = [UnitStatistics(statistics[name], bins[name]) for name in bins]
-        return statistics_table(parts, _layers(recording), kept_classes, labels)
+        table = statistics_table(parts, _layers(recording), kept_classes, labels)
+        return table.assign_attrs(
+            {"doubts": "; ".join(recording.doubts)} if recording.doubts else {}
+        )
 
 
 def _pass_for_ranges(

@@ -15,6 +15,7 @@ from torch.utils.data import TensorDataset
 from unitlens.data.batches import iterate_batches
 from unitlens.errors import ArgumentError
 from unitlens.model.weights import modules_hash, weights_hash
+from unitlens.model.wrapped_modules import plain_modules, unwrap
 from unitlens.recording.all_labels import probe_rows
 
 FORMER_PROBES = 16
@@ -59,11 +60,14 @@ class Origin:
             raise ArgumentError(
                 f"provenance cannot be stored ({error}); give text, numbers, lists and dictionaries"
             ) from None
-        self._model, self._modules_hash = model, modules_hash(model)
+        self._model = unwrap(model)
+        with plain_modules(self._model):
+            self._modules_hash = modules_hash(self._model)
+            own_weights = "" if "weights_hash" in given else weights_hash(self._model)
         self._dataset = dataset
         provenance: dict[str, Any] = {}
         if "weights_hash" not in given:
-            provenance["weights_hash"] = weights_hash(model)
+            provenance["weights_hash"] = own_weights
             provenance["modules_hash"] = self._modules_hash
         if "dataset_identity" not in given:
             provenance["dataset_identity"] = _dataset_identity(dataset, probe_rows(len(dataset)))

@@ -12,7 +12,7 @@ from torch import nn
 from unitlens.config.base import LastLayers
 from unitlens.config.measurements import MapSpec
 from unitlens.data.loading_workers import loading_workers
-from unitlens.errors import StoreError
+from unitlens.errors import ArgumentError, StoreError
 from unitlens.recording.forward_passes import (
     Recording,
     RecordingSettings,
@@ -31,7 +31,8 @@ from unitlens.store.format.layout import DEFAULT_LAYOUT, check_path, manifest_pa
 from unitlens.store.format.manifest import Contents, Manifest
 from unitlens.store.format.parts import WHOLE, Part, find_parts, make_part
 from unitlens.store.format.store_estimate import estimate_store
-from unitlens.store.writer import StoreWriter, is_recorded
+from unitlens.store.resume import remove_store
+from unitlens.store.writer import REPLACE, StoreWriter, is_recorded
 
 logger = logging.getLogger("unitlens")
 
@@ -52,6 +53,7 @@ def record_activations(
     provenance: Mapping[str, Any] | None = None,
     part: tuple[int, int] | None = None,
     maps: Mapping[str, Any] | MapSpec | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Write every unit's activation for every sample of a data set to a store.
 
@@ -72,7 +74,8 @@ def record_activations(
     Parameters
     ----------
     model
-        Any module that takes one tensor and returns logits of shape (samples, classes).
+        Any module that takes one tensor and returns logits of shape (samples, classes). Wrappers
+        of ``torch.compile``, ``DataParallel`` and their like are taken off.
     dataset
         Any map-style data set of (input, label), with labels from 0. Attributes are used where the
         data set has them: ``true_labels``, the labels before corruption; ``identity``, a text that
@@ -114,6 +117,18 @@ def record_activations(
         "samples": [3, 17]}``. ``layers`` takes the same values as `layers` and is by default every
         recorded layer with maps. ``samples`` are numbers of samples, or how many are drawn. By
         default no maps are kept.
+    overwrite
+        Whether a store at `path` is removed first, finished or begun, whatever it holds. Not
+        together with `part`.
+
+    Warns
+    -----
+    RepeatabilityWarning
+        Where the network gives other numbers from call to call or from batch to batch, or the data
+        set gives other samples when it is read again. The attribute ``doubts`` of the store says
+        so, too.
+    ScoreWarning
+        Where the network puts out probabilities, of which the loss is not the cross-entropy.
 
     Returns
     -------
@@ -161,9 +176,18 @@ def record_activations(
     check_path(path)
     check_settings(settings, dataset)
     which = make_part(part)
+    if overwrite and which != WHOLE:
+        raise ArgumentError(
+            f"overwrite is True, and part is {part}, but other parts may be written meanwhile; "
+            "record the parts to another path, or the whole store without part"
+        )
     with loading_workers(workers, dataset):
         origin = Origin(model, dataset, provenance or {})
         with open_recording(model, dataset, settings, origin.provenance) as recording:
+            if overwrite:
+                with only_writer(path):
+                    _check_limit(path, recording.contents, limit_gb)
+                    remove_store(path)
             _write_store(path, recording, origin, which, limit_gb)
     return path
 
@@ -218,8 +242,7 @@ def _discard(path: Path, part: Part, difference: str) -> None:
     """
     if manifest_path(path).exists():
         raise StoreError(
-            f"the store {path} is finished and holds another recording: {difference}; remove it or "
-            "record to another path"
+            f"the store {path} is finished and holds another recording: {difference}; {REPLACE}"
         )
     if part != WHOLE:
         check_unwritten(path, part)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unitlens.data.batches import batch_starts
 from unitlens.recording.all_labels import Labels, confirm_labels, read_all_labels
 from unitlens.recording.forward_passes import Columns, Recording
 from unitlens.recording.output_tolerance import Tolerance, as_numbers
@@ -139,8 +140,10 @@ class StoreComparison:
         size = int(conditions["batch_size"])
         if size > recording.batch_size and conditions["device"] != recording.device.type:
             return None
-        first = sample // size * size
-        return np.arange(first, min(first + size, recording.contents.samples))
+        samples = recording.contents.samples
+        starts = batch_starts(samples, size, recording.least_batch)
+        batches = np.split(np.arange(samples), starts[1:])
+        return batches[int(np.searchsorted(starts, sample, side="right")) - 1]
 
     def _run(self, samples: Rows, batch_size: int) -> Columns:
         """Run samples, and return their columns as one."""

@@ -73,7 +73,8 @@ def class_statistics(
     (unit, bin_edge). On (unit, rank), the strongest samples in descending order, of equal samples
     the first: ``top_activation``, ``top_sample`` (position among the samples) and ``top_class``,
     NaN and -1 where there are fewer samples. A class without samples has count 0 and NaN. A unit
-    with a NaN or an infinite activation has NaN, no strongest samples and an empty histogram.
+    with a NaN or an infinite activation has NaN, no strongest samples and an empty histogram. The
+    attribute ``doubts`` of `acts` is kept.
 
     Raises
     ------
@@ -108,7 +109,10 @@ def class_statistics(
     ]
     logger.info("class statistics of %d layers, %d samples", len(layers), len(labels))
     parts = [part for states in computed(states) for part in states]
-    return statistics_table(parts, layers, class_labels, labels)
+    table = statistics_table(parts, layers, class_labels, labels)
+    return table.assign_attrs(
+        {name: acts.attrs[name] for name in ("doubts",) if name in acts.attrs}
+    )
 
 
 def check_sizes(fine_bins: int, strongest: int) -> None:

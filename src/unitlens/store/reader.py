@@ -73,7 +73,8 @@ def open_activations(path: str | Path) -> xr.DataTree:
     The attributes of the root describe the recording: ``reduce`` (of ``activation``), ``also``
     (further reductions), ``dtype``, ``codec``, ``classes``, ``content_hash``, and the provenance:
     ``weights_hash``, ``dataset_identity``, ``modules_hash`` of stores recorded from Python, and all
-    entries that were given.
+    entries that were given. ``doubts`` says in words what makes the numbers doubtful, where
+    something does.
 
     Raises
     ------
@@ -176,7 +177,7 @@ def _attributes(name: str) -> dict[str, str]:
 
 
 def _root_attributes(manifest: Manifest) -> dict[str, str | int | float]:
-    contents = manifest.contents
+    contents, doubts = manifest.contents, manifest.conditions.get("doubts")
     provenance = {
         name: value if isinstance(value, str | int | float) else json.dumps(value)
         for name, value in contents.provenance.items()
@@ -189,6 +190,7 @@ def _root_attributes(manifest: Manifest) -> dict[str, str | int | float]:
         "codec": contents.codec,
         "classes": contents.classes,
         "content_hash": manifest.content_hash,
+        **({"doubts": "; ".join(doubts)} if doubts else {}),
     }
 
 

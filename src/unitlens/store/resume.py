@@ -26,7 +26,7 @@ from unitlens.store.format.journal import (
     remove_journal,
 )
 from unitlens.store.format.layout import StoredArray, journal_path, manifest_path
-from unitlens.store.format.manifest import Contents
+from unitlens.store.format.manifest import Contents, read_manifest
 from unitlens.store.format.parts import WHOLE, Part, find_parts
 
 logger = logging.getLogger("unitlens")
@@ -135,6 +135,25 @@ def _start_over(
     if part != WHOLE:  # the writer of the whole store begins this journal itself
         open_journal(journal_path(path), header, ()).close()
     return header
+
+
+def remove_store(path: Path) -> None:
+    """Remove the store at `path`, finished or begun, with its manifest and its journals.
+
+    The caller holds the lock. A removal that is killed leaves what counts as no finished store.
+
+    Raises
+    ------
+    StoreError
+        Where something other than a store lies at `path`, or something other than a sound manifest
+        beside it.
+    """
+    if manifest_path(path).exists():
+        read_manifest(path)
+    clear(path)
+    remove(manifest_path(path))
+    for part in (WHOLE, *find_parts(path, "journal")):
+        remove_journal(part.journal(path))
 
 
 def read_entries(path: Path, header: dict[str, Any]) -> JournalEntries:

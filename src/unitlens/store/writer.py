@@ -42,6 +42,8 @@ from unitlens.store.write_queue import Background, Band, BandBuffer
 
 logger = logging.getLogger("unitlens")
 
+REPLACE = "remove it or record to another path, or give overwrite=True"
+
 
 def is_recorded(path: Path, contents: Contents) -> bool:
     """Tell whether the store at `path` is finished, whole, and holds `contents`.
@@ -64,7 +66,7 @@ def is_recorded(path: Path, contents: Contents) -> bool:
             return False  # the store itself was removed
         raise StoreError(
             f"the store {path} is finished and holds another recording, whose {name} is "
-            f"{_short(stored[name])}, not {_short(expected)}; remove it or record to another path"
+            f"{_short(stored[name])}, not {_short(expected)}; {REPLACE}"
         )
     if next(faults(path, manifest), None) is not None:
         return False

@@ -19,7 +19,7 @@ from unitlens.config.networks import (
 from unitlens.errors import ModelError, nearest, one_line
 from unitlens.model.restore import isolated_generators, seed_generators
 from unitlens.seeds import derived_seed
-from unitlens.training.weight_files import read_weights
+from unitlens.training.weight_files import read_weights, without_prefix
 from unitlens.user_code import call_user_function
 
 OWN_WEIGHTS = "torchvision:"  # prefix of a name of weights that torchvision publishes
@@ -178,7 +178,7 @@ def _weights(spec: TorchvisionSpec | UserModelSpec) -> Mapping[str, Tensor]:
     name = str(spec.weights)
     if isinstance(spec, TorchvisionSpec) and name.startswith(OWN_WEIGHTS):
         return _torchvision_weights(spec.name, name.removeprefix(OWN_WEIGHTS))
-    return read_weights(Path(name))
+    return read_weights(Path(name), spec.weights_key)
 
 
 def _torchvision_weights(model: str, name: str) -> Mapping[str, Tensor]:
@@ -209,7 +209,8 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, source: str
     model
         The network.
     weights
-        Name to tensor. Of tensors that share memory, one is enough.
+        Name to tensor. Of tensors that share memory, one is enough. Prefixes that wrappers of the
+        network have put before all names are taken off.
     source
         Name of the weights, for the messages of errors.
 
@@ -218,6 +219,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, source: str
     ModelError
         Where a tensor is missing, unexpected or of another shape. The message names up to three.
     """
+    weights = without_prefix(weights, model.state_dict())
     try:
         mismatch = model.load_state_dict(weights, strict=False)
     except RuntimeError as error:

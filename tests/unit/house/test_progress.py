@@ -1,6 +1,12 @@
 """Progress passes the items through; in a log it is plain lines."""
 
+import io
 import logging
+import os
+import subprocess
+import sys
+
+import pytest
 
 from unitlens import progress
 
@@ -24,3 +30,56 @@ def test_track__draws_a_bar_on_a_terminal(monkeypatch, capsys):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
 
     assert list(progress.track(range(3), "counting")) == [0, 1, 2]
+
+
+class NotebookStream(io.StringIO):
+    """Stands for the standard error of a notebook, by the module of its class."""
+
+    __module__ = "ipykernel.iostream"
+
+
+def test_track__changes_one_line_in_a_notebook(monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_UPDATES", 0.0)
+    monkeypatch.setattr(sys, "stderr", NotebookStream())
+
+    assert list(progress.track(range(3), "counting")) == [0, 1, 2]
+
+    lines = sys.stderr.getvalue().split("\r")
+    assert [line.strip() for line in lines] == [
+        "", "counting: 1 of 3, 0 s", "counting: 2 of 3, 0 s", "counting: 3 of 3, 0 s", "", "",
+    ]  # fmt: skip
+
+
+def test_track__of_quick_work_shows_nothing_in_a_notebook(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", NotebookStream())
+    list(progress.track(range(3), "counting"))
+    assert sys.stderr.getvalue() == ""
+
+
+COMPILING = """
+import sys
+sys.stderr.isatty = lambda: True
+import numpy as np
+from unitlens.compilation import compiled
+
+def double(x):
+    return 2 * x
+double.__module__ = "unitlens.own"
+doubled = compiled()(double)
+assert doubled(np.float64(2)) == 4
+"""
+
+
+@pytest.mark.slow
+def test_compilation__is_told_once_and_kept(tmp_path):
+    (tmp_path / "own.py").write_text(COMPILING)
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    told = [
+        subprocess.run(
+            [sys.executable, "own.py"], cwd=tmp_path, env=environment, capture_output=True,
+            text=True, check=True,
+        ).stderr
+        for _ in range(2)
+    ]  # fmt: skip
+    assert told[0].count("compiling numerical functions takes up to 20 s, once") == 1
+    assert told[1] == ""

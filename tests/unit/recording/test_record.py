@@ -148,7 +148,7 @@ def test_record__label_that_is_no_class(path, dataset):
 def test_record__model_without_logits(path):
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1))
     with pytest.raises(
-        ModelError, match=r"puts out \(2, 4, 8, 8\) for 2 samples, but must put out"
+        ModelError, match=r"puts out \(5, 4, 8, 8\) for 5 samples, but must put out"
     ):
         record_activations(model, Samples(5, (3, 8, 8)), path)
 

@@ -10,7 +10,7 @@ from torch.utils.data import Subset
 import unitlens as ul
 from recorded_networks import Samples, convnet, mlp, record_small
 from small_stores import all_files, flip
-from unitlens.errors import DatasetError, StoreError
+from unitlens.errors import ArgumentError, DatasetError, StoreError
 from unitlens.recording import repair
 
 
@@ -140,3 +140,44 @@ def test_repair__on_a_failing_disk_is_recorded_elsewhere(path, monkeypatch):
     other = path.with_name("another.zarr")
     ul.record_activations(mlp(), dataset, other)
     assert opens_as_recorded(other, mlp(), dataset)
+
+
+@pytest.mark.parametrize("change", ["weights", "labels", "samples", "dtype"])
+def test_finished__of_another_recording_is_overwritten(path, change):
+    dataset, model, options = Samples(60, (12,)), mlp(), {}
+    ul.record_activations(model, dataset, path)
+    if change == "weights":
+        nn.init.ones_(model[3].bias)
+    elif change == "labels":
+        dataset.labels[7] = (dataset.labels[7] + 1) % 10
+    elif change == "samples":
+        dataset = Samples(30, (12,))
+    else:
+        options = {"dtype": "float16"}
+    with pytest.raises(StoreError, match=r"holds another recording.*or give overwrite=True"):
+        ul.record_activations(model, dataset, path, **options)
+    ul.record_activations(model, dataset, path, **options, overwrite=True)
+    assert opens_as_recorded(path, model, dataset, **options)
+
+
+def test_overwrite__begun_store(path):
+    dataset = Samples(60, (12,))
+    dataset.labels[50] = 99
+    with pytest.raises(DatasetError, match="label 99"):
+        ul.record_activations(mlp(), dataset, path, batch_size=10)
+    dataset.labels[50] = 1
+    ul.record_activations(mlp(), dataset, path, overwrite=True)
+    assert opens_as_recorded(path, mlp(), dataset)
+
+
+def test_overwrite__foreign_directory_stays(path):
+    path.mkdir()
+    (path / "thesis.txt").write_text("years")
+    with pytest.raises(StoreError, match="is no activation store, so it is not overwritten"):
+        ul.record_activations(mlp(), Samples(60, (12,)), path, overwrite=True)
+    assert (path / "thesis.txt").read_text() == "years"
+
+
+def test_overwrite__of_a_part(path):
+    with pytest.raises(ArgumentError, match=r"overwrite is True, and part is \(1, 2\)"):
+        ul.record_activations(mlp(), Samples(60, (12,)), path, part=(1, 2), overwrite=True)

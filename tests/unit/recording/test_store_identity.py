@@ -316,6 +316,7 @@ def whitened(eps):
     return seeded(lambda: nn.Sequential(nn.Linear(12, 20), norm, nn.ReLU(), nn.Linear(20, 10)))()
 
 
+@pytest.mark.filterwarnings("ignore::unitlens.errors.RepeatabilityWarning")
 def test_batches__that_an_output_depends_on_are_those_of_the_recording(path):
     dataset = Samples(300, (12,))
     ul.record_activations(whitened(1e-5), dataset, path, batch_size=50)

@@ -205,6 +205,58 @@ def test_weights__are_read_from_every_allowed_kind(own_module, kind):
     assert model.second.weight is model.first.weight
 
 
+WRAPPED = {
+    "compiled": lambda state: {f"_orig_mod.{name}": t for name, t in state.items()},
+    "lightning": lambda state: {
+        "state_dict": {f"net.{n}": t for n, t in state.items()},
+        "loops": {},
+    },
+    "parallel": lambda state: {f"module.{name}": t for name, t in state.items()},
+    "compiled inside": lambda state: {
+        f"module.{name.replace('.', '._orig_mod.')}": t for name, t in state.items()
+    },
+    "checkpoint": lambda state: {
+        "epoch": 3,
+        "model": state,
+        "optimizer": {"state": {0: {"step": torch.zeros(1)}}, "param_groups": [{"lr": 0.1}]},
+    },
+    "tutorial": lambda state: {"model_state_dict": state, "loss": 0.1, "optimizer_state_dict": {}},
+}
+
+
+@pytest.mark.parametrize("kind", WRAPPED)
+def test_weights__of_wrapped_networks_and_in_checkpoints(own_module, kind):
+    source = build(name="my_models:tied", seed=1)
+    torch.save(WRAPPED[kind](source.state_dict()), own_module / "w.pt")
+
+    model = build(name="my_models:tied", seed=2, weights="w.pt")
+
+    assert torch.equal(model.first.weight, source.first.weight)
+    assert torch.equal(model.second.bias, source.second.bias)
+
+
+@pytest.mark.parametrize("key", ["ema", "ema.module"])
+def test_weights_key__chooses_among_state_dicts(own_module, key):
+    states = [build(name="my_models:tied", seed=seed).state_dict() for seed in (1, 2)]
+    averaged = {"module": states[1]} if "." in key else states[1]
+    torch.save({"model": states[0], "old": states[0], "ema": averaged}, own_module / "w.pt")
+
+    with pytest.raises(
+        ModelError, match=r"holds . state dicts, .*; choose one by model.weights_key"
+    ):
+        build(name="my_models:tied", weights="w.pt")
+    with pytest.raises(ModelError, match=r"weights_key = 'emo' is no key in .*did you mean 'ema'"):
+        build(name="my_models:tied", weights="w.pt", weights_key="emo")
+    model = build(name="my_models:tied", weights="w.pt", weights_key=key)
+    assert torch.equal(model.first.bias, states[1]["first.bias"])
+
+
+def test_weights_key__needs_a_file_that_holds_more(own_module):
+    save_model(build(name="my_models:tied"), str(own_module / "w.safetensors"))
+    with pytest.raises(ModelError, match="holds tensors alone; remove weights_key"):
+        build(name="my_models:tied", weights="w.safetensors", weights_key="model")
+
+
 def test_weights__a_pickled_model_is_refused_and_never_run(own_module):
     torch.save(nn.Linear(2, 2), own_module / "model.pt")
 

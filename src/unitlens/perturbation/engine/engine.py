@@ -12,6 +12,8 @@ from unitlens.errors import ModelError
 from unitlens.model.graph import Edit, Program, Values
 from unitlens.model.layers import UnitLayer
 from unitlens.model.network import UnitNetwork
+from unitlens.model.repeatability import find_repeatability
+from unitlens.model.user_forward import user_forward
 from unitlens.perturbation.engine.batch_memory import Memory, chain_bytes
 from unitlens.perturbation.engine.chains import Chain, Channels, find_chain
 from unitlens.perturbation.engine.effects import (
@@ -33,7 +35,6 @@ from unitlens.perturbation.engine.resumption import (
 from unitlens.perturbation.engine.shortcut_checks import (
     chain_agrees,
     fastest_resumptions,
-    samples_are_independent,
 )
 
 logger = logging.getLogger("unitlens")
@@ -72,6 +73,8 @@ class Engine:
         Shape of the network's output for the example.
     memory
         The memory limit.
+    repeatability
+        How far the network gives the same numbers again.
 
     Raises
     ------
@@ -91,8 +94,7 @@ class Engine:
         updates: bool = True,
     ) -> None:
         self._network = network
-        self._layers = tuple(layers)
-        self._example = example[:2]
+        self._layers, self._example = tuple(layers), example[:2]
         self._perturbed, self._updates = perturbed, updates
         self._joint_resumptions: dict[tuple[str, ...], Resumption | None] = {}
         self.memory = Memory(
@@ -101,9 +103,8 @@ class Engine:
         output = self.logits(self._example)
         self.memory.note_output(output)
         self.output_shape = output.shape
-        self._resumable = network.program is not None and samples_are_independent(
-            network, self._example
-        )
+        self.repeatability = find_repeatability(network, example)
+        self._resumable = network.program is not None and self.repeatability.is_by_sample
 
     def logits(self, inputs: Tensor) -> Tensor:
         """Return the logits (samples, ...) of the unperturbed network."""
@@ -121,7 +122,8 @@ class Engine:
         if not resumptions or not self.memory.holds(len(inputs)):
             return BasePass(inputs, self.logits(inputs))
         stop = output_stop(self._traced, resumptions)
-        _, values = next(self._traversal([stop]).run(inputs))
+        with user_forward(self._network.model, inputs):
+            _, values = next(self._traversal([stop]).run(inputs))
         return BasePass(inputs, self._network.logits(self._traced.outcome(values)), values)
 
     def batch_size(self, at_most: int, kept_bytes: int = 0) -> int:

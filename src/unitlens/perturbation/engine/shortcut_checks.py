@@ -35,20 +35,6 @@ class _Frontier:
     ready: int
 
 
-def samples_are_independent(network: UnitNetwork, example: Tensor) -> bool:
-    """Tell whether the output for a sample is independent of the other samples of its batch.
-
-    Parameters
-    ----------
-    network
-        The network.
-    example
-        Inputs, at least one.
-    """
-    with_another = network.forward_with(torch.cat([example[:1], example]), {})
-    return outputs_agree(with_another[1:], network.forward_with(example, {}))
-
-
 def fastest_resumptions(
     network: UnitNetwork,
     program: Program,

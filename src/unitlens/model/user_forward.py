@@ -1,0 +1,58 @@
+"""Errors of a model's own ``forward``, told in one line with the remedy that fits."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from unitlens.errors import ModelError, UnitlensError, first_line
+
+
+@contextmanager
+def user_forward(model: nn.Module, inputs: Tensor) -> Iterator[None]:
+    """Raise ModelError for whatever a model raises in its forward pass.
+
+    Errors of unitlens and errors for lack of memory stay as they are.
+
+    Parameters
+    ----------
+    model
+        The model that runs.
+    inputs
+        The batch that the model runs on.
+    """
+    try:
+        yield
+    except (UnitlensError, MemoryError):
+        raise
+    except Exception as error:
+        if _lacks_memory(error):
+            raise
+        raise ModelError(
+            f"the model cannot be run on inputs of shape {tuple(inputs.shape)}: {_told(error)}; "
+            f"{_remedy(model, error)}"
+        ) from error
+
+
+def _lacks_memory(error: Exception) -> bool:
+    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+
+
+def _told(error: Exception) -> str:
+    """Return an error's first line; with its class where the line alone says little."""
+    name, line = type(error).__name__, first_line(error)
+    return line if name in (line, "RuntimeError", "ValueError", "TypeError") else f"{name}: {line}"
+
+
+def _remedy(model: nn.Module, error: Exception) -> str:
+    if isinstance(error, NotImplementedError) and 'required "forward"' in str(error):
+        return "give the module that has a forward of its own"
+    if "Inference tensors" in str(error):
+        return "make or load the model outside of torch.inference_mode(), which bars its gradients"
+    dtypes = sorted({str(parameter.dtype) for parameter in model.parameters()})
+    if len(dtypes) > 1 and "dtype" in str(error):
+        return (
+            f"its parameters have the types {', '.join(dtypes)}: convert them to one type, as in "
+            "model.float()"
+        )
+    return "give inputs as the model takes them, and a model that takes any number of samples"
