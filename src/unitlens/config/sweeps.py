@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from unitlens.config.base import repeated
 from unitlens.config.experiments import ExperimentSpec
 from unitlens.errors import ConfigError, cut, nearest, printable, shown
 
@@ -47,7 +46,6 @@ def combine_values(experiment: str, family: ExperimentSpec) -> list[dict[str, An
             f"experiments.{experiment}.sweep and seeds name {shown(count)} networks, but an "
             f"experiment may have {MOST_NETWORKS}; sweep over fewer keys or values"
         )
-    _refuse_repeated(experiment, axes)
     points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     kept = _without_excluded(experiment, family.exclude, points)
     base = family.model_dump(mode="json", include=set(SWEPT_SECTIONS), exclude_unset=True)
