@@ -15,7 +15,9 @@ if TYPE_CHECKING:
         random_orders,
     )
     from unitlens.config.base import LastLayers
-    from unitlens.model.network import unit_layers
+    from unitlens.errors import UnitsWarning
+    from unitlens.model.declared import layer
+    from unitlens.model.unit_listing import unit_layers
     from unitlens.perturbation.cumulative_ablation import cumulative_ablation
     from unitlens.perturbation.direction_ablation import direction_ablation
     from unitlens.perturbation.group_ablation import group_ablation
@@ -54,6 +56,7 @@ __version__ = "0.3.0"
 
 _HOMES = {
     "LastLayers": "unitlens.config.base",
+    "UnitsWarning": "unitlens.errors",
     "area_under_curve": "unitlens.analysis.curve_summaries",
     "average_precision": "unitlens.statistics.measures.detection",
     "ccmas": "unitlens.statistics.measures.class_selectivity",
@@ -66,6 +69,7 @@ _HOMES = {
     "empirical_variance": "unitlens.statistics.measures.variance",
     "group_ablation": "unitlens.perturbation.group_ablation",
     "informedness": "unitlens.statistics.measures.detection",
+    "layer": "unitlens.model.declared",
     "layer_dimensionality": "unitlens.statistics.subspaces.dimensionality",
     "merge_activations": "unitlens.store.merge",
     "mutual_information": "unitlens.statistics.measures.information",
@@ -85,13 +89,14 @@ _HOMES = {
     "sparsity": "unitlens.statistics.measures.sparsity",
     "top_precision": "unitlens.statistics.measures.top_precision",
     "unit_ablation": "unitlens.perturbation.unit_ablation",
-    "unit_layers": "unitlens.model.network",
+    "unit_layers": "unitlens.model.unit_listing",
     "verify_activations": "unitlens.store.verify",
     "verify_store": "unitlens.store.verify",  # a former name, which warns
 }
 
 __all__ = [
     "LastLayers",
+    "UnitsWarning",
     "area_under_curve",
     "average_precision",
     "ccmas",
@@ -104,6 +109,7 @@ __all__ = [
     "empirical_variance",
     "group_ablation",
     "informedness",
+    "layer",
     "layer_dimensionality",
     "merge_activations",
     "mutual_information",

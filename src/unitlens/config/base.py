@@ -106,9 +106,27 @@ class LastLayers(Strict):
     last: PositiveInt = Field(description="number of layers")
 
 
+class DeclaredLayer(Strict):
+    """The output of a module or graph node whose channels are units."""
+
+    name: str = Field(
+        description="name or pattern; * stands for any characters but dots, ** for any",
+        min_length=1,
+    )
+    axis: int | None = Field(
+        None, description="axis of the units in (samples, ...); null: as the operation says"
+    )
+    heads: PositiveInt | None = Field(
+        None, description="number of units that the axis is split into; null: one unit an entry"
+    )
+
+
 LayerChoice = Annotated[
-    tuple[str, ...] | LastLayers | None,
-    Field(description="names of layers; {last: n}: the last n of each network; null: all"),
+    tuple[str | DeclaredLayer, ...] | LastLayers | None,
+    Field(
+        description="names or patterns of layers, modules or graph nodes, also as {name, axis, heads}; "
+        "{last: n}: the last n of each network; null: all"
+    ),
 ]
 KeptEpochs = Annotated[bool, Field(description="measure the kept epochs too")]
 

@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from unitlens.config.base import LastLayers
+from unitlens.config.base import DeclaredLayer, LastLayers
 from unitlens.data.batches import (
     Indices,
     MapStyle,
@@ -17,7 +17,6 @@ from unitlens.data.batches import (
     sample_indices,
 )
 from unitlens.errors import ArgumentError, DatasetError
-from unitlens.model.layers import choose_layers
 from unitlens.model.network import UnitNetwork
 from unitlens.model.precision import Precision, autocast_for, stored_dtype
 from unitlens.perturbation.engine.engine import Engine, Perturbed
@@ -28,7 +27,7 @@ from unitlens.variables.checks import annotate
 # Simplifying a network copies its weights: largest share of the memory limit that copies may take.
 SIMPLIFIED = 1 / 4
 
-LayerChoice = Sequence[str] | int | LastLayers | None
+LayerChoice = Sequence[str | DeclaredLayer] | int | LastLayers | None
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ class Session:
     ) -> None:
         inputs, targets = example
         self.network = network
-        self.layers = choose_layers(network.layers, settings.layers)
+        self.layers = network.choose(settings.layers)
         self.units = sum(layer.units for layer in self.layers)
         self.samples = len(indices)
         self.device = network.device

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from unitlens.config.base import LastLayers
+from unitlens.config.base import DeclaredLayer, LastLayers
 from unitlens.config.measurements import MapSpec
 from unitlens.data.batches import iterate_batches
 from unitlens.errors import ArgumentError, DatasetError, ModelError
-from unitlens.model.layers import REDUCTIONS, UnitLayer, choose_layers
+from unitlens.model.layers import REDUCTIONS, UnitLayer
 from unitlens.model.network import UnitNetwork
 from unitlens.progress import track
 from unitlens.recording.kept_arrays import ActivationReducer, suitable_batch
@@ -38,7 +38,7 @@ Columns = dict[str, NDArray[Any]]  # rows of each array, by the path of the arra
 class RecordingSettings:
     """The settings of a recording, as :func:`unitlens.record_activations` describes them."""
 
-    layers: Sequence[str] | int | LastLayers | None = None
+    layers: Sequence[str | DeclaredLayer] | int | LastLayers | None = None
     reductions: Sequence[str] = ("mean",)
     dtype: str = "float32"
     codec: str = DEFAULT_CODEC
@@ -90,7 +90,7 @@ def open_recording(
     """
     example = _example(dataset, settings.device)
     with UnitNetwork(model, example, device=settings.device, simplified=True) as network:
-        layers = choose_layers(network.layers, settings.layers)
+        layers = network.choose(settings.layers)
         contents = Contents(
             samples=len(dataset),
             classes=_count_classes(network, example),
