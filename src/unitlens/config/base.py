@@ -124,10 +124,39 @@ class DeclaredLayer(Strict):
 LayerChoice = Annotated[
     tuple[str | DeclaredLayer, ...] | LastLayers | None,
     Field(
-        description="names or patterns of layers, modules or graph nodes, also as {name, axis, heads}; "
-        "{last: n}: the last n of each network; null: all"
+        description="names or patterns of layers, modules or graph nodes, also as {name, axis, "
+        "heads}; {last: n}: the last n of each network; null: all"
     ),
 ]
+
+
+def named_entries(layers: Iterable[str | DeclaredLayer]) -> list[str]:
+    """Return the names and patterns of a choice of layers.
+
+    Examples
+    --------
+    >>> named_entries(("relu1", DeclaredLayer(name="blocks.*", axis=-1)))
+    ['relu1', 'blocks.*']
+    """
+    return [layer if isinstance(layer, str) else layer.name for layer in layers]
+
+
+def unnamed(
+    wanted: Iterable[str | DeclaredLayer], layers: Iterable[str | DeclaredLayer]
+) -> list[str]:
+    """Return the names of a choice that another one lacks; none where that one has patterns.
+
+    Examples
+    --------
+    >>> unnamed(("relu1", "relu2"), ("relu1",))
+    ['relu2']
+    """
+    names = named_entries(layers)
+    if any("*" in name for name in names):
+        return []
+    return [name for name in named_entries(wanted) if name not in names]
+
+
 KeptEpochs = Annotated[bool, Field(description="measure the kept epochs too")]
 
 

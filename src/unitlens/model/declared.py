@@ -52,7 +52,7 @@ def layer(name: str, *, axis: int | None = None, heads: int | None = None) -> De
         0  1          6  6
     2 layers, 9 units, named by graph nodes
     """
-    if not isinstance(name, str) or not name:
+    if not name:
         raise ArgumentError(f"name is {name!r}, but must be the name of a module or graph node")
     if heads is not None and (isinstance(heads, bool) or heads < 1):
         raise ArgumentError(f"heads is {heads!r}, but must be a number of at least 1")
@@ -109,7 +109,7 @@ def _tensor_node(node: fx.Node, values: Values) -> fx.Node | None:
     if isinstance(values.get(node), Tensor):
         return node
     for user in node.users:
-        if function_name(user.target) == "getitem" and user.args[1] == 0:
+        if function_name(user.target) == "getitem" and user.args[1:] == (0,):
             return _tensor_node(user, values)
     return None
 

@@ -169,9 +169,8 @@ class _Search:
             node = waiting.pop()
             if node in bends:
                 return True
-            waiting += (
-                [n for n in self._variable_inputs(node) if n in inner] if node in inner else []
-            )
+            if node in inner:
+                waiting += self._variable_inputs(node)
         return False
 
     def _has_zero(self, node: fx.Node) -> bool:

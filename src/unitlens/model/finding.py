@@ -97,7 +97,7 @@ def find_layers(graph: CallGraph, two: Values, three: Values) -> Findings:
 class AxisOf:
     """How the axis of the units of a value is told from the operations around it."""
 
-    def __init__(self, source: WeightedOperation, last: bool | None = None) -> None:
+    def __init__(self, source: WeightedOperation, *, last: bool | None = None) -> None:
         self._source, self._last = source, last
 
     def __call__(self, activation: Tensor) -> int:

@@ -45,7 +45,7 @@ class UnitTracer(fx.Tracer):
         self._scope = ""
         self._names = CallNames()
 
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
         """Tell whether a module is one node."""
         return is_single_node(m)
 

@@ -59,7 +59,7 @@ class ObservedCall:
 Observer = Callable[[ObservedCall], Any]
 
 
-class CallMode(TorchFunctionMode):  # type: ignore[no-untyped-call]
+class CallMode(TorchFunctionMode):
     """A context in which an observer sees every call of a model's forward pass.
 
     Calls inside of PyTorch's own modules that compute, such as ``torch.nn.GELU``, count as the call
@@ -75,7 +75,7 @@ class CallMode(TorchFunctionMode):  # type: ignore[no-untyped-call]
     """
 
     def __init__(self, model: nn.Module, observer: Observer) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._model, self._observer = model, observer
         self._names, self._seen = CallNames(), 0
         self._scopes: list[tuple[str, int]] = [("", 0)]

@@ -54,14 +54,9 @@ def hidden_values(
         for number, value in enumerate(of_module):
             found[value] = graph.names[value] if number else name
         if not of_module and node.users:
-            missing[name] = (
-                f"no value with an axis of samples is made of the output of this {_kind(graph, node)}"
-            )
+            kind = type(graph.modules[node]).__name__
+            missing[name] = f"no value with an axis of samples is made of the output of this {kind}"
     return found, missing
-
-
-def _kind(graph: CallGraph, node: fx.Node) -> str:
-    return type(graph.modules[node]).__name__
 
 
 def _outputs(node: fx.Node, values: Values) -> list[fx.Node]:
@@ -72,7 +67,8 @@ def _outputs(node: fx.Node, values: Values) -> list[fx.Node]:
 
 
 def _is_entry(node: fx.Node, number: int) -> bool:
-    return function_name(node.target) == "getitem" and node.args[1] == number
+    is_item = function_name(node.target) == "getitem"
+    return is_item and isinstance(node.args[1], int) and node.args[1] == number
 
 
 def _states(node: fx.Node, values: Values) -> list[fx.Node]:

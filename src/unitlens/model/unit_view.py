@@ -41,14 +41,16 @@ class UnitView:
     def to_units(self, value: Tensor) -> Tensor:
         """Return a value as an activation (samples, ...)."""
         value = value.movedim(self.samples, 0) if self.samples else value
-        value = value.unflatten(0, (-1, self.rows)) if self.rows > 1 else value
+        if self.rows > 1:
+            value = value.reshape(-1, self.rows, *value.shape[1:])
         if self.single:
             return value.unsqueeze(1)
         if self.axis is None:
             return value
         if self.heads is None:
             return value.movedim(self.axis, 1)
-        return value.unflatten(self.axis, (self.heads, -1)).movedim(self.axis, 1)
+        before, after = value.shape[: self.axis], value.shape[self.axis + 1 :]
+        return value.reshape(*before, self.heads, -1, *after).movedim(self.axis, 1)
 
     def from_units(self, activation: Tensor) -> Tensor:
         """Return an activation as the value that it was."""
