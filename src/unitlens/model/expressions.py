@@ -205,7 +205,7 @@ class _Search:
 
     def of_module(self, call: ModuleCall) -> WrittenOut | None:
         """Return the activation that a call of a module is, None where it is something else."""
-        end, inside = call.output, set(call.nodes)
+        end, inside = call.output, {node for node in call.nodes if node in self._constant}
         if end is None or end not in inside or end in self._graph.modules:
             return None
         needed = {node for node in inside if not self._constant[node]}

@@ -162,7 +162,13 @@ class Program(CallGraph):
                 self._frees[index].append(node)
 
     def remove(self, node: fx.Node) -> None:
-        """Remove a node that nothing reads; :meth:`relink` is to be called afterwards."""
+        """Remove a node that nothing reads; :meth:`relink` is to be called afterwards.
+
+        What a call of a module returns is from then on the value that the node read.
+        """
+        for call in self.calls:
+            if call.output is node:
+                call.output = node.all_input_nodes[0]
         node.graph.erase_node(node)
         self.nodes.remove(node)
         self.index = {other: index for index, other in enumerate(self.nodes)}
