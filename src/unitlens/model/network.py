@@ -1,13 +1,12 @@
 """Layers of units of any model, and forward passes that read or replace activations."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.parameter import is_lazy
 
 from unitlens.errors import ArgumentError, ModelError, first_line
 from unitlens.model.graph import Edit, Program, find_logits, same_storage, trace
@@ -17,6 +16,7 @@ from unitlens.model.memory_watch import PassMemory
 from unitlens.model.observation import Observation, observe
 from unitlens.model.open_layers import LayersChosen, OpenLayers
 from unitlens.model.precision import outputs_agree
+from unitlens.model.readiness import check_weights, operation_by_operation
 from unitlens.model.restore import restored_afterwards
 from unitlens.model.rewriting import simplify
 
@@ -100,10 +100,10 @@ class UnitNetwork:
         return self._open.nodes
 
     def __enter__(self) -> Self:
-        _check_weights(self.model)
+        check_weights(self.model)
         own = {parameter: parameter.dtype for parameter in self.model.parameters()}
         with ExitStack() as stack:
-            stack.enter_context(_seen_operations())
+            stack.enter_context(operation_by_operation())
             stack.enter_context(restored_afterwards(self.model, self._device, self._dtype))
             stack.enter_context(torch.inference_mode())
             self.converted_bytes = sum(p.nbytes for p, dtype in own.items() if p.dtype != dtype)
@@ -147,7 +147,14 @@ class UnitNetwork:
             return capture
 
         edits = {layer.name: make_edit(layer) for layer in layers}
-        return self.forward_with(inputs, edits), captured
+        logits = self.forward_with(inputs, edits)
+        for name in edits:
+            if name not in captured:
+                raise ModelError(
+                    f"layer '{name}' does not run on every batch, but must run on each to be "
+                    "measured; name the other layers"
+                )
+        return logits, captured
 
     def forward_with(self, inputs: Tensor, edits: Mapping[str, Edit]) -> Tensor:
         """Run the network with the activations of some layers replaced.
@@ -169,7 +176,7 @@ class UnitNetwork:
             by_node = {self.nodes[name]: edit for name, edit in edits.items()}
             return self.logits(self.program.run(inputs, by_node))
         assert self._hooked is not None  # noqa: S101  always so without a program
-        return self.logits(self._hooked.run(inputs, self._open.call_edits(dict(edits))))
+        return self.logits(self._hooked.run(inputs, self._open.call_edits(edits, len(inputs))))
 
     def choose(self, choice: LayersChosen) -> tuple[UnitLayer, ...]:
         """Choose among the layers of units, and declare others.
@@ -243,7 +250,7 @@ class UnitNetwork:
                 self.memory, self._simplified = self.observation.memory, simplified
                 two, three = self.observation.two, self.observation.three
                 self._open = OpenLayers(
-                    self.program, two, three, self._value_of, observation=self.observation
+                    self.model, self.program, two, three, self._value_of, self.observation
                 )
                 return ""
         return reason
@@ -258,7 +265,9 @@ class UnitNetwork:
         by_name = {three.names[node]: value for node, value in three.values.items()}
         of_three = {n: by_name[name] for n, name in two.names.items() if name in by_name}
         self._names = two.names
-        self._open = OpenLayers(two, two.values, of_three, self._value_of, reason=reason)
+        self._open = OpenLayers(
+            self.model, two, two.values, of_three, self._value_of, reason=reason
+        )
 
     def _value_of(self, node: fx.Node, count: int) -> Tensor | None:
         """Return the value of a node on two or three samples, None where it does not run."""
@@ -282,7 +291,9 @@ class UnitNetwork:
     def _run_model(self, example: Tensor) -> Tensor:
         try:
             return self.logits(self.model(example.clone()))
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        except ModelError:
+            raise
+        except Exception as error:  # a user's forward may raise anything
             raise ModelError(
                 f"the model cannot be run on inputs of shape {tuple(example.shape)}: "
                 f"{first_line(error)}; give an example as the model takes it"
@@ -310,29 +321,3 @@ def _traced(
     if not isinstance(logits, Tensor) or not outputs_agree(logits, expected):
         return None, None, "its graph gives other numbers than the model itself"
     return program, observation, ""
-
-
-def _check_weights(model: nn.Module) -> None:
-    """Raise ModelError where the model has no weights to compute with."""
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if is_lazy(tensor):
-            raise ModelError(
-                f"the model's '{name}' has no values yet, for its module is lazy; run the model on "
-                "a batch once before: model(example)"
-            )
-        if tensor.is_meta:
-            raise ModelError(
-                f"the model's '{name}' is on the device meta and has no values; load weights onto "
-                "another device before: model.to_empty(device='cpu'), model.load_state_dict(...)"
-            )
-
-
-@contextmanager
-def _seen_operations() -> Iterator[None]:
-    """Have PyTorch run modules operation by operation, not in fused or compiled ones."""
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(value=False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)

@@ -2,19 +2,20 @@
 
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from unitlens.config.base import DeclaredLayer, LastLayers
-from unitlens.errors import LayerError, UnitsWarning
+from unitlens.errors import LayerError, ModelError, UnitsWarning
 from unitlens.model.call_graph import CallGraph
 from unitlens.model.declared import declared_layer, matching, named_values, resolve
 from unitlens.model.finding import FoundLayer, Values, find_layers
 from unitlens.model.graph import Edit, Program
 from unitlens.model.layers import UnitLayer, UnitLayers, choose_layers, listed
 from unitlens.model.observation import Observation, add_value
+from unitlens.model.operations import NONLINEAR_MODULES
 from unitlens.model.precision import outputs_agree
 from unitlens.model.unit_view import PLAIN
 
@@ -28,6 +29,8 @@ class OpenLayers:
 
     Parameters
     ----------
+    model
+        The model.
     graph
         The calls of the network: its program where it is traced.
     two, three
@@ -50,12 +53,13 @@ class OpenLayers:
 
     def __init__(
         self,
+        model: nn.Module,
         graph: CallGraph,
         two: Values,
         three: Values,
         value_of: Callable[[fx.Node, int], Tensor | None],
-        *,
         observation: Observation | None = None,
+        *,
         reason: str = "",
     ) -> None:
         self._graph, self._two, self._three = graph, two, three
@@ -71,6 +75,9 @@ class OpenLayers:
                 findings.left_out[found.layer.name] = _MIXED_ROWS
             else:
                 self._add(found.at_depth(len(self._found)), graph.names[found.node])
+        findings.left_out |= dict.fromkeys(
+            _uncalled(model, graph), "it does not run on the example"
+        )
         self.layers = UnitLayers(
             [found.layer for found in self._found.values()],
             traced=not reason,
@@ -109,17 +116,19 @@ class OpenLayers:
                 stacklevel=_frames_of_package(),
             )
 
-    def call_edits(self, edits: dict[str, Edit]) -> dict[str, Edit]:
+    def call_edits(self, edits: Mapping[str, Edit], samples: int) -> dict[str, Edit]:
         """Return edits of the values of calls, by the name of the call, for a network in hooks.
 
         Parameters
         ----------
         edits
             Edits of activations, by the name of the layer.
+        samples
+            Number of samples of the batch.
         """
         by_call: dict[str, Edit] = {}
         for name, edit in edits.items():
-            call, of_value = self._calls[name], _edit_of_value(self._found[name], edit)
+            call, of_value = self._calls[name], _edit_of_value(self._found[name], edit, samples)
             by_call[call] = _in_turn(by_call[call], of_value) if call in by_call else of_value
         return by_call
 
@@ -190,11 +199,30 @@ def _entries(choice: Sequence[str | DeclaredLayer] | str) -> list[str | Declared
     return [choice] if isinstance(choice, str | DeclaredLayer) else list(choice)
 
 
-def _edit_of_value(found: FoundLayer, edit: Edit) -> Edit:
+def _uncalled(model: nn.Module, graph: CallGraph) -> Iterator[str]:
+    """Yield the names of the activation modules that a network does not call."""
+    called = set(map(id, graph.modules.values()))
+    inside = {id(inner) for module in graph.modules.values() for inner in module.modules()}
+    for name, module in model.named_modules():
+        if isinstance(module, NONLINEAR_MODULES) and id(module) not in called | inside:
+            yield name
+
+
+def _edit_of_value(found: FoundLayer, edit: Edit, samples: int) -> Edit:
     """Return the edit of a value whose axes may not be those of an activation."""
-    if found.view == PLAIN:
-        return edit
-    return lambda value: found.view.from_units(edit(found.view.to_units(value)))
+    layer, view = found.layer, found.view
+
+    def of_value(value: Tensor) -> Tensor:
+        activation = view.to_units(value)
+        if len(activation) != samples:
+            raise ModelError(
+                f"layer '{layer.name}' has {len(activation)} rows in a batch of {samples} samples, "
+                "but must have one for each; name the other layers"
+            )
+        edited = edit(activation)
+        return value if edited is activation else view.from_units(edited)
+
+    return of_value
 
 
 def _in_turn(first: Edit, second: Edit) -> Edit:

@@ -99,6 +99,8 @@ class Session:
         inputs, targets = example
         self.network = network
         self.layers = network.choose(settings.layers)
+        by_name = settings.layers is not None and not isinstance(settings.layers, int | LastLayers)
+        self._left_out = {} if by_name else network.layers.left_out
         self.units = sum(layer.units for layer in self.layers)
         self.samples = len(indices)
         self.device = network.device
@@ -166,6 +168,7 @@ class Session:
             "samples": self.samples,
             "seed": self._settings.seed,
             "layers": [layer.name for layer in self.layers],
+            **({"layers_left_out": [*self._left_out]} if self._left_out else {}),
             "score": self.score.name,
             "precision": self._settings.precision or str(self.network.dtype).split(".")[-1],
         }

@@ -12,6 +12,7 @@ from torch import nn
 from unitlens.config.base import DeclaredLayer, LastLayers
 from unitlens.config.measurements import MapSpec
 from unitlens.errors import StoreError
+from unitlens.model.readiness import check_weights
 from unitlens.recording.forward_passes import (
     Recording,
     RecordingSettings,
@@ -157,6 +158,7 @@ def record_activations(
     check_path(path)
     check_settings(settings, dataset)
     which = make_part(part)
+    check_weights(model)
     origin = Origin(model, dataset, provenance or {})
     with open_recording(model, dataset, settings, origin.provenance) as recording:
         _write_store(path, recording, origin, which, limit_gb)
