@@ -15,8 +15,9 @@ if TYPE_CHECKING:
         random_orders,
     )
     from unitlens.config.base import LastLayers
-    from unitlens.errors import RepeatabilityWarning, ScoreWarning
-    from unitlens.model.network import unit_layers
+    from unitlens.errors import RepeatabilityWarning, ScoreWarning, UnitsWarning
+    from unitlens.model.declared import layer
+    from unitlens.model.unit_listing import unit_layers
     from unitlens.perturbation.cumulative_ablation import cumulative_ablation
     from unitlens.perturbation.direction_ablation import direction_ablation
     from unitlens.perturbation.group_ablation import group_ablation
@@ -57,6 +58,7 @@ _HOMES = {
     "LastLayers": "unitlens.config.base",
     "RepeatabilityWarning": "unitlens.errors",
     "ScoreWarning": "unitlens.errors",
+    "UnitsWarning": "unitlens.errors",
     "area_under_curve": "unitlens.analysis.curve_summaries",
     "average_precision": "unitlens.statistics.measures.detection",
     "ccmas": "unitlens.statistics.measures.class_selectivity",
@@ -69,6 +71,7 @@ _HOMES = {
     "empirical_variance": "unitlens.statistics.measures.variance",
     "group_ablation": "unitlens.perturbation.group_ablation",
     "informedness": "unitlens.statistics.measures.detection",
+    "layer": "unitlens.model.declared",
     "layer_dimensionality": "unitlens.statistics.subspaces.dimensionality",
     "merge_activations": "unitlens.store.merge",
     "mutual_information": "unitlens.statistics.measures.information",
@@ -88,7 +91,7 @@ _HOMES = {
     "sparsity": "unitlens.statistics.measures.sparsity",
     "top_precision": "unitlens.statistics.measures.top_precision",
     "unit_ablation": "unitlens.perturbation.unit_ablation",
-    "unit_layers": "unitlens.model.network",
+    "unit_layers": "unitlens.model.unit_listing",
     "verify_activations": "unitlens.store.verify",
     "verify_store": "unitlens.store.verify",  # a former name, which warns
 }
@@ -97,6 +100,7 @@ __all__ = [
     "LastLayers",
     "RepeatabilityWarning",
     "ScoreWarning",
+    "UnitsWarning",
     "area_under_curve",
     "average_precision",
     "ccmas",
@@ -109,6 +113,7 @@ __all__ = [
     "empirical_variance",
     "group_ablation",
     "informedness",
+    "layer",
     "layer_dimensionality",
     "merge_activations",
     "mutual_information",

@@ -43,6 +43,10 @@ class LayerError(UnitlensError, KeyError):
         return str(self.args[0])
 
 
+class UnitsWarning(UserWarning):
+    """Some units of a network are not among its layers, and the reason."""
+
+
 class StoreError(UnitlensError):
     """An activation store is incomplete, damaged, locked, or of another run."""
 

@@ -115,7 +115,7 @@ def layers(
     """Print the layers of a model in which units live: name, units, shape."""
     import torch
 
-    from unitlens.model.network import unit_layers
+    from unitlens.model.unit_listing import unit_layers
     from unitlens.training.models import build_model
 
     spec = _model_spec(model, arguments)

@@ -107,10 +107,57 @@ class LastLayers(Strict):
     last: PositiveInt = Field(description="number of layers")
 
 
+class DeclaredLayer(Strict):
+    """The output of a module or graph node whose channels are units."""
+
+    name: str = Field(
+        description="name or pattern; * stands for any characters but dots, ** for any",
+        min_length=1,
+    )
+    axis: int | None = Field(
+        None, description="axis of the units in (samples, ...); null: as the operation says"
+    )
+    heads: PositiveInt | None = Field(
+        None, description="number of units that the axis is split into; null: one unit an entry"
+    )
+
+
 LayerChoice = Annotated[
-    tuple[str, ...] | LastLayers | None,
-    Field(description="names of layers; {last: n}: the last n of each network; null: all"),
+    tuple[str | DeclaredLayer, ...] | LastLayers | None,
+    Field(
+        description="names or patterns of layers, modules or graph nodes, also as {name, axis, "
+        "heads}; {last: n}: the last n of each network; null: all"
+    ),
 ]
+
+
+def named_entries(layers: Iterable[str | DeclaredLayer]) -> list[str]:
+    """Return the names and patterns of a choice of layers.
+
+    Examples
+    --------
+    >>> named_entries(("relu1", DeclaredLayer(name="blocks.*", axis=-1)))
+    ['relu1', 'blocks.*']
+    """
+    return [layer if isinstance(layer, str) else layer.name for layer in layers]
+
+
+def unnamed(
+    wanted: Iterable[str | DeclaredLayer], layers: Iterable[str | DeclaredLayer]
+) -> list[str]:
+    """Return the names of a choice that another one lacks; none where that one has patterns.
+
+    Examples
+    --------
+    >>> unnamed(("relu1", "relu2"), ("relu1",))
+    ['relu2']
+    """
+    names = named_entries(layers)
+    if any("*" in name for name in names):
+        return []
+    return [name for name in named_entries(wanted) if name not in names]
+
+
 LoadingProcesses = Annotated[
     NonNegativeInt,
     Field(

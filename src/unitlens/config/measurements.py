@@ -21,6 +21,7 @@ from unitlens.config.base import (
     Split,
     Strict,
     repeated,
+    unnamed,
 )
 from unitlens.config.perturbation import (
     CumulativeAblationSpec,
@@ -112,7 +113,7 @@ class ActivationSpec(FunctionSettings):
     @model_validator(mode="after")
     def _maps_of_recorded_layers(self) -> "ActivationSpec":
         if self.maps and isinstance(self.maps.layers, tuple) and isinstance(self.layers, tuple):
-            missing = [name for name in self.maps.layers if name not in self.layers]
+            missing = unnamed(self.maps.layers, self.layers)
             if missing:
                 raise ValueError(
                     f"maps.layers must be among layers, which do not name '{missing[0]}'; only "
@@ -251,7 +252,7 @@ class MeasurementSpec(Strict):
                 "only some curves are along principal components; name recorded layers"
             )
         if isinstance(recorded, tuple) and isinstance(curve.layers, tuple):
-            missing = [layer for layer in curve.layers if layer not in recorded]
+            missing = unnamed(curve.layers, recorded)
             if missing:
                 raise ValueError(
                     f"activations.layers must have '{missing[0]}' of cumulative_ablation.layers "

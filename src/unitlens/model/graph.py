@@ -3,11 +3,14 @@
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
+
+from unitlens.model.call_graph import CallGraph, CallNames, ModuleCall, first_node, is_single_node
 
 Edit = Callable[[Tensor], Tensor]  # of an activation: the activation that replaces it
 Values = dict[fx.Node, Any]
@@ -19,12 +22,16 @@ class UnitTracer(fx.Tracer):
     A node's name is the path of the module that it runs in, then the operation; the second use of
     a name gets ``_1``. Modules of ``torch.nn`` are single nodes. All other modules are traced into,
     also torchvision's composite operations (``Conv2dNormActivation``, ``SqueezeExcitation``), which
-    are single nodes in torchvision's own extraction: they contain layers of units.
+    are single nodes in torchvision's own extraction: they contain layers of units. So are modules
+    that are made inside of ``forward``, which have no path: their operations are those of the
+    module that makes them.
 
     Attributes
     ----------
     names
         Name of each node.
+    calls
+        Calls of modules that consist of several nodes, each with the last node before its end.
     """
 
     def __init__(self) -> None:
@@ -34,14 +41,13 @@ class UnitTracer(fx.Tracer):
         ]
         super().__init__(autowrap_modules=(math, *operations))
         self.names: dict[fx.Node, str] = {}
+        self.calls: list[ModuleCall] = []
         self._scope = ""
-        self._uses: dict[str, int] = {}
+        self._names = CallNames()
 
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
         """Tell whether a module is one node."""
-        if m.__module__.startswith("torchvision.ops") and not any(m.children()):
-            return True
-        return super().is_leaf_module(m, module_qualified_name)
+        return is_single_node(m)
 
     def create_args_for_root(
         self,
@@ -63,12 +69,20 @@ class UnitTracer(fx.Tracer):
         """Record the call of a module as one node, or trace into the module."""
         outer = self._scope
         try:
-            self._scope = self.path_of_module(m)
-            if self.is_leaf_module(m, self._scope):
-                return self.create_proxy("call_module", self._scope, args, kwargs)
+            path = self.path_of_module(m)
+        except NameError:  # it is made inside of forward
             return forward(*args, **kwargs)
+        try:
+            self._scope = path
+            if self.is_leaf_module(m, path):
+                return self.create_proxy("call_module", path, args, kwargs)
+            before = len(self.names)
+            result = forward(*args, **kwargs)
         finally:
             self._scope = outer
+        inside = tuple(islice(self.names, before, None))
+        self.calls.append(ModuleCall(self._names.next(path), path, inside, first_node(result)))
+        return result
 
     def create_proxy(self, kind: str, *args: Any, **kwargs: Any) -> fx.Proxy:
         """Record a node and name it."""
@@ -83,9 +97,7 @@ class UnitTracer(fx.Tracer):
         stem, _, number = name.rpartition("_")
         if stem and number.isdecimal():  # fx numbers uses in the whole graph, we in each module
             name = stem
-        uses = self._uses.get(name, 0)
-        self._uses[name] = uses + 1
-        return f"{name}_{uses}" if uses else name
+        return self._names.next(name)
 
 
 def _default(argument: Any) -> Any:
@@ -96,7 +108,7 @@ def _default(argument: Any) -> Any:
     return argument.node.args[0] if argument.node.args else argument
 
 
-class Program:
+class Program(CallGraph):
     """A traced network: its nodes in order, each run by itself.
 
     Parameters
@@ -107,19 +119,11 @@ class Program:
         Its graph.
     names
         Name of each node.
+    calls
+        Calls of modules that consist of several nodes.
 
     Attributes
     ----------
-    nodes
-        The nodes in the order in which they run, without the output node.
-    names
-        Name of each node.
-    index
-        Index of each node in `nodes`.
-    output
-        The output node.
-    modules
-        Module of each node that calls a module.
     last_use
         Index of the last node that reads each node's value.
     overwrites
@@ -127,15 +131,22 @@ class Program:
         copies of these values, so that a value never changes.
     """
 
-    def __init__(self, model: nn.Module, graph: fx.Graph, names: Mapping[fx.Node, str]) -> None:
-        self.names = dict(names)
-        self.nodes = [node for node in graph.nodes if node.op != "output"]
-        self.index = {node: index for index, node in enumerate(self.nodes)}
-        self.output = next(node for node in graph.nodes if node.op == "output")
-        self.modules = {
-            n: model.get_submodule(n.target) for n in self.nodes if n.op == "call_module"
-        }
-        self._constants = {n: _attribute(model, n.target) for n in self.nodes if n.op == "get_attr"}
+    def __init__(
+        self,
+        model: nn.Module,
+        graph: fx.Graph,
+        names: Mapping[fx.Node, str],
+        calls: Iterable[ModuleCall] = (),
+    ) -> None:
+        nodes = [node for node in graph.nodes if node.op != "output"]
+        super().__init__(
+            nodes,
+            next(node for node in graph.nodes if node.op == "output"),
+            names,
+            {n: model.get_submodule(n.target) for n in nodes if n.op == "call_module"},
+            {n: _attribute(model, n.target) for n in nodes if n.op == "get_attr"},
+            [*calls],
+        )
         self._input = next(node for node in self.nodes if node.op == "placeholder")
         self.overwrites: dict[fx.Node, set[fx.Node]] = {}
         self.relink()
@@ -151,20 +162,30 @@ class Program:
                 self._frees[index].append(node)
 
     def remove(self, node: fx.Node) -> None:
-        """Remove a node that nothing reads; :meth:`relink` is to be called afterwards."""
+        """Remove a node that nothing reads; :meth:`relink` is to be called afterwards.
+
+        What a call of a module returns is from then on the value that the node read.
+        """
+        for call in self.calls:
+            if call.output is node:
+                call.output = node.all_input_nodes[0]
         node.graph.erase_node(node)
         self.nodes.remove(node)
         self.index = {other: index for index, other in enumerate(self.nodes)}
         for by_node in (self.modules, self.names, self.overwrites):
             by_node.pop(node, None)
 
-    def constant(self, node: Any) -> Any:
-        """Return the parameter, buffer or constant that a node stands for, None for other nodes."""
-        return self._constants.get(node)
+    def insert_behind(self, node: fx.Node, function: Callable[[Any], Any]) -> fx.Node:
+        """Insert a call of a function of a node's value; :meth:`relink` is to be called afterwards.
 
-    def position(self, node: fx.Node) -> int:
-        """Return the index of a node; that of the output node is the number of nodes."""
-        return self.index.get(node, len(self.nodes))
+        The nodes behind it go on to read the old node.
+        """
+        with node.graph.inserting_after(node):
+            inserted = node.graph.call_function(function, (node,))
+        self.nodes.insert(self.index[node] + 1, inserted)
+        self.index = {other: index for index, other in enumerate(self.nodes)}
+        self.names[inserted] = f"{self.names[node]}.{inserted}"
+        return inserted
 
     def run(self, inputs: Tensor, edits: Mapping[fx.Node, Edit] | None = None) -> Any:
         """Run all nodes.
@@ -256,7 +277,7 @@ def trace(model: nn.Module) -> Program:
     """
     tracer = UnitTracer()
     graph = tracer.trace(model)
-    return Program(model, graph, tracer.names)
+    return Program(model, graph, tracer.names, tracer.calls)
 
 
 def find_logits(output: Any) -> Any:

@@ -1,36 +1,14 @@
 """Layers of units: finding them in a network, and choosing among them."""
 
-import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import overload
 
-from torch import Tensor, fx, nn
+from torch import Tensor
 
 from unitlens.config.base import LastLayers
 from unitlens.errors import ArgumentError, LayerError, nearest
-from unitlens.model.graph import Program, find_logits
-from unitlens.model.observation import BatchAxisError, Observation, batch_axis
-from unitlens.model.operations import (
-    NONLINEAR_MODULES,
-    WeightedOperation,
-    function_name,
-    is_nonlinear_function,
-    is_rectifying_clamp,
-    is_sigmoid,
-    nearest_weighted_operation,
-    silu_gate,
-    unit_axis,
-)
-
-logger = logging.getLogger("unitlens")
-# Operations that change the shape of a tensor and not its numbers.
-_RESHAPING = frozenset(
-    ("flatten", "view", "reshape", "squeeze", "unsqueeze", "permute", "transpose", "contiguous")
-)
-# Modules of torch whose units are inside of one compiled operation.
-_OPAQUE = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer, nn.RNNBase, nn.RNNCellBase)
 
 
 @dataclass(frozen=True)
@@ -89,28 +67,46 @@ class UnitLayers(Sequence[UnitLayer]):
         Whether the network could be traced.
     reason
         Why the network could not be traced.
+    left_out
+        Why units were left out, by the name of the module or call.
+    modules
+        Names of all modules that the network calls.
 
     Attributes
     ----------
     traced
-        Whether the network could be traced. Then layers have the names of graph nodes, else of
-        modules.
+        Whether the network could be traced. If not, its calls are read and replaced as they happen.
     reason
         Why the network could not be traced; empty for a traced network.
+    left_out
+        Why units were left out, by the name of the module or call: their output has no axis of
+        samples, they do not reach the output, what a module computes inside is not seen.
+    modules
+        Names of all modules that the network calls. The output of each can be chosen as a layer.
     """
 
     def __init__(
-        self, layers: Iterable[UnitLayer], *, traced: bool = True, reason: str = ""
+        self,
+        layers: Iterable[UnitLayer],
+        *,
+        traced: bool = True,
+        reason: str = "",
+        left_out: Mapping[str, str] | None = None,
+        modules: Iterable[str] = (),
     ) -> None:
         self._layers = tuple(layers)
         self.traced = traced
         self.reason = reason
+        self.left_out = dict(left_out or {})
+        self.modules = tuple(modules)
 
     @overload
-    def __getitem__(self, index: int) -> UnitLayer: ...
+    def __getitem__(self, index: int | str) -> UnitLayer: ...
     @overload
     def __getitem__(self, index: slice) -> tuple[UnitLayer, ...]: ...
-    def __getitem__(self, index: int | slice) -> UnitLayer | tuple[UnitLayer, ...]:
+    def __getitem__(self, index: int | str | slice) -> UnitLayer | tuple[UnitLayer, ...]:
+        if isinstance(index, str):
+            return choose_layers(self, (index,))[0]
         return self._layers[index]
 
     def __len__(self) -> int:
@@ -127,115 +123,30 @@ class UnitLayers(Sequence[UnitLayer]):
             f"{depth:>{widths[0]}}  {name:<{widths[1]}}  {units:>{widths[2]}}  {shape}"
             for depth, name, units, shape in rows
         ]
-        named_by = "graph nodes" if self.traced else f"modules; not traced: {self.reason}"
+        named_by = "graph nodes" if self.traced else f"calls; not traced: {self.reason}"
         total = sum(layer.units for layer in self._layers)
-        return "\n".join([*lines, f"{len(self)} layers, {total:,} units, named by {named_by}"])
+        lines.append(f"{len(self)} layers, {total:,} units, named by {named_by}")
+        lines += [f"left out: {text}" for text in self.reasons()]
+        return "\n".join(lines)
+
+    def reasons(self) -> list[str]:
+        """Return a line for each reason why units were left out, with the names."""
+        names: dict[str, list[str]] = {}
+        for name, reason in self.left_out.items():
+            names.setdefault(reason, []).append(f"'{name}'")
+        return [f"{listed(of_reason)}: {reason}" for reason, of_reason in names.items()]
 
 
-def layers_of_program(
-    program: Program, observation: Observation
-) -> list[tuple[UnitLayer, fx.Node]]:
-    """Return the layers of units of a traced network, each with its node.
+def listed(names: Sequence[str], most: int = 4) -> str:
+    """Return some names as a text, and the number of the others.
 
-    Parameters
-    ----------
-    program
-        The traced network.
-    observation
-        Its values on two and three samples.
+    Examples
+    --------
+    >>> listed(["a", "b", "c"], most=2)
+    'a, b and 1 more'
     """
-    logits = _logits_node(program)
-    layers: list[tuple[UnitLayer, fx.Node]] = []
-    for node in program.nodes:
-        if node is logits or not node.users or not _is_nonlinear(program, node):
-            continue
-        values = observation.two[node], observation.three[node]
-        layer = _make_layer(
-            program.names[node], len(layers), values, nearest_weighted_operation(program, node)
-        )
-        if layer is not None:
-            layers.append((layer, node))
-    for node, module in program.modules.items():
-        if any(isinstance(inner, _OPAQUE) for inner in module.modules()):
-            kind = type(module).__name__
-            logger.info("the units inside '%s' (%s) are left out", program.names[node], kind)
-    return layers
-
-
-def layers_of_calls(
-    two: Mapping[str, tuple[Tensor, WeightedOperation]],
-    three: Mapping[str, tuple[Tensor, WeightedOperation]],
-) -> list[UnitLayer]:
-    """Return the layers of units of a network that cannot be traced.
-
-    Parameters
-    ----------
-    two
-        For the name of each call of an activation module, its activation on two samples and the
-        weighted operation before it.
-    three
-        The same on three samples.
-    """
-    layers: list[UnitLayer] = []
-    for name in (name for name in two if name in three):
-        activation, source = two[name]
-        layer = _make_layer(name, len(layers), (activation, three[name][0]), source)
-        if layer is not None:
-            layers.append(layer)
-    return layers
-
-
-def _make_layer(
-    name: str, depth: int, values: tuple[Tensor, Tensor], source: WeightedOperation
-) -> UnitLayer | None:
-    """Return a layer from its activations on two and three samples; None where it has no units."""
-    activation = values[0]
-    try:
-        samples_first = batch_axis(*values) == 0
-    except BatchAxisError:
-        samples_first = False
-    if activation.dim() < 2 or not samples_first:
-        shape = tuple(activation.shape)
-        logger.info(
-            "'%s' is left out: its output for two samples has the shape %s, not (2, units, ...)",
-            name,
-            shape,
-        )
-        return None
-    axis = unit_axis(activation, source)
-    return UnitLayer(name, depth, activation.shape[axis], tuple(activation.shape[1:]), axis)
-
-
-def _is_nonlinear(program: Program, node: fx.Node) -> bool:
-    if node in program.modules:
-        return isinstance(program.modules[node], NONLINEAR_MODULES)
-    if silu_gate(node) is not None:
-        return True
-    if is_sigmoid(node) and any(silu_gate(user) is node for user in node.users):
-        return False
-    if node.op not in ("call_function", "call_method"):
-        return False
-    return is_nonlinear_function(node.target) or is_rectifying_clamp(
-        node.target, node.args, dict(node.kwargs)
-    )
-
-
-def _logits_node(program: Program) -> fx.Node | None:
-    """Return the node that computes the logits, before operations that only reshape them."""
-    output = program.output.args[0]
-    if isinstance(output, fx.Node) and isinstance(output.target, type):  # a named tuple
-        output = dict(zip(getattr(output.target, "_fields", ()), output.args, strict=False))
-    node = find_logits(output)
-    while isinstance(node, fx.Node) and _reshapes(program, node):
-        node = node.all_input_nodes[0]
-    return node if isinstance(node, fx.Node) else None
-
-
-def _reshapes(program: Program, node: fx.Node) -> bool:
-    if node in program.modules:
-        return isinstance(program.modules[node], nn.Flatten | nn.Unflatten | nn.Identity)
-    called = node.op in ("call_function", "call_method")
-    return called and function_name(node.target) in _RESHAPING and bool(node.all_input_nodes)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def choose_layers(
@@ -271,14 +182,12 @@ def choose_layers(
     """
     names = [layer.name for layer in layers]
     if not names:
-        reason = layers.reason if isinstance(layers, UnitLayers) else ""
-        untraced = (
-            f"; it cannot be traced ({reason}), so only activation modules count: use modules "
-            "such as torch.nn.ReLU, or make forward traceable by torch.fx"
-        )
+        reasons = layers.reasons() if isinstance(layers, UnitLayers) else []
+        modules = layers.modules if isinstance(layers, UnitLayers) else ()
         raise LayerError(
             "the model has no layer of units: no nonlinearity was found before its output"
-            + (untraced if reason else "")
+            + "".join(f"; {reason}" for reason in reasons)
+            + (f"; name modules whose outputs are units, such as {modules[0]!r}" if modules else "")
         )
     if choice is None:
         return tuple(layers)

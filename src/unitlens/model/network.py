@@ -11,10 +11,11 @@ from torch import Tensor, fx, nn
 from unitlens.errors import ArgumentError, ModelError, first_line
 from unitlens.model.graph import Edit, Program, find_logits, same_storage, trace
 from unitlens.model.hooked import HookedNetwork
-from unitlens.model.layers import UnitLayer, UnitLayers, layers_of_calls, layers_of_program
+from unitlens.model.layers import UnitLayer, UnitLayers
 from unitlens.model.memory_watch import PassMemory
 from unitlens.model.observation import Observation, observe
-from unitlens.model.precision import autocast_disabled, outputs_agree
+from unitlens.model.open_layers import LayersChosen, OpenLayers
+from unitlens.model.precision import outputs_agree
 from unitlens.model.restore import isolated_generators, restored_afterwards, seed_generators
 from unitlens.model.rewriting import simplify
 from unitlens.model.user_forward import user_forward
@@ -22,67 +23,6 @@ from unitlens.model.wrapped_modules import plain_modules, unwrap
 
 logger = logging.getLogger("unitlens")
 Captured = TypeVar("Captured")
-
-
-def unit_layers(model: nn.Module, example: Tensor) -> UnitLayers:
-    """Find the layers of units of a model.
-
-    A layer of units is the output of a nonlinearity; functional calls and repeated calls of one
-    module count as well. The output of the model is no layer. Layers have the names that
-    ``torchvision.models.feature_extraction`` gives to graph nodes. In a model that cannot be
-    traced, layers are the calls of its activation modules, with the names of these modules; a log
-    line says so.
-
-    Parameters
-    ----------
-    model
-        Any module that takes one tensor. Its mode, hooks, buffers and device are as before
-        afterwards. Of a module that ``torch.compile``, ``DataParallel`` and their like have
-        wrapped, the layers are those of the module inside.
-    example
-        One batch of inputs, (samples, ...), of at least one sample.
-
-    Returns
-    -------
-    :class:`UnitLayers`, a sequence of :class:`UnitLayer` in the order of the forward pass. A layer
-    has a `name`, a `depth` from 0, the number of its `units`, and the `shape` of the activation of
-    one sample.
-
-    Units lie on axis 1 of an activation (samples, ...) of two, four or more dimensions, and on the
-    last axis of three dimensions, unless the nearest weighted operation before it says otherwise: a
-    dense layer or layer norm has channels last, a convolution or batch norm has channels on axis 1.
-
-    Raises
-    ------
-    ArgumentError
-        Where `example` is empty.
-    ModelError
-        Where the model cannot be run on `example`, its output holds no tensor, it is scripted or
-        exported, or it has no weights yet.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from torch import nn
-    >>> model = nn.Sequential(
-    ...     nn.Conv2d(1, 8, 3),
-    ...     nn.ReLU(),
-    ...     nn.Flatten(),
-    ...     nn.Linear(288, 5),
-    ...     nn.Tanh(),
-    ...     nn.Linear(5, 2),
-    ... )
-    >>> layers = unit_layers(model, torch.zeros(1, 1, 8, 8))
-    >>> layers
-    depth  layer  units  shape
-        0  1          8  8 x 6 x 6
-        1  4          5  5
-    2 layers, 13 units, named by graph nodes
-    >>> layers[0].name, layers[0].positions
-    ('1', 36)
-    """
-    with autocast_disabled(example.device), UnitNetwork(model, example) as network:
-        return network.layers
 
 
 class UnitNetwork:
@@ -108,12 +48,8 @@ class UnitNetwork:
 
     Attributes
     ----------
-    layers
-        The layers of units.
     program
         The traced forward pass; None where the model cannot be traced.
-    nodes
-        Node of the program for each layer's name.
     observation
         The values of the program's nodes on two and three samples; None without a program.
     memory
@@ -128,11 +64,9 @@ class UnitNetwork:
         Dtype of the parameters; floating-point inputs are converted to it.
     """
 
-    layers: UnitLayers
     device: torch.device
     dtype: torch.dtype
     program: Program | None
-    nodes: dict[str, fx.Node]
     observation: Observation | None
     memory: PassMemory
     converted_bytes: int
@@ -155,6 +89,16 @@ class UnitNetwork:
         self._dtype, self._simplified = dtype, simplified
         self._stack = ExitStack()
         self._hooked: HookedNetwork | None = None
+
+    @property
+    def layers(self) -> UnitLayers:
+        """The layers of units that were found."""
+        return self._open.layers
+
+    @property
+    def nodes(self) -> dict[str, fx.Node]:
+        """Node of the program for each layer's name, declared layers included."""
+        return self._open.nodes
 
     def __enter__(self) -> Self:
         own = {parameter: parameter.dtype for parameter in self.model.parameters()}
@@ -203,7 +147,14 @@ class UnitNetwork:
             return capture
 
         edits = {layer.name: make_edit(layer) for layer in layers}
-        return self.forward_with(inputs, edits), captured
+        logits = self.forward_with(inputs, edits)
+        for name in edits:
+            if name not in captured:
+                raise ModelError(
+                    f"layer '{name}' does not run on every batch, but must run on each to be "
+                    "measured; name the other layers"
+                )
+        return logits, captured
 
     def forward_with(self, inputs: Tensor, edits: Mapping[str, Edit]) -> Tensor:
         """Run the network with the activations of some layers replaced.
@@ -228,8 +179,39 @@ class UnitNetwork:
             return self.logits(output)
         assert self._hooked is not None  # noqa: S101  always so without a program
         with user_forward(self.model, inputs):
-            output = self._hooked.run(inputs, edits)
+            output = self._hooked.run(inputs, self._open.call_edits(edits, len(inputs)))
         return self.logits(output)
+
+    def choose(self, choice: LayersChosen) -> tuple[UnitLayer, ...]:
+        """Choose among the layers of units, and declare others.
+
+        A warning tells what was left out of the layers, where they are not chosen by name.
+
+        Parameters
+        ----------
+        choice
+            Names or patterns of layers, of modules or of graph nodes, or declarations of them; a
+            number of last layers; or None for all layers that were found.
+
+        Returns
+        -------
+        The layers in the order of the forward pass.
+
+        Raises
+        ------
+        LayerError, ArgumentError
+            As :func:`~unitlens.model.layers.choose_layers`; or where a declared layer has no such
+            axis or no axis of samples.
+        """
+        if self._simplified and self._open.declares(choice):
+            self._simplified = False  # a simplified program lacks the values of some modules
+            with torch.inference_mode(mode=False), torch.no_grad():
+                self._trace(self._samples(3))
+        return self._open.choose(choice)
+
+    def warn_of_left_out(self) -> None:
+        """Warn of the units that are not among the layers that were found."""
+        self._open.warn_of_left_out()
 
     def ready(self, inputs: Tensor) -> Tensor:
         """Move inputs to the network's device, and convert floating-point inputs to its dtype."""
@@ -256,8 +238,7 @@ class UnitNetwork:
         self.dtype = weights[0].dtype if weights else self._dtype or torch.get_default_dtype()
         self.device = weights[0].device if weights else torch.device(self._device or "cpu")
         with torch.inference_mode(mode=False), torch.no_grad():
-            rows = torch.arange(3, device=self._example.device) % len(self._example)
-            example = self.ready(self._example[rows])
+            example = self._samples(3)
             reason = self._trace(example)
             if reason:
                 self._hook(example, reason)
@@ -271,21 +252,46 @@ class UnitNetwork:
                 self.model, example, expected, simplified=simplified
             )
             if self.program is not None and self.observation is not None:
-                layers = layers_of_program(self.program, self.observation)
-                self.nodes = {layer.name: node for layer, node in layers}
-                self.layers = UnitLayers([layer for layer, _ in layers])
-                self.memory = self.observation.memory
+                self.memory, self._simplified = self.observation.memory, simplified
+                two, three = self.observation.two, self.observation.three
+                self._open = OpenLayers(
+                    self.model, self.program, two, three, self._value_of, self.observation
+                )
                 return ""
         return reason
 
     def _hook(self, example: Tensor, reason: str) -> None:
-        logger.info("the model cannot be traced (%s); its units are named by module", reason)
-        self.nodes = {}
+        logger.info("the model cannot be traced (%s); its calls are followed as they run", reason)
+        self._simplified = False
         self._hooked = HookedNetwork(self.model)
-        two, memory_of_two = self._hooked.calls(example[:2])
-        three, memory_of_three = self._hooked.calls(example)
+        two, memory_of_two = self._hooked.record(example[:2])
+        three, memory_of_three = self._hooked.record(example)
         self.memory = PassMemory.between(memory_of_two, memory_of_three)
-        self.layers = UnitLayers(layers_of_calls(two, three), traced=False, reason=reason)
+        by_name = {three.names[node]: value for node, value in three.values.items()}
+        of_three = {n: by_name[name] for n, name in two.names.items() if name in by_name}
+        self._names = two.names
+        self._open = OpenLayers(
+            self.model, two, two.values, of_three, self._value_of, reason=reason
+        )
+
+    def _value_of(self, node: fx.Node, count: int) -> Tensor | None:
+        """Return the value of a node on two or three samples, None where it does not run."""
+        kept: list[Tensor] = []
+
+        def keep(value: Tensor) -> Tensor:
+            kept.append(value.clone())
+            return value
+
+        if self.program is not None:
+            self.program.run(self._samples(count), {node: keep})
+        elif self._hooked is not None:
+            self._hooked.run(self._samples(count), {self._names[node]: keep})
+        return kept[0] if kept else None
+
+    def _samples(self, count: int) -> Tensor:
+        """Return some samples of the example, repeated where it has fewer."""
+        rows = torch.arange(count, device=self._example.device) % len(self._example)
+        return self.ready(self._example[rows])
 
     def _run_model(self, example: Tensor) -> Tensor:
         with user_forward(self.model, example):

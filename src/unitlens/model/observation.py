@@ -151,6 +151,9 @@ def _redirect(program: Program, node: fx.Node, value: Any, changed: Values) -> b
         if not _same_tensor(overwritten, value):
             raise UntraceableError(f"'{node}' overwrites a view of '{other}', which is used later")
         other.replace_all_uses_with(node, lambda user: program.position(user) > index)
+        for call in program.calls:  # that return the value after it was overwritten
+            if call.output is other and node in call.nodes:
+                call.output = node
     if changed:
         program.relink()
     return bool(changed)
@@ -192,6 +195,14 @@ def _to_meta(value: Any) -> Any:
     if isinstance(value, tuple | list) and not isinstance(value, torch.Size):
         return [_to_meta(entry) for entry in value]
     return value
+
+
+def add_value(observation: Observation, node: fx.Node, function: Callable[[Tensor], Any]) -> None:
+    """Add the value of a node that computes a function of the node before it."""
+    (source,) = node.all_input_nodes
+    for values in (observation.two, observation.three):
+        values[node] = function(values[source])
+    observation.scratch[node] = 0
 
 
 def _bytes(value: Any) -> int:

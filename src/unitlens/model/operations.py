@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, fx, nn
 
-from unitlens.model.graph import Program
+from unitlens.model.call_graph import CallGraph
 
 NONLINEAR_MODULES: tuple[type[nn.Module], ...] = (
     nn.CELU,
@@ -38,6 +38,12 @@ NONLINEAR_FUNCTIONS = frozenset(
         *("log_sigmoid", "tanh", "tanhshrink"),
     )
 )
+# Names of the operators of tensors: in place and reflected ones count as the plain ones.
+_ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or")
+_OPERATORS = {f"__{kind}{name}__": name for name in _ARITHMETIC for kind in ("", "r", "i")} | {
+    f"__{name}__": name
+    for name in ("gt", "ge", "lt", "le", "eq", "ne", "neg", "pos", "invert", "getitem", "abs")
+}
 CLAMPS = frozenset(("clamp", "clamp_min", "clip"))
 
 
@@ -49,9 +55,29 @@ def is_nonlinear_function(function: Any) -> bool:
 
 
 def function_name(function: Any) -> str:
-    """Return the name of a function or method, without the underscore of an in-place version."""
+    """Return the name of a function or method, without the underscore of an in-place version.
+
+    Examples
+    --------
+    >>> function_name("relu_"), function_name(Tensor.__rmul__), function_name(Tensor.__imul__)
+    ('relu', 'mul', 'mul')
+    """
     name = function if isinstance(function, str) else getattr(function, "__name__", "")
+    if name in _OPERATORS:
+        return _OPERATORS[name]
     return name.rstrip("_") or name
+
+
+def node_name(function: Any) -> str:
+    """Return the name that torch.fx gives to the call of a function, without its number.
+
+    Examples
+    --------
+    >>> node_name(Tensor.relu_), node_name(Tensor.__gt__), node_name(Tensor.__rmul__)
+    ('relu_', 'gt', 'mul')
+    """
+    name = getattr(function, "__name__", "") or type(function).__name__
+    return "getattr" if name == "__get__" else _OPERATORS.get(name, name)
 
 
 def is_rectifying_clamp(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -130,14 +156,15 @@ def unit_axis(activation: Tensor, source: WeightedOperation) -> int:
     -------
     1 or -1. For two dimensions it is 1; for three dimensions -1 unless the operation has channels
     first; for more dimensions 1 unless the operation has channels last. Where only the other axis
-    has as many entries as the operation has output channels, it is the other axis.
+    has as many entries as the operation has output channels, it is the other axis. One output
+    channel says nothing of an axis, for axes of one entry are many.
     """
     if activation.dim() == 2:
         return 1
     last = activation.dim() == 3 if source.channels_last is None else source.channels_last
     axis, other = (-1, 1) if last else (1, -1)
     width = source.width
-    if width is not None and activation.shape[axis] != width == activation.shape[other]:
+    if width not in (None, 1) and activation.shape[axis] != width == activation.shape[other]:
         return other
     return axis
 
@@ -147,7 +174,7 @@ def weighted_operation(module: nn.Module) -> WeightedOperation:
     return WeightedOperation(isinstance(module, CHANNELS_LAST), module_width(module))
 
 
-def nearest_weighted_operation(program: Program, node: fx.Node) -> WeightedOperation:
+def nearest_weighted_operation(program: CallGraph, node: fx.Node) -> WeightedOperation:
     """Return the nearest weighted operation before a node, by a breadth-first search."""
     queue: list[fx.Node] = list(node.all_input_nodes)
     visited: set[fx.Node] = set()
@@ -176,7 +203,7 @@ def module_width(module: Any) -> int | None:
     return None
 
 
-def weighted_input(program: Program, node: fx.Node) -> fx.Node | None:
+def weighted_input(program: CallGraph, node: fx.Node) -> fx.Node | None:
     """Return the node of the dense or convolutional operation whose output a nonlinearity reads.
 
     Parameters
@@ -191,9 +218,10 @@ def weighted_input(program: Program, node: fx.Node) -> fx.Node | None:
     The node. Between both nodes lie only operations on single channels. None where the nonlinearity
     reads several values (a residual sum), or the output of another operation.
     """
-    node = silu_gate(node) or node
     while True:
         inputs = [earlier for earlier in node.all_input_nodes if earlier.op != "get_attr"]
+        if node in program.written:
+            inputs = [program.written[node]]
         if len(inputs) != 1:
             return None
         node = inputs[0]
@@ -203,23 +231,7 @@ def weighted_input(program: Program, node: fx.Node) -> fx.Node | None:
             return None
 
 
-def silu_gate(node: fx.Node) -> fx.Node | None:
-    """Return the node ``sigmoid(x)`` where a node is ``x * sigmoid(x)``, a SiLU written out."""
-    if node.op not in ("call_function", "call_method") or function_name(node.target) != "mul":
-        return None
-    for gate in node.all_input_nodes:
-        if is_sigmoid(gate) and set(node.all_input_nodes) == {gate, *gate.all_input_nodes}:
-            return gate
-    return None
-
-
-def is_sigmoid(node: fx.Node) -> bool:
-    """Tell whether a node is a call of a sigmoid function or method."""
-    called = node.op in ("call_function", "call_method")
-    return called and function_name(node.target) in ("sigmoid", "expit", "special_expit")
-
-
-def is_weighted(program: Program, node: fx.Node) -> bool:
+def is_weighted(program: CallGraph, node: fx.Node) -> bool:
     """Tell whether a node is a dense or convolutional operation."""
     if node in program.modules:
         return isinstance(program.modules[node], (nn.Linear, *CONVOLUTIONS, *TRANSPOSED))
@@ -231,7 +243,7 @@ def is_weighted(program: Program, node: fx.Node) -> bool:
     )
 
 
-def _acts_on_channels(program: Program, node: fx.Node) -> bool:
+def _acts_on_channels(program: CallGraph, node: fx.Node) -> bool:
     """Tell whether an operation computes each channel from the same channel alone."""
     if node in program.modules:
         module = program.modules[node]

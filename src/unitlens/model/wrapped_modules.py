@@ -62,9 +62,10 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 @contextmanager
 def plain_modules(model: nn.Module) -> Iterator[None]:
-    """Take the wrappers off the modules inside of a model, and have no module compiled.
+    """Take the wrappers off the modules inside of a model, and have no module compiled or fused.
 
-    After the block the modules are wrapped and compiled as before.
+    Encoder layers of ``torch.nn`` run operation by operation, not in one fused operation that hides
+    their units. After the block all is as before.
 
     Parameters
     ----------
@@ -82,6 +83,9 @@ def plain_modules(model: nn.Module) -> Iterator[None]:
             if compiled is not None:  # of Module.compile()
                 stack.callback(setattr, module, "_compiled_call_impl", compiled)
                 module._compiled_call_impl = None  # noqa: SLF001
+        fused = torch.backends.mha.get_fastpath_enabled()
+        stack.callback(torch.backends.mha.set_fastpath_enabled, fused)
+        torch.backends.mha.set_fastpath_enabled(value=False)
         if "torch._dynamo" in sys.modules:  # else nothing is compiled
             stack.enter_context(torch.compiler.set_stance("force_eager"))
             config: Any = sys.modules["torch._dynamo"].config
@@ -97,7 +101,9 @@ def _wrapped(model: nn.Module) -> nn.Module | None:
             continue
         hooked = model._forward_hooks or model._forward_pre_hooks  # noqa: SLF001
         inner = getattr(model, attribute, None)
-        changed = type(model).forward is not kind.__dict__.get("forward", kind.forward)
+        changed = type(model).forward is not kind.__dict__.get(
+            "forward", getattr(kind, "forward", None)
+        )
         return inner if isinstance(inner, nn.Module) and not hooked and not changed else None
     return None
 

@@ -186,7 +186,8 @@ def _number(
         if number_of[pair] >= 0:
             return number_of[pair]
         layers = keys.unique("layer").tolist()
-        hint = "" if pair[0] in layers else f"; {nearest(pair[0], layers)}"
+        if pair[0] not in layers:
+            hint = f"; {nearest(pair[0], layers)}; another module is chosen by layers=[{pair[0]!r}]"
     raise ArgumentError(
         f"group {group!r} holds the unit {unit!r}, but must hold units of the chosen layers: pairs "
         f"of layer and channel, or numbers from 0 to {len(keys) - 1}{hint}"

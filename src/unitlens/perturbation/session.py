@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from unitlens.config.base import LastLayers
+from unitlens.config.base import DeclaredLayer, LastLayers
 from unitlens.data.batches import (
     Indices,
     MapStyle,
@@ -18,7 +18,6 @@ from unitlens.data.batches import (
 )
 from unitlens.data.repeated_reading import DATA_REMEDY, RANDOM_DATA, find_random_data
 from unitlens.errors import ArgumentError, DatasetError
-from unitlens.model.layers import choose_layers
 from unitlens.model.network import UnitNetwork
 from unitlens.model.precision import Precision, autocast_disabled, autocast_for, stored_dtype
 from unitlens.model.repeatability import REMEDIES
@@ -33,7 +32,7 @@ from unitlens.variables.checks import annotate
 # Simplifying a network copies its weights: largest share of the memory limit that copies may take.
 SIMPLIFIED = 1 / 4
 
-LayerChoice = Sequence[str] | int | LastLayers | None
+LayerChoice = Sequence[str | DeclaredLayer] | int | LastLayers | None
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,9 @@ class Session:
     ) -> None:
         inputs, targets = example
         self.network = network
-        self.layers = choose_layers(network.layers, settings.layers)
+        self.layers = network.choose(settings.layers)
+        by_name = settings.layers is not None and not isinstance(settings.layers, int | LastLayers)
+        self._left_out = {} if by_name else network.layers.left_out
         self.units = sum(layer.units for layer in self.layers)
         self.samples = len(indices)
         self.device = network.device
@@ -184,6 +185,7 @@ class Session:
             "samples": self.samples,
             "seed": self._settings.seed,
             "layers": [layer.name for layer in self.layers],
+            **({"layers_left_out": [*self._left_out]} if self._left_out else {}),
             "score": self.score.name,
             "precision": self._settings.precision or str(self.network.dtype).split(".")[-1],
             **self.doubts.attributes(),

@@ -1,6 +1,6 @@
 """The networks of a plan before they exist: their layers, bytes, and the work of each rule."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -19,7 +19,7 @@ from unitlens.config.perturbation import (
 )
 from unitlens.config.runs import Run
 from unitlens.data.describe import DatasetDimensions, describe_dataset
-from unitlens.model.layers import UnitLayer, choose_layers
+from unitlens.model.layers import UnitLayer
 from unitlens.planning.perturbation_costs import PerturbationCosts, costed_network
 from unitlens.recording.maps import choose_maps
 from unitlens.store.format.store_estimate import StoreEstimate, estimate_store
@@ -161,7 +161,7 @@ def describe_network(run: Run, data: Path) -> NetworkDescription:
     shape = dataset.input_shape
     with costed_network(model, shape) as network:
         costs = PerturbationCosts(network, torch.zeros(1, *shape))
-        counter = _WorkCounter(costs, tuple(network.layers), dataset)
+        counter = _WorkCounter(costs, network.choose, dataset)
         work = {
             "record_activations": counter.passes(sum(dataset.samples.values())),
             "unit_ablation": counter.unit_ablation(settings.unit_ablation),
@@ -174,7 +174,7 @@ def describe_network(run: Run, data: Path) -> NetworkDescription:
             name=f"{spec.dataset.name} {spec.model.name}",
             settings=settings,
             dataset=dataset,
-            layers=choose_layers(network.layers, settings.activations.layers),
+            layers=network.choose(settings.activations.layers),
             forward=costs.forward,
             weight_bytes=sum(p.numel() * p.element_size() for p in model.parameters()),
             sample_bytes=costs.sample_bytes(),
@@ -198,7 +198,7 @@ class _WorkCounter:
     """Counts the work of each rule on one network."""
 
     costs: PerturbationCosts
-    layers: tuple[UnitLayer, ...]
+    choose: Callable[[LayerChoice], tuple[UnitLayer, ...]]
     dataset: DatasetDimensions
 
     def passes(self, samples: int) -> Work:
@@ -207,7 +207,7 @@ class _WorkCounter:
     def unit_ablation(self, spec: UnitAblationSpec | None) -> Work:
         if spec is None:
             return Work()
-        layers = choose_layers(self.layers, spec.layers)
+        layers = self.choose(spec.layers)
         units = _ablated_units(layers, spec)
         macs = self.costs.units(layers, units)
         macs += FORWARD_AND_BACKWARD * self.costs.forward * spec.first_order
@@ -227,7 +227,7 @@ class _WorkCounter:
         value, basis = spec.variants[number]
         along_units, along_components = basis == "units", basis == "principal_components"
         choice = recorded if along_components and spec.layers is None else spec.layers
-        layers = choose_layers(self.layers, choice)
+        layers = self.choose(choice)
         orders = spec.orders + 2 * ((0 if number else len(spec.by)) + along_components)
         chained = along_units and VALUES[value].constant
         macs = self.costs.curve(layers, orders=orders, points=spec.points, chained=chained)

@@ -10,15 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unitlens.config.base import DeclaredLayer
 from unitlens.config.networks import MODEL_FAMILIES
 from unitlens.config.runs import Run
-from unitlens.errors import ConfigError, LayerError, UnitlensError, shown
+from unitlens.errors import ArgumentError, ConfigError, LayerError, UnitlensError, shown
 from unitlens.planning.plan import Plan, settings_key
 from unitlens.user_code import find_problem
 
 if TYPE_CHECKING:
-    from unitlens.model.layers import UnitLayers
+    from unitlens.model.network import UnitNetwork
 
+NamedLayers = tuple[str | DeclaredLayer, ...]
 SECTIONS_WITH_LAYERS = ("activations", "unit_ablation", "cumulative_ablation")
 
 
@@ -86,9 +88,9 @@ def _with_distinct_models(plan: Plan) -> Iterable[Run]:
     return distinct.values()
 
 
-def _named_layers(plan: Plan, run: Run) -> dict[str, tuple[str, ...]]:
+def _named_layers(plan: Plan, run: Run) -> dict[str, NamedLayers]:
     """Return each key of a run's measurements that names layers, with the names."""
-    named = {}
+    named: dict[str, NamedLayers] = {}
     for section in SECTIONS_WITH_LAYERS:
         choice = getattr(getattr(run.measurements, section), "layers", None)
         if isinstance(choice, tuple):
@@ -123,10 +125,10 @@ def _check_weights(run: Run) -> None:
 
 def _check_model(plan: Plan, run: Run) -> None:
     try:
-        layers = describe_layers(run, Path(plan.config.data))
-        for key, names in _named_layers(plan, run).items():
-            _check_layers(key, names, layers, run)
-        _check_maps(plan, layers, run)
+        with open_untrained(run, Path(plan.config.data)) as network:
+            for key, names in _named_layers(plan, run).items():
+                _check_layers(key, names, network, run)
+            _check_maps(plan, network, run)
     except ConfigError:
         raise
     except UnitlensError as error:
@@ -135,31 +137,28 @@ def _check_model(plan: Plan, run: Run) -> None:
         raise ConfigError(f"{_model_key(run)}{separator}{text}") from error
 
 
-def _check_layers(key: str, names: tuple[str, ...], layers: "UnitLayers", run: Run) -> None:
-    from unitlens.model.layers import choose_layers
-
+def _check_layers(key: str, names: NamedLayers, network: "UnitNetwork", run: Run) -> None:
     try:
-        choose_layers(layers, names)
-    except LayerError as error:
+        network.choose(names)
+    except (LayerError, ArgumentError) as error:
         raise ConfigError(f"{key} (for {run.spec.model.name}): {error}") from error
 
 
-def _check_maps(plan: Plan, layers: "UnitLayers", run: Run) -> None:
+def _check_maps(plan: Plan, network: "UnitNetwork", run: Run) -> None:
     settings = run.measurements.activations
     if settings.maps is None:
         return
-    from unitlens.model.layers import choose_layers
     from unitlens.recording.maps import choose_map_layers
 
     try:
-        choose_map_layers(settings.maps, choose_layers(layers, settings.layers))
+        choose_map_layers(settings.maps, network.choose(settings.layers))
     except LayerError as error:
         where = f"{_section(plan, run, 'activations')} (for {run.spec.model.name})"
         raise ConfigError(f"{where}: {error}") from error
 
 
-def describe_layers(run: Run, data: Path) -> "UnitLayers":
-    """Build the untrained network of a run, and return its layers.
+def open_untrained(run: Run, data: Path) -> "UnitNetwork":
+    """Build the untrained network of a run, ready to be opened.
 
     Parameters
     ----------
@@ -170,8 +169,8 @@ def describe_layers(run: Run, data: Path) -> "UnitLayers":
     """
     import torch
 
-    from unitlens.model.network import unit_layers
+    from unitlens.model.network import UnitNetwork
     from unitlens.planning.described_networks import construct_untrained
 
     model, dataset = construct_untrained(run, data)
-    return unit_layers(model, torch.zeros(2, *dataset.input_shape))
+    return UnitNetwork(model, torch.zeros(2, *dataset.input_shape))

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from unitlens.config.base import LastLayers
+from unitlens.config.base import DeclaredLayer, LastLayers
 from unitlens.config.measurements import MapSpec
 from unitlens.data.batches import batch_starts, iterate_batches
 from unitlens.data.repeated_reading import DATA_REMEDY, RANDOM_DATA, find_random_data
 from unitlens.errors import ArgumentError, DatasetError, ModelError, ScoreWarning
-from unitlens.model.layers import REDUCTIONS, UnitLayer, choose_layers
+from unitlens.model.layers import REDUCTIONS, UnitLayer
 from unitlens.model.network import UnitNetwork
 from unitlens.model.precision import autocast_disabled
 from unitlens.model.probabilities import find_probabilities
@@ -47,7 +47,7 @@ Columns = dict[str, NDArray[Any]]  # rows of each array, by the path of the arra
 class RecordingSettings:
     """The settings of a recording, as :func:`unitlens.record_activations` describes them."""
 
-    layers: Sequence[str] | int | LastLayers | None = None
+    layers: Sequence[str | DeclaredLayer] | int | LastLayers | None = None
     reductions: Sequence[str] = ("mean",)
     dtype: str = "float32"
     codec: str = DEFAULT_CODEC
@@ -100,7 +100,7 @@ def open_recording(
     example = _example(dataset, settings)
     opened = UnitNetwork(model, example, device=settings.device, simplified=True)
     with autocast_disabled(torch.device(settings.device)), opened as network:
-        layers = choose_layers(network.layers, settings.layers)
+        layers = network.choose(settings.layers)
         logits = _logits(network, example)
         contents = Contents(
             samples=len(dataset),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from unitlens.config.base import LastLayers, parse_at
+from unitlens.config.base import LastLayers, named_entries, parse_at
 from unitlens.config.measurements import MapSpec
 from unitlens.errors import ArgumentError, ConfigError, LayerError, nearest
 from unitlens.model.layers import UnitLayer, choose_layers
@@ -123,12 +123,13 @@ def choose_map_layers(spec: MapSpec, layers: Sequence[UnitLayer]) -> tuple[UnitL
     if not isinstance(spec.layers, tuple):
         return choose_layers(with_maps, spec.layers) if with_maps else ()
     names = [layer.name for layer in layers]
-    for name in spec.layers:
+    chosen = named_entries(spec.layers)
+    for name in chosen:
         if name not in names:
             raise LayerError(
                 f"maps.layers names '{name}', which is not recorded; {nearest(name, names)}"
             )
-    map_layers = choose_layers(layers, spec.layers)
+    map_layers = choose_layers(layers, chosen)
     for layer in map_layers:
         if not layer.map_shape:
             others = [other.name for other in with_maps]

@@ -8,7 +8,7 @@ import torch
 import xarray as xr
 from torch import nn
 
-from unitlens.config.base import LastLayers
+from unitlens.config.base import DeclaredLayer, LastLayers
 from unitlens.data.loading_workers import loading_workers
 from unitlens.recording.forward_passes import (
     Columns,
@@ -34,7 +34,7 @@ def network_statistics(
     model: nn.Module,
     dataset: Any,
     *,
-    layers: Sequence[str] | int | LastLayers | None = None,
+    layers: Sequence[str | DeclaredLayer] | int | LastLayers | None = None,
     reduce: str = "mean",
     by: By = "label",
     classes: int | Sequence[int] | None = None,
@@ -58,8 +58,9 @@ def network_statistics(
     dataset
         Any map-style data set of (input, label), with labels from 0.
     layers
-        Names of layers as :func:`unitlens.unit_layers` lists them; or a number of last layers,
-        ``3`` or ``LastLayers(last=3)``; by default all layers.
+        Names of layers as :func:`unitlens.unit_layers` lists them, of modules or graph nodes,
+        patterns, or results of :func:`unitlens.layer`; or a number of last layers, ``3`` or
+        ``LastLayers(last=3)``; by default all layers.
     reduce
         Reduction of a feature map over its positions: ``mean``, ``max``, or ``active``, the share
         of positions that are not zero.

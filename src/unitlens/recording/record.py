@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from unitlens.config.base import LastLayers
+from unitlens.config.base import DeclaredLayer, LastLayers
 from unitlens.config.measurements import MapSpec
 from unitlens.data.loading_workers import loading_workers
 from unitlens.errors import ArgumentError, StoreError
@@ -42,7 +42,7 @@ def record_activations(
     dataset: Any,
     path: str | Path,
     *,
-    layers: Sequence[str] | int | LastLayers | None = None,
+    layers: Sequence[str | DeclaredLayer] | int | LastLayers | None = None,
     reduce: str | Sequence[str] = "mean",
     dtype: Literal["float32", "float16"] = "float32",
     codec: str = DEFAULT_CODEC,
@@ -85,8 +85,9 @@ def record_activations(
         The store: a directory, or a URL such as ``s3://bucket/acts.zarr``. A finished store of the
         same recording stays as it is.
     layers
-        Names of layers as :func:`unitlens.unit_layers` lists them; or a number of last layers,
-        ``3`` or ``LastLayers(last=3)``; by default all layers.
+        Names of layers as :func:`unitlens.unit_layers` lists them, of modules or graph nodes,
+        patterns, or results of :func:`unitlens.layer`; or a number of last layers, ``3`` or
+        ``LastLayers(last=3)``; by default all layers.
     reduce
         Reduction of a feature map over its positions: ``mean``, ``max``, or ``active``, the share
         of positions that are not zero. Of several reductions each is stored, and statistics are of

@@ -284,7 +284,12 @@ def _reader(
 
 def _is_first_input(user: fx.Node, place: fx.Node) -> bool:
     """Tell whether a node is the first argument of an operation, and no other argument."""
-    return bool(user.args) and user.args[0] is place and list(user.args).count(place) == 1
+    return (
+        user.op != "output"
+        and bool(user.args)
+        and user.args[0] is place
+        and list(user.args).count(place) == 1
+    )
 
 
 def averages(program: Program, observation: Observation, place: fx.Node, user: fx.Node) -> bool:
