@@ -16,10 +16,14 @@ class BuildWithWorkflow(build_py):
 
     def run(self) -> None:
         """Build; an editable installation finds the workflow in the repository."""
-        super().run()
         if self.editable_mode:
+            super().run()
             return
-        target = Path(self.build_lib) / "unitlens" / "workflow"
+        package = Path(self.build_lib) / "unitlens"
+        # What an earlier build left would go into the wheel: modules that are gone from the source.
+        shutil.rmtree(package, ignore_errors=True)
+        super().run()
+        target = package / "workflow"
         for name in WORKFLOW:
             if Path(name).is_dir():
                 shutil.copytree(name, target / name, dirs_exist_ok=True)
