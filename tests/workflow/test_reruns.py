@@ -6,6 +6,8 @@ import shutil
 import pytest
 from workflow_runs import TINY, planned_jobs, snakemake
 
+from unitlens.config.measurements import PERTURBATIONS
+
 TAIL = {"write_plan", "tabulate", "draw_figures", "compare_with_paper", "write_report", "all"}
 
 
@@ -73,8 +75,14 @@ def test_only__after_another_only_computes_no_network_again(again):
         {"measurements": {"activations": {"batch_size": 50}}},
         {"measurements": {"activations": {"batch_size": 100, "limit_gb": 7}}},
         {"measurements": {"activations": {"batch_size": 100, "parts": 2}}},
+        {
+            "measurements": {
+                name: {**(TINY["measurements"].get(name) or {}), "workers": 2}
+                for name in ("activations", *PERTURBATIONS)
+            }
+        },
     ],
-    ids=["download", "data", "batch_size", "limit_gb", "parts"],
+    ids=["download", "data", "batch_size", "limit_gb", "parts", "workers"],
 )
 def test_key__that_changes_no_result_reruns_nothing(again, key):
     config = copy.deepcopy(TINY)

@@ -76,7 +76,7 @@ def test_function__gives_the_same_numbers_with_workers(model, tmp_path, name):
         results[workers] = FUNCTIONS[name](model, dataset, place, workers=workers)
         read_here = dataset.here
     xr.testing.assert_identical(results[0].drop_attrs(), results[2].drop_attrs())
-    assert read_here <= 3  # the first samples, from which the layers are found
+    assert read_here <= 5  # the first samples, from which the layers are found
 
 
 def test_reference__is_read_by_workers_too(model):
