@@ -72,4 +72,4 @@ class _FirstCompilation(event.Listener):
 
 
 _told: list[str] = []
-event.register("numba:compile", _FirstCompilation())
+event.register("numba:compile", _FirstCompilation())  # type: ignore[no-untyped-call]

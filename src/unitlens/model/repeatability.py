@@ -92,7 +92,7 @@ def _digest(network: UnitNetwork, inputs: Tensor) -> dict[str, Tensor]:
         return torch.stack([flat.mean(1), flat.square().mean(1).sqrt()], dim=1)
 
     output, by_layer = network.capture(inputs, network.layers, of_layer)
-    return {_OUTPUT: torch.atleast_1d(output).double(), **by_layer}
+    return {_OUTPUT: output.reshape(output.shape or (1,)).double(), **by_layer}
 
 
 def _agree(numbers: Tensor, expected: Tensor, scale: Tensor, tolerance: float) -> bool:
