@@ -9,9 +9,7 @@ from unitlens.errors import ModelError, UnitlensError, first_line
 
 
 @contextmanager
-def user_forward(
-    model: nn.Module, inputs: Tensor, own: Sequence[Exception] = ()
-) -> Iterator[None]:
+def user_forward(model: nn.Module, inputs: Tensor, own: Sequence[Exception] = ()) -> Iterator[None]:
     """Raise ModelError for whatever a model raises in its forward pass.
 
     Errors of unitlens and errors for lack of memory stay as they are.
