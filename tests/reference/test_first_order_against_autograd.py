@@ -17,6 +17,9 @@ from networks_by_hand import (
     widths,
 )
 
+# One of the networks depends on its batch.
+pytestmark = pytest.mark.filterwarnings("ignore::unitlens.errors.RepeatabilityWarning")
+
 SAMPLES = 23
 
 

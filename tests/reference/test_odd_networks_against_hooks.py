@@ -24,6 +24,9 @@ from odd_convnets import CONVNETS
 from odd_networks import VECTORS, Wired, mlp
 from unitlens.errors import LayerError
 
+# One of the networks puts out sigmoids.
+pytestmark = pytest.mark.filterwarnings("ignore::unitlens.errors.ScoreWarning")
+
 ODD = VECTORS | {f"conv_{name}": odd for name, odd in CONVNETS.items()}
 BATCH = 4  # of seven samples: the second batch is smaller than the first
 

@@ -21,6 +21,9 @@ from networks_by_hand import (
 from unitlens.perturbation.noise_robustness import standard_normal
 from unitlens.variables.unit_index import unit_coordinates
 
+# One of the networks depends on its batch.
+pytestmark = pytest.mark.filterwarnings("ignore::unitlens.errors.RepeatabilityWarning")
+
 SAMPLES = 23
 
 

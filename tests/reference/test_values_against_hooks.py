@@ -10,6 +10,9 @@ from clamped_by_hand import KINDS, naive_values
 from networks_by_hand import NETWORKS, hooked, naive_scores, random_pairs, relative
 from unitlens.seeds import seeded
 
+# One of the networks depends on its batch.
+pytestmark = pytest.mark.filterwarnings("ignore::unitlens.errors.RepeatabilityWarning")
+
 SAMPLES, REFERENCE = 23, 17
 SOME = ["mlp", "convnet", "residual", "untraceable"]
 

@@ -171,15 +171,15 @@ class UnitNetwork:
         -------
         The logits.
         """
-        inputs = self.ready(inputs)
-        if self.program is not None:
-            by_node = {self.nodes[name]: edit for name, edit in edits.items()}
-            with user_forward(self.model, inputs):
+        inputs, failed = self.ready(inputs), list[Exception]()
+        noted = {name: _noting_failure(edit, failed) for name, edit in edits.items()}
+        with user_forward(self.model, inputs, failed):
+            if self.program is not None:
+                by_node = {self.nodes[name]: edit for name, edit in noted.items()}
                 output = self.program.run(inputs, by_node)
-            return self.logits(output)
-        assert self._hooked is not None  # noqa: S101  always so without a program
-        with user_forward(self.model, inputs):
-            output = self._hooked.run(inputs, self._open.call_edits(edits, len(inputs)))
+            else:
+                assert self._hooked is not None  # noqa: S101  always so without a program
+                output = self._hooked.run(inputs, self._open.call_edits(noted, len(inputs)))
         return self.logits(output)
 
     def choose(self, choice: LayersChosen) -> tuple[UnitLayer, ...]:
@@ -297,6 +297,19 @@ class UnitNetwork:
         with user_forward(self.model, example):
             output = self.model(example.clone())
         return self.logits(output)
+
+
+def _noting_failure(edit: Edit, failed: list[Exception]) -> Edit:
+    """Return an edit that keeps its errors, which are no errors of the model."""
+
+    def apply(activation: Tensor) -> Tensor:
+        try:
+            return edit(activation)
+        except Exception as error:
+            failed.append(error)
+            raise
+
+    return apply
 
 
 @contextmanager

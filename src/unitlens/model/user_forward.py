@@ -1,6 +1,6 @@
 """Errors of a model's own ``forward``, told in one line with the remedy that fits."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from unitlens.errors import ModelError, UnitlensError, first_line
 
 
 @contextmanager
-def user_forward(model: nn.Module, inputs: Tensor) -> Iterator[None]:
+def user_forward(model: nn.Module, inputs: Tensor, own: Sequence[Exception] = ()) -> Iterator[None]:
     """Raise ModelError for whatever a model raises in its forward pass.
 
     Errors of unitlens and errors for lack of memory stay as they are.
@@ -20,13 +20,15 @@ def user_forward(model: nn.Module, inputs: Tensor) -> Iterator[None]:
         The model that runs.
     inputs
         The batch that the model runs on.
+    own
+        Errors that are not of the model, and stay as they are.
     """
     try:
         yield
     except (UnitlensError, MemoryError):
         raise
     except Exception as error:
-        if _lacks_memory(error):
+        if _lacks_memory(error) or any(error is one for one in own):
             raise
         raise ModelError(
             f"the model cannot be run on inputs of shape {tuple(inputs.shape)}: {_told(error)}; "

@@ -101,9 +101,7 @@ def _wrapped(model: nn.Module) -> nn.Module | None:
             continue
         hooked = model._forward_hooks or model._forward_pre_hooks  # noqa: SLF001
         inner = getattr(model, attribute, None)
-        changed = type(model).forward is not kind.__dict__.get(
-            "forward", getattr(kind, "forward", None)
-        )
+        changed = type(model).forward is not getattr(kind, "forward", None)
         return inner if isinstance(inner, nn.Module) and not hooked and not changed else None
     return None
 

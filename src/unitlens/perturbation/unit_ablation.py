@@ -132,7 +132,16 @@ def unit_ablation(
     over paired samples. A unit that always has the value has an importance of exactly 0. The
     largest of noisy drops is biased upwards, and its standard error is that of the class alone.
     Attributes: ``value``, ``samples``, ``seed``, ``layers``, ``score``, ``precision``,
-    ``baseline_loss`` and ``baseline_accuracy`` of the unperturbed network on the same samples.
+    ``baseline_loss`` and ``baseline_accuracy`` of the unperturbed network on the same samples, and
+    ``doubts``, in words, where something makes the numbers doubtful.
+
+    Warns
+    -----
+    RepeatabilityWarning
+        Where the network gives other numbers from call to call or from batch to batch, or the data
+        set gives other samples when it is read again.
+    ScoreWarning
+        Where the network puts out probabilities, which a built-in score takes for logits.
 
     Raises
     ------

@@ -59,14 +59,8 @@ def test_track__of_quick_work_shows_nothing_in_a_notebook(monkeypatch):
 COMPILING = """
 import sys
 sys.stderr.isatty = lambda: True
-import numpy as np
-from unitlens.compilation import compiled
-
-def double(x):
-    return 2 * x
-double.__module__ = "unitlens.own"
-doubled = compiled()(double)
-assert doubled(np.float64(2)) == 4
+from unitlens.perturbation.engine.fused_kernels import _exp
+assert abs(_exp(0.0) - 1) < 1e-6
 """
 
 

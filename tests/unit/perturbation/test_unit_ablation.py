@@ -193,6 +193,7 @@ def test_unit_ablation__resumes_passes_wherever_it_can(name, caplog):
     assert caplog.text == ""
 
 
+@pytest.mark.filterwarnings("ignore::unitlens.errors.RepeatabilityWarning")
 def test_unit_ablation__says_where_it_runs_whole_passes(caplog):
     caplog.set_level(logging.INFO, "unitlens")
 
