@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import warnings
 
 import numpy as np
 import pytest
@@ -250,6 +251,22 @@ def test_left_out__calls_that_depend_on_the_batch_and_modules_that_do_not_run():
         "sigmoid": "it is called with two samples and not with three",
         "other": "it does not run on the example",
     }
+
+
+def test_left_out__scripted_modules():
+    class Inner(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.relu(x)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch advises against scripts
+        scripted = torch.jit.script(Inner())
+    model = nn.Sequential(nn.Linear(6, 8), scripted, nn.Tanh(), nn.Linear(8, 3))
+
+    with pytest.warns(ul.UnitsWarning, match="lack .*: what a .* computes inside is not seen"):
+        layers = ul.unit_layers(model, torch.randn(3, 6))
+
+    assert [layer.name for layer in layers] == ["2"]
 
 
 def test_rows__of_some_samples_only_are_refused():
