@@ -146,10 +146,6 @@ def _is_channel_gate(graph: CallGraph, node: fx.Node, values: Values) -> bool:
 
 def _opaque_kind(graph: CallGraph, node: fx.Node) -> str:
     """Return what a node calls where its operations are not known, empty for other nodes."""
-    if node.op == "call_method" and isinstance(
-        graph.constant(node.args[0]), torch.jit.ScriptModule
-    ):
-        return "scripted module"
     function: Any = node.target
     if isinstance(function, torch.jit.ScriptFunction):
         return "scripted function"

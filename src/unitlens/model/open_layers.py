@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor, fx, nn
 
 from unitlens.config.base import DeclaredLayer, LastLayers
@@ -78,6 +79,8 @@ class OpenLayers:
         findings.left_out |= dict.fromkeys(
             _uncalled(model, graph), "it does not run on the example"
         )
+        for name in _scripted(model):
+            findings.left_out[name] = "what a scripted module computes inside is not seen"
         self.layers = UnitLayers(
             [found.layer for found in self._found.values()],
             traced=not reason,
@@ -206,6 +209,15 @@ def _uncalled(model: nn.Module, graph: CallGraph) -> Iterator[str]:
         is_activation = isinstance(module, NONLINEAR_MODULES) and is_single_node(module)
         parents = {name[:end] for end, letter in enumerate(name) if letter == "."}
         if is_activation and name not in called and not parents & called:
+            yield name
+
+
+def _scripted(model: nn.Module) -> Iterator[str]:
+    """Yield the names of the scripted modules in a network that is not scripted itself."""
+    for name, module in model.named_modules():
+        parent = model.get_submodule(name.rpartition(".")[0])
+        inner = isinstance(parent, torch.jit.ScriptModule)
+        if isinstance(module, torch.jit.ScriptModule) and not inner:
             yield name
 
 
