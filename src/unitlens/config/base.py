@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, ge
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     NonNegativeInt,
     PositiveInt,
+    Tag,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -122,8 +124,12 @@ class DeclaredLayer(Strict):
     )
 
 
+LayerEntry = Annotated[
+    Annotated[str, Tag("name")] | Annotated[DeclaredLayer, Tag("declared")],
+    Discriminator(lambda entry: "name" if isinstance(entry, str) else "declared"),
+]
 LayerChoice = Annotated[
-    tuple[str | DeclaredLayer, ...] | LastLayers | None,
+    Annotated[tuple[LayerEntry, ...], Tag("names")] | LastLayers | None,
     Field(
         description="names or patterns of layers, modules or graph nodes, also as {name, axis, "
         "heads}; {last: n}: the last n of each network; null: all"
@@ -220,7 +226,7 @@ def parse_at(model: type[Section], values: Any, where: tuple[str, ...] = ()) -> 
 # In the locations of pydantic's errors a tag follows a key whose type is a union. Tags are no keys.
 # For each such key but `model`: tag to the section that it stands for, if any.
 _TAGS = {
-    "layers": {"LastLayers": "LastLayers", "tuple[str, ...]": ""},
+    "layers": {"LastLayers": "LastLayers", "names": ""},
     "reduce": {"one": "", "several": ""},
     "samples": {"one": "", "several": ""},
 }
@@ -262,6 +268,8 @@ def _tagged(location: Sequence[Any]) -> list[tuple[str, str | None]]:
 def _section_of_tag(key: str, part: str) -> str | None:
     if key == "model":  # its tags are the names of sections
         return part if part.endswith("Spec") else None
+    if key.isdecimal() and part in ("name", "declared"):  # of an entry of layers
+        return "DeclaredLayer" if part == "declared" else ""
     return _TAGS.get(key, {}).get(part)
 
 

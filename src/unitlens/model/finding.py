@@ -87,9 +87,8 @@ def find_layers(graph: CallGraph, two: Values, three: Values) -> Findings:
             findings.left_out[name] = "it is called with two samples and not with three"
         else:
             findings.add(name, node, (two[node], three[node]), axis_of(graph, node, two, hidden))
-    for node, module in graph.modules.items():
-        if _is_opaque(module):
-            kind = type(module).__name__
+    for node in graph.nodes:
+        if kind := _opaque_kind(graph, node):
             findings.left_out[graph.names[node]] = f"what a {kind} computes inside is not seen"
     return findings
 
@@ -145,9 +144,20 @@ def _is_channel_gate(graph: CallGraph, node: fx.Node, values: Values) -> bool:
     return False
 
 
+def _opaque_kind(graph: CallGraph, node: fx.Node) -> str:
+    """Return what a node calls where its operations are not known, empty for other nodes."""
+    function: Any = node.target
+    if isinstance(function, torch.jit.ScriptFunction):
+        return "scripted function"
+    module = graph.modules.get(node)
+    return type(module).__name__ if module is not None and _is_opaque(module) else ""
+
+
 def _is_opaque(module: nn.Module) -> bool:
     """Tell whether the operations of a module that is one node are not known."""
-    return not is_single_node(module) or type(module).__module__.startswith("torch.ao.nn")
+    kind = type(module)
+    fused = any(part in kind.__name__ for part in ("LU", "LSTM", "GRU", "wish", "Sigmoid"))
+    return not is_single_node(module) or (kind.__module__.startswith("torch.ao.nn") and fused)
 
 
 def sample_view(two: Any, three: Any) -> UnitView:

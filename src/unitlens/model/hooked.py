@@ -140,7 +140,7 @@ class _Recorder:
         kwargs = self._arguments(call.kwargs, read)
         target = call.target
         if isinstance(target, nn.Module):
-            node = self._graph.create_node("call_module", "module", args, kwargs)
+            node = self._graph.create_node("call_module", call.path, args, kwargs)
             self._modules[node] = target
         else:
             node = self._graph.create_node("call_function", target, args, kwargs)

@@ -5,11 +5,12 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor, fx, nn
 
 from unitlens.config.base import DeclaredLayer, LastLayers
 from unitlens.errors import LayerError, ModelError, UnitsWarning
-from unitlens.model.call_graph import CallGraph
+from unitlens.model.call_graph import CallGraph, is_single_node
 from unitlens.model.declared import declared_layer, matching, named_values, resolve
 from unitlens.model.finding import FoundLayer, Values, find_layers
 from unitlens.model.graph import Edit, Program
@@ -78,6 +79,8 @@ class OpenLayers:
         findings.left_out |= dict.fromkeys(
             _uncalled(model, graph), "it does not run on the example"
         )
+        for name in _scripted(model):
+            findings.left_out[name] = "what a scripted module computes inside is not seen"
         self.layers = UnitLayers(
             [found.layer for found in self._found.values()],
             traced=not reason,
@@ -201,10 +204,20 @@ def _entries(choice: Sequence[str | DeclaredLayer] | str) -> list[str | Declared
 
 def _uncalled(model: nn.Module, graph: CallGraph) -> Iterator[str]:
     """Yield the names of the activation modules that a network does not call."""
-    called = set(map(id, graph.modules.values()))
-    inside = {id(inner) for module in graph.modules.values() for inner in module.modules()}
+    called = {str(node.target) for node in graph.modules}
     for name, module in model.named_modules():
-        if isinstance(module, NONLINEAR_MODULES) and id(module) not in called | inside:
+        is_activation = isinstance(module, NONLINEAR_MODULES) and is_single_node(module)
+        parents = {name[:end] for end, letter in enumerate(name) if letter == "."}
+        if is_activation and name not in called and not parents & called:
+            yield name
+
+
+def _scripted(model: nn.Module) -> Iterator[str]:
+    """Yield the names of the scripted modules in a network that is not scripted itself."""
+    for name, module in model.named_modules():
+        parent = model.get_submodule(name.rpartition(".")[0])
+        inner = isinstance(parent, torch.jit.ScriptModule)
+        if isinstance(module, torch.jit.ScriptModule) and not inner:
             yield name
 
 

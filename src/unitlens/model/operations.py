@@ -39,7 +39,19 @@ NONLINEAR_FUNCTIONS = frozenset(
     )
 )
 # Names of the operators of tensors: in place and reflected ones count as the plain ones.
-_ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or")
+_ARITHMETIC = (
+    "add",
+    "sub",
+    "mul",
+    "div",
+    "truediv",
+    "floordiv",
+    "mod",
+    "pow",
+    "matmul",
+    "and",
+    "or",
+)
 _OPERATORS = {f"__{kind}{name}__": name for name in _ARITHMETIC for kind in ("", "r", "i")} | {
     f"__{name}__": name
     for name in ("gt", "ge", "lt", "le", "eq", "ne", "neg", "pos", "invert", "getitem", "abs")

@@ -49,7 +49,12 @@ def hidden_values(
         outputs = [n for n in _outputs(node, two) if _readers(n)]
         of_module = [*_by_sample(graph, outputs, two, three)]
         if not of_module:
-            of_module = [*_by_sample(graph, _states(node, two), two, three, itself=False)]
+            states = _states(node, two)
+            of_module = [*_by_sample(graph, states, two, three, itself=False)]
+            if not of_module and isinstance(graph.modules[node], nn.RNNBase):
+                of_module = [
+                    n for n in states if _is_readable(n) and _has_samples(two.get(n), three.get(n))
+                ]
         name = graph.names[node]
         for number, value in enumerate(of_module):
             found[value] = graph.names[value] if number else name
@@ -104,6 +109,10 @@ def _by_sample(
         else:
             chosen = [n for n in _readers(node) if _chooses(n)]
             yield from _by_sample(graph, chosen, two, three)
+
+
+def _is_readable(node: fx.Node) -> bool:
+    return function_name(node.target) != "_entry_of" and bool(_readers(node))
 
 
 def _chooses(node: fx.Node) -> bool:

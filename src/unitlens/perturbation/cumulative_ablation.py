@@ -80,8 +80,9 @@ def cumulative_ablation(
         Number of sets of each order, at least 2: the numbers of ablated units are evenly spaced
         from none to all, rounded, each once.
     layers
-        Names of the layers whose units are ablated, as :func:`unitlens.unit_layers` lists them,
-        or a number of last layers (``3`` or ``LastLayers(last=3)``). All layers if None.
+        The layers whose units are ablated: names as :func:`unitlens.unit_layers` lists them,
+        names of modules or graph nodes, patterns, or results of :func:`unitlens.layer`; or a number
+        of last layers (``3`` or ``LastLayers(last=3)``). All layers that are found if None.
     value
         Value that a unit is clamped to, after the nonlinearity:
 

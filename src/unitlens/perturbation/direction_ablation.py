@@ -22,7 +22,14 @@ from unitlens.perturbation.given_directions import (
 )
 from unitlens.perturbation.importance import PairedSums, add_changes, importance_table
 from unitlens.perturbation.scores import Floats, ScoreChoice
-from unitlens.perturbation.session import Baseline, Batch, Session, Settings, open_session
+from unitlens.perturbation.session import (
+    Baseline,
+    Batch,
+    LayerChoice,
+    Session,
+    Settings,
+    open_session,
+)
 from unitlens.perturbation.values.clamping import clamp_to
 
 
@@ -31,6 +38,7 @@ def direction_ablation(
     dataset: MapStyle,
     directions: DirectionRows,
     *,
+    layers: LayerChoice = None,
     value: Literal["zero", "mean"] = "zero",
     reference: MapStyle | None = None,
     samples: int | None = None,
@@ -64,6 +72,9 @@ def direction_ablation(
         ``component`` of :func:`unitlens.principal_components`; or several such arrays, of one
         layer each; or a mapping of layers to arrays of shape (directions, units). Rows are scaled
         to length 1 and need not be orthogonal.
+    layers
+        The layers of the directions, where their axis or heads are declared by
+        :func:`unitlens.layer`. By default they are found by the names in `directions`.
     value
         Value ``m`` of the projections: ``"zero"``, or ``"mean"`` for the mean projection over the
         samples and positions of `reference`.
@@ -142,11 +153,15 @@ def direction_ablation(
         known = " or ".join(f"'{name}'" for name in constant)
         raise ArgumentError(f"value is {value!r}, but must be {known} for directions")
     given = directions_by_layer(directions, "directions")
-    settings = Settings(
-        tuple(given), samples, seed, batch_size, device, memory_gb, score, precision
-    )
+    choice = tuple(given) if layers is None else layers
+    settings = Settings(choice, samples, seed, batch_size, device, memory_gb, score, precision)
     reading = loading_workers(workers, dataset, reference)
     with reading, open_session(model, dataset, settings, "mixtures") as session:
+        chosen = [layer.name for layer in session.layers]
+        if set(chosen) != set(given):
+            raise ArgumentError(
+                f"directions are of the layers {[*given]}, but layers are {chosen}; give the same"
+            )
         rows = {layer.name: _unit_rows(given[layer.name], layer) for layer in session.layers}
         values = clamp_to(session, value, reference).constants
         mixtures = _mixtures(session, rows, values)

@@ -63,8 +63,9 @@ def group_ablation(
         among the units of the chosen layers, from 0. A group may hold units of several layers, or
         no unit, and groups may share units.
     layers
-        Names of the layers whose units are ablated, as :func:`unitlens.unit_layers` lists them,
-        or a number of last layers (``3`` or ``LastLayers(last=3)``). All layers if None.
+        The layers whose units are ablated: names as :func:`unitlens.unit_layers` lists them,
+        names of modules or graph nodes, patterns, or results of :func:`unitlens.layer`; or a number
+        of last layers (``3`` or ``LastLayers(last=3)``). All layers that are found if None.
     value
         Value that a unit is clamped to, after the nonlinearity:
 

@@ -75,8 +75,9 @@ def ablation_curves(
         Number of sets of each order, at least 2: the numbers of ablated units are evenly spaced
         from none to all, rounded, each once.
     layers
-        Names of the layers whose units are ablated, as :func:`unitlens.unit_layers` lists them,
-        or a number of last layers (``3`` or ``LastLayers(last=3)``). All layers if None.
+        The layers whose units are ablated: names as :func:`unitlens.unit_layers` lists them,
+        names of modules or graph nodes, patterns, or results of :func:`unitlens.layer`; or a number
+        of last layers (``3`` or ``LastLayers(last=3)``). All layers that are found if None.
     samples
         Size of a seeded random subset of `dataset` on which the network is scored. All samples if
         None.

@@ -15,6 +15,7 @@ from unitlens.perturbation.scores import Floats, ScoreChoice
 from unitlens.perturbation.session import (
     Baseline,
     Batch,
+    LayerChoice,
     Session,
     Settings,
     VariantScores,
@@ -33,6 +34,7 @@ def noise_robustness(
     scales: npt.ArrayLike,
     *,
     variance: xr.Dataset | xr.DataArray | npt.ArrayLike,
+    layers: LayerChoice = None,
     draws: int = 10,
     seed: int = 0,
     samples: int | None = None,
@@ -43,7 +45,7 @@ def noise_robustness(
     score: ScoreChoice = "top1",
     precision: Precision = None,
 ) -> xr.Dataset:
-    """Add Gaussian noise to all units of all layers together, and measure loss and accuracy.
+    """Add Gaussian noise to all units of the layers together, and measure loss and accuracy.
 
     The noise of a unit has mean 0 and standard deviation ``scale * sqrt(variance)``. It is drawn
     for each sample, added after the nonlinearity, and not rectified again. A feature map is one
@@ -65,6 +67,10 @@ def noise_robustness(
         Variance of every unit's activation, at least 0, usually over the training set: the result
         of :func:`unitlens.empirical_variance`, or a DataArray on ``unit`` that is matched by its
         coordinates ``layer`` and ``channel``, or one number per unit in order.
+    layers
+        The layers to whose units noise is added: names as :func:`unitlens.unit_layers` lists them,
+        names of modules or graph nodes, patterns, or results of :func:`unitlens.layer`; or a number
+        of last layers (``3`` or ``LastLayers(last=3)``). All layers that are found if None.
     draws
         Number of independent draws of the noise, at least 1. The first draws do not depend on it.
         A draw has the same normal numbers at every scale, so that curves over scales are smooth.
@@ -138,7 +144,7 @@ def noise_robustness(
     >>> noise["accuracy"].values.tolist()
     [[1.0, 1.0], [1.0, 1.0]]
     """
-    settings = Settings(None, samples, seed, batch_size, device, memory_gb, score, precision)
+    settings = Settings(layers, samples, seed, batch_size, device, memory_gb, score, precision)
     checked = _check_scales(scales)
     if draws < 1:
         raise ArgumentError(f"draws is {draws}, but must be at least 1")

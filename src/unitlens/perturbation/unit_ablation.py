@@ -62,8 +62,9 @@ def unit_ablation(
         Map-style data set of (input, label) on which the network is scored; of (input, target)
         where `score` is a function.
     layers
-        Names of the layers whose units are ablated, as :func:`unitlens.unit_layers` lists them,
-        or a number of last layers (``3`` or ``LastLayers(last=3)``). All layers if None.
+        The layers whose units are ablated: names as :func:`unitlens.unit_layers` lists them,
+        names of modules or graph nodes, patterns, or results of :func:`unitlens.layer`; or a number
+        of last layers (``3`` or ``LastLayers(last=3)``). All layers that are found if None.
     value
         Value that a unit is clamped to, after the nonlinearity:
 

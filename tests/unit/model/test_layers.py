@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import warnings
 
 import numpy as np
 import pytest
@@ -153,7 +154,7 @@ def test_unit_layers__tells_what_it_cannot_trace(caplog):
     assert not layers.traced
     assert "symbolically traced variables cannot be used" in layers.reason
     assert "the model cannot be traced" in caplog.text
-    assert repr(layers).splitlines()[-1].startswith("2 layers, 10 units, named by modules; not")
+    assert repr(layers).splitlines()[-1].startswith("2 layers, 10 units, named by calls; not")
 
 
 def test_unit_layers__a_graph_that_lies_is_not_taken():
@@ -172,19 +173,121 @@ def test_unit_layers__a_graph_that_lies_is_not_taken():
     assert [layer.name for layer in layers] == ["act"]
 
 
-def test_unit_layers__rows_that_are_no_samples_are_left_out(caplog):
-    class Windows(nn.Module):
+class MixedRows(nn.Module):
+    """Rows of all samples at one position after those at another one."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense, self.act, self.head = nn.Linear(3, 3), nn.ReLU(), nn.Linear(6, 2)
+
+    def forward(self, x):
+        rows = x.reshape(-1, 2, 3).transpose(0, 1).reshape(-1, 3)
+        rows = self.act(self.dense(rows)).reshape(2, -1, 3).transpose(0, 1)
+        return self.head(torch.tanh(rows.reshape(-1, 6)))
+
+
+def test_left_out__is_told_by_a_warning_the_table_and_strict():
+    model, inputs = MixedRows(), torch.randn(3, 6)
+
+    with pytest.warns(ul.UnitsWarning, match="lack 'act': its rows are not those of one") as told:
+        layers = ul.unit_layers(model, inputs)
+
+    assert len(told) == 1
+    assert told[0].filename == __file__
+    assert [layer.name for layer in layers] == ["tanh"]
+    assert layers.left_out == {"act": "its rows are not those of one sample each"}
+    assert repr(layers).splitlines()[-1].startswith("left out: 'act': its rows are")
+    with pytest.raises(LayerError, match="units are left out of the layers: 'act': its rows"):
+        ul.unit_layers(model, inputs, strict=True)
+
+
+def test_left_out__is_told_once_by_each_function_and_not_where_layers_are_named():
+    model, inputs = MixedRows(), torch.randn(3, 6)
+    data = torch.utils.data.TensorDataset(inputs, torch.tensor([0, 1, 0]))
+
+    with pytest.warns(ul.UnitsWarning, match="lack 'act'") as told:
+        table = ul.unit_ablation(model, data)
+
+    assert len(told) == 1
+    assert table.attrs["layers_left_out"] == ["act"]
+    assert "layers_left_out" not in ul.unit_ablation(model, data, layers=["tanh"]).attrs
+
+
+def test_left_out__heads_that_do_not_reach_the_output_unless_named():
+    class TwoHeads(nn.Module):
         def __init__(self):
             super().__init__()
-            self.dense, self.act = nn.Linear(3, 3), nn.ReLU()
+            self.a, self.b, self.c = nn.Linear(6, 5), nn.Linear(5, 3), nn.Linear(5, 3)
 
         def forward(self, x):
-            return self.dense(self.act(self.dense(x.reshape(-1, 3)))).reshape(x.shape[0], 6)
+            hidden = torch.relu(self.a(x))
+            return {"out": self.c(hidden), "aux": self.b(torch.tanh(hidden))}
 
-    caplog.set_level(logging.INFO, "unitlens")
+    model, inputs = TwoHeads(), torch.randn(3, 6)
 
-    assert len(ul.unit_layers(Windows(), torch.randn(2, 6))) == 0
-    assert "'act' is left out: its output for two samples has the shape (4, 3)" in caplog.text
+    with pytest.warns(ul.UnitsWarning, match="lack 'tanh': it does not reach the output"):
+        layers = ul.unit_layers(model, inputs)
+
+    assert [layer.name for layer in layers] == ["relu"]
+    assert [one.name for one in ul.unit_layers(model, inputs, layers=["tanh"])] == ["tanh"]
+
+
+def test_left_out__calls_that_depend_on_the_batch_and_modules_that_do_not_run():
+    class Choosy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.act, self.other = nn.Linear(6, 6), nn.ReLU(), nn.Tanh()
+
+        def forward(self, x):
+            hidden = self.act(self.a(x))
+            if len(x) == 2:
+                hidden = torch.sigmoid(hidden)
+            return self.a(self.other(hidden) if hidden.sum() > 1e9 else hidden)
+
+    with pytest.warns(ul.UnitsWarning, match="the layers of units lack"):
+        layers = ul.unit_layers(Choosy(), torch.randn(3, 6))
+
+    assert layers.left_out == {
+        "sigmoid": "it is called with two samples and not with three",
+        "other": "it does not run on the example",
+    }
+
+
+def test_left_out__scripted_modules():
+    class Inner(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.relu(x)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch advises against scripts
+        scripted = torch.jit.script(Inner())
+    model = nn.Sequential(nn.Linear(6, 8), scripted, nn.Tanh(), nn.Linear(8, 3))
+
+    with pytest.warns(ul.UnitsWarning, match="lack .*: what a .* computes inside is not seen"):
+        layers = ul.unit_layers(model, torch.randn(3, 6))
+
+    assert [layer.name for layer in layers] == ["2"]
+
+
+def test_rows__of_some_samples_only_are_refused():
+    class Experts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.act, self.head = nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 3)
+
+        def forward(self, x):
+            rows = (x[:, 0] > 0).nonzero()[:, 0]
+            out = self.head(x)
+            out[rows] += self.head(self.act(self.first(x[rows])))
+            return out
+
+    model, inputs = Experts(), torch.randn(4, 6)
+    inputs[:3, 0], inputs[3, 0] = 1.0, -1.0
+
+    with UnitNetwork(model, inputs[:3]) as network:
+        assert [layer.name for layer in network.layers] == ["act"]
+        with pytest.raises(ModelError, match="layer 'act' has 3 rows in a batch of 4 samples"):
+            network.forward_with(inputs, {"act": torch.zeros_like})
 
 
 @pytest.mark.parametrize(
@@ -237,6 +340,54 @@ def test_unit_layers__prints_an_aligned_table():
     ]
 
 
+def test_unit_layers__by_name():
+    layers = ul.unit_layers(mlp(), torch.randn(1, 6))
+
+    assert layers["6"] is layers[1]
+    with pytest.raises(LayerError, match="the model has no layer 'relu1'"):
+        layers["relu1"]
+
+
+def test_unit_layers__takes_a_data_set_or_one_input():
+    model, inputs = mlp(), torch.randn(4, 6, dtype=torch.float64)
+    expected = repr(ul.unit_layers(model, inputs))
+    data = torch.utils.data.TensorDataset(inputs, torch.arange(4))
+
+    assert repr(ul.unit_layers(model, data)) == expected
+    assert repr(ul.unit_layers(model, inputs[0])) == expected
+
+
+def test_unit_layers__refuses_models_without_values():
+    lazy = nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.Linear(8, 3))
+    inputs = torch.randn(4, 6)
+
+    with pytest.raises(ModelError, match=r"'0.weight' has no values yet.*model\(example\)"):
+        ul.unit_layers(lazy, inputs)
+    lazy(inputs)
+    assert [layer.units for layer in ul.unit_layers(lazy, inputs)] == [8]
+    with pytest.raises(ModelError, match=r"'0.weight' is on the device meta"):
+        ul.unit_layers(nn.Sequential(nn.Linear(6, 3, device="meta")), inputs)
+
+
+def test_unit_layers__a_gate_of_one_channel_has_the_channels_as_units():
+    class EfficientAttention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.mix = nn.Conv2d(3, 8, 3), nn.Conv1d(1, 1, 3, padding=1)
+            self.head = nn.Linear(8, 2)
+
+        def forward(self, x):
+            maps = self.conv(x)
+            gate = self.mix(maps.mean((2, 3)).view(len(x), 1, -1)).sigmoid()
+            column = self.mix(maps.mean((2, 3)).unsqueeze(1)).view(len(x), -1, 1, 1)
+            maps = maps * gate.view(len(x), -1, 1, 1) * torch.sigmoid(column)
+            return self.head(maps.mean((2, 3)))
+
+    layers = ul.unit_layers(EfficientAttention(), torch.randn(2, 3, 6, 6))
+
+    assert [(one.shape, one.units) for one in layers] == [((1, 8), 8), ((8, 1, 1), 8)]
+
+
 def test_unit_layers__refuses_an_empty_example():
     with pytest.raises(ArgumentError, match=r"example has shape \(0, 6\), but must be a batch"):
         ul.unit_layers(mlp(), torch.empty(0, 6))
@@ -270,7 +421,14 @@ def test_choose_layers():
         choose_layers(ul.unit_layers(nn.Linear(2, 2), torch.randn(1, 2)), None)
 
 
-def test_choose_layers__says_why_an_untraceable_model_has_none():
+def test_choose_layers__says_what_can_be_named_where_there_is_none():
+    layers = ul.unit_layers(nn.Sequential(nn.Linear(2, 2)), torch.randn(1, 2))
+
+    with pytest.raises(LayerError, match="; name modules whose outputs are units, such as '0'"):
+        choose_layers(layers, None)
+
+
+def test_edits__of_a_part_that_is_overwritten_in_place():
     class OverwritesPart(nn.Module):
         def __init__(self):
             super().__init__()
@@ -281,10 +439,15 @@ def test_choose_layers__says_why_an_untraceable_model_has_none():
             torch.relu_(hidden[:, :4])
             return self.output(hidden)
 
-    layers = ul.unit_layers(OverwritesPart(), torch.randn(2, 6))
+    model, inputs = OverwritesPart(), torch.randn(3, 6)
+    with UnitNetwork(model, inputs) as network:
+        assert [(one.name, one.units) for one in network.layers] == [("relu_", 4)]
+        edited = network.forward_with(inputs, {"relu_": torch.zeros_like})
 
-    with pytest.raises(LayerError, match=r"cannot be traced \('relu_' overwrites a view .*ReLU"):
-        choose_layers(layers, None)
+    with torch.no_grad():
+        hidden = model.hidden(inputs)
+        hidden[:, :4] = 0
+        torch.testing.assert_close(edited, model.output(hidden))
 
 
 def plain_activations(model, inputs, names):
