@@ -233,6 +233,7 @@ def unit_measures(made: Network, rng: np.random.Generator) -> xr.Dataset:
         "undefined": np.full(units, "", object),
         "mutual_information": np.where(dead, 0, information),
         "mutual_information_se": 0.01 + 0 * information,
+        "mutual_information_bound": 0.1 + 0 * information,
         "ccmas": selectivity,
         "class_correlation": np.where(dead, np.nan, selectivity),
         "correlated_class": np.where(dead, -1, mean.argmax(1)),

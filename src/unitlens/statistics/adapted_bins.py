@@ -15,8 +15,8 @@ from unitlens.statistics.block_states import Floats, Integers, Values
 from unitlens.statistics.blocks import column_slabs
 from unitlens.statistics.histograms import Bins
 
-RUNS, RUN_ROWS = 8, 128  # parts of all samples, and samples that are taken from each
-_SPAN = 1024  # samples of a part that those are taken from: few blocks are needed for them
+RUNS, RUN_ROWS = 4, 256  # parts of all samples, and samples that are taken from each
+_SPAN = 2048  # samples of a part that those are taken from: few blocks hold them
 _CROWDED = 8  # times as many pairs in one bin as in equally filled bins
 _FEWEST = 8  # activations that are not zero, in the sample of a unit
 
@@ -31,7 +31,7 @@ def sampled_rows(samples: int) -> Integers:
 
     Returns
     -------
-    All numbers, up to 1,024 samples. Of more samples, 128 from each eighth of them.
+    All numbers, up to 1,024 samples. Of more samples, 256 from each quarter of them.
     """
     if samples <= RUNS * RUN_ROWS:
         return np.arange(samples)

@@ -104,7 +104,7 @@ SCHEMAS = {
             ),
         ),
         Schema("class_means", 1, (*_WHERE, "count", "class_mean")),
-        Schema("unit_measures", 2, (*_WHERE, *_MEASURES)),
+        Schema("unit_measures", 3, (*_WHERE, *_MEASURES)),
         Schema(
             "principal_components",
             1,

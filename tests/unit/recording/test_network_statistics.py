@@ -48,6 +48,20 @@ def test_network_statistics__equal_those_of_a_store(network, batch_size, tmp_pat
     assert_same(statistics, stored(model, pairs, tmp_path, batch_size=batch_size))
 
 
+def test_network_statistics__adapt_bins_as_those_of_a_store(tmp_path, monkeypatch):
+    """One input 100 times as large as the others, and 80 sampled samples of 150."""
+    monkeypatch.setattr("unitlens.statistics.adapted_bins.RUN_ROWS", 20)
+    pairs = random_pairs(150, 6)
+    pairs.inputs[70] *= 100
+
+    statistics = ul.network_statistics(mlp(), pairs, batch_size=7)
+
+    assert_same(statistics, stored(mlp(), pairs, tmp_path, batch_size=7))
+    steps = np.diff(statistics["bin_edges"].to_numpy())
+    widths = [row[row > 0] for row in steps]
+    assert any(row.size and np.ptp(row) > 1e-3 * row.max() for row in widths)
+
+
 @pytest.mark.parametrize("reduce", ["max", "active"])
 def test_network_statistics__of_another_reduction(reduce, tmp_path):
     pairs = random_pairs(60, 2, 8, 8)

@@ -4,6 +4,7 @@ import pytest
 import xarray as xr
 
 from activation_trees import activation_tree
+from histograms_by_hand import naive_histogram
 from unitlens.errors import ArgumentError, TableError
 from unitlens.statistics.class_statistics import class_statistics
 from unitlens.variables.checks import validate
@@ -33,24 +34,6 @@ def naive_numbers(values, labels, classes):
                 table["class_maximum"][u, c] = max(column)
                 table["class_nonzero"][u, c] = np.mean([x != 0 for x in column])
     return table
-
-
-def naive_histogram(values, labels, classes, edges):
-    """Count by the documented edge convention, one value after the other."""
-    counts = np.zeros((values.shape[1], len(classes), edges.shape[1] - 1), int)
-    for u in range(values.shape[1]):
-        zero = min((edges[u] < 0).sum(), edges.shape[1] - 2)
-        for x, label in zip(values[:, u].astype(np.float64), labels, strict=True):
-            if x == 0:
-                at = zero
-            elif x > 0:
-                inside = (edges[u, zero + 1 : -1] < x) & (x <= edges[u, zero + 2 :])
-                at = zero + 1 + (int(np.argmax(inside)) if inside.any() else 0)
-            else:
-                inside = (edges[u, :zero] <= x) & (x < edges[u, 1 : zero + 1])
-                at = int(np.argmax(inside)) if inside.any() else zero - 1
-            counts[u, list(classes).index(label), at] += 1
-    return counts
 
 
 def assert_same(one, other):

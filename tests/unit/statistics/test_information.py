@@ -8,6 +8,7 @@ from unitlens.errors import ArgumentError, TableError
 from unitlens.statistics.class_statistics import class_statistics
 from unitlens.statistics.measures.information import (
     default_bins,
+    information_bounds,
     merge_bins,
     mutual_information,
     table_information,
@@ -135,6 +136,7 @@ def test_mutual_information__undefined_cases():
     tree = activation_tree({"x": np.empty((0, 1))}, np.empty(0, int), ranges=False)
     assert mutual_information(class_statistics(tree))["mutual_information"].isnull().all()
     assert mutual_information(class_statistics(tree))["mutual_information_se"].isnull().all()
+    assert mutual_information(class_statistics(tree))["mutual_information_bound"].isnull().all()
     assert information([[0, 1, 2]], [3, 3, 3])["mutual_information"].item() == 0
     assert information([[7.0]], [3])["mutual_information"].item() == 0
 
@@ -246,6 +248,77 @@ def test_mutual_information__in_blocks_of_units(monkeypatch):
     monkeypatch.setattr("unitlens.statistics.measures.information._CELLS_AT_ONCE", 1000)
     parts = information(values, np.arange(50) % 3)
     np.testing.assert_array_equal(whole["mutual_information"], parts["mutual_information"])
+
+
+def filled_from_single_activations(column, labels, number):
+    """Counts (1, classes, coarse bins): each distinct activation by the middle of its ranks."""
+    place = np.full(len(column), number)
+    active = column[column != 0]
+    for x in np.unique(active):
+        middle = (2 * (active < x).sum() + (active == x).sum()) * number // (2 * len(active))
+        place[column == x] = middle + (number + 1 if x > 0 else 0)
+    joint = np.zeros((1, labels.max() + 1, 2 * number + 1), int)
+    np.add.at(joint[0], (labels, place), 1)
+    return joint
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("number", [2, 3, 7])
+@pytest.mark.parametrize("fine_bins", [2, 5, 12])
+def test_mutual_information_bound__holds_in_any_order_within_the_bins(fine_bins, number, seed):
+    """Samples of a fine bin in random order, and sorted by class: the bound is of the worst."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, 60)
+    values = np.round(rng.normal(size=60) + labels, 1) * rng.integers(0, 2, 60)
+    stats = class_statistics(activation_tree({"x": values[:, None]}, labels), fine_bins=fine_bins)
+    edges, histogram = stats["bin_edges"].to_numpy(), stats["histogram"].to_numpy()
+    merged = merge_bins(histogram, zero_bin(edges), number)
+    own = table_information(merged, 60)[0].item()
+    bound = information_bounds(histogram, edges, number, merged, 60).item()
+    changes = [
+        abs(table_information(filled_from_single_activations(values, labels, number), 60)[0] - own)
+    ]
+    zero = zero_bin(edges).item()
+    bins = np.searchsorted(edges[0, 1:-1], values, side="left")
+    bins = np.where(values < 0, np.searchsorted(edges[0, 1:-1], values, side="right"), bins)
+    bins = np.where(
+        values == 0,
+        zero,
+        np.where(values > 0, np.maximum(bins, zero + 1), np.minimum(bins, zero - 1)),
+    )
+    for trial in range(40):
+        inside = labels / 3 if trial == 0 else (rng.permutation(3)[labels] + rng.random(60)) / 4
+        inside = rng.random(60) if trial > 20 else inside
+        order = np.where(values == 0, 0, bins - zero + np.where(values > 0, inside, -inside) * 0.9)
+        table = filled_from_single_activations(order, labels, number)
+        changes.append(abs(table_information(table, 60)[0].item() - own))
+    assert max(changes) <= bound + 1e-12
+
+
+def test_mutual_information_bound__is_zero_where_bins_leave_nothing_open():
+    labels = np.random.default_rng(0).integers(0, 2, 200)
+    silent, constant, switch = np.zeros(200), np.full(200, 3.0), np.arange(200) % 2
+    result = information([silent, constant, switch], labels, bins=1)
+    np.testing.assert_allclose(result["mutual_information_bound"], 0, atol=1e-12)
+
+
+def test_mutual_information_bound__falls_with_more_fine_bins_and_tells_crowded_ones():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 4000)
+    values = rng.normal(size=(5, 4000)) + 2 * labels
+    bounds = [
+        information(values, labels, fine_bins=fine, bins=10)["mutual_information_bound"].mean()
+        for fine in (4, 128, 2048)
+    ]
+    assert bounds[0] > 0.5
+    assert 0.02 < bounds[1] < 0.1
+    assert 0 < bounds[2] < 0.01
+    values[:, 0] = 1e6  # eight bins do not adapt
+    spoilt = information(values, labels, fine_bins=8, bins=10)
+    truth = information(values, labels, fine_bins=2048, bins=10)["mutual_information"]
+    lost = truth - spoilt["mutual_information"]
+    assert (lost > 0.5).all()
+    assert (lost <= spoilt["mutual_information_bound"]).all()
 
 
 def test_mutual_information__refuses_arguments():
