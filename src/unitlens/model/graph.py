@@ -2,12 +2,14 @@
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
+
+from unitlens.model.inputs import AnyInputs, map_structure, tensors_in
 
 Edit = Callable[[Tensor], Tensor]  # of an activation: the activation that replaces it
 Values = dict[fx.Node, Any]
@@ -25,15 +27,26 @@ class UnitTracer(fx.Tracer):
     ----------
     names
         Name of each node.
+    leaves
+        Node of each tensor of the inputs.
+
+    Parameters
+    ----------
+    given
+        Inputs by the names of the parameters of ``forward``: each a tensor, or a structure of
+        tensors, whose every tensor becomes an input of the graph. By default ``forward`` gets one
+        tensor as its first argument.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, given: Mapping[str, Any] | None = None) -> None:
         # A model with torchvision's operations has imported them: importing them here costs time.
         operations: Any = [
             sys.modules[name] for name in ("torchvision.ops",) if name in sys.modules
         ]
         super().__init__(autowrap_modules=(math, *operations))
         self.names: dict[fx.Node, str] = {}
+        self.leaves: list[fx.Node] = []
+        self._given = given
         self._scope = ""
         self._uses: dict[str, int] = {}
 
@@ -49,9 +62,39 @@ class UnitTracer(fx.Tracer):
         is_module: bool,  # noqa: FBT001  torch's signature
         concrete_args: Any = None,
     ) -> tuple[Any, list[Any]]:
-        """Trace with the default value of each argument of ``forward`` but the first."""
+        """Trace with the default value of each argument of ``forward`` that is not given."""
         function, args = super().create_args_for_root(root_fn, is_module, concrete_args)
-        return function, [*args[:2], *(_default(argument) for argument in args[2:])]
+        given = self._given
+        if given is None:
+            self.leaves = [args[1].node]
+            return function, [*args[:2], *(_default(argument) for argument in args[2:])]
+        by_name = {_parameter_name(argument): argument for argument in args[1:]}
+        inputs = {name: self._input(by_name[name], value) for name, value in given.items()}
+        return function, [
+            args[0],
+            *(
+                inputs[name] if name in given else _default(argument)
+                for name, argument in by_name.items()
+            ),
+        ]
+
+    def _input(self, argument: fx.Proxy, value: Any) -> Any:
+        """Return an argument with a proxy in the place of each tensor."""
+        if isinstance(value, Tensor):
+            self.leaves.append(argument.node)
+            return argument
+        if str(argument.node.target).startswith("*"):
+            raise NotImplementedError("forward takes any number of arguments")
+
+        def proxy(leaf: Any) -> Any:
+            if not isinstance(leaf, Tensor):
+                return leaf
+            name = f"{argument.node.target}_{len(self.leaves)}"
+            made = self.create_proxy("placeholder", name, (), {})
+            self.leaves.append(made.node)
+            return made
+
+        return map_structure(proxy, value)
 
     def call_module(
         self,
@@ -88,6 +131,10 @@ class UnitTracer(fx.Tracer):
         return f"{name}_{uses}" if uses else name
 
 
+def _parameter_name(argument: Any) -> str:
+    return str(argument.node.target).lstrip("*")
+
+
 def _default(argument: Any) -> Any:
     if not isinstance(argument, fx.Proxy):
         return argument
@@ -107,6 +154,8 @@ class Program:
         Its graph.
     names
         Name of each node.
+    leaves
+        Node of each tensor of the inputs.
 
     Attributes
     ----------
@@ -127,7 +176,13 @@ class Program:
         copies of these values, so that a value never changes.
     """
 
-    def __init__(self, model: nn.Module, graph: fx.Graph, names: Mapping[fx.Node, str]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        graph: fx.Graph,
+        names: Mapping[fx.Node, str],
+        leaves: Sequence[fx.Node],
+    ) -> None:
         self.names = dict(names)
         self.nodes = [node for node in graph.nodes if node.op != "output"]
         self.index = {node: index for index, node in enumerate(self.nodes)}
@@ -136,7 +191,7 @@ class Program:
             n: model.get_submodule(n.target) for n in self.nodes if n.op == "call_module"
         }
         self._constants = {n: _attribute(model, n.target) for n in self.nodes if n.op == "get_attr"}
-        self._input = next(node for node in self.nodes if node.op == "placeholder")
+        self._leaves = tuple(leaves)
         self.overwrites: dict[fx.Node, set[fx.Node]] = {}
         self.relink()
 
@@ -166,7 +221,7 @@ class Program:
         """Return the index of a node; that of the output node is the number of nodes."""
         return self.index.get(node, len(self.nodes))
 
-    def run(self, inputs: Tensor, edits: Mapping[fx.Node, Edit] | None = None) -> Any:
+    def run(self, inputs: AnyInputs, edits: Mapping[fx.Node, Edit] | None = None) -> Any:
         """Run all nodes.
 
         Parameters
@@ -185,9 +240,9 @@ class Program:
             self.step(node, values, edits)
         return self.outcome(values)
 
-    def start(self, inputs: Tensor) -> Values:
+    def start(self, inputs: AnyInputs) -> Values:
         """Return the values before the first node."""
-        return {self._input: inputs}
+        return dict(zip(self._leaves, tensors_in(inputs), strict=True))
 
     def outcome(self, values: Values) -> Any:
         """Return the output of the network from the values of the nodes that it reads."""
@@ -249,14 +304,21 @@ def _attribute(model: nn.Module, path: str) -> Any:
     return value
 
 
-def trace(model: nn.Module) -> Program:
+def trace(model: nn.Module, given: Mapping[str, Any] | None = None) -> Program:
     """Trace a model in its present mode.
 
     A model that cannot be traced raises any exception, of its own or of torch.fx.
+
+    Parameters
+    ----------
+    model
+        The model.
+    given
+        Inputs by the names of the parameters of ``forward``, as for :class:`UnitTracer`.
     """
-    tracer = UnitTracer()
+    tracer = UnitTracer(given)
     graph = tracer.trace(model)
-    return Program(model, graph, tracer.names)
+    return Program(model, graph, tracer.names, tracer.leaves)
 
 
 def find_logits(output: Any) -> Any:
@@ -271,7 +333,7 @@ def find_logits(output: Any) -> Any:
     Returns
     -------
     The output itself where it is a tensor. Of a container, the entry or attribute ``logits`` or
-    ``out`` where it has one, else its first tensor. None where there is no tensor.
+    ``out`` where it has one, else its only tensor. None where there is no tensor, or several.
     """
     if isinstance(output, Tensor | fx.Node):
         return output
@@ -280,10 +342,12 @@ def find_logits(output: Any) -> Any:
         if isinstance(entry, Tensor | fx.Node):
             return entry
     entries = output.values() if isinstance(output, Mapping) else output
-    for entry in entries if isinstance(entries, Iterable) else ():
-        if isinstance(entry, Tensor | fx.Node):
-            return entry
-    return None
+    found = (
+        [entry for entry in entries if isinstance(entry, Tensor | fx.Node)]
+        if isinstance(entries, Iterable)
+        else []
+    )
+    return found[0] if len(found) == 1 else None
 
 
 def same_storage(one: Any, other: Any) -> bool:

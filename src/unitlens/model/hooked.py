@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unitlens.model.calling import call_model
 from unitlens.model.graph import Edit, find_logits, same_storage
+from unitlens.model.inputs import AnyInputs
 from unitlens.model.memory_watch import MemoryWatch
 from unitlens.model.operations import (
     NONLINEAR_MODULES,
@@ -39,7 +41,7 @@ class HookedNetwork:
             if isinstance(module, NONLINEAR_MODULES)
         ]
 
-    def run(self, inputs: Tensor, edits: Mapping[str, Edit]) -> Any:
+    def run(self, inputs: AnyInputs, edits: Mapping[str, Edit]) -> Any:
         """Run the model with some activations replaced.
 
         Parameters
@@ -63,10 +65,10 @@ class HookedNetwork:
             return edited
 
         with self._hooked(edit):
-            return self._model(inputs)
+            return call_model(self._model, inputs)
 
     def calls(
-        self, inputs: Tensor
+        self, inputs: AnyInputs
     ) -> tuple[dict[str, tuple[Tensor, WeightedOperation]], MemoryWatch]:
         """Run the model and record the calls of its activation modules.
 
@@ -103,7 +105,7 @@ class HookedNetwork:
         ]
         try:
             with self._hooked(record), MemoryWatch() as memory:
-                logits = find_logits(self._model(inputs))
+                logits = find_logits(call_model(self._model, inputs))
         finally:
             for handle in handles:
                 handle.remove()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, fx
 
 from unitlens.model.graph import Program, Values
+from unitlens.model.inputs import AnyInputs
 from unitlens.model.layers import UnitLayer
 from unitlens.model.network import UnitNetwork
 from unitlens.model.precision import outputs_agree
@@ -35,7 +36,7 @@ class _Frontier:
     ready: int
 
 
-def samples_are_independent(network: UnitNetwork, example: Tensor) -> bool:
+def samples_are_independent(network: UnitNetwork, example: AnyInputs) -> bool:
     """Tell whether the output for a sample is independent of the other samples of its batch.
 
     Parameters
@@ -45,14 +46,15 @@ def samples_are_independent(network: UnitNetwork, example: Tensor) -> bool:
     example
         Inputs, at least one.
     """
-    with_another = network.forward_with(torch.cat([example[:1], example]), {})
+    rows = torch.tensor([0, *range(len(example))], device=example.device)
+    with_another = network.forward_with(example[rows], {})
     return outputs_agree(with_another[1:], network.forward_with(example, {}))
 
 
 def fastest_resumptions(
     network: UnitNetwork,
     program: Program,
-    example: Tensor,
+    example: AnyInputs,
     layers: Sequence[UnitLayer],
     memory: Memory,
     *,
@@ -93,7 +95,7 @@ def fastest_resumptions(
 
 
 def _agreeing_layers(
-    network: UnitNetwork, program: Program, example: Tensor, resumptions: Sequence[Resumption]
+    network: UnitNetwork, program: Program, example: AnyInputs, resumptions: Sequence[Resumption]
 ) -> set[str]:
     """Return the names of the layers whose resumption agrees with the plain pass.
 
@@ -122,7 +124,7 @@ def _agreeing_layers(
     return agreeing
 
 
-def chain_agrees(network: UnitNetwork, example: Tensor, chain: Chain) -> bool:
+def chain_agrees(network: UnitNetwork, example: AnyInputs, chain: Chain) -> bool:
     """Tell whether a chain agrees with the plain pass, with half of all units clamped to 0.5.
 
     Parameters
