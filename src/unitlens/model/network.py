@@ -29,6 +29,7 @@ from unitlens.model.rewriting import simplify
 
 logger = logging.getLogger("unitlens")
 Captured = TypeVar("Captured")
+BatchType = TypeVar("BatchType", Tensor, Inputs, Tensor | Inputs)
 
 
 def unit_layers(model: nn.Module, example: Any) -> UnitLayers:
@@ -238,7 +239,7 @@ class UnitNetwork:
         assert self._hooked is not None  # noqa: S101  always so without a program
         return self.logits(self._hooked.run(inputs, edits))
 
-    def ready(self, inputs: AnyInputs) -> AnyInputs:
+    def ready(self, inputs: BatchType) -> BatchType:
         """Move inputs to the network's device, and convert floating-point inputs to its dtype."""
         if isinstance(inputs, Inputs):
             return inputs.to(self.device, self.dtype)

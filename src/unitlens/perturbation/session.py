@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,17 +11,18 @@ import xarray as xr
 from torch import Tensor, nn
 
 from unitlens.config.base import LastLayers
-from unitlens.data.batches import (
-    Indices,
-    MapStyle,
-    iterate_batches,
-    sample_indices,
-)
+from unitlens.data.batches import iterate_batches, sample_indices
+from unitlens.data.items import ItemForm
+from unitlens.data.map_style import WholeBatches
+from unitlens.data.samples import Indices, Samples, open_samples
 from unitlens.errors import ArgumentError, DatasetError
+from unitlens.model.inputs import AnyInputs
 from unitlens.model.layers import choose_layers
 from unitlens.model.network import UnitNetwork
+from unitlens.model.outputs import OutputChoice
 from unitlens.model.precision import Precision, autocast_for, stored_dtype
 from unitlens.perturbation.engine.engine import Engine, Perturbed
+from unitlens.perturbation.score_output import read_for_score
 from unitlens.perturbation.scores import Floats, ScoreChoice, make_score
 from unitlens.progress import track
 from unitlens.variables.checks import annotate
@@ -43,6 +45,8 @@ class Settings:
     memory_gb: float
     score: ScoreChoice = "top1"
     precision: Precision = None
+    output: OutputChoice = None
+    form: ItemForm = field(default_factory=ItemForm)
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Batch:
     """
 
     start: int
-    inputs: Tensor
+    inputs: AnyInputs
     targets: Tensor
     classes: Tensor
 
@@ -91,9 +95,9 @@ class Session:
     def __init__(
         self,
         network: UnitNetwork,
-        dataset: MapStyle,
+        dataset: Samples,
         indices: Indices,
-        example: tuple[Tensor, Tensor],
+        example: tuple[AnyInputs, Tensor],
         settings: Settings,
         perturbed: Perturbed,
     ) -> None:
@@ -105,6 +109,14 @@ class Session:
         self.device = network.device
         self.dataset, self.indices, self.seed = dataset, indices, settings.seed
         self._settings = settings
+        names = dataset.classes
+        self.score = read_for_score(
+            network,
+            make_score(settings.score),
+            targets,
+            settings.output,
+            None if names is None else len(names),
+        )
         self.engine = Engine(
             network,
             self.layers,
@@ -114,13 +126,14 @@ class Session:
             perturbed=perturbed,
             updates=settings.precision != "bfloat16",
         )
-        self.score = make_score(settings.score)
         shape = self.engine.output_shape
         self.score.check(shape)
         self._target_dtype = targets.dtype
         self.by_class = are_classes(targets)
         width = shape[1] if len(shape) == 2 else 0
         self.classes = width if self.by_class else 1
+        if self.score.top is not None:
+            dataset.check_width(width)
 
     def batches(
         self, description: str, *, at_most: int | None = None, kept_bytes: int = 0
@@ -140,7 +153,13 @@ class Session:
         for start, inputs, targets in self._read(self.dataset, self.indices, description, size):
             yield Batch(start, inputs, targets, self._classes_of(targets))
 
-    def reference_batches(self, reference: MapStyle) -> Iterator[tuple[Tensor, Tensor]]:
+    def open_reference(self, reference: Any) -> Samples:
+        """Return the samples of a reference, read as the scored samples are; those if None."""
+        if reference is None or reference is self.dataset.given:
+            return self.dataset
+        return open_samples(reference, self._settings.form, self.network.model)
+
+    def reference_batches(self, reference: Samples) -> Iterator[tuple[AnyInputs, Tensor]]:
         """Read the inputs and targets of all samples of a reference, and show the progress.
 
         Raises
@@ -154,8 +173,8 @@ class Session:
         for _, inputs, targets in self._read(reference, indices, "mean activations", size):
             yield inputs, targets
 
-    def inputs_at(self, reference: MapStyle, indices: Indices) -> Tensor:
-        """Read the inputs of some samples of a reference, as one tensor."""
+    def inputs_at(self, reference: Samples, indices: Indices) -> AnyInputs:
+        """Read the inputs of some samples of a reference, as one batch."""
         ((_, inputs, _),) = iterate_batches(
             reference, len(indices), indices=indices, device=self.device, targets=self.score.targets
         )
@@ -163,13 +182,16 @@ class Session:
 
     def attributes(self) -> dict[str, object]:
         """Return the attributes of a result that tell how the result was computed."""
-        return {
+        attributes = {
             "samples": self.samples,
             "seed": self._settings.seed,
             "layers": [layer.name for layer in self.layers],
             "score": self.score.name,
             "precision": self._settings.precision or str(self.network.dtype).split(".")[-1],
         }
+        if self.network.output.name != "":
+            attributes["output"] = self.network.output.name
+        return {**attributes, **self.dataset.attributes()}
 
     def annotated(self, table: xr.Dataset, schema: str) -> xr.Dataset:
         """Return a table with its declared attributes.
@@ -177,6 +199,10 @@ class Session:
         Only a built-in loss is known to be in nats: under a user's score, losses have no units.
         """
         table = annotate(table, schema)
+        names = self.dataset.classes or self.dataset.label_names
+        known = names is not None and not isinstance(self.dataset.dataset, WholeBatches)
+        if known and names and table.sizes.get("class") == len(names):
+            table = table.assign_coords(class_name=("class", np.array(names, dtype=object)))
         for array in table.variables.values() if self.score.top is None else ():
             if array.attrs.get("units") == "nats":
                 array.attrs["units"] = ""
@@ -196,8 +222,8 @@ class Session:
         return size if at_most is None else min(size, at_most)
 
     def _read(
-        self, dataset: MapStyle, indices: Indices, description: str, size: int
-    ) -> Iterator[tuple[int, Tensor, Tensor]]:
+        self, dataset: Samples, indices: Indices, description: str, size: int
+    ) -> Iterator[tuple[int, AnyInputs, Tensor]]:
         batches = iterate_batches(
             dataset, size, indices=indices, device=self.device, targets=self.score.targets
         )
@@ -226,7 +252,8 @@ class Session:
             )
         raise ArgumentError(
             f"the data set has the label {int(outside[0])}, but the model puts out "
-            f"{self.classes} logits, so labels must be 0 to {self.classes - 1}"
+            f"{self.classes} logits, so labels must be 0 to {self.classes - 1}; correct the "
+            f"labels, or leave such samples out, ignore_index={int(outside[0])}"
         )
 
 
@@ -237,7 +264,7 @@ def are_classes(targets: Tensor) -> bool:
 
 @contextmanager
 def open_session(
-    model: nn.Module, dataset: MapStyle, settings: Settings, perturbed: Perturbed
+    model: nn.Module, dataset: Any, settings: Settings, perturbed: Perturbed
 ) -> Iterator[Session]:
     """Check the settings, and open the model for perturbation until the context ends.
 
@@ -264,18 +291,17 @@ def open_session(
     if not settings.memory_gb > 0:
         raise ArgumentError(f"memory_gb is {settings.memory_gb}, but must be above 0")
     dtype = stored_dtype(settings.precision)
-    if len(dataset) == 0:
+    samples = open_samples(dataset, settings.form, model)
+    if len(samples) == 0:
         raise ArgumentError("the data set is empty, but must have at least one sample")
     target_kind = make_score(settings.score).targets
-    indices = sample_indices(len(dataset), settings.samples, settings.seed)
-    _, *example = next(iterate_batches(dataset, 3, indices=indices[:3], targets=target_kind))
+    indices = sample_indices(len(samples), settings.samples, settings.seed)
+    _, inputs, targets = next(iterate_batches(samples, 3, indices=indices[:3], targets=target_kind))
     weight_bytes = sum(p.nbytes for p in model.parameters())
     simplified = weight_bytes <= SIMPLIFIED * settings.memory_gb * 1e9
-    opened = UnitNetwork(
-        model, example[0], device=settings.device, dtype=dtype, simplified=simplified
-    )
+    opened = UnitNetwork(model, inputs, device=settings.device, dtype=dtype, simplified=simplified)
     with autocast_for(settings.precision, settings.device), opened as network:
-        yield Session(network, dataset, indices, (example[0], example[1]), settings, perturbed)
+        yield Session(network, samples, indices, (inputs, targets), settings, perturbed)
 
 
 class Baseline:

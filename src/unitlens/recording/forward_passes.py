@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from math import ceil
@@ -13,17 +13,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from unitlens.config.base import LastLayers
 from unitlens.config.measurements import MapSpec
 from unitlens.data.batches import iterate_batches
-from unitlens.errors import ArgumentError, DatasetError, ModelError
+from unitlens.data.items import ItemForm
+from unitlens.data.samples import Samples
+from unitlens.errors import ArgumentError, DatasetError
+from unitlens.model.inputs import AnyInputs
 from unitlens.model.layers import REDUCTIONS, UnitLayer, choose_layers
 from unitlens.model.network import UnitNetwork
+from unitlens.model.outputs import OutputChoice
 from unitlens.progress import track
 from unitlens.recording.kept_arrays import ActivationReducer, suitable_batch
 from unitlens.recording.maps import choose_maps
+from unitlens.recording.recorded_classes import RecordedClasses, find_classes
 from unitlens.store.format.encoding import DEFAULT_CODEC, check_codec
 from unitlens.store.format.layout import MAP_SAMPLE, check_dtype
 from unitlens.store.format.manifest import Contents, RecordedLayer
@@ -45,9 +49,11 @@ class RecordingSettings:
     batch_size: int | None = None
     device: torch.device | str = "cpu"
     maps: MapSpec | None = None
+    output: OutputChoice = None
+    form: ItemForm = field(default_factory=ItemForm)
 
 
-def check_settings(settings: RecordingSettings, dataset: Any) -> None:
+def check_settings(settings: RecordingSettings, samples: Samples) -> None:
     """Raise ArgumentError where a setting breaks its rule, or the data set is empty."""
     check_dtype(settings.dtype)
     check_codec(settings.codec)
@@ -62,13 +68,13 @@ def check_settings(settings: RecordingSettings, dataset: Any) -> None:
         )
     if batch_size is not None and batch_size < 1:
         raise ArgumentError(f"batch_size is {batch_size}, but must be at least 1")
-    if len(dataset) < 1:
+    if len(samples) < 1:
         raise ArgumentError("the data set has no samples, but at least one is needed")
 
 
 @contextmanager
 def open_recording(
-    model: nn.Module, dataset: Any, settings: RecordingSettings, provenance: Mapping[str, Any]
+    model: nn.Module, samples: Samples, settings: RecordingSettings, provenance: Mapping[str, Any]
 ) -> Iterator["Recording"]:
     """Find the layers and classes of a model, and yield a recording that is ready to run.
 
@@ -76,8 +82,8 @@ def open_recording(
     ----------
     model
         The model.
-    dataset
-        The data set.
+    samples
+        The samples that are recorded.
     settings
         Settings of the recording.
     provenance
@@ -88,22 +94,24 @@ def open_recording(
     ArgumentError, DatasetError, LayerError, ModelError
         As :func:`unitlens.record_activations`.
     """
-    example = _example(dataset, settings.device)
+    example, labels = _example(samples, settings.device)
     with UnitNetwork(model, example, device=settings.device, simplified=True) as network:
         layers = choose_layers(network.layers, settings.layers)
+        classes = find_classes(network, samples, labels, settings.output)
         contents = Contents(
-            samples=len(dataset),
-            classes=_count_classes(network, example),
+            samples=len(samples),
+            classes=classes.count,
             layers=tuple(RecordedLayer(of.name, of.depth, of.units, of.positions) for of in layers),
             reduce=settings.reductions[0],
             dtype=settings.dtype,
             provenance=provenance,
             also=tuple(settings.reductions[1:]),
             codec=settings.codec,
-            maps=choose_maps(settings.maps, layers, len(dataset)),
+            maps=choose_maps(settings.maps, layers, len(samples)),
+            attributes=classes.attributes,
         )
         batch_size = settings.batch_size or suitable_batch(network, example)
-        yield Recording(network, dataset, layers, contents, batch_size, settings.device)
+        yield Recording(network, samples, layers, contents, classes, batch_size, settings.device)
 
 
 class Recording:
@@ -113,12 +121,14 @@ class Recording:
     ----------
     network
         The network, entered.
-    dataset
-        The data set.
+    samples
+        The samples that are recorded.
     layers
         Layers that are recorded.
     contents
         Contents of the store.
+    classes
+        The classes.
     batch_size
         Samples of a forward pass.
     device
@@ -128,15 +138,20 @@ class Recording:
     def __init__(
         self,
         network: UnitNetwork,
-        dataset: Any,
+        samples: Samples,
         layers: tuple[UnitLayer, ...],
         contents: Contents,
+        classes: RecordedClasses,
         batch_size: int,
         device: torch.device | str,
     ) -> None:
-        self.network, self.dataset, self.layers, self.contents = network, dataset, layers, contents
+        self.network, self.samples, self.layers, self.contents = network, samples, layers, contents
+        self._classes = classes
         self.batch_size, self.device = batch_size, torch.device(device)
-        self._true_labels = getattr(dataset, "true_labels", None)  # of label-corrupted sets
+        true_labels = getattr(samples.dataset, "true_labels", None)  # of label-corrupted sets
+        self.true_labels: NDArray[np.int64] | None = None
+        if true_labels is not None and not samples.no_labels:
+            self.true_labels = np.asarray(true_labels)[samples.places(np.arange(len(samples)))]
         self._reducer = ActivationReducer(
             network, contents.reductions, contents.dtype, contents.maps
         )
@@ -181,7 +196,9 @@ class Recording:
             Samples of a forward pass; by default those of the recording.
         """
         size = batch_size or self.batch_size
-        batches = iterate_batches(self.dataset, size, indices=indices, device=self.device)
+        batches = iterate_batches(
+            self.samples, size, indices=indices, device=self.device, targets=self.samples.kind
+        )
         total = ceil(len(indices) / size)
         for rows, inputs, labels in track(batches, label, total=total):
             _check_labels(rows, labels, self.contents.classes)
@@ -193,11 +210,11 @@ class Recording:
                 for layer, arrays in reduced.items()
                 for name, values in arrays.items()
             }
-            tensors |= _scores(logits, labels)
+            tensors |= self._classes.scores(logits, labels)
             columns = {name: values.cpu().numpy() for name, values in tensors.items()}
             true_labels = columns["label"]
-            if self._true_labels is not None:
-                true_labels = np.asarray(self._true_labels)[rows]
+            if self.true_labels is not None:
+                true_labels = self.true_labels[rows]
             numbers = {"index": rows, MAP_SAMPLE: rows[map_rows]}
             yield int(rows[0]), {**columns, **numbers, "true_label": true_labels}
 
@@ -207,33 +224,15 @@ def _check_labels(rows: NDArray[Any], labels: Tensor, classes: int) -> None:
     if wrong.any():
         sample = int(np.flatnonzero(wrong)[0])
         raise DatasetError(
-            f"sample {rows[sample]} has the label {int(labels[sample])}, but the model has "
-            f"{classes} logits, so labels must lie in 0..{classes - 1}; fit one to the other"
+            f"sample {rows[sample]} has the label {int(labels[sample])}, but there are "
+            f"{classes} classes, so labels must lie in 0..{classes - 1}; fit one to the other, or "
+            f"leave such samples out, ignore_index={int(labels[sample])}"
         )
 
 
-def _scores(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    precise = logits if logits.dtype == torch.float64 else logits.float()
-    return {
-        "label": labels,
-        "logits": precise,
-        "prediction": logits.argmax(dim=1),
-        "loss": cross_entropy(precise, labels, reduction="none"),
-    }
-
-
-def _example(dataset: Any, device: torch.device | str) -> Tensor:
-    """Return a batch of the first samples, from which the layers are found."""
-    rows = np.arange(min(2, len(dataset)))
-    _, inputs, _ = next(iterate_batches(dataset, len(rows), indices=rows, device=device))
-    return inputs
-
-
-def _count_classes(network: UnitNetwork, example: Tensor) -> int:
-    logits = network.forward_with(example, {})
-    if logits.dim() != 2:
-        raise ModelError(
-            f"the model puts out {tuple(logits.shape)} for {len(example)} samples, but must put "
-            "out logits of shape (samples, classes)"
-        )
-    return logits.shape[1]
+def _example(samples: Samples, device: torch.device | str) -> tuple[AnyInputs, Tensor]:
+    """Return the inputs and labels of the first samples, from which the layers are found."""
+    rows = np.arange(min(2, len(samples)))
+    batches = iterate_batches(samples, len(rows), indices=rows, device=device, targets=samples.kind)
+    _, inputs, labels = next(batches)
+    return inputs, labels

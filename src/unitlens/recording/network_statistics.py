@@ -1,6 +1,6 @@
 """Class statistics straight from forward passes, without a store."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,9 @@ import xarray as xr
 from torch import nn
 
 from unitlens.config.base import LastLayers
+from unitlens.data.items import ItemForm
+from unitlens.data.samples import open_samples
+from unitlens.model.outputs import OutputChoice
 from unitlens.recording.forward_passes import (
     Columns,
     Recording,
@@ -21,7 +24,7 @@ from unitlens.statistics.block_states import Floats, Integers
 from unitlens.statistics.blocks import Statistics, block_statistics, merge_statistics
 from unitlens.statistics.class_labels import By, choose_classes, sample_labels
 from unitlens.statistics.class_statistics import check_sizes
-from unitlens.statistics.class_table import UnitStatistics, statistics_table
+from unitlens.statistics.class_table import UnitStatistics, described, statistics_table
 from unitlens.statistics.histograms import Bins, make_bins
 
 _BLOCK_BYTES = 2**26  # of all layers' activations that are reduced at once
@@ -40,6 +43,10 @@ def network_statistics(
     strongest: int = 100,
     batch_size: int | None = None,
     device: torch.device | str = "cpu",
+    output: OutputChoice = None,
+    target: str | int | None = None,
+    collate_fn: Callable[[list[Any]], Any] | None = None,
+    ignore_index: int | None = None,
 ) -> xr.Dataset:
     """Compute the class statistics of every unit while the model runs, without a store.
 
@@ -51,9 +58,16 @@ def network_statistics(
     Parameters
     ----------
     model
-        Any module that takes one tensor and returns logits of shape (samples, classes).
+        Any module that returns logits of shape (samples, classes), or another output.
     dataset
-        Any map-style data set of (input, label), with labels from 0.
+        Data set of a length, with items by index. Its items are pairs (input, label); dictionaries
+        of inputs and a label; or inputs alone. An input is a tensor, an array or a list of numbers;
+        or a tuple or a dictionary of these, the positional or the keyword arguments of ``forward``.
+        Labels are integers from 0, one-hot vectors, or texts: the classes of texts are those of the
+        attribute ``classes`` of the data set, else the sorted texts. Where targets are no labels,
+        or there are none, all samples are of one class, and the attribute ``no_classes`` tells why;
+        where the output is no logits, there are no predictions and losses, and ``no_scores`` tells
+        why.
     layers
         Names of layers as :func:`unitlens.unit_layers` lists them; or a number of last layers,
         ``3`` or ``LastLayers(last=3)``; by default all layers.
@@ -74,6 +88,18 @@ def network_statistics(
         Samples of a forward pass; by default as many as the caches of a CPU hold, from 16 to 2,000.
     device
         Device that the model runs on.
+    output
+        What holds the logits of an output that is no tensor: the key or the place of an entry, or a
+        function of the output. None: the entry or attribute ``logits`` or ``out``, else the only
+        tensor that fits the labels.
+    target
+        Key of the target in items that are dictionaries, or its place in items of several entries.
+        None: ``label``, ``labels``, ``target`` or ``targets``, or the second entry of a pair.
+    collate_fn
+        Function of a list of items that returns a batch of the form of an item, with the samples on
+        axis 0, such as one that pads sequences. None: tensors are stacked.
+    ignore_index
+        Label of samples that are left out, such as -100. None: no sample is left out.
 
     Returns
     -------
@@ -88,9 +114,10 @@ def network_statistics(
     LayerError
         Where the model lacks a layer.
     ModelError
-        Where the model cannot be run on the data, or its output is not (samples, classes).
+        Where the model cannot be run on the data, or several tensors of its output could be the
+        logits.
     DatasetError
-        Where a label is not among the classes, or an item is no pair of input and label.
+        Where a label is not among the classes, or an item is of another form than described above.
     StoreError
         Where an activation is beyond the range of float32.
     TableError
@@ -107,9 +134,13 @@ def network_statistics(
     Frozen({'unit': 3, 'class': 2})
     """
     check_sizes(fine_bins, strongest)
-    settings = RecordingSettings(layers, (reduce,), batch_size=batch_size, device=device)
-    check_settings(settings, dataset)
-    with open_recording(model, dataset, settings, {}) as recording:
+    settings = RecordingSettings(
+        layers, (reduce,), batch_size=batch_size, device=device, output=output,
+        form=ItemForm(target, collate_fn, ignore_index),
+    )  # fmt: skip
+    data = open_samples(dataset, settings.form, model)
+    check_settings(settings, data)
+    with open_recording(model, data, settings, {}) as recording:
         ranges, samples = _pass_for_ranges(recording)
         labels = sample_labels(samples, by)
         kept_classes = choose_classes(labels, classes)
@@ -117,7 +148,8 @@ def network_statistics(
         bins = {name: make_bins(*limits, fine_bins) for name, limits in ranges.items()}
         statistics = _pass_for_statistics(recording, bins, index, len(kept_classes), strongest)
         parts = [UnitStatistics(statistics[name], bins[name]) for name in bins]
-        return statistics_table(parts, _layers(recording), kept_classes, labels)
+        table = statistics_table(parts, _layers(recording), kept_classes, labels)
+        return described(table, recording.contents.attributes, by)
 
 
 def _pass_for_ranges(
@@ -137,6 +169,8 @@ def _pass_for_ranges(
         for name, arrays in pieces.items():
             arrays.append(columns[name])
     wide = {name: (low.astype(float), high.astype(float)) for name, (low, high) in ranges.items()}
+    if "no_scores" in recording.contents.attributes:
+        del pieces["prediction"]
     coordinates = {name: ("sample", np.concatenate(arrays)) for name, arrays in pieces.items()}
     attributes = {"classes": recording.contents.classes}
     return wide, xr.DataTree(xr.Dataset(coords=coordinates, attrs=attributes))

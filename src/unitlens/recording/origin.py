@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from unitlens.data.batches import iterate_batches
+from unitlens.data.samples import Samples, probe_rows
 from unitlens.errors import ArgumentError
+from unitlens.model.inputs import tensors_in
 from unitlens.model.weights import modules_hash, weights_hash
-from unitlens.recording.all_labels import probe_rows
 
 FORMER_PROBES = 16
 BATCH = 16
@@ -37,7 +38,7 @@ class Origin:
     model
         The model.
     dataset
-        The map-style data set.
+        The samples of the data set.
     given
         Entries of the provenance that the caller gives.
 
@@ -52,7 +53,7 @@ class Origin:
         Where `given` holds a value that JSON cannot hold.
     """
 
-    def __init__(self, model: nn.Module, dataset: Any, given: Mapping[str, Any]) -> None:
+    def __init__(self, model: nn.Module, dataset: Samples, given: Mapping[str, Any]) -> None:
         try:
             self._given: dict[str, Any] = json.loads(json.dumps(dict(given)))
         except TypeError as error:
@@ -127,19 +128,22 @@ def _former_weights_hash(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _dataset_identity(dataset: Any, rows: NDArray[np.int64]) -> str:
+def _dataset_identity(samples: Samples, rows: NDArray[np.int64]) -> str:
     """Return the data set's own identity, or a hash of its tensors, or of some samples."""
+    dataset, form = samples.dataset, samples.form
+    read = f" {form.target!r} {form.ignore_index!r}"
+    chosen = "" if read == " None None" else read
     own = getattr(dataset, "identity", None)
     if isinstance(own, str):
-        return own
-    samples = len(dataset)
-    digest = hashlib.sha256(f"{type(dataset).__qualname__} {samples}".encode())
+        return own + chosen
+    digest = hashlib.sha256(f"{type(dataset).__qualname__} {len(dataset)}{chosen}".encode())
     if isinstance(dataset, TensorDataset):
         for tensor in dataset.tensors:
             _update(digest, tensor)
         return digest.hexdigest()
-    for _, inputs, labels in iterate_batches(dataset, BATCH, indices=rows):
-        _update(digest, inputs)
+    for _, inputs, labels in iterate_batches(samples, BATCH, indices=rows, targets=samples.kind):
+        for tensor in tensors_in(inputs):
+            _update(digest, tensor)
         _update(digest, labels)
     return digest.hexdigest()
 

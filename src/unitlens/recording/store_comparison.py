@@ -69,15 +69,14 @@ class StoreComparison:
         """Return the first sample whose label differs, in words."""
         if not stored.complete_rows("label").any():
             return None
-        dataset = self._recording.dataset
+        samples, true_labels = self._recording.samples, self._recording.true_labels
         if self._labels is None:
-            self._labels = read_all_labels(dataset)
+            self._labels = read_all_labels(samples)
         present, then = stored.read("label", np.arange(len(self._labels)))
         other = present[self._labels[present] != then]
         if other.size:
-            self._labels = confirm_labels(dataset, self._labels, other)
-        true_labels = getattr(dataset, "true_labels", None)
-        true = self._labels if true_labels is None else np.asarray(true_labels)
+            self._labels = confirm_labels(samples, self._labels, other)
+        true = self._labels if true_labels is None else true_labels
         for name, now in (("label", self._labels), ("true_label", true)):
             present, then = stored.read(name, np.arange(len(now)))
             other = np.flatnonzero(now[present] != then)

@@ -31,7 +31,7 @@ from unitlens.statistics.block_states import (
 )
 from unitlens.statistics.blocks import block_statistics, merge_statistics
 from unitlens.statistics.class_labels import By, choose_classes, sample_labels
-from unitlens.statistics.class_table import UnitStatistics, all_finite, statistics_table
+from unitlens.statistics.class_table import UnitStatistics, all_finite, described, statistics_table
 from unitlens.statistics.histograms import Bins, make_bins
 
 logger = logging.getLogger("unitlens")
@@ -107,7 +107,8 @@ def class_statistics(
     ]
     logger.info("class statistics of %d layers, %d samples", len(layers), len(labels))
     parts = [part for states in computed(states) for part in states]
-    return statistics_table(parts, layers, class_labels, labels)
+    table = statistics_table(parts, layers, class_labels, labels)
+    return described(table, acts.attrs, by)
 
 
 def check_sizes(fine_bins: int, strongest: int) -> None:
