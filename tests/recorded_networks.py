@@ -32,9 +32,10 @@ class Samples:
         return self.inputs[index], int(self.labels[index])
 
 
-# Most samples that a recording asks for beside those that it runs: two to find the layers, 64 to
+# Most samples that a recording asks for beside those that it runs: one for the form of the targets,
+# two to find the layers, 64 to
 # check the list of labels, and those that are compared with a store.
-COMPARED = 2 + 64 + 20
+COMPARED = 1 + 2 + 64 + 20
 
 
 def seeded(build):

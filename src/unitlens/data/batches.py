@@ -8,7 +8,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from unitlens.data.samples import Indices, Targets, open_samples
+from unitlens.data.map_style import Indices
+from unitlens.data.samples import Targets, open_samples
 from unitlens.errors import ArgumentError, DatasetError
 from unitlens.model.inputs import AnyInputs, Inputs, describe_inputs
 from unitlens.model.precision import autocast_disabled

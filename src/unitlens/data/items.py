@@ -93,7 +93,7 @@ def split_item(
             f"{place} is a {type(item).__name__}, but target is {form.target!r}, the key of an "
             "item that is a dictionary; leave target away, or give a place such as 1"
         )
-    if not isinstance(item, tuple | list) or _is_numbers(item):
+    if not isinstance(item, tuple | list) or _is_flat_list(item):
         return item, NO_TARGET
     if form.target is not None:
         return _split_at(item, form.target, place)
@@ -178,6 +178,11 @@ def _is_text(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return any(map(_is_text, value))
     return isinstance(value, str | bytes)
+
+
+def _is_flat_list(item: Any) -> bool:
+    """Tell whether an item is a list of more than two numbers: an input alone."""
+    return type(item) is list and len(item) > 2 and all(isinstance(e, Number) for e in item)
 
 
 def _is_numbers(value: Any) -> bool:

@@ -98,6 +98,23 @@ def one_hot_place(label: Any) -> int | None:
     return int(ones.argmax()) if ones.sum() == 1 and ((values == 0) | ones).all() else None
 
 
+def label_remedy(label: int) -> str:
+    """Return what to do about a label that is none of the classes, for the end of a message."""
+    if label < 0:
+        return f"fit one to the other, or leave such samples out, ignore_index={label}"
+    return "fit one to the other (labels that start at 1 need 1 less)"
+
+
+def is_plain_label(target: Any) -> bool:
+    """Tell whether a target can be nothing but a label: a text or one integer."""
+    if isinstance(target, str | int):
+        return True
+    if not isinstance(target, Tensor | np.ndarray | np.integer):
+        return False
+    value = np.asarray(target.detach().cpu() if isinstance(target, Tensor) else target)
+    return value.size == 1 and value.dtype.kind in "biu"
+
+
 def classless_reason(targets: Sequence[Any]) -> str:
     """Return why targets are no classes, in words; empty where they are, or where one is faulty.
 

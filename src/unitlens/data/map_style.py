@@ -20,7 +20,11 @@ from torch.utils.data import (
 )
 
 from unitlens.data.items import ItemForm
-from unitlens.errors import DatasetError
+from unitlens.errors import DatasetError, UnitlensError, one_line
+from unitlens.seeds import seeded
+
+Indices = npt.NDArray[np.int64]
+PROBES = 64  # samples that show the form of a whole data set
 
 
 class MapStyle(Protocol):
@@ -154,3 +158,48 @@ def class_names(dataset: Any) -> tuple[str, ...] | None:
         if isinstance(names, list | tuple) and names and all(isinstance(n, str) for n in names):
             return tuple(map(str, names))
     return None
+
+
+def probe_rows(samples: int, count: int = PROBES) -> Indices:
+    """Return some samples of a data set: the first, the last, and seeded ones, ascending.
+
+    Parameters
+    ----------
+    samples
+        Number of samples of the data set.
+    count
+        Most samples to return.
+    """
+    drawn = 1 + seeded(0, "probes").permutation(max(samples - 2, 0))[: count - 2]
+    return np.unique([0, *drawn.tolist(), samples - 1])
+
+
+def get_item(dataset: MapStyle, index: int, name: str) -> Any:
+    """Return an item of a data set.
+
+    Parameters
+    ----------
+    dataset
+        The data set.
+    index
+        Index of the item.
+    name
+        Name of the data set, for the message of an error.
+
+    Raises
+    ------
+    DatasetError
+        Where the data set raises an error of its own: the message names the item.
+    """
+    try:
+        return dataset[index]
+    except (UnitlensError, MemoryError):
+        raise
+    except Exception as error:
+        remedy = "mend the item or leave it out"
+        if isinstance(error, IndexError):
+            remedy += f", or mend the length of the data set, {len(dataset)}"
+        raise DatasetError(
+            f"item {index} of {name} cannot be read ({type(error).__name__}: {one_line(error)}); "
+            f"{remedy}"
+        ) from error

@@ -21,16 +21,20 @@ from unitlens.data.items import (
     to_tensors,
     unnamed_numbers,
 )
-from unitlens.data.labels import classless_reason, one_hot_place, whole_label
-from unitlens.data.map_style import MapStyle, WholeBatches, class_names, open_map_style
+from unitlens.data.labels import classless_reason, is_plain_label, one_hot_place, whole_label
+from unitlens.data.map_style import (
+    Indices,
+    WholeBatches,
+    class_names,
+    get_item,
+    open_map_style,
+    probe_rows,
+)
 from unitlens.errors import DatasetError, UnitlensError, nearest, one_line, shown
 from unitlens.model.calling import argument_names
 from unitlens.model.inputs import AnyInputs, make_inputs
-from unitlens.seeds import seeded
 
 logger = logging.getLogger("unitlens")
-Indices = npt.NDArray[np.int64]
-PROBES = 64  # samples that show the form of a whole data set
 Targets = Literal["labels", "any", "none"]
 _LABEL_ERRORS = (TypeError, ValueError, RuntimeError, OverflowError)
 
@@ -89,16 +93,22 @@ class Samples:
     def no_labels(self) -> str:
         """Why the targets are no labels, in words; empty where they are labels.
 
-        Found from the first, the last and seeded samples, 64 at most.
+        Where the first target does not tell, as a whole float does not, 64 samples do.
         """
         if isinstance(self.dataset, WholeBatches) or not len(self):
             return ""
         rows = probe_rows(len(self))
         if self.form.collate_fn is None:
+            if is_plain_label(self._first_target):
+                return ""
             return classless_reason(self.raw_targets(rows))
         with torch.inference_mode(mode=False):
             target = self._collated_target(self.places(rows[:3]))
         return classless_reason([target] * 3 if target is NO_TARGET else list(target))
+
+    @cached_property
+    def _first_target(self) -> Any:
+        return self._split(int(self.places([0])[0]))[1]
 
     @property
     def kind(self) -> Targets:
@@ -287,9 +297,9 @@ class Samples:
     @cached_property
     def label_names(self) -> tuple[str, ...] | None:
         """Class of each integer, where labels are text: as stated, else sorted by their names."""
-        if len(self.dataset) == 0 or isinstance(self.dataset, WholeBatches | TensorDataset):
+        if len(self) == 0 or isinstance(self.dataset, WholeBatches | TensorDataset):
             return None
-        if self.form.collate_fn is not None or not isinstance(self._split(0)[1], str):
+        if self.form.collate_fn is not None or not isinstance(self._first_target, str):
             return None
         if self.classes is not None:
             return self.classes
@@ -362,20 +372,6 @@ def _is(label: Any, ignored: int) -> bool:
         return False
 
 
-def probe_rows(samples: int, count: int = PROBES) -> Indices:
-    """Return some samples of a data set: the first, the last, and seeded ones, ascending.
-
-    Parameters
-    ----------
-    samples
-        Number of samples of the data set.
-    count
-        Most samples to return.
-    """
-    drawn = 1 + seeded(0, "probes").permutation(max(samples - 2, 0))[: count - 2]
-    return np.unique([0, *drawn.tolist(), samples - 1])
-
-
 def _stack(values: list[Any], places: Indices, kind: str) -> Any:
     try:
         return stack_structures(values)
@@ -391,34 +387,3 @@ def _shown_target(target: Any) -> str:
     if isinstance(target, Tensor | np.ndarray) and target.ndim:
         return f"{type(target).__name__} of shape {tuple(target.shape)}"
     return shown(target)
-
-
-def get_item(dataset: MapStyle, index: int, name: str) -> Any:
-    """Return an item of a data set.
-
-    Parameters
-    ----------
-    dataset
-        The data set.
-    index
-        Index of the item.
-    name
-        Name of the data set, for the message of an error.
-
-    Raises
-    ------
-    DatasetError
-        Where the data set raises an error of its own: the message names the item.
-    """
-    try:
-        return dataset[index]
-    except (UnitlensError, MemoryError):
-        raise
-    except Exception as error:
-        remedy = "mend the item or leave it out"
-        if isinstance(error, IndexError):
-            remedy += f", or mend the length of the data set, {len(dataset)}"
-        raise DatasetError(
-            f"item {index} of {name} cannot be read ({type(error).__name__}: {one_line(error)}); "
-            f"{remedy}"
-        ) from error

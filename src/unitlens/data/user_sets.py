@@ -22,9 +22,8 @@ from unitlens.data.dataset_record import (
 )
 from unitlens.data.image_files import measure_subset
 from unitlens.data.labels import stratified_subset, whole_label
-from unitlens.data.map_style import MapStyle
+from unitlens.data.map_style import MapStyle, get_item
 from unitlens.data.memory_sets import SPLITS, Arrays, ArraySet, store_arrays
-from unitlens.data.samples import get_item
 from unitlens.errors import DatasetError, one_line
 from unitlens.local_files import replacing
 from unitlens.seeds import seeded

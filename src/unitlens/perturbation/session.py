@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from unitlens.config.base import LastLayers
 from unitlens.data.batches import iterate_batches, sample_indices
 from unitlens.data.items import ItemForm
-from unitlens.data.map_style import WholeBatches
-from unitlens.data.samples import Indices, Samples, open_samples
+from unitlens.data.labels import label_remedy
+from unitlens.data.map_style import Indices, WholeBatches
+from unitlens.data.samples import Samples, open_samples
 from unitlens.errors import ArgumentError, DatasetError
 from unitlens.model.inputs import AnyInputs
 from unitlens.model.layers import choose_layers
@@ -252,8 +253,8 @@ class Session:
             )
         raise ArgumentError(
             f"the data set has the label {int(outside[0])}, but the model puts out "
-            f"{self.classes} logits, so labels must be 0 to {self.classes - 1}; correct the "
-            f"labels, or leave such samples out, ignore_index={int(outside[0])}"
+            f"{self.classes} logits, so labels must be 0 to {self.classes - 1}; "
+            f"{label_remedy(int(outside[0]))}"
         )
 
 

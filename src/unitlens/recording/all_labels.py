@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from unitlens.data.batches import iterate_batches
-from unitlens.data.samples import PROBES, Samples, probe_rows
+from unitlens.data.map_style import PROBES, probe_rows
+from unitlens.data.samples import Samples, open_samples
 from unitlens.data.split import SplitDataset
 from unitlens.progress import track
 
@@ -20,7 +21,7 @@ BATCH = 256
 Labels = NDArray[np.int64]
 
 
-def read_all_labels(samples: Samples) -> Labels:
+def read_all_labels(dataset: Any) -> Labels:
     """Return the label of every sample of a data set; zeros where there are no classes.
 
     Labels are taken from the data sets of unitlens, a TensorDataset, a Subset or a ConcatDataset
@@ -29,15 +30,16 @@ def read_all_labels(samples: Samples) -> Labels:
 
     Parameters
     ----------
-    samples
-        The samples.
+    dataset
+        The data set, or its samples.
     """
-    if samples.no_labels:
-        return np.zeros(len(samples), np.int64)
+    samples = open_samples(dataset)
     if samples.form.target is None and samples.form.collate_fn is None:
         listed = _listed_labels(samples.dataset)
         if listed is not None:
             return listed[samples.places(np.arange(len(samples)))]
+    if samples.no_labels:
+        return np.zeros(len(samples), np.int64)
     return _read_all(samples)
 
 
@@ -78,6 +80,8 @@ def _listed_labels(dataset: Any) -> Labels | None:
         parts = [_listed_labels(part) for part in dataset.datasets]
         known = [part for part in parts if part is not None]
         return np.concatenate(known) if len(known) == len(parts) else None
+    if open_samples(dataset).no_labels:
+        return None
     for name in ("targets", "labels"):
         labels = _as_labels(getattr(dataset, name, None), len(dataset))
         if labels is not None and _agrees(dataset, labels, probe_rows(len(labels))):

@@ -18,6 +18,7 @@ from unitlens.config.base import LastLayers
 from unitlens.config.measurements import MapSpec
 from unitlens.data.batches import iterate_batches
 from unitlens.data.items import ItemForm
+from unitlens.data.labels import label_remedy
 from unitlens.data.samples import Samples
 from unitlens.errors import ArgumentError, DatasetError
 from unitlens.model.inputs import AnyInputs
@@ -224,9 +225,9 @@ def _check_labels(rows: NDArray[Any], labels: Tensor, classes: int) -> None:
     if wrong.any():
         sample = int(np.flatnonzero(wrong)[0])
         raise DatasetError(
-            f"sample {rows[sample]} has the label {int(labels[sample])}, but there are "
-            f"{classes} classes, so labels must lie in 0..{classes - 1}; fit one to the other, or "
-            f"leave such samples out, ignore_index={int(labels[sample])}"
+            f"sample {rows[sample]} has the label {int(labels[sample])}, but the model has "
+            f"{classes} logits, so labels must lie in 0..{classes - 1}; "
+            f"{label_remedy(int(labels[sample]))}"
         )
 
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from unitlens.data.batches import iterate_batches
-from unitlens.data.samples import Samples, probe_rows
+from unitlens.data.map_style import probe_rows
+from unitlens.data.samples import Samples, open_samples
 from unitlens.errors import ArgumentError
 from unitlens.model.inputs import tensors_in
 from unitlens.model.weights import modules_hash, weights_hash
@@ -38,7 +39,7 @@ class Origin:
     model
         The model.
     dataset
-        The samples of the data set.
+        The data set, or its samples.
     given
         Entries of the provenance that the caller gives.
 
@@ -53,7 +54,7 @@ class Origin:
         Where `given` holds a value that JSON cannot hold.
     """
 
-    def __init__(self, model: nn.Module, dataset: Samples, given: Mapping[str, Any]) -> None:
+    def __init__(self, model: nn.Module, dataset: Any, given: Mapping[str, Any]) -> None:
         try:
             self._given: dict[str, Any] = json.loads(json.dumps(dict(given)))
         except TypeError as error:
@@ -61,13 +62,15 @@ class Origin:
                 f"provenance cannot be stored ({error}); give text, numbers, lists and dictionaries"
             ) from None
         self._model, self._modules_hash = model, modules_hash(model)
-        self._dataset = dataset
+        self._samples = open_samples(dataset)
         provenance: dict[str, Any] = {}
         if "weights_hash" not in given:
             provenance["weights_hash"] = weights_hash(model)
             provenance["modules_hash"] = self._modules_hash
         if "dataset_identity" not in given:
-            provenance["dataset_identity"] = _dataset_identity(dataset, probe_rows(len(dataset)))
+            provenance["dataset_identity"] = _dataset_identity(
+                self._samples, probe_rows(len(self._samples))
+            )
         self.provenance = {**provenance, **self._given}
 
     def matches(self, stored: Mapping[str, Any]) -> bool:
@@ -108,9 +111,9 @@ class Origin:
     @cached_property
     def _former_identity(self) -> str:
         """The identity of the data set in stores of unitlens before 0.3."""
-        last = len(self._dataset) - 1
+        last = len(self._samples) - 1
         rows = np.unique(np.linspace(0, last, min(last + 1, FORMER_PROBES)).astype(np.int64))
-        return _dataset_identity(self._dataset, rows)
+        return _dataset_identity(self._samples, rows)
 
 
 def _former_weights_hash(model: nn.Module) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from unitlens.data.labels import label_remedy
 from unitlens.data.map_style import WholeBatches
 from unitlens.data.samples import Samples
 from unitlens.errors import DatasetError, ModelError
@@ -145,8 +146,8 @@ def _count_labels(samples: Samples) -> int:
     if wrong.size:
         label = int(labels[wrong[0]])
         raise DatasetError(
-            f"sample {wrong[0]} has the label {label}, but labels must be at least 0; correct the "
-            f"labels, or leave such samples out, ignore_index={label}"
+            f"sample {wrong[0]} has the label {label}, but labels must be at least 0; "
+            f"{label_remedy(label)}"
         )
     return int(labels.max()) + 1
 

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from unitlens.config.networks import TrainingSpec
 from unitlens.data.batches import one_tensor, read_batches
-from unitlens.data.map_style import MapStyle
-from unitlens.data.samples import Indices
+from unitlens.data.map_style import Indices, MapStyle
 from unitlens.errors import ModelError
 from unitlens.model.restore import restore_generators, seed_generators
 from unitlens.seeds import derived_seed, seeded

@@ -206,11 +206,8 @@ class Engine:
         if resumption.readers and not torch.isfinite(coefficients.sum()):
             yield from self._in_whole_passes(inputs, directions)
             return
-        head = (
-            None
-            if scores is None
-            else find_dense_head(self._traced, resumption, self._network.logits_node)
-        )
+        logits = self._network.logits_node
+        head = None if scores is None else find_dense_head(self._traced, resumption, logits)
         if scores is not None and head is not None:
             columns, output = directions.columns(head.reader), values[head.reader.node]
             sums = head.score(output, coefficients, columns, scores)

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unitlens.data.samples import Indices, Samples
+from unitlens.data.map_style import Indices
+from unitlens.data.samples import Samples
 from unitlens.errors import ArgumentError
 from unitlens.model.inputs import AnyInputs
 from unitlens.model.layers import UnitLayer, reduce_positions
