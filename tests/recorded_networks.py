@@ -33,8 +33,7 @@ class Samples:
 
 
 # Most samples that a recording asks for beside those that it runs: one for the form of the targets,
-# two to find the layers, 64 to
-# check the list of labels, and those that are compared with a store.
+# two to find the layers, 64 to check the list of labels, and those that are compared with a store.
 COMPARED = 1 + 2 + 64 + 20
 
 
