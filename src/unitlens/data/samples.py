@@ -210,8 +210,8 @@ class Samples:
         except _LABEL_ERRORS as error:
             raise DatasetError(
                 f"{where} is ({type(value).__name__}, {_shown_target(label)}), but must be a "
-                "tensor or array and an integer label; give labels 0, 1, ..., or a function as "
-                "score that takes such targets"
+                "tensor or array and an integer label; give labels 0, 1, ..., a function as score "
+                "that takes such targets, or positions='samples' for one class a position"
             ) from error
 
     def _targets(self, inputs: AnyInputs, targets: list[Any], places: Indices) -> Tensor:

@@ -27,6 +27,7 @@ from unitlens.perturbation.bases import (
     parse_basis,
 )
 from unitlens.perturbation.engine.engine import VariantEdit
+from unitlens.perturbation.position_scores import Positions
 from unitlens.perturbation.scores import Floats, ScoreChoice
 from unitlens.perturbation.session import (
     Baseline,
@@ -63,6 +64,7 @@ def cumulative_ablation(
     target: str | int | None = None,
     collate_fn: Callable[[list[Any]], Any] | None = None,
     ignore_index: int | None = None,
+    positions: Positions = None,
 ) -> xr.Dataset:
     """Ablate more and more units together, and measure loss and accuracy of each set.
 
@@ -173,6 +175,14 @@ def cumulative_ablation(
         axis 0, such as one that pads sequences. None: tensors are stacked.
     ignore_index
         Label of samples that are left out, such as -100. None: no sample is left out.
+    positions
+        ``"samples"``: every position with a valid target, such as a token or a pixel, is a sample:
+        losses and accuracies are means over all of them, and standard errors are over items.
+        Outputs have the shape (samples, positions ..., classes) or (samples, classes, positions
+        ...), targets are integers of shape (samples, positions ...), each for the output at its
+        own position, and `ignore_index` (-100 if None) marks positions that do not count. A score
+        function gets outputs (positions, classes) and targets (positions,). None: an item is one
+        sample.
 
     Returns
     -------
@@ -230,7 +240,7 @@ def cumulative_ablation(
     check_counts(orders, points, ordered=bool(by) or isinstance(parsed, dict))
     settings = Settings(
         layers, samples, seed, batch_size, device, memory_gb, score, precision,
-        output, ItemForm(target, collate_fn, ignore_index),
+        output, ItemForm(target, collate_fn, ignore_index), positions,
     )  # fmt: skip
     with open_session(model, dataset, settings, "together") as session:
         clamping = clamp_to(session, value, reference)

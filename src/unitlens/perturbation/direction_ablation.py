@@ -21,6 +21,7 @@ from unitlens.perturbation.given_directions import (
     match_units_of_layer,
 )
 from unitlens.perturbation.importance import PairedSums, add_changes, importance_table
+from unitlens.perturbation.position_scores import Positions
 from unitlens.perturbation.scores import Floats, ScoreChoice
 from unitlens.perturbation.session import Baseline, Batch, Session, Settings, open_session
 from unitlens.perturbation.values.clamping import clamp_to
@@ -44,6 +45,7 @@ def direction_ablation(
     target: str | int | None = None,
     collate_fn: Callable[[list[Any]], Any] | None = None,
     ignore_index: int | None = None,
+    positions: Positions = None,
 ) -> xr.Dataset:
     """Ablate every direction alone, and measure how loss and accuracy change.
 
@@ -116,6 +118,14 @@ def direction_ablation(
         axis 0, such as one that pads sequences. None: tensors are stacked.
     ignore_index
         Label of samples that are left out, such as -100. None: no sample is left out.
+    positions
+        ``"samples"``: every position with a valid target, such as a token or a pixel, is a sample:
+        losses and accuracies are means over all of them, and standard errors are over items.
+        Outputs have the shape (samples, positions ..., classes) or (samples, classes, positions
+        ...), targets are integers of shape (samples, positions ...), each for the output at its
+        own position, and `ignore_index` (-100 if None) marks positions that do not count. A score
+        function gets outputs (positions, classes) and targets (positions,). None: an item is one
+        sample.
 
     Returns
     -------
@@ -161,7 +171,7 @@ def direction_ablation(
     given = directions_by_layer(directions, "directions")
     settings = Settings(
         tuple(given), samples, seed, batch_size, device, memory_gb, score, precision,
-        output, ItemForm(target, collate_fn, ignore_index),
+        output, ItemForm(target, collate_fn, ignore_index), positions,
     )  # fmt: skip
     with open_session(model, dataset, settings, "mixtures") as session:
         rows = {layer.name: _unit_rows(given[layer.name], layer) for layer in session.layers}

@@ -16,6 +16,7 @@ from unitlens.model.precision import Precision
 from unitlens.perturbation.engine.perturbed_directions import Replacement
 from unitlens.perturbation.group_members import Groups, Ints, group_names, member_numbers
 from unitlens.perturbation.importance import PairedSums, importance_table
+from unitlens.perturbation.position_scores import Positions
 from unitlens.perturbation.scores import ScoreChoice
 from unitlens.perturbation.session import (
     Baseline,
@@ -48,6 +49,7 @@ def group_ablation(
     target: str | int | None = None,
     collate_fn: Callable[[list[Any]], Any] | None = None,
     ignore_index: int | None = None,
+    positions: Positions = None,
 ) -> xr.Dataset:
     """Ablate groups of units, all units of a group together, and measure loss and accuracy.
 
@@ -134,6 +136,14 @@ def group_ablation(
         axis 0, such as one that pads sequences. None: tensors are stacked.
     ignore_index
         Label of samples that are left out, such as -100. None: no sample is left out.
+    positions
+        ``"samples"``: every position with a valid target, such as a token or a pixel, is a sample:
+        losses and accuracies are means over all of them, and standard errors are over items.
+        Outputs have the shape (samples, positions ..., classes) or (samples, classes, positions
+        ...), targets are integers of shape (samples, positions ...), each for the output at its
+        own position, and `ignore_index` (-100 if None) marks positions that do not count. A score
+        function gets outputs (positions, classes) and targets (positions,). None: an item is one
+        sample.
 
     Returns
     -------
@@ -184,7 +194,7 @@ def group_ablation(
     """
     settings = Settings(
         layers, samples, seed, batch_size, device, memory_gb, score, precision,
-        output, ItemForm(target, collate_fn, ignore_index),
+        output, ItemForm(target, collate_fn, ignore_index), positions,
     )  # fmt: skip
     names = group_names(groups)
     with open_session(model, dataset, settings, "together") as session:

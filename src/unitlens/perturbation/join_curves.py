@@ -14,6 +14,7 @@ from unitlens.model.outputs import OutputChoice
 from unitlens.model.precision import Precision
 from unitlens.perturbation.cumulative_ablation import cumulative_ablation
 from unitlens.perturbation.given_directions import DirectionRows
+from unitlens.perturbation.position_scores import Positions
 from unitlens.perturbation.scores import ScoreChoice
 from unitlens.perturbation.session import LayerChoice
 from unitlens.variables.checks import annotate
@@ -42,6 +43,7 @@ def ablation_curves(
     target: str | int | None = None,
     collate_fn: Callable[[list[Any]], Any] | None = None,
     ignore_index: int | None = None,
+    positions: Positions = None,
 ) -> xr.Dataset:
     """Compute cumulative ablation curves of several values and bases, and join them in one table.
 
@@ -125,6 +127,14 @@ def ablation_curves(
         axis 0, such as one that pads sequences. None: tensors are stacked.
     ignore_index
         Label of samples that are left out, such as -100. None: no sample is left out.
+    positions
+        ``"samples"``: every position with a valid target, such as a token or a pixel, is a sample:
+        losses and accuracies are means over all of them, and standard errors are over items.
+        Outputs have the shape (samples, positions ..., classes) or (samples, classes, positions
+        ...), targets are integers of shape (samples, positions ...), each for the output at its
+        own position, and `ignore_index` (-100 if None) marks positions that do not count. A score
+        function gets outputs (positions, classes) and targets (positions,). None: an item is one
+        sample.
 
     Returns
     -------
@@ -164,6 +174,7 @@ def ablation_curves(
             reference=reference, batch_size=batch_size, device=device, memory_gb=memory_gb,
             score=score, precision=precision,
             output=output, target=target, collate_fn=collate_fn, ignore_index=ignore_index,
+            positions=positions,
         )  # fmt: skip
         curves.append(of_variant.assign_attrs(value=value, basis=basis))
     return join_variants(curves)

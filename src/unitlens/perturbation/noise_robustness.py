@@ -14,6 +14,7 @@ from unitlens.errors import ArgumentError
 from unitlens.model.layers import UnitLayer
 from unitlens.model.outputs import OutputChoice
 from unitlens.model.precision import Precision
+from unitlens.perturbation.position_scores import Positions
 from unitlens.perturbation.scores import Floats, ScoreChoice
 from unitlens.perturbation.session import (
     Baseline,
@@ -48,6 +49,7 @@ def noise_robustness(
     target: str | int | None = None,
     collate_fn: Callable[[list[Any]], Any] | None = None,
     ignore_index: int | None = None,
+    positions: Positions = None,
 ) -> xr.Dataset:
     """Add Gaussian noise to all units of all layers together, and measure loss and accuracy.
 
@@ -118,6 +120,14 @@ def noise_robustness(
         axis 0, such as one that pads sequences. None: tensors are stacked.
     ignore_index
         Label of samples that are left out, such as -100. None: no sample is left out.
+    positions
+        ``"samples"``: every position with a valid target, such as a token or a pixel, is a sample:
+        losses and accuracies are means over all of them, and standard errors are over items.
+        Outputs have the shape (samples, positions ..., classes) or (samples, classes, positions
+        ...), targets are integers of shape (samples, positions ...), each for the output at its
+        own position, and `ignore_index` (-100 if None) marks positions that do not count. A score
+        function gets outputs (positions, classes) and targets (positions,). None: an item is one
+        sample.
 
     Returns
     -------
@@ -160,7 +170,7 @@ def noise_robustness(
     """
     settings = Settings(
         None, samples, seed, batch_size, device, memory_gb, score, precision,
-        output, ItemForm(target, collate_fn, ignore_index),
+        output, ItemForm(target, collate_fn, ignore_index), positions,
     )  # fmt: skip
     checked = _check_scales(scales)
     if draws < 1:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,8 +23,14 @@ from unitlens.model.network import UnitNetwork
 from unitlens.model.outputs import OutputChoice
 from unitlens.model.precision import Precision, autocast_for, stored_dtype
 from unitlens.perturbation.engine.engine import Engine, Perturbed
+from unitlens.perturbation.position_scores import (
+    IGNORED,
+    Positions,
+    check_positions,
+    score_positions,
+)
 from unitlens.perturbation.score_output import read_for_score
-from unitlens.perturbation.scores import Floats, ScoreChoice, make_score
+from unitlens.perturbation.scores import Floats, Score, ScoreChoice, make_score
 from unitlens.progress import track
 from unitlens.variables.checks import annotate
 
@@ -48,6 +54,7 @@ class Settings:
     precision: Precision = None
     output: OutputChoice = None
     form: ItemForm = field(default_factory=ItemForm)
+    positions: Positions = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +108,7 @@ class Session:
         example: tuple[AnyInputs, Tensor],
         settings: Settings,
         perturbed: Perturbed,
+        score: Score,
     ) -> None:
         inputs, targets = example
         self.network = network
@@ -113,7 +121,7 @@ class Session:
         names = dataset.classes
         self.score = read_for_score(
             network,
-            make_score(settings.score),
+            score,
             targets,
             settings.output,
             None if names is None else len(names),
@@ -158,7 +166,7 @@ class Session:
         """Return the samples of a reference, read as the scored samples are; those if None."""
         if reference is None or reference is self.dataset.given:
             return self.dataset
-        return open_samples(reference, self._settings.form, self.network.model)
+        return open_samples(reference, self.dataset.form, self.network.model)
 
     def reference_batches(self, reference: Samples) -> Iterator[tuple[AnyInputs, Tensor]]:
         """Read the inputs and targets of all samples of a reference, and show the progress.
@@ -192,6 +200,8 @@ class Session:
         }
         if self.network.output.name != "":
             attributes["output"] = self.network.output.name
+        if self._settings.positions is not None:
+            attributes["positions"] = self._settings.positions
         return {**attributes, **self.dataset.attributes()}
 
     def annotated(self, table: xr.Dataset, schema: str) -> xr.Dataset:
@@ -204,7 +214,8 @@ class Session:
         known = names is not None and not isinstance(self.dataset.dataset, WholeBatches)
         if known and names and table.sizes.get("class") == len(names):
             table = table.assign_coords(class_name=("class", np.array(names, dtype=object)))
-        for array in table.variables.values() if self.score.top is None else ():
+        in_nats = isinstance(self._settings.score, str)
+        for array in () if in_nats else table.variables.values():
             if array.attrs.get("units") == "nats":
                 array.attrs["units"] = ""
         return table
@@ -292,17 +303,26 @@ def open_session(
     if not settings.memory_gb > 0:
         raise ArgumentError(f"memory_gb is {settings.memory_gb}, but must be above 0")
     dtype = stored_dtype(settings.precision)
-    samples = open_samples(dataset, settings.form, model)
+    check_positions(settings.positions)
+    form = (
+        settings.form if settings.positions is None else replace(settings.form, ignore_index=None)
+    )
+    samples = open_samples(dataset, form, model)
     if len(samples) == 0:
         raise ArgumentError("the data set is empty, but must have at least one sample")
-    target_kind = make_score(settings.score).targets
+    score = make_score(settings.score)
     indices = sample_indices(len(samples), settings.samples, settings.seed)
-    _, inputs, targets = next(iterate_batches(samples, 3, indices=indices[:3], targets=target_kind))
+    if settings.positions is not None:
+        ignored = settings.form.ignore_index
+        score = score_positions(score, samples, indices, IGNORED if ignored is None else ignored)
+    _, inputs, targets = next(
+        iterate_batches(samples, 3, indices=indices[:3], targets=score.targets)
+    )
     weight_bytes = sum(p.nbytes for p in model.parameters())
     simplified = weight_bytes <= SIMPLIFIED * settings.memory_gb * 1e9
     opened = UnitNetwork(model, inputs, device=settings.device, dtype=dtype, simplified=simplified)
     with autocast_for(settings.precision, settings.device), opened as network:
-        yield Session(network, samples, indices, (inputs, targets), settings, perturbed)
+        yield Session(network, samples, indices, (inputs, targets), settings, perturbed, score)
 
 
 class Baseline:
