@@ -60,6 +60,8 @@ class Samples:
         The map-style data set.
     form
         How its items are read.
+    names
+        Names of the arguments of the network, or None.
     classes
         Names of the classes that the data set states; None where it states none.
     """
@@ -69,7 +71,7 @@ class Samples:
     ) -> None:
         self.dataset, self.form = open_map_style(dataset, form or ItemForm())
         self.given, self.classes = dataset, class_names(dataset)
-        self._names = names
+        self.names = names
         self._told = False
 
     def __len__(self) -> int:
@@ -158,11 +160,11 @@ class Samples:
         item = get_item(self.dataset, place, "the data set")
         if not self._told:
             self._tell_left_out(item)
-        return split_item(item, self.form, self._names, f"item {place} of the data set")
+        return split_item(item, self.form, self.names, f"item {place} of the data set")
 
     def _tell_left_out(self, item: Any) -> None:
         self._told = True
-        names = unnamed_numbers(item, self._names, self.form)
+        names = unnamed_numbers(item, self.names, self.form)
         if names:
             logger.warning(
                 "the network has no argument %s, so these keys of the items are left out",
@@ -251,7 +253,7 @@ class Samples:
                 f"collate_fn cannot join items {places[0]} to {places[-1]} of the data set "
                 f"({type(error).__name__}: {one_line(error)}); mend collate_fn or the items"
             ) from error
-        return split_item(batch, self.form, self._names, where)
+        return split_item(batch, self.form, self.names, where)
 
     def _collated(self, places: Indices, targets: Targets) -> tuple[AnyInputs, Tensor]:
         where = _collated_name(places)

@@ -254,3 +254,36 @@ def check_choice(choice: OutputChoice) -> None:
             f"output is {choice!r}, but must be a key such as 'logits', a place such as 0, or a "
             "function of the model's output"
         )
+
+
+def classes_last(output: Tensor, targets: Tensor) -> Tensor:
+    """Return an output with the classes on its last axis.
+
+    Parameters
+    ----------
+    output
+        Shape (samples, positions ..., classes) or (samples, classes, positions ...).
+    targets
+        Shape (samples, positions ...).
+
+    Raises
+    ------
+    ArgumentError
+        Where the shape of the output is neither, or could be both.
+    """
+    last = output.shape[:-1] == targets.shape
+    second = (*output.shape[:1], *output.shape[2:]) == tuple(targets.shape)
+    if last and second:
+        raise ArgumentError(
+            f"the output has the shape {tuple(output.shape)}, so that its classes could lie on "
+            "axis 1 or on the last axis; give a function as output that adds a class, such "
+            "as torch.nn.functional.pad with -inf"
+        )
+    if not last and not second:
+        raise ArgumentError(
+            f"the output has the shape {tuple(output.shape)} and the targets "
+            f"{tuple(targets.shape)}, but positions='samples' needs logits of shape (samples, "
+            "positions, classes) or (samples, classes, positions); give a function as output that "
+            "brings the logits to this shape"
+        )
+    return output if last else output.movedim(1, -1)

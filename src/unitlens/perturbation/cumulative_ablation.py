@@ -9,6 +9,7 @@ import xarray as xr
 from torch import Tensor, nn
 
 from unitlens.data.items import ItemForm
+from unitlens.data.positions import Positions
 from unitlens.model.layers import UnitLayer
 from unitlens.model.outputs import OutputChoice
 from unitlens.model.precision import Precision
@@ -27,7 +28,6 @@ from unitlens.perturbation.bases import (
     parse_basis,
 )
 from unitlens.perturbation.engine.engine import VariantEdit
-from unitlens.perturbation.position_scores import Positions
 from unitlens.perturbation.scores import Floats, ScoreChoice
 from unitlens.perturbation.session import (
     Baseline,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from unitlens.catalogue.values import VALUES
 from unitlens.data.items import ItemForm
+from unitlens.data.positions import Positions
 from unitlens.errors import ArgumentError
 from unitlens.model.layers import UnitLayer
 from unitlens.model.outputs import OutputChoice
@@ -21,7 +22,6 @@ from unitlens.perturbation.given_directions import (
     match_units_of_layer,
 )
 from unitlens.perturbation.importance import PairedSums, add_changes, importance_table
-from unitlens.perturbation.position_scores import Positions
 from unitlens.perturbation.scores import Floats, ScoreChoice
 from unitlens.perturbation.session import Baseline, Batch, Session, Settings, open_session
 from unitlens.perturbation.values.clamping import clamp_to

@@ -10,13 +10,13 @@ import xarray as xr
 from torch import Tensor, nn
 
 from unitlens.data.items import ItemForm
+from unitlens.data.positions import Positions
 from unitlens.model.layers import UnitLayer
 from unitlens.model.outputs import OutputChoice
 from unitlens.model.precision import Precision
 from unitlens.perturbation.engine.perturbed_directions import Replacement
 from unitlens.perturbation.group_members import Groups, Ints, group_names, member_numbers
 from unitlens.perturbation.importance import PairedSums, importance_table
-from unitlens.perturbation.position_scores import Positions
 from unitlens.perturbation.scores import ScoreChoice
 from unitlens.perturbation.session import (
     Baseline,

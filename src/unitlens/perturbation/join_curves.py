@@ -9,12 +9,12 @@ import torch
 import xarray as xr
 from torch import nn
 
+from unitlens.data.positions import Positions
 from unitlens.errors import ArgumentError
 from unitlens.model.outputs import OutputChoice
 from unitlens.model.precision import Precision
 from unitlens.perturbation.cumulative_ablation import cumulative_ablation
 from unitlens.perturbation.given_directions import DirectionRows
-from unitlens.perturbation.position_scores import Positions
 from unitlens.perturbation.scores import ScoreChoice
 from unitlens.perturbation.session import LayerChoice
 from unitlens.variables.checks import annotate

@@ -10,11 +10,11 @@ import xarray as xr
 from torch import Tensor, nn
 
 from unitlens.data.items import ItemForm
+from unitlens.data.positions import Positions
 from unitlens.errors import ArgumentError
 from unitlens.model.layers import UnitLayer
 from unitlens.model.outputs import OutputChoice
 from unitlens.model.precision import Precision
-from unitlens.perturbation.position_scores import Positions
 from unitlens.perturbation.scores import Floats, ScoreChoice
 from unitlens.perturbation.session import (
     Baseline,

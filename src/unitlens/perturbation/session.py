@@ -15,6 +15,7 @@ from unitlens.data.batches import iterate_batches, sample_indices
 from unitlens.data.items import ItemForm
 from unitlens.data.labels import label_remedy
 from unitlens.data.map_style import Indices, WholeBatches
+from unitlens.data.positions import IGNORED, Positions, check_positions
 from unitlens.data.samples import Samples, open_samples
 from unitlens.errors import ArgumentError, DatasetError
 from unitlens.model.inputs import AnyInputs
@@ -23,12 +24,7 @@ from unitlens.model.network import UnitNetwork
 from unitlens.model.outputs import OutputChoice
 from unitlens.model.precision import Precision, autocast_for, stored_dtype
 from unitlens.perturbation.engine.engine import Engine, Perturbed
-from unitlens.perturbation.position_scores import (
-    IGNORED,
-    Positions,
-    check_positions,
-    score_positions,
-)
+from unitlens.perturbation.position_scores import score_positions
 from unitlens.perturbation.score_output import read_for_score
 from unitlens.perturbation.scores import Floats, Score, ScoreChoice, make_score
 from unitlens.progress import track

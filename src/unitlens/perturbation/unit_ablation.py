@@ -9,6 +9,7 @@ import xarray as xr
 from torch import nn
 
 from unitlens.data.items import ItemForm
+from unitlens.data.positions import Positions
 from unitlens.errors import ArgumentError
 from unitlens.model.layers import UnitLayer
 from unitlens.model.outputs import OutputChoice
@@ -16,7 +17,6 @@ from unitlens.model.precision import Precision
 from unitlens.perturbation.engine.perturbed_directions import Units
 from unitlens.perturbation.first_order import first_order_importance
 from unitlens.perturbation.importance import Ints, PairedSums, add_changes, importance_table
-from unitlens.perturbation.position_scores import Positions
 from unitlens.perturbation.scores import ScoreChoice
 from unitlens.perturbation.session import (
     Baseline,

@@ -2,8 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from math import ceil
@@ -12,26 +11,26 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from unitlens.config.base import LastLayers
 from unitlens.config.measurements import MapSpec
 from unitlens.data.batches import iterate_batches
 from unitlens.data.items import ItemForm
 from unitlens.data.labels import label_remedy
+from unitlens.data.positions import Positions, check_positions
 from unitlens.data.samples import Samples
 from unitlens.errors import ArgumentError, DatasetError
-from unitlens.model.inputs import AnyInputs
-from unitlens.model.layers import REDUCTIONS, UnitLayer, choose_layers
+from unitlens.model.layers import REDUCTIONS, UnitLayer
 from unitlens.model.network import UnitNetwork
 from unitlens.model.outputs import OutputChoice
 from unitlens.progress import track
-from unitlens.recording.kept_arrays import ActivationReducer, suitable_batch
-from unitlens.recording.maps import choose_maps
-from unitlens.recording.recorded_classes import RecordedClasses, find_classes
+from unitlens.recording.all_labels import confirm_labels, read_all_labels
+from unitlens.recording.kept_arrays import ActivationReducer
+from unitlens.recording.recorded_classes import RecordedClasses
 from unitlens.store.format.encoding import DEFAULT_CODEC, check_codec
 from unitlens.store.format.layout import MAP_SAMPLE, check_dtype
-from unitlens.store.format.manifest import Contents, RecordedLayer
+from unitlens.store.format.manifest import Contents
 from unitlens.store.writer import StoreWriter
 
 logger = logging.getLogger("unitlens")
@@ -52,6 +51,7 @@ class RecordingSettings:
     maps: MapSpec | None = None
     output: OutputChoice = None
     form: ItemForm = field(default_factory=ItemForm)
+    positions: Positions = None
 
 
 def check_settings(settings: RecordingSettings, samples: Samples) -> None:
@@ -69,50 +69,18 @@ def check_settings(settings: RecordingSettings, samples: Samples) -> None:
         )
     if batch_size is not None and batch_size < 1:
         raise ArgumentError(f"batch_size is {batch_size}, but must be at least 1")
+    check_positions(settings.positions)
+    if settings.positions is not None and settings.maps is not None:
+        raise ArgumentError("maps are asked for, but with positions='samples' there are none")
     if len(samples) < 1:
         raise ArgumentError("the data set has no samples, but at least one is needed")
 
 
-@contextmanager
-def open_recording(
-    model: nn.Module, samples: Samples, settings: RecordingSettings, provenance: Mapping[str, Any]
-) -> Iterator["Recording"]:
-    """Find the layers and classes of a model, and yield a recording that is ready to run.
-
-    Parameters
-    ----------
-    model
-        The model.
-    samples
-        The samples that are recorded.
-    settings
-        Settings of the recording.
-    provenance
-        Provenance of the activations.
-
-    Raises
-    ------
-    ArgumentError, DatasetError, LayerError, ModelError
-        As :func:`unitlens.record_activations`.
-    """
-    example, labels = _example(samples, settings.device)
-    with UnitNetwork(model, example, device=settings.device, simplified=True) as network:
-        layers = choose_layers(network.layers, settings.layers)
-        classes = find_classes(network, samples, labels, settings.output)
-        contents = Contents(
-            samples=len(samples),
-            classes=classes.count,
-            layers=tuple(RecordedLayer(of.name, of.depth, of.units, of.positions) for of in layers),
-            reduce=settings.reductions[0],
-            dtype=settings.dtype,
-            provenance=provenance,
-            also=tuple(settings.reductions[1:]),
-            codec=settings.codec,
-            maps=choose_maps(settings.maps, layers, len(samples)),
-            attributes=classes.attributes,
-        )
-        batch_size = settings.batch_size or suitable_batch(network, example)
-        yield Recording(network, samples, layers, contents, classes, batch_size, settings.device)
+def whole_items(settings: RecordingSettings) -> ItemForm:
+    """Return how items are read; where positions are samples, no item is left out."""
+    if settings.positions is None:
+        return settings.form
+    return replace(settings.form, ignore_index=None)
 
 
 class Recording:
@@ -171,14 +139,31 @@ class Recording:
         """Run the samples that a store lacks, and append them to the store."""
         missing = writer.missing
         # The batches are those of an undisturbed recording: others could change the last bits.
-        starts = np.arange(0, len(missing), self.batch_size)
-        lacking = np.logical_or.reduceat(missing, starts)
-        indices = np.flatnonzero(np.repeat(lacking, self.batch_size)[: len(missing)])
+        indices = self.lacking(missing)
         if writer.first:
             message = "%s goes on at sample %d and runs %d of %d"
             logger.info(message, writer.path, writer.first, len(indices), len(missing))
         for start, columns in self.columns(indices, f"recording {writer.path.name}"):
             writer.append(start, columns)
+
+    def lacking(self, missing: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return all samples of the batches of which samples are missing."""
+        starts = np.arange(0, len(missing), self.batch_size)
+        lacking = np.logical_or.reduceat(missing, starts)
+        return np.flatnonzero(np.repeat(lacking, self.batch_size)[: len(missing)])
+
+    def batch_of(self, sample: int, size: int) -> NDArray[np.int64]:
+        """Return the samples that run in one batch of `size` with a sample."""
+        first = sample // size * size
+        return np.arange(first, min(first + size, self.contents.samples))
+
+    def all_labels(self) -> NDArray[np.int64]:
+        """Return the label of every sample."""
+        return read_all_labels(self.samples)
+
+    def confirmed(self, labels: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the labels of :meth:`all_labels`, read from the items where they are wrong."""
+        return confirm_labels(self.samples, labels, rows)
 
     def columns(
         self, indices: NDArray[np.int64], label: str, *, batch_size: int | None = None
@@ -202,25 +187,46 @@ class Recording:
         )
         total = ceil(len(indices) / size)
         for rows, inputs, labels in track(batches, label, total=total):
-            _check_labels(rows, labels, self.contents.classes)
+            check_labels(rows, labels, self.contents.classes)
             map_rows = np.flatnonzero(np.isin(rows, self._map_samples))
             reduce = partial(self._reducer.reduce, map_rows=map_rows)
             logits, reduced = self.network.capture(inputs, self.layers, reduce)
-            tensors = {
-                f"{layer}/{name}": values
-                for layer, arrays in reduced.items()
-                for name, values in arrays.items()
-            }
-            tensors |= self._classes.scores(logits, labels)
-            columns = {name: values.cpu().numpy() for name, values in tensors.items()}
-            true_labels = columns["label"]
+            scores = self._classes.scores(logits, labels)
+            columns = sample_columns(reduced, scores, rows, rows[map_rows])
             if self.true_labels is not None:
-                true_labels = self.true_labels[rows]
-            numbers = {"index": rows, MAP_SAMPLE: rows[map_rows]}
-            yield int(rows[0]), {**columns, **numbers, "true_label": true_labels}
+                columns["true_label"] = self.true_labels[rows]
+            yield int(rows[0]), columns
 
 
-def _check_labels(rows: NDArray[Any], labels: Tensor, classes: int) -> None:
+def sample_columns(
+    reduced: Mapping[str, Mapping[str, Tensor]],
+    scores: Mapping[str, Tensor],
+    rows: NDArray[np.int64],
+    map_rows: NDArray[np.int64] | tuple[()] = (),
+) -> Columns:
+    """Return the columns of some samples.
+
+    Parameters
+    ----------
+    reduced
+        Arrays of each layer's activations, by the names of layer and array.
+    scores
+        Label, prediction, loss and logits of the samples.
+    rows, map_rows
+        Numbers of the samples, and of those whose maps are kept.
+    """
+    tensors = {
+        f"{layer}/{name}": values
+        for layer, arrays in reduced.items()
+        for name, values in arrays.items()
+    }
+    columns = {name: values.cpu().numpy() for name, values in {**tensors, **scores}.items()}
+    numbers = {"index": rows, MAP_SAMPLE: np.asarray(map_rows, np.int64)}
+    return {**columns, **numbers, "true_label": columns["label"]}
+
+
+def check_labels(rows: NDArray[Any], labels: Tensor, classes: int) -> None:
+    """Raise DatasetError where the label of a sample is none of the classes."""
     wrong = ((labels < 0) | (labels >= classes)).cpu().numpy()
     if wrong.any():
         sample = int(np.flatnonzero(wrong)[0])
@@ -229,11 +235,3 @@ def _check_labels(rows: NDArray[Any], labels: Tensor, classes: int) -> None:
             f"{classes} logits, so labels must lie in 0..{classes - 1}; "
             f"{label_remedy(int(labels[sample]))}"
         )
-
-
-def _example(samples: Samples, device: torch.device | str) -> tuple[AnyInputs, Tensor]:
-    """Return the inputs and labels of the first samples, from which the layers are found."""
-    rows = np.arange(min(2, len(samples)))
-    batches = iterate_batches(samples, len(rows), indices=rows, device=device, targets=samples.kind)
-    _, inputs, labels = next(batches)
-    return inputs, labels

@@ -10,6 +10,7 @@ from torch import nn
 
 from unitlens.config.base import LastLayers
 from unitlens.data.items import ItemForm
+from unitlens.data.positions import Positions
 from unitlens.data.samples import open_samples
 from unitlens.model.outputs import OutputChoice
 from unitlens.recording.forward_passes import (
@@ -17,8 +18,9 @@ from unitlens.recording.forward_passes import (
     Recording,
     RecordingSettings,
     check_settings,
-    open_recording,
+    whole_items,
 )
+from unitlens.recording.open_recording import open_recording
 from unitlens.statistics.activation_layers import ActivationLayer
 from unitlens.statistics.block_states import Floats, Integers
 from unitlens.statistics.blocks import Statistics, block_statistics, merge_statistics
@@ -47,6 +49,7 @@ def network_statistics(
     target: str | int | None = None,
     collate_fn: Callable[[list[Any]], Any] | None = None,
     ignore_index: int | None = None,
+    positions: Positions = None,
 ) -> xr.Dataset:
     """Compute the class statistics of every unit while the model runs, without a store.
 
@@ -100,6 +103,12 @@ def network_statistics(
         axis 0, such as one that pads sequences. None: tensors are stacked.
     ignore_index
         Label of samples that are left out, such as -100. None: no sample is left out.
+    positions
+        ``"samples"``: every position with a valid target, such as a token or a pixel, is a sample,
+        in the order of the items and of their positions. Targets are integers of shape (samples,
+        positions ...), each of the output at its own position; `ignore_index` (-100 if None) marks
+        positions that are no samples. Layers have the positions of the targets; where none are
+        named, others are left out with a warning. None: an item is one sample.
 
     Returns
     -------
@@ -137,8 +146,9 @@ def network_statistics(
     settings = RecordingSettings(
         layers, (reduce,), batch_size=batch_size, device=device, output=output,
         form=ItemForm(target, collate_fn, ignore_index),
+        positions=positions,
     )  # fmt: skip
-    data = open_samples(dataset, settings.form, model)
+    data = open_samples(dataset, whole_items(settings), model)
     check_settings(settings, data)
     with open_recording(model, data, settings, {}) as recording:
         ranges, samples = _pass_for_ranges(recording)

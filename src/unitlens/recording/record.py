@@ -12,6 +12,7 @@ from torch import nn
 from unitlens.config.base import LastLayers
 from unitlens.config.measurements import MapSpec
 from unitlens.data.items import ItemForm
+from unitlens.data.positions import Positions
 from unitlens.data.samples import open_samples
 from unitlens.errors import StoreError
 from unitlens.model.outputs import OutputChoice
@@ -19,9 +20,10 @@ from unitlens.recording.forward_passes import (
     Recording,
     RecordingSettings,
     check_settings,
-    open_recording,
+    whole_items,
 )
 from unitlens.recording.maps import parse_maps
+from unitlens.recording.open_recording import open_recording
 from unitlens.recording.origin import Origin
 from unitlens.recording.store_comparison import StoreComparison
 from unitlens.store.backend.lock import check_unwritten, only_writer
@@ -57,6 +59,7 @@ def record_activations(
     target: str | int | None = None,
     collate_fn: Callable[[list[Any]], Any] | None = None,
     ignore_index: int | None = None,
+    positions: Positions = None,
 ) -> Path:
     """Write every unit's activation for every sample of a data set to a store.
 
@@ -133,6 +136,12 @@ def record_activations(
         axis 0, such as one that pads sequences. None: tensors are stacked.
     ignore_index
         Label of samples that are left out, such as -100. None: no sample is left out.
+    positions
+        ``"samples"``: every position with a valid target, such as a token or a pixel, is a sample,
+        in the order of the items and of their positions. Targets are integers of shape (samples,
+        positions ...), each of the output at its own position; `ignore_index` (-100 if None) marks
+        positions that are no samples. Layers have the positions of the targets; where none are
+        named, others are left out with a warning. None: an item is one sample.
 
     Returns
     -------
@@ -179,9 +188,10 @@ def record_activations(
         maps=parse_maps(maps),
         output=output,
         form=ItemForm(target, collate_fn, ignore_index),
+        positions=positions,
     )
     check_path(path)
-    samples = open_samples(dataset, settings.form, model)
+    samples = open_samples(dataset, whole_items(settings), model)
     check_settings(settings, samples)
     which = make_part(part)
     origin = Origin(model, samples, provenance or {})

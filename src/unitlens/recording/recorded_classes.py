@@ -105,10 +105,16 @@ def find_classes(
         width = network.logits(network.example_output).shape[1]
         samples.check_width(width)
         return RecordedClasses(width, logits=True, attributes=attributes)
-    attributes["no_scores"] = reason
+    return unscored(network, attributes, reason, _count_labels(samples))
+
+
+def unscored(
+    network: UnitNetwork, attributes: Mapping[str, Any], reason: str, count: int
+) -> RecordedClasses:
+    """Return classes of a number of labels where there are no logits, and tell the reason."""
     network.output = OutputReader(_first_tensor)
     logger.warning("no predictions and losses are recorded: %s", reason)
-    return RecordedClasses(_count_labels(samples), logits=False, attributes=attributes)
+    return RecordedClasses(count, logits=False, attributes={**attributes, "no_scores": reason})
 
 
 def _read_logits(

@@ -11,10 +11,12 @@ from torch import nn
 
 from unitlens.config.measurements import MapSpec
 from unitlens.data.items import ItemForm
+from unitlens.data.positions import Positions
 from unitlens.data.samples import Samples, open_samples
 from unitlens.errors import StoreError
 from unitlens.model.outputs import OutputChoice
-from unitlens.recording.forward_passes import Recording, RecordingSettings, open_recording
+from unitlens.recording.forward_passes import Recording, RecordingSettings, whole_items
+from unitlens.recording.open_recording import open_recording
 from unitlens.recording.origin import IDENTITIES, Origin
 from unitlens.recording.store_comparison import StoreComparison
 from unitlens.store.backend.lock import only_writer
@@ -37,6 +39,7 @@ def repair_activations(
     target: str | int | None = None,
     collate_fn: Callable[[list[Any]], Any] | None = None,
     ignore_index: int | None = None,
+    positions: Positions = None,
 ) -> StoreReport:
     """Verify a finished store, and record its missing and damaged shards again.
 
@@ -66,6 +69,8 @@ def repair_activations(
         Function that makes a batch of a list of items, as for the recording.
     ignore_index
         Label of samples that are left out, as for the recording.
+    positions
+        ``"samples"`` where positions are the samples, as for the recording.
 
     Returns
     -------
@@ -99,12 +104,13 @@ def repair_activations(
     """
     path = locate(path)
     form = ItemForm(target, collate_fn, ignore_index)
-    samples = open_samples(dataset, form, model)
+    given = RecordingSettings(output=output, form=form, positions=positions)
+    samples = open_samples(dataset, whole_items(given), model)
     origin = Origin(model, samples, provenance or {})
     with only_writer(path):
         description = describe_store(path)
         _check_origin(path, origin, description.contents.provenance)
-        with _open_as_recorded(model, samples, description, device, output) as recording:
+        with _open_as_recorded(model, samples, description, device, given) as recording:
             _check_recording(path, recording, description)
             state, report = find_damage(path, description)
             if not report.whole:
@@ -130,7 +136,7 @@ def _open_as_recorded(
     samples: Samples,
     description: StoreDescription,
     device: torch.device | str | None,
-    output: OutputChoice,
+    given: RecordingSettings,
 ) -> Iterator[Recording]:
     """Open a recording with the settings and the threads of an earlier one."""
     conditions, contents = description.conditions, description.contents
@@ -148,7 +154,9 @@ def _open_as_recorded(
         batch_size=conditions["batch_size"],
         device=conditions["device"] if device is None else device,
         maps=MapSpec(layers=tuple(maps.positions), samples=maps.samples) if maps else None,
-        output=output,
+        output=given.output,
+        form=given.form,
+        positions=given.positions,
     )
     threads = torch.get_num_threads()
     torch.set_num_threads(conditions["threads"])  # others could change the last bits

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unitlens.recording.all_labels import Labels, confirm_labels, read_all_labels
 from unitlens.recording.forward_passes import Columns, Recording
 from unitlens.recording.output_tolerance import Tolerance, as_numbers
 from unitlens.recording.stored_rows import Rows, StoredRows, make_rows
@@ -38,7 +37,7 @@ class StoreComparison:
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
         self._probes: tuple[Rows, Columns] | None = None
-        self._labels: Labels | None = None
+        self._labels: NDArray[np.int64] | None = None
 
     def find_difference(self, path: Path, description: StoreDescription) -> str | None:
         """Return where a network and its data differ from what a store holds, in words.
@@ -69,13 +68,13 @@ class StoreComparison:
         """Return the first sample whose label differs, in words."""
         if not stored.complete_rows("label").any():
             return None
-        samples, true_labels = self._recording.samples, self._recording.true_labels
+        true_labels = self._recording.true_labels
         if self._labels is None:
-            self._labels = read_all_labels(samples)
+            self._labels = self._recording.all_labels()
         present, then = stored.read("label", np.arange(len(self._labels)))
         other = present[self._labels[present] != then]
         if other.size:
-            self._labels = confirm_labels(samples, self._labels, other)
+            self._labels = self._recording.confirmed(self._labels, other)
         true = self._labels if true_labels is None else true_labels
         for name, now in (("label", self._labels), ("true_label", true)):
             present, then = stored.read(name, np.arange(len(now)))
@@ -138,8 +137,7 @@ class StoreComparison:
         size = int(conditions["batch_size"])
         if size > recording.batch_size and conditions["device"] != recording.device.type:
             return None
-        first = sample // size * size
-        return np.arange(first, min(first + size, recording.contents.samples))
+        return recording.batch_of(sample, size)
 
     def _run(self, samples: Rows, batch_size: int) -> Columns:
         """Run samples, and return their columns as one."""

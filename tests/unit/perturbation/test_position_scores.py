@@ -9,7 +9,7 @@ from torch.utils.data import TensorDataset
 
 import unitlens as ul
 from unitlens.errors import ArgumentError, DatasetError
-from unitlens.perturbation.position_scores import classes_last
+from unitlens.model.outputs import classes_last
 
 UNITS, CLASSES, LENGTH = 6, 4, 7
 
@@ -102,7 +102,7 @@ def test_misfits__are_one_line():
         ablate(targets, positions="all")
     with pytest.raises(DatasetError, match=r"shape \(\) an item, but positions='samples' needs"):
         ablate(targets[:, 0], positions="samples")
-    with pytest.raises(DatasetError, match="all targets are -100, so no position is scored"):
+    with pytest.raises(DatasetError, match="all targets are -100, so no position is a sample"):
         ablate(torch.full_like(targets, -100), positions="samples")
     with pytest.raises(ArgumentError, match=r"target 255, .* set ignore_index=255"):
         ablate(torch.where(targets < 0, 255, targets), positions="samples")
