@@ -15,7 +15,7 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def argument_names(model: nn.Module) -> frozenset[str] | None:
-    """Return the names of the arguments of a model's forward; None where it takes any name.
+    """Return the names of the arguments of a model's forward; None where it names none.
 
     Examples
     --------
@@ -23,9 +23,7 @@ def argument_names(model: nn.Module) -> frozenset[str] | None:
     ['input']
     """
     parameters = inspect.signature(model.forward).parameters.values()
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
-        return None
-    return frozenset(parameter.name for parameter in parameters if parameter.kind in _NAMED)
+    return frozenset(of.name for of in parameters if of.kind in _NAMED) or None
 
 
 def call_model(model: nn.Module, inputs: AnyInputs) -> Any:
@@ -62,9 +60,9 @@ def call_arguments(model: nn.Module, inputs: AnyInputs) -> Call:
         and parameter.kind in (*_POSITIONAL, inspect.Parameter.KEYWORD_ONLY)
     ]
     if isinstance(value, Mapping):
-        names = argument_names(model)
         needed = {parameter.name for parameter in required}
-        if needed <= set(value) and (names is None or set(value) <= names):
+        any_name = any(of.kind is inspect.Parameter.VAR_KEYWORD for of in parameters)
+        if needed <= set(value) and (any_name or set(value) <= (argument_names(model) or set())):
             return (), dict(value)
     else:
         positional = [parameter for parameter in parameters if parameter.kind in _POSITIONAL]

@@ -132,6 +132,26 @@ def make_inputs(value: Any) -> AnyInputs:
     return value if isinstance(value, Tensor | Inputs) else Inputs(value)
 
 
+def has_padding(inputs: AnyInputs) -> bool:
+    """Tell whether an input has padded positions, by the argument ``attention_mask``.
+
+    Examples
+    --------
+    >>> has_padding(Inputs({"ids": torch.ones(1, 2), "attention_mask": torch.tensor([[1, 0]])}))
+    True
+    """
+    if not isinstance(inputs, Inputs) or not isinstance(inputs.value, Mapping):
+        return False
+    mask = inputs.value.get("attention_mask")
+    return isinstance(mask, Tensor) and bool((mask == 0).any())
+
+
+PADDING = (
+    "the inputs are padded (attention_mask), and the means of units over positions include the "
+    "padding; group items by length, or make tokens the samples, positions='samples'"
+)
+
+
 def describe_inputs(inputs: Any) -> str:
     """Return the shapes of a batch in words.
 

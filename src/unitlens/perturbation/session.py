@@ -1,5 +1,6 @@
 """Sessions: a network that is open for perturbation, and the samples on which it is scored."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from unitlens.data.map_style import Indices, WholeBatches
 from unitlens.data.positions import IGNORED, Positions, check_positions
 from unitlens.data.samples import Samples, open_samples
 from unitlens.errors import ArgumentError, DatasetError
-from unitlens.model.inputs import AnyInputs
+from unitlens.model.inputs import PADDING, AnyInputs, has_padding
 from unitlens.model.layers import choose_layers
 from unitlens.model.network import UnitNetwork
 from unitlens.model.outputs import OutputChoice
@@ -30,6 +31,7 @@ from unitlens.perturbation.scores import Floats, Score, ScoreChoice, make_score
 from unitlens.progress import track
 from unitlens.variables.checks import annotate
 
+logger = logging.getLogger("unitlens")
 # Simplifying a network copies its weights: largest share of the memory limit that copies may take.
 SIMPLIFIED = 1 / 4
 
@@ -175,7 +177,11 @@ class Session:
         if len(reference) == 0:
             raise ArgumentError("reference is empty, but must have at least one sample")
         indices, size = np.arange(len(reference)), self._batch_size()
+        told = False
         for _, inputs, targets in self._read(reference, indices, "mean activations", size):
+            if not told and has_padding(inputs):
+                told = True
+                logger.warning(PADDING)
             yield inputs, targets
 
     def inputs_at(self, reference: Samples, indices: Indices) -> AnyInputs:

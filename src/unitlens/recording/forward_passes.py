@@ -21,6 +21,7 @@ from unitlens.data.labels import label_remedy
 from unitlens.data.positions import Positions, check_positions
 from unitlens.data.samples import Samples
 from unitlens.errors import ArgumentError, DatasetError
+from unitlens.model.inputs import PADDING, has_padding
 from unitlens.model.layers import REDUCTIONS, UnitLayer
 from unitlens.model.network import UnitNetwork
 from unitlens.model.outputs import OutputChoice
@@ -115,7 +116,7 @@ class Recording:
         device: torch.device | str,
     ) -> None:
         self.network, self.samples, self.layers, self.contents = network, samples, layers, contents
-        self._classes = classes
+        self._classes, self._told = classes, False
         self.batch_size, self.device = batch_size, torch.device(device)
         true_labels = getattr(samples.dataset, "true_labels", None)  # of label-corrupted sets
         self.true_labels: NDArray[np.int64] | None = None
@@ -188,6 +189,9 @@ class Recording:
         total = ceil(len(indices) / size)
         for rows, inputs, labels in track(batches, label, total=total):
             check_labels(rows, labels, self.contents.classes)
+            if not self._told and has_padding(inputs):
+                self._told = True
+                logger.warning(PADDING)
             map_rows = np.flatnonzero(np.isin(rows, self._map_samples))
             reduce = partial(self._reducer.reduce, map_rows=map_rows)
             logits, reduced = self.network.capture(inputs, self.layers, reduce)

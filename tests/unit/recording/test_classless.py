@@ -126,3 +126,28 @@ def test_ignore_index__leaves_samples_out_of_a_store(path):
     (path / "1/activation/c/0/0").unlink()
     assert ul.repair_activations(model, dataset, path, ignore_index=-100).faults
     assert ul.verify_activations(path).whole
+
+
+class MeanOfTokens(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.relu, self.head = nn.Embedding(5, 4), nn.ReLU(), nn.Linear(4, 2)
+
+    def forward(self, ids, attention_mask):
+        hidden = self.relu(self.embed(ids)) * attention_mask.unsqueeze(-1)
+        return self.head(hidden.sum(1) / attention_mask.sum(1, keepdim=True))
+
+
+@pytest.mark.parametrize("padded", [True, False])
+def test_padding__in_the_means_over_positions_is_told(path, caplog, padded):
+    mask = torch.ones(6, 3, dtype=torch.int64)
+    mask[4, 2] = 0 if padded else 1
+    items = [
+        {"ids": torch.tensor([1, 2, i % 5]), "attention_mask": m, "label": i % 2}
+        for i, m in enumerate(mask)
+    ]
+    ul.record_activations(MeanOfTokens(), items, path)
+    told = [message for message in caplog.messages if "include the padding" in message]
+    assert len(told) == padded
+    ul.unit_ablation(MeanOfTokens(), items, value="mean")
+    assert sum("include the padding" in message for message in caplog.messages) == 2 * padded
