@@ -106,7 +106,7 @@ def split_item(
     raise DatasetError(
         f"{place} has {len(item)} entries ({kinds}), but must be a pair (input, target); give "
         "several inputs as ((first, second), target), or name the place of the target, target=1, "
-        "where all other entries are inputs, or give a collate_fn that returns a pair"
+        "where all other entries but texts are inputs, or give a collate_fn that returns a pair"
     )
 
 
@@ -117,7 +117,9 @@ def _split_at(item: Sequence[Any], target: Any, place: str) -> tuple[Any, Any]:
             f"{len(item) - 1}"
         )
     at = target % len(item)
-    inputs = tuple(entry for index, entry in enumerate(item) if index != at)
+    inputs = tuple(entry for index, entry in enumerate(item) if index != at and not _is_text(entry))
+    if not inputs:
+        raise DatasetError(f"{place} has no input beside the target at {target} and texts")
     return inputs[0] if len(inputs) == 1 else inputs, item[at]
 
 

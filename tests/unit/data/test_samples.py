@@ -89,8 +89,9 @@ def test_read__a_dictionary_gives_the_arguments_that_the_network_names(caplog):
         ({"a": 1, "b": 5}, {"target": "b"}, [1], [5]),
         (([1, 1], np.array([2]), 5), {"target": -1}, [[[1, 1]], [[2]]], [5]),
         ((5, 1), {"target": 0}, [1], [5]),
+        (([1, 1], 5, "name"), {"target": 1}, [1, 1], [5]),
     ],
-    ids=["key", "last of three", "first of two"],
+    ids=["key", "last of three", "first of two", "with a text"],
 )
 def test_read__target_is_named_by_key_or_place(item, form, inputs, target):
     samples = open_samples([item], ItemForm(**form), nn.ReLU())
@@ -162,7 +163,10 @@ MISFITS = {
     "None": (None, "the data set is None"),
     "generator": ((pair for pair in PAIRS), r"is a generator, .* list\(dataset\)"),
     "iterable": (Stream(), r"is a Stream, .* read it into a list, list\(dataset\)"),
-    "loader of an iterable": (DataLoader(Stream()), r"is a Stream, .* list\(dataset\)"),
+    "loader of an iterable": (
+        DataLoader(Stream()),
+        r"of an IterableDataset, .* list\(loader.dataset\)",
+    ),
     "no length": (NoLength(), r"NoLength, has no length \(__len__\)"),
     "too long": (TooLong(), r"item 6 .* \(IndexError: .*, or mend the length of the data set, 9"),
     "arrays": ((IMAGES, torch.tensor(LABELS)), r"tuple of 2 arrays, .*TensorDataset\(inputs"),
