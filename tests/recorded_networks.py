@@ -32,10 +32,11 @@ class Samples:
         return self.inputs[index], int(self.labels[index])
 
 
-# Most samples that a recording asks for beside those that it runs: eight to find the layers, eight
+# Most samples that a recording asks for beside those that it runs: one for the form of the
+# targets, eight to find the layers, eight
 # twice to see whether they stay the same, 64 to check the list of labels, and those that are
 # compared with a store.
-COMPARED = 8 + 16 + 64 + 20
+COMPARED = 1 + 8 + 16 + 64 + 20
 
 
 def seeded(build):

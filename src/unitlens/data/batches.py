@@ -1,48 +1,38 @@
-"""Batches of any map-style data set of (input, label), in a given order."""
+"""Batches of the samples of any data set, in a given order."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from unitlens.data.item_files import file_of_item
-from unitlens.data.labels import whole_label
 from unitlens.data.loading_workers import read_ahead
-from unitlens.errors import ArgumentError, DatasetError, UnitlensError, one_line, shown
+from unitlens.data.map_style import Indices
+from unitlens.data.samples import Targets, open_samples
+from unitlens.errors import ArgumentError, DatasetError
+from unitlens.model.inputs import AnyInputs, Inputs, describe_inputs
 from unitlens.model.precision import autocast_disabled
 from unitlens.seeds import seeded
 
-Indices = npt.NDArray[np.int64]
-Targets = Literal["labels", "any"]
-
-
-class MapStyle(Protocol):
-    """A data set that has a length and returns (input, label) by index."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> Any: ...
-
 
 def iterate_batches(
-    dataset: MapStyle,
+    dataset: Any,
     batch_size: int,
     *,
     indices: npt.ArrayLike | None = None,
     device: torch.device | str = "cpu",
     targets: Targets = "labels",
     least: int = 1,
-) -> Iterator[tuple[Indices, Tensor, Tensor]]:
+) -> Iterator[tuple[Indices, AnyInputs, Tensor]]:
     """Read a data set batch by batch.
 
     Parameters
     ----------
     dataset
-        Map-style data set of (input, label). Whole batches are read by its method
-        ``batch(indices)`` where it has one, as the data sets of unitlens have.
+        :class:`~unitlens.data.samples.Samples`, or a data set of (input, label) that is opened as
+        such. Data sets of unitlens read whole batches at once.
     batch_size
         Samples in a batch; the last batch may hold fewer.
     indices
@@ -51,15 +41,16 @@ def iterate_batches(
     device
         Device of the tensors. Copies to a GPU are pinned and do not block.
     targets
-        ``labels``: the second element of an item is an integer label; ``any``: it is a number, an
-        array or a tensor, of one shape for all items.
+        ``labels``: the target of an item is a label; ``any``: it is a number, an array or a tensor,
+        of one shape for all items; ``none``: it is not read.
     least
         Fewest samples in a batch: a last batch that would have fewer is joined to the one before.
 
     Yields
     ------
-    Indices of shape (batch,), inputs of shape (batch, ...) and int64 labels of shape (batch,).
-    With ``any``, targets of shape (batch, ...) instead of labels; floats become float64.
+    Indices of shape (batch,), inputs with the samples on axis 0, and int64 labels of shape
+    (batch,). With ``any``, targets of shape (batch, ...) instead of labels; floats become float64.
+    With ``none``, zeros.
 
     Raises
     ------
@@ -71,10 +62,11 @@ def iterate_batches(
     """
     if batch_size < 1:
         raise ArgumentError(f"batch_size is {batch_size}, but must be at least 1")
-    order = np.arange(len(dataset)) if indices is None else np.asarray(indices, np.int64)
+    samples = open_samples(dataset)
+    order = np.arange(len(samples)) if indices is None else np.asarray(indices, np.int64)
     batches = np.split(order, batch_starts(len(order), batch_size, least)[1:]) if len(order) else ()
-    with read_ahead(dataset, order, batch_size) as source:
-        yield from read_batches(source, batches, device=device, targets=targets)
+    with read_ahead(samples.dataset, samples.places(order), batch_size) as source:
+        yield from read_batches(samples.read_from(source), batches, device=device, targets=targets)
 
 
 def batch_starts(samples: int, batch_size: int, least: int = 1) -> Indices:
@@ -99,12 +91,12 @@ def batch_starts(samples: int, batch_size: int, least: int = 1) -> Indices:
 
 
 def read_batches(
-    dataset: MapStyle,
+    dataset: Any,
     batches: Iterable[Indices],
     *,
     device: torch.device | str = "cpu",
     targets: Targets = "labels",
-) -> Iterator[tuple[Indices, Tensor, Tensor]]:
+) -> Iterator[tuple[Indices, AnyInputs, Tensor]]:
     """Read given batches of a data set.
 
     Parameters
@@ -122,104 +114,34 @@ def read_batches(
     ------
     As :func:`iterate_batches`.
     """
-    device = torch.device(device)
+    device, samples = torch.device(device), open_samples(dataset)
     for batch in batches:
         with autocast_disabled(device):
-            inputs, labels = _read(dataset, batch, targets)
-        yield batch, _to_device(inputs, device), _to_device(labels, device)
-
-
-def _read(dataset: MapStyle, indices: Indices, targets: Targets) -> tuple[Tensor, Tensor]:
-    """Return inputs (batch, ...) and labels (batch,) or targets (batch, ...) at `indices`."""
-    # A data set may cache tensors, which must stay usable outside of inference mode.
-    with torch.inference_mode(mode=False):
-        whole = getattr(dataset, "batch", None)
-        if callable(whole):
-            inputs, labels = whole(indices)
-            return inputs, labels
-        items = [_read_item(dataset, int(index), targets) for index in indices]
-    inputs = _stack([value for value, _ in items], indices, "an input")
-    if targets == "any":
-        return inputs, _stack([label for _, label in items], indices, "a target")
-    return inputs, torch.tensor([label for _, label in items], dtype=torch.int64)
-
-
-def _stack(values: list[Tensor], indices: Indices, kind: str) -> Tensor:
-    first = values[0].shape
-    for index, value in zip(indices, values, strict=True):
-        if value.shape != first:
-            raise DatasetError(
-                f"item {index} of the data set has {kind} of shape {tuple(value.shape)}, but "
-                f"item {indices[0]} has {kind} of shape {tuple(first)}; bring all "
-                f"{kind.split()[1]}s to one shape"
-            )
-    return torch.stack(values)
-
-
-def _read_item(dataset: MapStyle, index: int, targets: Targets) -> tuple[Tensor, Any]:
-    item = get_item(dataset, index, "the data set")
-    if not isinstance(item, Sequence) or len(item) != 2:
-        raise DatasetError(
-            f"item {index} of the data set is a {type(item).__name__}, but must be a pair "
-            "(input, label)"
-        )
-    value, label = item
-    try:
-        target = whole_label(label) if targets == "labels" else _target_tensor(label)
-        return torch.as_tensor(value), target
-    except (TypeError, ValueError, RuntimeError) as error:
-        second = "an integer label" if targets == "labels" else "a number, tensor or array"
-        raise DatasetError(
-            f"item {index} of the data set is ({type(value).__name__}, {_told(label)}), but must "
-            f"be a tensor or array and {second}"
-        ) from error
-
-
-def _told(label: Any) -> str:
-    """Return a label as a message shows it: of an array its shape, not its numbers."""
-    shape = tuple(getattr(label, "shape", ()))
-    return f"{type(label).__name__} of shape {shape}" if shape else shown(label)
-
-
-def get_item(dataset: MapStyle, index: int, name: str) -> Any:
-    """Return an item of a data set.
-
-    Parameters
-    ----------
-    dataset
-        The data set.
-    index
-        Index of the item.
-    name
-        Name of the data set, for the message of an error.
-
-    Raises
-    ------
-    DatasetError
-        Where the data set raises an error of its own: the message names the item.
-    """
-    try:
-        return dataset[index]
-    except (UnitlensError, MemoryError):
-        raise
-    except Exception as error:
-        file = file_of_item(dataset, index)
-        of_file = f" ({file})" if file is not None else ""
-        raise DatasetError(
-            f"item {index} of {name}{of_file} cannot be read ({type(error).__name__}: "
-            f"{one_line(error)}); mend the item or leave it out"
-        ) from error
-
-
-def _target_tensor(target: Any) -> Tensor:
-    # torch would make plain floats float32 and lose digits.
-    return torch.as_tensor(target, dtype=torch.float64 if isinstance(target, float) else None)
+            inputs, labels = samples.read(batch, targets)
+        moved = inputs.to(device) if isinstance(inputs, Inputs) else _to_device(inputs, device)
+        yield batch, moved, _to_device(labels, device)
 
 
 def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
+
+
+def one_tensor(inputs: AnyInputs) -> Tensor:
+    """Return inputs that are one tensor.
+
+    Raises
+    ------
+    DatasetError
+        Where they are several.
+    """
+    if isinstance(inputs, Inputs):
+        raise DatasetError(
+            f"an input of the data set has several tensors, {describe_inputs(inputs)}, but "
+            "training needs one; join the tensors in the data set, and take them apart in the model"
+        )
+    return inputs
 
 
 def sample_indices(n: int, samples: int | None, seed: int) -> Indices:

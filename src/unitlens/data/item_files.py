@@ -1,11 +1,12 @@
-"""The file that an item of a data set is read from, where the data set lists its files."""
+"""Reading one item of a data set; where that fails, the error names the item and its file."""
 
 import os
 from typing import Any
 
 from torch.utils.data import Subset
 
-from unitlens.data.loading_workers import ItemsAhead
+from unitlens.data.map_style import MapStyle, PassedOn
+from unitlens.errors import DatasetError, UnitlensError, one_line
 
 
 def file_of_item(dataset: Any, index: int) -> str | None:
@@ -30,7 +31,7 @@ def file_of_item(dataset: Any, index: int) -> str | None:
     >>> file_of_item([], 0) is None
     True
     """
-    while isinstance(dataset, Subset | ItemsAhead):
+    while isinstance(dataset, Subset | PassedOn):
         index = dataset.indices[index] if isinstance(dataset, Subset) else index
         dataset = dataset.dataset
     listed = getattr(dataset, "samples", None)
@@ -40,3 +41,36 @@ def file_of_item(dataset: Any, index: int) -> str | None:
         return None
     path = entry[0] if isinstance(entry, list | tuple) and entry else entry
     return os.fspath(path) if isinstance(path, str | os.PathLike) else None
+
+
+def get_item(dataset: MapStyle, index: int, name: str) -> Any:
+    """Return an item of a data set.
+
+    Parameters
+    ----------
+    dataset
+        The data set.
+    index
+        Index of the item.
+    name
+        Name of the data set, for the message of an error.
+
+    Raises
+    ------
+    DatasetError
+        Where the data set raises an error of its own: the message names the item.
+    """
+    try:
+        return dataset[index]
+    except (UnitlensError, MemoryError):
+        raise
+    except Exception as error:
+        remedy = "mend the item or leave it out"
+        if isinstance(error, IndexError):
+            remedy += f", or mend the length of the data set, {len(dataset)}"
+        file = file_of_item(dataset, index)
+        of_file = f" ({file})" if file is not None else ""
+        raise DatasetError(
+            f"item {index} of {name}{of_file} cannot be read ({type(error).__name__}: "
+            f"{one_line(error)}); {remedy}"
+        ) from error

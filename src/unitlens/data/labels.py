@@ -1,11 +1,14 @@
 """Label corruption, and subsets that keep the share of each class."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
+from unitlens.data.items import NO_TARGET
 from unitlens.errors import ArgumentError, DatasetError
 from unitlens.seeds import seeded
 
@@ -78,6 +81,67 @@ def whole_label(label: Any) -> int:
     if number != label:
         raise ValueError(f"{label!r} is not a whole number")
     return number
+
+
+def one_hot_place(label: Any) -> int | None:
+    """Return the place of the one in a one-hot vector; None where a label is no such vector.
+
+    Examples
+    --------
+    >>> one_hot_place(np.array([0.0, 1.0, 0.0])), one_hot_place(np.array([1, 1]))
+    (1, None)
+    """
+    values = np.asarray(label.detach().cpu() if isinstance(label, Tensor) else label)
+    if values.ndim != 1 or values.size < 2 or values.dtype.kind not in "biuf":
+        return None
+    ones = values == 1
+    return int(ones.argmax()) if ones.sum() == 1 and ((values == 0) | ones).all() else None
+
+
+def label_remedy(label: int) -> str:
+    """Return what to do about a label that is none of the classes, for the end of a message."""
+    if label < 0:
+        return f"fit one to the other, or leave such samples out, ignore_index={label}"
+    return "fit one to the other (labels that start at 1 need 1 less)"
+
+
+def is_plain_label(target: Any) -> bool:
+    """Tell whether a target can be nothing but a label: a text or one integer."""
+    if isinstance(target, str | int):
+        return True
+    if not isinstance(target, Tensor | np.ndarray | np.integer):
+        return False
+    value = np.asarray(target.detach().cpu() if isinstance(target, Tensor) else target)
+    return value.size == 1 and value.dtype.kind in "biu"
+
+
+def classless_reason(targets: Sequence[Any]) -> str:
+    """Return why targets are no classes, in words; empty where they are, or where one is faulty.
+
+    Parameters
+    ----------
+    targets
+        Targets of some samples.
+
+    Examples
+    --------
+    >>> classless_reason([0, 2, np.array([1])]), classless_reason([0.5, 1.0])
+    ('', 'the targets are no whole numbers')
+    """
+    if all(target is NO_TARGET for target in targets):
+        return "the items have no target"
+    for target in targets:
+        if target is NO_TARGET or isinstance(target, str | bytes):
+            continue
+        value = target.detach().cpu() if isinstance(target, Tensor) else target
+        values = np.asarray(value)
+        if values.dtype.kind not in "biuf":
+            continue
+        if values.size > 1 and one_hot_place(target) is None:
+            return f"the targets have the shape {values.shape}"
+        if values.size == 1 and np.isfinite(values).all() and (values % 1).any():
+            return "the targets are no whole numbers"
+    return ""
 
 
 SUBSET_SEED = 0  # all runs share a prepared data set, so their seeds do not count

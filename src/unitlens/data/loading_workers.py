@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
+from unitlens.data.map_style import PassedOn
 from unitlens.data.split import SplitDataset
 from unitlens.data.worker_copies import copy_for_workers
 from unitlens.data.worker_process import NUMBER_BYTES, STARTED, ItemFailure, read_items
@@ -53,7 +54,8 @@ def loading_workers(workers: int, *datasets: Any) -> Iterator[None]:
     """
     check_workers(workers)
     pools = _OPEN.get()
-    for dataset in datasets if workers else ():
+    for given in datasets if workers else ():
+        dataset = given.dataset if isinstance(given, DataLoader) else given
         if not _is_in_memory(dataset) and all(pool.dataset is not dataset for pool in pools):
             pools = (*pools, LoadingWorkers(dataset, workers))
     opened = pools[len(_OPEN.get()) :]
@@ -249,7 +251,7 @@ class LoadingWorkers:
         )
 
 
-class ItemsAhead:
+class ItemsAhead(PassedOn):
     """A data set whose items other processes read before they are asked for.
 
     Parameters

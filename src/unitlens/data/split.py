@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from unitlens.data.dataset_record import DatasetRecord
+from unitlens.data.map_style import WholeBatches
 from unitlens.data.normalisation import Normalisation
 
 
@@ -46,7 +47,7 @@ class MemoryReader:
         return self._inputs.index_select(0, torch.from_numpy(indices))
 
 
-class SplitDataset:
+class SplitDataset(WholeBatches):
     """One split of a prepared data set, as a map-style data set of normalised inputs and labels.
 
     Parameters

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from unitlens.config.networks import DatasetSpec
-from unitlens.data.batches import MapStyle, get_item
 from unitlens.data.dataset_record import (
     DatasetRecord,
     PreparedSplits,
@@ -22,7 +21,9 @@ from unitlens.data.dataset_record import (
     split_file,
 )
 from unitlens.data.image_files import measure_subset
+from unitlens.data.item_files import get_item
 from unitlens.data.labels import stratified_subset, whole_label
+from unitlens.data.map_style import MapStyle
 from unitlens.data.memory_sets import SPLITS, Arrays, ArraySet, store_arrays
 from unitlens.errors import DatasetError, one_line
 from unitlens.local_files import replacing

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 
 from unitlens.model.call_graph import CallGraph, CallNames, ModuleCall, first_node, is_single_node
+from unitlens.model.inputs import AnyInputs, map_structure, tensors_in
 
 Edit = Callable[[Tensor], Tensor]  # of an activation: the activation that replaces it
 Values = dict[fx.Node, Any]
@@ -32,9 +33,18 @@ class UnitTracer(fx.Tracer):
         Name of each node.
     calls
         Calls of modules that consist of several nodes, each with the last node before its end.
+    leaves
+        Node of each tensor of the inputs.
+
+    Parameters
+    ----------
+    given
+        Inputs by the names of the parameters of ``forward``: each a tensor, or a structure of
+        tensors, whose every tensor becomes an input of the graph. By default ``forward`` gets one
+        tensor as its first argument.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, given: Mapping[str, Any] | None = None) -> None:
         # A model with torchvision's operations has imported them: importing them here costs time.
         operations: Any = [
             sys.modules[name] for name in ("torchvision.ops",) if name in sys.modules
@@ -42,6 +52,8 @@ class UnitTracer(fx.Tracer):
         super().__init__(autowrap_modules=(math, *operations))
         self.names: dict[fx.Node, str] = {}
         self.calls: list[ModuleCall] = []
+        self.leaves: list[fx.Node] = []
+        self._given = given
         self._scope = ""
         self._names = CallNames()
 
@@ -55,9 +67,39 @@ class UnitTracer(fx.Tracer):
         is_module: bool,  # noqa: FBT001  torch's signature
         concrete_args: Any = None,
     ) -> tuple[Any, list[Any]]:
-        """Trace with the default value of each argument of ``forward`` but the first."""
+        """Trace with the default value of each argument of ``forward`` that is not given."""
         function, args = super().create_args_for_root(root_fn, is_module, concrete_args)
-        return function, [*args[:2], *(_default(argument) for argument in args[2:])]
+        given = self._given
+        if given is None:
+            self.leaves = [args[1].node]
+            return function, [*args[:2], *(_default(argument) for argument in args[2:])]
+        by_name = {_parameter_name(argument): argument for argument in args[1:]}
+        inputs = {name: self._input(by_name[name], value) for name, value in given.items()}
+        return function, [
+            args[0],
+            *(
+                inputs[name] if name in given else _default(argument)
+                for name, argument in by_name.items()
+            ),
+        ]
+
+    def _input(self, argument: fx.Proxy, value: Any) -> Any:
+        """Return an argument with a proxy in the place of each tensor."""
+        if isinstance(value, Tensor):
+            self.leaves.append(argument.node)
+            return argument
+        if str(argument.node.target).startswith("*"):
+            raise NotImplementedError("forward takes any number of arguments")
+
+        def proxy(leaf: Any) -> Any:
+            if not isinstance(leaf, Tensor):
+                return leaf
+            name = f"{argument.node.target}_{len(self.leaves)}"
+            made = self.create_proxy("placeholder", name, (), {})
+            self.leaves.append(made.node)
+            return made
+
+        return map_structure(proxy, value)
 
     def call_module(
         self,
@@ -100,6 +142,10 @@ class UnitTracer(fx.Tracer):
         return self._names.next(name)
 
 
+def _parameter_name(argument: Any) -> str:
+    return str(argument.node.target).lstrip("*")
+
+
 def _default(argument: Any) -> Any:
     if not isinstance(argument, fx.Proxy):
         return argument
@@ -121,6 +167,8 @@ class Program(CallGraph):
         Name of each node.
     calls
         Calls of modules that consist of several nodes.
+    leaves
+        Node of each tensor of the inputs.
 
     Attributes
     ----------
@@ -136,7 +184,8 @@ class Program(CallGraph):
         model: nn.Module,
         graph: fx.Graph,
         names: Mapping[fx.Node, str],
-        calls: Iterable[ModuleCall] = (),
+        calls: Iterable[ModuleCall],
+        leaves: Sequence[fx.Node],
     ) -> None:
         nodes = [node for node in graph.nodes if node.op != "output"]
         super().__init__(
@@ -147,7 +196,7 @@ class Program(CallGraph):
             {n: _attribute(model, n.target) for n in nodes if n.op == "get_attr"},
             [*calls],
         )
-        self._input = next(node for node in self.nodes if node.op == "placeholder")
+        self._leaves = tuple(leaves)
         self.overwrites: dict[fx.Node, set[fx.Node]] = {}
         self.relink()
 
@@ -187,7 +236,7 @@ class Program(CallGraph):
         self.names[inserted] = f"{self.names[node]}.{inserted}"
         return inserted
 
-    def run(self, inputs: Tensor, edits: Mapping[fx.Node, Edit] | None = None) -> Any:
+    def run(self, inputs: AnyInputs, edits: Mapping[fx.Node, Edit] | None = None) -> Any:
         """Run all nodes.
 
         Parameters
@@ -206,9 +255,9 @@ class Program(CallGraph):
             self.step(node, values, edits)
         return self.outcome(values)
 
-    def start(self, inputs: Tensor) -> Values:
+    def start(self, inputs: AnyInputs) -> Values:
         """Return the values before the first node."""
-        return {self._input: inputs}
+        return dict(zip(self._leaves, tensors_in(inputs), strict=True))
 
     def outcome(self, values: Values) -> Any:
         """Return the output of the network from the values of the nodes that it reads."""
@@ -270,14 +319,21 @@ def _attribute(model: nn.Module, path: str) -> Any:
     return value
 
 
-def trace(model: nn.Module) -> Program:
+def trace(model: nn.Module, given: Mapping[str, Any] | None = None) -> Program:
     """Trace a model in its present mode.
 
     A model that cannot be traced raises any exception, of its own or of torch.fx.
+
+    Parameters
+    ----------
+    model
+        The model.
+    given
+        Inputs by the names of the parameters of ``forward``, as for :class:`UnitTracer`.
     """
-    tracer = UnitTracer()
+    tracer = UnitTracer(given)
     graph = tracer.trace(model)
-    return Program(model, graph, tracer.names, tracer.calls)
+    return Program(model, graph, tracer.names, tracer.calls, tracer.leaves)
 
 
 def find_logits(output: Any) -> Any:
@@ -292,7 +348,7 @@ def find_logits(output: Any) -> Any:
     Returns
     -------
     The output itself where it is a tensor. Of a container, the entry or attribute ``logits`` or
-    ``out`` where it has one, else its first tensor. None where there is no tensor.
+    ``out`` where it has one, else its only tensor. None where there is no tensor, or several.
     """
     if isinstance(output, Tensor | fx.Node):
         return output
@@ -301,10 +357,12 @@ def find_logits(output: Any) -> Any:
         if isinstance(entry, Tensor | fx.Node):
             return entry
     entries = output.values() if isinstance(output, Mapping) else output
-    for entry in entries if isinstance(entries, Iterable) else ():
-        if isinstance(entry, Tensor | fx.Node):
-            return entry
-    return None
+    found = (
+        [entry for entry in entries if isinstance(entry, Tensor | fx.Node)]
+        if isinstance(entries, Iterable)
+        else []
+    )
+    return found[0] if len(found) == 1 else None
 
 
 def same_storage(one: Any, other: Any) -> bool:

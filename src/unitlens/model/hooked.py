@@ -15,7 +15,9 @@ from unitlens.model.call_graph import (
     is_single_node,
     with_first_tensor,
 )
+from unitlens.model.calling import call_model
 from unitlens.model.graph import Edit, find_logits
+from unitlens.model.inputs import AnyInputs, Inputs
 from unitlens.model.memory_watch import MemoryWatch
 from unitlens.model.observed_calls import CallMode, ObservedCall
 
@@ -32,7 +34,7 @@ class HookedNetwork:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
 
-    def run(self, inputs: Tensor, edits: Mapping[str, Edit]) -> Any:
+    def run(self, inputs: AnyInputs, edits: Mapping[str, Edit]) -> Any:
         """Run the model with some activations replaced.
 
         Parameters
@@ -62,11 +64,11 @@ class HookedNetwork:
             return with_first_tensor(call.result, edited)
 
         if not edits:
-            return self._model(inputs)
+            return call_model(self._model, inputs)
         with CallMode(self._model, replace).observing():
-            return self._model(inputs)
+            return call_model(self._model, inputs)
 
-    def record(self, inputs: Tensor) -> tuple["RecordedCalls", MemoryWatch]:
+    def record(self, inputs: AnyInputs) -> tuple["RecordedCalls", MemoryWatch]:
         """Run the model and record its calls.
 
         Parameters
@@ -80,7 +82,7 @@ class HookedNetwork:
         """
         recorder = _Recorder(self._model, inputs)
         with CallMode(self._model, recorder.observe).observing(), MemoryWatch() as memory:
-            output = self._model(inputs)
+            output = call_model(self._model, inputs)
         return recorder.finish(output), memory
 
 
@@ -116,7 +118,9 @@ class _Recorder:
         self._written: dict[int, list[fx.Node]] = {}
         self._writes: dict[fx.Node, set[fx.Node]] = {}
         self._weights = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
-        fx.node.map_aggregate(inputs, self._node_of)
+        fx.node.map_aggregate(
+            _plain(inputs.value if isinstance(inputs, Inputs) else inputs), self._node_of
+        )
 
     def observe(self, call: ObservedCall) -> Any:
         """Add the node or nodes of a call."""

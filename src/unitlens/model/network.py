@@ -9,12 +9,21 @@ import torch
 from torch import Tensor, fx, nn
 
 from unitlens.errors import ArgumentError, ModelError, first_line
-from unitlens.model.graph import Edit, Program, find_logits, same_storage, trace
+from unitlens.model.calling import bound_arguments, call_model, check_call
+from unitlens.model.graph import Edit, Program, same_storage, trace
 from unitlens.model.hooked import HookedNetwork
+from unitlens.model.inputs import (
+    AnyInputs,
+    Inputs,
+    describe_inputs,
+    make_inputs,
+    tensors_in,
+)
 from unitlens.model.layers import UnitLayer, UnitLayers
 from unitlens.model.memory_watch import PassMemory
 from unitlens.model.observation import Observation, observe
 from unitlens.model.open_layers import LayersChosen, OpenLayers
+from unitlens.model.outputs import OutputReader
 from unitlens.model.precision import outputs_agree
 from unitlens.model.restore import isolated_generators, restored_afterwards, seed_generators
 from unitlens.model.rewriting import simplify
@@ -23,6 +32,7 @@ from unitlens.model.wrapped_modules import plain_modules, unwrap
 
 logger = logging.getLogger("unitlens")
 Captured = TypeVar("Captured")
+BatchType = TypeVar("BatchType", Tensor, Inputs, Tensor | Inputs)
 
 
 class UnitNetwork:
@@ -34,10 +44,9 @@ class UnitNetwork:
     Parameters
     ----------
     model
-        Any module that takes one tensor. Where its output is a container, the logits are the entry
-        or attribute ``logits`` or ``out``, else the first tensor.
+        Any module.
     example
-        One batch of inputs.
+        One batch of inputs: a tensor, or a structure of tensors (:mod:`unitlens.model.inputs`).
     device
         Device to compute on; that of the model if None.
     dtype
@@ -58,6 +67,10 @@ class UnitNetwork:
         Bytes of the parameters that were converted to another dtype.
     model
         The model itself, without wrappers.
+    output
+        Reads the logits from the model's output; may be replaced inside the context.
+    example_output
+        What the model puts out for three samples.
     device
         Device of the parameters; inputs are moved to it.
     dtype
@@ -70,21 +83,24 @@ class UnitNetwork:
     observation: Observation | None
     memory: PassMemory
     converted_bytes: int
+    example_output: Any
 
     def __init__(
         self,
         model: nn.Module,
-        example: Tensor,
+        example: Any,
         *,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         simplified: bool = False,
     ) -> None:
-        if example.dim() == 0 or len(example) == 0:
+        example = make_inputs(example)
+        if (isinstance(example, Tensor) and example.dim() == 0) or len(example) == 0:
             raise ArgumentError(
-                f"example has shape {tuple(example.shape)}, but must be a batch of at least one "
-                "input"
+                f"example has shape {describe_inputs(example)}, but must be a batch of at least "
+                "one input"
             )
+        self.output = OutputReader()
         self.model, self._example, self._device = unwrap(model), example, device
         self._dtype, self._simplified = dtype, simplified
         self._stack = ExitStack()
@@ -116,7 +132,7 @@ class UnitNetwork:
 
     def capture(
         self,
-        inputs: Tensor,
+        inputs: AnyInputs,
         layers: Sequence[UnitLayer],
         transform: Callable[[UnitLayer, Tensor], Captured],
     ) -> tuple[Tensor, dict[str, Captured]]:
@@ -156,7 +172,7 @@ class UnitNetwork:
                 )
         return logits, captured
 
-    def forward_with(self, inputs: Tensor, edits: Mapping[str, Edit]) -> Tensor:
+    def forward_with(self, inputs: AnyInputs, edits: Mapping[str, Edit]) -> Tensor:
         """Run the network with the activations of some layers replaced.
 
         Parameters
@@ -213,8 +229,10 @@ class UnitNetwork:
         """Warn of the units that are not among the layers that were found."""
         self._open.warn_of_left_out()
 
-    def ready(self, inputs: Tensor) -> Tensor:
+    def ready(self, inputs: BatchType) -> BatchType:
         """Move inputs to the network's device, and convert floating-point inputs to its dtype."""
+        if isinstance(inputs, Inputs):
+            return inputs.to(self.device, self.dtype)
         return inputs.to(self.device, self.dtype if inputs.is_floating_point() else None)
 
     def logits(self, output: Any) -> Tensor:
@@ -223,14 +241,14 @@ class UnitNetwork:
         Raises
         ------
         ModelError
-            Where the output holds no tensor.
+            Where the output holds no tensor, or several that could be meant.
         """
-        logits = find_logits(output)
-        if not isinstance(logits, Tensor):
-            raise ModelError(
-                f"the model puts out {type(output).__name__}, but must put out a tensor"
-            )
-        return logits
+        return self.output(output)
+
+    @property
+    def logits_node(self) -> fx.Node | None:
+        """The node of the program that returns the logits; None where no single node does."""
+        return None if self.program is None else self.output.node(self.program.output.args[0])
 
     def _prepare(self) -> None:
         """Trace the model, or hook it where it cannot be traced, and find its layers."""
@@ -243,10 +261,11 @@ class UnitNetwork:
             if reason:
                 self._hook(example, reason)
 
-    def _trace(self, example: Tensor) -> str:
+    def _trace(self, example: AnyInputs) -> str:
         """Trace the model; return the reason why that is impossible, empty where it is traced."""
         with _equal_randomness(self.device):
             expected, reason = self._run_model(example), ""
+        self.example_output = expected
         for simplified in dict.fromkeys((self._simplified, False)):
             self.program, self.observation, reason = _traced(
                 self.model, example, expected, simplified=simplified
@@ -260,7 +279,7 @@ class UnitNetwork:
                 return ""
         return reason
 
-    def _hook(self, example: Tensor, reason: str) -> None:
+    def _hook(self, example: AnyInputs, reason: str) -> None:
         logger.info("the model cannot be traced (%s); its calls are followed as they run", reason)
         self._simplified = False
         self._hooked = HookedNetwork(self.model)
@@ -288,15 +307,21 @@ class UnitNetwork:
             self._hooked.run(self._samples(count), {self._names[node]: keep})
         return kept[0] if kept else None
 
-    def _samples(self, count: int) -> Tensor:
+    def _samples(self, count: int) -> AnyInputs:
         """Return some samples of the example, repeated where it has fewer."""
         rows = torch.arange(count, device=self._example.device) % len(self._example)
-        return self.ready(self._example[rows])
+        some: AnyInputs = self._example[rows]
+        return self.ready(some)
 
-    def _run_model(self, example: Tensor) -> Tensor:
+    def _run_model(self, example: AnyInputs) -> Any:
+        check_call(self.model, example)
         with user_forward(self.model, example):
-            output = self.model(example.clone())
-        return self.logits(output)
+            output = call_model(self.model, example.clone())
+        if not _tensors(output):
+            raise ModelError(
+                f"the model puts out {type(output).__name__}, but must put out a tensor"
+            )
+        return output
 
 
 def _noting_failure(edit: Edit, failed: list[Exception]) -> Edit:
@@ -320,8 +345,18 @@ def _equal_randomness(device: torch.device) -> Iterator[None]:
         yield
 
 
+def _tensors(output: Any) -> list[Tensor]:
+    return tensors_in(dict(output) if isinstance(output, Mapping) else output)
+
+
+def _same_outputs(output: Any, expected: Any) -> bool:
+    """Tell whether all tensors of two outputs agree."""
+    ours, theirs = _tensors(output), _tensors(expected)
+    return len(ours) == len(theirs) and all(map(outputs_agree, ours, theirs))
+
+
 def _traced(
-    model: nn.Module, example: Tensor, expected: Tensor, *, simplified: bool
+    model: nn.Module, example: AnyInputs, expected: Any, *, simplified: bool
 ) -> tuple[Program | None, Observation | None, str]:
     """Trace a model, and check on the example that the graph computes what the model does.
 
@@ -331,14 +366,15 @@ def _traced(
     """
     try:
         with restored_afterwards(model):  # tracing may add attributes to modules
-            program = trace(model)
+            given = bound_arguments(model, example) if isinstance(example, Inputs) else None
+            program = trace(model, given)
         observation = observe(program, example)
         if simplified:
             simplify(program, observation)
         with _equal_randomness(example.device):
-            logits = find_logits(program.run(example))
+            output = program.run(example)
     except Exception as error:  # noqa: BLE001  a user's forward may raise anything on proxies
         return None, None, first_line(error)
-    if not isinstance(logits, Tensor) or not outputs_agree(logits, expected):
+    if not _same_outputs(output, expected):
         return None, None, "its graph gives other numbers than the model itself"
     return program, observation, ""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx
 
 from unitlens.model.graph import Program, Values, same_storage
+from unitlens.model.inputs import AnyInputs
 from unitlens.model.memory_watch import MemoryWatch, PassMemory
 
 _OUT_OF_PLACE = {
@@ -79,7 +80,7 @@ class Observation:
             raise BatchAxisError(f"'{node}' {error}") from None
 
 
-def observe(program: Program, example: Tensor) -> Observation:
+def observe(program: Program, example: AnyInputs) -> Observation:
     """Run a program on two and on three samples, and resolve its in-place operations.
 
     Afterwards the value of a node never changes. An operation in place works on a copy, and later
@@ -121,7 +122,7 @@ class _ObservedRun:
     memory: MemoryWatch
 
 
-def _observe_run(program: Program, inputs: Tensor) -> _ObservedRun:
+def _observe_run(program: Program, inputs: AnyInputs) -> _ObservedRun:
     values, shapes, scratch, memory = program.start(inputs), {}, {}, MemoryWatch()
     for node in program.nodes:
         versions = {other: (value, _version(value)) for other, value in values.items()}

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from unitlens.errors import ModelError
+from unitlens.model.inputs import AnyInputs
 from unitlens.model.layers import UnitLayer
 from unitlens.model.network import UnitNetwork
 
@@ -50,7 +51,7 @@ class Repeatability:
         return not self.doubts and self.least_batch == 1
 
 
-def find_repeatability(network: UnitNetwork, inputs: Tensor) -> Repeatability:
+def find_repeatability(network: UnitNetwork, inputs: AnyInputs) -> Repeatability:
     """Run a few samples twice, and each alone, and compare outputs and activations.
 
     Parameters
@@ -76,7 +77,7 @@ def find_repeatability(network: UnitNetwork, inputs: Tensor) -> Repeatability:
     return Repeatability((), least_batch)
 
 
-def _runs_alone(network: UnitNetwork, one: Tensor) -> bool:
+def _runs_alone(network: UnitNetwork, one: AnyInputs) -> bool:
     """Tell whether the network can be run on one sample, with one row of output."""
     try:
         return network.forward_with(one, {}).shape[:1] == (1,)
@@ -84,7 +85,7 @@ def _runs_alone(network: UnitNetwork, one: Tensor) -> bool:
         return False
 
 
-def _digest(network: UnitNetwork, inputs: Tensor) -> dict[str, Tensor]:
+def _digest(network: UnitNetwork, inputs: AnyInputs) -> dict[str, Tensor]:
     """Return numbers of each sample: its output, and mean and root mean square of each layer."""
 
     def of_layer(_: UnitLayer, activation: Tensor) -> Tensor:

@@ -3,13 +3,16 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from torch import Tensor, nn
+from torch import nn
 
 from unitlens.errors import ModelError, UnitlensError, first_line
+from unitlens.model.inputs import AnyInputs, describe_inputs
 
 
 @contextmanager
-def user_forward(model: nn.Module, inputs: Tensor, own: Sequence[Exception] = ()) -> Iterator[None]:
+def user_forward(
+    model: nn.Module, inputs: AnyInputs, own: Sequence[Exception] = ()
+) -> Iterator[None]:
     """Raise ModelError for whatever a model raises in its forward pass.
 
     Errors of unitlens and errors for lack of memory stay as they are.
@@ -31,7 +34,7 @@ def user_forward(model: nn.Module, inputs: Tensor, own: Sequence[Exception] = ()
         if _lacks_memory(error) or any(error is one for one in own):
             raise
         raise ModelError(
-            f"the model cannot be run on inputs of shape {tuple(inputs.shape)}: {_told(error)}; "
+            f"the model cannot be run on inputs of shape {describe_inputs(inputs)}: {_told(error)}; "
             f"{_remedy(model, error)}"
         ) from error
 

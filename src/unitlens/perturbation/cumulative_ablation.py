@@ -1,18 +1,25 @@
 """Cumulative ablation: clamp more and more units together, in several orders."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from unitlens.data.batches import MapStyle
+from unitlens.data.items import ItemForm
 from unitlens.data.loading_workers import loading_workers
-from unitlens.errors import ArgumentError
+from unitlens.data.positions import Positions
 from unitlens.model.layers import UnitLayer
+from unitlens.model.outputs import OutputChoice
 from unitlens.model.precision import Precision
+from unitlens.perturbation.ablation_orders import (
+    Ints,
+    check_counts,
+    nested_sizes,
+    order_ranks,
+)
 from unitlens.perturbation.bases import (
     Basis,
     BasisChoice,
@@ -34,14 +41,11 @@ from unitlens.perturbation.session import (
 )
 from unitlens.perturbation.values.clamping import Clamping, Value, clamp_to, value_name
 from unitlens.perturbation.values.unit_values import align_with_activations, values_by_unit
-from unitlens.seeds import seeded
-
-Ints = npt.NDArray[np.int64]
 
 
 def cumulative_ablation(
     model: nn.Module,
-    dataset: MapStyle,
+    dataset: Any,
     *,
     orders: int = 10,
     points: int = 21,
@@ -51,13 +55,18 @@ def cumulative_ablation(
     basis: BasisChoice = "units",
     samples: int | None = None,
     seed: int = 0,
-    reference: MapStyle | None = None,
+    reference: Any = None,
     batch_size: int = 4096,
     workers: int = 0,
     device: torch.device | str = "cpu",
     memory_gb: float = 2.0,
     score: ScoreChoice = "top1",
     precision: Precision = None,
+    output: OutputChoice = None,
+    target: str | int | None = None,
+    collate_fn: Callable[[list[Any]], Any] | None = None,
+    ignore_index: int | None = None,
+    positions: Positions = None,
 ) -> xr.Dataset:
     """Ablate more and more units together, and measure loss and accuracy of each set.
 
@@ -67,12 +76,15 @@ def cumulative_ablation(
     Parameters
     ----------
     model
-        Network that takes one tensor and returns logits of shape (samples, classes), or any
-        output that `score` takes. Of a container, the entry or attribute ``logits`` or ``out`` is
-        scored, else the first tensor. The network runs in eval mode and comes back unchanged.
+        Network that returns logits of shape (samples, classes), or any output that `output` and
+        `score` take. The network runs in eval mode and comes back unchanged.
     dataset
-        Map-style data set of (input, label) on which the network is scored; of (input, target)
-        where `score` is a function.
+        Data set on which the network is scored. Its items are pairs (input, label), or (input,
+        target) where `score` is a function; dictionaries of inputs and a target; or inputs alone,
+        which are then the targets of a score function. An input is a tensor, an array or a list of
+        numbers; or a tuple or a dictionary of these, the positional or the keyword arguments of
+        ``forward``. Labels are integers from 0, one-hot vectors, or texts: the classes of texts
+        are those of the attribute ``classes`` of the data set, else the sorted texts.
     orders
         Number of random orders, at least 1; or 0 where `by` or directions in `basis` give orders.
         The first orders do not depend on their number.
@@ -149,12 +161,34 @@ def cumulative_ablation(
         has the largest logit (of equal logits, the smallest class counts). ``"top5"``: a sample is
         a hit where the label is among the five largest logits; for six classes and more. Or a
         function of outputs and targets that returns the loss and the hit of every sample, two
-        tensors of shape (samples,) (see Notes). Accuracy is the mean of the hits.
+        tensors of shape (samples,), or the loss alone (see Notes). Accuracy is the mean of the
+        hits, NaN without hits.
     precision
         Type that the network computes in. None: the network's own. ``"float64"``: parameters and
         buffers are float64 for the time of the call, to see the effect of rounding.
         ``"bfloat16"``: passes run under ``torch.autocast`` with parameters in float32, to about
         three digits; faster only on hardware that is fast in bfloat16.
+    output
+        What is scored of an output that is no tensor: the key or the place of an entry, or a
+        function of the output. None: for a built-in score the entry or attribute ``logits`` or
+        ``out``, else the only tensor that fits the labels; a score function gets the whole output,
+        or, where the function fails on this, the entry ``logits`` or ``out`` or the only tensor.
+    target
+        Key of the target in items that are dictionaries, or its place in items of several entries.
+        None: ``label``, ``labels``, ``target`` or ``targets``, or the second entry of a pair.
+    collate_fn
+        Function of a list of items that returns a batch of the form of an item, with the samples on
+        axis 0, such as one that pads sequences. None: tensors are stacked.
+    ignore_index
+        Label of samples that are left out, such as -100. None: no sample is left out.
+    positions
+        ``"samples"``: every position with a valid target, such as a token or a pixel, is a sample:
+        losses and accuracies are means over all of them, and standard errors are over items.
+        Outputs have the shape (samples, positions ..., classes) or (samples, classes, positions
+        ...), targets are integers of shape (samples, positions ...), each for the output at its
+        own position, and `ignore_index` (-100 if None) marks positions that do not count. A score
+        function gets outputs (positions, classes) and targets (positions,). None: an item is one
+        sample.
 
     Returns
     -------
@@ -209,34 +243,21 @@ def cumulative_ablation(
     [1.0, 0.5, 0.5]
     """
     parsed, layers = parse_basis(basis, by, layers)
-    _check_counts(orders, points, ordered=bool(by) or isinstance(parsed, dict))
-    settings = Settings(layers, samples, seed, batch_size, device, memory_gb, score, precision)
+    check_counts(orders, points, ordered=bool(by) or isinstance(parsed, dict))
+    settings = Settings(
+        layers, samples, seed, batch_size, device, memory_gb, score, precision,
+        output, ItemForm(target, collate_fn, ignore_index), positions,
+    )  # fmt: skip
     reading = loading_workers(workers, dataset, reference)
     with reading, open_session(model, dataset, settings, "together") as session:
         clamping = clamp_to(session, value, reference)
         directions = open_basis(session, parsed, seed)
         keys = _sort_keys(session, by or {}, parsed, directions)
-        ranks = _ranks(session, directions, orders, keys, seed)
-        curves = _Curves(session, ranks, _points(ranks, points), clamping, directions)
+        ranks = order_ranks(session, directions, orders, keys, seed)
+        curves = _Curves(session, ranks, nested_sizes(ranks, points), clamping, directions)
         curves.add_all()
         table = curves.table().assign_attrs(value=value_name(value), basis=basis_name(parsed))
         return table.assign_attrs(session.attributes(), **curves.baseline.attributes())
-
-
-def _points(ranks: Mapping[str, Ints], points: int) -> Ints:
-    """Return the numbers of units or directions that are ablated, ascending."""
-    size = len(next(iter(ranks.values())))
-    return np.unique(np.round(np.linspace(0, size, points)).astype(np.int64))
-
-
-def _check_counts(orders: int, points: int, *, ordered: bool) -> None:
-    if points < 2:
-        raise ArgumentError(f"points is {points}, but must be at least 2: none and all units")
-    if orders < 0 or (orders == 0 and not ordered):
-        raise ArgumentError(
-            f"orders is {orders}, but must be at least 1, or 0 where measures are given in by or "
-            "directions in basis"
-        )
 
 
 def _sort_keys(
@@ -250,25 +271,6 @@ def _sort_keys(
     if directions is not None and isinstance(parsed, dict):
         keys["basis"] = directions.numbers
     return keys
-
-
-def _ranks(
-    session: Session,
-    directions: Basis | None,
-    orders: int,
-    keys: Mapping[str, Floats],
-    seed: int,
-) -> dict[str, Ints]:
-    """Return, for each order, the rank of each unit or direction."""
-    size = session.units if directions is None else directions.size
-    sequences = {
-        f"random-{number}": seeded(seed, "order", number).permutation(size)
-        for number in range(orders)
-    }
-    for name, numbers in keys.items():
-        sequences[f"{name}-ascending"] = np.argsort(numbers, kind="stable")
-        sequences[f"{name}-descending"] = np.argsort(-numbers, kind="stable")
-    return {name: np.argsort(sequence) for name, sequence in sequences.items()}
 
 
 class _Curves:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from unitlens.data.batches import Indices
+from unitlens.data.map_style import Indices
 from unitlens.errors import ScoreWarning
 from unitlens.model.network import UnitNetwork
 from unitlens.model.probabilities import find_probabilities

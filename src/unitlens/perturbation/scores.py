@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from unitlens.errors import ArgumentError, ModelError
 from unitlens.model.precision import autocast_disabled
 
 Floats = npt.NDArray[np.float64]
-ScoreFunction = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+ScoreFunction = Callable[[Any, Tensor], tuple[Tensor, Tensor] | Tensor]
 ScoreChoice = Literal["top1", "top5"] | ScoreFunction
 
 # Names of the built-in scores, and the number of largest logits among which a hit has its label.
@@ -36,11 +36,15 @@ class Score:
         that of the smaller class comes first. None for a user's function.
     function
         The user's function; None for a built-in score.
+    restore
+        Function of the rows that are read of an output, which returns what the user's function
+        gets; None where the function gets the rows.
     """
 
     name: str
     top: int | None
     function: ScoreFunction | None = None
+    restore: Callable[[Tensor], Any] | None = None
 
     @property
     def targets(self) -> Literal["labels", "any"]:
@@ -65,11 +69,12 @@ class Score:
         Raises
         ------
         ArgumentError
-            Where a user's function does not return two tensors of that shape.
+            Where a user's function does not return one or two tensors of that shape.
         """
         if self.function is not None:
             with autocast_disabled(output.device):
-                return self._checked(self.function(output, targets), len(output))
+                scored = output if self.restore is None else self.restore(output)
+                return self._checked(self.function(scored, targets), len(output))
         losses = functional.cross_entropy(output.double(), targets, reduction="none")
         if self.top == 1:  # equal to the next line, but faster
             return losses, (output.argmax(dim=1) == targets).double()
@@ -115,6 +120,12 @@ class Score:
                 f"the model's output has shape {tuple(shape)}, but must be logits of shape "
                 "(samples, classes); give a function as score for other outputs"
             )
+        if shape[1] < 2:
+            raise ArgumentError(
+                f"score is '{self.name}', but the model puts out one logit, of which the loss is "
+                "always 0; give a function of outputs and targets as score, such as binary "
+                "cross-entropy, or wrap the model so that it puts out two logits (0 and this one)"
+            )
         if self.top > 1 and shape[1] <= self.top:
             raise ArgumentError(
                 f"score is '{self.name}', but the model puts out {shape[1]} logits, so every label "
@@ -125,10 +136,13 @@ class Score:
         match returned:
             case [Tensor() as loss, Tensor() as hit]:
                 pass
+            case Tensor() as loss if loss.shape == (samples,):
+                hit = torch.full_like(loss.detach(), torch.nan, dtype=torch.float64)
             case _:
                 raise ArgumentError(
                     f"the score function '{self.name}' returned a {type(returned).__name__}, but "
-                    "must return a pair of tensors: loss and hit"
+                    "must return a pair of tensors, loss and hit, or the loss alone of shape "
+                    f"({samples},)"
                 )
         for quantity, tensor in (("losses", loss), ("hits", hit)):
             if tensor.shape != (samples,):

@@ -1,8 +1,10 @@
 """Sessions: a network that is open for perturbation, and the samples on which it is scored."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,25 +12,30 @@ import xarray as xr
 from torch import Tensor, nn
 
 from unitlens.config.base import DeclaredLayer, LastLayers
-from unitlens.data.batches import (
-    Indices,
-    MapStyle,
-    iterate_batches,
-    sample_indices,
-)
+from unitlens.data.batches import iterate_batches, sample_indices
+from unitlens.data.items import ItemForm
+from unitlens.data.labels import label_remedy
+from unitlens.data.map_style import Indices, WholeBatches
+from unitlens.data.positions import IGNORED, Positions, check_positions
 from unitlens.data.repeated_reading import DATA_REMEDY, RANDOM_DATA, find_random_data
+from unitlens.data.samples import Samples, open_samples
 from unitlens.errors import ArgumentError, DatasetError
+from unitlens.model.inputs import PADDING, AnyInputs, has_padding
 from unitlens.model.network import UnitNetwork
+from unitlens.model.outputs import OutputChoice
 from unitlens.model.precision import Precision, autocast_disabled, autocast_for, stored_dtype
 from unitlens.model.repeatability import REMEDIES
 from unitlens.model.wrapped_modules import unwrap
 from unitlens.perturbation.doubts import ResultDoubts
 from unitlens.perturbation.engine.engine import Engine, Perturbed
-from unitlens.perturbation.scores import Floats, ScoreChoice, make_score
+from unitlens.perturbation.position_scores import score_positions
+from unitlens.perturbation.score_output import read_for_score
+from unitlens.perturbation.scores import Floats, Score, ScoreChoice, make_score
 from unitlens.progress import track
 from unitlens.user_warnings import warn_of_doubts
 from unitlens.variables.checks import annotate
 
+logger = logging.getLogger("unitlens")
 # Simplifying a network copies its weights: largest share of the memory limit that copies may take.
 SIMPLIFIED = 1 / 4
 
@@ -47,6 +54,9 @@ class Settings:
     memory_gb: float
     score: ScoreChoice = "top1"
     precision: Precision = None
+    output: OutputChoice = None
+    form: ItemForm = field(default_factory=ItemForm)
+    positions: Positions = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +74,7 @@ class Batch:
     """
 
     start: int
-    inputs: Tensor
+    inputs: AnyInputs
     targets: Tensor
     classes: Tensor
 
@@ -97,11 +107,12 @@ class Session:
     def __init__(
         self,
         network: UnitNetwork,
-        dataset: MapStyle,
+        dataset: Samples,
         indices: Indices,
-        example: tuple[Tensor, Tensor],
+        example: tuple[AnyInputs, Tensor],
         settings: Settings,
         perturbed: Perturbed,
+        score: Score,
     ) -> None:
         inputs, targets = example
         self.network = network
@@ -113,6 +124,14 @@ class Session:
         self.device = network.device
         self.dataset, self.indices, self.seed = dataset, indices, settings.seed
         self._settings = settings
+        names = dataset.classes
+        self.score = read_for_score(
+            network,
+            score,
+            targets,
+            settings.output,
+            None if names is None else len(names),
+        )
         self.engine = Engine(
             network,
             self.layers,
@@ -129,7 +148,6 @@ class Session:
                 f"batch_size is {settings.batch_size}, but the model cannot be run on one sample "
                 "alone; give a batch_size of at least 2"
             )
-        self.score = make_score(settings.score)
         doubts = (*repeatability.doubts, *find_random_data(dataset, self.score.targets))
         warn_of_doubts(doubts, REMEDIES | {RANDOM_DATA: DATA_REMEDY})
         self.doubts = ResultDoubts(doubts)
@@ -139,6 +157,8 @@ class Session:
         self.by_class = are_classes(targets)
         width = shape[1] if len(shape) == 2 else 0
         self.classes = width if self.by_class else 1
+        if self.score.top is not None:
+            dataset.check_width(width)
 
     def batches(
         self, description: str, *, at_most: int | None = None, kept_bytes: int = 0
@@ -158,7 +178,13 @@ class Session:
         for start, inputs, targets in self._read(self.dataset, self.indices, description, size):
             yield Batch(start, inputs, targets, self._classes_of(targets))
 
-    def reference_batches(self, reference: MapStyle) -> Iterator[tuple[Tensor, Tensor]]:
+    def open_reference(self, reference: Any) -> Samples:
+        """Return the samples of a reference, read as the scored samples are; those if None."""
+        if reference is None or reference is self.dataset.given:
+            return self.dataset
+        return open_samples(reference, self.dataset.form, self.network.model)
+
+    def reference_batches(self, reference: Samples) -> Iterator[tuple[AnyInputs, Tensor]]:
         """Read the inputs and targets of all samples of a reference, and show the progress.
 
         Raises
@@ -169,11 +195,15 @@ class Session:
         if len(reference) == 0:
             raise ArgumentError("reference is empty, but must have at least one sample")
         indices, size = np.arange(len(reference)), self._batch_size()
+        told = False
         for _, inputs, targets in self._read(reference, indices, "mean activations", size):
+            if not told and has_padding(inputs):
+                told = True
+                logger.warning(PADDING)
             yield inputs, targets
 
-    def inputs_at(self, reference: MapStyle, indices: Indices) -> Tensor:
-        """Read the inputs of some samples of a reference, as one tensor."""
+    def inputs_at(self, reference: Samples, indices: Indices) -> AnyInputs:
+        """Read the inputs of some samples of a reference, as one batch."""
         ((_, inputs, _),) = iterate_batches(
             reference, len(indices), indices=indices, device=self.device, targets=self.score.targets
         )
@@ -181,7 +211,7 @@ class Session:
 
     def attributes(self) -> dict[str, object]:
         """Return the attributes of a result that tell how the result was computed."""
-        return {
+        attributes = {
             "samples": self.samples,
             "seed": self._settings.seed,
             "layers": [layer.name for layer in self.layers],
@@ -190,6 +220,11 @@ class Session:
             "precision": self._settings.precision or str(self.network.dtype).split(".")[-1],
             **self.doubts.attributes(),
         }
+        if self.network.output.name != "":
+            attributes["output"] = self.network.output.name
+        if self._settings.positions is not None:
+            attributes["positions"] = self._settings.positions
+        return {**attributes, **self.dataset.attributes()}
 
     def annotated(self, table: xr.Dataset, schema: str) -> xr.Dataset:
         """Return a table with its declared attributes.
@@ -197,7 +232,12 @@ class Session:
         Only a built-in loss is known to be in nats: under a user's score, losses have no units.
         """
         table = annotate(table, schema)
-        for array in table.variables.values() if self.score.top is None else ():
+        names = self.dataset.classes or self.dataset.label_names
+        known = names is not None and not isinstance(self.dataset.dataset, WholeBatches)
+        if known and names and table.sizes.get("class") == len(names):
+            table = table.assign_coords(class_name=("class", np.array(names, dtype=object)))
+        in_nats = isinstance(self._settings.score, str)
+        for array in () if in_nats else table.variables.values():
             if array.attrs.get("units") == "nats":
                 array.attrs["units"] = ""
         return table
@@ -216,8 +256,8 @@ class Session:
         return max(self._least_batch, size if at_most is None else min(size, at_most))
 
     def _read(
-        self, dataset: MapStyle, indices: Indices, description: str, size: int
-    ) -> Iterator[tuple[int, Tensor, Tensor]]:
+        self, dataset: Samples, indices: Indices, description: str, size: int
+    ) -> Iterator[tuple[int, AnyInputs, Tensor]]:
         batches = iterate_batches(
             dataset,
             size,
@@ -251,7 +291,8 @@ class Session:
             )
         raise ArgumentError(
             f"the data set has the label {int(outside[0])}, but the model puts out "
-            f"{self.classes} logits, so labels must be 0 to {self.classes - 1}"
+            f"{self.classes} logits, so labels must be 0 to {self.classes - 1}; "
+            f"{label_remedy(int(outside[0]))}"
         )
 
 
@@ -262,7 +303,7 @@ def are_classes(targets: Tensor) -> bool:
 
 @contextmanager
 def open_session(
-    model: nn.Module, dataset: MapStyle, settings: Settings, perturbed: Perturbed
+    model: nn.Module, dataset: Any, settings: Settings, perturbed: Perturbed
 ) -> Iterator[Session]:
     """Check the settings, and open the model for perturbation until the context ends.
 
@@ -289,19 +330,27 @@ def open_session(
     if not settings.memory_gb > 0:
         raise ArgumentError(f"memory_gb is {settings.memory_gb}, but must be above 0")
     dtype, model = stored_dtype(settings.precision), unwrap(model)
-    if len(dataset) == 0:
+    check_positions(settings.positions)
+    form = (
+        settings.form if settings.positions is None else replace(settings.form, ignore_index=None)
+    )
+    samples = open_samples(dataset, form, model)
+    if len(samples) == 0:
         raise ArgumentError("the data set is empty, but must have at least one sample")
-    target_kind = make_score(settings.score).targets
-    indices = sample_indices(len(dataset), settings.samples, settings.seed)
-    _, *example = next(iterate_batches(dataset, 3, indices=indices[:3], targets=target_kind))
+    score = make_score(settings.score)
+    indices = sample_indices(len(samples), settings.samples, settings.seed)
+    if settings.positions is not None:
+        ignored = settings.form.ignore_index
+        score = score_positions(score, samples, indices, IGNORED if ignored is None else ignored)
+    _, inputs, targets = next(
+        iterate_batches(samples, 3, indices=indices[:3], targets=score.targets)
+    )
     weight_bytes = sum(p.nbytes for p in model.parameters())
     simplified = weight_bytes <= SIMPLIFIED * settings.memory_gb * 1e9
-    opened = UnitNetwork(
-        model, example[0], device=settings.device, dtype=dtype, simplified=simplified
-    )
+    opened = UnitNetwork(model, inputs, device=settings.device, dtype=dtype, simplified=simplified)
     device = torch.device(settings.device)
     with autocast_disabled(device), autocast_for(settings.precision, device), opened as network:
-        yield Session(network, dataset, indices, (example[0], example[1]), settings, perturbed)
+        yield Session(network, samples, indices, (inputs, targets), settings, perturbed, score)
 
 
 class Baseline:

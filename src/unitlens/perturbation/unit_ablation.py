@@ -1,14 +1,19 @@
 """Ablation of single units: clamp each unit alone, and score the network."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
 import xarray as xr
 from torch import nn
 
-from unitlens.data.batches import MapStyle
+from unitlens.data.items import ItemForm
 from unitlens.data.loading_workers import loading_workers
+from unitlens.data.positions import Positions
 from unitlens.errors import ArgumentError
 from unitlens.model.layers import UnitLayer
+from unitlens.model.outputs import OutputChoice
 from unitlens.model.precision import Precision
 from unitlens.perturbation.engine.perturbed_directions import Units
 from unitlens.perturbation.first_order import first_order_importance
@@ -29,7 +34,7 @@ from unitlens.seeds import seeded
 
 def unit_ablation(
     model: nn.Module,
-    dataset: MapStyle,
+    dataset: Any,
     *,
     layers: LayerChoice = None,
     value: Value = "zero",
@@ -37,7 +42,7 @@ def unit_ablation(
     units_per_layer: int | None = None,
     samples: int | None = None,
     seed: int = 0,
-    reference: MapStyle | None = None,
+    reference: Any = None,
     batch_size: int = 4096,
     workers: int = 0,
     device: torch.device | str = "cpu",
@@ -45,6 +50,11 @@ def unit_ablation(
     score: ScoreChoice = "top1",
     precision: Precision = None,
     first_order: bool = False,
+    output: OutputChoice = None,
+    target: str | int | None = None,
+    collate_fn: Callable[[list[Any]], Any] | None = None,
+    ignore_index: int | None = None,
+    positions: Positions = None,
 ) -> xr.Dataset:
     """Ablate every unit alone, and measure how loss and accuracy change.
 
@@ -55,12 +65,15 @@ def unit_ablation(
     Parameters
     ----------
     model
-        Network that takes one tensor and returns logits of shape (samples, classes), or any
-        output that `score` takes. Of a container, the entry or attribute ``logits`` or ``out`` is
-        scored, else the first tensor. The network runs in eval mode and comes back unchanged.
+        Network that returns logits of shape (samples, classes), or any output that `output` and
+        `score` take. The network runs in eval mode and comes back unchanged.
     dataset
-        Map-style data set of (input, label) on which the network is scored; of (input, target)
-        where `score` is a function.
+        Data set on which the network is scored. Its items are pairs (input, label), or (input,
+        target) where `score` is a function; dictionaries of inputs and a target; or inputs alone,
+        which are then the targets of a score function. An input is a tensor, an array or a list of
+        numbers; or a tuple or a dictionary of these, the positional or the keyword arguments of
+        ``forward``. Labels are integers from 0, one-hot vectors, or texts: the classes of texts
+        are those of the attribute ``classes`` of the data set, else the sorted texts.
     layers
         The layers whose units are ablated: names as :func:`unitlens.unit_layers` lists them,
         names of modules or graph nodes, patterns, or results of :func:`unitlens.layer`; or a number
@@ -115,7 +128,8 @@ def unit_ablation(
         has the largest logit (of equal logits, the smallest class counts). ``"top5"``: a sample is
         a hit where the label is among the five largest logits; for six classes and more. Or a
         function of outputs and targets that returns the loss and the hit of every sample, two
-        tensors of shape (samples,) (see Notes). Accuracy is the mean of the hits.
+        tensors of shape (samples,), or the loss alone (see Notes). Accuracy is the mean of the
+        hits, NaN without hits.
     precision
         Type that the network computes in. None: the network's own. ``"float64"``: parameters and
         buffers are float64 for the time of the call, to see the effect of rounding.
@@ -124,6 +138,27 @@ def unit_ablation(
     first_order
         Whether to estimate the loss increase from gradients as well: the mean over samples of the
         sum over positions of ``(value - activation) * d loss / d activation``.
+    output
+        What is scored of an output that is no tensor: the key or the place of an entry, or a
+        function of the output. None: for a built-in score the entry or attribute ``logits`` or
+        ``out``, else the only tensor that fits the labels; a score function gets the whole output,
+        or, where the function fails on this, the entry ``logits`` or ``out`` or the only tensor.
+    target
+        Key of the target in items that are dictionaries, or its place in items of several entries.
+        None: ``label``, ``labels``, ``target`` or ``targets``, or the second entry of a pair.
+    collate_fn
+        Function of a list of items that returns a batch of the form of an item, with the samples on
+        axis 0, such as one that pads sequences. None: tensors are stacked.
+    ignore_index
+        Label of samples that are left out, such as -100. None: no sample is left out.
+    positions
+        ``"samples"``: every position with a valid target, such as a token or a pixel, is a sample:
+        losses and accuracies are means over all of them, and standard errors are over items.
+        Outputs have the shape (samples, positions ..., classes) or (samples, classes, positions
+        ...), targets are integers of shape (samples, positions ...), each for the output at its
+        own position, and `ignore_index` (-100 if None) marks positions that do not count. A score
+        function gets outputs (positions, classes) and targets (positions,). None: an item is one
+        sample.
 
     Returns
     -------
@@ -187,7 +222,10 @@ def unit_ablation(
     >>> table.sel(channel=1)["class_accuracy_drop"].values.tolist()
     [[0.0, 1.0]]
     """
-    settings = Settings(layers, samples, seed, batch_size, device, memory_gb, score, precision)
+    settings = Settings(
+        layers, samples, seed, batch_size, device, memory_gb, score, precision,
+        output, ItemForm(target, collate_fn, ignore_index), positions,
+    )  # fmt: skip
     _check_sample(units, units_per_layer)
     reading = loading_workers(workers, dataset, reference)
     with reading, open_session(model, dataset, settings, "units") as session:

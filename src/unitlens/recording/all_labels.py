@@ -10,68 +10,60 @@ from numpy.typing import NDArray
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from unitlens.data.batches import iterate_batches
+from unitlens.data.map_style import PROBES, probe_rows
+from unitlens.data.samples import Samples, open_samples
 from unitlens.data.split import SplitDataset
 from unitlens.progress import track
-from unitlens.seeds import seeded
 
 logger = logging.getLogger("unitlens")
 
-CHECKED = 64  # items that are compared with a list of labels
 BATCH = 256
 Labels = NDArray[np.int64]
 
 
-def probe_rows(samples: int, count: int = CHECKED) -> NDArray[np.int64]:
-    """Return some samples of a data set: the first, the last, and seeded ones, ascending.
-
-    Parameters
-    ----------
-    samples
-        Number of samples of the data set.
-    count
-        Most samples to return.
-    """
-    drawn = 1 + seeded(0, "probes").permutation(max(samples - 2, 0))[: count - 2]
-    return np.unique([0, *drawn.tolist(), samples - 1])
-
-
 def read_all_labels(dataset: Any) -> Labels:
-    """Return the label of every sample of a data set.
+    """Return the label of every sample of a data set; zeros where there are no classes.
 
     Labels are taken from the data sets of unitlens, a TensorDataset, a Subset or a ConcatDataset
     of these, or an attribute ``targets`` or ``labels`` that agrees with the samples of
-    :func:`probe_rows`. Any other data set is read once, inputs included.
+    :func:`~unitlens.data.samples.probe_rows`. Any other data set is read once, inputs included.
 
     Parameters
     ----------
     dataset
-        A map-style data set of (input, label).
+        The data set, or its samples.
     """
-    listed = _listed_labels(dataset)
-    if listed is not None:
-        return listed
-    return _read_all(dataset)
+    samples = open_samples(dataset)
+    if samples.form.target is None and samples.form.collate_fn is None:
+        listed = _listed_labels(samples.dataset)
+        if listed is not None:
+            return listed[samples.places(np.arange(len(samples)))]
+    if samples.no_labels:
+        return np.zeros(len(samples), np.int64)
+    return _read_all(samples)
 
 
-def confirm_labels(dataset: Any, labels: Labels, samples: NDArray[np.int64]) -> Labels:
+def confirm_labels(samples: Samples, labels: Labels, rows: NDArray[np.int64]) -> Labels:
     """Return the labels of a data set, read from all its samples where its list is wrong.
 
     Parameters
     ----------
-    dataset
-        The data set.
+    samples
+        The samples.
     labels
         What :func:`read_all_labels` returned.
-    samples
+    rows
         Samples at which the list may be wrong.
     """
-    return labels if _agrees(dataset, labels, samples[:CHECKED]) else _read_all(dataset)
+    if samples.no_labels or _agrees(samples, labels, rows[:PROBES]):
+        return labels
+    return _read_all(samples)
 
 
-def _read_all(dataset: Any) -> Labels:
-    samples = len(dataset)
-    logger.info("reading all %d samples of the data set, for it has no list of labels", samples)
-    batches = track(iterate_batches(dataset, BATCH), "labels", total=ceil(samples / BATCH))
+def _read_all(samples: Samples) -> Labels:
+    count = len(samples)
+    logger.info("reading all %d samples of the data set, for it has no list of labels", count)
+    batches = track(iterate_batches(samples, BATCH), "labels", total=ceil(count / BATCH))
     return np.concatenate([labels.numpy() for _, _, labels in batches])
 
 
@@ -88,6 +80,8 @@ def _listed_labels(dataset: Any) -> Labels | None:
         parts = [_listed_labels(part) for part in dataset.datasets]
         known = [part for part in parts if part is not None]
         return np.concatenate(known) if len(known) == len(parts) else None
+    if open_samples(dataset).no_labels:
+        return None
     for name in ("targets", "labels"):
         labels = _as_labels(getattr(dataset, name, None), len(dataset))
         if labels is not None and _agrees(dataset, labels, probe_rows(len(labels))):

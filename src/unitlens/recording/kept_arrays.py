@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unitlens.errors import StoreError
 from unitlens.model.graph import same_storage
+from unitlens.model.inputs import AnyInputs
 from unitlens.model.layers import UnitLayer, reduce_positions
 from unitlens.model.network import UnitNetwork
 from unitlens.store.format.layout import MAP, FeatureMaps, layer_arrays
@@ -92,7 +93,7 @@ class ActivationReducer:
         return values.to(dtype)
 
 
-def suitable_batch(network: UnitNetwork, example: Tensor) -> int:
+def suitable_batch(network: UnitNetwork, example: AnyInputs) -> int:
     """Return the number of samples whose values around a layer fit into the caches of a CPU.
 
     Parameters

@@ -1,6 +1,6 @@
 """Class statistics straight from forward passes, without a store."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,21 +9,26 @@ import xarray as xr
 from torch import nn
 
 from unitlens.config.base import DeclaredLayer, LastLayers
+from unitlens.data.items import ItemForm
 from unitlens.data.loading_workers import loading_workers
+from unitlens.data.positions import Positions
+from unitlens.data.samples import open_samples
+from unitlens.model.outputs import OutputChoice
 from unitlens.recording.forward_passes import (
     Columns,
     Recording,
     RecordingSettings,
     check_settings,
-    open_recording,
+    whole_items,
 )
+from unitlens.recording.open_recording import open_recording
 from unitlens.statistics.activation_layers import ActivationLayer
 from unitlens.statistics.adapted_bins import adapt_bins, sampled_rows
 from unitlens.statistics.block_states import Floats, Integers
 from unitlens.statistics.blocks import Statistics, block_statistics, merge_statistics
 from unitlens.statistics.class_labels import By, choose_classes, sample_labels
 from unitlens.statistics.class_statistics import check_sizes
-from unitlens.statistics.class_table import UnitStatistics, statistics_table
+from unitlens.statistics.class_table import UnitStatistics, described, statistics_table
 from unitlens.statistics.histograms import Bins, make_bins
 
 _BLOCK_BYTES = 2**26  # of all layers' activations that are reduced at once
@@ -43,6 +48,11 @@ def network_statistics(
     batch_size: int | None = None,
     workers: int = 0,
     device: torch.device | str = "cpu",
+    output: OutputChoice = None,
+    target: str | int | None = None,
+    collate_fn: Callable[[list[Any]], Any] | None = None,
+    ignore_index: int | None = None,
+    positions: Positions = None,
 ) -> xr.Dataset:
     """Compute the class statistics of every unit while the model runs, without a store.
 
@@ -54,9 +64,16 @@ def network_statistics(
     Parameters
     ----------
     model
-        Any module that takes one tensor and returns logits of shape (samples, classes).
+        Any module that returns logits of shape (samples, classes), or another output.
     dataset
-        Any map-style data set of (input, label), with labels from 0.
+        Data set of a length, with items by index. Its items are pairs (input, label); dictionaries
+        of inputs and a label; or inputs alone. An input is a tensor, an array or a list of numbers;
+        or a tuple or a dictionary of these, the positional or the keyword arguments of ``forward``.
+        Labels are integers from 0, one-hot vectors, or texts: the classes of texts are those of the
+        attribute ``classes`` of the data set, else the sorted texts. Where targets are no labels,
+        or there are none, all samples are of one class, and the attribute ``no_classes`` tells why;
+        where the output is no logits, there are no predictions and losses, and ``no_scores`` tells
+        why.
     layers
         Names of layers as :func:`unitlens.unit_layers` lists them, of modules or graph nodes,
         patterns, or results of :func:`unitlens.layer`; or a number of last layers, ``3`` or
@@ -81,6 +98,24 @@ def network_statistics(
         or compute; numbers do not change. With 0 the items are read in this process.
     device
         Device that the model runs on.
+    output
+        What holds the logits of an output that is no tensor: the key or the place of an entry, or a
+        function of the output. None: the entry or attribute ``logits`` or ``out``, else the only
+        tensor that fits the labels.
+    target
+        Key of the target in items that are dictionaries, or its place in items of several entries.
+        None: ``label``, ``labels``, ``target`` or ``targets``, or the second entry of a pair.
+    collate_fn
+        Function of a list of items that returns a batch of the form of an item, with the samples on
+        axis 0, such as one that pads sequences. None: tensors are stacked.
+    ignore_index
+        Label of samples that are left out, such as -100. None: no sample is left out.
+    positions
+        ``"samples"``: every position with a valid target, such as a token or a pixel, is a sample,
+        in the order of the items and of their positions. Targets are integers of shape (samples,
+        positions ...), each of the output at its own position; `ignore_index` (-100 if None) marks
+        positions that are no samples. Layers have the positions of the targets; where none are
+        named, others are left out with a warning. None: an item is one sample.
 
     Returns
     -------
@@ -96,9 +131,10 @@ def network_statistics(
     LayerError
         Where the model lacks a layer.
     ModelError
-        Where the model cannot be run on the data, or its output is not (samples, classes).
+        Where the model cannot be run on the data, or several tensors of its output could be the
+        logits.
     DatasetError
-        Where a label is not among the classes, or an item is no pair of input and label.
+        Where a label is not among the classes, or an item is of another form than described above.
     StoreError
         Where an activation is beyond the range of float32.
     TableError
@@ -115,10 +151,15 @@ def network_statistics(
     Frozen({'unit': 3, 'class': 2})
     """
     check_sizes(fine_bins, strongest)
-    settings = RecordingSettings(layers, (reduce,), batch_size=batch_size, device=device)
-    check_settings(settings, dataset)
-    reading = loading_workers(workers, dataset)
-    with reading, open_recording(model, dataset, settings, {}) as recording:
+    settings = RecordingSettings(
+        layers, (reduce,), batch_size=batch_size, device=device, output=output,
+        form=ItemForm(target, collate_fn, ignore_index),
+        positions=positions,
+    )  # fmt: skip
+    data = open_samples(dataset, whole_items(settings), model)
+    check_settings(settings, data)
+    reading = loading_workers(workers, data.dataset)
+    with reading, open_recording(model, data, settings, {}) as recording:
         ranges, sampled, samples = _pass_for_ranges(recording)
         labels = sample_labels(samples, by)
         kept_classes = choose_classes(labels, classes)
@@ -130,9 +171,8 @@ def network_statistics(
         statistics = _pass_for_statistics(recording, bins, index, len(kept_classes), strongest)
         parts = [UnitStatistics(statistics[name], bins[name]) for name in bins]
         table = statistics_table(parts, _layers(recording), kept_classes, labels)
-        return table.assign_attrs(
-            {"doubts": "; ".join(recording.doubts)} if recording.doubts else {}
-        )
+        doubts = {"doubts": "; ".join(recording.doubts)} if recording.doubts else {}
+        return described(table.assign_attrs(doubts), recording.contents.attributes, by)
 
 
 def _pass_for_ranges(
@@ -164,6 +204,8 @@ def _pass_for_ranges(
         for name, arrays in pieces.items():
             arrays.append(columns[name])
     wide = {name: (low.astype(float), high.astype(float)) for name, (low, high) in ranges.items()}
+    if "no_scores" in recording.contents.attributes:
+        del pieces["prediction"]
     coordinates = {name: ("sample", np.concatenate(arrays)) for name, arrays in pieces.items()}
     attributes = {"classes": recording.contents.classes}
     kept = {name: np.concatenate(parts) for name, parts in sampled.items()}

@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from unitlens.data.batches import iterate_batches
+from unitlens.data.map_style import probe_rows
+from unitlens.data.samples import Samples, open_samples
 from unitlens.errors import ArgumentError
+from unitlens.model.inputs import tensors_in
 from unitlens.model.weights import modules_hash, weights_hash
 from unitlens.model.wrapped_modules import plain_modules, unwrap
-from unitlens.recording.all_labels import probe_rows
 
 FORMER_PROBES = 16
 BATCH = 16
@@ -38,7 +40,7 @@ class Origin:
     model
         The model.
     dataset
-        The map-style data set.
+        The data set, or its samples.
     given
         Entries of the provenance that the caller gives.
 
@@ -64,13 +66,15 @@ class Origin:
         with plain_modules(self._model):
             self._modules_hash = modules_hash(self._model)
             own_weights = "" if "weights_hash" in given else weights_hash(self._model)
-        self._dataset = dataset
+        self._samples = open_samples(dataset)
         provenance: dict[str, Any] = {}
         if "weights_hash" not in given:
             provenance["weights_hash"] = own_weights
             provenance["modules_hash"] = self._modules_hash
         if "dataset_identity" not in given:
-            provenance["dataset_identity"] = _dataset_identity(dataset, probe_rows(len(dataset)))
+            provenance["dataset_identity"] = _dataset_identity(
+                self._samples, probe_rows(len(self._samples))
+            )
         self.provenance = {**provenance, **self._given}
 
     def matches(self, stored: Mapping[str, Any]) -> bool:
@@ -111,9 +115,9 @@ class Origin:
     @cached_property
     def _former_identity(self) -> str:
         """The identity of the data set in stores of unitlens before 0.3."""
-        last = len(self._dataset) - 1
+        last = len(self._samples) - 1
         rows = np.unique(np.linspace(0, last, min(last + 1, FORMER_PROBES)).astype(np.int64))
-        return _dataset_identity(self._dataset, rows)
+        return _dataset_identity(self._samples, rows)
 
 
 def _former_weights_hash(model: nn.Module) -> str:
@@ -131,19 +135,22 @@ def _former_weights_hash(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _dataset_identity(dataset: Any, rows: NDArray[np.int64]) -> str:
+def _dataset_identity(samples: Samples, rows: NDArray[np.int64]) -> str:
     """Return the data set's own identity, or a hash of its tensors, or of some samples."""
+    dataset, form = samples.dataset, samples.form
+    read = f" {form.target!r} {form.ignore_index!r}"
+    chosen = "" if read == " None None" else read
     own = getattr(dataset, "identity", None)
     if isinstance(own, str):
-        return own
-    samples = len(dataset)
-    digest = hashlib.sha256(f"{type(dataset).__qualname__} {samples}".encode())
+        return own + chosen
+    digest = hashlib.sha256(f"{type(dataset).__qualname__} {len(dataset)}{chosen}".encode())
     if isinstance(dataset, TensorDataset):
         for tensor in dataset.tensors:
             _update(digest, tensor)
         return digest.hexdigest()
-    for _, inputs, labels in iterate_batches(dataset, BATCH, indices=rows):
-        _update(digest, inputs)
+    for _, inputs, labels in iterate_batches(samples, BATCH, indices=rows, targets=samples.kind):
+        for tensor in tensors_in(inputs):
+            _update(digest, tensor)
         _update(digest, labels)
     return digest.hexdigest()
 

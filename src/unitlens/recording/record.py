@@ -1,7 +1,7 @@
 """Recording activations to a store, or to a part of a store."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,15 +11,20 @@ from torch import nn
 
 from unitlens.config.base import DeclaredLayer, LastLayers
 from unitlens.config.measurements import MapSpec
+from unitlens.data.items import ItemForm
 from unitlens.data.loading_workers import loading_workers
+from unitlens.data.positions import Positions
+from unitlens.data.samples import open_samples
 from unitlens.errors import ArgumentError, StoreError
+from unitlens.model.outputs import OutputChoice
 from unitlens.recording.forward_passes import (
     Recording,
     RecordingSettings,
     check_settings,
-    open_recording,
+    whole_items,
 )
 from unitlens.recording.maps import parse_maps
+from unitlens.recording.open_recording import open_recording
 from unitlens.recording.origin import Origin
 from unitlens.recording.store_comparison import StoreComparison
 from unitlens.store.backend.lock import check_unwritten, only_writer
@@ -54,6 +59,11 @@ def record_activations(
     part: tuple[int, int] | None = None,
     maps: Mapping[str, Any] | MapSpec | None = None,
     overwrite: bool = False,
+    output: OutputChoice = None,
+    target: str | int | None = None,
+    collate_fn: Callable[[list[Any]], Any] | None = None,
+    ignore_index: int | None = None,
+    positions: Positions = None,
 ) -> Path:
     """Write every unit's activation for every sample of a data set to a store.
 
@@ -74,13 +84,19 @@ def record_activations(
     Parameters
     ----------
     model
-        Any module that takes one tensor and returns logits of shape (samples, classes). Wrappers
-        of ``torch.compile``, ``DataParallel`` and their like are taken off.
+        Any module that returns logits of shape (samples, classes), or another output. Wrappers of
+        ``torch.compile``, ``DataParallel`` and their like are taken off.
     dataset
-        Any map-style data set of (input, label), with labels from 0. Attributes are used where the
-        data set has them: ``true_labels``, the labels before corruption; ``identity``, a text that
-        identifies the data; ``targets`` or ``labels``, the labels of all samples, where these agree
-        with 64 samples.
+        Data set of a length, with items by index. Its items are pairs (input, label); dictionaries
+        of inputs and a label; or inputs alone. An input is a tensor, an array or a list of numbers;
+        or a tuple or a dictionary of these, the positional or the keyword arguments of ``forward``.
+        Labels are integers from 0, one-hot vectors, or texts: the classes of texts are those of the
+        attribute ``classes`` of the data set, else the sorted texts. Where targets are no labels,
+        or there are none, all samples are of one class, and the attribute ``no_classes`` tells why;
+        where the output is no logits, there are no predictions and losses, and ``no_scores`` tells
+        why. Further attributes are used where the data set has them: ``true_labels``, the labels
+        before corruption; ``identity``, a text that identifies the data; ``targets`` or ``labels``,
+        the labels of all samples, where these agree with 64 samples.
     path
         The store: a directory, or a URL such as ``s3://bucket/acts.zarr``. A finished store of the
         same recording stays as it is.
@@ -121,6 +137,24 @@ def record_activations(
     overwrite
         Whether a store at `path` is removed first, finished or begun, whatever it holds. Not
         together with `part`.
+    output
+        What holds the logits of an output that is no tensor: the key or the place of an entry, or a
+        function of the output. None: the entry or attribute ``logits`` or ``out``, else the only
+        tensor that fits the labels.
+    target
+        Key of the target in items that are dictionaries, or its place in items of several entries.
+        None: ``label``, ``labels``, ``target`` or ``targets``, or the second entry of a pair.
+    collate_fn
+        Function of a list of items that returns a batch of the form of an item, with the samples on
+        axis 0, such as one that pads sequences. None: tensors are stacked.
+    ignore_index
+        Label of samples that are left out, such as -100. None: no sample is left out.
+    positions
+        ``"samples"``: every position with a valid target, such as a token or a pixel, is a sample,
+        in the order of the items and of their positions. Targets are integers of shape (samples,
+        positions ...), each of the output at its own position; `ignore_index` (-100 if None) marks
+        positions that are no samples. Layers have the positions of the targets; where none are
+        named, others are left out with a warning. None: an item is one sample.
 
     Warns
     -----
@@ -142,9 +176,10 @@ def record_activations(
     LayerError
         Where the model lacks a layer, or a layer of `maps` has no maps.
     ModelError
-        Where the model cannot be run on the data, or its output is not (samples, classes).
+        Where the model cannot be run on the data, or several tensors of its output could be the
+        logits.
     DatasetError
-        Where a label is not among the classes, or an item is no pair of input and label.
+        Where a label is not among the classes, or an item is of another form than described above.
     StoreError
         Where the store would exceed `limit_gb`, a value is beyond the range of `dtype`, the disk is
         full, the finished store at `path` holds another recording, or another process writes it.
@@ -173,18 +208,22 @@ def record_activations(
         batch_size=batch_size,
         device=device,
         maps=parse_maps(maps),
+        output=output,
+        form=ItemForm(target, collate_fn, ignore_index),
+        positions=positions,
     )
     check_path(path)
-    check_settings(settings, dataset)
+    samples = open_samples(dataset, whole_items(settings), model)
+    check_settings(settings, samples)
     which = make_part(part)
     if overwrite and which != WHOLE:
         raise ArgumentError(
             f"overwrite is True, and part is {part}, but other parts may be written meanwhile; "
             "record the parts to another path, or the whole store without part"
         )
-    with loading_workers(workers, dataset):
-        origin = Origin(model, dataset, provenance or {})
-        with open_recording(model, dataset, settings, origin.provenance) as recording:
+    with loading_workers(workers, samples.dataset):
+        origin = Origin(model, samples, provenance or {})
+        with open_recording(model, samples, settings, origin.provenance) as recording:
             if overwrite:
                 with only_writer(path):
                     _check_limit(path, recording.contents, limit_gb)

@@ -1,7 +1,7 @@
 """Repairing a store: its bad shards are recorded again, and nothing else."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,14 @@ import torch
 from torch import nn
 
 from unitlens.config.measurements import MapSpec
+from unitlens.data.items import ItemForm
 from unitlens.data.loading_workers import loading_workers
+from unitlens.data.positions import Positions
+from unitlens.data.samples import Samples, open_samples
 from unitlens.errors import StoreError
-from unitlens.recording.forward_passes import Recording, RecordingSettings, open_recording
+from unitlens.model.outputs import OutputChoice
+from unitlens.recording.forward_passes import Recording, RecordingSettings, whole_items
+from unitlens.recording.open_recording import open_recording
 from unitlens.recording.origin import IDENTITIES, Origin
 from unitlens.recording.store_comparison import StoreComparison
 from unitlens.store.backend.lock import only_writer
@@ -32,6 +37,11 @@ def repair_activations(
     workers: int = 0,
     device: torch.device | str | None = None,
     provenance: Mapping[str, Any] | None = None,
+    output: OutputChoice = None,
+    target: str | int | None = None,
+    collate_fn: Callable[[list[Any]], Any] | None = None,
+    ignore_index: int | None = None,
+    positions: Positions = None,
 ) -> StoreReport:
     """Verify a finished store, and record its missing and damaged shards again.
 
@@ -56,6 +66,16 @@ def repair_activations(
     provenance
         The entries ``weights_hash`` and ``dataset_identity`` that
         :func:`unitlens.record_activations` was given, where these are not the computed ones.
+    output
+        What holds the logits, as :func:`unitlens.record_activations` was given.
+    target
+        Key or place of the target in an item, as for the recording.
+    collate_fn
+        Function that makes a batch of a list of items, as for the recording.
+    ignore_index
+        Label of samples that are left out, as for the recording.
+    positions
+        ``"samples"`` where positions are the samples, as for the recording.
 
     Returns
     -------
@@ -88,11 +108,14 @@ def repair_activations(
     True
     """
     path = locate(path)
-    with loading_workers(workers, dataset), only_writer(path):
-        origin = Origin(model, dataset, provenance or {})
+    form = ItemForm(target, collate_fn, ignore_index)
+    given = RecordingSettings(output=output, form=form, positions=positions)
+    samples = open_samples(dataset, whole_items(given), model)
+    origin = Origin(model, samples, provenance or {})
+    with loading_workers(workers, samples.dataset), only_writer(path):
         description = describe_store(path)
         _check_origin(path, origin, description.contents.provenance)
-        with _open_as_recorded(model, dataset, description, device) as recording:
+        with _open_as_recorded(model, samples, description, device, given) as recording:
             _check_recording(path, recording, description)
             state, report = find_damage(path, description)
             if not report.whole:
@@ -115,9 +138,10 @@ def _check_origin(path: Path, origin: Origin, stored: Mapping[str, Any]) -> None
 @contextmanager
 def _open_as_recorded(
     model: nn.Module,
-    dataset: Any,
+    samples: Samples,
     description: StoreDescription,
     device: torch.device | str | None,
+    given: RecordingSettings,
 ) -> Iterator[Recording]:
     """Open a recording with the settings and the threads of an earlier one."""
     conditions, contents = description.conditions, description.contents
@@ -135,11 +159,14 @@ def _open_as_recorded(
         batch_size=conditions["batch_size"],
         device=conditions["device"] if device is None else device,
         maps=MapSpec(layers=tuple(maps.positions), samples=maps.samples) if maps else None,
+        output=given.output,
+        form=given.form,
+        positions=given.positions,
     )
     threads = torch.get_num_threads()
     torch.set_num_threads(conditions["threads"])  # others could change the last bits
     try:
-        with open_recording(model, dataset, settings, contents.provenance) as recording:
+        with open_recording(model, samples, settings, contents.provenance) as recording:
             yield recording
     finally:
         torch.set_num_threads(threads)
@@ -148,11 +175,12 @@ def _open_as_recorded(
 def _check_recording(path: Path, recording: Recording, description: StoreDescription) -> None:
     """Raise StoreError where a recording has other contents or values than the store."""
     stored, ours = description.contents.to_json(), recording.contents.to_json()
-    for name, value in stored.items():
-        if value != ours[name]:
+    for name in {**stored, **ours}:
+        value, now = stored.get(name), ours.get(name)
+        if value != now:
             raise StoreError(
                 f"the store {path} was recorded from something else, whose {name} is "
-                f"{json.dumps(value)[:200]}, not {json.dumps(ours[name])[:200]}; repair it with "
+                f"{json.dumps(value)[:200]}, not {json.dumps(now)[:200]}; repair it with "
                 "that, or record to another path"
             )
     difference = StoreComparison(recording).find_difference(path, description)

@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unitlens.data.batches import batch_starts
-from unitlens.recording.all_labels import Labels, confirm_labels, read_all_labels
 from unitlens.recording.forward_passes import Columns, Recording
 from unitlens.recording.output_tolerance import Tolerance, as_numbers
 from unitlens.recording.stored_rows import Rows, StoredRows, make_rows
@@ -39,7 +37,7 @@ class StoreComparison:
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
         self._probes: tuple[Rows, Columns] | None = None
-        self._labels: Labels | None = None
+        self._labels: NDArray[np.int64] | None = None
 
     def find_difference(self, path: Path, description: StoreDescription) -> str | None:
         """Return where a network and its data differ from what a store holds, in words.
@@ -70,15 +68,14 @@ class StoreComparison:
         """Return the first sample whose label differs, in words."""
         if not stored.complete_rows("label").any():
             return None
-        dataset = self._recording.dataset
+        true_labels = self._recording.true_labels
         if self._labels is None:
-            self._labels = read_all_labels(dataset)
+            self._labels = self._recording.all_labels()
         present, then = stored.read("label", np.arange(len(self._labels)))
         other = present[self._labels[present] != then]
         if other.size:
-            self._labels = confirm_labels(dataset, self._labels, other)
-        true_labels = getattr(dataset, "true_labels", None)
-        true = self._labels if true_labels is None else np.asarray(true_labels)
+            self._labels = self._recording.confirmed(self._labels, other)
+        true = self._labels if true_labels is None else true_labels
         for name, now in (("label", self._labels), ("true_label", true)):
             present, then = stored.read(name, np.arange(len(now)))
             other = np.flatnonzero(now[present] != then)
@@ -140,10 +137,7 @@ class StoreComparison:
         size = int(conditions["batch_size"])
         if size > recording.batch_size and conditions["device"] != recording.device.type:
             return None
-        samples = recording.contents.samples
-        starts = batch_starts(samples, size, recording.least_batch)
-        batches = np.split(np.arange(samples), starts[1:])
-        return batches[int(np.searchsorted(starts, sample, side="right")) - 1]
+        return recording.batch_of(sample, size)
 
     def _run(self, samples: Rows, batch_size: int) -> Columns:
         """Run samples, and return their columns as one."""

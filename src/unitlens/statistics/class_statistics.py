@@ -32,7 +32,7 @@ from unitlens.statistics.block_states import (
 )
 from unitlens.statistics.blocks import block_statistics, merge_statistics
 from unitlens.statistics.class_labels import By, choose_classes, sample_labels
-from unitlens.statistics.class_table import UnitStatistics, all_finite, statistics_table
+from unitlens.statistics.class_table import UnitStatistics, all_finite, described, statistics_table
 from unitlens.statistics.histograms import Bins, make_bins
 
 logger = logging.getLogger("unitlens")
@@ -110,9 +110,8 @@ def class_statistics(
     logger.info("class statistics of %d layers, %d samples", len(layers), len(labels))
     parts = [part for states in computed(states) for part in states]
     table = statistics_table(parts, layers, class_labels, labels)
-    return table.assign_attrs(
-        {name: acts.attrs[name] for name in ("doubts",) if name in acts.attrs}
-    )
+    doubts = {name: acts.attrs[name] for name in ("doubts",) if name in acts.attrs}
+    return described(table.assign_attrs(doubts), acts.attrs, by)
 
 
 def check_sizes(fine_bins: int, strongest: int) -> None:

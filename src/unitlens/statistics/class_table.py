@@ -1,5 +1,7 @@
 """The table of class statistics: how the table is built, and how measures read it."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,6 +118,37 @@ def statistics_table(
         attrs={"samples": int(count.sum()), "fine_bins": parts[0].bins.fine},
     )
     return annotate(table, "class_statistics")
+
+
+def described(table: xr.Dataset, attributes: Mapping[Any, Any], by: object) -> xr.Dataset:
+    """Return a table of class statistics with what is known of its classes.
+
+    Parameters
+    ----------
+    table
+        The table.
+    attributes
+        Attributes of the activations: ``class_names``, ``no_classes``.
+    by
+        What the classes are; names belong to labels.
+
+    Returns
+    -------
+    The table, with the coordinate ``class_name`` on ``class`` where each class has a name, and the
+    attribute ``no_classes`` where the samples have no classes.
+    """
+    if not isinstance(by, str) or by not in ("label", "true_label", "prediction"):
+        return table
+    if "no_classes" in attributes:
+        return table.assign_attrs(no_classes=attributes["no_classes"])
+    names = attributes.get("class_names")
+    names = json.loads(names) if isinstance(names, str) else names
+    classes = table["class"].to_numpy()
+    if not names or not len(classes) or classes.max() >= len(names):
+        return table
+    return table.assign_coords(
+        class_name=("class", np.array([names[label] for label in classes], dtype=object))
+    )
 
 
 def _columns(state: UnitStatistics, labels: Integers) -> dict[str, NDArray[Any]]:

@@ -43,6 +43,8 @@ _LOSS = {
     "description": "cross-entropy of the sample and its label",
 }
 
+_SCORES = ("prediction", "loss")  # sample arrays that are computed from logits
+
 
 def open_activations(path: str | Path) -> xr.DataTree:
     """Open a store of activations lazily.
@@ -73,8 +75,11 @@ def open_activations(path: str | Path) -> xr.DataTree:
     The attributes of the root describe the recording: ``reduce`` (of ``activation``), ``also``
     (further reductions), ``dtype``, ``codec``, ``classes``, ``content_hash``, and the provenance:
     ``weights_hash``, ``dataset_identity``, ``modules_hash`` of stores recorded from Python, and all
-    entries that were given. ``doubts`` says in words what makes the numbers doubtful, where
-    something does.
+    entries that were given. Where targets were no labels, ``no_classes`` tells why, and all labels
+    are 0; where the network put out no logits, ``no_scores`` tells why, and ``prediction`` and
+    ``loss`` are not there. ``class_names`` are the names of the classes by label, where the data
+    set states them; ``ignore_index`` and ``ignored`` tell of samples that were left out.
+    ``doubts`` says in words what makes the numbers doubtful, where something does.
 
     Raises
     ------
@@ -111,7 +116,12 @@ def open_activations(path: str | Path) -> xr.DataTree:
     place = path.absolute()  # dask may read in a process that works in another directory
     codec = manifest.contents.codec
     opened = {file.array.path: _Shards(place, file, codec) for file in manifest.files}
-    samples = {name: ("sample", opened[name][:], _attributes(name)) for name in SAMPLE_ARRAYS}
+    left_out = _SCORES if "no_scores" in manifest.contents.attributes else ()
+    samples = {
+        name: ("sample", opened[name][:], _attributes(name))
+        for name in SAMPLE_ARRAYS
+        if name not in left_out
+    }
     tree = {"/": xr.Dataset(coords=samples, attrs=_root_attributes(manifest))}
     token = hashlib.sha256(f"{manifest.content_hash} {path.resolve()}".encode()).hexdigest()[:16]
     for layer in manifest.contents.layers:
@@ -180,7 +190,7 @@ def _root_attributes(manifest: Manifest) -> dict[str, str | int | float]:
     contents, doubts = manifest.contents, manifest.conditions.get("doubts")
     provenance = {
         name: value if isinstance(value, str | int | float) else json.dumps(value)
-        for name, value in contents.provenance.items()
+        for name, value in {**contents.attributes, **contents.provenance}.items()
     }
     return {
         **provenance,

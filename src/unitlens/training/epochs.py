@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from unitlens.config.networks import TrainingSpec
-from unitlens.data.batches import Indices, MapStyle, read_batches
+from unitlens.data.batches import one_tensor, read_batches
+from unitlens.data.map_style import Indices, MapStyle
 from unitlens.errors import ModelError
 from unitlens.model.restore import restore_generators, seed_generators
 from unitlens.seeds import derived_seed, seeded
@@ -199,7 +200,7 @@ def run_epoch(
         set_gradients = set_directly or set_by_autograd
         steps = enumerate(read_batches(dataset, batches, device=device), start=first_step + 1)
         for step, (_, inputs, labels) in steps:
-            set_gradients(augment(inputs, spec.augmentation), labels)
+            set_gradients(augment(one_tensor(inputs), spec.augmentation), labels)
             optimizer.step()
             optimizer.zero_grad()
             after_step(step)

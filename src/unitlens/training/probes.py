@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unitlens.data.batches import iterate_batches
+from unitlens.data.batches import iterate_batches, one_tensor
 from unitlens.data.split import SplitDataset
 from unitlens.model.graph import find_logits
 from unitlens.model.restore import isolated_generators, seed_generators
@@ -65,7 +65,7 @@ def _probe_logits(model: nn.Module, dataset: SplitDataset) -> Tensor:
     try:
         with torch.inference_mode(), isolated_generators(CPU):
             seed_generators(0, CPU)
-            logits: Tensor = find_logits(model.eval()(to_weights_dtype(inputs, model)))
+            logits: Tensor = find_logits(model.eval()(to_weights_dtype(one_tensor(inputs), model)))
     finally:
         model.to(device)
         for module, training in modes:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unitlens.data.batches import iterate_batches
+from unitlens.data.batches import iterate_batches, one_tensor
 from unitlens.data.split import SplitDataset
 from unitlens.errors import ModelError
 from unitlens.model.graph import find_logits
@@ -71,7 +71,7 @@ def score(
     model.eval()
     with torch.inference_mode(), fast_dense_layers(model):
         for _, inputs, labels in iterate_batches(dataset, batch_size, device=device):
-            logits = check_logits(model(to_weights_dtype(inputs, model)), labels)
+            logits = check_logits(model(to_weights_dtype(one_tensor(inputs), model)), labels)
             _check_labels(logits, labels)
             losses = nn.functional.cross_entropy(logits, labels, reduction="none")
             loss += losses.sum(dtype=torch.float64)

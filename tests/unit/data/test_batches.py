@@ -4,6 +4,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from unitlens.data.batches import iterate_batches, sample_indices
+from unitlens.data.map_style import WholeBatches
 from unitlens.errors import ArgumentError, DatasetError
 
 DATA = TensorDataset(torch.arange(14.0).reshape(7, 2), torch.arange(7) % 3)
@@ -27,7 +28,7 @@ def test_iterate_batches__keeps_the_order_of_the_indices():
 
 
 def test_iterate_batches__uses_the_batches_of_the_set_itself():
-    class Batched:
+    class Batched(WholeBatches):
         def __len__(self):
             return 4
 
@@ -53,9 +54,9 @@ def test_iterate_batches__refuses_a_batch_size_of_zero():
         next(iterate_batches(DATA, 0))
 
 
-@pytest.mark.parametrize("item", [torch.zeros(3), (torch.zeros(3), "cat")])
-def test_iterate_batches__refuses_items_that_are_no_pairs(item):
-    with pytest.raises(DatasetError, match=r"item 0 of the data set is .* but must be a"):
+@pytest.mark.parametrize("item", [torch.zeros(3), (torch.zeros(3),), (torch.zeros(3), None)])
+def test_iterate_batches__refuses_items_without_a_label(item):
+    with pytest.raises(DatasetError, match=r"item 0 of the data set is a .* without a label"):
         next(iterate_batches([item], 1))
 
 
@@ -124,7 +125,7 @@ def test_iterate_batches__refuses_targets_that_are_no_numbers_or_of_two_shapes()
     image = torch.zeros(2)
 
     with pytest.raises(DatasetError, match=r"item 0 .* array and a number, tensor or array"):
-        next(iterate_batches([(image, "cat")], 1, targets="any"))
+        next(iterate_batches([(image, object())], 1, targets="any"))
     two = [(image, torch.zeros(2)), (image, torch.zeros(3))]
     with pytest.raises(
         DatasetError, match=r"item 1 .* a target of shape \(3,\), .* all targets to"

@@ -254,7 +254,7 @@ def test_unit_ablation__of_integers_put_out_is_scored_by_a_function():
 
 
 def no_pair(output, target):
-    return output[:, 0]
+    return [output[:, 0]]
 
 
 def wide_loss(output, target):
@@ -271,7 +271,7 @@ def one_hit(output, target):
         ("top3", "score is 'top3', but must be 'top1', 'top5', or a function"),
         (5, "score is 5, but must be 'top1', 'top5', or a function of outputs and targets"),
         ("top5", "score is 'top5', but the model puts out 4 logits, so every label would be a hit"),
-        (no_pair, "score function 'no_pair' returned a Tensor, but must return a pair of tensors"),
+        (no_pair, "score function 'no_pair' returned a list, but must return a pair of tensors"),
         (wide_loss, r"'wide_loss' returned losses of shape \(9, 4\) for 9 samples, .* \(9,\)"),
         (one_hit, r"'one_hit' returned hits of shape \(\) for 9 samples, but must return shape"),
     ],

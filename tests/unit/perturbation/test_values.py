@@ -16,6 +16,7 @@ from clamped_by_hand import KINDS
 from networks_by_hand import NETWORKS, Pairs, convnet, mlp, random_pairs
 from unitlens.catalogue.values import BASES, VALUES, ClampingValue
 from unitlens.config.base import BasisName, ValueName
+from unitlens.data.map_style import WholeBatches
 from unitlens.errors import ArgumentError
 from unitlens.perturbation.session import Settings, open_session
 from unitlens.perturbation.values.clamping import MAKERS, clamp_to
@@ -384,7 +385,7 @@ def test_value__resample_counts_what_it_keeps_as_memory():
     """Batches are smaller, since the activations of the partners are held with them."""
     model, pairs, sizes = convnet(), random_pairs(64, 2, 8, 8), []
 
-    class Noting(Pairs):
+    class Noting(Pairs, WholeBatches):
         def batch(self, indices):
             sizes.append(len(indices))
             return self.inputs[indices], self.labels[indices]

@@ -22,7 +22,6 @@ from unitlens.errors import (
     ArgumentError,
     DatasetError,
     LayerError,
-    ModelError,
     StoreError,
 )
 from unitlens.recording import record
@@ -147,10 +146,14 @@ def test_record__label_that_is_no_class(path, dataset):
 
 def test_record__model_without_logits(path):
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1))
-    with pytest.raises(
-        ModelError, match=r"puts out \(5, 4, 8, 8\) for 5 samples, but must put out"
-    ):
-        record_activations(model, Samples(5, (3, 8, 8)), path)
+    dataset = Samples(5, (3, 8, 8))
+    record_activations(model, dataset, path)
+
+    activations = open_activations(path)
+    reason = activations.attrs["no_scores"]
+    assert reason.startswith("the model puts out (samples, 4, 8, 8), not logits of shape")
+    assert {"prediction", "loss"}.isdisjoint(activations.coords)
+    assert activations["label"].values.tolist() == dataset.labels.tolist()
 
 
 def test_record__layer_named_like_a_sample_array(path, dataset):

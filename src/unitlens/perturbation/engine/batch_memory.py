@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from unitlens.model.inputs import AnyInputs
 from unitlens.model.layers import UnitLayer
 from unitlens.model.network import UnitNetwork
 from unitlens.model.rewriting import copied_parameter_bytes
@@ -61,7 +62,7 @@ class Memory:
         self,
         network: UnitNetwork,
         layers: Sequence[UnitLayer],
-        example: Tensor,
+        example: AnyInputs,
         *,
         budget: float,
         target_bytes: int,

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from unitlens.model.graph import Program, find_logits
+from unitlens.model.graph import Program
 from unitlens.model.layers import UnitLayer
 from unitlens.model.network import UnitNetwork
 from unitlens.model.operations import function_name
@@ -248,7 +248,7 @@ def find_chain(network: UnitNetwork, layers: Sequence[UnitLayer]) -> Chain | Non
             return None
         visited.add(user)
         node = user
-    if find_logits(program.output.args[0]) is not node or not set(perturbed) <= visited:
+    if network.logits_node is not node or not set(perturbed) <= visited:
         return None
     if len(parts) < 2 or parts[-1].layer is not None:
         return None

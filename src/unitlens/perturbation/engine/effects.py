@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
-from unitlens.model.graph import Program, Values, find_logits
+from unitlens.model.graph import Program, Values
+from unitlens.model.inputs import AnyInputs
 from unitlens.model.rewriting import is_patched
 from unitlens.perturbation.engine.readers import LayerReader
 from unitlens.perturbation.engine.resumption import Resumption, is_relu
@@ -29,7 +30,7 @@ class BasePass:
         they are computed again.
     """
 
-    inputs: Tensor
+    inputs: AnyInputs
     logits: Tensor
     values: Values | None = None
 
@@ -133,7 +134,9 @@ class DenseHead:
         return fused.score_hidden_layer(*perturbed, *last, labels, losses, hits, scores.top)
 
 
-def find_dense_head(program: Program, resumption: Resumption) -> DenseHead | None:
+def find_dense_head(
+    program: Program, resumption: Resumption, logits: fx.Node | None
+) -> DenseHead | None:
     """Return the dense head behind the readers of a layer; None where the network has more there.
 
     Parameters
@@ -142,11 +145,12 @@ def find_dense_head(program: Program, resumption: Resumption) -> DenseHead | Non
         The network's program.
     resumption
         Resumption behind the layer.
+    logits
+        The node that returns the logits; None where no single node does.
     """
-    if resumption.explicit or resumption.gathers or len(resumption.readers) != 1:
+    if logits is None or resumption.explicit or resumption.gathers or len(resumption.readers) != 1:
         return None
     ((node, reader),) = resumption.readers.items()
-    logits = find_logits(program.output.args[0])
     weight = reader.module.weight
     fast = weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64)
     if not fast or not isinstance(reader.module, nn.Linear) or not reader.by_sample:

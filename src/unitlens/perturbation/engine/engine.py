@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unitlens.errors import ModelError
 from unitlens.model.graph import Edit, Program, Values
+from unitlens.model.inputs import AnyInputs
 from unitlens.model.layers import UnitLayer
 from unitlens.model.network import UnitNetwork
 from unitlens.model.repeatability import find_repeatability
@@ -86,7 +87,7 @@ class Engine:
         self,
         network: UnitNetwork,
         layers: Sequence[UnitLayer],
-        example: Tensor,
+        example: AnyInputs,
         *,
         budget: float,
         target_bytes: int = 8,
@@ -106,17 +107,17 @@ class Engine:
         self.repeatability = find_repeatability(network, example)
         self._resumable = network.program is not None and self.repeatability.is_by_sample
 
-    def logits(self, inputs: Tensor) -> Tensor:
+    def logits(self, inputs: AnyInputs) -> Tensor:
         """Return the logits (samples, ...) of the unperturbed network."""
         logits = self._network.forward_with(inputs, {})
-        if logits.shape[:1] != inputs.shape[:1]:
+        if logits.shape[:1] != (len(inputs),):
             raise ModelError(
                 f"the model's output has shape {tuple(logits.shape)} for {len(inputs)} samples, "
                 "but must have one row for each"
             )
         return logits
 
-    def base_pass(self, inputs: Tensor) -> BasePass:
+    def base_pass(self, inputs: AnyInputs) -> BasePass:
         """Run the unperturbed network on a batch, for :meth:`each_alone`."""
         resumptions = [*self._resumptions.values()]
         if not resumptions or not self.memory.holds(len(inputs)):
@@ -195,7 +196,7 @@ class Engine:
 
     def _effects(
         self,
-        inputs: Tensor,
+        inputs: AnyInputs,
         resumption: Resumption,
         directions: Directions,
         values: Values,
@@ -207,7 +208,8 @@ class Engine:
         if resumption.readers and not torch.isfinite(coefficients.sum()):
             yield from self._in_whole_passes(inputs, directions)
             return
-        head = None if scores is None else find_dense_head(self._traced, resumption)
+        logits = self._network.logits_node
+        head = None if scores is None else find_dense_head(self._traced, resumption, logits)
         if scores is not None and head is not None:
             columns, output = directions.columns(head.reader), values[head.reader.node]
             sums = head.score(output, coefficients, columns, scores)
@@ -224,7 +226,7 @@ class Engine:
             output = self._network.logits(resumption.finish(self._traced, rows, {}))
             yield Effect(directions.table_rows[pairs.directions], pairs.samples, output)
 
-    def _in_whole_passes(self, inputs: Tensor, directions: Directions) -> Iterator[Effect]:
+    def _in_whole_passes(self, inputs: AnyInputs, directions: Directions) -> Iterator[Effect]:
         """Run one whole pass for each direction that changes any sample."""
         layer, samples = directions.layer, torch.arange(len(inputs), device=inputs.device)
 
@@ -241,7 +243,7 @@ class Engine:
 
     def together(
         self,
-        inputs: Tensor,
+        inputs: AnyInputs,
         count: int,
         edit: VariantEdit,
         layers: Sequence[UnitLayer] | None = None,
@@ -296,7 +298,7 @@ class Engine:
         return output.reshape(number, samples, *output.shape[1:])
 
     def nested(
-        self, inputs: Tensor, values: Channels, orders: Sequence[Channels], counts: Sequence[int]
+        self, inputs: AnyInputs, values: Channels, orders: Sequence[Channels], counts: Sequence[int]
     ) -> Iterator[tuple[int, Tensor]]:
         """Ablate nested sets of the units of all layers, where :attr:`is_chain` is true.
 

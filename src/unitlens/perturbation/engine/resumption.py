@@ -7,6 +7,7 @@ from typing import Generic, Protocol, TypeVar
 from torch import Tensor, fx, nn
 
 from unitlens.model.graph import Edit, Program, Values
+from unitlens.model.inputs import AnyInputs
 from unitlens.model.layers import UnitLayer
 from unitlens.model.memory_watch import ONEDNN_DTYPES
 from unitlens.model.network import UnitNetwork
@@ -331,7 +332,7 @@ class Traversal(Generic[AnyStop]):
         scratch = {} if network.observation is None else network.observation.scratch
         self.sample_bytes = _peak_bytes(network, (), self._steps, scratch)
 
-    def run(self, inputs: Tensor) -> Iterator[tuple[AnyStop, Values]]:
+    def run(self, inputs: AnyInputs) -> Iterator[tuple[AnyStop, Values]]:
         """Run the pass, and yield each stop with the values, which are read only."""
         values = self._program.start(inputs)
         for node, dead in self._steps:

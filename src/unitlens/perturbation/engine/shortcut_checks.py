@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, fx
 
 from unitlens.model.graph import Program, Values
+from unitlens.model.inputs import AnyInputs
 from unitlens.model.layers import UnitLayer
 from unitlens.model.network import UnitNetwork
 from unitlens.model.precision import outputs_agree
@@ -38,7 +39,7 @@ class _Frontier:
 def fastest_resumptions(
     network: UnitNetwork,
     program: Program,
-    example: Tensor,
+    example: AnyInputs,
     layers: Sequence[UnitLayer],
     memory: Memory,
     *,
@@ -79,7 +80,7 @@ def fastest_resumptions(
 
 
 def _agreeing_layers(
-    network: UnitNetwork, program: Program, example: Tensor, resumptions: Sequence[Resumption]
+    network: UnitNetwork, program: Program, example: AnyInputs, resumptions: Sequence[Resumption]
 ) -> set[str]:
     """Return the names of the layers whose resumption agrees with the plain pass.
 
@@ -108,7 +109,7 @@ def _agreeing_layers(
     return agreeing
 
 
-def chain_agrees(network: UnitNetwork, example: Tensor, chain: Chain) -> bool:
+def chain_agrees(network: UnitNetwork, example: AnyInputs, chain: Chain) -> bool:
     """Tell whether a chain agrees with the plain pass, with half of all units clamped to 0.5.
 
     Parameters

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ import xarray as xr
 from torch import Tensor
 
 from unitlens.config.base import ValueName
-from unitlens.data.batches import MapStyle
+from unitlens.data.samples import Samples
 from unitlens.errors import ArgumentError
 from unitlens.model.layers import UnitLayer
 from unitlens.perturbation.engine.perturbed_directions import Replacement
@@ -50,7 +51,7 @@ class Clamping:
     kept_bytes: int = 0
 
 
-def clamp_to(session: Session, value: Value, reference: MapStyle | None) -> Clamping:
+def clamp_to(session: Session, value: Value, reference: Any) -> Clamping:
     """Return the replacement of activations by a value.
 
     Parameters
@@ -74,7 +75,7 @@ def clamp_to(session: Session, value: Value, reference: MapStyle | None) -> Clam
         raise ArgumentError(
             f"value is '{value}', but must be {names} or an array of one value a unit"
         )
-    return MAKERS[value](session, session.dataset if reference is None else reference)
+    return MAKERS[value](session, session.open_reference(reference))
 
 
 def value_name(value: Value) -> str:
@@ -105,15 +106,15 @@ def _constant(session: Session, values: Floats | Tensor) -> Clamping:
     return Clamping(lambda _: replacement, constants)
 
 
-def _zero(session: Session, _: MapStyle) -> Clamping:
+def _zero(session: Session, _: Samples) -> Clamping:
     return _constant(session, np.zeros(session.units))
 
 
-def _mean(session: Session, reference: MapStyle) -> Clamping:
+def _mean(session: Session, reference: Samples) -> Clamping:
     return _constant(session, unit_means(session, reference))
 
 
-def _position_mean(session: Session, reference: MapStyle) -> Clamping:
+def _position_mean(session: Session, reference: Samples) -> Clamping:
     if all(len(layer.shape) == 1 for layer in session.layers):  # there are no positions
         return _mean(session, reference)
     means = position_means(session, reference)
@@ -125,7 +126,7 @@ def _position_mean(session: Session, reference: MapStyle) -> Clamping:
     return Clamping(lambda _: replacement)
 
 
-def _class_mean(session: Session, reference: MapStyle) -> Clamping:
+def _class_mean(session: Session, reference: Samples) -> Clamping:
     if not session.by_class:
         raise ArgumentError(
             "value is 'class_mean', but the targets are no classes: give integer labels, one a "
@@ -153,7 +154,7 @@ def _class_mean(session: Session, reference: MapStyle) -> Clamping:
     return Clamping(of_batch)
 
 
-def _resample(session: Session, reference: MapStyle) -> Clamping:
+def _resample(session: Session, reference: Samples) -> Clamping:
     same = reference is session.dataset
     partner_of = partners(session.indices, len(reference), session.seed, same=same)
 
@@ -172,7 +173,7 @@ def _resample(session: Session, reference: MapStyle) -> Clamping:
 
 # The function of each value that `unitlens.catalogue.values` declares: session and reference to
 # replacement.
-MAKERS: dict[str, Callable[[Session, MapStyle], Clamping]] = {
+MAKERS: dict[str, Callable[[Session, Samples], Clamping]] = {
     "zero": _zero,
     "mean": _mean,
     "position_mean": _position_mean,

@@ -6,8 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unitlens.data.batches import Indices, MapStyle
+from unitlens.data.map_style import Indices
+from unitlens.data.samples import Samples
 from unitlens.errors import ArgumentError
+from unitlens.model.inputs import AnyInputs
 from unitlens.model.layers import UnitLayer, reduce_positions
 from unitlens.perturbation.session import Session, are_classes
 from unitlens.seeds import seeded
@@ -17,7 +19,7 @@ from unitlens.seeds import seeded
 _SAMPLES_AT_ONCE = 8
 
 
-def unit_means(session: Session, reference: MapStyle) -> Tensor:
+def unit_means(session: Session, reference: Samples) -> Tensor:
     """Return each unit's mean over samples and positions, float64 (units,)."""
     totals: dict[str, Tensor] = {}
     for inputs, _ in session.reference_batches(reference):
@@ -27,7 +29,7 @@ def unit_means(session: Session, reference: MapStyle) -> Tensor:
     return torch.cat([totals[layer.name] for layer in session.layers]) / len(reference)
 
 
-def position_means(session: Session, reference: MapStyle) -> dict[str, Tensor]:
+def position_means(session: Session, reference: Samples) -> dict[str, Tensor]:
     """Return the mean activation over samples at each position by layer, float64 (1, ...).
 
     Raises
@@ -46,7 +48,7 @@ def position_means(session: Session, reference: MapStyle) -> dict[str, Tensor]:
     return {name: sums / len(reference) for name, sums in totals.items()}
 
 
-def class_means(session: Session, reference: MapStyle) -> tuple[Indices, Tensor]:
+def class_means(session: Session, reference: Samples) -> tuple[Indices, Tensor]:
     """Return each unit's mean over positions and over the samples of each label.
 
     Returns
@@ -75,7 +77,7 @@ def class_means(session: Session, reference: MapStyle) -> tuple[Indices, Tensor]
 
 
 def _sums_by_class(
-    session: Session, inputs: Tensor, targets: Tensor
+    session: Session, inputs: AnyInputs, targets: Tensor
 ) -> tuple[list[int], Tensor, list[int]]:
     """Return the labels of a batch, the sums over the samples of each label, and their counts."""
     labels, places, counts = torch.unique(targets.long(), return_inverse=True, return_counts=True)
@@ -169,7 +171,7 @@ def partners(indices: Indices, samples: int, seed: int, *, same: bool) -> Indice
 
 
 def partner_activations(
-    session: Session, reference: MapStyle, indices: Indices
+    session: Session, reference: Samples, indices: Indices
 ) -> dict[str, Tensor]:
     """Return the activations of some samples of a reference by layer, (samples, ...)."""
     inputs = session.inputs_at(reference, indices)

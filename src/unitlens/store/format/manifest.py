@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,8 @@ class Contents:
         Compression.
     maps
         Feature maps that are kept, if any.
+    attributes
+        What the store tells of its classes, labels and logits.
     """
 
     samples: int
@@ -86,6 +88,7 @@ class Contents:
     also: tuple[str, ...] = ()
     codec: str = DEFAULT_CODEC
     maps: FeatureMaps | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def reductions(self) -> tuple[str, ...]:
@@ -101,6 +104,8 @@ class Contents:
     def to_json(self) -> dict[str, Any]:
         """Return the contents as JSON values."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        if not self.attributes:  # as in stores of unitlens before 0.4
+            del values["attributes"]
         return values
 
 
@@ -275,7 +280,8 @@ def _check_consistent(file: ShardedFile) -> None:
 def parse_contents(values: Mapping[str, Any]) -> Contents:
     """Return contents from the JSON values of :meth:`Contents.to_json`."""
     layers = tuple(RecordedLayer(**layer) for layer in values["layers"])
-    given = {field.name: values[field.name] for field in fields(Contents)}
+    given = {of.name: values[of.name] for of in fields(Contents) if of.name != "attributes"}
+    given["attributes"] = values.get("attributes", {})
     maps = _parse_maps(given["maps"])
     return Contents(**{**given, "layers": layers, "also": tuple(given["also"]), "maps": maps})
 
