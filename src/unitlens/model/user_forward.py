@@ -34,8 +34,8 @@ def user_forward(
         if _lacks_memory(error) or any(error is one for one in own):
             raise
         raise ModelError(
-            f"the model cannot be run on inputs of shape {describe_inputs(inputs)}: {_told(error)}; "
-            f"{_remedy(model, error)}"
+            f"the model cannot be run on inputs of shape {describe_inputs(inputs)}: "
+            f"{_told(error)}; {_remedy(model, error)}"
         ) from error
 
 
