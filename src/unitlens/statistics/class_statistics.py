@@ -3,7 +3,8 @@
 Each block (a shard of the store) is reduced to its statistics in float64, and the statistics are
 merged by a tree, so that any chunking gives the same numbers except for rounding. The pass runs on
 the scheduler that dask is set to. The bins depend on the range of each unit, which a store holds;
-other activations are read a second time to find their range.
+other activations are read a second time to find their range. Where bins of equal width would be
+crowded, the bins adapt to a sample of the activations.
 """
 
 import logging
@@ -61,7 +62,9 @@ def class_statistics(
         Classes of the table: their number (labels from 0), or their labels. By default the labels
         that occur.
     fine_bins
-        Number of bins of a unit's histogram beside the bin of zero, at least 2.
+        Number of bins of a unit's histogram beside the bin of zero, at least 2. The bins have equal
+        widths. Where these would hold most samples in a few bins, because a few activations lie
+        far from the rest, the bins are about equally filled (from 9 bins on).
     strongest
         Number of strongest samples that are kept of each unit, at least 1.
 
