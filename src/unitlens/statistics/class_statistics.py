@@ -133,10 +133,13 @@ def _layer_states(
     state = delayed(_block_state, traverse=False)
     # Blocks in one process share the floors of the strongest samples: later blocks skip more.
     floors = np.full(columns[-1], -np.inf)
+    sampled = sampled_rows(int(rows[-1]))
+    of_blocks = np.split(sampled, np.searchsorted(sampled, rows[1:-1]))
+    inside = [part - first for part, first in zip(of_blocks, rows[:-1], strict=True)]
     states = []
     for column, *ends in zip(blocks.to_delayed().T, columns[:-1], columns[1:], strict=True):
         units = slice(*ends)
-        adapted = _adapted_bins(column, rows, bins[units])
+        adapted = _adapted_bins(column, inside, bins[units])
         common = classes, adapted, strongest, floors[units], layer.name
         parts = [
             state(block, index[first:last], first, *common)
@@ -146,19 +149,15 @@ def _layer_states(
     return states
 
 
-def _adapted_bins(column: Sequence[Any], rows: Integers, bins: Bins) -> Any:
-    """Return the delayed bins of a column of blocks, which are adapted to a sample.
+def _adapted_bins(column: Sequence[Any], sampled: Sequence[Integers], bins: Bins) -> Any:
+    """Return the delayed bins of a column of blocks, given the sampled rows of each block.
 
     The blocks that hold sampled rows stay in memory until their statistics are computed, so that
-    no block is read twice. They are few, and lie in parts of their own: see `sampled_rows`.
+    no block is read twice. They are few: see `sampled_rows`.
     """
-    sampled = sampled_rows(int(rows[-1]))
-    of_blocks = np.split(sampled, np.searchsorted(sampled, rows[1:-1]))
     take = delayed(np.take, traverse=False)
     parts = [
-        take(block, inside - first, axis=0)
-        for block, inside, first in zip(column, of_blocks, rows[:-1], strict=True)
-        if len(inside)
+        take(block, rows, axis=0) for block, rows in zip(column, sampled, strict=True) if len(rows)
     ]
     return delayed(_adapt, traverse=False)(parts, bins) if parts else bins
 
