@@ -132,8 +132,8 @@ class StatisticsSpec(FunctionSettings):
 
     fine_bins: Annotated[int, Field(ge=2)] = Field(
         128,
-        description="bins of equal width between the extremes of a unit's activation, beside the "
-        "bin of zero",
+        description="bins between the extremes of a unit's activation, beside the bin of zero: of "
+        "equal width, or about equally filled where those would be crowded",
     )
 
 

@@ -3,7 +3,8 @@
 Each block (a shard of the store) is reduced to its statistics in float64, and the statistics are
 merged by a tree, so that any chunking gives the same numbers except for rounding. The pass runs on
 the scheduler that dask is set to. The bins depend on the range of each unit, which a store holds;
-other activations are read a second time to find their range.
+other activations are read a second time to find their range. Where bins of equal width would be
+crowded, the bins adapt to a sample of the activations.
 """
 
 import logging
@@ -61,7 +62,9 @@ def class_statistics(
         Classes of the table: their number (labels from 0), or their labels. By default the labels
         that occur.
     fine_bins
-        Number of bins of a unit's histogram beside the bin of zero, at least 2.
+        Number of bins of a unit's histogram beside the bin of zero, at least 2. The bins have equal
+        widths. Where these would hold most samples in a few bins, because a few activations lie
+        far from the rest, the bins are about equally filled (from 9 bins on).
     strongest
         Number of strongest samples that are kept of each unit, at least 1.
 
@@ -133,10 +136,13 @@ def _layer_states(
     state = delayed(_block_state, traverse=False)
     # Blocks in one process share the floors of the strongest samples: later blocks skip more.
     floors = np.full(columns[-1], -np.inf)
+    sampled = sampled_rows(int(rows[-1]))
+    of_blocks = np.split(sampled, np.searchsorted(sampled, rows[1:-1]))
+    inside = [part - first for part, first in zip(of_blocks, rows[:-1], strict=True)]
     states = []
     for column, *ends in zip(blocks.to_delayed().T, columns[:-1], columns[1:], strict=True):
         units = slice(*ends)
-        adapted = _adapted_bins(column, rows, bins[units])
+        adapted = _adapted_bins(column, inside, bins[units])
         common = classes, adapted, strongest, floors[units], layer.name
         parts = [
             state(block, index[first:last], first, *common)
@@ -146,19 +152,15 @@ def _layer_states(
     return states
 
 
-def _adapted_bins(column: Sequence[Any], rows: Integers, bins: Bins) -> Any:
-    """Return the delayed bins of a column of blocks, which are adapted to a sample.
+def _adapted_bins(column: Sequence[Any], sampled: Sequence[Integers], bins: Bins) -> Any:
+    """Return the delayed bins of a column of blocks, given the sampled rows of each block.
 
     The blocks that hold sampled rows stay in memory until their statistics are computed, so that
-    no block is read twice. They are few, and lie in parts of their own: see `sampled_rows`.
+    no block is read twice. They are few: see `sampled_rows`.
     """
-    sampled = sampled_rows(int(rows[-1]))
-    of_blocks = np.split(sampled, np.searchsorted(sampled, rows[1:-1]))
     take = delayed(np.take, traverse=False)
     parts = [
-        take(block, inside - first, axis=0)
-        for block, inside, first in zip(column, of_blocks, rows[:-1], strict=True)
-        if len(inside)
+        take(block, rows, axis=0) for block, rows in zip(column, sampled, strict=True) if len(rows)
     ]
     return delayed(_adapt, traverse=False)(parts, bins) if parts else bins
 
