@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from unitlens.config.base import repeated
 from unitlens.config.experiments import ExperimentSpec
 from unitlens.errors import ConfigError, cut, nearest, printable, shown
 
@@ -32,8 +31,8 @@ def combine_values(experiment: str, family: ExperimentSpec) -> list[dict[str, An
     Raises
     ------
     ConfigError
-        Where a swept key does not exist, a swept value or seed is there twice, an entry of
-        ``exclude`` names a key that is not swept or takes out nothing, or nothing is left.
+        Where a swept key does not exist, an entry of ``exclude`` names a key that is not swept or
+        takes out nothing, or nothing is left.
     """
     if "seed" in family.sweep:
         raise ConfigError(
@@ -46,25 +45,10 @@ def combine_values(experiment: str, family: ExperimentSpec) -> list[dict[str, An
             f"experiments.{experiment}.sweep and seeds name {shown(count)} networks, but an "
             f"experiment may have {MOST_NETWORKS}; sweep over fewer keys or values"
         )
-    _refuse_repeated(experiment, axes)
     points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     kept = _without_excluded(experiment, family.exclude, points)
     base = family.model_dump(mode="json", include=set(SWEPT_SECTIONS), exclude_unset=True)
     return [_set_point(base, point, experiment) for point in kept]
-
-
-def _refuse_repeated(experiment: str, axes: Mapping[str, Sequence[Any]]) -> None:
-    """Raise ConfigError where a seed or a swept value is there twice: it is one network."""
-    for key, values in axes.items():
-        plain = [json.dumps(value, sort_keys=True, default=str) for value in values]
-        again = repeated(plain)
-        if again:
-            where = "seeds" if key == "seed" else f"sweep.{cut(printable(key))}"
-            value = values[plain.index(again[0])]
-            raise ConfigError(
-                f"experiments.{experiment}.{where} names {shown(value)} twice, which is one "
-                "network; name each value once"
-            )
 
 
 def _without_excluded(

@@ -49,28 +49,6 @@ def test_exclude__takes_out_the_points_that_match_all_keys_of_an_entry(entries, 
     assert points(with_exclude(*entries)) == [point for point in ALL if not out(*point)]
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        (
-            {"seeds": [1, 2, 1]},
-            r"experiments\.e\.seeds names 1 twice, which is one network; n",
-        ),
-        (
-            {"sweep": {"model.dropout": [0.1, 0.2, 0.10]}},
-            r"experiments\.e\.sweep\.model\.dropout names 0\.1 twice",
-        ),
-        (
-            {"sweep": {"model": [{"name": "mlp", "widths": [8]}, {"widths": [8], "name": "mlp"}]}},
-            r"experiments\.e\.sweep\.model names .*'widths': \[8\].* twice",
-        ),
-    ],
-)
-def test_seeds_and_swept_values__are_given_once(changes, message):
-    with pytest.raises(ConfigError, match=message):
-        expand_runs(with_exclude(**changes))
-
-
 def test_exclude__matches_numbers_that_yaml_reads_as_text_and_whole_sections():
     rates = {"training.learning_rate": ["1e-3", 0.1]}
     models = {"model": [{"name": "mlp", "widths": [8]}, {"name": "mlp", "widths": [9]}]}
