@@ -5,7 +5,7 @@ from typing import Any
 
 from torch.utils.data import Subset
 
-from unitlens.data.loading_workers import ItemsAhead
+from unitlens.data.items_ahead import ItemsAhead
 
 
 def file_of_item(dataset: Any, index: int) -> str | None:
