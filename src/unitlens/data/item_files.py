@@ -5,7 +5,8 @@ from typing import Any
 
 from torch.utils.data import Subset
 
-from unitlens.data.map_style import MapStyle, PassedOn
+from unitlens.data.items_ahead import ItemsAhead
+from unitlens.data.map_style import MapStyle
 from unitlens.errors import DatasetError, UnitlensError, one_line
 
 
@@ -31,7 +32,7 @@ def file_of_item(dataset: Any, index: int) -> str | None:
     >>> file_of_item([], 0) is None
     True
     """
-    while isinstance(dataset, Subset | PassedOn):
+    while isinstance(dataset, Subset | ItemsAhead):
         index = dataset.indices[index] if isinstance(dataset, Subset) else index
         dataset = dataset.dataset
     listed = getattr(dataset, "samples", None)

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import pickle
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,15 +14,14 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import DataLoader, TensorDataset
 
-from unitlens.data.map_style import PassedOn
+from unitlens.data.items_ahead import ItemsAhead
 from unitlens.data.split import SplitDataset
 from unitlens.data.worker_copies import copy_for_workers
-from unitlens.data.worker_process import NUMBER_BYTES, STARTED, ItemFailure, read_items
+from unitlens.data.worker_process import NUMBER_BYTES, STARTED, read_items
 from unitlens.errors import ArgumentError, DatasetError, one_line
 
 Indices = npt.NDArray[np.int64]
 
-LONGEST_TASK = 16  # items
 FEWEST_ITEMS = 4  # fewer are read by the process that asks
 _PATIENCE = 2.0  # seconds that an ended process is waited for
 
@@ -249,60 +247,3 @@ class LoadingWorkers:
             f"a worker of the data set ended with {how} while it read {which}; lower workers, or "
             "set workers to 0 to see the item"
         )
-
-
-class ItemsAhead(PassedOn):
-    """A data set whose items other processes read before they are asked for.
-
-    Parameters
-    ----------
-    workers
-        The processes.
-    order
-        Indices of the items, in the order in which they will be asked for. An item that is asked
-        for out of this order is read where it is asked for.
-    ahead
-        Number of items that may be read before they are asked for.
-
-    Attributes
-    ----------
-    dataset
-        The data set itself.
-    """
-
-    def __init__(self, workers: LoadingWorkers, order: Indices, ahead: int) -> None:
-        self._workers, self.dataset = workers, workers.dataset
-        size = int(np.clip(len(order) // (4 * workers.count), 1, LONGEST_TASK))
-        indices = order.tolist()
-        self._waiting = deque(indices[at : at + size] for at in range(0, len(indices), size))
-        self._most_asked = max(2 * workers.count, -(-ahead // size))
-        self._asked: deque[tuple[int, list[int]]] = deque()
-        self._read: deque[tuple[int, Any]] = deque()
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> Any:
-        if not self._read:
-            self._receive()
-        if not self._read or self._read[0][0] != index:
-            return self.dataset[index]
-        _, item = self._read.popleft()
-        if isinstance(item, ItemFailure):
-            raise item.error
-        return item
-
-    def forget(self) -> None:
-        """Let all items that were not asked for go unread."""
-        self._waiting.clear()
-        while self._asked:
-            self._workers.forget(self._asked.popleft()[0])
-
-    def _receive(self) -> None:
-        """Have more items read, and wait for the next ones in the order."""
-        while self._waiting and len(self._asked) < self._most_asked:
-            indices = self._waiting.popleft()
-            self._asked.append((self._workers.ask(indices), indices))
-        if self._asked:
-            number, indices = self._asked.popleft()
-            self._read.extend(zip(indices, self._workers.answer(number), strict=False))

@@ -47,12 +47,6 @@ class WholeBatches(ABC):
         """Return the inputs (batch, ...) and the labels (batch,) of some samples."""
 
 
-class PassedOn(ABC):
-    """A data set that passes on the items of another one, its attribute ``dataset``."""
-
-    dataset: Any
-
-
 def open_map_style(dataset: Any, form: ItemForm) -> tuple[MapStyle, ItemForm]:
     """Return the map-style data set that a user's data set is, and how its items are read.
 

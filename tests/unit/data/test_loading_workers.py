@@ -19,7 +19,8 @@ from torch.utils.data import Subset, TensorDataset
 
 from unitlens.config.networks import DatasetSpec
 from unitlens.data.batches import iterate_batches
-from unitlens.data.loading_workers import ItemsAhead, LoadingWorkers, loading_workers
+from unitlens.data.items_ahead import ItemsAhead
+from unitlens.data.loading_workers import LoadingWorkers, loading_workers
 from unitlens.data.prepare import load_dataset, prepare_dataset
 from unitlens.data.worker_copies import pickled
 from unitlens.errors import ArgumentError, DatasetError
