@@ -62,6 +62,8 @@ class Nonlinearities(TorchFunctionMode):
         if kind in FUNCTIONS or rectifies:
             self._gate = (args[0], output) if kind == "sigmoid" else None
             self._record(function.__name__, output)
+        elif kind == "gru":  # the hidden units of the module
+            self._record(function.__name__, output[0])
         elif kind == "mul" and self._gates(args):  # x * sigmoid(x): one place, not two
             self._uses[self.places.pop().name] -= 1
             self._gate = None

@@ -172,7 +172,7 @@ def gated(m, x):
 
 def with_aside(m, x):
     hidden = m.relu(m.a(x))
-    return m.head(hidden), m.aside(functional.gelu(m.b(hidden)))
+    return m.head(hidden), m.aside(m.b(hidden))
 
 
 def in_a_dictionary(m, x):
@@ -304,7 +304,10 @@ SEQUENCES = {
         attend=nn.MultiheadAttention(8, 2, batch_first=True),
     ),
     "recurrent": tokens(
-        lambda m, x: m.head(m.read(m.relu(m.a(x)))[0][:, -1]), read=nn.GRU(8, 8, batch_first=True)
+        lambda m, x: m.head(m.read(m.relu(m.a(x)))[0][:, -1]),
+        "relu",
+        "read",
+        read=nn.GRU(8, 8, batch_first=True),
     ),
     "mixing": tokens(mixing, "relu", "tanh", mix=nn.Linear(4, 4), width=32),
     "embedded": Odd(embedded, (5,), integers=True),

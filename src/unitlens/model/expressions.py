@@ -135,6 +135,8 @@ class _Search:
             if found is None:
                 continue
             source, inner = found
+            if self._is_thresholded(source, inner):
+                continue
             if self._is_activation(node, name, inner) and self._unread(inner, node):
                 end = self._scaled(node)
                 inside = inner | ({node} if end is not node else frozenset())
@@ -161,6 +163,11 @@ class _Search:
         if bends and all(self._name(other) in _WAVES | _CURVED for other in bends):
             return any(self._name(other) in _WAVES for other in bends)
         return all(self._bent(term, inner, bends) for term in self._variable_inputs(node))
+
+    def _is_thresholded(self, source: fx.Node, inner: set[fx.Node]) -> bool:
+        """Tell whether a value is an activation's already, of which small entries are cut off."""
+        active = NONLINEAR_FUNCTIONS | CLAMPS
+        return self._name(source) in active and not any(self._name(n) in active for n in inner)
 
     def _bent(self, term: fx.Node, inner: set[fx.Node], bends: set[fx.Node]) -> bool:
         """Tell whether a term of a sum is curved in the value that the sum is a function of."""

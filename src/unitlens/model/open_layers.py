@@ -203,12 +203,15 @@ def _entries(choice: Sequence[str | DeclaredLayer] | str) -> list[str | Declared
 
 
 def _uncalled(model: nn.Module, graph: CallGraph) -> Iterator[str]:
-    """Yield the names of the activation modules that a network does not call."""
-    called = {str(node.target) for node in graph.modules}
+    """Yield the names of the activation modules in parts of a network that do not run at all."""
+    called = [str(node.target) for node in graph.modules]
     for name, module in model.named_modules():
-        is_activation = isinstance(module, NONLINEAR_MODULES) and is_single_node(module)
-        parents = {name[:end] for end, letter in enumerate(name) if letter == "."}
-        if is_activation and name not in called and not parents & called:
+        part = name.rpartition(".")[0]
+        if not part or not isinstance(module, NONLINEAR_MODULES) or not is_single_node(module):
+            continue
+        weighted = any(True for _ in model.get_submodule(part).parameters())
+        runs = any(path == name or f"{path}.".startswith(f"{part}.") for path in called)
+        if weighted and not runs and not any(f"{part}.".startswith(f"{path}.") for path in called):
             yield name
 
 
@@ -233,7 +236,7 @@ def _edit_of_value(found: FoundLayer, edit: Edit, samples: int) -> Edit:
                 "but must have one for each; name the other layers"
             )
         edited = edit(activation)
-        return value if edited is activation else view.from_units(edited)
+        return value if edited is value else view.from_units(edited)
 
     return of_value
 

@@ -232,11 +232,12 @@ def test_left_out__heads_that_do_not_reach_the_output_unless_named():
     assert [one.name for one in ul.unit_layers(model, inputs, layers=["tanh"])] == ["tanh"]
 
 
-def test_left_out__calls_that_depend_on_the_batch_and_modules_that_do_not_run():
+def test_left_out__calls_that_depend_on_the_batch_and_parts_that_do_not_run():
     class Choosy(nn.Module):
         def __init__(self):
             super().__init__()
-            self.a, self.act, self.other = nn.Linear(6, 6), nn.ReLU(), nn.Tanh()
+            self.a, self.act, self.unused = nn.Linear(6, 6), nn.ReLU(), nn.ELU()
+            self.other = nn.Sequential(nn.Linear(6, 6), nn.Tanh())
 
         def forward(self, x):
             hidden = self.act(self.a(x))
@@ -249,7 +250,7 @@ def test_left_out__calls_that_depend_on_the_batch_and_modules_that_do_not_run():
 
     assert layers.left_out == {
         "sigmoid": "it is called with two samples and not with three",
-        "other": "it does not run on the example",
+        "other.1": "it does not run on the example",
     }
 
 
