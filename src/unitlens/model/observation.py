@@ -260,7 +260,7 @@ def _gather_function(two: Any, three: Any) -> SampleGather:
         if two * 3 != three * 2:
             raise BatchAxisError("is no multiple of the number of samples")
         return lambda _, rows: (two // 2) * len(rows)
-    if two != three:
+    if two is not three and two != three:
         raise BatchAxisError("depends on the number of samples in an unknown way")
     return _keep
 

@@ -1,5 +1,6 @@
 """Models that other tools have wrapped: their own modules are found, or the model is refused."""
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,6 +26,10 @@ _WRAPPERS = {
     ("lightning.fabric.wrappers", "_FabricModule"): "_forward_module",
     ("lightning_fabric.wrappers", "_FabricModule"): "_forward_module",
 }
+# A nonlinearity in the graph of a scripted module.
+_NONLINEARITY = re.compile(
+    r"aten::(\w*(relu|elu|silu|sigmoid|tanh|mish|hardswish|softplus|softshrink)|clamp)\w*\("
+)
 _SHARDED = "FullyShardedDataParallel"
 
 
@@ -144,6 +149,11 @@ def _refuse_unreadable(model: nn.Module) -> None:
             "weights, load them into the plain torch.nn.Module, and give that"
         )
     for path, module in model.named_modules():
+        if _hides_units(module):
+            raise ModelError(
+                f"the module '{path}' is scripted or exported ({type(module).__name__}), so its "
+                "units cannot be read; put the torch.nn.Module that it was made of in its place"
+            )
         own = [*module._parameters.values(), *module._buffers.values()]  # noqa: SLF001
         if any(is_lazy(tensor) for tensor in own if tensor is not None):
             raise ModelError(
@@ -155,6 +165,13 @@ def _refuse_unreadable(model: nn.Module) -> None:
                 f"the weights of '{path}' ({type(module).__name__}) are on the device 'meta', so "
                 "they have no values; make the model on the CPU and load its weights"
             )
+
+
+def _hides_units(module: nn.Module) -> bool:
+    """Tell whether a module runs nonlinearities that are no operations of torch any more."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return _NONLINEARITY.search(str(getattr(module, "inlined_graph", ""))) is not None
+    return _is_exported(module)
 
 
 def _is_exported(model: nn.Module) -> bool:

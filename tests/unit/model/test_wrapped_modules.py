@@ -158,11 +158,18 @@ REFUSED = {
         lambda _: nn.Sequential(nn.Linear(6, 8, device="meta"), nn.ReLU(), nn.Linear(8, 3)),
         r"'0' \(Linear\) are on the device 'meta'.*load its weights",
     ),
+    "scripted inside": (
+        lambda m: nn.Sequential(torch.jit.script(m[0]), *m[1:]),
+        r"the module '0' is scripted or exported.*in its place",
+    ),
+    "exported inside": (
+        lambda m: nn.Sequential(torch.export.export(m[0], (INPUTS,)).module(), *m[1:]),
+        r"the module '0' is scripted or exported.*in its place",
+    ),
     "without forward": (lambda _: NoForward(), "give the module that has a forward of its own"),
 }
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.parametrize("kind", REFUSED)
 def test_refused__in_one_line(kind, tmp_path):
@@ -178,6 +185,14 @@ def test_refused__in_one_line(kind, tmp_path):
         with pytest.raises(ModelError, match=message) as raised:
             call()
         assert "\n" not in str(raised.value)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_scripted_inside__stays_where_it_has_no_units(plain):
+    model = network()
+    model[1] = torch.jit.script(model[1])
+    table = ul.unit_ablation(model, DATASET)
+    np.testing.assert_allclose(table["loss_increase"], plain["loss_increase"], atol=1e-6)
 
 
 def test_lazy__works_once_the_model_has_run():
