@@ -162,7 +162,9 @@ def test_inputs__that_forward_does_not_take_are_one_line():
         ul.unit_layers(Positional(), (X, Y[:2]))
 
 
-@pytest.mark.parametrize("output", [None, 1, -1, lambda out: out[1]], ids=str)
+@pytest.mark.parametrize(
+    "output", [None, 1, -1, lambda out: out[1]], ids=["none", "1", "-1", "function"]
+)
 def test_output__the_only_tensor_that_fits_or_the_chosen_one(output):
     model = FeaturesFirst().eval()
     table = ul.unit_ablation(model, pairs(tuple), output=output)
