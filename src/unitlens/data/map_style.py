@@ -117,8 +117,8 @@ def _take_apart(loader: "DataLoader[Any]", form: ItemForm) -> tuple[MapStyle, It
     remedy = "give its data set, loader.dataset"
     if isinstance(dataset, IterableDataset):
         raise DatasetError(
-            "the data set is a DataLoader of an IterableDataset, which is read once from its start, "
-            "but items by index are needed; read the items into a list, list(loader.dataset)"
+            "the data set is a DataLoader of an IterableDataset, which is read once from its "
+            "start, but items by index are needed; read the items into a list, list(loader.dataset)"
         )
     if type(loader.batch_sampler) is not BatchSampler:
         raise DatasetError(
