@@ -89,7 +89,7 @@ def test_read__a_dictionary_gives_the_arguments_that_the_network_names(caplog):
         ({"a": 1, "b": 5}, {"target": "b"}, [1], [5]),
         (([1, 1], np.array([2]), 5), {"target": -1}, [[[1, 1]], [[2]]], [5]),
         ((5, 1), {"target": 0}, [1], [5]),
-        (([1, 1], 5, "name"), {"target": 1}, [1, 1], [5]),
+        (([1, 1], 5, "name"), {"target": 1}, [[1, 1]], [5]),
     ],
     ids=["key", "last of three", "first of two", "with a text"],
 )
