@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from numbers import Number
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -238,6 +239,33 @@ def stack_structures(values: list[Any]) -> Any:
         entries = [stack_structures(list(column)) for column in zip(*values, strict=True)]
         return type(first)(*entries) if hasattr(first, "_fields") else type(first)(entries)
     return torch.stack(values) if isinstance(first, Tensor) else first
+
+
+def stack_items(values: list[Any], places: Sequence[int] | np.ndarray, kind: str) -> Any:
+    """Return the inputs or the targets of several items as one structure of stacked tensors.
+
+    Parameters
+    ----------
+    values
+        Structure of tensors of each item.
+    places
+        Index of each item in the data set, for messages.
+    kind
+        What is stacked, in words: "an input" or "a target".
+
+    Raises
+    ------
+    DatasetError
+        Where two items differ in form or in shape.
+    """
+    try:
+        return stack_structures(values)
+    except UnlikeError as error:
+        raise DatasetError(
+            f"item {places[error.number]} of the data set has {kind} {error.has}, but item "
+            f"{places[0]} has {kind} {error.first_has}; bring all {kind.split()[1]}s to one shape, "
+            "or give a collate_fn that pads them"
+        ) from None
 
 
 class UnlikeError(ValueError):

@@ -16,9 +16,8 @@ from unitlens.data.item_files import get_item
 from unitlens.data.items import (
     NO_TARGET,
     ItemForm,
-    UnlikeError,
     split_item,
-    stack_structures,
+    stack_items,
     to_tensor,
     to_tensors,
     unnamed_numbers,
@@ -34,9 +33,12 @@ from unitlens.data.map_style import (
 from unitlens.errors import DatasetError, UnitlensError, nearest, one_line, shown
 from unitlens.model.calling import argument_names
 from unitlens.model.inputs import AnyInputs, make_inputs
+from unitlens.model.precision import autocast_disabled
+from unitlens.model.wrapped_modules import unwrap
 
 logger = logging.getLogger("unitlens")
 Targets = Literal["labels", "any", "none"]
+_CPU = torch.device("cpu")
 _LABEL_ERRORS = (TypeError, ValueError, RuntimeError, OverflowError)
 
 
@@ -155,7 +157,7 @@ class Samples:
             if self.form.collate_fn is not None:
                 return self._collated(places, targets)
             items = [self._item(int(place), targets) for place in places]
-        inputs = make_inputs(_stack([value for value, _ in items], places, "an input"))
+        inputs = make_inputs(stack_items([value for value, _ in items], places, "an input"))
         if targets == "any":
             return inputs, self._targets(inputs, [target for _, target in items], places)
         return inputs, torch.tensor([label for _, label in items], dtype=torch.int64)
@@ -166,7 +168,8 @@ class Samples:
         return [self._split(int(place))[1] for place in places]
 
     def _split(self, place: int) -> tuple[Any, Any]:
-        item = get_item(self.dataset, place, "the data set")
+        with autocast_disabled(_CPU):
+            item = get_item(self.dataset, place, "the data set")
         if not self._told:
             self._tell_left_out(item)
         return split_item(item, self.form, self.names, f"item {place} of the data set")
@@ -236,7 +239,7 @@ class Samples:
             return self._input_as_target(inputs)
         if isinstance(targets[0], int):
             return torch.tensor(targets, dtype=torch.int64)
-        stacked: Tensor = _stack(targets, places, "a target")
+        stacked: Tensor = stack_items(targets, places, "a target")
         return stacked
 
     @staticmethod
@@ -254,7 +257,8 @@ class Samples:
     def _collate(self, places: Indices) -> tuple[Any, Any]:
         """Return the inputs and the targets that the collate function makes of some items."""
         where = _collated_name(places)
-        items = [get_item(self.dataset, int(place), "the data set") for place in places]
+        with autocast_disabled(_CPU):
+            items = [get_item(self.dataset, int(place), "the data set") for place in places]
         try:
             batch = self.form.collate_fn(items)  # type: ignore[misc]
         except Exception as error:
@@ -369,7 +373,7 @@ def open_samples(
     """
     if isinstance(dataset, Samples):
         return dataset
-    return Samples(dataset, form, None if model is None else argument_names(model))
+    return Samples(dataset, form, None if model is None else argument_names(unwrap(model)))
 
 
 def _collated_name(places: Indices) -> str:
@@ -381,17 +385,6 @@ def _is(label: Any, ignored: int) -> bool:
         return whole_label(label) == ignored
     except _LABEL_ERRORS:
         return False
-
-
-def _stack(values: list[Any], places: Indices, kind: str) -> Any:
-    try:
-        return stack_structures(values)
-    except UnlikeError as error:
-        raise DatasetError(
-            f"item {places[error.number]} of the data set has {kind} {error.has}, but item "
-            f"{places[0]} has {kind} {error.first_has}; bring all {kind.split()[1]}s to one shape, "
-            "or give a collate_fn that pads them"
-        ) from None
 
 
 def _shown_target(target: Any) -> str:

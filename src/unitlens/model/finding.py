@@ -155,6 +155,8 @@ def _opaque_kind(graph: CallGraph, node: fx.Node) -> str:
 
 def _is_opaque(module: nn.Module) -> bool:
     """Tell whether the operations of a module that is one node are not known."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return False  # one that has units is refused before
     kind = type(module)
     fused = any(part in kind.__name__ for part in ("LU", "LSTM", "GRU", "wish", "Sigmoid"))
     return not is_single_node(module) or (kind.__module__.startswith("torch.ao.nn") and fused)

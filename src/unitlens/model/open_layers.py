@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor, fx, nn
 
 from unitlens.config.base import DeclaredLayer, LastLayers
@@ -79,8 +78,6 @@ class OpenLayers:
         findings.left_out |= dict.fromkeys(
             _uncalled(model, graph), "it does not run on the example"
         )
-        for name in _scripted(model):
-            findings.left_out[name] = "what a scripted module computes inside is not seen"
         self.layers = UnitLayers(
             [found.layer for found in self._found.values()],
             traced=not reason,
@@ -212,15 +209,6 @@ def _uncalled(model: nn.Module, graph: CallGraph) -> Iterator[str]:
         weighted = any(True for _ in model.get_submodule(part).parameters())
         runs = any(path == name or f"{path}.".startswith(f"{part}.") for path in called)
         if weighted and not runs and not any(f"{part}.".startswith(f"{path}.") for path in called):
-            yield name
-
-
-def _scripted(model: nn.Module) -> Iterator[str]:
-    """Yield the names of the scripted modules in a network that is not scripted itself."""
-    for name, module in model.named_modules():
-        parent = model.get_submodule(name.rpartition(".")[0])
-        inner = isinstance(parent, torch.jit.ScriptModule)
-        if isinstance(module, torch.jit.ScriptModule) and not inner:
             yield name
 
 

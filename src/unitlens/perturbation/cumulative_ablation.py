@@ -29,16 +29,9 @@ from unitlens.perturbation.bases import (
     parse_basis,
 )
 from unitlens.perturbation.engine.engine import VariantEdit
+from unitlens.perturbation.mean_scores import Baseline, VariantScores
 from unitlens.perturbation.scores import Floats, ScoreChoice
-from unitlens.perturbation.session import (
-    Baseline,
-    Batch,
-    LayerChoice,
-    Session,
-    Settings,
-    VariantScores,
-    open_session,
-)
+from unitlens.perturbation.session import Batch, LayerChoice, Session, Settings, open_session
 from unitlens.perturbation.values.clamping import Clamping, Value, clamp_to, value_name
 from unitlens.perturbation.values.unit_values import align_with_activations, values_by_unit
 

@@ -23,15 +23,9 @@ from unitlens.perturbation.given_directions import (
     match_units_of_layer,
 )
 from unitlens.perturbation.importance import PairedSums, add_changes, importance_table
+from unitlens.perturbation.mean_scores import Baseline
 from unitlens.perturbation.scores import Floats, ScoreChoice
-from unitlens.perturbation.session import (
-    Baseline,
-    Batch,
-    LayerChoice,
-    Session,
-    Settings,
-    open_session,
-)
+from unitlens.perturbation.session import Batch, LayerChoice, Session, Settings, open_session
 from unitlens.perturbation.values.clamping import clamp_to
 
 

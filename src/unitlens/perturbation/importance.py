@@ -12,8 +12,9 @@ from torch.nn import functional
 
 from unitlens.perturbation.engine.effects import SampleScores, SummedEffect
 from unitlens.perturbation.engine.perturbed_directions import Directions
+from unitlens.perturbation.mean_scores import Baseline
 from unitlens.perturbation.scores import Floats
-from unitlens.perturbation.session import Baseline, Batch, Session
+from unitlens.perturbation.session import Batch, Session
 
 Ints = npt.NDArray[np.int64]
 

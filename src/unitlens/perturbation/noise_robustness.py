@@ -16,16 +16,9 @@ from unitlens.errors import ArgumentError
 from unitlens.model.layers import UnitLayer
 from unitlens.model.outputs import OutputChoice
 from unitlens.model.precision import Precision
+from unitlens.perturbation.mean_scores import Baseline, VariantScores
 from unitlens.perturbation.scores import Floats, ScoreChoice
-from unitlens.perturbation.session import (
-    Baseline,
-    Batch,
-    LayerChoice,
-    Session,
-    Settings,
-    VariantScores,
-    open_session,
-)
+from unitlens.perturbation.session import Batch, LayerChoice, Session, Settings, open_session
 from unitlens.perturbation.values.unit_values import align_with_activations, values_by_unit
 from unitlens.seeds import derived_seed
 

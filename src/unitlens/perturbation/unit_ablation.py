@@ -18,15 +18,9 @@ from unitlens.model.precision import Precision
 from unitlens.perturbation.engine.perturbed_directions import Units
 from unitlens.perturbation.first_order import first_order_importance
 from unitlens.perturbation.importance import Ints, PairedSums, add_changes, importance_table
+from unitlens.perturbation.mean_scores import Baseline
 from unitlens.perturbation.scores import ScoreChoice
-from unitlens.perturbation.session import (
-    Baseline,
-    Batch,
-    LayerChoice,
-    Session,
-    Settings,
-    open_session,
-)
+from unitlens.perturbation.session import Batch, LayerChoice, Session, Settings, open_session
 from unitlens.perturbation.values.clamping import Value, clamp_to, value_name
 from unitlens.perturbation.values.unit_values import units_of
 from unitlens.seeds import seeded

@@ -292,7 +292,7 @@ def test_interrupt_from_the_keyboard__ends_all_processes_without_a_word_of_their
     )  # fmt: skip
     process.stdout.readline()
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes
-    _, errors = process.communicate(timeout=20)  # ends only when the workers have ended, too
+    _, errors = process.communicate(timeout=60)  # ends only when the workers have ended, too
 
     assert errors.count("Traceback") == 1
     assert errors.rstrip().endswith("KeyboardInterrupt")

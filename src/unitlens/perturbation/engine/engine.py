@@ -101,16 +101,14 @@ class Engine:
         self.memory = Memory(
             network, layers, self._example, budget=budget, target_bytes=target_bytes
         )
-        output = self.logits(self._example)
-        self.memory.note_output(output)
+        self.memory.note_output(output := self.logits(self._example))
         self.output_shape = output.shape
         self.repeatability = find_repeatability(network, example)
         self._resumable = network.program is not None and self.repeatability.is_by_sample
 
     def logits(self, inputs: AnyInputs) -> Tensor:
         """Return the logits (samples, ...) of the unperturbed network."""
-        logits = self._network.forward_with(inputs, {})
-        if logits.shape[:1] != (len(inputs),):
+        if (logits := self._network.forward_with(inputs, {})).shape[:1] != (len(inputs),):
             raise ModelError(
                 f"the model's output has shape {tuple(logits.shape)} for {len(inputs)} samples, "
                 "but must have one row for each"
