@@ -10,6 +10,9 @@ from networks_by_hand import NETWORKS, clamp, naive_scores, random_pairs, relati
 from unitlens.seeds import derived_seed, seeded
 from unitlens.statistics.subspaces.random_directions import random_directions
 
+# Networks whose samples depend on their batch are measured on purpose.
+pytestmark = pytest.mark.filterwarnings("ignore::unitlens.errors.RepeatabilityWarning")
+
 SAMPLES = 23
 CHOSEN = ["mlp", "convnet", "residual", "untraceable", "batch_dependent"]
 WITH_MEANS = ["zero", "mean"]
