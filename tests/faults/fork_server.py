@@ -86,7 +86,7 @@ class ForkServer:
         self._process.wait(timeout=20)
         self._process.stdout.close()
 
-    def run(self, directory, arguments, *, fault=None, timeout=60):
+    def run(self, directory, arguments, *, fault=None, timeout=300):
         """Run a subcommand of unitlens in a directory.
 
         Parameters
@@ -102,7 +102,7 @@ class ForkServer:
         """
         return self._ask(directory, fault, timeout, arguments=list(arguments))
 
-    def call(self, directory, function, *arguments, timeout=60):
+    def call(self, directory, function, *arguments, timeout=300):
         """Call a function, named as ``module:function``, with plain values."""
         return self._ask(directory, None, timeout, function=function, arguments=list(arguments))
 
