@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from unitlens.store.verify import verify_store as verify_store
     from unitlens.tables.results import open_results
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 _HOMES = {
     "LastLayers": "unitlens.config.base",

@@ -89,7 +89,9 @@ CASES = {
 def test_remedy__of_damage_mends_the_results(finished, again, case):
     pattern, damage, target, message, remedy = CASES[case]
     path, target = first(again, pattern), first(again, target).relative_to(again)
+    weights = first(again, f"{NETWORK}/checkpoint.safetensors")
     damage(path)
+    trained = weights.stat().st_ino
     (again / target).unlink()  # so that the step that reads the damaged file runs
 
     refused = snakemake(again, str(target))
@@ -101,7 +103,7 @@ def test_remedy__of_damage_mends_the_results(finished, again, case):
     assert mended.returncode == 0, mended.stdout + mended.stderr
     assert (again / target).read_bytes() == (finished / target).read_bytes()
     if "weights" not in case:
-        assert not re.search(r"^(?:local)?rule train:", mended.stderr, re.MULTILINE)
+        assert weights.stat().st_ino == trained  # no network was trained again
 
 
 def test_lost_history__trains_its_network_alone_and_ends_in_the_same_tables(finished, again):

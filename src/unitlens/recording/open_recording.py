@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from unitlens.config.base import LastLayers
 from unitlens.data.batches import iterate_batches
 from unitlens.data.positions import IGNORED
 from unitlens.data.repeated_reading import DATA_REMEDY, RANDOM_DATA, find_random_data
@@ -76,6 +77,7 @@ def open_recording(
         contents = _contents(len(samples), layers, classes, settings, provenance, maps)
         batch_size = settings.batch_size or suitable_batch(network, example)
         least_batch, doubts = _find_doubts(network, samples, example, classes, batch_size)
+        doubts = (*doubts, *_lacking_units(network, settings))
         yield Recording(
             network, samples, layers, contents, classes, batch_size, settings.device,
             least_batch=least_batch, doubts=doubts,
@@ -103,6 +105,7 @@ def _open_positions(
         contents = _contents(len(items), flat, classes, settings, provenance, None)
         batch_size = settings.batch_size or suitable_batch(network, example)
         _, doubts = _find_doubts(network, plain, example, None, batch_size)
+        doubts = (*doubts, *_lacking_units(network, settings))
         yield PositionRecording(
             network, plain, layers, contents, classes, batch_size, settings.device,
             items=items, labels=labels, ignored=ignored, doubts=doubts,
@@ -142,6 +145,15 @@ def _find_doubts(
             warn_caller(f"{kind}, so losses are wrong; {_LOSS_REMEDY}", ScoreWarning)
             doubts = (*doubts, kind)
     return repeatability.least_batch, doubts
+
+
+def _lacking_units(network: UnitNetwork, settings: RecordingSettings) -> tuple[str, ...]:
+    """Return what the layers lack, in words, where they were not chosen by name."""
+    chosen = settings.layers
+    by_name = chosen is not None and not isinstance(chosen, int | LastLayers)
+    if by_name or not network.layers.left_out:
+        return ()
+    return (f"the layers of units lack {'; '.join(network.layers.reasons())}",)
 
 
 def _contents(

@@ -26,6 +26,8 @@ from unitlens.errors import (
 )
 from unitlens.recording import record
 from unitlens.recording.record import record_activations
+from unitlens.recording.repair import repair_activations
+from unitlens.statistics.class_statistics import class_statistics
 from unitlens.store.backend.lock import only_writer
 from unitlens.store.format.manifest import read_manifest
 from unitlens.store.format.store_estimate import estimate_store
@@ -440,3 +442,34 @@ def test_import__stores_are_read_without_torch():
     code = "import sys, unitlens.store.reader, unitlens.store.writer; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "False\n"
+
+
+class WithAside(nn.Module):
+    """A network with a head that does not reach its output."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.act, self.head = nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)
+        self.aside = nn.Sequential(nn.Linear(8, 4), nn.Tanh())
+
+    def forward(self, x):
+        hidden = self.act(self.hidden(x))
+        self.kept = self.aside(hidden)
+        return self.head(hidden)
+
+
+def test_units_that_are_left_out__are_told_by_the_store_and_its_statistics(tmp_path):
+    model, dataset = WithAside().eval(), TensorDataset(torch.randn(30, 6), torch.arange(30) % 3)
+    path = tmp_path / "acts.zarr"
+    with pytest.warns(ul.UnitsWarning, match="lack 'aside.1'"):
+        record_activations(model, dataset, path)
+
+    activations = open_activations(path)
+    assert "lack 'aside.1'" in activations.attrs["doubts"]
+    assert "lack 'aside.1'" in class_statistics(activations).attrs["doubts"]
+
+    next(file for file in (path / "act/activation/c").rglob("*") if file.is_file()).unlink()
+    repair_activations(model, dataset, path)
+    assert "lack 'aside.1'" in open_activations(path).attrs["doubts"]
+    record_activations(model, dataset, tmp_path / "named.zarr", layers=["act"])
+    assert "doubts" not in open_activations(tmp_path / "named.zarr").attrs
