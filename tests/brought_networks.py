@@ -255,6 +255,20 @@ def llama():
     return per_token(LlamaForCausalLM(config), text, next_tokens(*text.values()))
 
 
+def mixtral():
+    """A mixture of experts: each expert computes on the tokens of all samples that are its own."""
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    config = MixtralConfig(
+        vocab_size=11, max_position_embeddings=8, use_cache=False, num_key_value_heads=1,
+        num_local_experts=2, num_experts_per_tok=1, **SMALL,
+    )  # fmt: skip
+    text = masked_text()
+    network = per_token(MixtralForCausalLM(config), text, next_tokens(*text.values()))
+    network.model.float()  # its product of experts knows no float64
+    return network
+
+
 def t5():
     from transformers import T5Config, T5ForConditionalGeneration
 

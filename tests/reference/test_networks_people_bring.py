@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import unitlens as ul
-from brought_networks import NETWORKS, faster_rcnn
+from brought_networks import NETWORKS, faster_rcnn, mixtral
 from seen_calls import PlainPass
-from unitlens.errors import ModelError
+from unitlens.errors import LayerError, ModelError
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when transformers is imported
 
@@ -140,3 +140,23 @@ def test_detection_model__is_right_where_a_function_reads_its_output():
         changes.append((missed(output, network.targets).mean() - base).item())
     np.testing.assert_allclose(table.loss_increase, changes, rtol=1e-9, atol=1e-9)
     assert np.abs(changes).max() > 1e-4
+
+
+def test_mixture_of_experts__is_refused_with_a_remedy_that_works():
+    network = mixtral()
+
+    with pytest.raises(LayerError, match=r"experts\.act_fn.* such as 'model\.embed_tokens'$"):
+        ul.unit_ablation(network.model, network.items(), **network.options)
+    table = ul.unit_ablation(
+        network.model, network.items(), layers=["model.embed_tokens"], **network.options
+    )
+
+    with torch.no_grad():
+        embed = network.model.model.embed_tokens.weight
+        base = network.mean_loss(network.model(**network.inputs))
+        for unit, loss in enumerate(table.loss_increase.values):
+            column = embed[:, unit].clone()
+            embed[:, unit] = 0
+            change = network.mean_loss(network.model(**network.inputs)) - base
+            embed[:, unit] = column
+            assert loss == pytest.approx(change, abs=1e-5)
