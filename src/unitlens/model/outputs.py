@@ -74,11 +74,9 @@ class OutputReader:
             return self._pack(chosen)
         if chosen is None and self.choice is None and len(_shapes(output)) > 1:
             raise ModelError(ask_which(output, _shapes(output)))
-        raise ModelError(
-            f"the model puts out {_described(output)}, but must put out a tensor"
-            if self.choice is None
-            else f"output={self.name!r} gives {_described(chosen)}, but must give a tensor"
-        )
+        if self.choice is None:
+            raise no_tensor(output)
+        raise ModelError(f"output={self.name!r} gives {_described(chosen)}, but must give a tensor")
 
     def chosen(self, output: Any) -> Any:
         """Return what is chosen of an output: a tensor, or a container.
@@ -135,6 +133,8 @@ class OutputReader:
         return template[0](filled)
 
     def _pack(self, output: Any) -> Tensor:
+        if isinstance(output, list | tuple) and any(isinstance(e, Mapping) for e in output):
+            raise no_tensor(output)  # a dictionary for each sample, as of a detection model
         samples = max((len(t) for t in _tensors_of(output) if t.dim()), default=0)
         tensors: list[Tensor] = []
 
@@ -146,7 +146,7 @@ class OutputReader:
 
         template = map_structure(take, _plain(output))
         if not tensors:
-            raise ModelError(f"the model puts out {_described(output)}, but must put out a tensor")
+            raise no_tensor(output)
         dtypes = {tensor.dtype for tensor in tensors}
         common = dtypes.pop() if len(dtypes) == 1 else torch.float64  # exact up to 2**53
         spans, start = [], 0
@@ -191,6 +191,14 @@ def _described(output: Any) -> str:
     if isinstance(output, Tensor):
         return f"a tensor of shape {tuple(output.shape)}"
     return f"a {type(output).__name__}"
+
+
+def no_tensor(output: Any) -> ModelError:
+    """Return the error of an output in which no tensor has a row for each sample."""
+    return ModelError(
+        f"the model puts out {_described(output)}, but must put out a tensor with a row for each "
+        "sample; give output=, a function of the model's output that returns such a tensor"
+    )
 
 
 def ask_which(output: Any, shapes: Mapping[str | int, tuple[int, ...]]) -> str:

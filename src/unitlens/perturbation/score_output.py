@@ -36,7 +36,8 @@ def read_for_score(
     ArgumentError
         Where a score function fails on the output.
     ModelError
-        Where the output has no such entry, or several tensors could be the logits.
+        Where the output has no such entry, several tensors could be the logits, or no tensor has a
+        row for each sample.
     """
     check_choice(choice)
     rows = torch.arange(3) % len(targets)
@@ -53,8 +54,9 @@ def read_for_score(
     whole = replace(score, restore=reader.restore)
     if choice is not None or isinstance(output, Tensor):
         return whole
+    packed = reader(output)
     try:
-        whole(reader(output), examples)
+        whole(packed, examples)
     except Exception as error:
         if find_logits(output) is None:
             raise ArgumentError(_failure(score, output, error)) from error

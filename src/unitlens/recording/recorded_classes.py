@@ -13,10 +13,16 @@ from torch.nn.functional import cross_entropy
 from unitlens.data.labels import label_remedy
 from unitlens.data.map_style import WholeBatches
 from unitlens.data.samples import Samples
-from unitlens.errors import DatasetError, ModelError
+from unitlens.errors import DatasetError
 from unitlens.model.graph import find_logits
 from unitlens.model.network import UnitNetwork
-from unitlens.model.outputs import OutputChoice, OutputReader, check_choice, choose_logits
+from unitlens.model.outputs import (
+    OutputChoice,
+    OutputReader,
+    check_choice,
+    choose_logits,
+    no_tensor,
+)
 from unitlens.recording.all_labels import read_all_labels
 
 logger = logging.getLogger("unitlens")
@@ -167,4 +173,4 @@ def _first_tensor(output: Any) -> Any:
     for entry in entries:
         if isinstance(entry, Tensor):
             return entry
-    raise ModelError(f"the model puts out {type(output).__name__}, but must put out a tensor")
+    raise no_tensor(output)

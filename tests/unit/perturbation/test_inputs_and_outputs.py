@@ -239,6 +239,30 @@ def test_score__of_the_logits_still_gets_them_where_it_cannot_take_the_container
         ul.unit_ablation(Ambiguous().eval(), pairs(tuple), score=of_logits)
 
 
+def test_score__of_a_dictionary_for_each_sample_needs_an_output_function():
+    class Detector(Joint):
+        """As many detections in a sample as there are samples in the example."""
+
+        def forward(self, x, y):
+            logits, hidden = self.joined(x, y)
+            rows = zip(logits, hidden[:, :3], strict=True)
+            return [{"scores": scores, "rest": rest} for scores, rest in rows]
+
+    def lowest(detections, _):
+        return torch.stack([found["scores"].min() for found in detections])
+
+    def scores(detections):
+        return torch.stack([found["scores"] for found in detections])
+
+    remedy = r"puts out a list, but must .* row for each sample; give output=, a function"
+    for score in (lowest, "top1"):
+        with pytest.raises(ModelError, match=remedy):
+            ul.unit_ablation(Detector().eval(), pairs(tuple), score=score)
+    table = ul.unit_ablation(Detector().eval(), pairs(tuple), output=scores)
+    plain = ul.unit_ablation(Positional().eval(), pairs(tuple))
+    np.testing.assert_allclose(table["loss_increase"], plain["loss_increase"], atol=1e-6)
+
+
 def test_score__of_items_without_target_gets_the_input():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, UNITS), nn.ReLU(), nn.Linear(UNITS, 4)).eval()
