@@ -11,16 +11,14 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from torch.utils.data import DataLoader, TensorDataset
 
 from unitlens.data.items_ahead import ItemsAhead
+from unitlens.data.map_style import Indices
 from unitlens.data.split import SplitDataset
 from unitlens.data.worker_copies import copy_for_workers
 from unitlens.data.worker_process import NUMBER_BYTES, STARTED, read_items
 from unitlens.errors import ArgumentError, DatasetError, one_line
-
-Indices = npt.NDArray[np.int64]
 
 FEWEST_ITEMS = 4  # fewer are read by the process that asks
 _PATIENCE = 2.0  # seconds that an ended process is waited for

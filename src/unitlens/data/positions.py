@@ -1,11 +1,13 @@
 """Targets of positions: one class for each token or pixel of an item."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal
 
 from torch import Tensor
 
 from unitlens.data.batches import iterate_batches
+from unitlens.data.items import ItemForm
 from unitlens.data.map_style import Indices
 from unitlens.data.samples import Samples
 from unitlens.errors import ArgumentError, DatasetError
@@ -22,6 +24,11 @@ def check_positions(positions: Positions) -> None:
             f"positions is {positions!r}, but must be 'samples', so that each position with a "
             "target is a sample, or None"
         )
+
+
+def whole_items(form: ItemForm, positions: Positions) -> ItemForm:
+    """Return how items are read: where positions are samples, no item is left out."""
+    return form if positions is None else replace(form, ignore_index=None)
 
 
 def position_targets(samples: Samples, indices: Indices) -> Iterator[Tensor]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unitlens.errors import ModelError
+from unitlens.errors import ArgumentError, ModelError
 from unitlens.model.inputs import AnyInputs
 from unitlens.model.layers import UnitLayer
 from unitlens.model.network import UnitNetwork
@@ -44,6 +44,14 @@ class Repeatability:
 
     doubts: tuple[str, ...] = ()
     least_batch: int = 1
+
+    def check_batch_size(self, batch_size: int) -> None:
+        """Raise ArgumentError where the network cannot be run on batches of a size."""
+        if batch_size < self.least_batch:
+            raise ArgumentError(
+                f"batch_size is {batch_size}, but the model cannot be run on one sample alone; "
+                "give a batch_size of at least 2"
+            )
 
     @property
     def is_by_sample(self) -> bool:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from unitlens.data.batches import iterate_batches, sample_indices
 from unitlens.data.items import ItemForm
 from unitlens.data.labels import label_remedy
 from unitlens.data.map_style import Indices, WholeBatches
-from unitlens.data.positions import IGNORED, Positions, check_positions
+from unitlens.data.positions import IGNORED, Positions, check_positions, whole_items
 from unitlens.data.repeated_reading import DATA_REMEDY, RANDOM_DATA, find_random_data
 from unitlens.data.samples import Samples, open_samples
 from unitlens.errors import ArgumentError, DatasetError
@@ -143,11 +143,7 @@ class Session:
         )
         repeatability = self.engine.repeatability
         self._least_batch = repeatability.least_batch
-        if settings.batch_size < self._least_batch:
-            raise ArgumentError(
-                f"batch_size is {settings.batch_size}, but the model cannot be run on one sample "
-                "alone; give a batch_size of at least 2"
-            )
+        repeatability.check_batch_size(settings.batch_size)
         doubts = (*repeatability.doubts, *find_random_data(dataset, self.score.targets))
         warn_of_doubts(doubts, REMEDIES | {RANDOM_DATA: DATA_REMEDY})
         self.doubts = ResultDoubts(doubts)
@@ -331,9 +327,7 @@ def open_session(
         raise ArgumentError(f"memory_gb is {settings.memory_gb}, but must be above 0")
     dtype, model = stored_dtype(settings.precision), unwrap(model)
     check_positions(settings.positions)
-    form = (
-        settings.form if settings.positions is None else replace(settings.form, ignore_index=None)
-    )
+    form = whole_items(settings.form, settings.positions)
     samples = open_samples(dataset, form, model)
     if len(samples) == 0:
         raise ArgumentError("the data set is empty, but must have at least one sample")

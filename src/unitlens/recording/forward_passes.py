@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from math import ceil
@@ -75,13 +75,6 @@ def check_settings(settings: RecordingSettings, samples: Samples) -> None:
         raise ArgumentError("maps are asked for, but with positions='samples' there are none")
     if len(samples) < 1:
         raise ArgumentError("the data set has no samples, but at least one is needed")
-
-
-def whole_items(settings: RecordingSettings) -> ItemForm:
-    """Return how items are read; where positions are samples, no item is left out."""
-    if settings.positions is None:
-        return settings.form
-    return replace(settings.form, ignore_index=None)
 
 
 class Recording:

@@ -11,7 +11,7 @@ from torch import nn
 from unitlens.config.base import DeclaredLayer, LastLayers
 from unitlens.data.items import ItemForm
 from unitlens.data.loading_workers import loading_workers
-from unitlens.data.positions import Positions
+from unitlens.data.positions import Positions, whole_items
 from unitlens.data.samples import open_samples
 from unitlens.model.outputs import OutputChoice
 from unitlens.recording.forward_passes import (
@@ -19,7 +19,6 @@ from unitlens.recording.forward_passes import (
     Recording,
     RecordingSettings,
     check_settings,
-    whole_items,
 )
 from unitlens.recording.open_recording import open_recording
 from unitlens.statistics.activation_layers import ActivationLayer
@@ -156,7 +155,7 @@ def network_statistics(
         form=ItemForm(target, collate_fn, ignore_index),
         positions=positions,
     )  # fmt: skip
-    data = open_samples(dataset, whole_items(settings), model)
+    data = open_samples(dataset, whole_items(settings.form, positions), model)
     check_settings(settings, data)
     reading = loading_workers(workers, data.dataset)
     with reading, open_recording(model, data, settings, {}) as recording:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from unitlens.data.batches import iterate_batches
 from unitlens.data.positions import IGNORED
 from unitlens.data.repeated_reading import DATA_REMEDY, RANDOM_DATA, find_random_data
 from unitlens.data.samples import Samples, Targets
-from unitlens.errors import ArgumentError, ScoreWarning
+from unitlens.errors import ScoreWarning
 from unitlens.model.inputs import AnyInputs
 from unitlens.model.layers import UnitLayer
 from unitlens.model.network import UnitNetwork
@@ -53,7 +52,7 @@ def open_recording(
     model
         The model.
     samples
-        The samples that are recorded.
+        The samples that are recorded; where positions are samples, whole items.
     settings
         Settings of the recording.
     provenance
@@ -90,9 +89,8 @@ def _open_positions(
 ) -> Iterator[Recording]:
     """Open a recording in which positions are the samples."""
     ignored = IGNORED if settings.form.ignore_index is None else settings.form.ignore_index
-    plain = Samples(samples.given, replace(settings.form, ignore_index=None), samples.names)
-    items, labels = read_positions(plain, ignored)
-    example, targets = _example(plain, settings, "any")
+    items, labels = read_positions(samples, ignored)
+    example, targets = _example(samples, settings, "any")
     opened = UnitNetwork(model, example, device=settings.device, simplified=True)
     with autocast_disabled(torch.device(settings.device)), opened as network:
         layers = layers_of_positions(
@@ -104,10 +102,10 @@ def _open_positions(
         flat = [flat_layer(layer) for layer in layers]
         contents = _contents(len(items), flat, classes, settings, provenance, None)
         batch_size = settings.batch_size or suitable_batch(network, example)
-        _, doubts = _find_doubts(network, plain, example, None, batch_size)
+        _, doubts = _find_doubts(network, samples, example, None, batch_size)
         doubts = (*doubts, *_lacking_units(network, settings))
         yield PositionRecording(
-            network, plain, layers, contents, classes, batch_size, settings.device,
+            network, samples, layers, contents, classes, batch_size, settings.device,
             items=items, labels=labels, ignored=ignored, doubts=doubts,
         )  # fmt: skip
 
@@ -131,11 +129,7 @@ def _find_doubts(
         Samples of a forward pass.
     """
     repeatability = find_repeatability(network, example)
-    if batch_size < repeatability.least_batch:
-        raise ArgumentError(
-            f"batch_size is {batch_size}, but the model cannot be run on one sample alone; "
-            "give a batch_size of at least 2"
-        )
+    repeatability.check_batch_size(batch_size)
     targets: Targets = "any" if classes is None else samples.kind
     doubts = (*repeatability.doubts, *find_random_data(samples, targets))
     warn_of_doubts(doubts, REMEDIES | {RANDOM_DATA: DATA_REMEDY})

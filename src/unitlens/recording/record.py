@@ -13,7 +13,7 @@ from unitlens.config.base import DeclaredLayer, LastLayers
 from unitlens.config.measurements import MapSpec
 from unitlens.data.items import ItemForm
 from unitlens.data.loading_workers import loading_workers
-from unitlens.data.positions import Positions
+from unitlens.data.positions import Positions, whole_items
 from unitlens.data.samples import open_samples
 from unitlens.errors import ArgumentError, StoreError
 from unitlens.model.outputs import OutputChoice
@@ -21,7 +21,6 @@ from unitlens.recording.forward_passes import (
     Recording,
     RecordingSettings,
     check_settings,
-    whole_items,
 )
 from unitlens.recording.maps import parse_maps
 from unitlens.recording.open_recording import open_recording
@@ -213,7 +212,7 @@ def record_activations(
         positions=positions,
     )
     check_path(path)
-    samples = open_samples(dataset, whole_items(settings), model)
+    samples = open_samples(dataset, whole_items(settings.form, positions), model)
     check_settings(settings, samples)
     which = make_part(part)
     if overwrite and which != WHOLE:

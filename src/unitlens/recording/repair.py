@@ -12,11 +12,11 @@ from torch import nn
 from unitlens.config.measurements import MapSpec
 from unitlens.data.items import ItemForm
 from unitlens.data.loading_workers import loading_workers
-from unitlens.data.positions import Positions
+from unitlens.data.positions import Positions, whole_items
 from unitlens.data.samples import Samples, open_samples
 from unitlens.errors import StoreError
 from unitlens.model.outputs import OutputChoice
-from unitlens.recording.forward_passes import Recording, RecordingSettings, whole_items
+from unitlens.recording.forward_passes import Recording, RecordingSettings
 from unitlens.recording.open_recording import open_recording
 from unitlens.recording.origin import IDENTITIES, Origin
 from unitlens.recording.store_comparison import StoreComparison
@@ -110,7 +110,7 @@ def repair_activations(
     path = locate(path)
     form = ItemForm(target, collate_fn, ignore_index)
     given = RecordingSettings(output=output, form=form, positions=positions)
-    samples = open_samples(dataset, whole_items(given), model)
+    samples = open_samples(dataset, whole_items(form, positions), model)
     origin = Origin(model, samples, provenance or {})
     with loading_workers(workers, samples.dataset), only_writer(path):
         description = describe_store(path)

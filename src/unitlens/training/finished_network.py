@@ -10,6 +10,7 @@ from unitlens.config.networks import RunSpec
 from unitlens.data.split import SplitDataset
 from unitlens.errors import ModelError
 from unitlens.hashed_files import write_hashed
+from unitlens.provenance.misfits import HISTORY
 from unitlens.training.checkpoints import (
     AGAIN,
     RECORD,
@@ -20,7 +21,7 @@ from unitlens.training.checkpoints import (
     write_record,
     writing_network,
 )
-from unitlens.training.history import HISTORY, check_history, read_history, write_history
+from unitlens.training.history import check_history, read_history, write_history
 from unitlens.training.network_origin import NetworkOrigin
 from unitlens.training.probes import find_changed_output, probe_outputs
 from unitlens.training.scoring import score

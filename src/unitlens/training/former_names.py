@@ -10,8 +10,8 @@ from pathlib import Path
 from unitlens.config.runs import former_name
 from unitlens.errors import ModelError
 from unitlens.local_files import replacing
+from unitlens.provenance.misfits import HISTORY
 from unitlens.training.checkpoints import RECORD, WEIGHTS, read_record, writing_network
-from unitlens.training.history import HISTORY
 from unitlens.training.network_origin import NetworkOrigin
 
 logger = logging.getLogger("unitlens")

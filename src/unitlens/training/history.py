@@ -9,13 +9,13 @@ import xarray as xr
 from unitlens.errors import ModelError, TableError, first_line
 from unitlens.hashed_files import read_trailer
 from unitlens.provenance.file_provenance import WEIGHTS, FileProvenance
+from unitlens.provenance.misfits import HISTORY
 from unitlens.store.backend.netcdf import read_netcdf, write_netcdf
 from unitlens.training.checkpoints import AGAIN, CheckpointRecord, writing_network
 from unitlens.training.network_origin import specification_values
 from unitlens.training.scoring import SplitScore
 from unitlens.variables.checks import annotate
 
-HISTORY = "history.nc"
 SPLITS = ("train", "test")
 Scores = tuple[SplitScore, SplitScore]  # on the training and on the test set
 
