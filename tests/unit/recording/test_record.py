@@ -7,6 +7,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -15,8 +16,8 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import unitlens as ul
-from recorded_networks import COMPARED, NETWORKS, Samples, convnet, mlp, record_small
-from small_stores import all_files, flip
+from recorded_networks import COMPARED, NETWORKS, SMALL, Samples, convnet, mlp, record_small
+from small_stores import all_files, flip, make_former
 from unitlens.config.base import LastLayers
 from unitlens.errors import (
     ArgumentError,
@@ -473,3 +474,21 @@ def test_units_that_are_left_out__are_told_by_the_store_and_its_statistics(tmp_p
     assert "lack 'aside.1'" in open_activations(path).attrs["doubts"]
     record_activations(model, dataset, tmp_path / "named.zarr", layers=["act"])
     assert "doubts" not in open_activations(tmp_path / "named.zarr").attrs
+
+
+def test_store_of_an_earlier_version__is_finished_from_its_journal_beside_a_newer_part(tmp_path):
+    path = tmp_path / "acts.zarr"
+    network, data = (
+        nn.Sequential(nn.Linear(12, 20), nn.ReLU(), nn.Linear(20, 10)),
+        Samples(150, (12,)),
+    )
+    with patch.object(record, "DEFAULT_LAYOUT", SMALL):
+        ul.record_activations(network, data, path, batch_size=50)
+        expected = all_files(path)
+        make_former(path)
+        path.with_suffix(".json").unlink()
+        ul.record_activations(network, data, path, batch_size=50, part=(1, 2))
+        ul.record_activations(network, data, path, batch_size=50)
+
+    assert all_files(path) == expected
+    assert ul.verify_activations(path).whole

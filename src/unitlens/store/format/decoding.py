@@ -58,8 +58,8 @@ class ShardFiles:
         One of :data:`unitlens.store.format.encoding.CODECS`.
     checksums
         The checksums of the chunks of a shard by the number of the shard, as
-        :attr:`unitlens.store.format.manifest.ShardedFile.checksums` has them. Without them a
-        sound chunk of another place is not noticed.
+        :attr:`unitlens.store.format.manifest.ShardedFile.checksums` has them. In a shard without
+        checksums, a sound chunk of another place is not noticed.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class ShardFiles:
         for chunk, place, raw in zip(chunks, numbers, raw_chunks, strict=True):
             checksum = raw[-CHECKSUM:]
             values = self._decode(raw)
-            if self._expected and self._stated(shard, place) != checksum:
+            if shard in self._expected and self._stated(shard, place) != checksum:
                 raise DamageError("a chunk is another than was recorded there")
             inner, outer = zip(*((within, at) for _, within, at in chunk), strict=True)
             block[_crossed(outer)] = values[_crossed(inner)]
