@@ -51,7 +51,26 @@ class UnitAblationSpec(FunctionSettings):
     first_order: bool = Field(
         default=True, description="estimate the loss increase from the gradient too"
     )
+    rate: float | None = Field(
+        None, gt=0, le=1,
+        description="share of the pairs of a unit and a sample that are run, for estimates with "
+        "standard errors; null: all, or as `tolerance` asks for",
+    )  # fmt: skip
+    tolerance: float | None = Field(
+        None, gt=0, allow_inf_nan=False,
+        description="largest standard error wanted of the loss increase of a unit, in nats, as an "
+        "estimate of the exact one; null: exact, or as `rate` asks for",
+    )  # fmt: skip
     checkpoints: KeptEpochs = False
+
+    @model_validator(mode="after")
+    def _one_way_to_draw(self) -> "UnitAblationSpec":
+        if self.rate is not None and self.tolerance is not None:
+            raise ValueError(
+                f"rate = {self.rate} and tolerance = {self.tolerance} must not both be given; set "
+                "one to null"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_sample(self) -> "UnitAblationSpec":

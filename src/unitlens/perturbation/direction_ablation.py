@@ -199,8 +199,9 @@ def direction_ablation(
             add_changes(session, batch, mixtures, baseline, sums)
 
         coordinates = _coordinates(session, given)
+        sums = PairedSums(coordinates.sizes["direction"], session.classes, session.device)
         return importance_table(
-            session, coordinates, ablate, schema="direction_ablation", value=value
+            session, coordinates, ablate, sums, schema="direction_ablation", value=value
         )
 
 

@@ -9,12 +9,15 @@ unit. Molchanov et al. 2017 (arXiv 1611.06440) and 2019 (arXiv 1906.10771) rank 
 here the change keeps its sign.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from unitlens.errors import ArgumentError, ModelError
+from unitlens.errors import ArgumentError, ModelError, UnitlensError
 from unitlens.model.graph import Edit
 from unitlens.model.layers import UnitLayer
 from unitlens.perturbation.engine.perturbed_directions import Replacement
@@ -22,6 +25,22 @@ from unitlens.perturbation.importance import mean_and_error
 from unitlens.perturbation.scores import Floats
 from unitlens.perturbation.session import Batch, Session
 from unitlens.perturbation.values.clamping import Clamping
+
+
+class NoGradientError(UnitlensError):
+    """No gradient can be computed.
+
+    Parameters
+    ----------
+    reason
+        The reason.
+    of_score
+        Whether it is the score that has no gradient, and not the model.
+    """
+
+    def __init__(self, reason: str, *, of_score: bool = False) -> None:
+        super().__init__(reason)
+        self.of_score = of_score
 
 
 def first_order_importance(session: Session, clamping: Clamping) -> dict[str, Floats]:
@@ -50,7 +69,11 @@ def first_order_importance(session: Session, clamping: Clamping) -> dict[str, Fl
     kept_bytes = clamping.kept_bytes
     at_most = session.engine.memory.backward_samples(kept_bytes)
     for batch in session.batches("first-order importance", at_most=at_most, kept_bytes=kept_bytes):
-        changes = first_order_changes(session, batch, clamping.replacement(batch))
+        try:
+            changes = first_order_changes(session, batch, clamping.replacement(batch))
+        except NoGradientError as missing:
+            kind = ArgumentError if missing.of_score else ModelError
+            raise kind(f"{missing}; set first_order to False") from missing
         sums += changes.sum(0).cpu().numpy()
         squares += changes.square().sum(0).cpu().numpy()
     mean, error = mean_and_error(sums, squares, np.float64(session.samples))
@@ -70,17 +93,86 @@ def first_order_changes(session: Session, batch: Batch, replacement: Replacement
     replacement
         The replacement of the batch's activations.
     """
+
+    def losses(output: Tensor) -> Tensor:
+        return session.score(output, batch.targets.clone())[0]
+
+    gradients = layer_gradients(session, batch, replacement, losses)
+    return torch.cat([gradient.changes() for gradient in gradients], dim=1)
+
+
+@dataclass(frozen=True)
+class LayerGradient:
+    """Replacement minus activation of a layer on a batch, and the gradient there.
+
+    Attributes
+    ----------
+    layer
+        The layer.
+    differences
+        Replacement minus activation, (samples, ...).
+    gradient
+        Gradient of a quantity at the activation, (samples, ...); None where no gradient reaches
+        the layer.
+    """
+
+    layer: UnitLayer
+    differences: Tensor
+    gradient: Tensor | None
+
+    def changes(self) -> Tensor:
+        """Return the first-order change of the quantity by each unit, float64 (samples, units)."""
+        by_unit = self.differences.movedim(self.layer.axis, 1)
+        if self.gradient is None:
+            return by_unit.new_zeros(by_unit.shape[:2], dtype=torch.float64)
+        products = by_unit * self.gradient.movedim(self.layer.axis, 1)
+        return products.reshape(*products.shape[:2], -1).sum(dim=2, dtype=torch.float64)
+
+    def sizes(self) -> Tensor:
+        """Return the mean size of the differences over positions, float64 (samples, units)."""
+        by_unit = self.differences.movedim(self.layer.axis, 1).abs()
+        return by_unit.reshape(*by_unit.shape[:2], -1).mean(dim=2, dtype=torch.float64)
+
+    def root_mean_square(self) -> Tensor:
+        """Return the root mean square of the gradient over the layer, float64 (samples,)."""
+        if self.gradient is None:
+            return self.differences.new_zeros(len(self.differences), dtype=torch.float64)
+        return self.gradient.flatten(1).double().square().mean(dim=1).sqrt()
+
+
+def layer_gradients(
+    session: Session,
+    batch: Batch,
+    replacement: Replacement,
+    quantity: Callable[[Tensor], Tensor],
+) -> list[LayerGradient]:
+    """Return the gradient of a quantity of the output at each layer of the session.
+
+    Parameters
+    ----------
+    session, batch
+        The session and one of its batches.
+    replacement
+        The replacement of the batch's activations.
+    quantity
+        Differentiable function of the network's output that returns one number a sample.
+
+    Raises
+    ------
+    NoGradientError
+        Where no gradient can be computed through the model or the quantity.
+    """
     with torch.inference_mode(mode=False), torch.enable_grad():
-        differences, gradients = _gradients(session, batch, replacement)
-    columns = [
-        _sum_over_positions(layer, differences[layer.name], gradient)
-        for layer, gradient in zip(session.layers, gradients, strict=True)
-    ]
-    return torch.cat(columns, dim=1)
+        differences, gradients = _gradients(session, batch, replacement, quantity)
+    pairs = zip(session.layers, gradients, strict=True)
+    return [LayerGradient(layer, differences[layer.name], gradient) for layer, gradient in pairs]
 
 
 def _gradients(
-    session: Session, batch: Batch, replacement: Replacement
+    session: Session,
+    batch: Batch,
+    replacement: Replacement,
+    quantity: Callable[[Tensor], Tensor],
 ) -> tuple[dict[str, Tensor], tuple[Tensor | None, ...]]:
     """Return, by layer, replacement minus activation, and the gradient at the activation."""
     differences: dict[str, Tensor] = {}
@@ -89,9 +181,8 @@ def _gradients(
     def noting(layer: UnitLayer) -> Edit:
         def note(activation: Tensor) -> Tensor:
             if not torch.is_grad_enabled():
-                raise ModelError(
-                    f"layer '{layer.name}' runs under torch.no_grad, but first_order needs the "
-                    "gradient there; set first_order to False"
+                raise NoGradientError(
+                    f"layer '{layer.name}' runs under torch.no_grad, but its gradient is needed"
                 )
             if not activation.requires_grad:  # no parameter before it does: it becomes a leaf
                 activation = activation.detach().requires_grad_().clone()
@@ -104,38 +195,29 @@ def _gradients(
         return note
 
     # Tensors that were made in inference mode cannot be part of a graph of gradients; clones can.
-    inputs, targets = batch.inputs.clone(), batch.targets.clone()
+    inputs = batch.inputs.clone()
     edits = {layer.name: noting(layer) for layer in session.layers}
     try:
         output = session.network.forward_with(inputs, edits)
-        losses, _ = session.score(output, targets)
+        losses = quantity(output)
         _check(session, output, losses)
         in_order = [edges[layer.name] for layer in session.layers]
         return differences, torch.autograd.grad(losses.sum(), in_order, allow_unused=True)
     except RuntimeError as error:
         reason = str(error).strip().partition("\n")[0]
-        raise ModelError(
-            f"no gradient can be computed through the model ({reason}); set first_order to False"
+        raise NoGradientError(
+            f"no gradient can be computed through the model ({reason})"
         ) from error
 
 
 def _check(session: Session, output: Tensor, losses: Tensor) -> None:
     if not output.requires_grad:
-        raise ModelError(
-            "the model's output has no gradient, which first_order needs; compute it without "
-            "detach, or set first_order to False"
+        raise NoGradientError(
+            "the model's output has no gradient, as where it is computed with detach"
         )
     if not losses.requires_grad:
-        raise ArgumentError(
-            f"the score function '{session.score.name}' returned losses without a gradient, which "
-            "first_order needs; use differentiable operations of torch, or set first_order to False"
+        raise NoGradientError(
+            f"the score function '{session.score.name}' returned losses without a gradient, as "
+            "where operations are not torch's or not differentiable",
+            of_score=True,
         )
-
-
-def _sum_over_positions(layer: UnitLayer, differences: Tensor, gradient: Tensor | None) -> Tensor:
-    """Return the sums of differences times gradients over positions, (samples, units)."""
-    by_unit = differences.movedim(layer.axis, 1)
-    if gradient is None:  # the loss does not depend on the layer
-        return by_unit.new_zeros(by_unit.shape[:2], dtype=torch.float64)
-    products = by_unit * gradient.movedim(layer.axis, 1)
-    return products.reshape(*products.shape[:2], -1).sum(dim=2, dtype=torch.float64)

@@ -211,7 +211,8 @@ def group_ablation(
                 part.add_changes(session, batch, replacement, scores, sums)
 
         return importance_table(
-            session, xr.Dataset(coords={"group": names}), ablate, schema="group_ablation",
+            session, xr.Dataset(coords={"group": names}), ablate,
+            PairedSums(len(names), session.classes, session.device), schema="group_ablation",
             value=value_name(value), at_most=session.engine.samples_together,
             kept_bytes=clamping.kept_bytes,
             beside={"group_size": np.array([len(numbers) for numbers in members])},

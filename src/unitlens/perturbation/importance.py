@@ -1,7 +1,7 @@
 """Importance: changes of loss and hits by ablations alone, their means and standard errors."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,16 @@ from unitlens.perturbation.scores import Floats
 from unitlens.perturbation.session import Batch, Session
 
 Ints = npt.NDArray[np.int64]
+
+
+class Sums(Protocol):
+    """Sums that give the importance of the rows of a table."""
+
+    def importance(self, *, by_class: bool) -> dict[str, Floats]:
+        """Return estimates by the name of the declared variable."""
+
+
+AnySums = TypeVar("AnySums", bound=Sums)
 
 
 class PairedSums:
@@ -72,9 +82,37 @@ class PairedSums:
         loss, hits
             Changes of loss and hit of each pair, float64 (pairs,).
         """
+        self.add_terms(rows, classes, loss, loss**2, hits, hits**2)
+
+    def add_terms(
+        self,
+        rows: Tensor,
+        classes: Tensor,
+        loss: Tensor,
+        loss_squares: Tensor,
+        hits: Tensor,
+        hits_squares: Tensor,
+    ) -> None:
+        """Add one term to each sum for each pair of a row and a sample.
+
+        Parameters
+        ----------
+        rows, classes
+            Row and class of each pair, (pairs,).
+        loss, loss_squares, hits, hits_squares
+            Terms of the sums of the changes of loss and hits, and of their squares, float64
+            (pairs,).
+        """
         cells = rows * self.classes + classes
-        for sums, changes in zip(self._sums, (loss, loss**2, hits, hits**2), strict=True):
-            sums.view(-1).index_add_(0, cells, changes)
+        terms = loss, loss_squares, hits, hits_squares
+        for sums, addend in zip(self._sums, terms, strict=True):
+            sums.view(-1).index_add_(0, cells, addend)
+
+    @property
+    def samples(self) -> Floats:
+        """Number of samples of each class that were counted, (classes,)."""
+        counts: Floats = self._samples.cpu().numpy()
+        return counts
 
     def add_sums(
         self, rows: Tensor, loss: Tensor, loss_squares: Tensor, hits: Tensor, hits_squares: Tensor
@@ -202,7 +240,8 @@ def add_changes(
 def importance_table(
     session: Session,
     coordinates: xr.Dataset,
-    add_batch: Callable[[Batch, Baseline, PairedSums], None],
+    add_batch: Callable[[Batch, Baseline, AnySums], None],
+    sums: AnySums,
     *,
     schema: str,
     value: str,
@@ -221,6 +260,8 @@ def importance_table(
     add_batch
         Function that ablates each row of the table alone on a batch, and adds the scores of the
         batch to the baseline and the changes to the sums.
+    sums
+        The sums.
     schema
         Name of the table's schema.
     value
@@ -231,9 +272,8 @@ def importance_table(
     beside
         Further variables on the dimension of the table.
     """
-    ((dim, rows),) = coordinates.sizes.items()
+    (dim,) = coordinates.dims
     baseline = Baseline()
-    sums = PairedSums(rows, session.classes, session.device)
     description = schema.replace("_", " ")
     for batch in session.batches(description, at_most=at_most, kept_bytes=kept_bytes):
         add_batch(batch, baseline, sums)

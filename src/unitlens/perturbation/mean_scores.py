@@ -29,7 +29,7 @@ class Baseline:
         if logits is None:
             logits = session.engine.logits(batch.inputs)
         losses, hits = session.score(logits, batch.targets)
-        samples = session.indices[batch.start : batch.start + len(losses)]
+        samples = session.indices[batch.positions]
         session.doubts.see(session.network, session.score, logits, losses, samples)
         self._loss += float(losses.sum())
         self._hits += float(hits.sum())

@@ -65,18 +65,23 @@ class Batch:
 
     Attributes
     ----------
-    start
-        Position of the first sample among the scored samples.
+    positions
+        Position of each sample among the scored samples, (samples,).
     inputs, targets
         Inputs of the network and targets of the score, samples on axis 0.
     classes
         Class of each sample, (samples,): the target, or 0 where targets are not classes.
     """
 
-    start: int
+    positions: Indices
     inputs: AnyInputs
     targets: Tensor
     classes: Tensor
+
+    @property
+    def start(self) -> int:
+        """Position of the first sample among the scored samples."""
+        return int(self.positions[0])
 
 
 class Session:
@@ -157,7 +162,12 @@ class Session:
             dataset.check_width(width)
 
     def batches(
-        self, description: str, *, at_most: int | None = None, kept_bytes: int = 0
+        self,
+        description: str,
+        *,
+        at_most: int | None = None,
+        kept_bytes: int = 0,
+        positions: Indices | None = None,
     ) -> Iterator[Batch]:
         """Read the scored samples in batches, and show the progress.
 
@@ -169,10 +179,15 @@ class Session:
             Largest number of samples per batch.
         kept_bytes
             Bytes per sample that the caller holds, beside the memory of the engine.
+        positions
+            Positions, among the scored samples, of the samples to read; all samples if None.
         """
         size = self._batch_size(at_most, kept_bytes)
-        for start, inputs, targets in self._read(self.dataset, self.indices, description, size):
-            yield Batch(start, inputs, targets, self._classes_of(targets))
+        read = np.arange(self.samples) if positions is None else positions
+        of_data = self.indices[read]
+        for start, inputs, targets in self._read(self.dataset, of_data, description, size):
+            rows = read[start : start + len(inputs)]
+            yield Batch(rows, inputs, targets, self._classes_of(targets))
 
     def open_reference(self, reference: Any) -> Samples:
         """Return the samples of a reference, read as the scored samples are; those if None."""

@@ -19,6 +19,7 @@ from unitlens.perturbation.engine.perturbed_directions import Units
 from unitlens.perturbation.first_order import first_order_importance
 from unitlens.perturbation.importance import Ints, PairedSums, add_changes, importance_table
 from unitlens.perturbation.mean_scores import Baseline
+from unitlens.perturbation.sampling.sampled_importance import PairSampling, SampledAblation
 from unitlens.perturbation.scores import ScoreChoice
 from unitlens.perturbation.session import Batch, LayerChoice, Session, Settings, open_session
 from unitlens.perturbation.values.clamping import Value, clamp_to, value_name
@@ -44,6 +45,8 @@ def unit_ablation(
     score: ScoreChoice = "top1",
     precision: Precision = None,
     first_order: bool = False,
+    rate: float | None = None,
+    tolerance: float | None = None,
     output: OutputChoice = None,
     target: str | int | None = None,
     collate_fn: Callable[[list[Any]], Any] | None = None,
@@ -54,7 +57,9 @@ def unit_ablation(
 
     The result is exact, at a fraction of one forward pass per unit: each batch is run once, and
     for each unit only the operations behind the unit's layer are run again, only on samples whose
-    activation differs from the value, with many units in one batch.
+    activation differs from the value, with many units in one batch. With `rate` or `tolerance`,
+    only drawn pairs of a unit and a sample are run, and the result is an unbiased estimate of the
+    exact one, with its standard error.
 
     Parameters
     ----------
@@ -132,6 +137,14 @@ def unit_ablation(
     first_order
         Whether to estimate the loss increase from gradients as well: the mean over samples of the
         sum over positions of ``(value - activation) * d loss / d activation``.
+    rate
+        Share of the pairs of a unit and a sample that are run, above 0 and at most 1, for
+        estimates in place of exact results (see Notes). None: `tolerance` sets the share; all pairs
+        are run where neither is given.
+    tolerance
+        Largest standard error wanted of the loss increase of a unit, in nats, as an estimate of
+        the exact one: for each unit, so many pairs are drawn as this takes by the errors seen on a
+        few samples. The error that was reached is ``loss_increase_sampling_se``. Not with `rate`.
     output
         What is scored of an output that is no tensor: the key or the place of an entry, or a
         function of the output. None: for a built-in score the entry or attribute ``logits`` or
@@ -165,6 +178,17 @@ def unit_ablation(
     ``baseline_loss`` and ``baseline_accuracy`` of the unperturbed network on the same samples, and
     ``doubts``, in words, where something makes the numbers doubtful.
 
+    With `rate` or `tolerance` also: the standard errors ``loss_increase_sampling_se``,
+    ``accuracy_drop_sampling_se`` and those by class, of estimates of the exact results on the same
+    samples (the other standard errors are over samples, and hold these); ``loss_increase_low`` and
+    ``loss_increase_high``, an interval that holds the exact loss increase with 95 % confidence;
+    ``pairs``, the number of pairs that were drawn; ``effective_samples``, the number of random
+    samples that would give the same standard error. Attributes: ``rate`` or ``tolerance``,
+    ``pairs``, ``pair_share``, ``ranking_reliability`` (the share of the variance of the loss
+    increase over units that is no error of drawing), ``units_above_tolerance``, and
+    ``drawn_without_gradient``, the reason, where no gradient can be computed and each unit's pairs
+    are drawn at one rate.
+
     Warns
     -----
     RepeatabilityWarning
@@ -197,11 +221,17 @@ def unit_ablation(
     since the rows come from any number of perturbations, in any order. Integer targets of shape
     (samples,) are classes.
 
+    Drawn pairs: one backward pass a batch predicts the loss change of every pair, and how far the
+    prediction may be wrong. Pairs are drawn independently of each other, with probabilities that
+    rise with this size, by hashes of `seed`, unit and sample. The estimate is the mean prediction,
+    corrected by the errors of prediction of drawn pairs, each divided by the pair's probability.
+
     References
     ----------
     Morcos et al. 2018, arXiv 1803.06959 (ablation); Zhou et al. 2018, arXiv 1806.02891 (largest
     drop of a class); Molchanov et al. 2017, arXiv 1611.06440, and 2019, arXiv 1906.10771 (first
-    order).
+    order); Horvitz & Thompson 1952, doi:10.1080/01621459.1952.10483446, and Sarndal, Swensson &
+    Wretman 1992, Model Assisted Survey Sampling, section 6.3 (drawn pairs).
 
     Examples
     --------
@@ -215,21 +245,35 @@ def unit_ablation(
     [0.59, 0.24]
     >>> table.sel(channel=1)["class_accuracy_drop"].values.tolist()
     [[0.0, 1.0]]
+    >>> estimate = ul.unit_ablation(model, dataset, rate=0.5)  # errors of drawn pairs are divided
+    >>> estimate.attrs["pairs"] <= 3  # of the three pairs that an ablation changes
+    True
     """
     settings = Settings(
         layers, samples, seed, batch_size, device, memory_gb, score, precision,
         output, ItemForm(target, collate_fn, ignore_index), positions,
     )  # fmt: skip
     _check_sample(units, units_per_layer)
+    sampling = PairSampling(rate, tolerance)
+    sampling.check()
     reading = loading_workers(workers, dataset, reference)
     with reading, open_session(model, dataset, settings, "units") as session:
         clamping = clamp_to(session, value, reference)
         numbers = _draw_units(session, units, units_per_layer, seed)
         beside = {}
         if first_order:
-            estimates = first_order_importance(session, clamping)
-            beside = {name: estimate[numbers] for name, estimate in estimates.items()}
+            first = first_order_importance(session, clamping)
+            beside = {name: estimate[numbers] for name, estimate in first.items()}
         by_layer = _by_layer(session, numbers)
+        coordinates = units_of(session.layers).isel(unit=numbers)
+        if not sampling.is_exact:
+            drawn = SampledAblation(session, by_layer, numbers, clamping, sampling)
+            estimates = importance_table(
+                session, coordinates, drawn.add_batch, drawn.sums(), schema="unit_ablation",
+                value=value_name(value), at_most=drawn.at_most, kept_bytes=drawn.kept_bytes,
+                beside=beside,
+            )  # fmt: skip
+            return estimates.assign_attrs(drawn.attributes(estimates))
 
         def ablate(batch: Batch, baseline: Baseline, sums: PairedSums) -> None:
             replacement = clamping.replacement(batch)
@@ -237,7 +281,8 @@ def unit_ablation(
             add_changes(session, batch, clamped, baseline, sums)
 
         return importance_table(
-            session, units_of(session.layers).isel(unit=numbers), ablate, schema="unit_ablation",
+            session, coordinates, ablate,
+            PairedSums(len(numbers), session.classes, session.device), schema="unit_ablation",
             value=value_name(value), kept_bytes=clamping.kept_bytes, beside=beside,
         )  # fmt: skip
 

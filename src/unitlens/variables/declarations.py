@@ -65,6 +65,15 @@ PERTURBATIONS = declare(
     Variable("class_accuracy_drop_max", UNIT, "f", "1", "largest accuracy drop of a class", "accuracy drop over the samples of the class that loses most; the largest of noisy drops is biased upwards"),
     Variable("class_accuracy_drop_max_se", UNIT, "f", "1", "standard error of the largest accuracy drop of a class", "that of the chosen class's accuracy drop, paired over samples; the choice is not part of it"),
     Variable("most_damaged_class", UNIT, "i", "", "most damaged class", "class whose accuracy drops most, -1 where not measured"),
+    # importance by drawn pairs
+    Variable("loss_increase_sampling_se", UNIT, "f", "nats", "sampling error of the loss increase", "standard error of the loss increase as an estimate of that of all pairs of a unit and a sample"),
+    Variable("loss_increase_low", UNIT, "f", "nats", "lower end of the loss increase", "of an interval that holds the loss increase of all pairs with 95 % confidence"),
+    Variable("loss_increase_high", UNIT, "f", "nats", "upper end of the loss increase", "of an interval that holds the loss increase of all pairs with 95 % confidence"),
+    Variable("accuracy_drop_sampling_se", UNIT, "f", "1", "sampling error of the accuracy drop", "standard error of the accuracy drop as an estimate of that of all pairs of a unit and a sample"),
+    Variable("class_loss_increase_sampling_se", UNIT_CLASS, "f", "nats", "sampling error of a class's loss increase", "standard error of a class's loss increase as an estimate of that of all pairs of a unit and a sample"),
+    Variable("class_accuracy_drop_sampling_se", UNIT_CLASS, "f", "1", "sampling error of a class's accuracy drop", "standard error of a class's accuracy drop as an estimate of that of all pairs of a unit and a sample"),
+    Variable("pairs", UNIT, "i", "pairs", "drawn pairs", "number of samples on which the unit was ablated"),
+    Variable("effective_samples", UNIT, "f", "samples", "effective number of samples", "number of random samples that would give the same sampling error of the loss increase"),
     Variable("group_size", ("group",), "iu", "units", "size of the group", "number of units that are ablated at once"),
     # curves
     Variable("accuracy", CURVE, "f", "1", "accuracy", "share of samples that are hits: the largest logit is the label's, or the score asked for says so"),

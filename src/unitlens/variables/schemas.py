@@ -43,6 +43,15 @@ _CLASS_IMPORTANCE = (  # only where the targets are classes
     "most_damaged_class",
 )
 _FIRST_ORDER = ("loss_increase_first_order", "loss_increase_first_order_se")
+_SAMPLED = (  # only where pairs of a unit and a sample are drawn
+    "loss_increase_sampling_se",
+    "loss_increase_low",
+    "loss_increase_high",
+    "accuracy_drop_sampling_se",
+    "pairs",
+    "effective_samples",
+)
+_CLASS_SAMPLED = ("class_loss_increase_sampling_se", "class_accuracy_drop_sampling_se")
 _MEASURES = (*MEASURED, "class_mean")
 _CURVE = ("accuracy", "loss", "ablated_fraction", "ablated_units")
 _VARIANT = ("value", "basis")  # of each order
@@ -116,7 +125,12 @@ SCHEMAS = {
             ("layer", "depth", "participation_ratio", "components_95"),
             dims=dict.fromkeys(("layer", "depth"), ("layer",)),
         ),
-        Schema("unit_ablation", 1, (*_WHERE, *_IMPORTANCE), (*_CLASS_IMPORTANCE, *_FIRST_ORDER)),
+        Schema(
+            "unit_ablation",
+            1,
+            (*_WHERE, *_IMPORTANCE),
+            (*_CLASS_IMPORTANCE, *_FIRST_ORDER, *_SAMPLED, *_CLASS_SAMPLED),
+        ),
         Schema(
             "direction_ablation",
             1,
@@ -142,7 +156,14 @@ SCHEMAS = {
             "units",
             1,
             _WHERE,
-            (*_MEASURES, *_IMPORTANCE, *_CLASS_IMPORTANCE, *_FIRST_ORDER),
+            (
+                *_MEASURES,
+                *_IMPORTANCE,
+                *_CLASS_IMPORTANCE,
+                *_FIRST_ORDER,
+                *_SAMPLED,
+                *_CLASS_SAMPLED,
+            ),
         ),
         Schema("runs", 1, (*_RUN_SCORES, *_SPEC, *_RUN_SUMMARY, "member")),
         Schema(

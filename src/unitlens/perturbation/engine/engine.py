@@ -37,6 +37,7 @@ from unitlens.perturbation.engine.shortcut_checks import (
     chain_agrees,
     fastest_resumptions,
 )
+from unitlens.perturbation.engine.whole_passes import whole_passes
 
 logger = logging.getLogger("unitlens")
 
@@ -156,12 +157,14 @@ class Engine:
         perturbed
             The directions, one entry per layer.
         scores
-            Labels and scores of the samples, where changes of loss and hits may be summed.
+            Labels and scores of the samples, where changes of loss and hits may be summed; None
+            where directions have chosen samples.
 
         Yields
         ------
         Effects that hold, for every direction, every sample whose activation the perturbation
-        changes at some position. All other outputs stay as they are.
+        changes at some position, among the chosen samples where directions have chosen ones. All
+        other outputs stay as they are.
         """
         resumed = {d.layer.name: d for d in perturbed if d.layer.name in self._resumptions}
         resumptions = [self._resumptions[name] for name in resumed]
@@ -213,7 +216,7 @@ class Engine:
             sums = head.score(output, coefficients, columns, scores)
             yield SummedEffect(directions.table_rows, sums)
             return
-        numbers, samples = _changed(coefficients).nonzero(as_tuple=True)
+        numbers, samples = directions.changed(coefficients).nonzero(as_tuple=True)
         if not len(numbers):
             return
         size = self.memory.rows(resumption)
@@ -225,19 +228,8 @@ class Engine:
             yield Effect(directions.table_rows[pairs.directions], pairs.samples, output)
 
     def _in_whole_passes(self, inputs: AnyInputs, directions: Directions) -> Iterator[Effect]:
-        """Run one whole pass for each direction that changes any sample."""
-        layer, samples = directions.layer, torch.arange(len(inputs), device=inputs.device)
-
-        def changes_any(_: UnitLayer, activation: Tensor) -> Tensor:
-            parts = self._parts(directions, len(inputs), None)
-            return torch.cat([_changed(p.coefficients(activation)).any(dim=1) for p in parts])
-
-        _, by_layer = self._network.capture(inputs, [layer], changes_any)
-        for number, changed in enumerate(by_layer[layer.name].tolist()):
-            if changed:
-                edit = directions.edit(number)
-                output = self._network.forward_with(inputs, {layer.name: edit})
-                yield Effect(directions.table_rows[number].expand(len(inputs)), samples, output)
+        parts = [*self._parts(directions, len(inputs), None)]
+        return whole_passes(self._network, inputs, directions, parts)
 
     def together(
         self,
@@ -383,11 +375,6 @@ class Engine:
             if joint is None:
                 self._log_whole_passes(layers[0])
         return self._joint_resumptions[key]
-
-
-def _changed(coefficients: Tensor) -> Tensor:
-    """Tell for each direction and sample whether a coefficient is not 0, (directions, samples)."""
-    return (coefficients != 0).flatten(2).any(2) if coefficients.dim() > 2 else coefficients != 0
 
 
 def _layer_edit(edit: VariantEdit, layer: UnitLayer, variants: slice) -> Edit:

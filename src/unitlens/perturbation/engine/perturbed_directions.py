@@ -6,6 +6,7 @@ position. The coefficient ``c`` is the activation along ``d`` minus the value th
 
 import copy
 from collections.abc import Callable
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -19,7 +20,48 @@ from unitlens.perturbation.engine.readers import LayerReader, PerturbedPairs
 Replacement = Callable[[UnitLayer, Tensor], Tensor]
 
 
-class Units:
+class _ChosenPairs:
+    """Directions that are perturbed on all samples, or on chosen samples.
+
+    Attributes
+    ----------
+    chosen
+        Whether a direction is perturbed on a sample, (directions, samples); None for all samples.
+    """
+
+    chosen: Tensor | None = None
+
+    def on_pairs(self, chosen: Tensor) -> Self:
+        """Return the same directions, to be perturbed on chosen samples of a batch.
+
+        Parameters
+        ----------
+        chosen
+            Whether a direction is perturbed on a sample, (directions, samples).
+        """
+        other = copy.copy(self)
+        other.chosen = chosen
+        return other
+
+    def changed(self, coefficients: Tensor) -> Tensor:
+        """Tell for each direction and sample whether an activation changes there.
+
+        Parameters
+        ----------
+        coefficients
+            Coefficient of each direction, (directions, samples, positions ...).
+
+        Returns
+        -------
+        Tensor of shape (directions, samples), False for samples that are not chosen.
+        """
+        changed = coefficients != 0
+        if changed.dim() > 2:
+            changed = changed.flatten(2).any(2)
+        return changed if self.chosen is None else changed & self.chosen
+
+
+class Units(_ChosenPairs):
     """Units of one layer, each to be clamped alone.
 
     Parameters
@@ -54,7 +96,8 @@ class Units:
 
     def part(self, some: slice) -> "Units":
         """Return some of the units."""
-        return Units(self.layer, self._channels[some], self._replacement, self.table_rows[some])
+        part = Units(self.layer, self._channels[some], self._replacement, self.table_rows[some])
+        return part if self.chosen is None else part.on_pairs(self.chosen[some])
 
     def coefficients(self, activation: Tensor) -> Tensor:
         """Return the coefficients to subtract, (directions, samples, positions ...)."""
@@ -105,7 +148,7 @@ class Units:
         return clamp
 
 
-class Mixtures:
+class Mixtures(_ChosenPairs):
     """Linear combinations of the units of one layer, each to be projected out alone.
 
     Parameters
@@ -132,9 +175,10 @@ class Mixtures:
 
     def part(self, some: slice) -> "Mixtures":
         """Return some of the directions."""
-        return Mixtures(
+        part = Mixtures(
             self.layer, self._directions[some], self._levels[some], self.table_rows[some]
         )
+        return part if self.chosen is None else part.on_pairs(self.chosen[some])
 
     def coefficients(self, activation: Tensor) -> Tensor:
         """Return the coefficients to subtract, (directions, samples, positions ...)."""

@@ -159,7 +159,7 @@ def _resample(session: Session, reference: Samples) -> Clamping:
     partner_of = partners(session.indices, len(reference), session.seed, same=same)
 
     def of_batch(batch: Batch) -> Replacement:
-        indices = partner_of[batch.start : batch.start + len(batch.inputs)]
+        indices = partner_of[batch.positions]
         activations = partner_activations(session, reference, indices)
 
         def replacement(layer: UnitLayer, activation: Tensor) -> Tensor:

@@ -1,0 +1,280 @@
+"""Sampled ablation of units: a few samples set the rates at which all other pairs are drawn.
+
+The pilot is a seeded random group of few of the scored samples. There, pairs are drawn at a rate
+that depends on no loss change, and the errors of prediction of these pairs set the rates at which
+the pairs of all samples are drawn anew. Given the rates, these draws are independent of the pilot's
+draws, so that the estimate is unbiased. The rate of a unit depends on the unit's own pairs alone:
+every part of the units draws the pairs that the whole draws.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from unitlens.data.map_style import Indices
+from unitlens.errors import ArgumentError
+from unitlens.perturbation.engine.effects import Effect
+from unitlens.perturbation.engine.perturbed_directions import Replacement, Units
+from unitlens.perturbation.first_order import NoGradientError
+from unitlens.perturbation.importance import Ints
+from unitlens.perturbation.mean_scores import Baseline
+from unitlens.perturbation.sampling.pair_draws import pair_uniforms
+from unitlens.perturbation.sampling.pair_rates import PairRates, Pilot
+from unitlens.perturbation.sampling.predicted_changes import (
+    Predictions,
+    plain_predictions,
+    predict_changes,
+)
+from unitlens.perturbation.sampling.sampled_sums import SampledSums
+from unitlens.perturbation.scores import Floats
+from unitlens.perturbation.session import Batch, Session
+from unitlens.perturbation.values.clamping import Clamping
+from unitlens.seeds import seeded
+
+logger = logging.getLogger("unitlens")
+
+# Samples of the pilot: a sixteenth of all samples, but at least some (a quarter of few samples),
+# and at most so many.
+_PILOT_SHARE, _LEAST_PILOT, _MOST_PILOT = 1 / 16, 64, 256
+_LARGE = 2.0  # times the tolerance: standard errors that are told
+_PAIR_BYTES = 64  # of a pair of a unit and a sample: prediction, size, probability, changes
+
+
+@dataclass(frozen=True)
+class PairSampling:
+    """Which share of the pairs of a unit and a sample is drawn.
+
+    Attributes
+    ----------
+    rate
+        Share of the pairs of each unit; None where `tolerance` sets it.
+    tolerance
+        Largest standard error wanted of the loss increase of a unit; None where `rate` is given.
+    """
+
+    rate: float | None
+    tolerance: float | None
+
+    def check(self) -> None:
+        """Raise an ArgumentError where a number is out of its range, or both are given."""
+        rate, tolerance = self.rate, self.tolerance
+        if rate is not None and tolerance is not None:
+            raise ArgumentError(f"rate is {rate} and tolerance {tolerance}: give one of them")
+        if rate is not None and not 0 < rate <= 1:
+            raise ArgumentError(
+                f"rate is {rate}, but must be above 0 and at most 1: the share of the pairs of a "
+                "unit and a sample that are run"
+            )
+        if tolerance is not None and not 0 < tolerance < np.inf:
+            raise ArgumentError(
+                f"tolerance is {tolerance}, but must be a number above 0: the standard error "
+                "wanted of a loss increase; leave it out for an exact result"
+            )
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether all pairs are run."""
+        return self.rate is None and self.tolerance is None
+
+
+class SampledAblation:
+    """Ablation of units on drawn samples.
+
+    Parameters
+    ----------
+    session
+        The session.
+    units
+        The units by layer, each with its row in the table.
+    numbers
+        Number, among all units of the session's layers, of each row of the table.
+    clamping
+        The replacement of activations.
+    sampling
+        The share of pairs.
+
+    Attributes
+    ----------
+    at_most, kept_bytes
+        Largest number of samples per batch, and bytes per sample that the ablation holds.
+
+    Raises
+    ------
+    ArgumentError
+        Where the output for a sample depends on other samples of its batch.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        units: Sequence[Units],
+        numbers: Ints,
+        clamping: Clamping,
+        sampling: PairSampling,
+    ) -> None:
+        if not session.engine.repeatability.is_by_sample:
+            raise ArgumentError(
+                "rate or tolerance is given, but the output for a sample depends on the other "
+                "samples of its batch, so that no pair of a unit and a sample can be run alone; "
+                "leave rate and tolerance out"
+            )
+        self._session, self._units, self._numbers = session, units, numbers
+        self._clamping, self._sampling = clamping, sampling
+        self._rows = torch.as_tensor(numbers, device=session.device)
+        self.kept_bytes = clamping.kept_bytes + _PAIR_BYTES * len(numbers)
+        self.at_most = session.engine.memory.backward_samples(self.kept_bytes)
+        self._plain_because = ""
+        self._rates = self._find_rates()
+
+    def sums(self) -> SampledSums:
+        """Return sums without any pair."""
+        session = self._session
+        return SampledSums(len(self._numbers), session.classes, session.device)
+
+    def add_batch(self, batch: Batch, baseline: Baseline, sums: SampledSums) -> None:
+        """Ablate the drawn pairs of a batch, and add predictions, changes and the baseline."""
+        replacement = self._clamping.replacement(batch)
+        predictions = self._predictions(batch, replacement)
+        sums.count(batch.classes)
+        sums.add_predictions(predictions.changes, batch.classes)
+        probabilities = self._rates.probabilities(predictions)
+        drawn = self._drawn(batch, probabilities, "pairs")
+        loss, hits = self._changes(batch, replacement, drawn, baseline)
+        rows, samples = drawn.nonzero(as_tuple=True)
+        sums.add_drawn(
+            rows, batch.classes[samples], probabilities[rows, samples],
+            loss[rows, samples], predictions.changes[rows, samples], hits[rows, samples],
+        )  # fmt: skip
+
+    def attributes(self, table: xr.Dataset) -> dict[str, object]:
+        """Return the attributes that tell how the pairs of a table were drawn."""
+        sampling, pairs = self._sampling, int(table["pairs"].sum())
+        errors = table["loss_increase_sampling_se"].to_numpy()
+        chosen = {"rate": sampling.rate, "tolerance": sampling.tolerance}
+        attributes: dict[str, object] = {n: v for n, v in chosen.items() if v is not None}
+        attributes |= {
+            "pairs": pairs,
+            "pair_share": pairs / (len(self._numbers) * self._session.samples),
+            "ranking_reliability": ranking_reliability(table["loss_increase"].to_numpy(), errors),
+        }
+        if sampling.tolerance is not None:
+            attributes["units_above_tolerance"] = int((errors > sampling.tolerance).sum())
+            _tell_large_errors(errors, sampling.tolerance)
+        if self._plain_because:
+            attributes["drawn_without_gradient"] = self._plain_because
+        return attributes
+
+    def _find_rates(self) -> PairRates:
+        """Run the pilot, and return the rates."""
+        drawn: list[Tensor] = []
+        errors: list[Tensor] = []
+        batches = [*self._pilot_batches()]
+        found = [self._predictions(b, self._clamping.replacement(b)) for b in batches]
+        pilot = Pilot(Predictions.of_all(found), self._session.samples)
+        if self._sampling.rate is not None:
+            return pilot.rates_for_share(self._sampling.rate)
+        rates, baseline = pilot.first_rates(), Baseline()
+        for batch, predictions in zip(batches, found, strict=True):
+            chosen = self._drawn(batch, rates.probabilities(predictions), "pilot pairs")
+            replacement = self._clamping.replacement(batch)
+            loss, _ = self._changes(batch, replacement, chosen, baseline)
+            drawn.append(chosen)
+            errors.append(loss - predictions.changes)
+        assert self._sampling.tolerance is not None  # noqa: S101  is_exact is false
+        return pilot.rates_for_error(
+            torch.cat(drawn, 1), torch.cat(errors, 1), self._sampling.tolerance
+        )
+
+    def _pilot_batches(self) -> Iterator[Batch]:
+        return self._session.batches(
+            "pilot of the sampling", at_most=self.at_most, kept_bytes=self.kept_bytes,
+            positions=_pilot_positions(self._session),
+        )  # fmt: skip
+
+    def _predictions(self, batch: Batch, replacement: Replacement) -> Predictions:
+        if not self._plain_because:
+            try:
+                return predict_changes(self._session, batch, replacement).of_rows(self._rows)
+            except NoGradientError as error:
+                self._plain_because = str(error)
+                logger.warning(
+                    "pairs are drawn at one rate a unit, for no gradient predicts their loss "
+                    "changes: %s", self._plain_because,
+                )  # fmt: skip
+        return plain_predictions(len(self._numbers), len(batch.positions), self._session.device)
+
+    def _drawn(self, batch: Batch, probabilities: Tensor, purpose: str) -> Tensor:
+        """Tell which pairs of a batch are drawn, (rows, samples)."""
+        samples = self._session.indices[batch.positions]
+        uniforms = pair_uniforms(self._session.seed, purpose, self._numbers, samples)
+        return torch.as_tensor(uniforms, device=probabilities.device) < probabilities
+
+    def _changes(
+        self, batch: Batch, replacement: Replacement, drawn: Tensor, baseline: Baseline
+    ) -> tuple[Tensor, Tensor]:
+        """Return the changes of loss and hits, float64 (rows, samples), 0 where not drawn."""
+        session = self._session
+        base = session.engine.base_pass(batch.inputs)
+        losses, hits = baseline.add(session, batch, base.logits)
+        loss_changes, hit_changes = torch.zeros(
+            (2, *drawn.shape), dtype=torch.float64, device=drawn.device
+        )
+        chosen = [
+            of_layer.replaced_by(replacement).on_pairs(drawn[of_layer.table_rows])
+            for of_layer in self._units
+        ]
+        for effect in session.engine.each_alone(base, chosen):
+            assert isinstance(effect, Effect)  # noqa: S101  no scores are given
+            rows, samples = effect.table_rows, effect.samples
+            loss, hit = session.score(effect.logits, batch.targets[samples])
+            loss_changes[rows, samples] = loss - losses[samples]
+            hit_changes[rows, samples] = hit - hits[samples]
+        return loss_changes, hit_changes
+
+
+def _pilot_positions(session: Session) -> Indices:
+    """Return the positions of the pilot among the scored samples, ascending."""
+    samples = session.samples
+    least = min(_LEAST_PILOT, max(samples // 4, 1))
+    size = min(max(least, int(samples * _PILOT_SHARE)), _MOST_PILOT)
+    return np.sort(seeded(session.seed, "pilot").permutation(samples)[:size])
+
+
+def _tell_large_errors(errors: Floats, tolerance: float) -> None:
+    large = int((errors > _LARGE * tolerance).sum())
+    if large:
+        logger.warning(
+            "the standard error of the loss increase of %d of %d units is above %g times the "
+            "tolerance %g, at most %.3g, for few pairs of the pilot told of it; lower tolerance, "
+            "or give rate", large, len(errors), _LARGE, tolerance, errors.max(),
+        )  # fmt: skip
+
+
+def ranking_reliability(importance: Floats, errors: Floats) -> float:
+    """Return the share of the variance of importance over units that is no sampling error.
+
+    Parameters
+    ----------
+    importance
+        Estimated importance of each unit.
+    errors
+        Standard error of each estimate.
+
+    Returns
+    -------
+    A number from 0 to 1; NaN for fewer than two units, or where all estimates are equal.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ranking_reliability(np.array([0.0, 2.0, 4.0]), np.array([1.0, 1.0, 1.0]))
+    0.75
+    """
+    if len(importance) < 2 or not (variance := float(np.var(importance, ddof=1))) > 0:
+        return float("nan")
+    return float(np.clip(1 - np.mean(errors**2) / variance, 0.0, 1.0))

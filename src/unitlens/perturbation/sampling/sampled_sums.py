@@ -1,0 +1,215 @@
+"""Sums over drawn pairs, and the estimates and errors that follow from them.
+
+With d_iu the loss change of sample i without unit u, t_iu its prediction, and pi_iu the probability
+with which the pair is drawn, independently of all other pairs, the estimate of the loss increase
+
+    D_u = (1 / N) (sum_i t_iu + sum_{i drawn} (d_iu - t_iu) / pi_iu)
+
+is unbiased, and an unbiased estimate of its variance is
+
+    V_u = sum_{i drawn} v_iu / N^2,    v_iu = (d_iu - t_iu)^2 (1 - pi_iu) / pi_iu^2
+
+(Horvitz & Thompson 1952, doi:10.1080/01621459.1952.10483446; the difference estimator of Sarndal,
+Swensson & Wretman 1992, Model Assisted Survey Sampling, section 6.3).
+"""
+
+import numpy as np
+import torch
+from scipy import stats
+from torch import Tensor
+from torch.nn import functional
+
+from unitlens.perturbation.importance import PairedSums
+from unitlens.perturbation.scores import Floats
+
+COVERAGE = 0.95  # of an interval
+
+
+class SampledSums:
+    """Sums of loss changes and hit changes over drawn pairs, by row of a table and by class.
+
+    Parameters
+    ----------
+    rows
+        Number of rows.
+    classes
+        Number of classes.
+    device
+        Device of the sums.
+    """
+
+    def __init__(self, rows: int, classes: int, device: torch.device) -> None:
+        self._scores = PairedSums(rows, classes, device)
+        # Variances, times N^2, of the sums of loss changes and of hit changes, by class; and the
+        # mean variance that one more flipped hit would have, as a sum and a number of pairs.
+        self._variances = torch.zeros((2, rows, classes), dtype=torch.float64, device=device)
+        self._flips = torch.zeros((2, rows, classes), dtype=torch.float64, device=device)
+        self._fourth = torch.zeros(rows, dtype=torch.float64, device=device)
+        self._pairs = torch.zeros(rows, dtype=torch.int64, device=device)
+
+    def count(self, classes: Tensor) -> None:
+        """Count the samples of a batch by class, before changes on the batch are added.
+
+        Parameters
+        ----------
+        classes
+            Class of each sample, (samples,).
+        """
+        self._scores.count(classes)
+        more = self._scores.classes - self._variances.shape[2]
+        if more:
+            self._variances = functional.pad(self._variances, (0, more))
+            self._flips = functional.pad(self._flips, (0, more))
+
+    def add_predictions(self, changes: Tensor, classes: Tensor) -> None:
+        """Add the predicted loss changes of all pairs of a batch.
+
+        Parameters
+        ----------
+        changes
+            Predicted change of each pair, (rows, samples).
+        classes
+            Class of each sample, (samples,).
+        """
+        one_hot = functional.one_hot(classes, self._scores.classes).to(changes.dtype)
+        rows = torch.arange(len(changes), device=changes.device)
+        nothing = torch.zeros((len(changes), self._scores.classes), dtype=torch.float64)
+        nothing = nothing.to(changes.device)
+        self._scores.add_sums(rows, changes @ one_hot, changes.square() @ one_hot, nothing, nothing)
+
+    def add_drawn(
+        self,
+        rows: Tensor,
+        classes: Tensor,
+        probabilities: Tensor,
+        loss: Tensor,
+        predicted: Tensor,
+        hits: Tensor,
+    ) -> None:
+        """Add drawn pairs.
+
+        Parameters
+        ----------
+        rows, classes
+            Row and class of each pair, (pairs,).
+        probabilities
+            Probability with which the pair was drawn, (pairs,).
+        loss, predicted
+            Change of the loss, and its prediction, (pairs,).
+        hits
+            Change of the hit, (pairs,).
+        """
+        inverse = 1 / probabilities
+        errors = loss - predicted
+        self._scores.add_terms(
+            rows, classes, inverse * errors, inverse * (loss.square() - predicted.square()),
+            inverse * hits, inverse * hits.square(),
+        )  # fmt: skip
+        spread = (1 - probabilities) * inverse.square()
+        cells = rows * self._scores.classes + classes
+        variances = errors.square() * spread
+        for sums, addend in zip(
+            (*self._variances, *self._flips),
+            (variances, hits.square() * spread, spread, torch.ones_like(spread)),
+            strict=True,
+        ):
+            sums.view(-1).index_add_(0, cells, addend)
+        self._fourth.index_add_(0, rows, variances.square())
+        self._pairs.index_add_(0, rows, torch.ones_like(rows))
+
+    def importance(self, *, by_class: bool) -> dict[str, Floats]:
+        """Return estimates and their errors by the name of the declared variable.
+
+        The standard error of drawing pairs is that of the number that all pairs would give. The
+        standard error over samples holds it too. For hits, one more flipped hit is assumed, at the
+        mean weight of the drawn pairs, so that no error is 0 because no flip was drawn.
+
+        Parameters
+        ----------
+        by_class
+            Whether to include the importance by class.
+        """
+        samples = self._scores.samples
+        total = samples.sum()
+        variances = self._variances.cpu().numpy()
+        weights, drawn = self._flips.cpu().numpy()
+        pairs = self._pairs.cpu().numpy()
+        variables = self._scores.importance(by_class=by_class)
+        flips = variances[1] + _ratio(weights, drawn)
+        overall = variances[1].sum(1) + _ratio(weights.sum(1), drawn.sum(1))
+        errors = {
+            "loss_increase": np.sqrt(variances[0].sum(1)) / total,
+            "accuracy_drop": np.sqrt(overall) / total,
+        }
+        if by_class:
+            by_sample = np.where(samples > 0, samples, np.nan)
+            errors["class_loss_increase"] = np.sqrt(variances[0]) / by_sample
+            errors["class_accuracy_drop"] = np.sqrt(flips) / by_sample
+        for name, error in errors.items():
+            variables[f"{name}_se"] = np.hypot(variables[f"{name}_se"], error)
+            variables[f"{name}_sampling_se"] = error
+        if by_class:
+            chosen = variables["most_damaged_class"].clip(0).astype(np.int64)
+            rows = np.arange(len(chosen))
+            largest = variables["class_accuracy_drop_se"][rows, chosen]
+            variables["class_accuracy_drop_max_se"] = largest
+        fourth = self._fourth.cpu().numpy()
+        margin = _half_widths(variances[0].sum(1), fourth) / total
+        mean = variables["loss_increase"]
+        return variables | {
+            "loss_increase_low": mean - margin,
+            "loss_increase_high": mean + margin,
+            "pairs": pairs,
+            "effective_samples": _effective_samples(
+                self._scores.importance(by_class=False)["loss_increase_se"],
+                errors["loss_increase"],
+                total,
+            ),
+        }
+
+
+def _ratio(numerators: Floats, denominators: Floats) -> Floats:
+    """Return ratios, 0 where the denominator is 0."""
+    ratios: Floats = np.divide(
+        numerators, denominators, out=np.zeros_like(numerators), where=denominators > 0
+    )
+    return ratios
+
+
+def _half_widths(variances: Floats, fourth: Floats) -> Floats:
+    """Return half the width of the interval around each estimate, in units of the estimates.
+
+    Few drawn pairs can make most of a variance. The interval is that of the t distribution with as
+    many degrees of freedom as pairs contribute: ``(sum_i v_i)^2 / sum_i v_i^2``.
+
+    Parameters
+    ----------
+    variances
+        Sum over drawn pairs of their contributions v to the variance, (rows,).
+    fourth
+        Sum of the squares of the contributions, (rows,).
+    """
+    freedom = np.maximum(_ratio(variances**2, fourth), 1.0)
+    widths: Floats = stats.t.ppf(0.5 + COVERAGE / 2, freedom) * np.sqrt(variances)
+    return widths
+
+
+def _effective_samples(over_samples: Floats, of_drawing: Floats, samples: np.float64) -> Floats:
+    """Return how many plain random samples would give the same standard error.
+
+    With S^2 the variance over samples, n of N samples drawn without replacement give the squared
+    error ``S^2 (1 / n - 1 / N)``.
+
+    Parameters
+    ----------
+    over_samples
+        ``S / sqrt(N)``.
+    of_drawing
+        Standard error of drawing pairs.
+    samples
+        Number N of samples.
+    """
+    square = over_samples**2
+    return samples * np.divide(
+        square, square + of_drawing**2, out=np.ones_like(square), where=of_drawing > 0
+    )
