@@ -24,6 +24,7 @@ from unitlens.perturbation.given_directions import (
 )
 from unitlens.perturbation.importance import PairedSums, add_changes, importance_table
 from unitlens.perturbation.mean_scores import Baseline
+from unitlens.perturbation.sampling.sampled_importance import PairSampling, SampledAblation
 from unitlens.perturbation.scores import Floats, ScoreChoice
 from unitlens.perturbation.session import Batch, LayerChoice, Session, Settings, open_session
 from unitlens.perturbation.values.clamping import clamp_to
@@ -45,6 +46,8 @@ def direction_ablation(
     memory_gb: float = 2.0,
     score: ScoreChoice = "top1",
     precision: Precision = None,
+    rate: float | None = None,
+    tolerance: float | None = None,
     output: OutputChoice = None,
     target: str | int | None = None,
     collate_fn: Callable[[list[Any]], Any] | None = None,
@@ -56,7 +59,7 @@ def direction_ablation(
     With ``d`` a direction of length 1 and ``a`` the activations of its layer for one sample at one
     position, ``a`` is replaced by ``a - (a . d - m) d``. The projection on ``d`` becomes ``m``,
     and nothing else changes. Along a single unit, this is the ablation of the unit. The result is
-    exact.
+    exact, unless `rate` or `tolerance` is given.
 
     Parameters
     ----------
@@ -115,6 +118,13 @@ def direction_ablation(
         buffers are float64 for the time of the call, to see the effect of rounding.
         ``"bfloat16"``: passes run under ``torch.autocast`` with parameters in float32, to about
         three digits; faster only on hardware that is fast in bfloat16.
+    rate
+        Share of the pairs of a direction and a sample that are run, above 0 and at most 1, for
+        estimates in place of exact results, as of :func:`unitlens.unit_ablation`. None: `tolerance`
+        sets the share; all pairs are run where neither is given.
+    tolerance
+        Largest standard error wanted of the loss increase of a direction, in nats, as an estimate
+        of the exact one. Not with `rate`.
     output
         What is scored of an output that is no tensor: the key or the place of an entry, or a
         function of the output. None: for a built-in score the entry or attribute ``logits`` or
@@ -180,6 +190,8 @@ def direction_ablation(
         raise ArgumentError(f"value is {value!r}, but must be {known} for directions")
     given = directions_by_layer(directions, "directions")
     choice = tuple(given) if layers is None else layers
+    sampling = PairSampling(rate, tolerance)
+    sampling.check()
     settings = Settings(
         choice, samples, seed, batch_size, device, memory_gb, score, precision,
         output, ItemForm(target, collate_fn, ignore_index), positions,
@@ -195,10 +207,15 @@ def direction_ablation(
         values = clamp_to(session, value, reference).constants
         mixtures = _mixtures(session, rows, values)
 
+        coordinates = _coordinates(session, given)
+        if not sampling.is_exact:
+            numbers = np.arange(coordinates.sizes["direction"])
+            drawn = SampledAblation(session, lambda _: mixtures, numbers, sampling)
+            return drawn.table(coordinates, schema="direction_ablation", value=value)
+
         def ablate(batch: Batch, baseline: Baseline, sums: PairedSums) -> None:
             add_changes(session, batch, mixtures, baseline, sums)
 
-        coordinates = _coordinates(session, given)
         sums = PairedSums(coordinates.sizes["direction"], session.classes, session.device)
         return importance_table(
             session, coordinates, ablate, sums, schema="direction_ablation", value=value

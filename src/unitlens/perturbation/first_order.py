@@ -9,8 +9,7 @@ unit. Molchanov et al. 2017 (arXiv 1611.06440) and 2019 (arXiv 1906.10771) rank 
 here the change keeps its sign.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -97,85 +96,45 @@ def first_order_changes(session: Session, batch: Batch, replacement: Replacement
     def losses(output: Tensor) -> Tensor:
         return session.score(output, batch.targets.clone())[0]
 
-    gradients = layer_gradients(session, batch, replacement, losses)
-    return torch.cat([gradient.changes() for gradient in gradients], dim=1)
+    def differences(layer: UnitLayer, activation: Tensor) -> Tensor:
+        return replacement(layer, activation) - activation
 
-
-@dataclass(frozen=True)
-class LayerGradient:
-    """Replacement minus activation of a layer on a batch, and the gradient there.
-
-    Attributes
-    ----------
-    layer
-        The layer.
-    differences
-        Replacement minus activation, (samples, ...).
-    gradient
-        Gradient of a quantity at the activation, (samples, ...); None where no gradient reaches
-        the layer.
-    """
-
-    layer: UnitLayer
-    differences: Tensor
-    gradient: Tensor | None
-
-    def changes(self) -> Tensor:
-        """Return the first-order change of the quantity by each unit, float64 (samples, units)."""
-        by_unit = self.differences.movedim(self.layer.axis, 1)
-        if self.gradient is None:
-            return by_unit.new_zeros(by_unit.shape[:2], dtype=torch.float64)
-        products = by_unit * self.gradient.movedim(self.layer.axis, 1)
-        return products.reshape(*products.shape[:2], -1).sum(dim=2, dtype=torch.float64)
-
-    def sizes(self) -> Tensor:
-        """Return the mean size of the differences over positions, float64 (samples, units)."""
-        by_unit = self.differences.movedim(self.layer.axis, 1).abs()
-        return by_unit.reshape(*by_unit.shape[:2], -1).mean(dim=2, dtype=torch.float64)
-
-    def root_mean_square(self) -> Tensor:
-        """Return the root mean square of the gradient over the layer, float64 (samples,)."""
-        if self.gradient is None:
-            return self.differences.new_zeros(len(self.differences), dtype=torch.float64)
-        return self.gradient.flatten(1).double().square().mean(dim=1).sqrt()
+    found = layer_gradients(session, batch, session.layers, differences, losses)
+    columns = [_sum_over_positions(layer, *found[layer.name]) for layer in session.layers]
+    return torch.cat(columns, dim=1)
 
 
 def layer_gradients(
     session: Session,
     batch: Batch,
-    replacement: Replacement,
+    layers: Sequence[UnitLayer],
+    keep: Callable[[UnitLayer, Tensor], Tensor],
     quantity: Callable[[Tensor], Tensor],
-) -> list[LayerGradient]:
-    """Return the gradient of a quantity of the output at each layer of the session.
+) -> dict[str, tuple[Tensor, Tensor | None]]:
+    """Return a function of each layer's activation, and the gradient of a quantity there.
 
     Parameters
     ----------
     session, batch
         The session and one of its batches.
-    replacement
-        The replacement of the batch's activations.
+    layers
+        The layers.
+    keep
+        Function of a layer and its activation (samples, ...). It runs without gradients.
     quantity
         Differentiable function of the network's output that returns one number a sample.
+
+    Returns
+    -------
+    By the name of the layer, what `keep` returned, and the gradient of the sum of the quantity at
+    the activation, (samples, ...); None where no gradient reaches the layer.
 
     Raises
     ------
     NoGradientError
         Where no gradient can be computed through the model or the quantity.
     """
-    with torch.inference_mode(mode=False), torch.enable_grad():
-        differences, gradients = _gradients(session, batch, replacement, quantity)
-    pairs = zip(session.layers, gradients, strict=True)
-    return [LayerGradient(layer, differences[layer.name], gradient) for layer, gradient in pairs]
-
-
-def _gradients(
-    session: Session,
-    batch: Batch,
-    replacement: Replacement,
-    quantity: Callable[[Tensor], Tensor],
-) -> tuple[dict[str, Tensor], tuple[Tensor | None, ...]]:
-    """Return, by layer, replacement minus activation, and the gradient at the activation."""
-    differences: dict[str, Tensor] = {}
+    kept: dict[str, Tensor] = {}
     edges: dict[str, GradientEdge] = {}
 
     def noting(layer: UnitLayer) -> Edit:
@@ -189,25 +148,29 @@ def _gradients(
             # The edge belongs to the value at this point; later operations in place do not move it.
             edges[layer.name] = get_gradient_edge(activation)
             with torch.no_grad():
-                differences[layer.name] = replacement(layer, activation) - activation
+                kept[layer.name] = keep(layer, activation)
             return activation
 
         return note
 
-    # Tensors that were made in inference mode cannot be part of a graph of gradients; clones can.
-    inputs = batch.inputs.clone()
-    edits = {layer.name: noting(layer) for layer in session.layers}
-    try:
-        output = session.network.forward_with(inputs, edits)
-        losses = quantity(output)
-        _check(session, output, losses)
-        in_order = [edges[layer.name] for layer in session.layers]
-        return differences, torch.autograd.grad(losses.sum(), in_order, allow_unused=True)
-    except RuntimeError as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise NoGradientError(
-            f"no gradient can be computed through the model ({reason})"
-        ) from error
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        # Tensors that were made in inference mode cannot be part of a graph of gradients; clones
+        # can.
+        inputs = batch.inputs.clone()
+        edits = {layer.name: noting(layer) for layer in layers}
+        try:
+            output = session.network.forward_with(inputs, edits)
+            quantities = quantity(output)
+            _check(session, output, quantities)
+            in_order = [edges[layer.name] for layer in layers]
+            gradients = torch.autograd.grad(quantities.sum(), in_order, allow_unused=True)
+        except RuntimeError as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise NoGradientError(
+                f"no gradient can be computed through the model ({reason})"
+            ) from error
+    pairs = zip(layers, gradients, strict=True)
+    return {layer.name: (kept[layer.name], gradient) for layer, gradient in pairs}
 
 
 def _check(session: Session, output: Tensor, losses: Tensor) -> None:
@@ -221,3 +184,12 @@ def _check(session: Session, output: Tensor, losses: Tensor) -> None:
             "where operations are not torch's or not differentiable",
             of_score=True,
         )
+
+
+def _sum_over_positions(layer: UnitLayer, differences: Tensor, gradient: Tensor | None) -> Tensor:
+    """Return the sums of differences times gradients over positions, (samples, units)."""
+    by_unit = differences.movedim(layer.axis, 1)
+    if gradient is None:  # the loss does not depend on the layer
+        return by_unit.new_zeros(by_unit.shape[:2], dtype=torch.float64)
+    products = by_unit * gradient.movedim(layer.axis, 1)
+    return products.reshape(*products.shape[:2], -1).sum(dim=2, dtype=torch.float64)

@@ -266,19 +266,21 @@ def unit_ablation(
             beside = {name: estimate[numbers] for name, estimate in first.items()}
         by_layer = _by_layer(session, numbers)
         coordinates = units_of(session.layers).isel(unit=numbers)
+
+        def clamped(batch: Batch) -> list[Units]:
+            replacement = clamping.replacement(batch)
+            return [of_layer.replaced_by(replacement) for of_layer in by_layer]
+
         if not sampling.is_exact:
-            drawn = SampledAblation(session, by_layer, numbers, clamping, sampling)
-            estimates = importance_table(
-                session, coordinates, drawn.add_batch, drawn.sums(), schema="unit_ablation",
-                value=value_name(value), at_most=drawn.at_most, kept_bytes=drawn.kept_bytes,
-                beside=beside,
-            )  # fmt: skip
-            return estimates.assign_attrs(drawn.attributes(estimates))
+            drawn = SampledAblation(
+                session, clamped, numbers, sampling, kept_bytes=clamping.kept_bytes
+            )
+            return drawn.table(
+                coordinates, schema="unit_ablation", value=value_name(value), beside=beside
+            )
 
         def ablate(batch: Batch, baseline: Baseline, sums: PairedSums) -> None:
-            replacement = clamping.replacement(batch)
-            clamped = [of_layer.replaced_by(replacement) for of_layer in by_layer]
-            add_changes(session, batch, clamped, baseline, sums)
+            add_changes(session, batch, clamped(batch), baseline, sums)
 
         return importance_table(
             session, coordinates, ablate,

@@ -135,8 +135,11 @@ SCHEMAS = {
             "direction_ablation",
             1,
             ("layer", "depth", *_IMPORTANCE),
-            _CLASS_IMPORTANCE,
-            dims=_along("direction", "layer", "depth", *_IMPORTANCE, *_CLASS_IMPORTANCE),
+            (*_CLASS_IMPORTANCE, *_SAMPLED, *_CLASS_SAMPLED),
+            dims=_along(
+                "direction",
+                *("layer", "depth", *_IMPORTANCE, *_CLASS_IMPORTANCE, *_SAMPLED, *_CLASS_SAMPLED),
+            ),
         ),
         Schema(
             "group_ablation",

@@ -213,6 +213,26 @@ def test_uniforms__are_uniform_and_independent():
     assert abs(np.corrcoef(numbers.ravel(), other.ravel())[0, 1]) < 0.02
 
 
+def test_directions__are_estimated_too(network):
+    model, data = network
+    rows = {"1": np.random.default_rng(0).normal(size=(6, 12)), "3": np.eye(10)[:4]}
+    exact = ul.direction_ablation(model, data, rows, value="mean")
+    whole = ul.direction_ablation(model, data, rows, value="mean", rate=1.0)
+    runs = [
+        ul.direction_ablation(model, data, rows, value="mean", rate=0.2, seed=seed)
+        for seed in range(40)
+    ]
+
+    for variable in IMPORTANCE:
+        np.testing.assert_allclose(whole[variable], exact[variable], atol=1e-9)
+    errors = stacked(runs, "loss_increase") - exact["loss_increase"].to_numpy()
+    stated = np.sqrt((stacked(runs, "loss_increase_sampling_se") ** 2).mean(0))
+    assert np.abs(errors.mean(0) / stated * np.sqrt(40)).max() < 4
+    plain = exact["loss_increase_se"].to_numpy() * np.sqrt(1 / 0.2 - 1)
+    assert np.median(plain / stated) > 2
+    validate(whole, "direction_ablation")
+
+
 def test_score_without_gradient__draws_at_one_rate_with_a_line(network, caplog):
     model, data = network
 

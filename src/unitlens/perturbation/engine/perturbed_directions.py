@@ -111,6 +111,10 @@ class Units(_ChosenPairs):
         differences = torch.empty(by_unit.shape, dtype=activation.dtype, device=activation.device)
         return torch.sub(by_unit, replaced, out=differences)
 
+    def along(self, values: Tensor) -> Tensor:
+        """Return values of the layer (samples, ...) along each unit, (directions, samples, ...)."""
+        return values.movedim(self.layer.axis, 0).index_select(0, self._channels)
+
     def _replaced(self, activation: Tensor) -> Tensor:
         """Return the replacement with as many axes as the activation and one entry per unit."""
         replaced = self._replacement(self.layer, activation).to(activation.dtype)
@@ -182,10 +186,13 @@ class Mixtures(_ChosenPairs):
 
     def coefficients(self, activation: Tensor) -> Tensor:
         """Return the coefficients to subtract, (directions, samples, positions ...)."""
-        by_unit = activation.movedim(self.layer.axis, -1).to(self._directions.dtype)
-        with autocast_disabled(activation.device):
-            projected = by_unit @ self._directions.t()
-        return projected.sub_(self._levels).movedim(-1, 0).contiguous()
+        return self.along(activation).movedim(0, -1).sub_(self._levels).movedim(-1, 0).contiguous()
+
+    def along(self, values: Tensor) -> Tensor:
+        """Return values of the layer (samples, ...) along each direction, (directions, ...)."""
+        by_unit = values.movedim(self.layer.axis, -1).to(self._directions.dtype)
+        with autocast_disabled(values.device):
+            return (by_unit @ self._directions.t()).movedim(-1, 0)
 
     def perturbed(self, activation: Tensor, pairs: PerturbedPairs) -> Tensor:
         """Return the perturbed activation of each pair of direction and sample, (pairs, ...)."""

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from unitlens.perturbation.engine.perturbed_directions import Replacement
-from unitlens.perturbation.first_order import LayerGradient, layer_gradients
+from unitlens.model.layers import UnitLayer
+from unitlens.perturbation.engine.perturbed_directions import Directions
+from unitlens.perturbation.first_order import layer_gradients
 from unitlens.perturbation.session import Batch, Session
 
 
@@ -41,10 +42,6 @@ class Predictions:
     sizes: Tensor
     changed: Tensor
 
-    def of_rows(self, rows: Tensor) -> "Predictions":
-        """Return the predictions of some units."""
-        return Predictions(self.changes[rows], self.sizes[rows], self.changed[rows])
-
     @classmethod
     def of_all(cls, batches: Sequence["Predictions"]) -> "Predictions":
         """Return the predictions of all samples of some batches."""
@@ -53,40 +50,62 @@ class Predictions:
         return cls(changes, sizes, torch.cat([batch.changed for batch in batches], dim=1))
 
 
-def predict_changes(session: Session, batch: Batch, replacement: Replacement) -> Predictions:
-    """Predict the loss changes by all units of the session's layers on a batch.
+def predict_changes(
+    session: Session, batch: Batch, directions: Sequence[Directions]
+) -> Predictions:
+    """Predict the loss changes on a batch.
 
     Parameters
     ----------
     session, batch
         The session and one of its batches.
-    replacement
-        The replacement of the batch's activations.
+    directions
+        The units or directions that are ablated alone, one entry per layer, with their
+        replacements of this batch. Together they have all rows of a table.
 
     Raises
     ------
     NoGradientError
         Where no gradient can be computed through the model or the score.
     """
-    targets = batch.targets
-    if session.score.top is None:
-        gradients = layer_gradients(
-            session, batch, replacement, lambda output: session.score(output, targets.clone())[0]
-        )
-        ones = torch.ones(len(targets), dtype=torch.float64, device=targets.device)
-        return _by_unit(gradients, ones, torch.cat([g.changes() for g in gradients], 1))
+    targets, of_cross_entropy = batch.targets, session.score.top is not None
+    by_name = {of_layer.layer.name: of_layer for of_layer in directions}
     found: list[Tensor] = []
 
-    def margins(output: Tensor) -> Tensor:
-        margin = logit_margins(output, targets.clone())
-        found.append(margin.detach())
-        return margin
+    def quantity(output: Tensor) -> Tensor:
+        if not of_cross_entropy:
+            return session.score(output, targets.clone())[0]
+        margins = logit_margins(output, targets.clone())
+        found.append(margins.detach())
+        return margins
 
-    gradients = layer_gradients(session, batch, replacement, margins)
-    margin = found[-1].unsqueeze(1)
-    after = margin + torch.cat([gradient.changes() for gradient in gradients], dim=1)
-    changes = functional.softplus(-after) - functional.softplus(-margin)
-    return _by_unit(gradients, torch.sigmoid(-margin[:, 0]), changes)
+    def coefficients(layer: UnitLayer, activation: Tensor) -> Tensor:
+        return by_name[layer.name].coefficients(activation)
+
+    layers = [of_layer.layer for of_layer in directions]
+    gradients = layer_gradients(session, batch, layers, coefficients, quantity)
+    rows = sum(len(of_layer) for of_layer in directions)
+    changes, distances, slopes = torch.zeros(
+        (3, rows, len(targets)), dtype=torch.float64, device=targets.device
+    )
+    for of_layer in directions:
+        subtracted, gradient = gradients[of_layer.layer.name]
+        distances[of_layer.table_rows] = _by_sample(subtracted.abs()).mean(2, dtype=torch.float64)
+        if gradient is not None:
+            products = _by_sample(subtracted * of_layer.along(gradient))
+            changes[of_layer.table_rows] = -products.sum(2, dtype=torch.float64)
+            slopes[of_layer.table_rows] = gradient.flatten(1).double().square().mean(1).sqrt()
+    if of_cross_entropy:
+        margins = found[-1]
+        changes = functional.softplus(-margins - changes) - functional.softplus(-margins)
+        slopes *= torch.sigmoid(-margins)  # change of the loss per change of the margin
+    sizes = (distances * slopes).nan_to_num(nan=0.0, posinf=0.0)
+    return Predictions(changes, sizes, distances != 0)
+
+
+def _by_sample(values: Tensor) -> Tensor:
+    """Return values (directions, samples, positions ...) with one axis of positions."""
+    return values.reshape(*values.shape[:2], -1)
 
 
 def plain_predictions(units: int, samples: int, device: torch.device) -> Predictions:
@@ -127,25 +146,3 @@ def logit_margins(logits: Tensor, labels: Tensor) -> Tensor:
     numbers, places = logits.double(), labels.unsqueeze(1)
     others = numbers.scatter(1, places, -torch.inf).logsumexp(dim=1)
     return numbers.gather(1, places)[:, 0] - others
-
-
-def _by_unit(gradients: list[LayerGradient], scales: Tensor, changes: Tensor) -> Predictions:
-    """Return predictions by unit.
-
-    Parameters
-    ----------
-    gradients
-        Gradient of the margin or of the loss at each layer.
-    scales
-        Change of the loss per change of the quantity that the gradients are of, (samples,).
-    changes
-        Predicted changes of the loss, (samples, units).
-    """
-    distances = torch.cat([gradient.sizes() for gradient in gradients], dim=1)
-    slopes = [
-        (scales * gradient.root_mean_square()).unsqueeze(1).expand(-1, gradient.layer.units)
-        for gradient in gradients
-    ]
-    sizes = (distances * torch.cat(slopes, dim=1)).nan_to_num(nan=0.0, posinf=0.0)
-    by_unit = (values.t().contiguous() for values in (changes, sizes, distances != 0))
-    return Predictions(*by_unit)

@@ -8,10 +8,12 @@ every part of the units draws the pairs that the whole draws.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import xarray as xr
 from torch import Tensor
@@ -19,9 +21,9 @@ from torch import Tensor
 from unitlens.data.map_style import Indices
 from unitlens.errors import ArgumentError
 from unitlens.perturbation.engine.effects import Effect
-from unitlens.perturbation.engine.perturbed_directions import Replacement, Units
+from unitlens.perturbation.engine.perturbed_directions import Directions
 from unitlens.perturbation.first_order import NoGradientError
-from unitlens.perturbation.importance import Ints
+from unitlens.perturbation.importance import Ints, importance_table
 from unitlens.perturbation.mean_scores import Baseline
 from unitlens.perturbation.sampling.pair_draws import pair_uniforms
 from unitlens.perturbation.sampling.pair_rates import PairRates, Pilot
@@ -33,7 +35,6 @@ from unitlens.perturbation.sampling.predicted_changes import (
 from unitlens.perturbation.sampling.sampled_sums import SampledSums
 from unitlens.perturbation.scores import Floats
 from unitlens.perturbation.session import Batch, Session
-from unitlens.perturbation.values.clamping import Clamping
 from unitlens.seeds import seeded
 
 logger = logging.getLogger("unitlens")
@@ -83,25 +84,20 @@ class PairSampling:
 
 
 class SampledAblation:
-    """Ablation of units on drawn samples.
+    """Ablation of units or directions, each alone, on drawn samples.
 
     Parameters
     ----------
     session
         The session.
-    units
-        The units by layer, each with its row in the table.
+    directions
+        Function of a batch that returns the units or directions by layer, with their replacements.
     numbers
-        Number, among all units of the session's layers, of each row of the table.
-    clamping
-        The replacement of activations.
+        Number of each row of the table, by which its pairs are drawn.
     sampling
         The share of pairs.
-
-    Attributes
-    ----------
-    at_most, kept_bytes
-        Largest number of samples per batch, and bytes per sample that the ablation holds.
+    kept_bytes
+        Bytes per sample that the replacement of a batch holds.
 
     Raises
     ------
@@ -112,10 +108,11 @@ class SampledAblation:
     def __init__(
         self,
         session: Session,
-        units: Sequence[Units],
+        directions: Callable[[Batch], Sequence[Directions]],
         numbers: Ints,
-        clamping: Clamping,
         sampling: PairSampling,
+        *,
+        kept_bytes: int = 0,
     ) -> None:
         if not session.engine.repeatability.is_by_sample:
             raise ArgumentError(
@@ -123,35 +120,58 @@ class SampledAblation:
                 "samples of its batch, so that no pair of a unit and a sample can be run alone; "
                 "leave rate and tolerance out"
             )
-        self._session, self._units, self._numbers = session, units, numbers
-        self._clamping, self._sampling = clamping, sampling
-        self._rows = torch.as_tensor(numbers, device=session.device)
-        self.kept_bytes = clamping.kept_bytes + _PAIR_BYTES * len(numbers)
-        self.at_most = session.engine.memory.backward_samples(self.kept_bytes)
+        self._session, self._directions = session, directions
+        self._numbers, self._sampling = numbers, sampling
+        self._kept_bytes = kept_bytes + _PAIR_BYTES * len(numbers)
+        self._at_most = session.engine.memory.backward_samples(self._kept_bytes)
         self._plain_because = ""
         self._rates = self._find_rates()
 
-    def sums(self) -> SampledSums:
-        """Return sums without any pair."""
-        session = self._session
-        return SampledSums(len(self._numbers), session.classes, session.device)
+    def table(
+        self,
+        coordinates: xr.Dataset,
+        *,
+        schema: str,
+        value: str,
+        beside: Mapping[str, npt.NDArray[Any]] | None = None,
+    ) -> xr.Dataset:
+        """Run the drawn pairs, and return the table of their estimates.
 
-    def add_batch(self, batch: Batch, baseline: Baseline, sums: SampledSums) -> None:
+        Parameters
+        ----------
+        coordinates
+            Coordinates of the table on its one dimension.
+        schema
+            Name of the table's schema.
+        value
+            Name of the value that is clamped to, for the attributes.
+        beside
+            Further variables on the dimension of the table.
+        """
+        session = self._session
+        estimates = importance_table(
+            session, coordinates, self._add_batch,
+            SampledSums(len(self._numbers), session.classes, session.device), schema=schema,
+            value=value, at_most=self._at_most, kept_bytes=self._kept_bytes, beside=beside,
+        )  # fmt: skip
+        return estimates.assign_attrs(self._attributes(estimates))
+
+    def _add_batch(self, batch: Batch, baseline: Baseline, sums: SampledSums) -> None:
         """Ablate the drawn pairs of a batch, and add predictions, changes and the baseline."""
-        replacement = self._clamping.replacement(batch)
-        predictions = self._predictions(batch, replacement)
+        directions = self._directions(batch)
+        predictions = self._predictions(batch, directions)
         sums.count(batch.classes)
         sums.add_predictions(predictions.changes, batch.classes)
         probabilities = self._rates.probabilities(predictions)
         drawn = self._drawn(batch, probabilities, "pairs")
-        loss, hits = self._changes(batch, replacement, drawn, baseline)
+        loss, hits = self._changes(batch, directions, drawn, baseline)
         rows, samples = drawn.nonzero(as_tuple=True)
         sums.add_drawn(
             rows, batch.classes[samples], probabilities[rows, samples],
             loss[rows, samples], predictions.changes[rows, samples], hits[rows, samples],
         )  # fmt: skip
 
-    def attributes(self, table: xr.Dataset) -> dict[str, object]:
+    def _attributes(self, table: xr.Dataset) -> dict[str, object]:
         """Return the attributes that tell how the pairs of a table were drawn."""
         sampling, pairs = self._sampling, int(table["pairs"].sum())
         errors = table["loss_increase_sampling_se"].to_numpy()
@@ -174,15 +194,14 @@ class SampledAblation:
         drawn: list[Tensor] = []
         errors: list[Tensor] = []
         batches = [*self._pilot_batches()]
-        found = [self._predictions(b, self._clamping.replacement(b)) for b in batches]
+        found = [self._predictions(batch, self._directions(batch)) for batch in batches]
         pilot = Pilot(Predictions.of_all(found), self._session.samples)
         if self._sampling.rate is not None:
             return pilot.rates_for_share(self._sampling.rate)
         rates, baseline = pilot.first_rates(), Baseline()
         for batch, predictions in zip(batches, found, strict=True):
             chosen = self._drawn(batch, rates.probabilities(predictions), "pilot pairs")
-            replacement = self._clamping.replacement(batch)
-            loss, _ = self._changes(batch, replacement, chosen, baseline)
+            loss, _ = self._changes(batch, self._directions(batch), chosen, baseline)
             drawn.append(chosen)
             errors.append(loss - predictions.changes)
         assert self._sampling.tolerance is not None  # noqa: S101  is_exact is false
@@ -192,14 +211,14 @@ class SampledAblation:
 
     def _pilot_batches(self) -> Iterator[Batch]:
         return self._session.batches(
-            "pilot of the sampling", at_most=self.at_most, kept_bytes=self.kept_bytes,
+            "pilot of the sampling", at_most=self._at_most, kept_bytes=self._kept_bytes,
             positions=_pilot_positions(self._session),
         )  # fmt: skip
 
-    def _predictions(self, batch: Batch, replacement: Replacement) -> Predictions:
+    def _predictions(self, batch: Batch, directions: Sequence[Directions]) -> Predictions:
         if not self._plain_because:
             try:
-                return predict_changes(self._session, batch, replacement).of_rows(self._rows)
+                return predict_changes(self._session, batch, directions)
             except NoGradientError as error:
                 self._plain_because = str(error)
                 logger.warning(
@@ -215,7 +234,7 @@ class SampledAblation:
         return torch.as_tensor(uniforms, device=probabilities.device) < probabilities
 
     def _changes(
-        self, batch: Batch, replacement: Replacement, drawn: Tensor, baseline: Baseline
+        self, batch: Batch, directions: Sequence[Directions], drawn: Tensor, baseline: Baseline
     ) -> tuple[Tensor, Tensor]:
         """Return the changes of loss and hits, float64 (rows, samples), 0 where not drawn."""
         session = self._session
@@ -224,10 +243,7 @@ class SampledAblation:
         loss_changes, hit_changes = torch.zeros(
             (2, *drawn.shape), dtype=torch.float64, device=drawn.device
         )
-        chosen = [
-            of_layer.replaced_by(replacement).on_pairs(drawn[of_layer.table_rows])
-            for of_layer in self._units
-        ]
+        chosen = [of_layer.on_pairs(drawn[of_layer.table_rows]) for of_layer in directions]
         for effect in session.engine.each_alone(base, chosen):
             assert isinstance(effect, Effect)  # noqa: S101  no scores are given
             rows, samples = effect.table_rows, effect.samples
