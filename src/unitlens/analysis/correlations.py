@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import xarray as xr
 
+from unitlens.analysis.reliability import corrected_for_attenuation, ranking_reliability
 from unitlens.catalogue.measures import IMPORTANCE_SCORES
 from unitlens.errors import TableError, nearest
 from unitlens.variables.checks import annotate
@@ -41,8 +42,11 @@ def rank_correlations(
     -------
     Dataset on the dimension ``row``, with one row for each group and measure: the columns of
     `by`, ``target``, ``measure``, ``spearman``, ``p_value`` (two-sided, t distribution; NaN for
-    fewer than ten units) and ``n``, the number of units with both values. Groups come in the order
-    of their first units. Ties have mean ranks. The correlation is NaN where the target or the
+    fewer than ten units) and ``n``, the number of units with both values. Where the target is
+    estimated from drawn pairs (the table has its ``_sampling_se``), also ``reliability``, the share
+    of the target's variance over the units of the group that is no error of drawing, and
+    ``spearman_corrected``, the correlation corrected for attenuation by it. Groups come in the
+    order of their first units. Ties have mean ranks. The correlation is NaN where the target or the
     measure is constant, or ``n`` is below 3.
 
     Raises
@@ -52,7 +56,8 @@ def rank_correlations(
 
     Notes
     -----
-    Spearman, C. (1904). The proof and measurement of association between two things.
+    Spearman, C. (1904). The proof and measurement of association between two things,
+    doi:10.2307/1412159: the rank correlation, and the correction for attenuation.
 
     Examples
     --------
@@ -81,7 +86,26 @@ def rank_correlations(
         for measure in measures
     ]
     columns = (*by, "target", "measure", "spearman", "p_value", "n")
-    return as_rows(rows, columns)
+    if (name := f"{target}_sampling_se") not in units.variables:
+        return as_rows(rows, columns)
+    errors = np.asarray(units[name].values, float)
+    reliabilities = [
+        _reliability(values[target][where], errors[where], values[measure][where])
+        for _, where in _groups(units, by)
+        for measure in measures
+    ]
+    corrected = [
+        row | {"reliability": found, "spearman_corrected": corrected_for_attenuation(rho, found)}
+        for row, found in zip(rows, reliabilities, strict=True)
+        if isinstance(rho := row["spearman"], float)
+    ]
+    return as_rows(corrected, (*columns, "reliability", "spearman_corrected"))
+
+
+def _reliability(importance: np.ndarray, errors: np.ndarray, measure: np.ndarray) -> float:
+    """Return the reliability of estimates; an importance without an error of drawing is exact."""
+    both = np.isfinite(importance) & np.isfinite(measure)
+    return ranking_reliability(importance[both], np.nan_to_num(errors[both]))
 
 
 def as_rows(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> xr.Dataset:

@@ -120,6 +120,8 @@ NETWORKS = declare(
     Variable("target", _ROW, TEXT, "", "target", "variable of the units that the measure is correlated with"),
     Variable("measure", _ROW, TEXT, "", "measure", "variable of the units"),
     Variable("spearman", _ROW, "f", "1", "Spearman correlation", "rank correlation with mean ranks for ties; NaN where it is undefined"),
+    Variable("reliability", _ROW, "f", "1", "reliability of the target", "share of the target's variance over units that is no error of drawing pairs"),
+    Variable("spearman_corrected", _ROW, "f", "1", "Spearman correlation, corrected for attenuation", "rank correlation divided by the root of the reliability of the target"),
     Variable("p_value", _ROW, "f", "1", "p", "two-sided p-value of the correlation, t distribution; NaN for fewer than ten pairs"),
     Variable("n", _ROW, "iu", "units", "n", "number of units with both values"),
 )  # fmt: skip

@@ -193,6 +193,7 @@ SCHEMAS = {
             "correlations",
             1,
             ("scope", "layer", "depth", "target", "measure", "spearman", "p_value", "n"),
+            ("reliability", "spearman_corrected"),
             dims=dict.fromkeys(("layer", "depth"), ("row",)),
         ),
     )

@@ -148,3 +148,29 @@ def test_correlation_table__has_the_first_order_estimate_where_it_is_known():
     rows = table.isel(row=table["measure"].values == "loss_increase_first_order")
     assert rows["scope"].values.tolist() == ["run"] * 2 + ["layer"] * 4 + ["pooled"]
     np.testing.assert_allclose(rows["spearman"], 1)
+
+
+def test_rank_correlations__of_estimates_are_corrected_for_attenuation():
+    random = np.random.default_rng(0)
+    truth, errors = random.normal(size=(2, 4000))
+    measure = truth + random.normal(size=4000)
+    units = xr.Dataset(
+        {
+            "loss_increase": ("unit", truth + 0.7 * errors),
+            "loss_increase_sampling_se": ("unit", np.full(4000, 0.7)),
+            "selectivity": ("unit", measure),
+        }
+    )
+    rows = rank_correlations(units, by=())
+    expected = spearmanr(truth, measure).statistic
+
+    assert float(rows["reliability"][0]) == pytest.approx(1 / (1 + 0.49), abs=0.02)
+    assert float(rows["spearman"][0]) < expected - 0.08
+    assert float(rows["spearman_corrected"][0]) == pytest.approx(expected, abs=0.03)
+
+
+def test_rank_correlations__of_exact_importance_have_no_reliability():
+    units = xr.Dataset(
+        {name: ("unit", np.arange(5.0)) for name in ("loss_increase", "selectivity")}
+    )
+    assert "reliability" not in rank_correlations(units, by=())

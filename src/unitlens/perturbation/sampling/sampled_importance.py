@@ -18,6 +18,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from unitlens.analysis.reliability import ranking_reliability
 from unitlens.data.map_style import Indices
 from unitlens.errors import ArgumentError
 from unitlens.perturbation.engine.effects import Effect
@@ -269,28 +270,3 @@ def _tell_large_errors(errors: Floats, tolerance: float) -> None:
             "tolerance %g, at most %.3g, for few pairs of the pilot told of it; lower tolerance, "
             "or give rate", large, len(errors), _LARGE, tolerance, errors.max(),
         )  # fmt: skip
-
-
-def ranking_reliability(importance: Floats, errors: Floats) -> float:
-    """Return the share of the variance of importance over units that is no sampling error.
-
-    Parameters
-    ----------
-    importance
-        Estimated importance of each unit.
-    errors
-        Standard error of each estimate.
-
-    Returns
-    -------
-    A number from 0 to 1; NaN for fewer than two units, or where all estimates are equal.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> ranking_reliability(np.array([0.0, 2.0, 4.0]), np.array([1.0, 1.0, 1.0]))
-    0.75
-    """
-    if len(importance) < 2 or not (variance := float(np.var(importance, ddof=1))) > 0:
-        return float("nan")
-    return float(np.clip(1 - np.mean(errors**2) / variance, 0.0, 1.0))

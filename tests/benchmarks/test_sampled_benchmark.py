@@ -1,0 +1,38 @@
+"""The benchmark of sampled ablation compares with plain sampling and with all pairs."""
+
+import torch
+
+import sampled_ablation
+from networks_by_hand import random_pairs
+from subjects import Subject, train
+from unitlens.config.networks import MLPSpec
+from unitlens.training.models import build_model
+
+
+def small_case(*_):
+    inputs = random_pairs(300, 6, dtype=torch.float32).inputs
+    labels = (inputs @ torch.randn(6, 4, generator=torch.Generator().manual_seed(1))).argmax(1)
+    spec = MLPSpec(name="mlp", widths=(12, 10))
+    model = build_model(spec, input_shape=(6,), classes=4, seed=0)
+    train(model, inputs, labels, epochs=3, batch=20)
+    return sampled_ablation.Case(Subject(model, inputs, labels, "made-up samples"), None, 4)
+
+
+def test_main__prints_the_table_of_each_network(capsys, monkeypatch):
+    monkeypatch.setattr(sampled_ablation, "make_case", small_case)
+    sampled_ablation.main(["--subjects", "small", "--threads", str(torch.get_num_threads())])
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "### small: made-up samples, 22 units"
+    assert [line[:4] for line in lines[4:6]] == ["| 1 ", "| 2 "]
+    assert "rank correlation with the exact importance" in lines[-1]
+
+
+def test_compare__drawn_pairs_vary_less_than_plain_samples():
+    rows, whole = sampled_ablation.compare(small_case())
+
+    assert [row["layer"] for row in rows] == [1, 2]
+    assert min(row["median"] for row in rows) > 3
+    assert whole["rank"] > 0.97
+    assert whole["samples"] == 300
+    assert whole["units"] == 22
