@@ -24,7 +24,7 @@ def test_main__prints_the_table_of_each_network(capsys, monkeypatch):
 
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == "### small: made-up samples, 22 units"
-    assert [line[:4] for line in lines[4:6]] == ["| 1 ", "| 2 "]
+    assert [line[:4] for line in lines[5:7]] == ["| 1 ", "| 2 "]
     assert "rank correlation with the exact importance" in lines[-1]
 
 
