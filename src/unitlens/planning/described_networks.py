@@ -26,6 +26,8 @@ from unitlens.store.format.store_estimate import StoreEstimate, estimate_store
 from unitlens.training.models import construct_model
 from unitlens.training.scoring import scoring_batch_size
 
+# Share of the pairs of a unit and a sample that a tolerance is taken to need (docs/benchmarks.md).
+TOLERANCE_SHARE = 0.05
 # Passes of a training step: for each product of a forward pass a backward pass computes two.
 FORWARD_AND_BACKWARD = 3
 
@@ -185,6 +187,13 @@ def describe_network(run: Run, data: Path) -> NetworkDescription:
         )
 
 
+def _pair_share(spec: UnitAblationSpec) -> float:
+    """Return the share of the pairs of a unit and a sample that are run."""
+    if spec.tolerance is not None:
+        return TOLERANCE_SHARE
+    return 1.0 if spec.rate is None else spec.rate
+
+
 def _ablated_units(layers: Sequence[UnitLayer], spec: UnitAblationSpec) -> list[float]:
     """Return the expected number of ablated units of each layer."""
     if spec.units_per_layer:
@@ -209,10 +218,14 @@ class _WorkCounter:
             return Work()
         layers = self.choose(spec.layers)
         units = _ablated_units(layers, spec)
-        macs = self.costs.units(layers, units)
-        macs += FORWARD_AND_BACKWARD * self.costs.forward * spec.first_order
+        share = _pair_share(spec)
+        macs = self.costs.units(layers, [share * count for count in units])
+        # Gradients: of the first-order importance, and of the predictions of drawn pairs.
+        passes = spec.first_order + (share < 1)
+        macs += FORWARD_AND_BACKWARD * self.costs.forward * passes
         work = self._with_reference(self._scored(spec), macs, spec.value)
-        return replace(work, cells=round(sum(units)) * self.dataset.classes)
+        sums = 1 if share == 1 else 2  # variances of drawing pairs too
+        return replace(work, cells=sums * round(sum(units)) * self.dataset.classes)
 
     def cumulative_ablation(
         self, spec: CumulativeAblationSpec | None, recorded: LayerChoice

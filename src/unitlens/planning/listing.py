@@ -73,6 +73,7 @@ def list_stages(estimate: PlanEstimate) -> Listing:
 def assumptions(estimate: PlanEstimate) -> tuple[str, ...]:
     """Return the assumptions of an estimate, a line each."""
     from unitlens.planning import rates
+    from unitlens.planning.described_networks import TOLERANCE_SHARE
 
     machine = estimate.machine
     passes = ", ".join(f"{name} {macs / 1e6:,.4g}" for name, macs in estimate.forward.items())
@@ -84,6 +85,7 @@ def assumptions(estimate: PlanEstimate) -> tuple[str, ...]:
         "Jobs one after another, without the seconds of their start.",
         f"Compression as elsewhere: {maps:g} of feature maps, {neurons:g} of dense layers.",
         "Upper bounds: unit_ablation, where units are zero for samples; train, with a stop rule.",
+        f"A tolerance of unit_ablation: taken to need {TOLERANCE_SHARE:.0%} of the pairs.",
     )
 
 

@@ -105,6 +105,9 @@ def test_hours__of_unit_ablation_follow_samples_units_and_what_they_are_clamped_
     assert half == pytest.approx(TRAIN * (2 * FORWARD + behind / 2) / speed)
     four = of(units_per_layer=4, first_order=False)
     assert four == pytest.approx(TRAIN * (2 * FORWARD + 4 * (8 + 80) + 4 * 10) / speed)
+    drawn = of(rate=0.1, first_order=False)
+    assert drawn == pytest.approx(TRAIN * (2 * FORWARD + behind / 10 + first_order) / speed)
+    assert of(tolerance=0.01) == of(rate=0.05)
     means = of(value="class_mean", split="test", first_order=False)
     assert means == pytest.approx((TEST * every + TRAIN * FORWARD) / speed)
 
