@@ -193,7 +193,8 @@ class ConvNetSpec(Strict):
 
 _WEIGHTS_KEY = (
     "key of the state dict in a weights file that holds more, such as model; of nested keys with "
-    "dots between; null: the state dict that the file holds alone"
+    "dots between; or the beginning of the names of the network's tensors among others, up to a "
+    "dot; null: the state dict that the file holds alone"
 )
 
 

@@ -62,6 +62,12 @@ def test_classifier__is_as_a_naive_loop(page, silenced):
         assert page["table"]["loss_increase"][unit] == pytest.approx(expected, abs=1e-6)
 
 
+def test_weights_of_a_file__are_those_of_the_saved_network(page):
+    for name, tensor in page["classifier"].state_dict().items():
+        assert torch.equal(page["fresh"].state_dict()[name], tensor)
+    assert page["same"]["loss_increase"].equals(page["table"]["loss_increase"])
+
+
 def test_several_inputs__are_as_a_naive_loop(page):
     model, items = page["two"], page["items"]
     x, y = (torch.stack([item[key] for item in items]) for key in ("x", "y"))
