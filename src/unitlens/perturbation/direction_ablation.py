@@ -22,7 +22,7 @@ from unitlens.perturbation.given_directions import (
     directions_by_layer,
     match_units_of_layer,
 )
-from unitlens.perturbation.importance import PairedSums, add_changes, importance_table
+from unitlens.perturbation.importance import Sums, add_changes, importance_table
 from unitlens.perturbation.mean_scores import Baseline
 from unitlens.perturbation.scores import Floats, ScoreChoice
 from unitlens.perturbation.session import Batch, LayerChoice, Session, Settings, open_session
@@ -146,6 +146,10 @@ def direction_ablation(
     ``precision``, ``baseline_loss`` and ``baseline_accuracy`` of the unperturbed network on the
     same samples.
 
+    Where positions are samples, the class is that of the position; where the sums by class take
+    more than `memory_gb`, the importance by class is left out, and the attribute
+    ``no_class_importance`` says so.
+
     Raises
     ------
     ArgumentError
@@ -195,7 +199,7 @@ def direction_ablation(
         values = clamp_to(session, value, reference).constants
         mixtures = _mixtures(session, rows, values)
 
-        def ablate(batch: Batch, baseline: Baseline, sums: PairedSums) -> None:
+        def ablate(batch: Batch, baseline: Baseline, sums: Sums) -> None:
             add_changes(session, batch, mixtures, baseline, sums)
 
         coordinates = _coordinates(session, given)

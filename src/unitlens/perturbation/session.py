@@ -136,7 +136,7 @@ class Session:
             network,
             self.layers,
             network.ready(inputs),
-            budget=settings.memory_gb * 1e9,
+            budget=self.memory_bytes,
             target_bytes=targets[0].nbytes,
             perturbed=perturbed,
             updates=settings.precision != "bfloat16",
@@ -237,6 +237,11 @@ class Session:
             if array.attrs.get("units") == "nats":
                 array.attrs["units"] = ""
         return table
+
+    @property
+    def memory_bytes(self) -> float:
+        """Limit in bytes of the memory, beside the model and the data set."""
+        return self._settings.memory_gb * 1e9
 
     def split(self, by_unit: Tensor) -> dict[str, Tensor]:
         """Split an array whose last axis is the units of all layers by the name of the layer."""

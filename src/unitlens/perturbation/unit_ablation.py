@@ -17,7 +17,7 @@ from unitlens.model.outputs import OutputChoice
 from unitlens.model.precision import Precision
 from unitlens.perturbation.engine.perturbed_directions import Units
 from unitlens.perturbation.first_order import first_order_importance
-from unitlens.perturbation.importance import Ints, PairedSums, add_changes, importance_table
+from unitlens.perturbation.importance import Ints, Sums, add_changes, importance_table
 from unitlens.perturbation.mean_scores import Baseline
 from unitlens.perturbation.scores import ScoreChoice
 from unitlens.perturbation.session import Batch, LayerChoice, Session, Settings, open_session
@@ -165,6 +165,10 @@ def unit_ablation(
     ``baseline_loss`` and ``baseline_accuracy`` of the unperturbed network on the same samples, and
     ``doubts``, in words, where something makes the numbers doubtful.
 
+    Where positions are samples, the class is that of the position; where the sums by class take
+    more than `memory_gb`, the importance by class is left out, and the attribute
+    ``no_class_importance`` says so.
+
     Warns
     -----
     RepeatabilityWarning
@@ -231,7 +235,7 @@ def unit_ablation(
             beside = {name: estimate[numbers] for name, estimate in estimates.items()}
         by_layer = _by_layer(session, numbers)
 
-        def ablate(batch: Batch, baseline: Baseline, sums: PairedSums) -> None:
+        def ablate(batch: Batch, baseline: Baseline, sums: Sums) -> None:
             replacement = clamping.replacement(batch)
             clamped = [of_layer.replaced_by(replacement) for of_layer in by_layer]
             add_changes(session, batch, clamped, baseline, sums)
