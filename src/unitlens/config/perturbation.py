@@ -1,8 +1,15 @@
 """Sections of the perturbations: unit ablation, cumulative ablation, noise."""
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from unitlens.catalogue.measures import ORDER_SCORES
 from unitlens.config.base import (
@@ -182,8 +189,17 @@ class NoiseRobustnessSpec(FunctionSettings):
 
     split: Split = "train"
     samples: SampleCount = None
+    layers: LayerChoice = None
     scales: ScaleSpec = ScaleSpec()
     draws: PositiveInt = Field(10, description="independent draws of the noise at each scale")
     score: TopScore = "top1"
     workers: LoadingProcesses = 0
     checkpoints: KeptEpochs = False
+
+    @model_serializer(mode="wrap")
+    def _without_unset_layers(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a key that 0.4 did not have where it is not set, so that results stay."""
+        values: dict[str, Any] = serialise(self)
+        if values.get("layers") is None:
+            values.pop("layers", None)
+        return values
