@@ -1,15 +1,8 @@
 """Sections of the perturbations: unit ablation, cumulative ablation, noise."""
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import (
-    Field,
-    PositiveFloat,
-    PositiveInt,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from unitlens.catalogue.measures import ORDER_SCORES
 from unitlens.config.base import (
@@ -184,6 +177,7 @@ class NoiseRobustnessSpec(FunctionSettings):
     """How noise is added to all units at once."""
 
     workflow_keys: ClassVar = frozenset({"split", "scales", "checkpoints"})
+    later_keys: ClassVar = frozenset({"layers"})
     site_keys: ClassVar = frozenset({"workers"})
     needs_measures: ClassVar[bool] = True  # the variance of a unit scales the noise on the unit
 
@@ -195,11 +189,3 @@ class NoiseRobustnessSpec(FunctionSettings):
     score: TopScore = "top1"
     workers: LoadingProcesses = 0
     checkpoints: KeptEpochs = False
-
-    @model_serializer(mode="wrap")
-    def _without_unset_layers(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out a key that 0.4 did not have where it is not set, so that results stay."""
-        values: dict[str, Any] = serialise(self)
-        if values.get("layers") is None:
-            values.pop("layers", None)
-        return values
