@@ -136,6 +136,21 @@ def test_importance__by_the_class_of_the_token(channels_first):
     check_by_class(groups.sel(group="none"), np.zeros((2, *targets.shape)), targets)
 
 
+def test_first_order__of_a_loss_that_is_linear_in_the_units_is_the_loss_increase():
+    model, (tokens, targets) = Tagger(channels_first=False).eval(), tokens_and_targets()
+
+    def logit(logits, classes):
+        return logits.gather(1, classes[:, None])[:, 0]
+
+    table = ul.unit_ablation(model, TensorDataset(tokens, targets), positions="samples",
+                             batch_size=4, score=logit, first_order=True)  # fmt: skip
+    for ending in ("", "_se"):
+        np.testing.assert_allclose(
+            table[f"loss_increase_first_order{ending}"], table[f"loss_increase{ending}"], atol=1e-6
+        )
+    assert "class_loss_increase" in table
+
+
 def test_importance__a_class_of_one_item_has_no_error_and_one_without_tokens_no_mean():
     model, (tokens, targets) = Tagger(channels_first=True).eval(), tokens_and_targets()
     targets[targets == 2] = 1
