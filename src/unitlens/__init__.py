@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from unitlens.store.verify import verify_activations
     from unitlens.store.verify import verify_store as verify_store
     from unitlens.tables.results import open_results
+    from unitlens.training.weight_loading import load_weights
 
 __version__ = "0.4.0"
 
@@ -73,6 +74,7 @@ _HOMES = {
     "informedness": "unitlens.statistics.measures.detection",
     "layer": "unitlens.model.declared",
     "layer_dimensionality": "unitlens.statistics.subspaces.dimensionality",
+    "load_weights": "unitlens.training.weight_loading",
     "merge_activations": "unitlens.store.merge",
     "mutual_information": "unitlens.statistics.measures.information",
     "network_statistics": "unitlens.recording.network_statistics",
@@ -115,6 +117,7 @@ __all__ = [
     "informedness",
     "layer",
     "layer_dimensionality",
+    "load_weights",
     "merge_activations",
     "mutual_information",
     "network_statistics",

@@ -12,10 +12,12 @@ from pydantic import (
     Field,
     NonNegativeInt,
     PositiveInt,
+    SerializerFunctionWrapHandler,
     Tag,
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_serializer,
 )
 
 from unitlens.catalogue.values import BASES, VALUES
@@ -29,6 +31,15 @@ class Strict(BaseModel):
     """A frozen section of the configuration that refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    # Keys that came with a later version: left out where they are null, so that names of runs and
+    # results of before stay.
+    later_keys: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _without_unset_later_keys(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = serialise(self)
+        return {k: v for k, v in values.items() if v is not None or k not in self.later_keys}
 
     @field_validator("*", mode="before")
     @classmethod

@@ -28,6 +28,7 @@ from unitlens.config.perturbation import (
     NoiseRobustnessSpec,
     UnitAblationSpec,
 )
+from unitlens.config.recorded_layers import not_recorded
 
 PERTURBATIONS = ("unit_ablation", "cumulative_ablation", "noise_robustness")
 # Section of the measurements to the stem of the file that it makes of each network.
@@ -205,16 +206,20 @@ class MeasurementSpec(Strict):
 
     @model_validator(mode="after")
     def _recorded_where_needed(self) -> "MeasurementSpec":
-        if self.noise_robustness is not None and self.activations.layers is not None:
-            raise ValueError(
-                "activations.layers must be null where noise_robustness is measured: the recorded "
-                "variance of a unit scales the noise on the unit; set noise_robustness to null, or "
-                "record all layers"
-            )
         ablations = {
             "unit_ablation": self.unit_ablation,
             "cumulative_ablation": self.cumulative_ablation,
         }
+        for name, section in {**ablations, "noise_robustness": self.noise_robustness}.items():
+            if section is None or not section.needs_measures:
+                continue
+            missing = not_recorded(section.layers, self.activations.layers)
+            if missing:
+                raise ValueError(
+                    f"activations.layers must have {missing} of {name}.layers: {name} needs the "
+                    "measures of its units, which are of recorded layers alone; name the same "
+                    f"layers in both, or set {name} to null"
+                )
         for name, ablation in ablations.items():
             to_mean = ablation is not None and ablation.to_mean
             if to_mean and self.activations.reductions[0] != "mean":

@@ -1,7 +1,7 @@
 """Sections of a network: its data set, its model and its training."""
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -9,9 +9,7 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
-    SerializerFunctionWrapHandler,
     Tag,
-    model_serializer,
     model_validator,
 )
 
@@ -55,6 +53,8 @@ def _known_dataset(name: str) -> str:
 class DatasetSpec(Strict):
     """A data set, and the corruption of its labels."""
 
+    later_keys: ClassVar = frozenset({"input", "target"})
+
     name: Annotated[str, AfterValidator(_known_dataset)] = Field(
         description="a built-in data set, one of torchvision's, image_folder, or module:function"
     )
@@ -63,6 +63,16 @@ class DatasetSpec(Strict):
     )
     arguments: dict[str, Any] = Field(
         default_factory=dict, description="keyword arguments of a module:function"
+    )
+    input: str | None = Field(
+        None,
+        description="key of the input in the items of a module:function that are dictionaries; "
+        "null: the only key beside the label that holds no text",
+    )
+    target: str | None = Field(
+        None,
+        description="key of the label in the items of a module:function that are dictionaries; "
+        "null: label, labels, target or targets",
     )
     files: tuple[str, ...] = Field(
         (),
@@ -127,6 +137,8 @@ class DatasetSpec(Strict):
         only = {
             "arguments": (":" in self.name, "a module:function"),
             "files": (":" in self.name, "a module:function"),
+            "input": (":" in self.name, "a module:function"),
+            "target": (":" in self.name, "a module:function"),
             "folders": (self._named_folders, _OF_NAMED_FOLDERS),
             "class_indices": (self.from_files, _OF_FILES),
             "image_size": (self.from_files, _OF_FILES),
@@ -193,12 +205,15 @@ class ConvNetSpec(Strict):
 
 _WEIGHTS_KEY = (
     "key of the state dict in a weights file that holds more, such as model; of nested keys with "
-    "dots between; null: the state dict that the file holds alone"
+    "dots between; or the beginning of the names of the network's tensors among others, up to a "
+    "dot; null: the state dict that the file holds alone"
 )
 
 
 class _WeightsFromFile(Strict):
     """What sections with the keys ``weights`` and ``weights_key`` share."""
+
+    later_keys: ClassVar = frozenset({"weights_key"})
 
     @model_validator(mode="after")
     def _weights_key_of_a_file(self) -> Self:
@@ -206,14 +221,6 @@ class _WeightsFromFile(Strict):
         if key is not None and (weights is None or weights.startswith("torchvision:")):
             raise ValueError("weights_key is for a weights file; name one, or remove weights_key")
         return self
-
-    @model_serializer(mode="wrap")
-    def _without_unset_key(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out a key that 0.3 did not have where it is not set, so that names of runs stay."""
-        values: dict[str, Any] = serialise(self)
-        if values.get("weights_key") is None:
-            values.pop("weights_key", None)
-        return values
 
 
 class TorchvisionSpec(_WeightsFromFile):

@@ -196,11 +196,13 @@ class NoiseRobustnessSpec(FunctionSettings):
     """How noise is added to all units at once."""
 
     workflow_keys: ClassVar = frozenset({"split", "scales", "checkpoints"})
+    later_keys: ClassVar = frozenset({"layers"})
     site_keys: ClassVar = frozenset({"workers"})
     needs_measures: ClassVar[bool] = True  # the variance of a unit scales the noise on the unit
 
     split: Split = "train"
     samples: SampleCount = None
+    layers: LayerChoice = None
     scales: ScaleSpec = ScaleSpec()
     draws: PositiveInt = Field(10, description="independent draws of the noise at each scale")
     score: TopScore = "top1"

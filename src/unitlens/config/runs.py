@@ -11,7 +11,7 @@ from unitlens.config.experiments import Config
 from unitlens.config.measurements import MeasurementSpec
 from unitlens.config.networks import DatasetSpec, ModelSpec, RunSpec
 from unitlens.config.overrides import shared_settings
-from unitlens.config.sweeps import combine_values
+from unitlens.config.sweeps import combine_values, refuse_same_networks
 from unitlens.errors import ConfigError
 
 DIGITS = 12  # hexadecimal, at the end of the names of runs and of data sets
@@ -63,9 +63,13 @@ def expand_runs(config: Config) -> dict[str, Run]:
     settings = {name: config.measurements_of(name) for name in config.experiments}
     runs: dict[str, Run] = {}
     for experiment, family in config.experiments.items():
+        own: dict[str, dict[str, Any]] = {}
         for values in combine_values(experiment, family):
             spec = parse_at(RunSpec, values, ("experiments", experiment))
             name = run_name(spec)
+            same = own.setdefault(spec.model_dump_json(), values)
+            if same is not values:
+                refuse_same_networks(experiment, family.sweep, same, values)
             run = Run(name, spec, (experiment,), settings[experiment])
             runs[name] = _joined(runs[name], run) if name in runs else run
     return {name: _measured(run, settings) for name, run in runs.items()}

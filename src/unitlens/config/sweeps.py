@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from unitlens.errors import ConfigError, cut, nearest, printable, shown
 
 SWEPT_SECTIONS = ("dataset", "model", "training")
 MOST_NETWORKS = 100_000  # of an experiment
+_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")  # a number that YAML takes for a text
 
 
 def combine_values(experiment: str, family: ExperimentSpec) -> list[dict[str, Any]]:
@@ -66,6 +68,33 @@ def _refuse_repeated(experiment: str, axes: Mapping[str, Sequence[Any]]) -> None
             seen.add(same)
 
 
+def refuse_same_networks(
+    experiment: str, sweep: Mapping[str, Any], first: Mapping[str, Any], second: Mapping[str, Any]
+) -> None:
+    """Raise ConfigError for two combinations of values that give one network.
+
+    Parameters
+    ----------
+    experiment, sweep
+        Name of the experiment, and its swept keys.
+    first, second
+        The values of the two combinations, from :func:`combine_values`.
+    """
+    for key in sweep:
+        pair = [_value_at(values, key.split(".")) for values in (first, second)]
+        if pair[0] != pair[1] or type(pair[0]) is not type(pair[1]):
+            raise ConfigError(
+                f"experiments.{experiment}.sweep.{cut(printable(key))}: {shown(pair[0])} and "
+                f"{shown(pair[1])} give one network; remove or change one of them"
+            )
+
+
+def _value_at(values: Any, parts: Sequence[str]) -> Any:
+    for part in parts:
+        values = values.get(part) if isinstance(values, Mapping) else None
+    return values
+
+
 def _hashable(value: Any) -> Any:
     if isinstance(value, dict):
         return frozenset((key, _hashable(item)) for key, item in value.items())
@@ -104,14 +133,14 @@ def _matches(point: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
 
 
 def _comparable(value: Any) -> Any:
-    """Return a value so that equal settings are equal: 1e-3 is a text to YAML, true is not 1."""
+    """Return a value so that equal settings are equal: 1e-3 is a text to YAML, true is not 1.
+
+    Other texts are texts: "01" is neither "1" nor 1.
+    """
     if isinstance(value, bool):
-        return str(value)
+        return ("truth value", value)
     if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
+        return float(value) if _EXPONENT.fullmatch(value) else value
     if isinstance(value, list | tuple):
         return [_comparable(item) for item in value]
     if isinstance(value, dict):

@@ -94,9 +94,10 @@ def _describe_folders(spec: DatasetSpec, shape: tuple[int, ...], data: Path) -> 
 
 
 def _describe_function(spec: DatasetSpec) -> DatasetDimensions:
+    from unitlens.data.dictionary_items import ItemKeys
     from unitlens.data.user_sets import open_user_set, read_item
 
     splits = open_user_set(spec)
-    first, _ = read_item(splits["train"], 0, spec.name)
+    first, _ = read_item(splits["train"], 0, spec.name, ItemKeys.of(spec))
     samples = {split: len(dataset) for split, dataset in splits.items()}
     return DatasetDimensions(first.shape, ASSUMED_CLASSES, samples)

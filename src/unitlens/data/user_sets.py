@@ -20,6 +20,7 @@ from unitlens.data.dataset_record import (
     remedy,
     split_file,
 )
+from unitlens.data.dictionary_items import ItemKeys
 from unitlens.data.image_files import measure_subset
 from unitlens.data.item_files import get_item
 from unitlens.data.labels import stratified_subset, whole_label
@@ -45,6 +46,8 @@ class FunctionReader:
         Indices of the used samples in it.
     name
         Names of data set and split, for the messages of errors.
+    keys
+        Keys of input and label in items that are dictionaries.
     labels
         Labels of the used samples as they were prepared, which those that are read must have;
         None while the data set is prepared.
@@ -59,11 +62,12 @@ class FunctionReader:
         dataset: MapStyle,
         indices: npt.NDArray[np.int64],
         name: str,
+        keys: ItemKeys,
         labels: npt.NDArray[np.int64] | None = None,
         prepared: Path = Path(),
     ) -> None:
         self._dataset, self.indices, self._name = dataset, indices, name
-        self._labels, self._prepared = labels, prepared
+        self._keys, self._labels, self._prepared = keys, labels, prepared
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -80,7 +84,7 @@ class FunctionReader:
 
     def _read(self, row: int) -> npt.NDArray[Any]:
         index = int(self.indices[row])
-        value, label = read_item(self._dataset, index, self._name)
+        value, label = read_item(self._dataset, index, self._name, self._keys)
         if self._labels is not None and label != self._labels[row]:
             raise DatasetError(
                 f"{self.describe(row)} has the label {label}, but had {self._labels[row]} "
@@ -105,7 +109,7 @@ class FunctionReader:
             Where an input differs from `first` in shape or dtype.
         """
         for index in self.indices.tolist():
-            value, label = read_item(self._dataset, index, self._name)
+            value, label = read_item(self._dataset, index, self._name, self._keys)
             if value.shape != first.shape or value.dtype != first.dtype:
                 raise DatasetError(
                     f"item {index} of {self._name} has shape {value.shape} and dtype "
@@ -152,7 +156,8 @@ def reopen_split(
             f"{name} has {len(dataset)} items, but item {indices.max()} was prepared; "
             f"{remedy(directory)}"
         )
-    reader = FunctionReader(dataset, indices, name, labels, directory)
+    keys = ItemKeys.of(record.spec)
+    reader = FunctionReader(dataset, indices, name, keys, labels, directory)
     probes = record.splits[split].probes
     for row, found in reader.hash_probes(probes).items():
         if found != probes[row]:
@@ -217,11 +222,8 @@ def prepare_user_set(spec: DatasetSpec, directory: Path) -> PreparedSplits:
         Where the function fails, or a sample is not a pair of an input and a label.
     """
     sets = open_user_set(spec)
-    readers = {
-        split: open_reader(dataset, spec.subset_sizes[split], f"{spec.name} {split}")
-        for split, dataset in sets.items()
-    }
-    first = read_item(sets["train"], 0, f"{spec.name} train")[0]
+    readers = {split: _open_reader(dataset, spec, split) for split, dataset in sets.items()}
+    first = read_item(sets["train"], 0, f"{spec.name} train", ItemKeys.of(spec))[0]
     scale = 255.0 if first.dtype == np.uint8 else None
     if first.nbytes * sum(map(len, readers.values())) <= MEMORY_LIMIT:
         arrays = {split: _read_arrays(reader, first) for split, reader in readers.items()}
@@ -243,7 +245,9 @@ def prepare_user_set(spec: DatasetSpec, directory: Path) -> PreparedSplits:
     )
 
 
-def read_item(dataset: MapStyle, index: int, name: str) -> tuple[npt.NDArray[Any], int]:
+def read_item(
+    dataset: MapStyle, index: int, name: str, keys: ItemKeys
+) -> tuple[npt.NDArray[Any], int]:
     """Read one sample.
 
     Parameters
@@ -254,6 +258,8 @@ def read_item(dataset: MapStyle, index: int, name: str) -> tuple[npt.NDArray[Any
         Index of the sample.
     name
         Name of the data set, for the messages of errors.
+    keys
+        Keys of input and label in items that are dictionaries.
 
     Returns
     -------
@@ -263,15 +269,9 @@ def read_item(dataset: MapStyle, index: int, name: str) -> tuple[npt.NDArray[Any
     Raises
     ------
     DatasetError
-        Where the item is not a pair of an input and an integer label from 0.
+        Where the item is no pair of an input and an integer label from 0, nor a dictionary of them.
     """
-    item = get_item(dataset, index, name)
-    if isinstance(item, Mapping):
-        keys = ", ".join(map(repr, item))
-        raise DatasetError(
-            f"item {index} of {name} is a dictionary of {keys}, but must be a pair of an input and "
-            "a label; have the function return a data set whose __getitem__ returns these two of it"
-        )
+    item = keys.pair(get_item(dataset, index, name), f"item {index} of {name}")
     try:
         value, label = item
         array, number = _as_array(value), whole_label(label)
@@ -296,12 +296,14 @@ def _as_array(value: Any) -> npt.NDArray[Any]:
     return array[None] if array.ndim == 2 else array
 
 
-def open_reader(dataset: MapStyle, samples: int | None, name: str) -> FunctionReader:
-    """Return a reader of a stratified subset of a split, of all its samples if None."""
-    if samples is None:
-        return FunctionReader(dataset, np.arange(len(dataset)), name)
-    labels = [read_item(dataset, index, name)[1] for index in range(len(dataset))]
-    return FunctionReader(dataset, stratified_subset(np.array(labels), samples, name=name), name)
+def _open_reader(dataset: MapStyle, spec: DatasetSpec, split: str) -> FunctionReader:
+    """Return a reader of a split, or of the stratified subset that is asked for."""
+    name, keys, samples = f"{spec.name} {split}", ItemKeys.of(spec), spec.subset_sizes[split]
+    chosen = np.arange(len(dataset))
+    if samples is not None:
+        labels = [read_item(dataset, index, name, keys)[1] for index in range(len(dataset))]
+        chosen = stratified_subset(np.array(labels), samples, name=name)
+    return FunctionReader(dataset, chosen, name, keys)
 
 
 def _read_arrays(reader: FunctionReader, first: npt.NDArray[Any]) -> Arrays:

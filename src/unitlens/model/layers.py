@@ -3,12 +3,29 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 from torch import Tensor
 
-from unitlens.config.base import LastLayers
+from unitlens.config.base import DeclaredLayer, LastLayers
 from unitlens.errors import ArgumentError, LayerError, nearest
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
+# A choice of layers: names, patterns and declarations; a number of last layers; None for all.
+LayersChosen = Sequence[str | DeclaredLayer] | int | LastLayers | None
+
+
+def is_by_name(choice: LayersChosen) -> "TypeIs[Sequence[str | DeclaredLayer]]":
+    """Tell whether a choice of layers names them, so that none that is found can be left out.
+
+    Examples
+    --------
+    >>> [is_by_name(choice) for choice in (None, 3, LastLayers(last=3), ["relu1"], "relu1")]
+    [False, False, False, True, True]
+    """
+    return choice is not None and not isinstance(choice, int | LastLayers)
 
 
 @dataclass(frozen=True)
@@ -191,7 +208,7 @@ def choose_layers(
         )
     if choice is None:
         return tuple(layers)
-    if isinstance(choice, int | LastLayers):
+    if not is_by_name(choice):
         return tuple(layers[len(names) - _count_last(choice, len(names)) :])
     chosen_names = [choice] if isinstance(choice, str) else list(choice)
     if not chosen_names:

@@ -19,10 +19,10 @@ from unitlens.model.inputs import (
     make_inputs,
     tensors_in,
 )
-from unitlens.model.layers import UnitLayer, UnitLayers
+from unitlens.model.layers import LayersChosen, UnitLayer, UnitLayers
 from unitlens.model.memory_watch import PassMemory
 from unitlens.model.observation import Observation, observe
-from unitlens.model.open_layers import LayersChosen, OpenLayers
+from unitlens.model.open_layers import OpenLayers
 from unitlens.model.outputs import OutputReader
 from unitlens.model.precision import outputs_agree
 from unitlens.model.restore import isolated_generators, restored_afterwards, seed_generators

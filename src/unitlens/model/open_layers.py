@@ -7,20 +7,25 @@ from pathlib import Path
 
 from torch import Tensor, fx, nn
 
-from unitlens.config.base import DeclaredLayer, LastLayers
+from unitlens.config.base import DeclaredLayer
 from unitlens.errors import LayerError, ModelError, UnitsWarning
 from unitlens.model.call_graph import CallGraph, is_single_node
 from unitlens.model.declared import declared_layer, matching, named_values, resolve
 from unitlens.model.finding import FoundLayer, Values, find_layers
 from unitlens.model.graph import Edit, Program
-from unitlens.model.layers import UnitLayer, UnitLayers, choose_layers, listed
+from unitlens.model.layers import (
+    LayersChosen,
+    UnitLayer,
+    UnitLayers,
+    choose_layers,
+    is_by_name,
+    listed,
+)
 from unitlens.model.observation import Observation, add_value
 from unitlens.model.operations import NONLINEAR_MODULES
 from unitlens.model.precision import outputs_agree
 from unitlens.model.unit_view import PLAIN
 
-# A choice of layers: names, patterns and declarations; a number of last layers; None for all.
-LayersChosen = Sequence[str | DeclaredLayer] | int | LastLayers | None
 _MIXED_ROWS = "its rows are not those of one sample each"
 
 
@@ -88,7 +93,7 @@ class OpenLayers:
 
     def choose(self, choice: LayersChosen) -> tuple[UnitLayer, ...]:
         """Choose among the layers, and declare others; see :meth:`UnitNetwork.choose`."""
-        if choice is None or isinstance(choice, int | LastLayers):
+        if not is_by_name(choice):
             chosen = choose_layers(self.layers, choice)
             self.warn_of_left_out()
             return chosen
@@ -101,9 +106,7 @@ class OpenLayers:
 
     def declares(self, choice: LayersChosen) -> bool:
         """Tell whether a choice has other layers than those that were found."""
-        if choice is None or isinstance(choice, int | LastLayers):
-            return False
-        return any(not self._known(entry) for entry in _entries(choice))
+        return is_by_name(choice) and any(not self._known(entry) for entry in _entries(choice))
 
     def warn_of_left_out(self) -> None:
         """Warn of the units that are not among the layers that were found."""

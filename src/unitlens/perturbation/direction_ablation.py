@@ -22,7 +22,12 @@ from unitlens.perturbation.given_directions import (
     directions_by_layer,
     match_units_of_layer,
 )
-from unitlens.perturbation.importance import PairedSums, add_changes, importance_table
+from unitlens.perturbation.importance import (
+    Sums,
+    add_changes,
+    importance_table,
+    make_sums,
+)
 from unitlens.perturbation.mean_scores import Baseline
 from unitlens.perturbation.sampling.sampled_importance import PairSampling, SampledAblation
 from unitlens.perturbation.scores import Floats, ScoreChoice
@@ -156,6 +161,10 @@ def direction_ablation(
     ``precision``, ``baseline_loss`` and ``baseline_accuracy`` of the unperturbed network on the
     same samples.
 
+    Where positions are samples, the class is that of the position; where the sums by class take
+    more than `memory_gb`, the importance by class is left out, and the attribute
+    ``no_class_importance`` says so.
+
     Raises
     ------
     ArgumentError
@@ -213,10 +222,10 @@ def direction_ablation(
             drawn = SampledAblation(session, lambda _: mixtures, numbers, sampling)
             return drawn.table(coordinates, schema="direction_ablation", value=value)
 
-        def ablate(batch: Batch, baseline: Baseline, sums: PairedSums) -> None:
+        def ablate(batch: Batch, baseline: Baseline, sums: Sums) -> None:
             add_changes(session, batch, mixtures, baseline, sums)
 
-        sums = PairedSums(coordinates.sizes["direction"], session.classes, session.device)
+        sums = make_sums(session, coordinates.sizes["direction"])
         return importance_table(
             session, coordinates, ablate, sums, schema="direction_ablation", value=value
         )

@@ -10,7 +10,6 @@ from unitlens.data.map_style import Indices
 from unitlens.errors import ScoreWarning
 from unitlens.model.network import UnitNetwork
 from unitlens.model.probabilities import find_probabilities
-from unitlens.perturbation.scores import Score
 from unitlens.user_warnings import warn_caller
 
 logger = logging.getLogger("unitlens")
@@ -37,21 +36,23 @@ class ResultDoubts:
         self._first: int | None = None
 
     def see(
-        self, network: UnitNetwork, score: Score, output: Tensor, losses: Tensor, samples: Indices
+        self, network: UnitNetwork, logits: Tensor | None, losses: Tensor, samples: Indices
     ) -> None:
         """Look at the outputs and losses of the unperturbed network on a batch.
 
         Parameters
         ----------
-        network, score
-            The network and the score.
-        output, losses
-            Outputs and losses of the samples.
+        network
+            The network.
+        logits
+            What a built-in score takes for logits, (rows, classes); None where it is none.
+        losses
+            Losses of the samples.
         samples
             Numbers of the samples in the data set.
         """
-        if not self._seen and score.top is not None:
-            kind = find_probabilities(network, output)
+        if not self._seen and logits is not None:
+            kind = find_probabilities(network, logits)
             if kind is not None:
                 self._found.append(kind)
                 warn_caller(f"{kind}, {_REMEDY}", ScoreWarning)

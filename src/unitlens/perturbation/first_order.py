@@ -20,7 +20,7 @@ from unitlens.errors import ArgumentError, ModelError, UnitlensError
 from unitlens.model.graph import Edit
 from unitlens.model.layers import UnitLayer
 from unitlens.perturbation.engine.perturbed_directions import Replacement
-from unitlens.perturbation.importance import mean_and_error
+from unitlens.perturbation.mean_errors import ratio_and_error
 from unitlens.perturbation.scores import Floats
 from unitlens.perturbation.session import Batch, Session
 from unitlens.perturbation.values.clamping import Clamping
@@ -54,8 +54,8 @@ def first_order_importance(session: Session, clamping: Clamping) -> dict[str, Fl
 
     Returns
     -------
-    The mean over samples and its standard error by the name of the declared variable, each of
-    shape (units,).
+    The mean over samples, or over positions where these are samples, and its standard error by the
+    name of the declared variable, each of shape (units,).
 
     Raises
     ------
@@ -64,7 +64,7 @@ def first_order_importance(session: Session, clamping: Clamping) -> dict[str, Fl
     ModelError
         Where no gradient can be computed through the model.
     """
-    sums, squares = np.zeros((2, session.units))
+    sums, weights = np.zeros((3, session.units)), np.zeros((3, 1))
     kept_bytes = clamping.kept_bytes
     at_most = session.engine.memory.backward_samples(kept_bytes)
     for batch in session.batches("first-order importance", at_most=at_most, kept_bytes=kept_bytes):
@@ -73,9 +73,13 @@ def first_order_importance(session: Session, clamping: Clamping) -> dict[str, Fl
         except NoGradientError as missing:
             kind = ArgumentError if missing.of_score else ModelError
             raise kind(f"{missing}; set first_order to False") from missing
-        sums += changes.sum(0).cpu().numpy()
-        squares += changes.square().sum(0).cpu().numpy()
-    mean, error = mean_and_error(sums, squares, np.float64(session.samples))
+        weight = session.score.weights(batch.targets).unsqueeze(1)
+        for of_units, addends in (
+            (sums, (changes, changes.square(), changes * weight)),
+            (weights, (weight, weight.square(), (weight > 0).double())),
+        ):
+            of_units += torch.stack([addend.sum(0) for addend in addends]).cpu().numpy()
+    mean, error = ratio_and_error(sums, weights)
     return {"loss_increase_first_order": mean, "loss_increase_first_order_se": error}
 
 

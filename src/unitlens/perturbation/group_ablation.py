@@ -17,7 +17,13 @@ from unitlens.model.outputs import OutputChoice
 from unitlens.model.precision import Precision
 from unitlens.perturbation.engine.perturbed_directions import Replacement
 from unitlens.perturbation.group_members import Groups, Ints, group_names, member_numbers
-from unitlens.perturbation.importance import PairedSums, importance_table
+from unitlens.perturbation.importance import (
+    Sums,
+    add_outputs,
+    begin_batch,
+    importance_table,
+    make_sums,
+)
 from unitlens.perturbation.mean_scores import Baseline
 from unitlens.perturbation.scores import ScoreChoice
 from unitlens.perturbation.session import Batch, LayerChoice, Session, Settings, open_session
@@ -154,6 +160,10 @@ def group_ablation(
     Attributes: ``value``, ``samples``, ``seed``, ``layers``, ``score``, ``precision``,
     ``baseline_loss`` and ``baseline_accuracy`` of the unperturbed network on the same samples.
 
+    Where positions are samples, the class is that of the position; where the sums by class take
+    more than `memory_gb`, the importance by class is left out, and the attribute
+    ``no_class_importance`` says so.
+
     Raises
     ------
     ArgumentError
@@ -203,16 +213,16 @@ def group_ablation(
         clamping = clamp_to(session, value, reference)
         parts = _by_first_layer(session, members)
 
-        def ablate(batch: Batch, baseline: Baseline, sums: PairedSums) -> None:
-            scores = baseline.add(session, batch)
-            sums.count(batch.classes)
+        def ablate(batch: Batch, baseline: Baseline, sums: Sums) -> None:
+            logits = session.engine.logits(batch.inputs)
+            scores = begin_batch(session, batch, logits, baseline, sums)
             replacement = clamping.replacement(batch)
             for part in parts:
                 part.add_changes(session, batch, replacement, scores, sums)
 
         return importance_table(
             session, xr.Dataset(coords={"group": names}), ablate,
-            PairedSums(len(names), session.classes, session.device), schema="group_ablation",
+            make_sums(session, len(names)), schema="group_ablation",
             value=value_name(value), at_most=session.engine.samples_together,
             kept_bytes=clamping.kept_bytes,
             beside={"group_size": np.array([len(numbers) for numbers in members])},
@@ -278,7 +288,7 @@ class _GroupsOfPass:
         batch: Batch,
         replacement: Replacement,
         scores: tuple[Tensor, Tensor],
-        sums: PairedSums,
+        sums: Sums,
     ) -> None:
         """Ablate each group on a batch, and add the changes.
 
@@ -298,15 +308,11 @@ class _GroupsOfPass:
 
         count, layers = len(self._table_rows), tuple(self._members)
         for variants, outputs in session.engine.together(batch.inputs, count, edit, layers):
-            ablated_scores = session.score.of_variants(outputs, batch.targets)
-            changed = self._changed[variants].unsqueeze(1)  # the others differ by rounding alone
-            loss, hits = (
-                torch.where(changed, ablated - before, 0.0).flatten()
-                for ablated, before in zip(ablated_scores, scores, strict=True)
-            )
-            rows = self._table_rows[variants]
-            classes = batch.classes.repeat(len(rows))
-            sums.add(rows.repeat_interleave(len(batch.classes)), classes, loss, hits)
+            changed = self._changed[variants]  # the others differ by rounding alone
+            rows, samples = self._table_rows[variants][changed], len(batch.classes)
+            numbers = torch.arange(samples, device=rows.device).repeat(len(rows))
+            pairs = rows.repeat_interleave(samples), numbers
+            add_outputs(session, batch, scores, sums, pairs, outputs[changed].flatten(0, 1))
 
     def _clamped(
         self, layer: UnitLayer, activations: Tensor, replaced: Tensor, which: slice

@@ -10,23 +10,26 @@ import xarray as xr
 from torch import Tensor
 from torch.nn import functional
 
-from unitlens.perturbation.engine.effects import SampleScores, SummedEffect
+from unitlens.perturbation.engine.effects import Effect, SampleScores, SummedEffect
 from unitlens.perturbation.engine.perturbed_directions import Directions
+from unitlens.perturbation.mean_errors import mean_and_error, most_damaged
 from unitlens.perturbation.mean_scores import Baseline
+from unitlens.perturbation.position_scores import PositionScore
+from unitlens.perturbation.position_sums import PositionSums
 from unitlens.perturbation.scores import Floats
 from unitlens.perturbation.session import Batch, Session
 
 Ints = npt.NDArray[np.int64]
 
 
-class Sums(Protocol):
+class ImportanceSums(Protocol):
     """Sums that give the importance of the rows of a table."""
 
-    def importance(self, *, by_class: bool) -> dict[str, Floats]:
+    def importance(self) -> dict[str, Floats]:
         """Return estimates by the name of the declared variable."""
 
 
-AnySums = TypeVar("AnySums", bound=Sums)
+AnySums = TypeVar("AnySums", bound=ImportanceSums)
 
 
 class PairedSums:
@@ -43,6 +46,8 @@ class PairedSums:
         Number of classes.
     device
         Device of the sums.
+    by_class
+        Whether to return the importance by class.
 
     Attributes
     ----------
@@ -50,8 +55,10 @@ class PairedSums:
         Number of classes. The number grows where a sample of a further class is counted.
     """
 
-    def __init__(self, rows: int, classes: int, device: torch.device) -> None:
-        self.classes = classes
+    def __init__(
+        self, rows: int, classes: int, device: torch.device, *, by_class: bool = True
+    ) -> None:
+        self.classes, self._are_classes = classes, by_class
         self._samples = torch.zeros(classes, dtype=torch.float64, device=device)
         # Of the loss, the squared loss, the hits and the squared hits.
         self._sums = torch.zeros((4, rows, classes), dtype=torch.float64, device=device)
@@ -130,28 +137,33 @@ class PairedSums:
         for sums, addend in zip(self._sums, added, strict=True):
             sums.index_add_(0, rows, addend)
 
-    def importance(self, *, by_class: bool = True) -> dict[str, Floats]:
+    def importance(self) -> dict[str, Floats]:
         """Return mean changes and their standard errors by the name of the declared variable.
 
         The standard error is that of a mean of paired differences: their standard deviation (with
         n - 1) over the root of n. A mean over no sample is NaN, an error of fewer than two too.
-
-        Parameters
-        ----------
-        by_class
-            Whether to include the importance by class.
         """
         samples = self._samples.cpu().numpy()
         loss, loss_squares, hits, hits_squares = self._sums.cpu().numpy()
         total = samples.sum()
         variables = _named("loss_increase", loss.sum(1), loss_squares.sum(1), total)
         variables |= _named("accuracy_drop", -hits.sum(1), hits_squares.sum(1), total)
-        if by_class:
+        if self._are_classes:
             variables |= _named("class_loss_increase", loss, loss_squares, samples)
             variables |= _named("class_accuracy_drop", -hits, hits_squares, samples)
             drops, errors = (variables[f"class_accuracy_drop{suffix}"] for suffix in ("", "_se"))
-            variables |= _most_damaged(drops, errors)
+            variables |= most_damaged(drops, errors)
         return variables
+
+
+Sums = PairedSums | PositionSums
+
+
+def make_sums(session: Session, rows: int) -> Sums:
+    """Return sums for the rows of a table, as the score of the session needs them."""
+    if isinstance(session.score, PositionScore):
+        return PositionSums(rows, session.score, session.memory_bytes, session.device)
+    return PairedSums(rows, session.classes, session.device, by_class=session.by_class)
 
 
 def _named(
@@ -161,56 +173,12 @@ def _named(
     return {name: mean, f"{name}_se": error}
 
 
-def mean_and_error(
-    total: Floats, squares: Floats, samples: Floats | np.float64
-) -> tuple[Floats, Floats]:
-    """Return means and their standard errors from sums over samples.
-
-    Parameters
-    ----------
-    total, squares
-        Sums of numbers and of their squares, of one shape.
-    samples
-        Number of samples of each sum, of a shape that broadcasts.
-
-    Examples
-    --------
-    >>> mean, error = mean_and_error(np.array([6.0]), np.array([20.0]), np.float64(2))  # 2 and 4
-    >>> mean.item(), error.item()
-    (3.0, 1.0)
-    """
-    n = np.asarray(samples, np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = total / n + 0.0  # no negative zeros
-        variance = np.maximum(squares - total**2 / n, 0) / (n - 1)
-        error = np.where(n > 1, np.sqrt(variance / n), np.nan)
-    return np.where(n > 0, mean, np.nan), error
-
-
-def _most_damaged(drops: Floats, errors: Floats) -> dict[str, Floats]:
-    """Return the largest accuracy drop of a class, by row (Zhou et al. 2018, arXiv 1806.02891).
-
-    Parameters
-    ----------
-    drops, errors
-        Accuracy drops and their standard errors, (rows, classes); NaN for a class without samples.
-    """
-    has_samples = np.isfinite(drops).any(1)
-    largest = np.where(np.isfinite(drops), drops, -np.inf).argmax(1)
-    rows = np.arange(len(drops))
-    return {
-        "class_accuracy_drop_max": np.where(has_samples, drops[rows, largest], np.nan),
-        "class_accuracy_drop_max_se": np.where(has_samples, errors[rows, largest], np.nan),
-        "most_damaged_class": np.where(has_samples, largest, -1),
-    }
-
-
 def add_changes(
     session: Session,
     batch: Batch,
     perturbed: Sequence[Directions],
     baseline: Baseline,
-    sums: PairedSums,
+    sums: Sums,
 ) -> None:
     """Ablate each direction alone on a batch, and add the changes and the baseline's scores.
 
@@ -224,17 +192,69 @@ def add_changes(
         The baseline and the sums, which are added to.
     """
     base = session.engine.base_pass(batch.inputs)
-    losses, hits = baseline.add(session, batch, base.logits)
-    sums.count(batch.classes)
+    before = begin_batch(session, batch, base.logits, baseline, sums)
     top = session.score.top
-    scores = None if top is None else SampleScores(batch.classes, losses, hits, top)
+    scores = None if top is None else SampleScores(batch.classes, *before, top)
     for effect in session.engine.each_alone(base, perturbed, scores):
-        if isinstance(effect, SummedEffect):
+        if isinstance(effect, SummedEffect) and isinstance(sums, PairedSums):
             sums.add_sums(effect.table_rows, *map(torch.from_numpy, effect.sums))
-            continue
-        loss, hit = session.score(effect.logits, batch.targets[effect.samples])
-        changes = loss - losses[effect.samples], hit - hits[effect.samples]
-        sums.add(effect.table_rows, batch.classes[effect.samples], *changes)
+        elif isinstance(effect, Effect):
+            pairs = effect.table_rows, effect.samples
+            add_outputs(session, batch, before, sums, pairs, effect.logits)
+
+
+def begin_batch(
+    session: Session, batch: Batch, logits: Tensor, baseline: Baseline, sums: Sums
+) -> tuple[Tensor, Tensor]:
+    """Add the unperturbed network's scores on a batch, and return the loss and hit of each sample.
+
+    Parameters
+    ----------
+    session, batch
+        The session and one of its batches.
+    logits
+        Output of the unperturbed network on the batch.
+    baseline, sums
+        The baseline, which is added to, and the sums, to which changes on the batch are added next.
+    """
+    scores = baseline.add(session, batch, logits)
+    if isinstance(sums, PositionSums):
+        sums.begin(batch.targets, logits)
+    else:
+        sums.count(batch.classes)
+    return scores
+
+
+def add_outputs(
+    session: Session,
+    batch: Batch,
+    before: tuple[Tensor, Tensor],
+    sums: Sums,
+    pairs: tuple[Tensor, Tensor],
+    outputs: Tensor,
+) -> None:
+    """Add the changes of outputs, one for each pair of a row of the table and a sample.
+
+    Parameters
+    ----------
+    session, batch
+        The session and one of its batches.
+    before
+        Loss and hit of each sample under the unperturbed network.
+    sums
+        The sums, which are added to.
+    pairs
+        Row and sample of each pair, each (pairs,).
+    outputs
+        The outputs, (pairs, ...).
+    """
+    rows, samples = pairs
+    if isinstance(sums, PositionSums):
+        sums.add_outputs(rows, samples, outputs)
+        return
+    ablated = session.score(outputs, batch.targets[samples])
+    loss, hits = (after - of[samples] for after, of in zip(ablated, before, strict=True))
+    sums.add(rows, batch.classes[samples], loss, hits)
 
 
 def importance_table(
@@ -277,12 +297,14 @@ def importance_table(
     description = schema.replace("_", " ")
     for batch in session.batches(description, at_most=at_most, kept_bytes=kept_bytes):
         add_batch(batch, baseline, sums)
-    arrays = sums.importance(by_class=session.by_class) | dict(beside or {})
+    arrays = sums.importance() | dict(beside or {})
     table = coordinates.assign(
         {name: ((dim, "class")[: array.ndim], array) for name, array in arrays.items()}
     )
     if "class" in table.dims:
         table = table.assign_coords({"class": np.arange(table.sizes["class"])})
     attributes = {"value": value, **session.attributes()}
+    if isinstance(sums, PositionSums) and sums.left_out:
+        attributes["no_class_importance"] = sums.left_out
     table = session.annotated(table, schema)
     return table.assign_attrs(attributes, **baseline.attributes())

@@ -30,7 +30,9 @@ class Baseline:
             logits = session.engine.logits(batch.inputs)
         losses, hits = session.score(logits, batch.targets)
         samples = session.indices[batch.positions]
-        session.doubts.see(session.network, session.score, logits, losses, samples)
+        session.doubts.see(
+            session.network, session.score.as_logits(logits, batch.targets), losses, samples
+        )
         self._loss += float(losses.sum())
         self._hits += float(hits.sum())
         self._samples += len(losses)

@@ -43,7 +43,7 @@ def read_for_score(
     rows = torch.arange(3) % len(targets)
     examples = targets[rows].to(network.device)
     output = network.example_output
-    if score.function is None:
+    if score.top is not None:
         labels = examples if examples.dim() == 1 else None
         network.output = (
             choose_logits(output, labels, classes) if choice is None else OutputReader(choice)

@@ -80,6 +80,20 @@ class Score:
             return losses, (output.argmax(dim=1) == targets).double()
         return losses, (_logits_before(output, targets) < (self.top or 0)).double()
 
+    def weights(self, targets: Tensor) -> Tensor:
+        """Return the weight of each sample in means over samples, float64 (samples,): 1."""
+        return torch.ones(len(targets), dtype=torch.float64, device=targets.device)
+
+    def as_logits(self, output: Tensor, targets: Tensor) -> Tensor | None:  # noqa: ARG002  positions need it
+        """Return what a built-in score takes for logits, (rows, classes); None where it is none.
+
+        Parameters
+        ----------
+        output, targets
+            Output and targets, samples on axis 0.
+        """
+        return None if self.top is None else output
+
     def of_variants(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Score several variants of the network on the same samples.
 

@@ -1,7 +1,7 @@
 """Sessions: a network that is open for perturbation, and the samples on which it is scored."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +11,6 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from unitlens.config.base import DeclaredLayer, LastLayers
 from unitlens.data.batches import iterate_batches, sample_indices
 from unitlens.data.items import ItemForm
 from unitlens.data.labels import label_remedy
@@ -21,6 +20,7 @@ from unitlens.data.repeated_reading import DATA_REMEDY, RANDOM_DATA, find_random
 from unitlens.data.samples import Samples, open_samples
 from unitlens.errors import ArgumentError, DatasetError
 from unitlens.model.inputs import PADDING, AnyInputs, has_padding
+from unitlens.model.layers import LayersChosen, is_by_name
 from unitlens.model.network import UnitNetwork
 from unitlens.model.outputs import OutputChoice
 from unitlens.model.precision import Precision, autocast_disabled, autocast_for, stored_dtype
@@ -39,7 +39,7 @@ logger = logging.getLogger("unitlens")
 # Simplifying a network copies its weights: largest share of the memory limit that copies may take.
 SIMPLIFIED = 1 / 4
 
-LayerChoice = Sequence[str | DeclaredLayer] | int | LastLayers | None
+LayerChoice = LayersChosen
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,7 @@ class Session:
         inputs, targets = example
         self.network = network
         self.layers = network.choose(settings.layers)
-        by_name = settings.layers is not None and not isinstance(settings.layers, int | LastLayers)
-        self._left_out = {} if by_name else network.layers.left_out
+        self._left_out = {} if is_by_name(settings.layers) else network.layers.left_out
         self.units = sum(layer.units for layer in self.layers)
         self.samples = len(indices)
         self.device = network.device
@@ -141,7 +140,7 @@ class Session:
             network,
             self.layers,
             network.ready(inputs),
-            budget=settings.memory_gb * 1e9,
+            budget=self.memory_bytes,
             target_bytes=targets[0].nbytes,
             perturbed=perturbed,
             updates=settings.precision != "bfloat16",
@@ -252,6 +251,11 @@ class Session:
             if array.attrs.get("units") == "nats":
                 array.attrs["units"] = ""
         return table
+
+    @property
+    def memory_bytes(self) -> float:
+        """Limit in bytes of the memory, beside the model and the data set."""
+        return self._settings.memory_gb * 1e9
 
     def split(self, by_unit: Tensor) -> dict[str, Tensor]:
         """Split an array whose last axis is the units of all layers by the name of the layer."""

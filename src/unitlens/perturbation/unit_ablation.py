@@ -17,7 +17,13 @@ from unitlens.model.outputs import OutputChoice
 from unitlens.model.precision import Precision
 from unitlens.perturbation.engine.perturbed_directions import Units
 from unitlens.perturbation.first_order import first_order_importance
-from unitlens.perturbation.importance import Ints, PairedSums, add_changes, importance_table
+from unitlens.perturbation.importance import (
+    Ints,
+    Sums,
+    add_changes,
+    importance_table,
+    make_sums,
+)
 from unitlens.perturbation.mean_scores import Baseline
 from unitlens.perturbation.sampling.sampled_importance import PairSampling, SampledAblation
 from unitlens.perturbation.scores import ScoreChoice
@@ -189,6 +195,10 @@ def unit_ablation(
     ``drawn_without_gradient``, the reason, where no gradient can be computed and each unit's pairs
     are drawn at one rate.
 
+    Where positions are samples, the class is that of the position; where the sums by class take
+    more than `memory_gb`, the importance by class is left out, and the attribute
+    ``no_class_importance`` says so.
+
     Warns
     -----
     RepeatabilityWarning
@@ -279,12 +289,11 @@ def unit_ablation(
                 coordinates, schema="unit_ablation", value=value_name(value), beside=beside
             )
 
-        def ablate(batch: Batch, baseline: Baseline, sums: PairedSums) -> None:
+        def ablate(batch: Batch, baseline: Baseline, sums: Sums) -> None:
             add_changes(session, batch, clamped(batch), baseline, sums)
 
         return importance_table(
-            session, coordinates, ablate,
-            PairedSums(len(numbers), session.classes, session.device), schema="unit_ablation",
+            session, coordinates, ablate, make_sums(session, len(numbers)), schema="unit_ablation",
             value=value_name(value), kept_bytes=clamping.kept_bytes, beside=beside,
         )  # fmt: skip
 

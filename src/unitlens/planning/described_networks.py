@@ -252,7 +252,8 @@ class _WorkCounter:
         if spec is None:
             return Work()
         samples = self._scored(spec)
-        return Work(samples * self.costs.noise(spec.draws * spec.scales.points), samples)
+        variants = spec.draws * spec.scales.points
+        return Work(samples * self.costs.noise(self.choose(spec.layers), variants), samples)
 
     def _scored(self, spec: UnitAblationSpec | CumulativeAblationSpec | NoiseRobustnessSpec) -> int:
         """Return the number of samples that a perturbation scores."""

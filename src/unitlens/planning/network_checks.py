@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unitlens.config.base import DeclaredLayer
+from unitlens.config.measurements import PERTURBATIONS
 from unitlens.config.networks import MODEL_FAMILIES
 from unitlens.config.runs import Run
 from unitlens.errors import ArgumentError, ConfigError, LayerError, UnitlensError, shown
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from unitlens.model.network import UnitNetwork
 
 NamedLayers = tuple[str | DeclaredLayer, ...]
-SECTIONS_WITH_LAYERS = ("activations", "unit_ablation", "cumulative_ablation")
+SECTIONS_WITH_LAYERS = ("activations", *PERTURBATIONS)
 
 
 def check_networks(plan: Plan, *, run_code: bool = False) -> tuple[str, ...]:
@@ -128,6 +129,7 @@ def _check_model(plan: Plan, run: Run) -> None:
         with open_untrained(run, Path(plan.config.data)) as network:
             for key, names in _named_layers(plan, run).items():
                 _check_layers(key, names, network, run)
+            _check_recorded(plan, network, run)
             _check_maps(plan, network, run)
     except ConfigError:
         raise
@@ -142,6 +144,22 @@ def _check_layers(key: str, names: NamedLayers, network: "UnitNetwork", run: Run
         network.choose(names)
     except (LayerError, ArgumentError) as error:
         raise ConfigError(f"{key} (for {run.spec.model.name}): {error}") from error
+
+
+def _check_recorded(plan: Plan, network: "UnitNetwork", run: Run) -> None:
+    """Check that the units of which a perturbation needs measures are recorded."""
+    recorded = network.choose(run.measurements.activations.layers)
+    for name in PERTURBATIONS:
+        section = getattr(run.measurements, name)
+        if section is None or not section.needs_measures:
+            continue
+        missing = [layer.name for layer in network.choose(section.layers) if layer not in recorded]
+        if missing:
+            raise ConfigError(
+                f"{_section(plan, run, name)}.layers (for {run.spec.model.name}): layer "
+                f"'{missing[0]}' is not recorded, but {name} needs the measures of its units; name "
+                f"it in {_section(plan, run, 'activations')}.layers"
+            )
 
 
 def _check_maps(plan: Plan, network: "UnitNetwork", run: Run) -> None:

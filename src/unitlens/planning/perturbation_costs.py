@@ -141,9 +141,17 @@ class PerturbationCosts:
         sets = sum(macs * share**sides for macs, sides in others for share in left)
         return 2 * self.forward - resumed + orders * (first[0] + sets)
 
-    def noise(self, variants: int) -> float:
-        """Return the cost of noisy passes, one for each pair of draw and scale (a variant)."""
-        resumed = self.resumed_pass(self._network.layers)
+    def noise(self, layers: Sequence[UnitLayer], variants: int) -> float:
+        """Return the cost of noisy passes, one for each pair of draw and scale (a variant).
+
+        Parameters
+        ----------
+        layers
+            The layers that have noise.
+        variants
+            Number of pairs.
+        """
+        resumed = self.resumed_pass(layers)
         return 2 * self.forward - resumed + variants * resumed
 
     def basis_change(self, layers: Sequence[UnitLayer]) -> int:

@@ -8,14 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unitlens.config.base import LastLayers
 from unitlens.data.batches import iterate_batches
 from unitlens.data.positions import IGNORED
 from unitlens.data.repeated_reading import DATA_REMEDY, RANDOM_DATA, find_random_data
 from unitlens.data.samples import Samples, Targets
 from unitlens.errors import ScoreWarning
 from unitlens.model.inputs import AnyInputs
-from unitlens.model.layers import UnitLayer
+from unitlens.model.layers import UnitLayer, is_by_name
 from unitlens.model.network import UnitNetwork
 from unitlens.model.precision import autocast_disabled
 from unitlens.model.probabilities import find_probabilities
@@ -143,9 +142,7 @@ def _find_doubts(
 
 def _lacking_units(network: UnitNetwork, settings: RecordingSettings) -> tuple[str, ...]:
     """Return what the layers lack, in words, where they were not chosen by name."""
-    chosen = settings.layers
-    by_name = chosen is not None and not isinstance(chosen, int | LastLayers)
-    if by_name or not network.layers.left_out:
+    if is_by_name(settings.layers) or not network.layers.left_out:
         return ()
     return (f"the layers of units lack {'; '.join(network.layers.reasons())}",)
 

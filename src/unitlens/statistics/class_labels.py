@@ -60,6 +60,12 @@ def sample_labels(acts: xr.DataTree, by: By = "label") -> Integers:
 
 def _checked_array(by: npt.ArrayLike, samples: int) -> Integers:
     values = np.asarray(by)
+    if values.shape == (samples,) and values.dtype.kind not in "iu":
+        raise ArgumentError(
+            f"by has shape {values.shape} and dtype {values.dtype}, but must be one integer from 0 "
+            f"for each of the {samples} samples; number the values by numpy.unique(by, "
+            "return_inverse=True)[1]"
+        )
     if values.shape != (samples,) or values.dtype.kind not in "iu" or (values < 0).any():
         raise ArgumentError(
             f"by has shape {values.shape} and dtype {values.dtype}, but must be one integer from 0 "

@@ -19,10 +19,12 @@ from unitlens.config.networks import (
 from unitlens.errors import ModelError, nearest, one_line
 from unitlens.model.restore import isolated_generators, seed_generators
 from unitlens.seeds import derived_seed
-from unitlens.training.weight_files import read_weights, without_prefix
+from unitlens.training.weight_files import WeightsFile
+from unitlens.training.weight_loading import fit_weights
 from unitlens.user_code import call_user_function
 
 OWN_WEIGHTS = "torchvision:"  # prefix of a name of weights that torchvision publishes
+_KEY = "model.weights_key"
 
 
 def build_model(
@@ -56,7 +58,7 @@ def build_model(
     """
     model = construct_model(spec, input_shape=input_shape, classes=classes, seed=seed)
     if isinstance(spec, TorchvisionSpec | UserModelSpec) and spec.weights is not None:
-        load_weights(model, _weights(spec), source=spec.weights)
+        fit_weights(model, _weights(spec), source=spec.weights, key_name=_KEY)
     return model
 
 
@@ -178,7 +180,8 @@ def _weights(spec: TorchvisionSpec | UserModelSpec) -> Mapping[str, Tensor]:
     name = str(spec.weights)
     if isinstance(spec, TorchvisionSpec) and name.startswith(OWN_WEIGHTS):
         return _torchvision_weights(spec.name, name.removeprefix(OWN_WEIGHTS))
-    return read_weights(Path(name), spec.weights_key)
+    file = WeightsFile(Path(name), spec.weights_key, path_name="model.weights", key_name=_KEY)
+    return file.read()
 
 
 def _torchvision_weights(model: str, name: str) -> Mapping[str, Tensor]:
@@ -199,46 +202,3 @@ def _torchvision_weights(model: str, name: str) -> Mapping[str, Tensor]:
             f"{known[name].url} into {torch.hub.get_dir()}/checkpoints, or name a weights file"
         ) from error
     return weights
-
-
-def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, source: str) -> None:
-    """Load weights into a network.
-
-    Parameters
-    ----------
-    model
-        The network.
-    weights
-        Name to tensor. Of tensors that share memory, one is enough. Prefixes that wrappers of the
-        network have put before all names are taken off.
-    source
-        Name of the weights, for the messages of errors.
-
-    Raises
-    ------
-    ModelError
-        Where a tensor is missing, unexpected or of another shape. The message names up to three.
-    """
-    weights = without_prefix(weights, model.state_dict())
-    try:
-        mismatch = model.load_state_dict(weights, strict=False)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise ModelError(
-            f"the weights {source} do not fit the network: {reason}; check model.arguments "
-            "(num_classes, say)"
-        ) from error
-    tensors = model.state_dict()
-    loaded = {tensors[name].data_ptr() for name in tensors if name in weights}
-    missing = [name for name in mismatch.missing_keys if tensors[name].data_ptr() not in loaded]
-    _refuse_names(missing, "lack", source, weights)
-    _refuse_names(mismatch.unexpected_keys, "also hold", source, tensors)
-
-
-def _refuse_names(names: list[str], verb: str, source: str, others: Mapping[str, Tensor]) -> None:
-    if names:
-        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        raise ModelError(
-            f"the weights {source} do not fit the network: they {verb} {shown}; "
-            f"{nearest(names[0], others)}"
-        )

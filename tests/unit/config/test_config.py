@@ -9,6 +9,7 @@ import pytest
 from unitlens.catalogue.figures import FIGURES
 from unitlens.config.experiments import Config, ExperimentSpec
 from unitlens.config.key_reference import config_reference, config_schema
+from unitlens.config.measurements import MeasurementSpec
 from unitlens.config.networks import DatasetSpec
 from unitlens.config.reading import parse_config, parse_section, read_config
 from unitlens.errors import ConfigError
@@ -176,7 +177,40 @@ def test_parse_config__accepts_the_minimum():
         (
             "measurements/activations",
             {"layers": ["relu1"]},
-            "measurements: activations.layers must be null where noise_robustness is measured",
+            "measurements: activations.layers must have all layers of noise_robustness.layers: noi",
+        ),
+        (
+            "measurements",
+            {
+                "activations": {"layers": ["relu1"]},
+                "noise_robustness": {"layers": ["relu1", "relu2"]},
+            },
+            "measurements: activations.layers must have 'relu2' of noise_robustness.layers: noise",
+        ),
+        (
+            "measurements",
+            {
+                "activations": {"layers": {"last": 1}},
+                "noise_robustness": {"layers": {"last": 2}},
+            },
+            "measurements: activations.layers must have the last 2 layers of noise_robustness.laye",
+        ),
+        (
+            "measurements",
+            {
+                "activations": {"layers": [{"name": "attn", "axis": -1, "heads": 4}]},
+                "noise_robustness": {"layers": ["attn"]},
+            },
+            "measurements: activations.layers must have 'attn' with that axis and those heads of n",
+        ),
+        (
+            "measurements",
+            {
+                "activations": {"layers": ["relu1"]},
+                "noise_robustness": None,
+                "unit_ablation": {"value": "mean"},
+            },
+            "measurements: activations.layers must have all layers of unit_ablation.layers: unit_a",
         ),
         (
             "measurements/activations",
@@ -476,3 +510,24 @@ def test_parse_config__takes_few_components_where_all_curves_are_along_them():
         ("zero", "principal_components"),
         ("mean", "principal_components"),
     )
+
+
+@pytest.mark.parametrize(
+    ("recorded", "noisy"),
+    [
+        (["relu1", "relu2"], ["relu2"]),
+        (["relu*"], ["relu2"]),
+        ({"last": 2}, {"last": 1}),
+        ({"last": 2}, ["relu2"]),
+        ([{"name": "attn", "heads": 4}], [{"name": "attn", "heads": 4}]),
+        (None, ["relu2"]),
+        (None, None),
+    ],
+)
+def test_noise__on_recorded_layers(recorded, noisy):
+    measurements = MeasurementSpec.model_validate(
+        {"activations": {"layers": recorded}, "noise_robustness": {"layers": noisy}}
+    )
+    noise = measurements.noise_robustness
+    assert noise.arguments()["layers"] == noise.layers
+    assert ("layers" in noise.content()) is (noisy is not None)  # results of before stay

@@ -105,6 +105,13 @@ def test_exclude__refuses_in_one_line_with_a_remedy_that_works(entries, message,
     [
         ({"seeds": [1, 2, 1]}, r"e\.seeds = \[1, 2, 1\]: 1 stands there twice"),
         ({"sweep": {"model.dropout": [0.1, "1e-1"]}}, r"sweep\.model\.dropout = .*twice"),
+        ({"sweep": {"model.dropout": ["1e-1", "1.0E-01"]}}, r"sweep\.model\.dropout = .*twice"),
+        ({"sweep": {"model.dropout": [0.1, "0.1"]}}, r"dropout: 0\.1 and '0\.1' give one network"),
+        ({"sweep": {"model.dropout": [0, 0.0]}}, r"sweep\.model\.dropout = .*twice"),
+        (
+            {"sweep": {"model": [{"name": "mlp"}, {"name": "mlp", "dropout": 0}]}},
+            r"sweep\.model: .* give one network",
+        ),
         ({"sweep": {"model.widths": [[8], [8, 8], [8]]}}, r"sweep\.model\.widths = .*twice"),
         ({"sweep": {"model": [{"name": "mlp"}, {"name": "mlp"}]}}, r"sweep\.model = .*twice"),
     ],
@@ -112,6 +119,17 @@ def test_exclude__refuses_in_one_line_with_a_remedy_that_works(entries, message,
 def test_sweep__refuses_a_value_that_stands_twice(changes, message):
     with pytest.raises(ConfigError, match=f"experiments.*{message}.*remove or change one"):
         points(with_exclude(**changes))
+
+
+def test_sweep__texts_are_compared_as_texts():
+    model = {"name": "mine:build", "arguments": {}}
+    kinds = ["01", "1", 1, "1.0", True, "true", "True"]
+    config = with_exclude({"model.arguments.kind": "1"}, sweep={"model.arguments.kind": kinds},
+                          seeds=[0], model=model)  # fmt: skip
+
+    left = [run.spec.model.arguments["kind"] for run in expand_runs(config).values()]
+    expected = ["01", 1, "1.0", True, "true", "True"]
+    assert list(map(repr, left)) == list(map(repr, expected))
 
 
 def test_sweep__refuses_seeds_and_more_networks_than_any_workflow_has():

@@ -76,7 +76,7 @@ def test_override__leaves_sections_out_and_takes_them_in():
         ),
         (
             {"activations": {"layers": ["relu1"]}},
-            "experiments.a.measurements: activations.layers must be null where noise_robustness is",
+            "experiments.a.measurements: activations.layers must have all layers of noise_robust",
         ),
         ({"unit_ablation": 3}, "experiments.a.measurements.unit_ablation = 3: must be keys with"),
     ],

@@ -9,6 +9,7 @@ import torch
 
 from unitlens.config.networks import DatasetSpec
 from unitlens.data.batches import iterate_batches
+from unitlens.data.describe import describe_dataset
 from unitlens.data.prepare import load_dataset, prepare_dataset
 from unitlens.errors import DatasetError
 
@@ -172,22 +173,77 @@ def test_label_of_no_or_several_entries__is_one_line_with_the_item(sets, tmp_pat
         list(iterate_batches(items, 2))
 
 
-def test_items_that_are_dictionaries__are_one_line_with_their_keys(sets, tmp_path):
-    class Rows(Samples):
-        def __getitem__(self, index):
-            return {"image": self.inputs[index], "label": self.labels[index]}
+class Rows(Samples):
+    """Items that are dictionaries of some keys."""
 
-    sets["train"] = Rows(40)
-    message = r"item 0 of changing:samples train is a dictionary of 'image', 'label', but must be"
-    with pytest.raises(DatasetError, match=message) as raised:
-        prepare_dataset(SPEC, tmp_path / "set", data=tmp_path)
-    assert "\n" not in str(raised.value)
+    def __init__(self, count, *keys):
+        super().__init__(count)
+        self.keys = keys
 
-    class Pairs(Rows):
-        def __getitem__(self, index):
-            row = super().__getitem__(index)
-            return row["image"], row["label"]
+    def __getitem__(self, index):
+        image, label = super().__getitem__(index)
+        row = {"image": image, "mask": 0 * image, "label": label, "text": "a cat", "kind": label}
+        return {key: row[key] for key in self.keys}
 
-    sets["train"] = Pairs(40)
-    prepare_dataset(SPEC, tmp_path / "set", data=tmp_path)
-    assert np.array_equal(read(tmp_path / "set")[0].numpy(), Samples(40).inputs)
+
+@pytest.mark.parametrize("limit", [1, 2**30])
+@pytest.mark.parametrize(
+    ("keys", "options"),
+    [
+        (("image", "label"), {}),
+        (("text", "image", "label"), {}),
+        (("image", "mask", "label"), {"input": "image"}),
+        (("kind", "image", "text"), {"target": "kind"}),
+        (("mask", "image", "label", "kind"), {"input": "image", "target": "kind"}),
+        (("image", "label"), {"input": "image", "target": "label", "train_samples": 12}),
+    ],
+)
+def test_items_that_are_dictionaries__are_read_as_pairs(
+    sets, tmp_path, monkeypatch, limit, keys, options
+):
+    monkeypatch.setattr("unitlens.data.user_sets.MEMORY_LIMIT", limit)
+    spec = DatasetSpec(name="changing:samples", **options)
+    pairs = SPEC.model_copy(update={"train_samples": spec.train_samples})
+    prepare_dataset(pairs, tmp_path / "pairs", data=tmp_path)
+    expected = {split: read(tmp_path / "pairs", split) for split in ("train", "test")}
+    sets.update(train=Rows(40, *keys), test=Rows(20, *keys))
+    prepare_dataset(spec, tmp_path / "set", data=tmp_path)
+    for split, of_pairs in expected.items():
+        for found, wanted in zip(read(tmp_path / "set", split), of_pairs, strict=True):
+            assert torch.equal(found, wanted)
+    assert np.array_equal(read(tmp_path / "set", "test")[0].numpy(), Samples(20).inputs)
+    assert describe_dataset(spec, data=tmp_path).input_shape == (4,)
+
+
+@pytest.mark.parametrize(
+    ("keys", "options", "message"),
+    [
+        (("image", "mask", "label"), {}, "keys 'image', 'mask' beside the label; name that of the"),
+        (("image", "kind"), {}, "none is label, .*; name that of the label by dataset.target"),
+        (
+            ("image", "kind"),
+            {"target": "kinds"},
+            "'image', 'kind', but target is 'kinds'; name one",
+        ),
+        (("image", "label"), {"input": "img"}, "but dataset.input is 'img'; name one of them"),
+        (("label",), {}, "has no key beside the target 'label', but needs an input"),
+        (("text", "label"), {}, "has texts alone beside the label .'text'.; have the function"),
+    ],
+)
+def test_items_that_are_dictionaries__misfits_are_one_line(sets, tmp_path, keys, options, message):
+    sets["train"] = Rows(40, *keys)
+    with pytest.raises(
+        DatasetError, match=f"^item 0 of changing:samples train .*{message}"
+    ) as told:
+        prepare_dataset(
+            DatasetSpec(name="changing:samples", **options), tmp_path / "set", data=tmp_path
+        )
+    assert "\n" not in str(told.value)
+
+
+def test_keys__of_items_that_are_pairs_are_refused(sets, tmp_path):
+    spec = DatasetSpec(name="changing:samples", target="label")
+    with pytest.raises(DatasetError, match=r"is a tuple, but dataset.input .*; remove these two"):
+        prepare_dataset(spec, tmp_path / "set", data=tmp_path)
+    with pytest.raises(ValueError, match="target is for a module:function only, not for mnist5k"):
+        DatasetSpec(name="mnist5k", target="label")

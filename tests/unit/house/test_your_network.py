@@ -62,6 +62,12 @@ def test_classifier__is_as_a_naive_loop(page, silenced):
         assert page["table"]["loss_increase"][unit] == pytest.approx(expected, abs=1e-6)
 
 
+def test_weights_of_a_file__are_those_of_the_saved_network(page):
+    for name, tensor in page["classifier"].state_dict().items():
+        assert torch.equal(page["fresh"].state_dict()[name], tensor)
+    assert page["same"]["loss_increase"].equals(page["table"]["loss_increase"])
+
+
 def test_several_inputs__are_as_a_naive_loop(page):
     model, items = page["two"], page["items"]
     x, y = (torch.stack([item[key] for item in items]) for key in ("x", "y"))
@@ -128,6 +134,12 @@ def test_tokens__are_as_a_naive_loop(page, silenced):
             silent[..., unit] = 0
             expected = loss(model.head(silent)) - loss(model.head(hidden))
             assert page["tokens"]["loss_increase"][unit] == pytest.approx(float(expected), abs=1e-6)
+            of_class = [logits[tags == 2] for logits in (model.head(silent), model.head(hidden))]
+            losses = [cross_entropy(logits, torch.full((len(logits),), 2)) for logits in of_class]
+            row = page["tokens"].isel(unit=unit)
+            assert float(row["class_loss_increase"].sel({"class": 2})) == pytest.approx(
+                float(losses[0] - losses[1]), abs=1e-6
+            )
 
 
 def test_autoencoder__is_as_a_naive_loop(page, silenced):
@@ -150,3 +162,19 @@ def test_named_labels__keep_their_names(page):
     inputs = torch.stack([value for value, _ in page["named"]])
     expected = cross_entropy(page["classifier"](inputs), labels).detach()
     assert page["by_name"].attrs["baseline_loss"] == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_statistics__by_an_attribute_are_means_over_its_samples(page):
+    inputs, _ = page["data"].tensors
+    activations = torch.relu(page["classifier"][0](inputs)).detach()
+    for value in (0, 1):
+        mean = activations[(inputs[:, 0] > 0) == value].mean(0)
+        found = page["by_sign"]["class_mean"].sel({"class": value})
+        np.testing.assert_allclose(found, mean, atol=1e-6)
+
+    tagger, (tokens, tags) = page["tagger"], page["tagged"].tensors
+    hidden = torch.relu(tagger.hidden(tagger.embedding(tokens))).detach()
+    for place in range(4):
+        mean = hidden[:, place][tags[:, place] != -100].mean(0)
+        found = page["by_place"]["class_mean"].sel({"class": place})
+        np.testing.assert_allclose(found, mean, atol=1e-6)

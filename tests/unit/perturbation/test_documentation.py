@@ -23,6 +23,8 @@ OWN = {
     "seed": {*FUNCTIONS},
     "value": {ul.direction_ablation},
     "reference": {ul.direction_ablation},
+    "rate": {ul.direction_ablation},
+    "tolerance": {ul.direction_ablation},
     "layers": {ul.direction_ablation, ul.noise_robustness},
     "by": {ul.cumulative_ablation, ablation_curves},
     "orders": {ul.cumulative_ablation, ablation_curves},

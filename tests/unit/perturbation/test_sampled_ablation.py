@@ -180,7 +180,7 @@ def test_sums__are_those_of_the_formulas():
             for a in (probabilities, changes, predicted, hits)
         ]
         sums.add_drawn(row, labels[sample], *of_pairs)
-    found = sums.importance(by_class=True)
+    found = sums.importance()
 
     for unit in range(rows):
         chosen = drawn[unit]

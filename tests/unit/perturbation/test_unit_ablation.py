@@ -232,6 +232,17 @@ def test_unit_ablation__refuses_impossible_arguments(options, message):
         ul.unit_ablation(mlp(), random_pairs(9, 6), **options)
 
 
+def test_unit_ablation__refuses_values_of_other_heads():
+    choice = [ul.layer("1", axis=-1, heads=3)]
+    values = xr.DataArray(np.zeros(9), coords=unit_coordinates([("1", 0, 9)]), dims="unit")
+
+    with pytest.raises(
+        ArgumentError, match=r"value has 9 units of layer '1', but .* has 3; choose"
+    ):
+        ul.unit_ablation(mlp(), random_pairs(9, 6), layers=choice, value=values)
+    ul.unit_ablation(mlp(), random_pairs(9, 6), layers=choice, value=values[:3])
+
+
 def test_unit_ablation__refuses_values_that_lack_units():
     some = xr.DataArray(np.zeros(9), coords=unit_coordinates([("2", 0, 9)]), dims="unit")
 

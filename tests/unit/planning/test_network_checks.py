@@ -53,6 +53,24 @@ def test_check_networks__accepts_layers_that_exist():
     assert check_networks(with_layers) == ()
 
 
+def test_check_networks__names_the_layer_of_noise_that_is_not_recorded():
+    with pytest.raises(
+        ConfigError,
+        match=r"^measurements.noise_robustness.layers \(for mlp\): layer 'dense1' is not recorded, "
+        r"but .*; name it in measurements.activations.layers$",
+    ):
+        check_networks(plan({"name": "mlp"}, noise_robustness={"layers": ["dense1", "relu1"]}))
+
+    layers = ["dense1", "relu1"]
+    recorded = plan(
+        {"name": "mlp"},
+        activations={"layers": layers},
+        noise_robustness={"layers": layers},
+        cumulative_ablation={"layers": ["dense1"]},
+    )
+    assert check_networks(recorded) == ()
+
+
 SPY = """
 from pathlib import Path
 

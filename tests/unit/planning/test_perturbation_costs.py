@@ -87,10 +87,11 @@ def test_curve__both_sides_of_a_product_are_left_out_in_a_chain(costs_of):
 
 
 def test_noise__runs_all_behind_the_first_layer(convnet):
-    costs, _ = convnet
-    behind = CONVOLUTIONS[1] + CONVOLUTIONS[2]
-
-    assert costs.noise(100) == 2 * sum(CONVOLUTIONS) - behind + 100 * behind
+    costs, layers = convnet
+    for first in (0, 1):
+        behind = sum(CONVOLUTIONS[first + 1 :])
+        expected = 2 * sum(CONVOLUTIONS) - behind + 100 * behind
+        assert costs.noise(layers[first:], 100) == expected
 
 
 def test_basis_change__is_a_square_matrix_at_each_position(convnet):
@@ -113,4 +114,4 @@ def test_units__of_a_network_that_cannot_be_traced_take_whole_passes(costs_of):
 
     assert costs.forward == 6 * 5 + 5 * 4
     assert costs.units(layers) == 2 * 50 + 5 * 50
-    assert costs.noise(10) == 50 + 10 * 50
+    assert costs.noise(layers, 10) == 50 + 10 * 50

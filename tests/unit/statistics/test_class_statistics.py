@@ -363,6 +363,18 @@ def test_class_statistics__refuses_what_is_no_attribute(by):
         class_statistics(activation_tree({"x": values}, labels), by=by)
 
 
+def test_class_statistics__by_texts_that_are_numbered_as_the_error_says():
+    values, labels = relu_data()
+    colours = np.array(["red", "blue"])[np.arange(len(labels)) % 2]
+    tree = activation_tree({"x": values}, labels, chunks=(64, 7), classes=4)
+    with pytest.raises(ArgumentError, match=r"by numpy\.unique\(by, return_inverse=True\)\[1\]$"):
+        class_statistics(tree, by=colours)
+
+    stats = class_statistics(tree, by=np.unique(colours, return_inverse=True)[1])
+    expected = naive_numbers(values, colours == "red", range(2))
+    np.testing.assert_allclose(stats["class_mean"], expected["class_mean"], rtol=1e-12)
+
+
 def test_class_statistics__refuses_an_unknown_coordinate():
     values, labels = relu_data()
     with pytest.raises(TableError, match="have no coordinate 'gender' at their root"):

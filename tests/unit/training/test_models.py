@@ -12,7 +12,7 @@ from unitlens.config.base import Strict, parse_at
 from unitlens.config.networks import MODEL_FAMILIES, MLPSpec, ModelSpec
 from unitlens.errors import ConfigError, ModelError
 from unitlens.training.models import BUILDERS, build_model
-from unitlens.training.weight_files import read_weights
+from unitlens.training.weight_files import WeightsFile
 
 OWN = """
 import torch
@@ -305,7 +305,7 @@ def test_weights__damage_anywhere_is_told_in_one_line(tmp_path, kind):
             raw[place:] = b""
         path.write_bytes(raw)
         try:
-            assert read_weights(path).keys()
+            assert WeightsFile(path).read().keys()
         except ModelError as error:
             told += "\n" not in str(error)
     assert told >= 60  # no file that is cut off is read

@@ -152,10 +152,14 @@ class SampledAblation:
         session = self._session
         estimates = importance_table(
             session, coordinates, self._add_batch,
-            SampledSums(len(self._numbers), session.classes, session.device), schema=schema,
-            value=value, at_most=self._at_most, kept_bytes=self._kept_bytes, beside=beside,
+            self._sums(), schema=schema, value=value, at_most=self._at_most,
+            kept_bytes=self._kept_bytes, beside=beside,
         )  # fmt: skip
         return estimates.assign_attrs(self._attributes(estimates))
+
+    def _sums(self) -> SampledSums:
+        session, rows = self._session, len(self._numbers)
+        return SampledSums(rows, session.classes, session.device, by_class=session.by_class)
 
     def _add_batch(self, batch: Batch, baseline: Baseline, sums: SampledSums) -> None:
         """Ablate the drawn pairs of a batch, and add predictions, changes and the baseline."""

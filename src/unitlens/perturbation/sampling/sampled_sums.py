@@ -36,10 +36,15 @@ class SampledSums:
         Number of classes.
     device
         Device of the sums.
+    by_class
+        Whether to return the importance by class.
     """
 
-    def __init__(self, rows: int, classes: int, device: torch.device) -> None:
-        self._scores = PairedSums(rows, classes, device)
+    def __init__(
+        self, rows: int, classes: int, device: torch.device, *, by_class: bool = True
+    ) -> None:
+        self._scores = PairedSums(rows, classes, device, by_class=by_class)
+        self._are_classes = by_class
         # Variances, times N^2, of the sums of loss changes and of hit changes, by class; and the
         # mean variance that one more flipped hit would have, as a sum and a number of pairs.
         self._variances = torch.zeros((2, rows, classes), dtype=torch.float64, device=device)
@@ -117,38 +122,34 @@ class SampledSums:
         self._fourth.index_add_(0, rows, variances.square())
         self._pairs.index_add_(0, rows, torch.ones_like(rows))
 
-    def importance(self, *, by_class: bool) -> dict[str, Floats]:
+    def importance(self) -> dict[str, Floats]:
         """Return estimates and their errors by the name of the declared variable.
 
         The standard error of drawing pairs is that of the number that all pairs would give. The
         standard error over samples holds it too. For hits, one more flipped hit is assumed, at the
         mean weight of the drawn pairs, so that no error is 0 because no flip was drawn.
-
-        Parameters
-        ----------
-        by_class
-            Whether to include the importance by class.
         """
         samples = self._scores.samples
         total = samples.sum()
         variances = self._variances.cpu().numpy()
         weights, drawn = self._flips.cpu().numpy()
         pairs = self._pairs.cpu().numpy()
-        variables = self._scores.importance(by_class=by_class)
+        variables = self._scores.importance()
+        over_samples = variables["loss_increase_se"]
         flips = variances[1] + _ratio(weights, drawn)
         overall = variances[1].sum(1) + _ratio(weights.sum(1), drawn.sum(1))
         errors = {
             "loss_increase": np.sqrt(variances[0].sum(1)) / total,
             "accuracy_drop": np.sqrt(overall) / total,
         }
-        if by_class:
+        if self._are_classes:
             by_sample = np.where(samples > 0, samples, np.nan)
             errors["class_loss_increase"] = np.sqrt(variances[0]) / by_sample
             errors["class_accuracy_drop"] = np.sqrt(flips) / by_sample
         for name, error in errors.items():
             variables[f"{name}_se"] = np.hypot(variables[f"{name}_se"], error)
             variables[f"{name}_sampling_se"] = error
-        if by_class:
+        if self._are_classes:
             chosen = variables["most_damaged_class"].clip(0).astype(np.int64)
             rows = np.arange(len(chosen))
             largest = variables["class_accuracy_drop_se"][rows, chosen]
@@ -161,7 +162,7 @@ class SampledSums:
             "loss_increase_high": mean + margin,
             "pairs": pairs,
             "effective_samples": _effective_samples(
-                self._scores.importance(by_class=False)["loss_increase_se"],
+                over_samples,
                 errors["loss_increase"],
                 total,
             ),

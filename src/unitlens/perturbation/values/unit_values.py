@@ -64,8 +64,8 @@ def values_by_unit(session: Session, values: npt.ArrayLike | xr.DataArray, argum
     Raises
     ------
     ArgumentError
-        Where the number of values is wrong, a unit has no value or several values, or a Dataset is
-        given.
+        Where the number of values is wrong, a unit has no value or several values, a layer has more
+        units than are chosen, or a Dataset is given.
     """
     if isinstance(values, xr.Dataset):
         raise ArgumentError(
@@ -97,8 +97,16 @@ def _matched(session: Session, values: xr.DataArray, argument: str) -> Floats:
         layer, channel = keys[places < 0][0]
         raise ArgumentError(
             f"{argument} has no entry for channel {channel} of layer '{layer}', but must have one "
-            "for every unit of the chosen layers"
+            "for every unit of the chosen layers; measure this layer too, or choose other layers"
         )
+    counts = pd.Series(values["layer"].values).value_counts()
+    for one in session.layers:
+        if counts[one.name] > one.units:
+            raise ArgumentError(
+                f"{argument} has {counts[one.name]} units of layer '{one.name}', but the chosen "
+                f"layer has {one.units}; choose the layer with the axis and the heads that "
+                f"{argument} was measured with"
+            )
     numbers: Floats = values.values.astype(np.float64)[places]
     return numbers
 
