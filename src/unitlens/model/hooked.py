@@ -15,6 +15,7 @@ from unitlens.model.call_graph import (
     is_single_node,
     with_first_tensor,
 )
+from unitlens.model.call_watch import CallWatch
 from unitlens.model.calling import call_model
 from unitlens.model.graph import Edit, find_logits
 from unitlens.model.inputs import AnyInputs, Inputs
@@ -34,7 +35,9 @@ class HookedNetwork:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
 
-    def run(self, inputs: AnyInputs, edits: Mapping[str, Edit]) -> Any:
+    def run(
+        self, inputs: AnyInputs, edits: Mapping[str, Edit], watch: CallWatch | None = None
+    ) -> Any:
         """Run the model with some activations replaced.
 
         Parameters
@@ -43,6 +46,8 @@ class HookedNetwork:
             One batch.
         edits
             For the name of a call, a function of its activation that returns the replacement.
+        watch
+            What notes the calls, if anything.
 
         Returns
         -------
@@ -50,6 +55,8 @@ class HookedNetwork:
         """
 
         def replace(call: ObservedCall) -> Any:
+            if watch is not None:
+                watch.see(call)
             if call.name not in edits:
                 return call.result
             activation = first_tensor(call.result)
@@ -63,7 +70,7 @@ class HookedNetwork:
                 return call.result
             return with_first_tensor(call.result, edited)
 
-        if not edits:
+        if not edits and watch is None:
             return call_model(self._model, inputs)
         with CallMode(self._model, replace).observing():
             return call_model(self._model, inputs)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from unitlens.errors import ArgumentError, ModelError, first_line
+from unitlens.model.call_watch import OtherCalls
 from unitlens.model.calling import bound_arguments, call_model, check_call
 from unitlens.model.graph import Edit, Program, same_storage, trace
 from unitlens.model.hooked import HookedNetwork
@@ -22,12 +23,12 @@ from unitlens.model.inputs import (
 from unitlens.model.layers import UnitLayer, UnitLayers
 from unitlens.model.memory_watch import PassMemory
 from unitlens.model.observation import Observation, observe
-from unitlens.model.open_layers import LayersChosen, OpenLayers
+from unitlens.model.open_layers import LayersChosen, OpenLayers, is_by_name
 from unitlens.model.outputs import OutputReader
 from unitlens.model.precision import outputs_agree
 from unitlens.model.restore import isolated_generators, restored_afterwards, seed_generators
 from unitlens.model.rewriting import simplify
-from unitlens.model.user_forward import user_forward
+from unitlens.model.user_forward import noting_failure, user_forward
 from unitlens.model.wrapped_modules import plain_modules, unwrap
 
 logger = logging.getLogger("unitlens")
@@ -71,6 +72,8 @@ class UnitNetwork:
         Reads the logits from the model's output; may be replaced inside the context.
     example_output
         What the model puts out for three samples.
+    doubts
+        What the batches that ran so far have shown to be doubtful, in words.
     device
         Device of the parameters; inputs are moved to it.
     dtype
@@ -100,11 +103,12 @@ class UnitNetwork:
                 f"example has shape {describe_inputs(example)}, but must be a batch of at least "
                 "one input"
             )
-        self.output = OutputReader()
+        self.output, self.doubts = OutputReader(), list[str]()
         self.model, self._example, self._device = unwrap(model), example, device
         self._dtype, self._simplified = dtype, simplified
         self._stack = ExitStack()
         self._hooked: HookedNetwork | None = None
+        self._others: OtherCalls | None = None
 
     @property
     def layers(self) -> UnitLayers:
@@ -163,7 +167,7 @@ class UnitNetwork:
             return capture
 
         edits = {layer.name: make_edit(layer) for layer in layers}
-        logits = self.forward_with(inputs, edits)
+        logits = self._forward(inputs, edits, perturbed=False)
         for name in edits:
             if name not in captured:
                 raise ModelError(
@@ -187,16 +191,25 @@ class UnitNetwork:
         -------
         The logits.
         """
+        return self._forward(inputs, edits, perturbed=bool(edits))
+
+    def _forward(self, inputs: AnyInputs, edits: Mapping[str, Edit], *, perturbed: bool) -> Tensor:
         inputs, failed = self.ready(inputs), list[Exception]()
-        noted = {name: _noting_failure(edit, failed) for name, edit in edits.items()}
+        others = None if perturbed else self._others
+        watch = None if others is None else others.watch()
+        noted = {name: noting_failure(edit, failed) for name, edit in edits.items()}
         with user_forward(self.model, inputs, failed):
             if self.program is not None:
                 by_node = {self.nodes[name]: edit for name, edit in noted.items()}
                 output = self.program.run(inputs, by_node)
             else:
                 assert self._hooked is not None  # noqa: S101  always so without a program
-                output = self._hooked.run(inputs, self._open.call_edits(noted, len(inputs)))
-        return self.logits(output)
+                by_call = self._open.call_edits(noted, len(inputs))
+                output = self._hooked.run(inputs, by_call, watch)
+        logits = self.logits(output)
+        if others is not None and watch is not None:
+            others.tell(watch, inputs, lambda some: self.forward_with(some, {}))
+        return logits
 
     def choose(self, choice: LayersChosen) -> tuple[UnitLayer, ...]:
         """Choose among the layers of units, and declare others.
@@ -219,11 +232,21 @@ class UnitNetwork:
             As :func:`~unitlens.model.layers.choose_layers`; or where a declared layer has no such
             axis or no axis of samples.
         """
+        if self._others is not None:
+            self._others.by_name = is_by_name(choice)
         if self._simplified and self._open.declares(choice):
             self._simplified = False  # a simplified program lacks the values of some modules
             with torch.inference_mode(mode=False), torch.no_grad():
                 self._trace(self._samples(3))
         return self._open.choose(choice)
+
+    def find_other_calls(self, batch: Any) -> None:
+        """Run a batch, so that layers that it runs, and the example does not, count as left out."""
+        if self._others is not None:
+            self._others.by_name = True  # they are told with all others that are left out
+            inputs = make_inputs(batch)
+            for some in (inputs, inputs[-max(2, len(inputs) // 4) :]):
+                self.forward_with(some, {})
 
     def warn_of_left_out(self) -> None:
         """Warn of the units that are not among the layers that were found."""
@@ -292,6 +315,10 @@ class UnitNetwork:
         self._open = OpenLayers(
             self.model, two, two.values, of_three, self._value_of, reason=reason
         )
+        known = {*two.names.values(), *three.names.values()}
+        self._others = OtherCalls(
+            example, known, self._open.calls, self._open.layers.left_out, self.doubts
+        )
 
     def _value_of(self, node: fx.Node, count: int) -> Tensor | None:
         """Return the value of a node on two or three samples, None where it does not run."""
@@ -322,19 +349,6 @@ class UnitNetwork:
                 f"the model puts out {type(output).__name__}, but must put out a tensor"
             )
         return output
-
-
-def _noting_failure(edit: Edit, failed: list[Exception]) -> Edit:
-    """Return an edit that keeps its errors, which are no errors of the model."""
-
-    def apply(activation: Tensor) -> Tensor:
-        try:
-            return edit(activation)
-        except Exception as error:
-            failed.append(error)
-            raise
-
-    return apply
 
 
 @contextmanager

@@ -24,6 +24,11 @@ LayersChosen = Sequence[str | DeclaredLayer] | int | LastLayers | None
 _MIXED_ROWS = "its rows are not those of one sample each"
 
 
+def is_by_name(choice: LayersChosen) -> bool:
+    """Tell whether a choice names its layers."""
+    return choice is not None and not isinstance(choice, int | LastLayers)
+
+
 class OpenLayers:
     """The layers of units of an open network.
 
@@ -131,6 +136,11 @@ class OpenLayers:
             call, of_value = self._calls[name], _edit_of_value(self._found[name], edit, samples)
             by_call[call] = _in_turn(by_call[call], of_value) if call in by_call else of_value
         return by_call
+
+    @property
+    def calls(self) -> frozenset[str]:
+        """Names of the calls whose values are layers that were found."""
+        return frozenset(self._calls[layer.name] for layer in self.layers)
 
     def _known(self, entry: str | DeclaredLayer) -> list[str]:
         names = [layer.name for layer in self.layers]

@@ -214,7 +214,7 @@ class Session:
             **({"layers_left_out": [*self._left_out]} if self._left_out else {}),
             "score": self.score.name,
             "precision": self._settings.precision or str(self.network.dtype).split(".")[-1],
-            **self.doubts.attributes(),
+            **self.doubts.attributes(self.network.doubts),
         }
         if self.network.output.name != "":
             attributes["output"] = self.network.output.name
