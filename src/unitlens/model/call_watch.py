@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from unitlens.errors import ModelError, RepeatabilityWarning, UnitsWarning
+from unitlens.model.call_graph import is_single_node
 from unitlens.model.inputs import AnyInputs, Inputs, map_structure, tensors_in
 from unitlens.model.layers import listed
 from unitlens.model.observed_calls import ObservedCall
@@ -58,7 +59,8 @@ class CallWatch:
 
 def _has_units(call: ObservedCall) -> bool:
     if isinstance(call.target, nn.Module):
-        return isinstance(call.target, (*NONLINEAR_MODULES, *_RECURRENT))
+        kinds = (*NONLINEAR_MODULES, *_RECURRENT)
+        return isinstance(call.target, kinds) and is_single_node(call.target)
     return is_nonlinear_function(call.target) or is_rectifying_clamp(
         call.target, call.args, call.kwargs
     )

@@ -204,8 +204,9 @@ class _Recorder:
     def finish(self, output: Any) -> RecordedCalls:
         """Return the recorded calls of a pass with this output."""
         read: set[fx.Node] = set()
-        known = isinstance(output, Tensor | Mapping | tuple | list)
-        node = self._graph.output(self._arguments(output if known else find_logits(output), read))
+        if not isinstance(output, Tensor | Mapping | tuple | list):
+            output = vars(output) if hasattr(output, "__dict__") else find_logits(output)
+        node = self._graph.output(self._arguments(output, read))
         nodes = [*self._names]
         recorded = RecordedCalls(
             nodes, node, self._names, self._modules, self._constants, self._calls

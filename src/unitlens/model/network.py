@@ -1,33 +1,31 @@
 """Layers of units of any model, and forward passes that read or replace activations."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, fx, nn
 
-from unitlens.errors import ArgumentError, ModelError, first_line
+from unitlens.errors import ArgumentError, ModelError
 from unitlens.model.call_watch import OtherCalls
-from unitlens.model.calling import bound_arguments, call_model, check_call
-from unitlens.model.graph import Edit, Program, same_storage, trace
+from unitlens.model.calling import call_model, check_call
+from unitlens.model.checked_trace import checked_trace, equal_randomness, output_tensors
+from unitlens.model.graph import Edit, Program, same_storage
 from unitlens.model.hooked import HookedNetwork
 from unitlens.model.inputs import (
     AnyInputs,
     Inputs,
     describe_inputs,
     make_inputs,
-    tensors_in,
 )
 from unitlens.model.layers import UnitLayer, UnitLayers
 from unitlens.model.memory_watch import PassMemory
-from unitlens.model.observation import Observation, observe
+from unitlens.model.observation import Observation
 from unitlens.model.open_layers import LayersChosen, OpenLayers, is_by_name
 from unitlens.model.outputs import OutputReader
-from unitlens.model.precision import outputs_agree
-from unitlens.model.restore import isolated_generators, restored_afterwards, seed_generators
-from unitlens.model.rewriting import simplify
+from unitlens.model.restore import restored_afterwards
 from unitlens.model.user_forward import noting_failure, user_forward
 from unitlens.model.wrapped_modules import plain_modules, unwrap
 
@@ -69,7 +67,7 @@ class UnitNetwork:
     model
         The model itself, without wrappers.
     output
-        Reads the logits from the model's output; may be replaced inside the context.
+        Reads the logits from the model's output; see :meth:`read_output`.
     example_output
         What the model puts out for three samples.
     doubts
@@ -103,7 +101,8 @@ class UnitNetwork:
                 f"example has shape {describe_inputs(example)}, but must be a batch of at least "
                 "one input"
             )
-        self.output, self.doubts = OutputReader(), list[str]()
+        self.output = self._leading = OutputReader()
+        self.doubts: list[str] = []
         self.model, self._example, self._device = unwrap(model), example, device
         self._dtype, self._simplified = dtype, simplified
         self._stack = ExitStack()
@@ -268,6 +267,19 @@ class UnitNetwork:
         """
         return self.output(output)
 
+    def read_output(self, reader: OutputReader) -> None:
+        """Read the logits by another reader, and find the layers on the way to these logits.
+
+        Layers are to be chosen afterwards. Where the reader chooses nothing, or its choice is no
+        single node of the network, the layers stay, or are those on the way to any output.
+        """
+        self.output, chosen = reader, OutputReader(reader.choice)
+        if chosen.choice is None or self._open.lead_to(chosen):
+            return
+        self._leading = chosen
+        with torch.inference_mode(mode=False), torch.no_grad():
+            self._find(self._samples(3))
+
     @property
     def logits_node(self) -> fx.Node | None:
         """The node of the program that returns the logits; None where no single node does."""
@@ -279,26 +291,28 @@ class UnitNetwork:
         self.dtype = weights[0].dtype if weights else self._dtype or torch.get_default_dtype()
         self.device = weights[0].device if weights else torch.device(self._device or "cpu")
         with torch.inference_mode(mode=False), torch.no_grad():
-            example = self._samples(3)
-            reason = self._trace(example)
-            if reason:
-                self._hook(example, reason)
+            self._find(self._samples(3))
+
+    def _find(self, example: AnyInputs) -> None:
+        if reason := self._trace(example):
+            self._hook(example, reason)
 
     def _trace(self, example: AnyInputs) -> str:
         """Trace the model; return the reason why that is impossible, empty where it is traced."""
-        with _equal_randomness(self.device):
+        with equal_randomness(self.device):
             expected, reason = self._run_model(example), ""
         self.example_output = expected
         for simplified in dict.fromkeys((self._simplified, False)):
-            self.program, self.observation, reason = _traced(
+            self.program, self.observation, reason = checked_trace(
                 self.model, example, expected, simplified=simplified
             )
             if self.program is not None and self.observation is not None:
                 self.memory, self._simplified = self.observation.memory, simplified
                 two, three = self.observation.two, self.observation.three
                 self._open = OpenLayers(
-                    self.model, self.program, two, three, self._value_of, self.observation
-                )
+                    self.model, self.program, two, three, self._value_of, self.observation,
+                    reader=self._leading,
+                )  # fmt: skip
                 return ""
         return reason
 
@@ -313,8 +327,9 @@ class UnitNetwork:
         of_three = {n: by_name[name] for n, name in two.names.items() if name in by_name}
         self._names = two.names
         self._open = OpenLayers(
-            self.model, two, two.values, of_three, self._value_of, reason=reason
-        )
+            self.model, two, two.values, of_three, self._value_of,
+            reader=self._leading, reason=reason,
+        )  # fmt: skip
         known = {*two.names.values(), *three.names.values()}
         self._others = OtherCalls(
             example, known, self._open.calls, self._open.layers.left_out, self.doubts
@@ -344,51 +359,8 @@ class UnitNetwork:
         check_call(self.model, example)
         with user_forward(self.model, example):
             output = call_model(self.model, example.clone())
-        if not _tensors(output):
+        if not output_tensors(output):
             raise ModelError(
                 f"the model puts out {type(output).__name__}, but must put out a tensor"
             )
         return output
-
-
-@contextmanager
-def _equal_randomness(device: torch.device) -> Iterator[None]:
-    """Have a network that is random draw the same numbers in each of these blocks."""
-    with isolated_generators(device):
-        seed_generators(0, device)
-        yield
-
-
-def _tensors(output: Any) -> list[Tensor]:
-    return tensors_in(dict(output) if isinstance(output, Mapping) else output)
-
-
-def _same_outputs(output: Any, expected: Any) -> bool:
-    """Tell whether all tensors of two outputs agree."""
-    ours, theirs = _tensors(output), _tensors(expected)
-    return len(ours) == len(theirs) and all(map(outputs_agree, ours, theirs))
-
-
-def _traced(
-    model: nn.Module, example: AnyInputs, expected: Any, *, simplified: bool
-) -> tuple[Program | None, Observation | None, str]:
-    """Trace a model, and check on the example that the graph computes what the model does.
-
-    Returns
-    -------
-    The program and its observation; or None twice, and the reason why the model cannot be traced.
-    """
-    try:
-        with restored_afterwards(model):  # tracing may add attributes to modules
-            given = bound_arguments(model, example) if isinstance(example, Inputs) else None
-            program = trace(model, given)
-        observation = observe(program, example)
-        if simplified:
-            simplify(program, observation)
-        with _equal_randomness(example.device):
-            output = program.run(example)
-    except Exception as error:  # noqa: BLE001  a user's forward may raise anything on proxies
-        return None, None, first_line(error)
-    if not _same_outputs(output, expected):
-        return None, None, "its graph gives other numbers than the model itself"
-    return program, observation, ""

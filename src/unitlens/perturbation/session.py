@@ -116,10 +116,6 @@ class Session:
     ) -> None:
         inputs, targets = example
         self.network = network
-        self.layers = network.choose(settings.layers)
-        by_name = settings.layers is not None and not isinstance(settings.layers, int | LastLayers)
-        self._left_out = {} if by_name else network.layers.left_out
-        self.units = sum(layer.units for layer in self.layers)
         self.samples = len(indices)
         self.device = network.device
         self.dataset, self.indices, self.seed = dataset, indices, settings.seed
@@ -132,6 +128,10 @@ class Session:
             settings.output,
             None if names is None else len(names),
         )
+        self.layers = network.choose(settings.layers)
+        by_name = settings.layers is not None and not isinstance(settings.layers, int | LastLayers)
+        self._left_out = {} if by_name else network.layers.left_out
+        self.units = sum(layer.units for layer in self.layers)
         self.engine = Engine(
             network,
             self.layers,

@@ -70,8 +70,8 @@ def open_recording(
     example, labels = _example(samples, settings, samples.kind)
     opened = UnitNetwork(model, example, device=settings.device, simplified=True)
     with autocast_disabled(torch.device(settings.device)), opened as network:
-        layers = network.choose(settings.layers)
         classes = find_classes(network, samples, labels, settings.output)
+        layers = network.choose(settings.layers)
         maps = choose_maps(settings.maps, layers, len(samples))
         contents = _contents(len(samples), layers, classes, settings, provenance, maps)
         batch_size = settings.batch_size or suitable_batch(network, example)
@@ -93,12 +93,12 @@ def _open_positions(
     example, targets = _example(samples, settings, "any")
     opened = UnitNetwork(model, example, device=settings.device, simplified=True)
     with autocast_disabled(torch.device(settings.device)), opened as network:
+        classes = find_position_classes(network, targets, settings.output, labels, ignored)
         layers = layers_of_positions(
             network.choose(settings.layers),
             tuple(targets.shape[1:]),
             named=settings.layers is not None,
         )
-        classes = find_position_classes(network, targets, settings.output, labels, ignored)
         flat = [flat_layer(layer) for layer in layers]
         contents = _contents(len(items), flat, classes, settings, provenance, None)
         batch_size = settings.batch_size or suitable_batch(network, example)

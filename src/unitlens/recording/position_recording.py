@@ -200,7 +200,7 @@ def find_position_classes(
         Target of positions that are no samples.
     """
     check_choice(choice)
-    network.output = OutputReader(choice)
+    network.read_output(OutputReader(choice))
     attributes: dict[str, Any] = {"positions": "samples", "ignore_index": ignored}
     if network.output.name != "":
         attributes["output"] = network.output.name
