@@ -102,11 +102,11 @@ def _open_positions(
         flat = [flat_layer(layer) for layer in layers]
         contents = _contents(len(items), flat, classes, settings, provenance, None)
         batch_size = settings.batch_size or suitable_batch(network, example)
-        _, doubts = _find_doubts(network, samples, example, None, batch_size)
+        least_batch, doubts = _find_doubts(network, samples, example, None, batch_size)
         doubts = (*doubts, *_lacking_units(network, settings))
         yield PositionRecording(
             network, samples, layers, contents, classes, batch_size, settings.device,
-            items=items, labels=labels, ignored=ignored, doubts=doubts,
+            items=items, labels=labels, ignored=ignored, least_batch=least_batch, doubts=doubts,
         )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unitlens.data.batches import iterate_batches
+from unitlens.data.batches import batch_starts, iterate_batches
 from unitlens.data.positions import no_position, position_targets
 from unitlens.data.samples import Samples
 from unitlens.errors import ArgumentError, DatasetError, LayerError
@@ -40,6 +40,8 @@ class PositionRecording(Recording):
         Item and label of each sample, (samples,).
     ignored
         Target of positions that are no samples.
+    least_batch
+        Fewest items that the network can be run on.
     doubts
         As for :class:`~unitlens.recording.forward_passes.Recording`.
     """
@@ -50,9 +52,10 @@ class PositionRecording(Recording):
         items: NDArray[np.int64],
         labels: NDArray[np.int64],
         ignored: int,
+        least_batch: int = 1,
         doubts: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(*args, doubts=doubts)
+        super().__init__(*args, least_batch=least_batch, doubts=doubts)
         self.true_labels = None
         self._items, self._labels, self._ignored = items, labels, ignored
         self._ranks = np.unique(items, return_inverse=True)[1]  # of items that have samples
@@ -68,12 +71,18 @@ class PositionRecording(Recording):
 
     def batch_of(self, sample: int, size: int) -> NDArray[np.int64]:
         """Return the samples that run in one batch of `size` items with a sample."""
-        return np.flatnonzero(self._ranks // size == self._ranks[sample] // size)
+        batches = self._batches(size)
+        return np.flatnonzero(batches == batches[sample])
 
     def lacking(self, missing: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return all samples of the batches of which samples are missing."""
-        batches = self._ranks // self.batch_size
+        batches = self._batches(self.batch_size)
         return np.flatnonzero(np.isin(batches, np.unique(batches[missing])))
+
+    def _batches(self, size: int) -> NDArray[np.int64]:
+        """Return the number of the batch, of `size` items, in which each sample runs."""
+        starts = batch_starts(int(self._ranks[-1]) + 1, size, self.least_batch)
+        return np.searchsorted(starts, self._ranks, side="right")
 
     def columns(
         self, indices: NDArray[np.int64], label: str, *, batch_size: int | None = None
@@ -82,7 +91,12 @@ class PositionRecording(Recording):
         size = batch_size or self.batch_size
         items = np.unique(self._items[indices])
         batches = iterate_batches(
-            self.samples, size, indices=items, device=self.device, targets="any"
+            self.samples,
+            size,
+            indices=items,
+            device=self.device,
+            targets="any",
+            least=self.least_batch,
         )
         for batch, inputs, targets in track(batches, label, total=ceil(len(items) / size)):
             first, last = np.searchsorted(self._items, [batch[0], batch[-1] + 1])

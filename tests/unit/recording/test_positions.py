@@ -101,6 +101,30 @@ def test_pixels__of_a_damaged_store_are_recorded_again(path):
     assert ul.verify_activations(path).whole
 
 
+class AtLeastTwo(Segmenter):
+    def forward(self, image):
+        if image.shape[0] == 1:
+            raise ValueError("one image")
+        return super().forward(image)
+
+
+def test_last_item__joins_the_batch_before_where_the_network_needs_two(path):
+    model, (images, targets) = AtLeastTwo().eval(), pixels()  # 10 images have valid pixels
+    dataset = TensorDataset(images, targets)
+    options = {"positions": "samples", "batch_size": 3}
+    for _ in range(2):  # the second time the finished store is compared
+        ul.record_activations(model, dataset, path, **options)
+    activation, *_ = expected(model, images, targets)
+    np.testing.assert_allclose(ul.open_activations(path)["relu"].activation, activation, atol=1e-5)
+
+    before = (path / "relu/activation/c/0/0").read_bytes()
+    (path / "relu/activation/c/0/0").unlink()
+    ul.repair_activations(model, dataset, path, positions="samples")
+    assert (path / "relu/activation/c/0/0").read_bytes() == before
+    with pytest.raises(ArgumentError, match=r"batch_size is 1, .* of at least 2"):
+        ul.record_activations(model, dataset, path, positions="samples", batch_size=1)
+
+
 def test_misfits__are_one_line(path):
     model, (images, targets) = Segmenter().eval(), pixels()
 
