@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
@@ -36,8 +36,8 @@ class PositionRecording(Recording):
     ----------
     *args
         As for :class:`~unitlens.recording.forward_passes.Recording`.
-    items, labels
-        Item and label of each sample, (samples,).
+    read
+        Item, position and label of each sample.
     ignored
         Target of positions that are no samples.
     least_batch
@@ -49,16 +49,16 @@ class PositionRecording(Recording):
     def __init__(
         self,
         *args: Any,
-        items: NDArray[np.int64],
-        labels: NDArray[np.int64],
+        read: "PositionSamples",
         ignored: int,
         least_batch: int = 1,
         doubts: tuple[str, ...] = (),
     ) -> None:
         super().__init__(*args, least_batch=least_batch, doubts=doubts)
         self.true_labels = None
-        self._items, self._labels, self._ignored = items, labels, ignored
-        self._ranks = np.unique(items, return_inverse=True)[1]  # of items that have samples
+        self._items, self._labels, self._ignored = read.items, read.labels, ignored
+        self._positions = read.positions
+        self._ranks = np.unique(read.items, return_inverse=True)[1]  # of items that have samples
         self._flat = {layer.name: flat_layer(layer) for layer in self.layers}
 
     def all_labels(self) -> NDArray[np.int64]:
@@ -118,7 +118,10 @@ class PositionRecording(Recording):
             if self._classes.logits:
                 logits = classes_last(output, targets)[valid][kept]
             tensors = self._classes.scores(logits, labels[kept])
-            yield int(rows[wanted][0]), sample_columns(reduced, tensors, rows[wanted])
+            columns = sample_columns(reduced, tensors, rows[wanted])
+            columns["item"] = self._items[rows[wanted]]
+            columns["position"] = self._positions[rows[wanted]]
+            yield int(rows[wanted][0]), columns
 
     def _reduction(self, valid: Tensor, kept: Tensor) -> Any:
         def reduce(layer: UnitLayer, activation: Tensor) -> dict[str, Tensor]:
@@ -172,30 +175,56 @@ def layers_of_positions(
     return fitting
 
 
-def read_positions(samples: Samples, ignored: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the item and the label of each position with a valid target.
+@dataclass(frozen=True)
+class PositionSamples:
+    """The positions with a valid target.
+
+    Attributes
+    ----------
+    items
+        Index of the item of each position, (samples,).
+    positions
+        Index of each position in its item, within `shape`, (samples,).
+    labels
+        Target of each position, (samples,).
+    shape
+        Shape of the positions of an item; of items of different shape the largest on each axis.
+    """
+
+    items: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    shape: tuple[int, ...]
+
+
+def read_positions(samples: Samples, ignored: int) -> PositionSamples:
+    """Return the positions with a valid target.
 
     Raises
     ------
     DatasetError
         Where there is no such position, or targets are no integers with positions.
     """
-    items, labels, first = [], [], 0
+    places, labels, shapes, first = [], [], [], 0
     for targets in position_targets(samples, np.arange(len(samples))):
         valid = targets != ignored
-        items.append(first + valid.nonzero()[:, 0].numpy())
+        places.append(valid.nonzero().numpy() + np.eye(1, targets.dim(), dtype=np.int64) * first)
         labels.append(targets[valid].long().numpy())
+        shapes.append(targets.shape[1:])
         first += len(targets)
-    if not sum(map(len, items)):
+    if not sum(map(len, labels)):
         raise no_position(ignored)
-    return np.concatenate(items), np.concatenate(labels)
+    items, *axes = np.concatenate(places).T
+    shape = tuple(np.max(shapes, axis=0).tolist())
+    positions = np.ravel_multi_index(axes, shape)
+    return PositionSamples(items, positions, np.concatenate(labels), shape)
 
 
 def find_position_classes(
     network: UnitNetwork,
     targets: Tensor,
     choice: OutputChoice,
-    labels: NDArray[np.int64],
+    read: PositionSamples,
     ignored: int,
 ) -> RecordedClasses:
     """Return the classes of positions, and set what the network's outputs are read as.
@@ -208,14 +237,18 @@ def find_position_classes(
         Targets of the samples that the network was opened with.
     choice
         What is chosen of an output; None for the default.
-    labels
-        Labels of all samples.
+    read
+        The positions with a valid target.
     ignored
         Target of positions that are no samples.
     """
     check_choice(choice)
     network.read_output(OutputReader(choice))
-    attributes: dict[str, Any] = {"positions": "samples", "ignore_index": ignored}
+    attributes: dict[str, Any] = {
+        "positions": "samples",
+        "position_shape": list(read.shape),
+        "ignore_index": ignored,
+    }
     if network.output.name != "":
         attributes["output"] = network.output.name
     logits = network.logits(network.example_output)
@@ -223,5 +256,5 @@ def find_position_classes(
     try:
         count = classes_last(logits, targets.to(logits.device)[rows.to(logits.device)]).shape[-1]
     except ArgumentError as error:
-        return unscored(network, attributes, str(error), int(labels.max()) + 1)
+        return unscored(network, attributes, str(error), int(read.labels.max()) + 1)
     return RecordedClasses(count, logits=True, attributes=attributes)

@@ -128,6 +128,7 @@ class StoreWriter:
                 layout,
                 reductions=contents.reductions,
                 maps=contents.maps,
+                positions=contents.of_positions,
             )
             ranges = plan_ranges(contents.layers, contents.dtype)
             state = resume_or_start(path, contents, conditions, filled, ranges, part, admit_parts)

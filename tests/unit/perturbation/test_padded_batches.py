@@ -124,6 +124,10 @@ def test_recordings__of_padded_texts_without_ignored_labels(tmp_path, pooled, ig
     np.testing.assert_allclose(acts["loss"], losses, atol=1e-5)
     if not pooled:
         np.testing.assert_allclose(acts["relu"].activation, activations, atol=1e-6)
+        for place in (0, len(labels) // 2, len(labels) - 1):  # each token is found again
+            item, position = int(acts["item"][place]), int(acts["position"][place])
+            assert int(items[item]["tags"][position]) == labels[place]
+        assert acts["position"].values.max() < max(LENGTHS)
         statistics = ul.network_statistics(model, items, batch_size=4, **options)
         np.testing.assert_allclose(
             statistics["class_mean"].sel({"class": 1}), activations[labels == 1].mean(0), atol=1e-6

@@ -71,6 +71,11 @@ def test_pixels__are_the_samples(path, ignored, caplog):
     losses = cross_entropy(logits, labels, reduction="none")
     np.testing.assert_allclose(activations["loss"], losses, atol=1e-5)
     np.testing.assert_allclose(activations["relu"].activation, activation, atol=1e-5)
+    valid = (targets != ignored).numpy()
+    places = np.ravel_multi_index(valid.nonzero()[1:], (6, 4))
+    assert activations["item"].values.tolist() == valid.nonzero()[0].tolist()
+    assert activations["relu"]["position"].values.tolist() == places.tolist()
+    assert activations.attrs["position_shape"] == "[6, 4]"
     assert activations.attrs["positions"] == "samples"
     assert activations.attrs["ignore_index"] == ignored
     assert ul.verify_activations(path).whole
@@ -87,6 +92,13 @@ def test_pixels__statistics_are_by_the_class_of_the_pixel():
         means = activation[labels == label].mean(0)
         np.testing.assert_allclose(table["class_mean"].sel({"class": label}), means, atol=1e-5)
     assert table["count"].values.tolist() == torch.bincount(labels).tolist()
+    of_items = ul.network_statistics(
+        model, TensorDataset(images, targets), positions="samples", by="item"
+    )
+    assert of_items["class"].values.tolist() == [item for item in range(ITEMS) if item != 3]
+    of_third = expected(model, images[2:3], targets[2:3])[0]
+    means = of_items["class_mean"].sel({"class": 2})
+    np.testing.assert_allclose(means, of_third.mean(0), atol=1e-5)
 
 
 def test_pixels__of_a_damaged_store_are_recorded_again(path):
