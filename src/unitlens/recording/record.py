@@ -258,7 +258,7 @@ def _write_store(
         ) as writer:
             recording.fill(writer)
             if part == WHOLE:
-                writer.conditions = recording.conditions()  # doubts may have come up
+                writer.add_doubts(recording.doubts)  # some may have come up
                 warn_of_nonfinite(path, writer.finish())
             else:
                 writer.complete()

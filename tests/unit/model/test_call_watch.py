@@ -98,6 +98,12 @@ def test_layers__that_run_for_later_samples_are_told_by_a_store(tmp_path):
     )
     assert warned == {LACKING, BY_BATCH}
     assert ul.open_activations(path).attrs["doubts"] == f"{LACKING[1]}; {BY_BATCH[1]}"
+    (path / "relu/activation/c/0/0").unlink()
+    kept = (path / "relu_1/activation/c/0/0").stat().st_ino
+    told(lambda: ul.record_activations(network(Ponder), dataset(RISING), path, batch_size=BATCH))
+    assert (path / "relu_1/activation/c/0/0").stat().st_ino == kept  # it was resumed
+    assert ul.open_activations(path).attrs["doubts"] == f"{LACKING[1]}; {BY_BATCH[1]}"
+    assert ul.verify_activations(path).whole
 
 
 def test_unit_layers__looks_at_more_than_the_first_samples():
