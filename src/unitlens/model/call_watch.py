@@ -19,10 +19,11 @@ from unitlens.model.precision import outputs_agree
 from unitlens.user_warnings import warn_caller
 
 _LATE = "it runs for some samples, and not for the first ones"
-_BY_CALLS = (
+BY_CALLS = (
     "what the network runs depends on its batch, and so do its numbers for a sample: results "
     "depend on batch_size"
 )
+CALLS_REMEDY = "have it decide for each sample, or give batch_size=1"
 _MIXED = 4  # samples of a batch that run beside the example, and alone
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
@@ -135,11 +136,8 @@ class OtherCalls:
         if mixed is not None:
             self._is_compared = True  # before samples run alone, which come here too
             if _depend_on_others(mixed, alone):
-                self._doubts.append(_BY_CALLS)
-                warn_caller(
-                    f"{_BY_CALLS}; have it decide for each sample, or give batch_size=1",
-                    RepeatabilityWarning,
-                )
+                self._doubts.append(BY_CALLS)
+                warn_caller(f"{BY_CALLS}; {CALLS_REMEDY}", RepeatabilityWarning)
 
 
 def _depend_on_others(inputs: AnyInputs, alone: Callable[[AnyInputs], Tensor]) -> bool:

@@ -138,6 +138,8 @@ class UnitNetwork:
         inputs: AnyInputs,
         layers: Sequence[UnitLayer],
         transform: Callable[[UnitLayer, Tensor], Captured],
+        *,
+        partly: bool = False,
     ) -> tuple[Tensor, dict[str, Captured]]:
         """Run the network and capture a function of the activation of each of some layers.
 
@@ -150,6 +152,8 @@ class UnitNetwork:
         transform
             Function of a layer and its activation (samples, ...) that returns the value to capture.
             It is called inside the pass, before an operation in place can change the activation.
+        partly
+            Whether layers that do not run on this batch are left out; else they are an error.
 
         Returns
         -------
@@ -168,7 +172,7 @@ class UnitNetwork:
         edits = {layer.name: make_edit(layer) for layer in layers}
         logits = self._forward(inputs, edits, perturbed=False)
         for name in edits:
-            if name not in captured:
+            if name not in captured and not partly:
                 raise ModelError(
                     f"layer '{name}' does not run on every batch, but must run on each to be "
                     "measured; name the other layers"

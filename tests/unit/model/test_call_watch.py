@@ -106,6 +106,14 @@ def test_layers__that_run_for_later_samples_are_told_by_a_store(tmp_path):
     assert ul.verify_activations(path).whole
 
 
+def test_batches__that_decide_for_their_samples_are_told_once():
+    mixed = dataset((3, 1) * 12)
+    _, warned = told(
+        lambda: ul.unit_ablation(network(Ponder), mixed, batch_size=BATCH, layers=["relu"])
+    )
+    assert warned == {BY_BATCH}
+
+
 def test_unit_layers__looks_at_more_than_the_first_samples():
     layers, warned = told(lambda: ul.unit_layers(network(Ponder), dataset(RISING)))
     assert [layer.name for layer in layers] == ["relu", "relu_1"]
