@@ -1,6 +1,6 @@
 """Whether each batch has the calls that the layers of an untraced network were found among."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ BY_CALLS = (
 )
 CALLS_REMEDY = "have it decide for each sample, or give batch_size=1"
 _MIXED = 4  # samples of a batch that run beside the example, and alone
+_COMPARISONS = 3  # of batches with other calls, where these make no difference
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
 
@@ -35,25 +36,23 @@ class CallWatch:
     ----------
     known
         Names of the calls of the passes in which layers were found.
-    needed
-        Names of the calls whose values are layers.
 
     Attributes
     ----------
+    seen
+        Names of the calls of this pass.
     new
         Names of the nonlinearities that did not run in those passes.
-    absent
-        Names of the calls of layers that did not run in this pass.
     """
 
-    def __init__(self, known: Collection[str], needed: Collection[str]) -> None:
+    def __init__(self, known: Collection[str]) -> None:
         self._known = known
+        self.seen: set[str] = set()
         self.new: list[str] = []
-        self.absent = {*needed}
 
     def see(self, call: ObservedCall) -> None:
         """Note a call."""
-        self.absent.discard(call.name)
+        self.seen.add(call.name)
         if call.name not in self._known and _has_units(call):
             self.new.append(call.name)
 
@@ -74,10 +73,8 @@ class OtherCalls:
     ----------
     example
         The inputs in whose passes layers were found.
-    known
-        Names of the calls of these passes.
-    needed
-        Names of the calls whose values are layers.
+    calls
+        Names of the calls of each of these passes.
     left_out
         Why units were left out of the layers, by name; layers that run later are added.
     doubts
@@ -92,23 +89,22 @@ class OtherCalls:
     def __init__(
         self,
         example: AnyInputs,
-        known: Collection[str],
-        needed: Collection[str],
+        calls: Sequence[set[str]],
         left_out: dict[str, str],
         doubts: list[str],
     ) -> None:
-        self._example, self._known, self._needed = example, known, needed
-        self._left_out, self._doubts = left_out, doubts
-        self.by_name = self._is_compared = False
+        self._example, self._left_out, self._doubts = example, left_out, doubts
+        self._known, self._usual = set.union(*calls), set.intersection(*calls)
+        self.by_name, self._comparisons = False, _COMPARISONS
 
     def watch(self) -> CallWatch:
         """Return what notes the calls of a pass."""
-        return CallWatch(self._known, self._needed)
+        return CallWatch(self._known)
 
     def tell(
         self, watch: CallWatch, inputs: AnyInputs, alone: Callable[[AnyInputs], Tensor]
     ) -> None:
-        """Warn where a batch ran other layers, and where numbers depend on the batch for this.
+        """Warn where a batch has other layers, and where other calls make numbers depend on it.
 
         Parameters
         ----------
@@ -119,7 +115,7 @@ class OtherCalls:
         alone
             Function of inputs that returns what the network puts out for them.
         """
-        if not (watch.new or watch.absent):
+        if self._usual <= watch.seen <= self._known:
             return
         unknown = [name for name in watch.new if name not in self._left_out]
         self._left_out |= dict.fromkeys(unknown, _LATE)
@@ -132,12 +128,15 @@ class OtherCalls:
                 "the same layers for all samples",
                 UnitsWarning,
             )
-        mixed = None if self._is_compared else _joined(self._example, inputs[-_MIXED:])
-        if mixed is not None:
-            self._is_compared = True  # before samples run alone, which come here too
-            if _depend_on_others(mixed, alone):
-                self._doubts.append(BY_CALLS)
-                warn_caller(f"{BY_CALLS}; {CALLS_REMEDY}", RepeatabilityWarning)
+        mixed = _joined(self._example, inputs[-_MIXED:]) if self._comparisons else None
+        if mixed is None:
+            return
+        left, self._comparisons = self._comparisons - 1, 0  # samples that run alone come here too
+        if _depend_on_others(mixed, alone):
+            self._doubts.append(BY_CALLS)
+            warn_caller(f"{BY_CALLS}; {CALLS_REMEDY}", RepeatabilityWarning)
+        else:
+            self._comparisons = left
 
 
 def _depend_on_others(inputs: AnyInputs, alone: Callable[[AnyInputs], Tensor]) -> bool:

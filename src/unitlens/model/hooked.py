@@ -100,9 +100,12 @@ class RecordedCalls(CallGraph):
     ----------
     values
         First tensor of each node's value, as a meta tensor; other values are None.
+    seen
+        Names of all calls.
     """
 
     values: dict[fx.Node, Tensor | None]
+    seen: set[str]
     writes: Mapping[fx.Node, Collection[fx.Node]]
 
     def read_by(self, node: fx.Node) -> Collection[fx.Node]:
@@ -121,6 +124,7 @@ class _Recorder:
         self._constants: dict[fx.Node, Any] = {}
         self._values: dict[fx.Node, Tensor | None] = {}
         self._calls: list[ModuleCall] = []
+        self._seen: set[str] = set()
         self._order: list[int] = []  # number of nodes before each call ended
         self._written: dict[int, list[fx.Node]] = {}
         self._writes: dict[fx.Node, set[fx.Node]] = {}
@@ -131,6 +135,7 @@ class _Recorder:
 
     def observe(self, call: ObservedCall) -> Any:
         """Add the node or nodes of a call."""
+        self._seen.add(call.name)
         if isinstance(call.target, nn.Module) and not is_single_node(call.target):
             first = self._order[call.inside] if call.inside < len(self._order) else len(self._names)
             output = first_tensor(call.result)
@@ -211,7 +216,7 @@ class _Recorder:
         recorded = RecordedCalls(
             nodes, node, self._names, self._modules, self._constants, self._calls
         )
-        recorded.values = self._values
+        recorded.values, recorded.seen = self._values, self._seen
         recorded.writes = {**self._writes, node: read}
         return recorded
 

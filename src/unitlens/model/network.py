@@ -334,9 +334,8 @@ class UnitNetwork:
             self.model, two, two.values, of_three, self._value_of,
             reader=self._leading, reason=reason,
         )  # fmt: skip
-        known = {*two.names.values(), *three.names.values()}
         self._others = OtherCalls(
-            example, known, self._open.calls, self._open.layers.left_out, self.doubts
+            example, (two.seen, three.seen), self._open.layers.left_out, self.doubts
         )
 
     def _value_of(self, node: fx.Node, count: int) -> Tensor | None:

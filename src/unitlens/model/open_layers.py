@@ -146,11 +146,6 @@ class OpenLayers:
             by_call[call] = _in_turn(by_call[call], of_value) if call in by_call else of_value
         return by_call
 
-    @property
-    def calls(self) -> frozenset[str]:
-        """Names of the calls whose values are layers that were found."""
-        return frozenset(self._calls[layer.name] for layer in self.layers)
-
     def _known(self, entry: str | DeclaredLayer) -> list[str]:
         names = [layer.name for layer in self.layers]
         return matching(entry, names) if isinstance(entry, str) else []

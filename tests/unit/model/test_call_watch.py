@@ -41,6 +41,15 @@ class Halting(Ponder):
         return self.head(hidden)
 
 
+class Branching(Ponder):
+    """One of two linear layers for a whole batch, and the same nonlinearity behind it."""
+
+    def forward(self, x):
+        hidden = self.relu(self.first(x))
+        hidden = self.step(hidden) if x[:, 0].max() > 2 else hidden * 2
+        return self.head(torch.relu(hidden))
+
+
 def network(kind):
     torch.manual_seed(0)
     return kind().eval()
@@ -112,6 +121,14 @@ def test_batches__that_decide_for_their_samples_are_told_once():
         lambda: ul.unit_ablation(network(Ponder), mixed, batch_size=BATCH, layers=["relu"])
     )
     assert warned == {BY_BATCH}
+
+
+@pytest.mark.parametrize("call", sorted(CALLS))
+@pytest.mark.parametrize("depths", [RISING, FALLING])
+def test_batches__that_decide_between_linear_layers_are_told(call, depths):
+    result, warned = told(lambda: CALLS[call](network(Branching), dataset(depths)))
+    assert warned == {BY_BATCH}
+    assert result.attrs["doubts"] == BY_BATCH[1]
 
 
 def test_unit_layers__looks_at_more_than_the_first_samples():
