@@ -106,11 +106,12 @@ def missed(output, targets):
     return (output[:, 0] - targets).pow(2)
 
 
+@pytest.mark.filterwarnings("ignore:the layers of units lack")
 @pytest.mark.parametrize("score", ["top1", missed])
 def test_detection_model__is_refused_in_one_line(score):
     network = faster_rcnn()
 
-    with pytest.warns(ul.UnitsWarning, match="roi_heads"), pytest.raises(ModelError) as refusal:
+    with pytest.raises(ModelError) as refusal:
         ul.unit_ablation(network.model, network.items(), score=score)
 
     assert str(refusal.value) == (

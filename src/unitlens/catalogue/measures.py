@@ -28,6 +28,8 @@ class Measure:
         The other variables go with a score: its error bound, its class, the reason for a NaN.
     settings
         Keys of the configuration's section ``measures`` that the function takes as arguments.
+    of_classes
+        Whether the measure needs the classes of the samples: it is left out where there are none.
     of_training
         Whether the measure is computed over the training set, whichever split the section
         ``measures`` names.
@@ -45,6 +47,7 @@ class Measure:
     variables: tuple[Variable, ...]
     labels: Mapping[str, str]
     settings: tuple[str, ...] = ()
+    of_classes: bool = False
     of_training: bool = False
     agreement: bool = False
     importance: bool = False
@@ -63,6 +66,7 @@ MEASURES = (
         ),
         labels={"selectivity": "class selectivity"},
         settings=("rest",),
+        of_classes=True,
         agreement=True,
         importance=True,
         orders=True,
@@ -74,6 +78,7 @@ MEASURES = (
             Variable("ccmas", UNIT, "f", "1", "CCMAS", "class-conditional mean activity selectivity, (mu_A - mu_not_A) / (mu_A + mu_not_A): A has the largest mean, the others are pooled by sample"),
         ),
         labels={"ccmas": "CCMAS"},
+        of_classes=True,
         agreement=True,
     ),
     Measure(
@@ -84,6 +89,7 @@ MEASURES = (
             Variable("correlated_class", UNIT, "i", "", "correlated class", "class with the largest correlation, -1 where there is none"),
         ),
         labels={"class_correlation": "class correlation"},
+        of_classes=True,
         agreement=True,
     ),
     Measure(
@@ -95,6 +101,7 @@ MEASURES = (
             Variable("roc_auc_class", UNIT, "i", "", "class of the ROC AUC", "class with the largest ROC AUC, -1 where there is none"),
         ),
         labels={"roc_auc": "ROC AUC"},
+        of_classes=True,
         agreement=True,
     ),
     Measure(
@@ -106,6 +113,7 @@ MEASURES = (
             Variable("informedness_class", UNIT, "i", "", "class of the informedness", "class with the largest informedness, -1 where there is none"),
         ),
         labels={"informedness": "informedness"},
+        of_classes=True,
         agreement=True,
     ),
     Measure(
@@ -117,6 +125,7 @@ MEASURES = (
             Variable("average_precision_class", UNIT, "i", "", "class of the average precision", "class with the largest average precision, -1 where there is none"),
         ),
         labels={"average_precision": "average precision"},
+        of_classes=True,
         agreement=True,
     ),
     Measure(
@@ -130,6 +139,7 @@ MEASURES = (
             "precision_60": "precision of the top 60",
             "precision_100": "precision of the top 100",
         },
+        of_classes=True,
         agreement=True,
     ),
     Measure(
@@ -142,6 +152,7 @@ MEASURES = (
         ),
         labels={"mutual_information": "mutual information"},
         settings=("bins",),
+        of_classes=True,
         agreement=True,
         importance=True,
         orders=True,

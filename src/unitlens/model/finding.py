@@ -9,7 +9,6 @@ from torch import Tensor, fx, nn
 
 from unitlens.model.call_graph import CallGraph, is_single_node
 from unitlens.model.expressions import written_out
-from unitlens.model.graph import find_logits
 from unitlens.model.layers import UnitLayer
 from unitlens.model.observation import BatchAxisError, batch_axis
 from unitlens.model.operations import (
@@ -21,6 +20,7 @@ from unitlens.model.operations import (
     nearest_weighted_operation,
     unit_axis,
 )
+from unitlens.model.outputs import OutputReader
 from unitlens.model.recurrent import hidden_values, is_recurrent
 from unitlens.model.unit_view import UnitView
 
@@ -62,7 +62,9 @@ class Findings:
         self.layers.append(arranged(name, node, values[0], view, axis, len(self.layers)))
 
 
-def find_layers(graph: CallGraph, two: Values, three: Values) -> Findings:
+def find_layers(
+    graph: CallGraph, two: Values, three: Values, reader: OutputReader | None = None
+) -> Findings:
     """Find the layers of units of a network.
 
     Parameters
@@ -73,8 +75,10 @@ def find_layers(graph: CallGraph, two: Values, three: Values) -> Findings:
         Values of the nodes on two samples, as meta tensors.
     three
         The same on three samples.
+    reader
+        What reads the logits from the output; by default the default reader.
     """
-    logits = _logits_node(graph)
+    logits = logits_node(graph, reader or OutputReader())
     reaching = set(graph.nodes) if logits is None else graph.ancestors(logits)
     hidden, missing = hidden_values(graph, two, three)
     findings = Findings(left_out=missing)
@@ -230,15 +234,20 @@ def _is_nonlinear(graph: CallGraph, node: fx.Node) -> bool:
     )
 
 
-def _logits_node(graph: CallGraph) -> fx.Node | None:
-    """Return the node that computes the logits, before operations that only reshape them."""
-    output = graph.output.args[0]
-    if isinstance(output, fx.Node) and isinstance(output.target, type):  # a named tuple
-        output = dict(zip(getattr(output.target, "_fields", ()), output.args, strict=False))
-    node = find_logits(output)
+def logits_node(graph: CallGraph, reader: OutputReader) -> fx.Node | None:
+    """Return the node that computes the logits, before operations that only reshape them.
+
+    Parameters
+    ----------
+    graph
+        The calls of the network.
+    reader
+        What reads the logits from the output.
+    """
+    node = reader.node(graph.output.args[0])
     while isinstance(node, fx.Node) and _reshapes(graph, node):
         node = node.all_input_nodes[0]
-    return node if isinstance(node, fx.Node) else None
+    return node
 
 
 def _reshapes(graph: CallGraph, node: fx.Node) -> bool:

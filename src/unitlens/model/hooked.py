@@ -15,6 +15,7 @@ from unitlens.model.call_graph import (
     is_single_node,
     with_first_tensor,
 )
+from unitlens.model.call_watch import CallWatch
 from unitlens.model.calling import call_model
 from unitlens.model.graph import Edit, find_logits
 from unitlens.model.inputs import AnyInputs, Inputs
@@ -34,7 +35,9 @@ class HookedNetwork:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
 
-    def run(self, inputs: AnyInputs, edits: Mapping[str, Edit]) -> Any:
+    def run(
+        self, inputs: AnyInputs, edits: Mapping[str, Edit], watch: CallWatch | None = None
+    ) -> Any:
         """Run the model with some activations replaced.
 
         Parameters
@@ -43,6 +46,8 @@ class HookedNetwork:
             One batch.
         edits
             For the name of a call, a function of its activation that returns the replacement.
+        watch
+            What notes the calls, if anything.
 
         Returns
         -------
@@ -50,6 +55,8 @@ class HookedNetwork:
         """
 
         def replace(call: ObservedCall) -> Any:
+            if watch is not None:
+                watch.see(call)
             if call.name not in edits:
                 return call.result
             activation = first_tensor(call.result)
@@ -63,7 +70,7 @@ class HookedNetwork:
                 return call.result
             return with_first_tensor(call.result, edited)
 
-        if not edits:
+        if not edits and watch is None:
             return call_model(self._model, inputs)
         with CallMode(self._model, replace).observing():
             return call_model(self._model, inputs)
@@ -93,9 +100,12 @@ class RecordedCalls(CallGraph):
     ----------
     values
         First tensor of each node's value, as a meta tensor; other values are None.
+    seen
+        Names of all calls.
     """
 
     values: dict[fx.Node, Tensor | None]
+    seen: set[str]
     writes: Mapping[fx.Node, Collection[fx.Node]]
 
     def read_by(self, node: fx.Node) -> Collection[fx.Node]:
@@ -114,6 +124,7 @@ class _Recorder:
         self._constants: dict[fx.Node, Any] = {}
         self._values: dict[fx.Node, Tensor | None] = {}
         self._calls: list[ModuleCall] = []
+        self._seen: set[str] = set()
         self._order: list[int] = []  # number of nodes before each call ended
         self._written: dict[int, list[fx.Node]] = {}
         self._writes: dict[fx.Node, set[fx.Node]] = {}
@@ -124,6 +135,7 @@ class _Recorder:
 
     def observe(self, call: ObservedCall) -> Any:
         """Add the node or nodes of a call."""
+        self._seen.add(call.name)
         if isinstance(call.target, nn.Module) and not is_single_node(call.target):
             first = self._order[call.inside] if call.inside < len(self._order) else len(self._names)
             output = first_tensor(call.result)
@@ -197,13 +209,14 @@ class _Recorder:
     def finish(self, output: Any) -> RecordedCalls:
         """Return the recorded calls of a pass with this output."""
         read: set[fx.Node] = set()
-        known = isinstance(output, Tensor | Mapping | tuple | list)
-        node = self._graph.output(self._arguments(output if known else find_logits(output), read))
+        if not isinstance(output, Tensor | Mapping | tuple | list):
+            output = vars(output) if hasattr(output, "__dict__") else find_logits(output)
+        node = self._graph.output(self._arguments(output, read))
         nodes = [*self._names]
         recorded = RecordedCalls(
             nodes, node, self._names, self._modules, self._constants, self._calls
         )
-        recorded.values = self._values
+        recorded.values, recorded.seen = self._values, self._seen
         recorded.writes = {**self._writes, node: read}
         return recorded
 

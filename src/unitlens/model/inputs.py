@@ -148,7 +148,8 @@ def has_padding(inputs: AnyInputs) -> bool:
 
 PADDING = (
     "the inputs are padded (attention_mask), and the means of units over positions include the "
-    "padding; group items by length, or make tokens the samples, positions='samples'"
+    "padding; make tokens the samples, positions='samples', with a target for each token and -100 "
+    "for padding, or group items by length"
 )
 
 

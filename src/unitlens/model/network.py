@@ -1,33 +1,32 @@
 """Layers of units of any model, and forward passes that read or replace activations."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, fx, nn
 
-from unitlens.errors import ArgumentError, ModelError, first_line
-from unitlens.model.calling import bound_arguments, call_model, check_call
-from unitlens.model.graph import Edit, Program, same_storage, trace
+from unitlens.errors import ArgumentError, ModelError
+from unitlens.model.call_watch import OtherCalls
+from unitlens.model.calling import call_model, check_call
+from unitlens.model.checked_trace import checked_trace, equal_randomness, output_tensors
+from unitlens.model.graph import Edit, Program, same_storage
 from unitlens.model.hooked import HookedNetwork
 from unitlens.model.inputs import (
     AnyInputs,
     Inputs,
     describe_inputs,
     make_inputs,
-    tensors_in,
 )
-from unitlens.model.layers import LayersChosen, UnitLayer, UnitLayers
+from unitlens.model.layers import LayersChosen, UnitLayer, UnitLayers, is_by_name
 from unitlens.model.memory_watch import PassMemory
-from unitlens.model.observation import Observation, observe
+from unitlens.model.observation import Observation
 from unitlens.model.open_layers import OpenLayers
 from unitlens.model.outputs import OutputReader
-from unitlens.model.precision import outputs_agree
-from unitlens.model.restore import isolated_generators, restored_afterwards, seed_generators
-from unitlens.model.rewriting import simplify
-from unitlens.model.user_forward import user_forward
+from unitlens.model.restore import restored_afterwards
+from unitlens.model.user_forward import noting_failure, user_forward
 from unitlens.model.wrapped_modules import plain_modules, unwrap
 
 logger = logging.getLogger("unitlens")
@@ -68,9 +67,11 @@ class UnitNetwork:
     model
         The model itself, without wrappers.
     output
-        Reads the logits from the model's output; may be replaced inside the context.
+        Reads the logits from the model's output; see :meth:`read_output`.
     example_output
         What the model puts out for three samples.
+    doubts
+        What the batches that ran so far have shown to be doubtful, in words.
     device
         Device of the parameters; inputs are moved to it.
     dtype
@@ -100,11 +101,13 @@ class UnitNetwork:
                 f"example has shape {describe_inputs(example)}, but must be a batch of at least "
                 "one input"
             )
-        self.output = OutputReader()
+        self.output = self._leading = OutputReader()
+        self.doubts: list[str] = []
         self.model, self._example, self._device = unwrap(model), example, device
         self._dtype, self._simplified = dtype, simplified
         self._stack = ExitStack()
         self._hooked: HookedNetwork | None = None
+        self._others: OtherCalls | None = None
 
     @property
     def layers(self) -> UnitLayers:
@@ -135,6 +138,8 @@ class UnitNetwork:
         inputs: AnyInputs,
         layers: Sequence[UnitLayer],
         transform: Callable[[UnitLayer, Tensor], Captured],
+        *,
+        partly: bool = False,
     ) -> tuple[Tensor, dict[str, Captured]]:
         """Run the network and capture a function of the activation of each of some layers.
 
@@ -147,6 +152,8 @@ class UnitNetwork:
         transform
             Function of a layer and its activation (samples, ...) that returns the value to capture.
             It is called inside the pass, before an operation in place can change the activation.
+        partly
+            Whether layers that do not run on this batch are left out; else they are an error.
 
         Returns
         -------
@@ -163,9 +170,9 @@ class UnitNetwork:
             return capture
 
         edits = {layer.name: make_edit(layer) for layer in layers}
-        logits = self.forward_with(inputs, edits)
+        logits = self._forward(inputs, edits, perturbed=False)
         for name in edits:
-            if name not in captured:
+            if name not in captured and not partly:
                 raise ModelError(
                     f"layer '{name}' does not run on every batch, but must run on each to be "
                     "measured; name the other layers"
@@ -187,16 +194,25 @@ class UnitNetwork:
         -------
         The logits.
         """
+        return self._forward(inputs, edits, perturbed=bool(edits))
+
+    def _forward(self, inputs: AnyInputs, edits: Mapping[str, Edit], *, perturbed: bool) -> Tensor:
         inputs, failed = self.ready(inputs), list[Exception]()
-        noted = {name: _noting_failure(edit, failed) for name, edit in edits.items()}
+        others = None if perturbed else self._others
+        watch = None if others is None else others.watch()
+        noted = {name: noting_failure(edit, failed) for name, edit in edits.items()}
         with user_forward(self.model, inputs, failed):
             if self.program is not None:
                 by_node = {self.nodes[name]: edit for name, edit in noted.items()}
                 output = self.program.run(inputs, by_node)
             else:
                 assert self._hooked is not None  # noqa: S101  always so without a program
-                output = self._hooked.run(inputs, self._open.call_edits(noted, len(inputs)))
-        return self.logits(output)
+                by_call = self._open.call_edits(noted, len(inputs))
+                output = self._hooked.run(inputs, by_call, watch)
+        logits = self.logits(output)
+        if others is not None and watch is not None:
+            others.tell(watch, inputs, lambda some: self.forward_with(some, {}))
+        return logits
 
     def choose(self, choice: LayersChosen) -> tuple[UnitLayer, ...]:
         """Choose among the layers of units, and declare others.
@@ -219,11 +235,21 @@ class UnitNetwork:
             As :func:`~unitlens.model.layers.choose_layers`; or where a declared layer has no such
             axis or no axis of samples.
         """
+        if self._others is not None:
+            self._others.by_name = is_by_name(choice)
         if self._simplified and self._open.declares(choice):
             self._simplified = False  # a simplified program lacks the values of some modules
             with torch.inference_mode(mode=False), torch.no_grad():
                 self._trace(self._samples(3))
         return self._open.choose(choice)
+
+    def find_other_calls(self, batch: Any) -> None:
+        """Run a batch, so that layers that it runs, and the example does not, count as left out."""
+        if self._others is not None:
+            self._others.by_name = True  # they are told with all others that are left out
+            inputs = make_inputs(batch)
+            for some in (inputs, inputs[-max(2, len(inputs) // 4) :]):
+                self.forward_with(some, {})
 
     def warn_of_left_out(self) -> None:
         """Warn of the units that are not among the layers that were found."""
@@ -245,6 +271,19 @@ class UnitNetwork:
         """
         return self.output(output)
 
+    def read_output(self, reader: OutputReader) -> None:
+        """Read the logits by another reader, and find the layers on the way to these logits.
+
+        Layers are to be chosen afterwards. Where the reader chooses nothing, or its choice is no
+        single node of the network, the layers stay, or are those on the way to any output.
+        """
+        self.output, chosen = reader, OutputReader(reader.choice)
+        if chosen.choice is None or self._open.lead_to(chosen):
+            return
+        self._leading = chosen
+        with torch.inference_mode(mode=False), torch.no_grad():
+            self._find(self._samples(3))
+
     @property
     def logits_node(self) -> fx.Node | None:
         """The node of the program that returns the logits; None where no single node does."""
@@ -256,26 +295,28 @@ class UnitNetwork:
         self.dtype = weights[0].dtype if weights else self._dtype or torch.get_default_dtype()
         self.device = weights[0].device if weights else torch.device(self._device or "cpu")
         with torch.inference_mode(mode=False), torch.no_grad():
-            example = self._samples(3)
-            reason = self._trace(example)
-            if reason:
-                self._hook(example, reason)
+            self._find(self._samples(3))
+
+    def _find(self, example: AnyInputs) -> None:
+        if reason := self._trace(example):
+            self._hook(example, reason)
 
     def _trace(self, example: AnyInputs) -> str:
         """Trace the model; return the reason why that is impossible, empty where it is traced."""
-        with _equal_randomness(self.device):
+        with equal_randomness(self.device):
             expected, reason = self._run_model(example), ""
         self.example_output = expected
         for simplified in dict.fromkeys((self._simplified, False)):
-            self.program, self.observation, reason = _traced(
+            self.program, self.observation, reason = checked_trace(
                 self.model, example, expected, simplified=simplified
             )
             if self.program is not None and self.observation is not None:
                 self.memory, self._simplified = self.observation.memory, simplified
                 two, three = self.observation.two, self.observation.three
                 self._open = OpenLayers(
-                    self.model, self.program, two, three, self._value_of, self.observation
-                )
+                    self.model, self.program, two, three, self._value_of, self.observation,
+                    reader=self._leading,
+                )  # fmt: skip
                 return ""
         return reason
 
@@ -290,7 +331,11 @@ class UnitNetwork:
         of_three = {n: by_name[name] for n, name in two.names.items() if name in by_name}
         self._names = two.names
         self._open = OpenLayers(
-            self.model, two, two.values, of_three, self._value_of, reason=reason
+            self.model, two, two.values, of_three, self._value_of,
+            reader=self._leading, reason=reason,
+        )  # fmt: skip
+        self._others = OtherCalls(
+            example, (two.seen, three.seen), self._open.layers.left_out, self.doubts
         )
 
     def _value_of(self, node: fx.Node, count: int) -> Tensor | None:
@@ -317,64 +362,8 @@ class UnitNetwork:
         check_call(self.model, example)
         with user_forward(self.model, example):
             output = call_model(self.model, example.clone())
-        if not _tensors(output):
+        if not output_tensors(output):
             raise ModelError(
                 f"the model puts out {type(output).__name__}, but must put out a tensor"
             )
         return output
-
-
-def _noting_failure(edit: Edit, failed: list[Exception]) -> Edit:
-    """Return an edit that keeps its errors, which are no errors of the model."""
-
-    def apply(activation: Tensor) -> Tensor:
-        try:
-            return edit(activation)
-        except Exception as error:
-            failed.append(error)
-            raise
-
-    return apply
-
-
-@contextmanager
-def _equal_randomness(device: torch.device) -> Iterator[None]:
-    """Have a network that is random draw the same numbers in each of these blocks."""
-    with isolated_generators(device):
-        seed_generators(0, device)
-        yield
-
-
-def _tensors(output: Any) -> list[Tensor]:
-    return tensors_in(dict(output) if isinstance(output, Mapping) else output)
-
-
-def _same_outputs(output: Any, expected: Any) -> bool:
-    """Tell whether all tensors of two outputs agree."""
-    ours, theirs = _tensors(output), _tensors(expected)
-    return len(ours) == len(theirs) and all(map(outputs_agree, ours, theirs))
-
-
-def _traced(
-    model: nn.Module, example: AnyInputs, expected: Any, *, simplified: bool
-) -> tuple[Program | None, Observation | None, str]:
-    """Trace a model, and check on the example that the graph computes what the model does.
-
-    Returns
-    -------
-    The program and its observation; or None twice, and the reason why the model cannot be traced.
-    """
-    try:
-        with restored_afterwards(model):  # tracing may add attributes to modules
-            given = bound_arguments(model, example) if isinstance(example, Inputs) else None
-            program = trace(model, given)
-        observation = observe(program, example)
-        if simplified:
-            simplify(program, observation)
-        with _equal_randomness(example.device):
-            output = program.run(example)
-    except Exception as error:  # noqa: BLE001  a user's forward may raise anything on proxies
-        return None, None, first_line(error)
-    if not _same_outputs(output, expected):
-        return None, None, "its graph gives other numbers than the model itself"
-    return program, observation, ""

@@ -11,7 +11,7 @@ from unitlens.config.base import DeclaredLayer
 from unitlens.errors import LayerError, ModelError, UnitsWarning
 from unitlens.model.call_graph import CallGraph, is_single_node
 from unitlens.model.declared import declared_layer, matching, named_values, resolve
-from unitlens.model.finding import FoundLayer, Values, find_layers
+from unitlens.model.finding import FoundLayer, Values, find_layers, logits_node
 from unitlens.model.graph import Edit, Program
 from unitlens.model.layers import (
     LayersChosen,
@@ -23,6 +23,7 @@ from unitlens.model.layers import (
 )
 from unitlens.model.observation import Observation, add_value
 from unitlens.model.operations import NONLINEAR_MODULES
+from unitlens.model.outputs import OutputReader
 from unitlens.model.precision import outputs_agree
 from unitlens.model.unit_view import PLAIN
 
@@ -45,6 +46,8 @@ class OpenLayers:
         the node did not run.
     observation
         The observation of a program; None for a network that is not traced.
+    reader
+        What reads the logits from the output, on the way to which the layers lie.
     reason
         Why the network could not be traced.
 
@@ -65,16 +68,18 @@ class OpenLayers:
         value_of: Callable[[fx.Node, int], Tensor | None],
         observation: Observation | None = None,
         *,
+        reader: OutputReader | None = None,
         reason: str = "",
     ) -> None:
         self._graph, self._two, self._three = graph, two, three
         self._value_of, self._observation = value_of, observation
+        self._logits = logits_node(graph, reader or OutputReader())
         self._modules, self._others = named_values(graph, two)
         self._found: dict[str, FoundLayer] = {}
         self._declared: dict[str, DeclaredLayer] = {}
         self._calls: dict[str, str] = {}
         self.nodes: dict[str, fx.Node] = {}
-        findings = find_layers(graph, two, three)
+        findings = find_layers(graph, two, three, reader)
         for found in findings.layers:
             if found.view.rows > 1 and not self._rows_are_by_sample(found):
                 findings.left_out[found.layer.name] = _MIXED_ROWS
@@ -103,6 +108,10 @@ class OpenLayers:
         found = [self._found[name] for name in names]
         found.sort(key=lambda one: self._graph.position(one.node))
         return tuple(one.layer for one in found)
+
+    def lead_to(self, reader: OutputReader) -> bool:
+        """Tell whether the layers are those on the way to the logits that a reader reads."""
+        return self._logits is logits_node(self._graph, reader)
 
     def declares(self, choice: LayersChosen) -> bool:
         """Tell whether a choice has other layers than those that were found."""

@@ -107,11 +107,18 @@ class OutputReader:
 
     def node(self, output: Any) -> fx.Node | None:
         """Return the node of the chosen tensor in the output of a graph; None where none is one."""
-        if callable(self.choice) or self._whole:
+        if self._whole:
             return output if self.choice is None and isinstance(output, fx.Node) else None
-        if isinstance(output, fx.Node) and isinstance(output.target, type):  # a named tuple
-            output = dict(zip(getattr(output.target, "_fields", ()), output.args, strict=False))
-        found = find_logits(output) if self.choice is None else entry(output, self.choice)
+        if isinstance(output, fx.Node) and isinstance(output.target, type):
+            names = getattr(output.target, "_fields", ())  # of a named tuple, else a data class
+            output = {**dict(zip(names, output.args, strict=False)), **output.kwargs}
+        if callable(self.choice):
+            try:  # a function that takes an entry gives its node
+                found = self.choice(output)
+            except Exception:  # noqa: BLE001  it computes with tensors, or reads attributes
+                return None
+        else:
+            found = find_logits(output) if self.choice is None else entry(output, self.choice)
         return found if isinstance(found, fx.Node) else None
 
     def restore(self, rows: Tensor) -> Any:

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from unitlens.model.graph import find_logits
 from unitlens.model.network import UnitNetwork
 from unitlens.model.operations import is_weighted_module
 
@@ -47,5 +46,5 @@ def _ends_in_weights(network: UnitNetwork) -> bool:
     """Tell whether the last operation is a dense one or a convolution, which has no bounds."""
     if network.program is None:
         return False
-    module = network.program.modules.get(find_logits(network.program.output.args[0]))
+    module = network.program.modules.get(network.logits_node) if network.logits_node else None
     return module is not None and is_weighted_module(module)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from unitlens.errors import ArgumentError, ModelError
+from unitlens.model.call_watch import BY_CALLS, CALLS_REMEDY
 from unitlens.model.inputs import AnyInputs
 from unitlens.model.layers import UnitLayer
 from unitlens.model.network import UnitNetwork
@@ -21,6 +22,7 @@ BY_BATCH = (
 REMEDIES = {
     RANDOM: "use torch.nn.Dropout, or dropout(x, training=self.training)",
     BY_BATCH: "give batch norm its running statistics, or use weights that are not quantised",
+    BY_CALLS: CALLS_REMEDY,
 }
 # What counts as rounding, relative to the largest number. Batches of another size move float32
 # values of common networks by at most 3e-6; convolutions on a GPU in TF32 move values by 2e-3.
@@ -74,14 +76,21 @@ def find_repeatability(network: UnitNetwork, inputs: AnyInputs) -> Repeatability
     together, again = _digest(network, three), _digest(network, three)
     runs_alone = _runs_alone(network, three[:1])
     least_batch = 1 if runs_alone else 2
-    if not all(_agree(again[name], of, of, tolerance) for name, of in together.items()):
+    if together.keys() != again.keys() or not all(
+        _agree(again[name], of, of, tolerance) for name, of in together.items()
+    ):
         return Repeatability((RANDOM,), least_batch)
     if len(together[_OUTPUT]) != len(three):
         return Repeatability()  # rows that are no samples, which the caller refuses
     for part in (slice(0, 1), slice(1, 2)) if runs_alone else (slice(0, 2),):
         some = _digest(network, three[part])
-        if not all(_agree(some[name], of[part], of, tolerance) for name, of in together.items()):
-            return Repeatability((BY_BATCH,), least_batch)
+        if not all(
+            _agree(of, together[name][part], together[name], tolerance)
+            for name, of in some.items()
+            if name in together
+        ):
+            doubt = BY_CALLS if BY_CALLS in network.doubts else BY_BATCH
+            return Repeatability((doubt,), least_batch)
     return Repeatability((), least_batch)
 
 
@@ -94,13 +103,16 @@ def _runs_alone(network: UnitNetwork, one: AnyInputs) -> bool:
 
 
 def _digest(network: UnitNetwork, inputs: AnyInputs) -> dict[str, Tensor]:
-    """Return numbers of each sample: its output, and mean and root mean square of each layer."""
+    """Return numbers of each sample: its output, and mean and root mean square of each layer.
+
+    Layers that do not run on this batch are left out.
+    """
 
     def of_layer(_: UnitLayer, activation: Tensor) -> Tensor:
         flat = activation.flatten(1).double()
         return torch.stack([flat.mean(1), flat.square().mean(1).sqrt()], dim=1)
 
-    output, by_layer = network.capture(inputs, network.layers, of_layer)
+    output, by_layer = network.capture(inputs, network.layers, of_layer, partly=True)
     return {_OUTPUT: output.reshape(output.shape or (1,)).double(), **by_layer}
 
 

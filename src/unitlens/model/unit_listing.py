@@ -12,6 +12,8 @@ from unitlens.model.layers import UnitLayers
 from unitlens.model.network import UnitNetwork
 from unitlens.model.precision import autocast_disabled
 
+_SPREAD = 13  # items over a data set that are run beside the first three
+
 
 def unit_layers(
     model: nn.Module,
@@ -39,7 +41,7 @@ def unit_layers(
         wrapped, the layers are those of the module inside.
     example
         One batch of inputs, (samples, ...), of at least one sample; or one input, or a data set,
-        whose first items are taken.
+        of which the first items and some of the others are taken.
     layers
         Names or patterns of layers, of modules or of graph nodes, or results of
         :func:`unitlens.layer`; or a number of last layers; by default all that are found.
@@ -105,6 +107,8 @@ def _list_layers(model: nn.Module, batch: Any, choice: Any, *, strict: bool) -> 
     device = getattr(batch, "device", torch.device("cpu"))
     with autocast_disabled(device), UnitNetwork(model, batch) as network:
         found = network.layers
+        if choice is None:
+            network.find_other_calls(batch)
         if strict and found.left_out:
             raise LayerError(
                 f"units are left out of the layers: {'; '.join(found.reasons())}; name the layers "
@@ -123,13 +127,18 @@ def _list_layers(model: nn.Module, batch: Any, choice: Any, *, strict: bool) -> 
 
 
 def _batch(example: Any) -> Any:
-    """Return a batch: of a data set, the inputs of its first items."""
+    """Return a batch: of a data set, the inputs of its first items and of some others."""
     if isinstance(example, Tensor) or not hasattr(example, "__getitem__"):
         return example
     if isinstance(example, dict | tuple | list) or not hasattr(example, "__len__"):
         return example
     if not len(example):
         raise ArgumentError("the data set is empty, but must have at least one sample")
-    items = [example[index] for index in range(min(3, len(example)))]
-    inputs = [item[0] if isinstance(item, tuple | list) else item for item in items]
-    return torch.stack([torch.as_tensor(one) for one in inputs])
+    count = len(example)
+    spread = [count * place // _SPREAD for place in range(_SPREAD)]
+    inputs = []
+    for index in dict.fromkeys((*range(min(3, count)), *spread)):
+        item = example[index]
+        inputs.append(torch.as_tensor(item[0] if isinstance(item, tuple | list) else item))
+    alike = [one for one in inputs if one.shape == inputs[0].shape]
+    return torch.stack(alike if len(alike) > 3 else inputs[:3])

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from torch import nn
+from torch import Tensor, nn
 
 from unitlens.errors import ModelError, UnitlensError, first_line
+from unitlens.model.graph import Edit
 from unitlens.model.inputs import AnyInputs, describe_inputs
 
 
@@ -37,6 +38,19 @@ def user_forward(
             f"the model cannot be run on inputs of shape {describe_inputs(inputs)}: "
             f"{_told(error)}; {_remedy(model, error)}"
         ) from error
+
+
+def noting_failure(edit: Edit, failed: list[Exception]) -> Edit:
+    """Return an edit that keeps its errors, which are no errors of the model."""
+
+    def apply(activation: Tensor) -> Tensor:
+        try:
+            return edit(activation)
+        except Exception as error:
+            failed.append(error)
+            raise
+
+    return apply
 
 
 def _lacks_memory(error: Exception) -> bool:

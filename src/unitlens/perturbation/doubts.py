@@ -62,8 +62,14 @@ class ResultDoubts:
             self._first = int(samples[int(wrong[0])])
         self._nonfinite += len(wrong)
 
-    def attributes(self) -> dict[str, str]:
-        """Return the attribute ``doubts`` of a result, nothing where there is no doubt."""
+    def attributes(self, of_batches: Sequence[str] = ()) -> dict[str, str]:
+        """Return the attribute ``doubts`` of a result, nothing where there is no doubt.
+
+        Parameters
+        ----------
+        of_batches
+            What the batches have shown to be doubtful, in words.
+        """
         if self._nonfinite:
             doubt = (
                 f"the loss of {self._nonfinite} of {self._seen} samples is not finite, first that "
@@ -72,4 +78,5 @@ class ResultDoubts:
             logger.warning("%s; leave out samples whose inputs are not finite", doubt)
             self._found.append(doubt)
             self._nonfinite = 0
-        return {"doubts": "; ".join(self._found)} if self._found else {}
+        found = dict.fromkeys((*self._found, *of_batches))
+        return {"doubts": "; ".join(found)} if found else {}

@@ -45,12 +45,12 @@ def read_for_score(
     output = network.example_output
     if score.top is not None:
         labels = examples if examples.dim() == 1 else None
-        network.output = (
+        network.read_output(
             choose_logits(output, labels, classes) if choice is None else OutputReader(choice)
         )
         return score
     reader = OutputReader(choice, whole=not isinstance(output, Tensor) or choice is not None)
-    network.output = reader
+    network.read_output(reader)
     whole = replace(score, restore=reader.restore)
     if choice is not None or isinstance(output, Tensor):
         return whole

@@ -121,9 +121,6 @@ class Session:
     ) -> None:
         inputs, targets = example
         self.network = network
-        self.layers = network.choose(settings.layers)
-        self._left_out = {} if is_by_name(settings.layers) else network.layers.left_out
-        self.units = sum(layer.units for layer in self.layers)
         self.samples = len(indices)
         self.device = network.device
         self.dataset, self.indices, self.seed = dataset, indices, settings.seed
@@ -136,6 +133,9 @@ class Session:
             settings.output,
             None if names is None else len(names),
         )
+        self.layers = network.choose(settings.layers)
+        self._left_out = {} if is_by_name(settings.layers) else network.layers.left_out
+        self.units = sum(layer.units for layer in self.layers)
         self.engine = Engine(
             network,
             self.layers,
@@ -228,7 +228,7 @@ class Session:
             **({"layers_left_out": [*self._left_out]} if self._left_out else {}),
             "score": self.score.name,
             "precision": self._settings.precision or str(self.network.dtype).split(".")[-1],
-            **self.doubts.attributes(),
+            **self.doubts.attributes(self.network.doubts),
         }
         if self.network.output.name != "":
             attributes["output"] = self.network.output.name

@@ -118,7 +118,7 @@ class Recording:
         self.network, self.samples, self.layers, self.contents = network, samples, layers, contents
         self._classes, self._told = classes, False
         self.batch_size, self.device = batch_size, torch.device(device)
-        self.least_batch, self.doubts = least_batch, doubts
+        self.least_batch, self._doubts = least_batch, doubts
         true_labels = getattr(samples.dataset, "true_labels", None)  # of label-corrupted sets
         self.true_labels: NDArray[np.int64] | None = None
         if true_labels is not None and not samples.no_labels:
@@ -127,6 +127,11 @@ class Recording:
             network, contents.reductions, contents.dtype, contents.maps
         )
         self._map_samples = np.array(contents.maps.samples if contents.maps else (), np.int64)
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What makes the numbers doubtful, in words, with what the batches so far have shown."""
+        return tuple(dict.fromkeys((*self._doubts, *self.network.doubts)))
 
     def conditions(self) -> dict[str, Any]:
         """Return the conditions that can change the last bits of a number."""

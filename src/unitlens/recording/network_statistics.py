@@ -29,9 +29,10 @@ from unitlens.statistics.class_labels import By, choose_classes, sample_labels
 from unitlens.statistics.class_statistics import check_sizes
 from unitlens.statistics.class_table import UnitStatistics, described, statistics_table
 from unitlens.statistics.histograms import Bins, make_bins
+from unitlens.store.format.layout import POSITION_ARRAYS
 
 _BLOCK_BYTES = 2**26  # of all layers' activations that are reduced at once
-_SAMPLE_ARRAYS = ("label", "true_label", "prediction")
+_SAMPLE_ARRAYS = ("label", "true_label", "prediction", *POSITION_ARRAYS)
 
 
 def network_statistics(
@@ -81,8 +82,9 @@ def network_statistics(
         Reduction of a feature map over its positions: ``mean``, ``max``, or ``active``, the share
         of positions that are not zero.
     by
-        Class of each sample: ``label``, ``true_label``, ``prediction``, or one integer from 0 for
-        each sample.
+        Class of each sample: ``label``, ``true_label``, ``prediction``, with
+        ``positions="samples"`` also ``item`` or ``position``; or one integer from 0 for each
+        sample.
     classes
         Classes of the table: their number (labels from 0), or their labels; by default the labels
         that occur.
@@ -200,12 +202,14 @@ def _pass_for_ranges(
                 low = np.minimum(low, ranges[layer.name][0])
                 high = np.maximum(high, ranges[layer.name][1])
             ranges[layer.name] = low, high
-        for name, arrays in pieces.items():
-            arrays.append(columns[name])
+        for name in pieces.keys() & columns.keys():
+            pieces[name].append(columns[name])
     wide = {name: (low.astype(float), high.astype(float)) for name, (low, high) in ranges.items()}
     if "no_scores" in recording.contents.attributes:
         del pieces["prediction"]
-    coordinates = {name: ("sample", np.concatenate(arrays)) for name, arrays in pieces.items()}
+    coordinates = {
+        name: ("sample", np.concatenate(arrays)) for name, arrays in pieces.items() if arrays
+    }
     attributes = {"classes": recording.contents.classes}
     kept = {name: np.concatenate(parts) for name, parts in sampled.items()}
     return wide, kept, xr.DataTree(xr.Dataset(coords=coordinates, attrs=attributes))

@@ -69,8 +69,8 @@ def open_recording(
     example, labels = _example(samples, settings, samples.kind)
     opened = UnitNetwork(model, example, device=settings.device, simplified=True)
     with autocast_disabled(torch.device(settings.device)), opened as network:
-        layers = network.choose(settings.layers)
         classes = find_classes(network, samples, labels, settings.output)
+        layers = network.choose(settings.layers)
         maps = choose_maps(settings.maps, layers, len(samples))
         contents = _contents(len(samples), layers, classes, settings, provenance, maps)
         batch_size = settings.batch_size or suitable_batch(network, example)
@@ -88,24 +88,24 @@ def _open_positions(
 ) -> Iterator[Recording]:
     """Open a recording in which positions are the samples."""
     ignored = IGNORED if settings.form.ignore_index is None else settings.form.ignore_index
-    items, labels = read_positions(samples, ignored)
+    read = read_positions(samples, ignored)
     example, targets = _example(samples, settings, "any")
     opened = UnitNetwork(model, example, device=settings.device, simplified=True)
     with autocast_disabled(torch.device(settings.device)), opened as network:
+        classes = find_position_classes(network, targets, settings.output, read, ignored)
         layers = layers_of_positions(
             network.choose(settings.layers),
             tuple(targets.shape[1:]),
             named=settings.layers is not None,
         )
-        classes = find_position_classes(network, targets, settings.output, labels, ignored)
         flat = [flat_layer(layer) for layer in layers]
-        contents = _contents(len(items), flat, classes, settings, provenance, None)
+        contents = _contents(len(read.items), flat, classes, settings, provenance, None)
         batch_size = settings.batch_size or suitable_batch(network, example)
-        _, doubts = _find_doubts(network, samples, example, None, batch_size)
+        least_batch, doubts = _find_doubts(network, samples, example, None, batch_size)
         doubts = (*doubts, *_lacking_units(network, settings))
         yield PositionRecording(
             network, samples, layers, contents, classes, batch_size, settings.device,
-            items=items, labels=labels, ignored=ignored, doubts=doubts,
+            read=read, ignored=ignored, least_batch=least_batch, doubts=doubts,
         )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unitlens.data.batches import iterate_batches
+from unitlens.data.batches import batch_starts, iterate_batches
 from unitlens.data.positions import no_position, position_targets
 from unitlens.data.samples import Samples
 from unitlens.errors import ArgumentError, DatasetError, LayerError
@@ -36,10 +36,12 @@ class PositionRecording(Recording):
     ----------
     *args
         As for :class:`~unitlens.recording.forward_passes.Recording`.
-    items, labels
-        Item and label of each sample, (samples,).
+    read
+        Item, position and label of each sample.
     ignored
         Target of positions that are no samples.
+    least_batch
+        Fewest items that the network can be run on.
     doubts
         As for :class:`~unitlens.recording.forward_passes.Recording`.
     """
@@ -47,15 +49,16 @@ class PositionRecording(Recording):
     def __init__(
         self,
         *args: Any,
-        items: NDArray[np.int64],
-        labels: NDArray[np.int64],
+        read: "PositionSamples",
         ignored: int,
+        least_batch: int = 1,
         doubts: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(*args, doubts=doubts)
+        super().__init__(*args, least_batch=least_batch, doubts=doubts)
         self.true_labels = None
-        self._items, self._labels, self._ignored = items, labels, ignored
-        self._ranks = np.unique(items, return_inverse=True)[1]  # of items that have samples
+        self._items, self._labels, self._ignored = read.items, read.labels, ignored
+        self._positions = read.positions
+        self._ranks = np.unique(read.items, return_inverse=True)[1]  # of items that have samples
         self._flat = {layer.name: flat_layer(layer) for layer in self.layers}
 
     def all_labels(self) -> NDArray[np.int64]:
@@ -68,12 +71,18 @@ class PositionRecording(Recording):
 
     def batch_of(self, sample: int, size: int) -> NDArray[np.int64]:
         """Return the samples that run in one batch of `size` items with a sample."""
-        return np.flatnonzero(self._ranks // size == self._ranks[sample] // size)
+        batches = self._batches(size)
+        return np.flatnonzero(batches == batches[sample])
 
     def lacking(self, missing: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return all samples of the batches of which samples are missing."""
-        batches = self._ranks // self.batch_size
+        batches = self._batches(self.batch_size)
         return np.flatnonzero(np.isin(batches, np.unique(batches[missing])))
+
+    def _batches(self, size: int) -> NDArray[np.int64]:
+        """Return the number of the batch, of `size` items, in which each sample runs."""
+        starts = batch_starts(int(self._ranks[-1]) + 1, size, self.least_batch)
+        return np.searchsorted(starts, self._ranks, side="right")
 
     def columns(
         self, indices: NDArray[np.int64], label: str, *, batch_size: int | None = None
@@ -82,7 +91,12 @@ class PositionRecording(Recording):
         size = batch_size or self.batch_size
         items = np.unique(self._items[indices])
         batches = iterate_batches(
-            self.samples, size, indices=items, device=self.device, targets="any"
+            self.samples,
+            size,
+            indices=items,
+            device=self.device,
+            targets="any",
+            least=self.least_batch,
         )
         for batch, inputs, targets in track(batches, label, total=ceil(len(items) / size)):
             first, last = np.searchsorted(self._items, [batch[0], batch[-1] + 1])
@@ -104,7 +118,10 @@ class PositionRecording(Recording):
             if self._classes.logits:
                 logits = classes_last(output, targets)[valid][kept]
             tensors = self._classes.scores(logits, labels[kept])
-            yield int(rows[wanted][0]), sample_columns(reduced, tensors, rows[wanted])
+            columns = sample_columns(reduced, tensors, rows[wanted])
+            columns["item"] = self._items[rows[wanted]]
+            columns["position"] = self._positions[rows[wanted]]
+            yield int(rows[wanted][0]), columns
 
     def _reduction(self, valid: Tensor, kept: Tensor) -> Any:
         def reduce(layer: UnitLayer, activation: Tensor) -> dict[str, Tensor]:
@@ -158,30 +175,56 @@ def layers_of_positions(
     return fitting
 
 
-def read_positions(samples: Samples, ignored: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the item and the label of each position with a valid target.
+@dataclass(frozen=True)
+class PositionSamples:
+    """The positions with a valid target.
+
+    Attributes
+    ----------
+    items
+        Index of the item of each position, (samples,).
+    positions
+        Index of each position in its item, within `shape`, (samples,).
+    labels
+        Target of each position, (samples,).
+    shape
+        Shape of the positions of an item; of items of different shape the largest on each axis.
+    """
+
+    items: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    shape: tuple[int, ...]
+
+
+def read_positions(samples: Samples, ignored: int) -> PositionSamples:
+    """Return the positions with a valid target.
 
     Raises
     ------
     DatasetError
         Where there is no such position, or targets are no integers with positions.
     """
-    items, labels, first = [], [], 0
+    places, labels, shapes, first = [], [], [], 0
     for targets in position_targets(samples, np.arange(len(samples))):
         valid = targets != ignored
-        items.append(first + valid.nonzero()[:, 0].numpy())
+        places.append(valid.nonzero().numpy() + np.eye(1, targets.dim(), dtype=np.int64) * first)
         labels.append(targets[valid].long().numpy())
+        shapes.append(targets.shape[1:])
         first += len(targets)
-    if not sum(map(len, items)):
+    if not sum(map(len, labels)):
         raise no_position(ignored)
-    return np.concatenate(items), np.concatenate(labels)
+    items, *axes = np.concatenate(places).T
+    shape = tuple(np.max(shapes, axis=0).tolist())
+    positions = np.ravel_multi_index(axes, shape)
+    return PositionSamples(items, positions, np.concatenate(labels), shape)
 
 
 def find_position_classes(
     network: UnitNetwork,
     targets: Tensor,
     choice: OutputChoice,
-    labels: NDArray[np.int64],
+    read: PositionSamples,
     ignored: int,
 ) -> RecordedClasses:
     """Return the classes of positions, and set what the network's outputs are read as.
@@ -194,14 +237,18 @@ def find_position_classes(
         Targets of the samples that the network was opened with.
     choice
         What is chosen of an output; None for the default.
-    labels
-        Labels of all samples.
+    read
+        The positions with a valid target.
     ignored
         Target of positions that are no samples.
     """
     check_choice(choice)
-    network.output = OutputReader(choice)
-    attributes: dict[str, Any] = {"positions": "samples", "ignore_index": ignored}
+    network.read_output(OutputReader(choice))
+    attributes: dict[str, Any] = {
+        "positions": "samples",
+        "position_shape": list(read.shape),
+        "ignore_index": ignored,
+    }
     if network.output.name != "":
         attributes["output"] = network.output.name
     logits = network.logits(network.example_output)
@@ -209,5 +256,5 @@ def find_position_classes(
     try:
         count = classes_last(logits, targets.to(logits.device)[rows.to(logits.device)]).shape[-1]
     except ArgumentError as error:
-        return unscored(network, attributes, str(error), int(labels.max()) + 1)
+        return unscored(network, attributes, str(error), int(read.labels.max()) + 1)
     return RecordedClasses(count, logits=True, attributes=attributes)

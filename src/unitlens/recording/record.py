@@ -258,6 +258,7 @@ def _write_store(
         ) as writer:
             recording.fill(writer)
             if part == WHOLE:
+                writer.add_doubts(recording.doubts)  # some may have come up
                 warn_of_nonfinite(path, writer.finish())
             else:
                 writer.complete()
@@ -318,6 +319,7 @@ def _check_limit(path: Path, contents: Contents, limit_gb: float | None) -> None
         dtype=contents.dtype,
         reductions=contents.reductions,
         maps=contents.maps,
+        positions=contents.of_positions,
     )
     units = sum(layer.units for layer in layers)
     size = f"{units:,} units of {len(layers)} layers over {samples:,} samples"

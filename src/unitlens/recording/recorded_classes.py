@@ -100,6 +100,10 @@ def find_classes(
     if samples.no_labels:
         attributes["no_classes"] = samples.no_labels
         reason = f"there are no classes, for {samples.no_labels}"
+        if choice is not None:
+            reader = OutputReader(choice)
+            reader.chosen(network.example_output)  # it raises an error where there is none
+            network.read_output(reader)
     else:
         reason = _read_logits(network, samples, labels, choice)
         names = samples.classes or samples.label_names
@@ -131,9 +135,9 @@ def _read_logits(
     if choice is None:
         rows = torch.arange(3) % len(labels)
         classes = None if samples.classes is None else len(samples.classes)
-        network.output = choose_logits(output, labels.cpu()[rows], classes)
+        network.read_output(choose_logits(output, labels.cpu()[rows], classes))
     else:
-        network.output = OutputReader(choice)
+        network.read_output(OutputReader(choice))
     logits = network.logits(output)
     shape = ("samples", *logits.shape[1:])
     written = f"({', '.join(map(str, shape))})"

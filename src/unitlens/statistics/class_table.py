@@ -9,11 +9,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from unitlens.errors import TableError
 from unitlens.statistics.activation_layers import ActivationLayer
 from unitlens.statistics.block_states import ClassMoments, Integers, Strongest
 from unitlens.statistics.blocks import Statistics
 from unitlens.statistics.histograms import Bins, bin_edges
-from unitlens.variables.checks import annotate, describe
+from unitlens.variables.checks import annotate, describe, validate
 from unitlens.variables.declarations import VARIABLES
 from unitlens.variables.unit_index import index_units, unit_coordinates
 
@@ -44,6 +45,41 @@ def constant_units(stats: xr.Dataset) -> Flags:
         stats[name].to_numpy()[:, occurring] for name in ("class_minimum", "class_maximum")
     )
     return np.asarray(low.min(axis=1) == high.max(axis=1))
+
+
+def dead_units(stats: xr.Dataset) -> Flags:
+    """Return which units are zero on every sample, shape (units,)."""
+    occurring = classes_with_samples(stats)
+    low, high = (
+        stats[name].to_numpy()[:, occurring] for name in ("class_minimum", "class_maximum")
+    )
+    if not occurring.any():
+        return np.zeros(len(low), np.bool_)
+    return np.asarray(((low == 0) & (high == 0)).all(axis=1))
+
+
+def check_classes(stats: xr.Dataset, measure: str) -> None:
+    """Check that `stats` is a table of class statistics of samples that have classes.
+
+    Parameters
+    ----------
+    stats
+        The table.
+    measure
+        The measure that needs the classes, in words.
+
+    Raises
+    ------
+    TableError
+        Where the table is none of class statistics, or the samples have no classes.
+    """
+    validate(stats, "class_statistics")
+    if "no_classes" in stats.attrs:
+        raise TableError(
+            f"the samples have no classes ({stats.attrs['no_classes']}), but {measure} needs the "
+            "class of each sample; compute the statistics with by=, one integer from 0 for each "
+            "sample, or take sparsity or empirical_variance"
+        )
 
 
 def labels_at(stats: xr.Dataset, positions: Integers) -> Integers:

@@ -18,6 +18,7 @@ from unitlens.store.format.layout import (
     ACTIVATION,
     MAP,
     MAP_SAMPLE,
+    POSITION_ARRAYS,
     RANGES,
     SAMPLE_ARRAYS,
     StoredArray,
@@ -58,7 +59,10 @@ def open_activations(path: str | Path) -> xr.DataTree:
     Returns
     -------
     A tree. Its root holds the coordinates of the dimension ``sample``: ``index``, ``label`` (as
-    trained on), ``true_label``, ``prediction`` and ``loss`` (nats). Each layer is a child with the
+    trained on), ``true_label``, ``prediction`` and ``loss`` (nats); with ``positions="samples"``
+    also ``item``, the index of the sample's item in the data set, and ``position``, its index in
+    the target of the item: of pixels, row after row of the shape that the attribute
+    ``position_shape`` gives. Each layer is a child with the
     name of the layer, in the order of the forward pass. A layer holds
 
     * ``activation`` (sample, unit), a dask array; each of its chunks is one shard of the store, or
@@ -119,8 +123,8 @@ def open_activations(path: str | Path) -> xr.DataTree:
     left_out = _SCORES if "no_scores" in manifest.contents.attributes else ()
     samples = {
         name: ("sample", opened[name][:], _attributes(name))
-        for name in SAMPLE_ARRAYS
-        if name not in left_out
+        for name in (*SAMPLE_ARRAYS, *POSITION_ARRAYS)
+        if name in opened and name not in left_out
     }
     tree = {"/": xr.Dataset(coords=samples, attrs=_root_attributes(manifest))}
     token = hashlib.sha256(f"{manifest.content_hash} {path.resolve()}".encode()).hexdigest()[:16]

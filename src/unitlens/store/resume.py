@@ -101,7 +101,9 @@ def resume_or_start(
     journal = read_journal(journal_path(path))
     header = journal[0] if journal else {}
     arrays = (*filled, *ranges)
-    is_same = header == {**expected, "metadata": header.get("metadata")}
+    is_same = _without_doubts(header) == _without_doubts(
+        {**expected, "metadata": header.get("metadata")}
+    )
     if not (is_same and restore_metadata(path, contents, arrays, header["metadata"])):
         header = _start_over(path, contents, expected, arrays, part)
     entries = _take_journals(path, header, part)
@@ -114,6 +116,12 @@ def resume_or_start(
     }
     sweep(path, filled, shards, part)
     return WriteState(header, tuple(filled), tuple(ranges), shards)
+
+
+def _without_doubts(header: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a header without doubts, some of which come up while samples run."""
+    conditions = {n: of for n, of in header.get("conditions", {}).items() if n != "doubts"}
+    return {**header, "conditions": conditions}
 
 
 def _start_over(

@@ -14,6 +14,7 @@ from unitlens.store.format.decoding import DamageError, ShardFiles
 from unitlens.store.format.journal import CompleteShard, Values, describe_shard
 from unitlens.store.format.layout import (
     MAP_SAMPLE,
+    POSITION_ARRAYS,
     RANGES,
     SAMPLE_ARRAYS,
     StoredArray,
@@ -171,11 +172,12 @@ class StoreReading:
         layers = self.manifest.contents.layers
         for layer in layers:
             self._read_layer(layer.name, files)
-        for name in SAMPLE_ARRAYS:
+        columns = SAMPLE_ARRAYS | (POSITION_ARRAYS if self.manifest.contents.of_positions else {})
+        for name in columns:
             for complete, values in self._sound_shards(files[name]):
                 self._check_samples(files[name].array, complete.shard, values)
         checked = {f"{layer.name}/{name}" for layer in layers for name in ("activation", *RANGES)}
-        for path in sorted(files.keys() - checked - SAMPLE_ARRAYS.keys()):
+        for path in sorted(files.keys() - checked - columns.keys()):
             # Of further reductions and of maps only the hashes of values can be checked.
             for complete, values in self._sound_shards(files[path]):
                 if path == MAP_SAMPLE:

@@ -128,10 +128,12 @@ class StoreWriter:
                 layout,
                 reductions=contents.reductions,
                 maps=contents.maps,
+                positions=contents.of_positions,
             )
             ranges = plan_ranges(contents.layers, contents.dtype)
             state = resume_or_start(path, contents, conditions, filled, ranges, part, admit_parts)
         self._filled, self._ranges, self._shards = state.filled, state.ranges, state.shards
+        self.add_doubts(state.header["conditions"].get("doubts", ()))
         self._metadata, self._expected_hashes = state.header["metadata"], state.expected_hashes
         self._buffers = [
             BandBuffer(a, set(part.shards(a)) - set(self._shards[a.path]), contents.samples_of(a))
@@ -155,6 +157,11 @@ class StoreWriter:
             for growing in self._growing.values():
                 growing.discard()
             self._journal.close()
+
+    def add_doubts(self, doubts: Iterable[str]) -> None:
+        """Note what makes the numbers doubtful, in words, beside what is noted already."""
+        if found := [*dict.fromkeys((*self.conditions.get("doubts", ()), *doubts))]:
+            self.conditions = {**self.conditions, "doubts": found}
 
     @property
     def first(self) -> int:

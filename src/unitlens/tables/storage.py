@@ -45,7 +45,7 @@ def read_table(path: Path, hashes: Mapping[str, str]) -> xr.Dataset:
     store = open_checked(path, hashes)
     table = with_object_text(xr.open_zarr(store, chunks=None, consolidated=False))
     rules = SCHEMAS[TABLES[path.stem]]
-    declared = [name for name in (*rules.required, *rules.optional) if name in table.data_vars]
+    declared = [name for name in rules.names if name in table.data_vars]
     rest = sorted(str(name) for name in table.data_vars if name not in declared)
     return table[[*rest, *declared]]
 

@@ -48,7 +48,7 @@ def unit_table(parts: Mapping[str, Mapping[int, xr.Dataset]], identity: xr.Datas
         tables = parts.get(name, {})
         rows = {network: _unit_rows(keys, network, table) for network, table in tables.items()}
         rules = SCHEMAS[name]
-        for variable in (*rules.required, *rules.optional):
+        for variable in rules.names:
             having = {network: table for network, table in tables.items() if variable in table}
             if having and variable not in _COORDINATES:
                 variables[variable] = _fill(variable, having, rows, size)

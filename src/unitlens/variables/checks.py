@@ -36,13 +36,14 @@ def validate(dataset: xr.Dataset, schema: str) -> None:
             f"{rules.name} version {rules.version}; make the table again with this version of "
             "unitlens"
         )
-    for name in rules.required:
+    of_classes = () if "no_classes" in dataset.attrs else rules.of_classes
+    for name in (*rules.required, *of_classes):
         if name not in dataset.variables:
             raise TableError(
                 f"the {schema} table has no variable '{name}', which its schema requires; "
                 f"{nearest(name, map(str, dataset.variables))}"
             )
-    for name in (*rules.required, *rules.optional):
+    for name in rules.names:
         if name in dataset.variables:
             _check_variable(dataset[name], _dims(rules, name), schema)
 

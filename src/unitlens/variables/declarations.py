@@ -17,6 +17,8 @@ ACTIVATIONS = declare(
     Variable("label", ("sample",), "iu", "", "label", "label as the network was trained on it"),
     Variable("true_label", ("sample",), "iu", "", "true label", "label before any corruption"),
     Variable("prediction", ("sample",), "iu", "", "prediction", "class of the largest logit"),
+    Variable("item", ("sample",), "iu", "", "item", "index in the data set of the item that a position is of"),
+    Variable("position", ("sample",), "iu", "", "position", "index of a position in its item, axis after axis within the attribute position_shape"),
     # activations
     Variable("activation", ("sample", "unit"), "f", "activation", "activation", "a unit's value for a sample, after the nonlinearity; of a feature map, reduced over positions"),
     Variable("activation_mean", ("sample", "unit"), "f", "activation", "mean activation", "mean of a feature map over its positions"),

@@ -20,6 +20,9 @@ class Schema:
         Names of the variables that every table of the kind holds.
     optional
         Names of the variables that a table of the kind may hold.
+    of_classes
+        Names of the variables that a table of the kind holds too, unless its attribute
+        ``no_classes`` says that the samples have no classes.
     dims
         Dimensions of the variables whose dimensions in the table are not the declared ones.
     """
@@ -29,6 +32,12 @@ class Schema:
     required: tuple[str, ...]
     optional: tuple[str, ...] = ()
     dims: dict[str, tuple[str, ...]] | None = None
+    of_classes: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all variables that a table of the kind may hold."""
+        return (*self.required, *self.of_classes, *self.optional)
 
 
 _WHERE = ("layer", "depth", "channel")
@@ -52,6 +61,10 @@ _SAMPLED = (  # only where pairs of a unit and a sample are drawn
     "effective_samples",
 )
 _CLASS_SAMPLED = ("class_loss_increase_sampling_se", "class_accuracy_drop_sampling_se")
+_OF_CLASSES = (
+    *(of.name for m in MEASURES if m.of_classes for of in m.variables if of.name != "dead"),
+    "class_mean",
+)
 _MEASURES = (*MEASURED, "class_mean")
 _CURVE = ("accuracy", "loss", "ablated_fraction", "ablated_units")
 _VARIANT = ("value", "basis")  # of each order
@@ -113,7 +126,12 @@ SCHEMAS = {
             ),
         ),
         Schema("class_means", 1, (*_WHERE, "count", "class_mean")),
-        Schema("unit_measures", 3, (*_WHERE, *_MEASURES)),
+        Schema(
+            "unit_measures",
+            3,
+            (*_WHERE, *(name for name in MEASURED if name not in _OF_CLASSES)),
+            of_classes=_OF_CLASSES,
+        ),
         Schema(
             "principal_components",
             1,

@@ -142,6 +142,18 @@ def test_tokens__are_as_a_naive_loop(page, silenced):
             )
 
 
+def test_padded_texts__are_as_texts_alone(page):
+    model, of_tokens = page["pooled"], page["of_tokens"]
+    with torch.no_grad():
+        tokens = [torch.relu(model.hidden(model.embedding(ids))) for ids, _ in page["texts"]]
+    labels = np.repeat([label for _, label in page["texts"]], [len(of) for of in tokens])
+    hidden = torch.cat(tokens).numpy()
+    assert of_tokens["count"].values.tolist() == np.bincount(labels).tolist()
+    for label in range(3):
+        means = of_tokens["class_mean"].sel({"class": label})
+        np.testing.assert_allclose(means, hidden[labels == label].mean(0), atol=1e-6)
+
+
 def test_autoencoder__is_as_a_naive_loop(page, silenced):
     model, (inputs,) = page["autoencoder"], page["inputs"].tensors
     for unit in range(4):

@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from torch import nn
 from torch.utils.data import TensorDataset
 
 import unitlens as ul
 from unitlens.errors import DatasetError, TableError
+from unitlens.statistics.measures.unit_measures import unit_measures
+from unitlens.variables.checks import validate
 
 SAMPLES = 40
 
@@ -66,12 +69,60 @@ def test_measures__without_classes_are_those_of_all_samples(path):
 
     np.testing.assert_allclose(table["class_mean"].sel({"class": 0}), expected.mean(0), atol=1e-6)
     np.testing.assert_allclose(ul.empirical_variance(table)["variance"], expected.var(0), atol=1e-6)
-    assert np.isnan(ul.class_selectivity(table)["selectivity"]).all()
     assert table.attrs["no_classes"] == direct.attrs["no_classes"] == "the items have no target"
     np.testing.assert_allclose(direct["class_mean"], table["class_mean"], atol=1e-6)
     spectrum = np.linalg.eigvalsh(np.cov(expected.T, bias=True))[::-1]
     components = ul.principal_components(activations, "1")
     np.testing.assert_allclose(components["explained_variance"], spectrum, atol=1e-6)
+
+
+CLASS_MEASURES = {
+    measure.__name__: measure
+    for measure in (
+        ul.average_precision,
+        ul.ccmas,
+        ul.class_correlation,
+        ul.class_selectivity,
+        ul.informedness,
+        ul.mutual_information,
+        ul.roc_auc,
+        ul.top_precision,
+    )
+}
+
+
+@pytest.mark.parametrize("name", sorted(CLASS_MEASURES))
+def test_class_measures__are_refused_without_classes(name):
+    model, dataset = network(), TensorDataset(inputs())
+    table = ul.network_statistics(model, dataset)
+    with pytest.raises(TableError, match=r"no classes \(the items have no target\).* by=") as error:
+        CLASS_MEASURES[name](table)
+    assert name.split("_")[0] in str(error.value) or name == "ccmas"
+    by = np.arange(SAMPLES) % 2  # the remedy
+    measured = CLASS_MEASURES[name](ul.network_statistics(model, dataset, by=by))
+    assert measured.sizes["unit"] == 8
+
+
+def test_unit_measures__leave_out_what_needs_classes(caplog):
+    model = network()
+    model[0].bias.data[3] = -100.0  # a dead unit
+    table = ul.network_statistics(model, TensorDataset(inputs()))
+    norms = xr.DataArray(
+        np.arange(8.0), dims="unit", coords={name: table[name] for name in ("layer", "channel")}
+    )
+    caplog.clear()
+    measures = unit_measures(table, table, norms)
+
+    kept = {"dead", "sparsity", "zero_share", "variance", "mean", "l1_norm"}
+    assert set(measures.data_vars) == kept
+    assert measures.attrs["no_classes"] == "the items have no target"
+    assert caplog.messages == ["measures that need classes are left out: the items have no target"]
+    expected = hidden(model)
+    np.testing.assert_allclose(measures["mean"], expected.mean(0), atol=1e-6)
+    np.testing.assert_array_equal(measures["dead"], (expected == 0).all(0))
+    validate(measures, "unit_measures")
+    with pytest.raises(TableError, match="no variable 'selectivity'"):
+        validate(measures.drop_attrs(), "unit_measures")
 
 
 def test_labels__without_logits_are_the_classes(path):

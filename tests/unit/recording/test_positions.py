@@ -71,6 +71,11 @@ def test_pixels__are_the_samples(path, ignored, caplog):
     losses = cross_entropy(logits, labels, reduction="none")
     np.testing.assert_allclose(activations["loss"], losses, atol=1e-5)
     np.testing.assert_allclose(activations["relu"].activation, activation, atol=1e-5)
+    valid = (targets != ignored).numpy()
+    places = np.ravel_multi_index(valid.nonzero()[1:], (6, 4))
+    assert activations["item"].values.tolist() == valid.nonzero()[0].tolist()
+    assert activations["relu"]["position"].values.tolist() == places.tolist()
+    assert activations.attrs["position_shape"] == "[6, 4]"
     assert activations.attrs["positions"] == "samples"
     assert activations.attrs["ignore_index"] == ignored
     assert ul.verify_activations(path).whole
@@ -87,6 +92,13 @@ def test_pixels__statistics_are_by_the_class_of_the_pixel():
         means = activation[labels == label].mean(0)
         np.testing.assert_allclose(table["class_mean"].sel({"class": label}), means, atol=1e-5)
     assert table["count"].values.tolist() == torch.bincount(labels).tolist()
+    of_items = ul.network_statistics(
+        model, TensorDataset(images, targets), positions="samples", by="item"
+    )
+    assert of_items["class"].values.tolist() == [item for item in range(ITEMS) if item != 3]
+    of_third = expected(model, images[2:3], targets[2:3])[0]
+    means = of_items["class_mean"].sel({"class": 2})
+    np.testing.assert_allclose(means, of_third.mean(0), atol=1e-5)
 
 
 def test_pixels__of_a_damaged_store_are_recorded_again(path):
@@ -99,6 +111,30 @@ def test_pixels__of_a_damaged_store_are_recorded_again(path):
 
     assert (path / "relu/activation/c/0/0").read_bytes() == before
     assert ul.verify_activations(path).whole
+
+
+class AtLeastTwo(Segmenter):
+    def forward(self, image):
+        if image.shape[0] == 1:
+            raise ValueError("one image")
+        return super().forward(image)
+
+
+def test_last_item__joins_the_batch_before_where_the_network_needs_two(path):
+    model, (images, targets) = AtLeastTwo().eval(), pixels()  # 10 images have valid pixels
+    dataset = TensorDataset(images, targets)
+    options = {"positions": "samples", "batch_size": 3}
+    for _ in range(2):  # the second time the finished store is compared
+        ul.record_activations(model, dataset, path, **options)
+    activation, *_ = expected(model, images, targets)
+    np.testing.assert_allclose(ul.open_activations(path)["relu"].activation, activation, atol=1e-5)
+
+    before = (path / "relu/activation/c/0/0").read_bytes()
+    (path / "relu/activation/c/0/0").unlink()
+    ul.repair_activations(model, dataset, path, positions="samples")
+    assert (path / "relu/activation/c/0/0").read_bytes() == before
+    with pytest.raises(ArgumentError, match=r"batch_size is 1, .* of at least 2"):
+        ul.record_activations(model, dataset, path, positions="samples", batch_size=1)
 
 
 def test_misfits__are_one_line(path):

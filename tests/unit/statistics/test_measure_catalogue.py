@@ -13,6 +13,7 @@ import pytest
 
 from activation_trees import activation_tree
 from unitlens.catalogue.measures import LABELS, MEASURES, ORDER_SCORES
+from unitlens.errors import TableError
 from unitlens.provenance import digests, source
 from unitlens.provenance.digests import code_digest
 from unitlens.statistics.class_statistics import class_statistics
@@ -48,6 +49,16 @@ def test_measure__returns_just_its_declared_variables(measure, stats):
 
 
 @each_computed
+def test_measure__refuses_samples_without_classes_where_it_needs_them(measure, stats):
+    classless = stats.assign_attrs(no_classes="the items have no target")
+    if measure.of_classes:
+        with pytest.raises(TableError, match="the samples have no classes"):
+            function_of(measure)(classless)
+    else:
+        assert function_of(measure)(classless).equals(function_of(measure)(stats))
+
+
+@each_computed
 def test_measure__takes_the_declared_settings(measure):
     _, *parameters = inspect.signature(function_of(measure)).parameters
 
@@ -61,9 +72,7 @@ def test_catalogue__declares_each_variable_once_and_scores_by_name():
     for measure in MEASURES:
         assert set(measure.labels) <= {variable.name for variable in measure.variables}
     assert {"unit_measures", "units"} <= {
-        name
-        for name, schema in SCHEMAS.items()
-        if set(names) <= {*schema.required, *schema.optional}
+        name for name, schema in SCHEMAS.items() if set(names) <= {*schema.names}
     }
     assert set(names) <= set(VARIABLES)
 

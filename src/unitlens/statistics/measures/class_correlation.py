@@ -4,6 +4,7 @@ import numpy as np
 import xarray as xr
 
 from unitlens.statistics.class_table import (
+    check_classes,
     classes_with_samples,
     constant_units,
     finite_units,
@@ -31,7 +32,7 @@ def class_correlation(stats: xr.Dataset) -> xr.Dataset:
     Raises
     ------
     TableError
-        Where `stats` is not a table of class statistics.
+        Where `stats` is not a table of class statistics, or the samples have no classes.
 
     Notes
     -----
@@ -53,6 +54,7 @@ def class_correlation(stats: xr.Dataset) -> xr.Dataset:
     >>> ul.class_correlation(stats)["class_correlation"].values
     array([1., 0.])
     """
+    check_classes(stats, "class correlation")
     mean, variance = mean_and_variance(stats)
     occurring = np.flatnonzero(classes_with_samples(stats))
     correlation = np.full(stats.sizes["unit"], np.nan)

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from unitlens.errors import ArgumentError, nearest
 from unitlens.statistics.block_states import Floats, Integers
-from unitlens.statistics.class_table import Flags, classes_with_samples, labels_at, on_units
-from unitlens.variables.checks import validate
+from unitlens.statistics.class_table import Flags, check_classes, dead_units, labels_at, on_units
 
 Rest = Literal["classes", "samples"]
 _RESTS = ("classes", "samples")
@@ -41,7 +40,7 @@ def class_selectivity(stats: xr.Dataset, *, rest: Rest = "classes") -> xr.Datase
     ArgumentError
         Where `rest` is neither ``classes`` nor ``samples``.
     TableError
-        Where `stats` is not a table of class statistics.
+        Where `stats` is not a table of class statistics, or the samples have no classes.
 
     Notes
     -----
@@ -62,10 +61,10 @@ def class_selectivity(stats: xr.Dataset, *, rest: Rest = "classes") -> xr.Datase
         raise ArgumentError(
             f"rest is {rest!r}, but must be 'classes' or 'samples'; {nearest(str(rest), _RESTS)}"
         )
-    validate(stats, "class_statistics")
+    check_classes(stats, "class selectivity")
     means = stats["class_mean"].to_numpy()
     weights = stats["count"].to_numpy() if rest == "samples" else np.ones(stats.sizes["class"])
-    dead = _dead_units(stats)
+    dead = dead_units(stats)
     reasons = _reasons(stats, means, dead)
     selectivity, preferred = _selectivity(means, weights, (reasons == "") & ~dead)
     selectivity[dead] = 0.0
@@ -94,7 +93,7 @@ def ccmas(stats: xr.Dataset) -> xr.Dataset:
     Raises
     ------
     TableError
-        Where `stats` is not a table of class statistics.
+        Where `stats` is not a table of class statistics, or the samples have no classes.
 
     Notes
     -----
@@ -132,17 +131,6 @@ def _selectivity(
     # Rounding may take the selectivity of equal means below 0.
     selectivity[units] = np.clip((largest - rest) / (largest + rest), 0.0, 1.0)
     return selectivity, preferred
-
-
-def _dead_units(stats: xr.Dataset) -> Flags:
-    """Return which units are zero on every sample, shape (units,)."""
-    occurring = classes_with_samples(stats)
-    low, high = (
-        stats[name].to_numpy()[:, occurring] for name in ("class_minimum", "class_maximum")
-    )
-    if not occurring.any():
-        return np.zeros(len(low), np.bool_)
-    return np.asarray(((low == 0) & (high == 0)).all(axis=1))
 
 
 def _reasons(stats: xr.Dataset, means: Floats, dead: Flags) -> NDArray[Any]:

@@ -8,13 +8,13 @@ import xarray as xr
 from unitlens.statistics.block_states import Floats, Integers
 from unitlens.statistics.class_table import (
     Flags,
+    check_classes,
     classes_with_samples,
     constant_units,
     finite_units,
     labels_at,
     on_units,
 )
-from unitlens.variables.checks import validate
 
 _CELLS_AT_ONCE = 2**18  # of the histogram, so that the arrays of the same size fit the cache
 
@@ -43,7 +43,7 @@ def roc_auc(stats: xr.Dataset) -> xr.Dataset:
     Raises
     ------
     TableError
-        Where `stats` is not a table of class statistics.
+        Where `stats` is not a table of class statistics, or the samples have no classes.
 
     Notes
     -----
@@ -87,7 +87,7 @@ def informedness(stats: xr.Dataset) -> xr.Dataset:
     Raises
     ------
     TableError
-        Where `stats` is not a table of class statistics.
+        Where `stats` is not a table of class statistics, or the samples have no classes.
 
     Notes
     -----
@@ -129,7 +129,7 @@ def average_precision(stats: xr.Dataset) -> xr.Dataset:
     Raises
     ------
     TableError
-        Where `stats` is not a table of class statistics.
+        Where `stats` is not a table of class statistics, or the samples have no classes.
 
     Notes
     -----
@@ -155,7 +155,7 @@ def average_precision(stats: xr.Dataset) -> xr.Dataset:
 
 def _best_class(stats: xr.Dataset, score: Score, name: str) -> xr.Dataset:
     """Return the score of each unit's best class, its bound, and the class's label."""
-    validate(stats, "class_statistics")
+    check_classes(stats, f"the {name.replace('_', ' ')} of units")
     occurring = np.flatnonzero(classes_with_samples(stats))
     units = stats.sizes["unit"]
     value, bound, best = np.full(units, np.nan), np.full(units, np.nan), np.full(units, -1)

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from unitlens.errors import ArgumentError
 from unitlens.statistics.block_states import Floats, Integers
-from unitlens.statistics.class_table import on_units
-from unitlens.variables.checks import validate
+from unitlens.statistics.class_table import check_classes, on_units
 
 Counts = NDArray[np.integer[Any]]
 
@@ -43,7 +42,7 @@ def mutual_information(stats: xr.Dataset, *, bins: int | None = None) -> xr.Data
     ArgumentError
         Where `bins` is below 1.
     TableError
-        Where `stats` is not a table of class statistics.
+        Where `stats` is not a table of class statistics, or the samples have no classes.
 
     Notes
     -----
@@ -77,7 +76,7 @@ def mutual_information(stats: xr.Dataset, *, bins: int | None = None) -> xr.Data
         raise ArgumentError(
             f"bins is {bins}, but must be at least 1: the bins of activations other than zero"
         )
-    validate(stats, "class_statistics")
+    check_classes(stats, "mutual information")
     samples = int(stats["count"].sum())
     entropy = _entropy(stats["count"].to_numpy(), samples) if samples else np.nan
     step = max(_CELLS_AT_ONCE // max(stats.sizes["class"] * stats.sizes["bin"], 1), 1)

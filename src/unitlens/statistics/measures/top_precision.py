@@ -4,8 +4,7 @@ import numpy as np
 import xarray as xr
 
 from unitlens.statistics.block_states import Floats, Integers
-from unitlens.statistics.class_table import constant_units, finite_units, on_units
-from unitlens.variables.checks import validate
+from unitlens.statistics.class_table import check_classes, constant_units, finite_units, on_units
 
 _TOPS = (60, 100)
 
@@ -28,7 +27,7 @@ def top_precision(stats: xr.Dataset) -> xr.Dataset:
     Raises
     ------
     TableError
-        Where `stats` is not a table of class statistics.
+        Where `stats` is not a table of class statistics, or the samples have no classes.
 
     Notes
     -----
@@ -49,7 +48,7 @@ def top_precision(stats: xr.Dataset) -> xr.Dataset:
     >>> ul.top_precision(stats)["precision_60"].values
     array([1. , 0.5])
     """
-    validate(stats, "class_statistics")
+    check_classes(stats, "top precision")
     classes = stats["top_class"].to_numpy()
     known = finite_units(stats) & ~constant_units(stats)
     shares = {top: np.where(known, _precision(classes, top), np.nan) for top in _TOPS}

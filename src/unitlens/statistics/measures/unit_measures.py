@@ -1,5 +1,6 @@
 """The table of all declared measures of every unit."""
 
+import logging
 from importlib import import_module
 from itertools import zip_longest
 
@@ -7,10 +8,13 @@ import numpy as np
 import xarray as xr
 
 from unitlens.errors import TableError
+from unitlens.statistics.class_table import dead_units
 from unitlens.statistics.measures.class_selectivity import Rest
 from unitlens.variables.checks import annotate
 from unitlens.variables.schemas import computed_measures
 from unitlens.variables.unit_index import UnitIndex, layer_channel_index
+
+logger = logging.getLogger("unitlens")
 
 
 def unit_measures(
@@ -40,7 +44,9 @@ def unit_measures(
     Returns
     -------
     A table of schema ``unit_measures``: the variables of all measures of
-    :mod:`unitlens.catalogue.measures`, and ``class_mean``.
+    :mod:`unitlens.catalogue.measures`, and ``class_mean``. Where the samples of either split have
+    no classes, the measures that need classes and ``class_mean`` are left out, and the attribute
+    ``no_classes`` tells why.
 
     Raises
     ------
@@ -52,17 +58,30 @@ def unit_measures(
     settings = {"rest": rest, "bins": bins}
     units = layer_channel_index(test_stats)
     _check_same_units(units, layer_channel_index(train_stats))
+    reason = _why_no_classes(test_stats, train_stats)
+    if reason:
+        logger.warning("measures that need classes are left out: %s", reason)
     tables = []
     for measure in computed_measures():
+        if measure.of_classes and reason:
+            continue
         module = import_module(f"unitlens.statistics.measures.{measure.module}")
         stats = train_stats if measure.of_training else test_stats
         arguments = {name: settings[name] for name in measure.settings}
         tables.append(getattr(module, measure.name)(stats, **arguments))
     table = xr.merge(tables, join="exact", compat="equals", combine_attrs="no_conflicts")
-    table = table.assign(
-        l1_norm=("unit", _norms_of(units, l1_norm)), class_mean=test_stats["class_mean"]
-    )
+    table = table.assign(l1_norm=("unit", _norms_of(units, l1_norm)))
+    if reason:
+        table = table.assign(dead=("unit", dead_units(test_stats))).assign_attrs(no_classes=reason)
+    else:
+        table = table.assign(class_mean=test_stats["class_mean"])
     return annotate(table, "unit_measures")
+
+
+def _why_no_classes(*tables: xr.Dataset) -> str:
+    """Return why the samples of some class statistics have no classes, empty where they have."""
+    reasons = [table.attrs["no_classes"] for table in tables if "no_classes" in table.attrs]
+    return str(reasons[0]) if reasons else ""
 
 
 def _check_same_units(units: UnitIndex, train_units: UnitIndex) -> None:

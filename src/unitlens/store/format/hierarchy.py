@@ -26,6 +26,7 @@ from unitlens.store.backend.files import (
 from unitlens.store.backend.places import is_remote
 from unitlens.store.format.encoding import compressors, fill_value
 from unitlens.store.format.layout import (
+    POSITION_ARRAYS,
     SAMPLE_ARRAYS,
     StoredArray,
     manifest_path,
@@ -71,7 +72,9 @@ def create_hierarchy(path: Path, contents: Contents, arrays: Iterable[StoredArra
         "schema": SCHEMA,
         "schema_version": _HIERARCHY_VERSION,
         **{name: value for name, value in values.items() if name != "layers"},
-        "coordinates": " ".join(SAMPLE_ARRAYS),  # so that xarray itself reads them as coordinates
+        "coordinates": " ".join(  # so that xarray itself reads them as coordinates
+            SAMPLE_ARRAYS | (POSITION_ARRAYS if contents.of_positions else {})
+        ),
     }
     make_directory(path)
     write_whole(path / ROOT, _group_metadata(attributes))  # on the disk first: it marks a store

@@ -27,6 +27,7 @@ SAMPLE_ARRAYS = {
     "prediction": "int64",
     "loss": "float64",
 }
+POSITION_ARRAYS = {"item": "int64", "position": "int64"}  # where samples are positions of items
 ACTIVATION = "activation"
 MAP = "map"
 MAP_SAMPLE = "map_sample"
@@ -163,6 +164,7 @@ def plan_arrays(
     *,
     reductions: Sequence[str] = ("mean",),
     maps: FeatureMaps | None = None,
+    positions: bool = False,
 ) -> tuple[StoredArray, ...]:
     """Return the arrays that are filled while samples run.
 
@@ -180,11 +182,14 @@ def plan_arrays(
         Reductions of each activation that are kept.
     maps
         Feature maps that are kept.
+    positions
+        Whether samples are positions of items.
 
     Returns
     -------
-    The arrays of each layer (:func:`layer_arrays`), those of :data:`SAMPLE_ARRAYS`, the maps, and
-    the numbers of the maps' samples. The shards of sample arrays are as short as the shortest
+    The arrays of each layer (:func:`layer_arrays`), those of :data:`SAMPLE_ARRAYS`, and of
+    :data:`POSITION_ARRAYS` where samples are positions, the maps, and the numbers of the maps'
+    samples. The shards of sample arrays are as short as the shortest
     shards of layers, so that sample arrays never delay the point where a recording resumes.
 
     Raises
@@ -206,7 +211,7 @@ def plan_arrays(
     rows = min(array.shards[0] for array in activations)
     columns = [
         StoredArray(name, ("sample",), (samples,), kind, (rows,), (rows,))
-        for name, kind in SAMPLE_ARRAYS.items()
+        for name, kind in (SAMPLE_ARRAYS | (POSITION_ARRAYS if positions else {})).items()
     ]
     return (*activations, *columns, *_plan_maps(layers, dtype, layout, maps))
 
@@ -306,8 +311,9 @@ def check_layer_names(layers: Iterable[LayerLike]) -> None:
     """Raise StoreError where the name of a layer cannot be the name of a group in a store."""
     for layer in layers:
         name = layer.name
-        if name in SAMPLE_ARRAYS:
-            why = f"is also a sample array of every store ({', '.join(SAMPLE_ARRAYS)})"
+        if name in SAMPLE_ARRAYS | POSITION_ARRAYS:
+            names = ", ".join(SAMPLE_ARRAYS | POSITION_ARRAYS)
+            why = f"is also that of a sample array ({names})"
         elif name == MAP_SAMPLE:
             why = "is also the array of the samples whose feature maps a store holds"
         elif not name.strip(".") or "/" in name or name.startswith("__") or name == "zarr.json":

@@ -95,6 +95,11 @@ class Contents:
         """All reductions, that of ``activation`` first."""
         return (self.reduce, *self.also)
 
+    @property
+    def of_positions(self) -> bool:
+        """Whether samples are positions of items, each with its item and its position."""
+        return "position_shape" in self.attributes  # not in stores of unitlens 0.4
+
     def samples_of(self, array: StoredArray) -> Sequence[int]:
         """Return the number of the sample of each row of a filled array, ascending."""
         if self.maps is not None and array.dims[0] == MAP_SAMPLE:

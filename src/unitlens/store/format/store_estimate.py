@@ -51,6 +51,7 @@ def estimate_store(
     layout: Layout = DEFAULT_LAYOUT,
     reductions: Sequence[str] = ("mean",),
     maps: FeatureMaps | None = None,
+    positions: bool = False,
 ) -> StoreEstimate:
     """Estimate the store of these layers over a number of samples.
 
@@ -68,13 +69,17 @@ def estimate_store(
         Reductions of each activation that are kept.
     maps
         Feature maps that are kept.
+    positions
+        Whether samples are positions of items.
 
     Raises
     ------
     ArgumentError
         Where there is no layer or no sample, or activations are not stored in `dtype`.
     """
-    filled = plan_arrays(layers, samples, dtype, layout, reductions=reductions, maps=maps)
+    filled = plan_arrays(
+        layers, samples, dtype, layout, reductions=reductions, maps=maps, positions=positions
+    )
     arrays = (*filled, *plan_ranges(layers, dtype))
     groups = 1 + len(layers)
     bands = [array.band_nbytes for array in filled]
