@@ -25,7 +25,10 @@ FEWEST = 50  # pairs of a unit, from which intervals are judged
 
 @dataclass(frozen=True)
 class Case:
-    """A network, the units of each layer on which it is measured, and numbers of seeds."""
+    """A network, the units of each layer on which it is measured, and the number of seeds.
+
+    A seed chooses the units of a layer too, so that a choice has one seed.
+    """
 
     subject: subjects.Subject
     per_layer: int | None
@@ -37,8 +40,10 @@ def make_case(name, data, size):
     if name == "mlp":
         return Case(subjects.mlp(data, int(10_000 * size)), None, max(4, int(40 * size)))
     if name == "convnet":
-        return Case(subjects.trained_convnet(data, int(10_000 * size)), 8, max(3, int(10 * size)))
-    return Case(subjects.efficientnet(data, max(int(500 * size), 20)), 4, max(3, int(6 * size)))
+        return Case(
+            subjects.trained_convnet(data, int(10_000 * size)), None, max(2, int(20 * size))
+        )
+    return Case(subjects.efficientnet(data, max(int(500 * size), 20)), 4, 1)
 
 
 def ablate(case, **arguments):

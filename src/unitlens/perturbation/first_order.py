@@ -74,13 +74,18 @@ def first_order_importance(session: Session, clamping: Clamping) -> dict[str, Fl
             kind = ArgumentError if missing.of_score else ModelError
             raise kind(f"{missing}; set first_order to False") from missing
         weight = session.score.weights(batch.targets).unsqueeze(1)
-        for of_units, addends in (
-            (sums, (changes, changes.square(), changes * weight)),
-            (weights, (weight, weight.square(), (weight > 0).double())),
-        ):
-            of_units += torch.stack([addend.sum(0) for addend in addends]).cpu().numpy()
+        sums += _sums(changes, weight)
+        counts = weight.sum(), weight.square().sum(), (weight > 0).sum()
+        weights += np.array([[float(count)] for count in counts])
     mean, error = ratio_and_error(sums, weights)
     return {"loss_increase_first_order": mean, "loss_increase_first_order_se": error}
+
+
+def _sums(changes: Tensor, weight: Tensor) -> Floats:
+    """Return the sums over samples of changes, their squares, and their products with weights."""
+    columns = [changes.sum(0), changes.square().sum(0), (changes * weight).sum(0)]
+    sums: Floats = torch.stack(columns).cpu().numpy()
+    return sums
 
 
 def first_order_changes(session: Session, batch: Batch, replacement: Replacement) -> Tensor:
