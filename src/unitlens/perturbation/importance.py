@@ -1,7 +1,7 @@
 """Importance: changes of loss and hits by ablations alone, their means and standard errors."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from torch.nn import functional
 from unitlens.perturbation.engine.effects import SampleScores, SummedEffect
 from unitlens.perturbation.engine.perturbed_directions import Directions
 from unitlens.perturbation.mean_scores import Baseline
+from unitlens.perturbation.saved_sums import summed_batches
 from unitlens.perturbation.scores import Floats
 from unitlens.perturbation.session import Batch, Session
 
@@ -39,6 +40,8 @@ class PairedSums:
     classes
         Number of classes. The number grows where a sample of a further class is counted.
     """
+
+    summed: ClassVar[tuple[str, ...]] = ("classes", "_samples", "_sums")
 
     def __init__(self, rows: int, classes: int, device: torch.device) -> None:
         self.classes = classes
@@ -235,7 +238,9 @@ def importance_table(
     baseline = Baseline()
     sums = PairedSums(rows, session.classes, session.device)
     description = schema.replace("_", " ")
-    for batch in session.batches(description, at_most=at_most, kept_bytes=kept_bytes):
+    for batch in summed_batches(
+        session, (baseline, sums), description, at_most=at_most, kept_bytes=kept_bytes
+    ):
         add_batch(batch, baseline, sums)
     arrays = sums.importance(by_class=session.by_class) | dict(beside or {})
     table = coordinates.assign(

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from unitlens.errors import ArgumentError, ModelError
 from unitlens.model.precision import autocast_disabled
+from unitlens.perturbation.engine.row_batches import repeat_last, step, up_to
 
 Floats = npt.NDArray[np.float64]
 ScoreFunction = Callable[[Any, Tensor], tuple[Tensor, Tensor] | Tensor]
@@ -73,8 +74,11 @@ class Score:
         """
         if self.function is not None:
             with autocast_disabled(output.device):
-                scored = output if self.restore is None else self.restore(output)
-                return self._checked(self.function(scored, targets), len(output))
+                every = torch.arange(len(output), device=output.device)
+                rows = repeat_last(every, up_to(len(output), step()))
+                scored = output[rows] if self.restore is None else self.restore(output[rows])
+                losses, hits = self._checked(self.function(scored, targets[rows]), len(rows))
+                return losses[: len(output)], hits[: len(output)]
         losses = functional.cross_entropy(output.double(), targets, reduction="none")
         if self.top == 1:  # equal to the next line, but faster
             return losses, (output.argmax(dim=1) == targets).double()

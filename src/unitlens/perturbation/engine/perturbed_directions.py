@@ -15,6 +15,7 @@ from unitlens.model.layers import UnitLayer
 from unitlens.model.observation import select_samples
 from unitlens.model.precision import autocast_disabled
 from unitlens.perturbation.engine.readers import LayerReader, PerturbedPairs
+from unitlens.perturbation.engine.row_batches import product_in_place
 
 Replacement = Callable[[UnitLayer, Tensor], Tensor]
 
@@ -52,7 +53,7 @@ class Units:
     def __len__(self) -> int:
         return len(self._channels)
 
-    def part(self, some: slice) -> "Units":
+    def part(self, some: slice | Tensor) -> "Units":
         """Return some of the units."""
         return Units(self.layer, self._channels[some], self._replacement, self.table_rows[some])
 
@@ -118,30 +119,39 @@ class Mixtures:
         Value that the projection on each direction is clamped to, (directions,).
     table_rows
         Row of each direction in a table.
+    places
+        Place of each direction in the whole of which they are a part; they are the whole if None.
     """
 
     def __init__(
-        self, layer: UnitLayer, directions: Tensor, levels: Tensor, table_rows: Tensor
+        self,
+        layer: UnitLayer,
+        directions: Tensor,
+        levels: Tensor,
+        table_rows: Tensor,
+        places: Tensor | None = None,
     ) -> None:
         self.layer, self.table_rows = layer, table_rows
+        whole = torch.arange(len(directions), device=directions.device)
+        self._places = whole if places is None else places
         self._directions, self._levels = directions, levels
         self._columns: dict[LayerReader, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self._directions)
 
-    def part(self, some: slice) -> "Mixtures":
+    def part(self, some: slice | Tensor) -> "Mixtures":
         """Return some of the directions."""
-        return Mixtures(
-            self.layer, self._directions[some], self._levels[some], self.table_rows[some]
-        )
+        rows = self._directions[some], self._levels[some], self.table_rows[some]
+        return Mixtures(self.layer, *rows, self._places[some])
 
     def coefficients(self, activation: Tensor) -> Tensor:
         """Return the coefficients to subtract, (directions, samples, positions ...)."""
-        by_unit = activation.movedim(self.layer.axis, -1).to(self._directions.dtype)
+        by_unit = activation.movedim(self.layer.axis, 0).to(self._directions.dtype)
         with autocast_disabled(activation.device):
-            projected = by_unit @ self._directions.t()
-        return projected.sub_(self._levels).movedim(-1, 0).contiguous()
+            projected = product_in_place(self._directions, by_unit.flatten(1), self._places)
+        projected.sub_(self._levels.unsqueeze(1))
+        return projected.reshape(len(projected), *by_unit.shape[1:])
 
     def perturbed(self, activation: Tensor, pairs: PerturbedPairs) -> Tensor:
         """Return the perturbed activation of each pair of direction and sample, (pairs, ...)."""
@@ -156,7 +166,7 @@ class Mixtures:
     def columns(self, reader: LayerReader) -> Tensor:
         """Return the change of a reader's output per unit of each direction."""
         if reader not in self._columns:
-            self._columns[reader] = reader.columns(self.layer, self._directions)
+            self._columns[reader] = reader.columns(self.layer, self._directions, self._places)
         return self._columns[reader]
 
     def edit(self, number: int) -> Edit:
@@ -166,7 +176,7 @@ class Mixtures:
             samples = torch.arange(len(activation), device=activation.device)
             one = self.part(slice(number, number + 1))
             coefficients = one.coefficients(activation)[0]
-            pairs = PerturbedPairs(torch.zeros_like(samples), samples, coefficients)
+            pairs = PerturbedPairs(torch.zeros_like(samples), samples, coefficients, len(samples))
             return one.perturbed(activation, pairs)
 
         return project
