@@ -14,6 +14,7 @@ import xarray as xr
 import xxhash
 from torch import Tensor, nn
 
+from unitlens.hashed_files import hash_values
 from unitlens.model.inputs import AnyInputs, tensors_in
 from unitlens.perturbation.parts import PartialCall
 from unitlens.provenance.digests import function_digest
@@ -40,7 +41,8 @@ class CallIdentity:
 
     def __init__(self, call: PartialCall, model: nn.Module) -> None:
         self.call = call
-        network, self._settings, self._data = (xxhash.xxh3_128() for _ in range(3))
+        network, self._settings = xxhash.xxh3_128(), xxhash.xxh3_128()
+        self._data, self._reference = _SampleHash(), _SampleHash()
         _add_network(network, model)
         self._network = network.hexdigest()
         self._code = function_digest(f"unitlens.perturbation.{call.function}", call.function)
@@ -54,11 +56,11 @@ class CallIdentity:
 
     def see(self, inputs: AnyInputs, targets: Tensor) -> None:
         """Take a batch of the scored samples into account."""
-        _add_batch(self._data, inputs, targets)
+        self._data.add(inputs, targets)
 
     def see_reference(self, inputs: AnyInputs, targets: Tensor) -> None:
         """Take a batch of the reference into account."""
-        _add_batch(self._settings, inputs, targets)
+        self._reference.add(inputs, targets)
 
     def set_batch_size(self, size: int) -> None:
         """Note the number of samples per batch, which moves the last digits of sums."""
@@ -67,7 +69,7 @@ class CallIdentity:
     @property
     def data_hash(self) -> str:
         """Hash of the scored samples that were seen."""
-        return self._data.hexdigest()
+        return self._data.digest()
 
     @property
     def arithmetic(self) -> str:
@@ -82,7 +84,7 @@ class CallIdentity:
         """Return the hashes that are known before data are read."""
         return {
             "network_hash": self._network,
-            "settings_hash": self._settings.hexdigest(),
+            "settings_hash": hash_values([self._settings.hexdigest(), self._reference.digest()]),
             "code_hash": self._code,
         }
 
@@ -100,9 +102,22 @@ class CallIdentity:
         }
 
 
-def _add_batch(total: Any, inputs: AnyInputs, targets: Tensor) -> None:
-    for tensor in (*tensors_in(inputs), targets):
-        _add(total, tensor)
+class _SampleHash:
+    """A hash of samples in their order, in whichever batches they come."""
+
+    def __init__(self) -> None:
+        self._totals: list[Any] = []  # one a tensor of a sample
+
+    def add(self, inputs: AnyInputs, targets: Tensor) -> None:
+        tensors = (*tensors_in(inputs), targets)
+        if not self._totals:
+            forms = [f"{tensor.dtype}{tuple(tensor.shape[1:])}" for tensor in tensors]
+            self._totals = [xxhash.xxh3_128(form.encode()) for form in forms]
+        for total, tensor in zip(self._totals, tensors, strict=True):
+            _add_numbers(total, tensor)
+
+    def digest(self) -> str:
+        return hash_values([total.hexdigest() for total in self._totals])
 
 
 def _add_network(total: Any, model: nn.Module) -> None:
@@ -116,12 +131,16 @@ def _add_text(total: Any, text: str) -> None:
     total.update(f"{_ADDRESS.sub('', text)}\0".encode())
 
 
+def _add_numbers(total: Any, tensor: Tensor) -> None:
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    total.update(flat.view(torch.uint8).numpy())
+
+
 def _add(total: Any, value: Any) -> None:
     """Add a value to a hash: numbers and arrays by their content, functions by their code."""
     if isinstance(value, Tensor):
-        flat = value.detach().cpu().contiguous().reshape(-1)
         _add_text(total, f"{value.dtype}{tuple(value.shape)}")
-        total.update(flat.view(torch.uint8).numpy())
+        _add_numbers(total, value)
     elif isinstance(value, np.ndarray):
         _add_text(total, f"{value.dtype}{value.shape}")
         by_text = value.dtype.hasobject

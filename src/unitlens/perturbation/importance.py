@@ -197,7 +197,7 @@ def add_changes(
         if isinstance(effect, SummedEffect):
             sums.add_sums(effect.table_rows, *map(torch.from_numpy, effect.sums))
             continue
-        loss, hit = session.score(effect.logits, batch.targets[effect.samples])
+        loss, hit = session.score.of_rows(effect.logits, batch.targets[effect.samples])
         changes = loss - losses[effect.samples], hit - hits[effect.samples]
         sums.add(effect.table_rows, batch.classes[effect.samples], *changes)
 

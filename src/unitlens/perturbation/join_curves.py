@@ -249,6 +249,8 @@ def join_variants(variants: Sequence[xr.Dataset]) -> xr.Dataset:
     names = joined["order"].values.tolist()
     if len(set(names)) < len(names):
         raise ArgumentError("a value and basis is there twice; join each variant once")
+    if "part_rows" in main.attrs:
+        joined = joined.assign_attrs(part_rows=len(names))
     return annotate(joined, "cumulative_ablation")
 
 

@@ -23,12 +23,12 @@ _DIMENSIONS = {
 _BLOCKS = ("layer", "value", "basis")
 _IDENTITY = {
     "network_hash": "networks",
-    "data_hash": "data",
     "settings_hash": "settings",
+    "data_hash": "data",
     "code_hash": "versions of the code",
 }
 _ARITHMETIC = "arithmetic"
-_OF_PART = ("part", "parts", *_IDENTITY, _ARITHMETIC)
+_OF_PART = ("part", "parts", "part_rows", *_IDENTITY, _ARITHMETIC)
 # Largest difference of the unperturbed network's scores that other arithmetic explains.
 _ROUNDING = 1e-4
 
@@ -116,6 +116,12 @@ def _by_number(tables: list[Any]) -> list[xr.Dataset]:
         number = int(attributes["part"])
         if number in by_number:
             raise TableError(f"part {number} is there twice; give each part once")
+        rows = table.sizes.get(_DIMENSIONS[attributes["schema"]], 0)
+        if rows != attributes["part_rows"]:
+            raise TableError(
+                f"part {number} has {rows} rows, but {attributes['part_rows']} were computed; give "
+                "the tables as they were computed, and leave rows out of the whole"
+            )
         by_number[number] = table
     if not tables:
         raise TableError("parts is empty, but must hold the table of each part")
@@ -201,9 +207,10 @@ def _whole_order(blocks: list[list[str]]) -> Ints:
     for number, of_part in enumerate(blocks):
         rows = rows_of_part(whole, (number, len(blocks)))
         if whole[rows].tolist() != of_part:
+            sizes = ", ".join(str(len(of_part)) for of_part in blocks)
             raise TableError(
-                f"part {number} of {len(blocks)} has {len(of_part)} rows, but must have "
-                f"{len(rows)} by the rows of all parts; give the tables as they were computed"
+                f"the parts have {sizes} rows, which are no shares of one table by layer; give the "
+                "tables as they were computed"
             )
         places[rows] = np.arange(start, start + len(rows))
         start += len(rows)

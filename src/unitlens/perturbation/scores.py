@@ -74,15 +74,32 @@ class Score:
         """
         if self.function is not None:
             with autocast_disabled(output.device):
-                every = torch.arange(len(output), device=output.device)
-                rows = repeat_last(every, up_to(len(output), step()))
-                scored = output[rows] if self.restore is None else self.restore(output[rows])
-                losses, hits = self._checked(self.function(scored, targets[rows]), len(rows))
-                return losses[: len(output)], hits[: len(output)]
+                scored = output if self.restore is None else self.restore(output)
+                return self._checked(self.function(scored, targets), len(output))
         losses = functional.cross_entropy(output.double(), targets, reduction="none")
         if self.top == 1:  # equal to the next line, but faster
             return losses, (output.argmax(dim=1) == targets).double()
         return losses, (_logits_before(output, targets) < (self.top or 0)).double()
+
+    def of_rows(self, output: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Score rows, each with the same bits whatever rows are beside it.
+
+        Parameters
+        ----------
+        output, targets
+            Output of the network and targets, of any rows, on axis 0. A user's function gets
+            copies of the last row too, up to a multiple of a step.
+
+        Returns
+        -------
+        Losses and hits, each of shape (rows,).
+        """
+        if self.function is None:
+            return self(output, targets)
+        every = torch.arange(len(output), device=output.device)
+        rows = repeat_last(every, up_to(len(output), step()))
+        losses, hits = self(output[rows], targets[rows])
+        return losses[: len(output)], hits[: len(output)]
 
     def of_variants(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Score several variants of the network on the same samples.
@@ -99,7 +116,7 @@ class Score:
         Losses and hits, each of shape (variants, samples).
         """
         repeated = targets.unsqueeze(0).expand(len(outputs), *targets.shape).flatten(0, 1)
-        losses, hits = self(outputs.flatten(0, 1), repeated)
+        losses, hits = self.of_rows(outputs.flatten(0, 1), repeated)
         return losses.reshape(outputs.shape[:2]), hits.reshape(outputs.shape[:2])
 
     def check(self, shape: torch.Size) -> None:

@@ -250,6 +250,9 @@ class Session:
         Only a built-in loss is known to be in nats: under a user's score, losses have no units.
         """
         table = annotate(table, schema)
+        if self.identity is not None and self.identity.call.part is not None:
+            first = next(iter(table.data_vars.values()))
+            table = table.assign_attrs(part_rows=len(first))
         names = self.dataset.classes or self.dataset.label_names
         known = names is not None and not isinstance(self.dataset.dataset, WholeBatches)
         if known and names and table.sizes.get("class") == len(names):
