@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from unitlens.hashed_files import hash_values
 from unitlens.model.inputs import AnyInputs, tensors_in
-from unitlens.perturbation.parts import PartialCall
+from unitlens.perturbation.partial_calls import PartialCall
 from unitlens.provenance.digests import function_digest
 
 # What a text of an object tells of this process alone.

@@ -26,7 +26,7 @@ from unitlens.perturbation.bases import (
     parse_basis,
 )
 from unitlens.perturbation.order_curves import OrderCurves
-from unitlens.perturbation.parts import Checkpoint, Part, PartialCall, share
+from unitlens.perturbation.partial_calls import Checkpoint, Part, PartialCall, share
 from unitlens.perturbation.scores import Floats, ScoreChoice
 from unitlens.perturbation.session import LayerChoice, Session, Settings, open_session
 from unitlens.perturbation.values.clamping import Value, clamp_to, value_name

@@ -24,7 +24,7 @@ from unitlens.perturbation.given_directions import (
 )
 from unitlens.perturbation.importance import PairedSums, add_changes, importance_table
 from unitlens.perturbation.mean_scores import Baseline
-from unitlens.perturbation.parts import Checkpoint, Part, PartialCall, rows_of_part
+from unitlens.perturbation.partial_calls import Checkpoint, Part, PartialCall, rows_of_part
 from unitlens.perturbation.scores import Floats, ScoreChoice
 from unitlens.perturbation.session import Batch, LayerChoice, Session, Settings, open_session
 from unitlens.perturbation.values.clamping import clamp_to

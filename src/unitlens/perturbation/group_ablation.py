@@ -19,7 +19,7 @@ from unitlens.perturbation.engine.perturbed_directions import Replacement
 from unitlens.perturbation.group_members import Groups, Ints, group_names, member_numbers
 from unitlens.perturbation.importance import PairedSums, importance_table
 from unitlens.perturbation.mean_scores import Baseline
-from unitlens.perturbation.parts import Checkpoint, Part, PartialCall, rows_of_part
+from unitlens.perturbation.partial_calls import Checkpoint, Part, PartialCall, rows_of_part
 from unitlens.perturbation.scores import ScoreChoice
 from unitlens.perturbation.session import Batch, LayerChoice, Session, Settings, open_session
 from unitlens.perturbation.values.clamping import Value, clamp_to, value_name

@@ -16,7 +16,7 @@ from unitlens.model.outputs import OutputChoice
 from unitlens.model.precision import Precision
 from unitlens.perturbation.cumulative_ablation import cumulative_ablation
 from unitlens.perturbation.given_directions import DirectionRows
-from unitlens.perturbation.parts import Checkpoint, KeptSums, Part, PartialCall
+from unitlens.perturbation.partial_calls import Checkpoint, KeptSums, Part, PartialCall
 from unitlens.perturbation.scores import ScoreChoice
 from unitlens.perturbation.session import LayerChoice
 from unitlens.variables.checks import annotate

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from unitlens.errors import TableError, shown
-from unitlens.perturbation.parts import Ints, rows_of_part
+from unitlens.perturbation.partial_calls import Ints, rows_of_part
 from unitlens.user_warnings import warn_caller
 
 # Dimension along which the tables of each schema are split.

@@ -17,7 +17,7 @@ from unitlens.model.layers import UnitLayer
 from unitlens.model.outputs import OutputChoice
 from unitlens.model.precision import Precision
 from unitlens.perturbation.mean_scores import Baseline, VariantScores
-from unitlens.perturbation.parts import Checkpoint, Part, PartialCall, share
+from unitlens.perturbation.partial_calls import Checkpoint, Part, PartialCall, share
 from unitlens.perturbation.saved_sums import summed_batches
 from unitlens.perturbation.scores import Floats, ScoreChoice
 from unitlens.perturbation.session import Batch, LayerChoice, Session, Settings, open_session

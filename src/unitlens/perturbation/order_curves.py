@@ -11,7 +11,7 @@ from unitlens.model.layers import UnitLayer
 from unitlens.perturbation.bases import Basis
 from unitlens.perturbation.engine.row_batches import VariantEdit
 from unitlens.perturbation.mean_scores import Baseline, VariantScores
-from unitlens.perturbation.parts import Ints
+from unitlens.perturbation.partial_calls import Ints
 from unitlens.perturbation.saved_sums import summed_batches
 from unitlens.perturbation.scores import Floats
 from unitlens.perturbation.session import Batch, Session

@@ -14,7 +14,7 @@ from torch import Tensor
 from unitlens.errors import SavedSumsError, first_line
 from unitlens.hashed_files import read_hashed, read_trailer, write_hashed
 from unitlens.perturbation.call_identity import CallIdentity
-from unitlens.perturbation.parts import KeptSums
+from unitlens.perturbation.partial_calls import KeptSums
 from unitlens.perturbation.session import Batch, Session
 
 logger = logging.getLogger("unitlens")

@@ -29,7 +29,7 @@ from unitlens.model.wrapped_modules import unwrap
 from unitlens.perturbation.call_identity import CallIdentity
 from unitlens.perturbation.doubts import ResultDoubts
 from unitlens.perturbation.engine.engine import Engine, Perturbed
-from unitlens.perturbation.parts import PartialCall
+from unitlens.perturbation.partial_calls import PartialCall
 from unitlens.perturbation.position_scores import score_positions
 from unitlens.perturbation.score_output import read_for_score
 from unitlens.perturbation.scores import Floats, Score, ScoreChoice, make_score

@@ -19,7 +19,7 @@ from unitlens.perturbation.engine.perturbed_directions import Units
 from unitlens.perturbation.first_order import first_order_importance
 from unitlens.perturbation.importance import Ints, PairedSums, add_changes, importance_table
 from unitlens.perturbation.mean_scores import Baseline
-from unitlens.perturbation.parts import Checkpoint, Part, PartialCall, rows_of_part
+from unitlens.perturbation.partial_calls import Checkpoint, Part, PartialCall, rows_of_part
 from unitlens.perturbation.scores import ScoreChoice
 from unitlens.perturbation.session import Batch, LayerChoice, Session, Settings, open_session
 from unitlens.perturbation.values.clamping import Value, clamp_to, value_name

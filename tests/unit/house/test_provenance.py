@@ -250,7 +250,7 @@ def test_reach__of_a_rule(rule):
         ("statistics.measures.class_selectivity", "np.clip(", "np.abs(", "unit_measures"),
         ("statistics.block_kernels", "ranks), np.int64)", "ranks), np.int32)", "class_statistics"),
         (
-            "perturbation.cumulative_ablation",
+            "perturbation.order_curves",
             "reversed(range(inner))",
             "range(inner)",
             "cumulative_ablation",
