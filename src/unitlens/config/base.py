@@ -171,6 +171,16 @@ LoadingProcesses = Annotated[
         "data sets; results do not change"
     ),
 ]
+JobParts = Annotated[
+    Annotated[PositiveInt, Tag("number")] | Annotated[Literal["auto"], Tag("word")],
+    Discriminator(lambda parts: "word" if parts == "auto" else "number"),
+    Field(
+        description="number of jobs that share a network, each with a part of the units, orders or "
+        "draws, at most as many as there are orders or draws; auto: as many as the estimate says "
+        "for ten minutes a job, one for a network that is built by your own function; results do "
+        "not change"
+    ),
+]
 KeptEpochs = Annotated[bool, Field(description="measure the kept epochs too")]
 
 
@@ -229,6 +239,7 @@ _TAGS = {
     "layers": {"LastLayers": "LastLayers", "names": ""},
     "reduce": {"one": "", "several": ""},
     "samples": {"one": "", "several": ""},
+    "parts": {"number": "", "word": ""},
 }
 
 
