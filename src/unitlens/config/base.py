@@ -176,9 +176,9 @@ JobParts = Annotated[
     Discriminator(lambda parts: "word" if parts == "auto" else "number"),
     Field(
         description="number of jobs that share a network, each with a part of the units, orders or "
-        "draws, at most as many as there are orders or draws; auto: as many as the estimate says "
-        "for ten minutes a job, one for a network that is built by your own function; results do "
-        "not change"
+        "draws, at most as many as there are orders or draws; auto: jobs of about ten minutes by "
+        "the estimate, or of twice what every job repeats, and one job for a network or data set "
+        "of your own function; results do not change"
     ),
 ]
 KeptEpochs = Annotated[bool, Field(description="measure the kept epochs too")]

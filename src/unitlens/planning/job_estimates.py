@@ -74,7 +74,7 @@ class JobEstimator:
         """Return the hours of one of the jobs that share a perturbation.
 
         Each of them runs the unperturbed network over all samples, and for first-order estimates
-        the gradient too; the rest is shared evenly.
+        computes the gradient too; the rest is shared evenly.
 
         Parameters
         ----------
@@ -85,14 +85,25 @@ class JobEstimator:
         parts
             Number of jobs.
         """
+        repeated = self.repeated_hours(perturbation, network)
+        return repeated + (self.hours(perturbation, network) - repeated) / parts
+
+    def repeated_hours(self, perturbation: str, network: "NetworkDescription") -> float:
+        """Return the hours of the passes that each job that shares a perturbation makes.
+
+        Parameters
+        ----------
+        perturbation
+            Name of the rule of the whole.
+        network
+            Description of the network.
+        """
         work = network.work[perturbation]
         section = getattr(network.settings, perturbation)
         passes = UNPERTURBED_PASSES + GRADIENT_PASSES * getattr(section, "first_order", False)
-        repeated = min(work.macs, passes * network.forward * work.samples)
-        macs = repeated + (work.macs - repeated) / parts
-        return self._work_hours(
-            perturbation, replace(work, macs=macs), from_files=network.from_files
-        )
+        macs = min(work.macs, passes * network.forward * work.samples)
+        repeated = replace(work, macs=macs)
+        return self._work_hours(perturbation, repeated, from_files=network.from_files)
 
     def training_hours(self, network: "NetworkDescription", training: TrainingSpec | None) -> float:
         """Return the hours of all epochs of a training and of their scores.

@@ -3,6 +3,7 @@
 from math import ceil
 from pathlib import Path
 
+from unitlens.config.measurements import PERTURBATIONS
 from unitlens.config.perturbation import (
     CumulativeAblationSpec,
     NoiseRobustnessSpec,
@@ -16,24 +17,31 @@ HOURS_OF_A_JOB = 1 / 6
 PerturbationSpec = UnitAblationSpec | CumulativeAblationSpec | NoiseRobustnessSpec
 
 
-def parts_for(section: PerturbationSpec, hours: float) -> int:
+def parts_for(section: PerturbationSpec, hours: float = 0, repeated: float = 0) -> int:
     """Return into how many jobs a perturbation is split.
 
     Parameters
     ----------
     section
-        Settings of the perturbation.
+        Settings of the perturbation. ``parts: auto`` makes jobs of about ten minutes; where each
+        must repeat passes for more than five, jobs that take twice as long as these.
     hours
-        Estimated hours of a single job, for ``parts: auto``.
+        Estimated hours of a single job.
+    repeated
+        Hours of it that each of several jobs repeats.
 
     Examples
     --------
-    >>> parts_for(UnitAblationSpec(parts="auto"), 2.05), parts_for(UnitAblationSpec(parts=8), 0)
-    (13, 8)
+    >>> auto = UnitAblationSpec(parts="auto")
+    >>> parts_for(auto, 2.05), parts_for(auto, 2, repeated=1), parts_for(UnitAblationSpec(parts=8))
+    (13, 1, 8)
     """
-    parts = section.parts
-    wanted = max(1, ceil(hours / HOURS_OF_A_JOB)) if parts == "auto" else parts
-    return min(wanted, section.most_parts or wanted)
+    if section.parts == "auto":
+        own = max(HOURS_OF_A_JOB - repeated, repeated)
+        parts = ceil((hours - repeated) / own) if hours > HOURS_OF_A_JOB else 1
+    else:
+        parts = section.parts
+    return max(1, min(parts, section.most_parts or parts))
 
 
 class PartCounter:
@@ -48,7 +56,7 @@ class PartCounter:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._hours: dict[tuple[str, ...], dict[str, float]] = {}
+        self._hours: dict[tuple[str, ...], dict[str, tuple[float, float]]] = {}
 
     def count(self, network: str, perturbation: str) -> int:
         """Return into how many jobs a perturbation of a network is split.
@@ -63,11 +71,15 @@ class PartCounter:
         section = getattr(self._plan.settings_of(network), perturbation)
         if section is None:
             return 1
-        hours = self._hours_of(network).get(perturbation, 0) if section.parts == "auto" else 0
-        return parts_for(section, hours)
+        if section.parts != "auto":
+            return parts_for(section)
+        return parts_for(section, *self._hours_of(network).get(perturbation, ()))
 
-    def _hours_of(self, network: str) -> dict[str, float]:
-        """Return the hours of each perturbation; nothing where the user's code would run."""
+    def _hours_of(self, network: str) -> dict[str, tuple[float, float]]:
+        """Return the hours of each perturbation, of a single job and of what several repeat.
+
+        Nothing is returned where the user's code would run.
+        """
         run = self._plan.run_of(network)
         key = settings_key(run)
         if key not in self._hours:
@@ -78,6 +90,10 @@ class PartCounter:
                 described = describe_network(run, Path(self._plan.config.data))
                 estimator = JobEstimator(Machine(rates.PASSES.value, rates.READ.value))
                 self._hours[key] = {
-                    rule: estimator.hours(rule, described) for rule in described.work
+                    rule: (
+                        estimator.hours(rule, described),
+                        estimator.repeated_hours(rule, described),
+                    )
+                    for rule in PERTURBATIONS
                 }
         return self._hours[key]

@@ -87,8 +87,9 @@ def _perturbations(
     merged = 0
     for perturbation in PERTURBATIONS:
         for network in (descriptions[name] for name in plan.measured(perturbation)):
+            section = getattr(network.settings, perturbation)
             whole = estimator.hours(perturbation, network)
-            parts = parts_for(getattr(network.settings, perturbation), whole)
+            parts = parts_for(section, whole, estimator.repeated_hours(perturbation, network))
             rule = perturbation if parts == 1 else "perturb_part"
             hours[rule] += [estimator.part_hours(perturbation, network, parts)] * parts
             memory[rule] += [estimator.memory(perturbation, network)] * parts

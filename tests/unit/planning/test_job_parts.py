@@ -51,15 +51,23 @@ def test_parts__are_no_more_than_orders_or_draws() -> None:
     assert parts_for(with_variant, 0) == 5  # the variant has the random orders alone
 
 
-def test_parts__of_a_large_network_take_ten_minutes_each() -> None:
+def test_parts__are_jobs_of_ten_minutes_or_of_twice_what_is_repeated() -> None:
+    auto = NoiseRobustnessSpec(parts="auto", draws=1000)
+    for hours, repeated in ((4.0, 0.0), (4.0, 0.05), (30.0, 0.3)):
+        parts = parts_for(auto, hours, repeated)
+        longest = repeated + (hours - repeated) / parts
+        assert longest == pytest.approx(max(1 / 6, 2 * repeated), rel=0.05)
+    assert parts_for(auto, 0.2, 0.19) == 1
+
+
+def test_parts__of_the_largest_preset_are_fewer_than_its_units() -> None:
     plan = make_plan(read_config(ROOT / "presets/imagenet.yaml"))
     (network,) = plan.runs
     section = plan.settings_of(network).unit_ablation
     assert section is not None
     (whole,) = (s for s in estimate_plan(plan).stages if s.rule == "unit_ablation")
-    assert parts_for(section.model_copy(update={"parts": "auto"}), whole.hours) == pytest.approx(
-        6 * whole.hours, abs=1
-    )
+    auto = section.model_copy(update={"parts": "auto"})
+    assert 1000 < parts_for(auto, whole.hours, 0.25) < 22_720
 
 
 def test_estimate__of_parts_shares_all_but_the_unperturbed_passes() -> None:
