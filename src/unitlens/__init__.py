@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from unitlens.perturbation.direction_ablation import direction_ablation
     from unitlens.perturbation.group_ablation import group_ablation
     from unitlens.perturbation.group_members import random_groups
+    from unitlens.perturbation.merge_tables import merge_tables
     from unitlens.perturbation.noise_robustness import noise_robustness
     from unitlens.perturbation.unit_ablation import unit_ablation
     from unitlens.recording.network_statistics import network_statistics
@@ -77,6 +78,7 @@ _HOMES = {
     "load_weights": "unitlens.training.weight_loading",
     "merge_activations": "unitlens.store.merge",
     "mutual_information": "unitlens.statistics.measures.information",
+    "merge_tables": "unitlens.perturbation.merge_tables",
     "network_statistics": "unitlens.recording.network_statistics",
     "noise_robustness": "unitlens.perturbation.noise_robustness",
     "noise_scale_at": "unitlens.analysis.curve_summaries",
@@ -119,6 +121,7 @@ __all__ = [
     "layer_dimensionality",
     "load_weights",
     "merge_activations",
+    "merge_tables",
     "mutual_information",
     "network_statistics",
     "noise_robustness",

@@ -55,6 +55,10 @@ class TableError(UnitlensError, ValueError):
     """A table lacks a variable, has wrong dimensions, or belongs to another schema."""
 
 
+class SavedSumsError(UnitlensError):
+    """The saved sums of an unfinished call are damaged, or those of another call."""
+
+
 class MissingTableError(TableError):
     """A table was not made, since nothing in the configuration asked for its measurement."""
 

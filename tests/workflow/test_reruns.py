@@ -77,12 +77,25 @@ def test_only__after_another_only_computes_no_network_again(again):
         {"measurements": {"activations": {"batch_size": 100, "parts": 2}}},
         {
             "measurements": {
+                name: {**TINY["measurements"][name], "parts": 2} for name in PERTURBATIONS
+            }
+        },
+        {
+            "measurements": {
                 name: {**(TINY["measurements"].get(name) or {}), "workers": 2}
                 for name in ("activations", *PERTURBATIONS)
             }
         },
     ],
-    ids=["download", "data", "batch_size", "limit_gb", "parts", "workers"],
+    ids=[
+        "download",
+        "data",
+        "batch_size",
+        "limit_gb",
+        "parts",
+        "parts of perturbations",
+        "workers",
+    ],
 )
 def test_key__that_changes_no_result_reruns_nothing(again, key):
     config = copy.deepcopy(TINY)

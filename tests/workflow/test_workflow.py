@@ -434,6 +434,38 @@ def test_workflow__records_in_parts(finished, tmp_path):
     assert "Nothing to be done" in again.stdout + again.stderr
 
 
+def test_workflow__perturbs_in_parts(finished, tmp_path):
+    network = next((finished / "results").glob("digits-mlp-seed1-*")).name
+    shutil.copytree(finished / "results", tmp_path / "results")
+    shutil.copytree(finished / ".snakemake/metadata", tmp_path / ".snakemake/metadata")
+    tables = {"unit_ablation": 3, "cumulative_ablation": 2, "noise_robustness": 2}
+    config = changed(**{name: {**TINY["measurements"][name], "parts": 3} for name in tables})
+    for name in tables:
+        (tmp_path / f"results/{network}/{name}.nc").unlink()
+    targets = [f"results/{network}/{name}.nc" for name in tables]
+
+    planned = planned_jobs(snakemake(tmp_path, "--dry-run", *targets, config=config))
+    assert planned == {"perturb_part": 7, "merge_tables": 3, "total": 10}
+    done = snakemake(tmp_path, *targets, config=config)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    for name, parts in tables.items():  # there are but two orders and two draws
+        made = sorted(
+            path.name for path in (tmp_path / f"results/{network}/parts/{name}").iterdir()
+        )
+        assert made == [f"{part}-of-{parts}.nc" for part in range(1, parts + 1)]
+        ours, theirs = (b / f"results/{network}/{name}.nc" for b in (tmp_path, finished))
+        assert ours.read_bytes() == theirs.read_bytes()
+    for other in (config, TINY):  # neither the joined tables nor their number of parts are changed
+        again = snakemake(tmp_path, "--dry-run", *targets, config=other)
+        assert "Nothing to be done" in again.stdout + again.stderr
+    auto = changed(**{name: {**TINY["measurements"][name], "parts": "auto"} for name in tables})
+    for name in tables:
+        (tmp_path / f"results/{network}/{name}.nc").unlink()
+    planned = planned_jobs(snakemake(tmp_path, "--dry-run", *targets, config=auto))
+    assert planned == {**dict.fromkeys(tables, 1), "total": 3}
+
+
 def test_workflow__keeps_feature_maps(tmp_path):
     config = changed(activations={"maps": {"layers": ["relu2"], "samples": 20}})
     config["figures"] = {}

@@ -18,11 +18,12 @@ if (ROOT / "src/unitlens").is_dir():
     sys.path.insert(0, str(ROOT / "src"))
 
 from unitlens.catalogue.datasets import DATASETS
-from unitlens.config.measurements import MEASUREMENT_FILES
+from unitlens.config.measurements import MEASUREMENT_FILES, PERTURBATIONS
 from unitlens.config.reading import check_config_files, parse_config
 from unitlens.config.runs import dataset_name, run_identity
 from unitlens.errors import UnitlensError, printable
 from unitlens.hashed_files import hash_values, write_json
+from unitlens.planning.job_parts import PartCounter
 from unitlens.planning.network_checks import check_networks
 from unitlens.planning.network_steps import step_code
 from unitlens.planning.plan import make_plan
@@ -91,6 +92,28 @@ IN_PARTS = "|".join(
 )
 IN_PARTS = f"({IN_PARTS or '(?!)'})"
 
+PART_COUNTER = PartCounter(PLAN)
+
+
+def count_perturbation_parts(network, perturbation):
+    """Return of how many parts a table is joined: a finished table keeps its number."""
+    directory = f"{RESULTS}/{network}"
+    table = f"{directory}/{perturbation}.nc"
+    if os.path.isfile(table) and table not in STALE:
+        made = glob.glob(f"{glob.escape(directory)}/parts/{perturbation}/1-of-*.nc")
+        return int(made[0].rpartition("-")[2].removesuffix(".nc")) if made else 1
+    return PART_COUNTER.count(network, perturbation)
+
+
+# Tables that are joined of parts, as a pattern.
+IN_TABLE_PARTS = "|".join(
+    re.escape(f"{network}/{perturbation}")
+    for perturbation in PERTURBATIONS
+    for network in PLAN.measured(perturbation)
+    if count_perturbation_parts(network, perturbation) > 1
+)
+IN_TABLE_PARTS = f"({IN_TABLE_PARTS or '(?!)'})"
+
 
 pathvars:
     results=RESULTS,
@@ -104,6 +127,7 @@ wildcard_constraints:
     network=r"[^/]+(/epoch-\d{4})?",
     part=r"\d+",
     of=r"\d+",
+    perturbation="|".join(PERTURBATIONS),
 
 
 class Untracked:
@@ -148,11 +172,17 @@ def get_dataset(wildcards):
     return f"{RESULTS}/datasets/{dataset_name(PLAN.run_of(name).spec.dataset)}/dataset.json"
 
 
+def find_network(wildcards):
+    """Find the network that a table belongs to."""
+    table = getattr(wildcards, "table", None)
+    return table.rpartition("/")[0] if table else wildcards.network
+
+
 def get_settings(section):
     """Find how a network is measured, as its experiments say in a section."""
 
     def find(wildcards):
-        settings = getattr(PLAN.settings_of(wildcards.network), section)
+        settings = getattr(PLAN.settings_of(find_network(wildcards)), section)
         return json.dumps(settings.content())
 
     return find
@@ -168,6 +198,11 @@ def get_site(section):
     return find
 
 
+def get_code(section):
+    """Find the digest of the code of a step."""
+    return lambda wildcards: step_code(section)
+
+
 def get_nothing(wildcards):
     """Return no file, for a rule that has no input but may have to make its output again."""
     force_stale()
@@ -181,9 +216,28 @@ def get_parts(wildcards):
     return [f"{parts}/{part}-of-{of}.json" for part in range(1, of + 1)]
 
 
+def get_table_parts(wildcards):
+    """List the tables of the parts of which a table is joined."""
+    network, _, perturbation = wildcards.table.rpartition("/")
+    of = count_perturbation_parts(network, perturbation)
+    parts = f"{RESULTS}/{network}/parts/{perturbation}"
+    return [f"{parts}/{part}-of-{of}.nc" for part in range(1, of + 1)]
+
+
+def get_perturbation(find):
+    """Find by a perturbation's section what a function of a section finds by the network."""
+
+    def find_section(wildcards):
+        named = getattr(wildcards, "table", None)
+        section = named.rpartition("/")[2] if named else wildcards.perturbation
+        return find(section)(wildcards)
+
+    return find_section
+
+
 def get_checkpoint(wildcards):
     """Find what is declared of a network: kept epochs come with the end of their run."""
-    return f"{RESULTS}/{PLAN.run_of(wildcards.network).name}/checkpoint.json"
+    return f"{RESULTS}/{PLAN.run_of(find_network(wildcards)).name}/checkpoint.json"
 
 
 def get_measures(section):
@@ -199,6 +253,8 @@ def get_measures(section):
 
 def get_components(wildcards):
     """Find the principal components that the curves of a network are along, if they are."""
+    if getattr(wildcards, "perturbation", "cumulative_ablation") != "cumulative_ablation":
+        return []
     settings = PLAN.settings_of(wildcards.network).cumulative_ablation
     if settings is None or not settings.needs_components:
         return []

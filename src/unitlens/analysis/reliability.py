@@ -2,6 +2,38 @@
 
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
+
+
+# Attributes of a table of estimates that follow from its rows.
+SAMPLING_ATTRIBUTES = ("pairs", "pair_share", "ranking_reliability", "units_above_tolerance")
+
+
+def sampling_attributes(table: xr.Dataset) -> dict[str, object]:
+    """Return the attributes of a table of estimates that follow from its rows.
+
+    Parameters
+    ----------
+    table
+        Table of importance that was estimated from drawn pairs, with the attributes ``samples``
+        and, where one was asked for, ``tolerance``.
+
+    Returns
+    -------
+    ``pairs``, ``pair_share``, ``ranking_reliability`` and, with a tolerance,
+    ``units_above_tolerance``.
+    """
+    pairs = int(table["pairs"].sum())
+    importance = table["loss_increase"].to_numpy()
+    errors = table["loss_increase_sampling_se"].to_numpy()
+    attributes: dict[str, object] = {
+        "pairs": pairs,
+        "pair_share": pairs / max(len(importance) * table.attrs["samples"], 1),
+        "ranking_reliability": ranking_reliability(importance, errors),
+    }
+    if "tolerance" in table.attrs:
+        attributes["units_above_tolerance"] = int((errors > table.attrs["tolerance"]).sum())
+    return attributes
 
 
 def ranking_reliability(

@@ -39,6 +39,9 @@ class StepJob:
         Directory of the network: a path or the place of a URL.
     dataset
         The dataset.json of the prepared data set, where the step reads it.
+    part
+        File that the job writes in place of those of the step, where it does a part; its path in
+        the directory of the network.
     """
 
     def __init__(
@@ -48,8 +51,10 @@ class StepJob:
         code: str,
         network: Path,
         dataset: Path | None = None,
+        part: Path | None = None,
     ) -> None:
         self.network = network
+        self._part = part
         self._step, self._section, self._code = NETWORK_STEPS[step], section, code
         self._dataset = dataset
 
@@ -66,13 +71,15 @@ class StepJob:
         reason = failure_of(self.network)
         if reason:
             logger.warning("%s is left out: %s", self.network, reason)
-            write_left_out(self.network, self._step.files, reason, self._with_inputs({WEIGHTS: ""}))
+            files = self._step.files if self._part is None else (str(self._part),)
+            write_left_out(self.network, files, reason, self._with_inputs({WEIGHTS: ""}))
         return bool(reason)
 
     @contextmanager
     def work(self) -> Iterator[None]:
-        """Account for the time of the work; no other process does the step meanwhile."""
-        lock = self.network / f".{self._step.name}.lock"
+        """Account for the time of the work; no other process does the step or part meanwhile."""
+        name = self._step.name if self._part is None else f"{self._step.name}-{self._part.stem}"
+        lock = self.network / f".{name}.lock"
         what = f"{self._step.name.replace('_', ' ')} of {self.network}"
         held = nullcontext() if is_remote(self.network) else hold_lock(lock, what)
         with held, work():

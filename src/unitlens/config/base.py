@@ -182,6 +182,16 @@ LoadingProcesses = Annotated[
         "data sets; results do not change"
     ),
 ]
+JobParts = Annotated[
+    Annotated[PositiveInt, Tag("number")] | Annotated[Literal["auto"], Tag("word")],
+    Discriminator(lambda parts: "word" if parts == "auto" else "number"),
+    Field(
+        description="number of jobs that share a network, each with a part of the units, orders or "
+        "draws, at most as many as there are orders or draws; auto: jobs of about ten minutes by "
+        "the estimate, or of twice what every job repeats, and one job for a network or data set "
+        "of your own function; results do not change"
+    ),
+]
 KeptEpochs = Annotated[bool, Field(description="measure the kept epochs too")]
 
 
@@ -240,6 +250,7 @@ _TAGS = {
     "layers": {"LastLayers": "LastLayers", "names": ""},
     "reduce": {"one": "", "several": ""},
     "samples": {"one": "", "several": ""},
+    "parts": {"number": "", "word": ""},
 }
 
 

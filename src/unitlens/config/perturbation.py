@@ -9,6 +9,7 @@ from unitlens.config.base import (
     BasisName,
     ClampValue,
     FunctionSettings,
+    JobParts,
     KeptEpochs,
     LayerChoice,
     LoadingProcesses,
@@ -33,8 +34,8 @@ SampleCount = Annotated[
 class UnitAblationSpec(FunctionSettings):
     """How units are ablated one at a time."""
 
-    workflow_keys: ClassVar = frozenset({"split", "value", "checkpoints"})
-    site_keys: ClassVar = frozenset({"workers"})
+    workflow_keys: ClassVar = frozenset({"split", "value", "checkpoints", "parts"})
+    site_keys: ClassVar = frozenset({"workers", "parts"})
 
     split: Split = "train"
     samples: SampleCount = None
@@ -48,6 +49,7 @@ class UnitAblationSpec(FunctionSettings):
     value: ClampValue = "zero"
     score: TopScore = "top1"
     workers: LoadingProcesses = 0
+    parts: JobParts = 1
     first_order: bool = Field(
         default=True, description="estimate the loss increase from the gradient too"
     )
@@ -91,6 +93,11 @@ class UnitAblationSpec(FunctionSettings):
         """Whether unit measures are needed: the means of the units."""
         return self.to_mean
 
+    @property
+    def most_parts(self) -> None:
+        """Largest number of parts: as many as wanted, for a part may be without a unit."""
+        return
+
 
 class CurveVariantSpec(Strict):
     """A variant of the main curves, with another value, another basis, or both."""
@@ -106,8 +113,10 @@ class CurveVariantSpec(Strict):
 class CumulativeAblationSpec(FunctionSettings):
     """How more and more units are ablated at once."""
 
-    workflow_keys: ClassVar = frozenset({"split", "checkpoints", "also", "value", "basis", "by"})
-    site_keys: ClassVar = frozenset({"workers"})
+    workflow_keys: ClassVar = frozenset(
+        {"split", "checkpoints", "also", "value", "basis", "by", "parts"}
+    )
+    site_keys: ClassVar = frozenset({"workers", "parts"})
 
     split: Split = "train"
     samples: SampleCount = None
@@ -132,6 +141,7 @@ class CumulativeAblationSpec(FunctionSettings):
     )
     score: TopScore = "top1"
     workers: LoadingProcesses = 0
+    parts: JobParts = 1
     checkpoints: KeptEpochs = False
 
     @model_validator(mode="after")
@@ -170,6 +180,13 @@ class CumulativeAblationSpec(FunctionSettings):
         return any(basis == "principal_components" for _, basis in self.variants)
 
     @property
+    def most_parts(self) -> int:
+        """Largest number of parts, of which each must have an order of each variant."""
+        numbered = [2 * (basis == "principal_components") for _, basis in self.variants]
+        numbered[0] += 2 * len(self.by)
+        return self.orders + min(numbered)
+
+    @property
     def variants(self) -> tuple[tuple[ValueName, BasisName], ...]:
         """Value and basis of the main curves, then of each variant in `also`."""
         others = (
@@ -195,10 +212,15 @@ class ScaleSpec(Strict):
 class NoiseRobustnessSpec(FunctionSettings):
     """How noise is added to all units at once."""
 
-    workflow_keys: ClassVar = frozenset({"split", "scales", "checkpoints"})
+    workflow_keys: ClassVar = frozenset({"split", "scales", "checkpoints", "parts"})
     later_keys: ClassVar = frozenset({"layers"})
-    site_keys: ClassVar = frozenset({"workers"})
+    site_keys: ClassVar = frozenset({"workers", "parts"})
     needs_measures: ClassVar[bool] = True  # the variance of a unit scales the noise on the unit
+
+    @property
+    def most_parts(self) -> int:
+        """Largest number of parts, of which each must have a draw."""
+        return self.draws
 
     split: Split = "train"
     samples: SampleCount = None
@@ -207,4 +229,5 @@ class NoiseRobustnessSpec(FunctionSettings):
     draws: PositiveInt = Field(10, description="independent draws of the noise at each scale")
     score: TopScore = "top1"
     workers: LoadingProcesses = 0
+    parts: JobParts = 1
     checkpoints: KeptEpochs = False

@@ -16,6 +16,7 @@ from torch import Tensor
 from unitlens.errors import ArgumentError
 from unitlens.model.layers import UnitLayer
 from unitlens.model.precision import autocast_disabled
+from unitlens.perturbation.engine.row_batches import product_by_row
 from unitlens.perturbation.given_directions import (
     DirectionRows,
     directions_by_layer,
@@ -88,9 +89,10 @@ class Basis:
         # A projection matrix per variant takes fewer multiply-adds where positions are many.
         if layer.units < deviations[0].numel() // layer.units:
             return _orthogonal_part(rows, mask, deviations, axis).add_(values)
-        coefficients = deviations.movedim(axis, -1) @ rows.t()
+        coefficients = product_by_row(deviations.movedim(axis, -1), rows.t())
         ablated_part = coefficients * mask.reshape(len(mask), *[1] * (coefficients.dim() - 2), -1)
-        return (activations - (ablated_part @ rows).movedim(-1, axis)).contiguous()
+        removed = product_by_row(ablated_part, rows)
+        return (activations - removed.movedim(-1, axis)).contiguous()
 
 
 def _orthogonal_part(rows: Tensor, mask: Tensor, deviations: Tensor, axis: int) -> Tensor:
@@ -99,7 +101,7 @@ def _orthogonal_part(rows: Tensor, mask: Tensor, deviations: Tensor, axis: int) 
     The projection of each variant is computed as one matrix (units, units).
     """
     identity = torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device)
-    projections = identity - (rows.t() * mask.unsqueeze(1)) @ rows
+    projections = identity - product_by_row(rows.t() * mask.unsqueeze(1), rows)
     if axis == 2 and deviations.dim() > 3:
         projected = projections.unsqueeze(1) @ deviations.flatten(3)
     else:

@@ -29,6 +29,7 @@ from unitlens.perturbation.importance import (
     make_sums,
 )
 from unitlens.perturbation.mean_scores import Baseline
+from unitlens.perturbation.partial_calls import Checkpoint, Part, PartialCall, rows_of_part
 from unitlens.perturbation.sampling.sampled_importance import PairSampling, SampledAblation
 from unitlens.perturbation.scores import Floats, ScoreChoice
 from unitlens.perturbation.session import Batch, LayerChoice, Session, Settings, open_session
@@ -58,6 +59,8 @@ def direction_ablation(
     collate_fn: Callable[[list[Any]], Any] | None = None,
     ignore_index: int | None = None,
     positions: Positions = None,
+    part: Part = None,
+    checkpoint: Checkpoint = None,
 ) -> xr.Dataset:
     """Ablate every direction alone, and measure how loss and accuracy change.
 
@@ -151,6 +154,14 @@ def direction_ablation(
         own position, and `ignore_index` (-100 if None) marks positions that do not count. A score
         function gets outputs (positions, classes) and targets (positions,). None: an item is one
         sample.
+    part
+        Numbers (k, K) of part k of K, counted from 0: of the directions of each layer
+        every K-th, from the one of number k.
+        :func:`unitlens.merge_tables` joins the tables of all parts. None: all of them.
+    checkpoint
+        File in which a call saves its sums at the end of a batch, about every minute. A killed call
+        that is begun again with the same arguments goes on there, and gives the same table to the
+        last bit. The file is removed at the end. None: no sums are saved.
 
     Returns
     -------
@@ -172,6 +183,8 @@ def direction_ablation(
         is of several layers, the value is another one, or `reference` is empty.
     LayerError
         Where a layer does not exist.
+    SavedSumsError
+        Where `checkpoint` is damaged, or holds the sums of another call.
     ModelError
         Where the model cannot be run, or its output is not logits under a built-in score.
 
@@ -204,6 +217,9 @@ def direction_ablation(
     settings = Settings(
         choice, samples, seed, batch_size, device, memory_gb, score, precision,
         output, ItemForm(target, collate_fn, ignore_index), positions,
+        PartialCall("direction_ablation", part, checkpoint, {
+            "directions": given, "value": value, "rate": rate, "tolerance": tolerance,
+        }),
     )  # fmt: skip
     reading = loading_workers(workers, dataset, reference)
     with reading, open_session(model, dataset, settings, "mixtures") as session:
@@ -214,11 +230,12 @@ def direction_ablation(
             )
         rows = {layer.name: _unit_rows(given[layer.name], layer) for layer in session.layers}
         values = clamp_to(session, value, reference).constants
-        mixtures = _mixtures(session, rows, values)
+        mixtures = _mixtures(session, rows, values, part)
 
         coordinates = _coordinates(session, given)
+        numbers = rows_of_part(coordinates["layer"].values, part)
+        coordinates = coordinates.isel(direction=numbers)
         if not sampling.is_exact:
-            numbers = np.arange(coordinates.sizes["direction"])
             drawn = SampledAblation(session, lambda _: mixtures, numbers, sampling)
             return drawn.table(coordinates, schema="direction_ablation", value=value)
 
@@ -248,7 +265,7 @@ def _unit_rows(given: xr.DataArray, layer: UnitLayer) -> Floats:
 
 
 def _mixtures(
-    session: Session, rows: Mapping[str, Floats], values: Tensor | None
+    session: Session, rows: Mapping[str, Floats], values: Tensor | None, part: Part
 ) -> list[Mixtures]:
     """Return the directions by layer, each with its level and its row in the table.
 
@@ -260,6 +277,8 @@ def _mixtures(
         Directions of length 1 by the name of the layer.
     values
         Value of each unit, (units,), whose projection is the level of a direction.
+    part
+        Part of each layer's directions.
     """
     constants = torch.zeros(session.units) if values is None else values
     by_name = session.split(constants.double().cpu())
@@ -267,10 +286,13 @@ def _mixtures(
     for layer in session.layers:
         of_layer = rows[layer.name]
         levels = of_layer @ by_name[layer.name].numpy()
-        table_rows = torch.arange(first, first + len(of_layer), device=session.device)
-        tensors = session.tensor(of_layer), session.tensor(levels)
-        mixtures.append(Mixtures(layer, *tensors, table_rows))
-        first += len(of_layer)
+        own = rows_of_part(np.zeros(len(of_layer)), part)
+        table_rows = torch.arange(first, first + len(own), device=session.device)
+        tensors = session.tensor(of_layer[own]), session.tensor(levels[own])
+        if len(own):
+            places = torch.as_tensor(own, device=session.device)
+            mixtures.append(Mixtures(layer, *tensors, table_rows, places))
+        first += len(own)
     return mixtures
 
 

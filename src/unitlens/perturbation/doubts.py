@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -29,6 +30,8 @@ class ResultDoubts:
     found
         What is known to be doubtful, in words.
     """
+
+    summed: ClassVar[tuple[str, ...]] = ("_found", "_seen", "_nonfinite", "_first")
 
     def __init__(self, found: Sequence[str]) -> None:
         self._found = list(found)

@@ -25,6 +25,7 @@ from unitlens.perturbation.importance import (
     make_sums,
 )
 from unitlens.perturbation.mean_scores import Baseline
+from unitlens.perturbation.partial_calls import Checkpoint, Part, PartialCall, rows_of_part
 from unitlens.perturbation.scores import ScoreChoice
 from unitlens.perturbation.session import Batch, LayerChoice, Session, Settings, open_session
 from unitlens.perturbation.values.clamping import Value, clamp_to, value_name
@@ -52,6 +53,8 @@ def group_ablation(
     collate_fn: Callable[[list[Any]], Any] | None = None,
     ignore_index: int | None = None,
     positions: Positions = None,
+    part: Part = None,
+    checkpoint: Checkpoint = None,
 ) -> xr.Dataset:
     """Ablate groups of units, all units of a group together, and measure loss and accuracy.
 
@@ -150,6 +153,14 @@ def group_ablation(
         own position, and `ignore_index` (-100 if None) marks positions that do not count. A score
         function gets outputs (positions, classes) and targets (positions,). None: an item is one
         sample.
+    part
+        Numbers (k, K) of part k of K, counted from 0: of the groups
+        every K-th, from the one of number k.
+        :func:`unitlens.merge_tables` joins the tables of all parts. None: all of them.
+    checkpoint
+        File in which a call saves its sums at the end of a batch, about every minute. A killed call
+        that is begun again with the same arguments goes on there, and gives the same table to the
+        last bit. The file is removed at the end. None: no sums are saved.
 
     Returns
     -------
@@ -172,6 +183,8 @@ def group_ablation(
         lacks a class.
     LayerError
         Where a layer does not exist.
+    SavedSumsError
+        Where `checkpoint` is damaged, or holds the sums of another call.
     ModelError
         Where the model cannot be run, or its output is not logits under a built-in score.
 
@@ -205,13 +218,15 @@ def group_ablation(
     settings = Settings(
         layers, samples, seed, batch_size, device, memory_gb, score, precision,
         output, ItemForm(target, collate_fn, ignore_index), positions,
+        PartialCall("group_ablation", part, checkpoint, {"groups": groups, "value": value}),
     )  # fmt: skip
     names = group_names(groups)
     reading = loading_workers(workers, dataset, reference)
     with reading, open_session(model, dataset, settings, "together") as session:
         members = member_numbers(groups, unit_keys(units_of(session.layers), "layers"))
         clamping = clamp_to(session, value, reference)
-        parts = _by_first_layer(session, members)
+        own = rows_of_part(np.zeros(len(members)), part)
+        parts = _by_first_layer(session, members, own)
 
         def ablate(batch: Batch, baseline: Baseline, sums: Sums) -> None:
             logits = session.engine.logits(batch.inputs)
@@ -221,34 +236,47 @@ def group_ablation(
                 part.add_changes(session, batch, replacement, scores, sums)
 
         return importance_table(
-            session, xr.Dataset(coords={"group": names}), ablate,
-            make_sums(session, len(names)), schema="group_ablation",
+            session, xr.Dataset(coords={"group": names[own]}), ablate,
+            make_sums(session, len(own)), schema="group_ablation",
             value=value_name(value), at_most=session.engine.samples_together,
             kept_bytes=clamping.kept_bytes,
-            beside={"group_size": np.array([len(numbers) for numbers in members])},
+            beside={"group_size": np.array([len(numbers) for numbers in members])[own]},
         )  # fmt: skip
 
 
-def _by_first_layer(session: Session, groups: Sequence[Ints]) -> list["_GroupsOfPass"]:
-    """Sort groups by their first layer: one pass per layer is resumed behind it."""
+def _by_first_layer(session: Session, groups: Sequence[Ints], own: Ints) -> list["_GroupsOfPass"]:
+    """Sort groups by their first layer: one pass per layer is resumed behind it.
+
+    Parameters
+    ----------
+    session
+        The session.
+    groups
+        Numbers of the units of every group, also of those of other parts, so that the passes of a
+        part edit the layers that those of the whole do.
+    own
+        Numbers of the groups that are ablated, ascending.
+    """
     layer_of = np.repeat(np.arange(len(session.layers)), [one.units for one in session.layers])
     channel_of = np.concatenate([np.arange(layer.units) for layer in session.layers])
     first_layers = [layer_of[group].min() if len(group) else -1 for group in groups]
     parts = []
     for first_layer in range(len(session.layers)):
-        rows = [row for row, layer in enumerate(first_layers) if layer == first_layer]
+        begin_here = [row for row, layer in enumerate(first_layers) if layer == first_layer]
+        rows = [row for row in begin_here if row in own]
         if not rows:
             continue
+        layers = np.unique(layer_of[np.concatenate([groups[row] for row in begin_here])])
         sizes = [len(groups[row]) for row in rows]
         units = np.concatenate([groups[row] for row in rows])
         variant_of = np.repeat(np.arange(len(rows)), sizes)
         members = {}
-        for number in np.unique(layer_of[units]):
+        for number in layers:
             in_layer = layer_of[units] == number
             pair = variant_of[in_layer], channel_of[units[in_layer]]
             variants, channels = (torch.as_tensor(a, device=session.device) for a in pair)
             members[session.layers[number]] = _Members(variants, channels)
-        table_rows = torch.as_tensor(np.array(rows), device=session.device)
+        table_rows = torch.as_tensor(np.searchsorted(own, rows), device=session.device)
         parts.append(_GroupsOfPass(table_rows, members))
     return parts
 

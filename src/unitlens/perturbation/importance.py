@@ -1,7 +1,7 @@
 """Importance: changes of loss and hits by ablations alone, their means and standard errors."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +16,14 @@ from unitlens.perturbation.mean_errors import mean_and_error, most_damaged
 from unitlens.perturbation.mean_scores import Baseline
 from unitlens.perturbation.position_scores import PositionScore
 from unitlens.perturbation.position_sums import PositionSums
+from unitlens.perturbation.saved_sums import Summed, summed_batches
 from unitlens.perturbation.scores import Floats
 from unitlens.perturbation.session import Batch, Session
 
 Ints = npt.NDArray[np.int64]
 
 
-class ImportanceSums(Protocol):
+class ImportanceSums(Summed, Protocol):
     """Sums that give the importance of the rows of a table."""
 
     def importance(self) -> dict[str, Floats]:
@@ -54,6 +55,8 @@ class PairedSums:
     classes
         Number of classes. The number grows where a sample of a further class is counted.
     """
+
+    summed: ClassVar[tuple[str, ...]] = ("classes", "_samples", "_sums")
 
     def __init__(
         self, rows: int, classes: int, device: torch.device, *, by_class: bool = True
@@ -252,7 +255,7 @@ def add_outputs(
     if isinstance(sums, PositionSums):
         sums.add_outputs(rows, samples, outputs)
         return
-    ablated = session.score(outputs, batch.targets[samples])
+    ablated = session.score.of_rows(outputs, batch.targets[samples])
     loss, hits = (after - of[samples] for after, of in zip(ablated, before, strict=True))
     sums.add(rows, batch.classes[samples], loss, hits)
 
@@ -295,7 +298,9 @@ def importance_table(
     (dim,) = coordinates.dims
     baseline = Baseline()
     description = schema.replace("_", " ")
-    for batch in session.batches(description, at_most=at_most, kept_bytes=kept_bytes):
+    for batch in summed_batches(
+        session, (baseline, sums), description, at_most=at_most, kept_bytes=kept_bytes
+    ):
         add_batch(batch, baseline, sums)
     arrays = sums.importance() | dict(beside or {})
     table = coordinates.assign(

@@ -16,6 +16,7 @@ from unitlens.model.outputs import OutputChoice
 from unitlens.model.precision import Precision
 from unitlens.perturbation.cumulative_ablation import cumulative_ablation
 from unitlens.perturbation.given_directions import DirectionRows
+from unitlens.perturbation.partial_calls import Checkpoint, KeptSums, Part, PartialCall
 from unitlens.perturbation.scores import ScoreChoice
 from unitlens.perturbation.session import LayerChoice
 from unitlens.variables.checks import annotate
@@ -46,6 +47,8 @@ def ablation_curves(
     collate_fn: Callable[[list[Any]], Any] | None = None,
     ignore_index: int | None = None,
     positions: Positions = None,
+    part: Part = None,
+    checkpoint: Checkpoint = None,
 ) -> xr.Dataset:
     """Compute cumulative ablation curves of several values and bases, and join them in one table.
 
@@ -141,6 +144,13 @@ def ablation_curves(
         own position, and `ignore_index` (-100 if None) marks positions that do not count. A score
         function gets outputs (positions, classes) and targets (positions,). None: an item is one
         sample.
+    part
+        Numbers (k, K) of part k of K, counted from 0: of the orders of each variant every K-th,
+        from the one of number k. None: all of them.
+    checkpoint
+        File in which the sums of the running curves are saved, as
+        :func:`unitlens.cumulative_ablation` does; where there are several variants, one file each,
+        whose name has the number of the variant behind it. None: no sums are saved.
 
     Returns
     -------
@@ -171,6 +181,7 @@ def ablation_curves(
     given_values: Mapping[str, Any] = values or {}
     given_bases: Mapping[str, Any] = bases or {}
     curves = []
+    files = _files_of_variants(PartialCall("ablation_curves", part, checkpoint), len(variants))
     with loading_workers(workers, dataset, reference):
         for number, (value, basis) in enumerate(variants):
             of_variant = cumulative_ablation(
@@ -181,10 +192,21 @@ def ablation_curves(
                 reference=reference, batch_size=batch_size, device=device, memory_gb=memory_gb,
                 score=score, precision=precision,
                 output=output, target=target, collate_fn=collate_fn, ignore_index=ignore_index,
-                positions=positions,
+                positions=positions, part=part, checkpoint=files[number],
             )  # fmt: skip
             curves.append(of_variant.assign_attrs(value=value, basis=basis))
+    for file in files:
+        if isinstance(file, KeptSums):
+            file.path.unlink(missing_ok=True)
     return join_variants(curves)
+
+
+def _files_of_variants(call: PartialCall, count: int) -> list[Checkpoint]:
+    """Return the file of the sums of each variant; those of several stay until all are done."""
+    path = call.path
+    if path is None or count == 1:
+        return [path] * count
+    return [KeptSums(path.with_name(f"{path.name}.{number}")) for number in range(count)]
 
 
 def join_variants(variants: Sequence[xr.Dataset]) -> xr.Dataset:
@@ -227,6 +249,8 @@ def join_variants(variants: Sequence[xr.Dataset]) -> xr.Dataset:
     names = joined["order"].values.tolist()
     if len(set(names)) < len(names):
         raise ArgumentError("a value and basis is there twice; join each variant once")
+    if "part_rows" in main.attrs:
+        joined = joined.assign_attrs(part_rows=len(names))
     return annotate(joined, "cumulative_ablation")
 
 

@@ -1,5 +1,7 @@
 """Mean scores over the scored samples: of the unperturbed network, and of its variants."""
 
+from typing import ClassVar
+
 import numpy as np
 from torch import Tensor
 
@@ -9,6 +11,8 @@ from unitlens.perturbation.session import Batch, Session
 
 class Baseline:
     """Mean loss and mean hit of the unperturbed network, summed batch by batch."""
+
+    summed: ClassVar[tuple[str, ...]] = ("_loss", "_hits", "_samples")
 
     def __init__(self) -> None:
         self._loss = self._hits = 0.0
@@ -56,6 +60,8 @@ class VariantScores:
     variants
         Number of variants.
     """
+
+    summed: ClassVar[tuple[str, ...]] = ("_losses", "_hits")
 
     def __init__(self, session: Session, variants: int) -> None:
         self._session = session

@@ -1,6 +1,6 @@
 """Noise robustness: add noise to all units together, scaled by each unit's variance."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from unitlens.model.layers import UnitLayer
 from unitlens.model.outputs import OutputChoice
 from unitlens.model.precision import Precision
 from unitlens.perturbation.mean_scores import Baseline, VariantScores
+from unitlens.perturbation.partial_calls import Checkpoint, Part, PartialCall, share
+from unitlens.perturbation.saved_sums import summed_batches
 from unitlens.perturbation.scores import Floats, ScoreChoice
 from unitlens.perturbation.session import Batch, LayerChoice, Session, Settings, open_session
 from unitlens.perturbation.values.unit_values import align_with_activations, values_by_unit
@@ -47,6 +49,8 @@ def noise_robustness(
     collate_fn: Callable[[list[Any]], Any] | None = None,
     ignore_index: int | None = None,
     positions: Positions = None,
+    part: Part = None,
+    checkpoint: Checkpoint = None,
 ) -> xr.Dataset:
     """Add Gaussian noise to all units of the layers together, and measure loss and accuracy.
 
@@ -132,6 +136,14 @@ def noise_robustness(
         own position, and `ignore_index` (-100 if None) marks positions that do not count. A score
         function gets outputs (positions, classes) and targets (positions,). None: an item is one
         sample.
+    part
+        Numbers (k, K) of part k of K, counted from 0: of the draws
+        every K-th, from the one of number k.
+        :func:`unitlens.merge_tables` joins the tables of all parts. None: all of them.
+    checkpoint
+        File in which a call saves its sums at the end of a batch, about every minute. A killed call
+        that is begun again with the same arguments goes on there, and gives the same table to the
+        last bit. The file is removed at the end. None: no sums are saved.
 
     Returns
     -------
@@ -147,6 +159,8 @@ def noise_robustness(
         a number of at least 0.
     LayerError
         Where the model has no layer of units.
+    SavedSumsError
+        Where `checkpoint` is damaged, or holds the sums of another call.
     ModelError
         Where the model cannot be run, or its output is not logits under a built-in score.
 
@@ -172,18 +186,21 @@ def noise_robustness(
     >>> noise["accuracy"].values.tolist()
     [[1.0, 1.0], [1.0, 1.0]]
     """
-    settings = Settings(
-        layers, samples, seed, batch_size, device, memory_gb, score, precision,
-        output, ItemForm(target, collate_fn, ignore_index), positions,
-    )  # fmt: skip
     checked = _check_scales(scales)
     if draws < 1:
         raise ArgumentError(f"draws is {draws}, but must be at least 1")
+    settings = Settings(
+        layers, samples, seed, batch_size, device, memory_gb, score, precision,
+        output, ItemForm(target, collate_fn, ignore_index), positions,
+        PartialCall("noise_robustness", part, checkpoint, {
+            "scales": checked, "variance": variance, "draws": draws,
+        }),
+    )  # fmt: skip
     reading = loading_workers(workers, dataset)
     with reading, open_session(model, dataset, settings, "together") as session:
-        noisy = _Noise(session, checked, _deviations(session, variance), draws, seed)
-        for batch in session.batches("noise robustness", at_most=session.engine.samples_together):
-            noisy.add(batch)
+        own = share(draws, part, "draws")
+        noisy = _Noise(session, checked, _deviations(session, variance), own, seed)
+        noisy.add_all()
         return noisy.table().assign_attrs(session.attributes(), **noisy.baseline.attributes())
 
 
@@ -277,22 +294,32 @@ class _Noise:
     scales, deviations
         Scales of the noise, and standard deviation of each unit's activation.
     draws, seed
-        Number of draws, and their seed.
+        Numbers of the draws, and their seed.
     """
 
     def __init__(
-        self, session: Session, scales: Floats, deviations: Floats, draws: int, seed: int
+        self, session: Session, scales: Floats, deviations: Floats, draws: Sequence[int], seed: int
     ) -> None:
         self._session, self._scales, self._draws, self._seed = session, scales, draws, seed
-        self._factors = session.tensor(np.tile(scales, draws)).reshape(-1, 1, 1)
+        self._factors = session.tensor(np.tile(scales, len(draws))).reshape(-1, 1, 1)
         self._deviations = session.tensor(deviations)
         # Start of the batch, first and last draw for which the noise is at hand.
         self._drawn_for = (-1, -1, -1)
         self._drawn: dict[int, dict[str, Tensor]] = {}
-        self._scores = VariantScores(session, draws * len(scales))
+        self._scores = VariantScores(session, len(draws) * len(scales))
         self.baseline = Baseline()
 
-    def add(self, batch: Batch) -> None:
+    def add_all(self) -> None:
+        """Score all draws and scales on all samples."""
+        for batch in summed_batches(
+            self._session,
+            (self.baseline, self._scores),
+            "noise robustness",
+            at_most=self._session.engine.samples_together,
+        ):
+            self._add(batch)
+
+    def _add(self, batch: Batch) -> None:
         """Score all draws and scales on a batch."""
         self.baseline.add(self._session, batch)
 
@@ -309,7 +336,8 @@ class _Noise:
 
     def _noise(self, layer: UnitLayer, batch: Batch, variants: slice) -> Tensor:
         """Return the noise of a layer's units, (variants, samples, units)."""
-        draws = [variant // len(self._scales) for variant in range(variants.start, variants.stop)]
+        places = [variant // len(self._scales) for variant in range(variants.start, variants.stop)]
+        draws = [self._draws[place] for place in places]
         if self._drawn_for != (batch.start, draws[0], draws[-1]):
             self._drawn_for = (batch.start, draws[0], draws[-1])
             self._drawn = {draw: self._draw(batch, draw) for draw in dict.fromkeys(draws)}
@@ -324,10 +352,10 @@ class _Noise:
 
     def table(self) -> xr.Dataset:
         """Return accuracy and loss by draw and scale."""
-        shape = (self._draws, len(self._scales))
+        shape = (len(self._draws), len(self._scales))
         variables = {
             name: (("draw", "noise_scale"), means.reshape(shape))
             for name, means in self._scores.means().items()
         }
-        coordinates = {"draw": np.arange(self._draws), "noise_scale": self._scales}
+        coordinates = {"draw": np.array(self._draws), "noise_scale": self._scales}
         return self._session.annotated(xr.Dataset(variables, coordinates), "noise_robustness")

@@ -1,6 +1,7 @@
 """Sums of the changes of loss and hits at positions, by the class of the position."""
 
 import logging
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -40,12 +41,15 @@ class PositionSums:
         Why there is no importance by class; empty where there is one.
     """
 
+    summed: ClassVar[tuple[str, ...]] = ("classes", "left_out", "_weights", "_sums")
+
     def __init__(
         self, rows: int, score: PositionScore, budget: float, device: torch.device
     ) -> None:
         self._rows, self._score, self._budget, self._device = rows, score, budget, device
         self.classes, self.left_out = 0, ""
         self._sums: Tensor | None = None
+        self._weights = torch.zeros((3, 0), dtype=torch.float64, device=device)
 
     def begin(self, targets: Tensor, logits: Tensor) -> None:
         """Take a batch: its targets, and the output of the unperturbed network.

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from unitlens.errors import ArgumentError, ModelError
 from unitlens.model.precision import autocast_disabled
+from unitlens.perturbation.engine.row_batches import repeat_last, step, up_to
 
 Floats = npt.NDArray[np.float64]
 ScoreFunction = Callable[[Any, Tensor], tuple[Tensor, Tensor] | Tensor]
@@ -94,6 +95,26 @@ class Score:
         """
         return None if self.top is None else output
 
+    def of_rows(self, output: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Score rows, each with the same bits whatever rows are beside it.
+
+        Parameters
+        ----------
+        output, targets
+            Output of the network and targets, of any rows, on axis 0. A user's function gets
+            copies of the last row too, up to a multiple of a step.
+
+        Returns
+        -------
+        Losses and hits, each of shape (rows,).
+        """
+        if self.function is None:
+            return self(output, targets)
+        every = torch.arange(len(output), device=output.device)
+        rows = repeat_last(every, up_to(len(output), step()))
+        losses, hits = self(output[rows], targets[rows])
+        return losses[: len(output)], hits[: len(output)]
+
     def of_variants(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Score several variants of the network on the same samples.
 
@@ -109,7 +130,7 @@ class Score:
         Losses and hits, each of shape (variants, samples).
         """
         repeated = targets.unsqueeze(0).expand(len(outputs), *targets.shape).flatten(0, 1)
-        losses, hits = self(outputs.flatten(0, 1), repeated)
+        losses, hits = self.of_rows(outputs.flatten(0, 1), repeated)
         return losses.reshape(outputs.shape[:2]), hits.reshape(outputs.shape[:2])
 
     def check(self, shape: torch.Size) -> None:

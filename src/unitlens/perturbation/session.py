@@ -26,8 +26,10 @@ from unitlens.model.outputs import OutputChoice
 from unitlens.model.precision import Precision, autocast_disabled, autocast_for, stored_dtype
 from unitlens.model.repeatability import REMEDIES
 from unitlens.model.wrapped_modules import unwrap
+from unitlens.perturbation.call_identity import CallIdentity
 from unitlens.perturbation.doubts import ResultDoubts
 from unitlens.perturbation.engine.engine import Engine, Perturbed
+from unitlens.perturbation.partial_calls import PartialCall
 from unitlens.perturbation.position_scores import score_positions
 from unitlens.perturbation.score_output import read_for_score
 from unitlens.perturbation.scores import Floats, Score, ScoreChoice, make_score
@@ -57,6 +59,7 @@ class Settings:
     output: OutputChoice = None
     form: ItemForm = field(default_factory=ItemForm)
     positions: Positions = None
+    call: PartialCall | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,8 @@ class Session:
         Number of classes, as far as the width of the output tells; 1 where targets are not classes.
     doubts
         What makes results doubtful.
+    identity
+        Identity of the call; None where a whole call saves no sums.
     """
 
     def __init__(
@@ -118,8 +123,10 @@ class Session:
         settings: Settings,
         perturbed: Perturbed,
         score: Score,
+        identity: CallIdentity | None = None,
     ) -> None:
         inputs, targets = example
+        self.identity = identity
         self.network = network
         self.samples = len(indices)
         self.device = network.device
@@ -159,6 +166,17 @@ class Session:
         self.classes = width if self.by_class else 1
         if self.score.top is not None:
             dataset.check_width(width)
+        if identity is not None:
+            self._identify(identity)
+
+    def _identify(self, identity: CallIdentity) -> None:
+        """Take the arguments that all perturbations share into account."""
+        own = self._settings
+        identity.add_setting(
+            [(layer.name, layer.axis, layer.units) for layer in self.layers],
+            self.samples, own.seed, own.score, self.network.dtype, own.precision, own.output,
+            own.form.target, own.form.collate_fn, own.form.ignore_index, own.positions,
+        )  # fmt: skip
 
     def batches(
         self,
@@ -181,7 +199,7 @@ class Session:
         positions
             Positions, among the scored samples, of the samples to read; all samples if None.
         """
-        size = self._batch_size(at_most, kept_bytes)
+        size = self.batch_size(at_most, kept_bytes)
         read = np.arange(self.samples) if positions is None else positions
         of_data = self.indices[read]
         for start, inputs, targets in self._read(self.dataset, of_data, description, size):
@@ -204,12 +222,14 @@ class Session:
         """
         if len(reference) == 0:
             raise ArgumentError("reference is empty, but must have at least one sample")
-        indices, size = np.arange(len(reference)), self._batch_size()
+        indices, size = np.arange(len(reference)), self.batch_size()
         told = False
         for _, inputs, targets in self._read(reference, indices, "mean activations", size):
             if not told and has_padding(inputs):
                 told = True
                 logger.warning(PADDING)
+            if self.identity is not None:
+                self.identity.see_reference(inputs, targets)
             yield inputs, targets
 
     def inputs_at(self, reference: Samples, indices: Indices) -> AnyInputs:
@@ -234,6 +254,8 @@ class Session:
             attributes["output"] = self.network.output.name
         if self._settings.positions is not None:
             attributes["positions"] = self._settings.positions
+        if self.identity is not None:
+            attributes |= self.identity.attributes()
         return {**attributes, **self.dataset.attributes()}
 
     def annotated(self, table: xr.Dataset, schema: str) -> xr.Dataset:
@@ -242,6 +264,9 @@ class Session:
         Only a built-in loss is known to be in nats: under a user's score, losses have no units.
         """
         table = annotate(table, schema)
+        if self.identity is not None and self.identity.call.part is not None:
+            first = next(iter(table.data_vars.values()))
+            table = table.assign_attrs(part_rows=len(first))
         names = self.dataset.classes or self.dataset.label_names
         known = names is not None and not isinstance(self.dataset.dataset, WholeBatches)
         if known and names and table.sizes.get("class") == len(names):
@@ -266,7 +291,8 @@ class Session:
         """Return numbers as a tensor of the network's dtype on its device."""
         return torch.as_tensor(values, dtype=self.network.dtype, device=self.device)
 
-    def _batch_size(self, at_most: int | None = None, kept_bytes: int = 0) -> int:
+    def batch_size(self, at_most: int | None = None, kept_bytes: int = 0) -> int:
+        """Return the number of samples per batch that :meth:`batches` reads."""
         size = self.engine.batch_size(self._settings.batch_size, kept_bytes)
         return max(self._least_batch, size if at_most is None else min(size, at_most))
 
@@ -344,6 +370,8 @@ def open_session(
             raise ArgumentError(f"{name} is {number}, but must be at least {least}")
     if not settings.memory_gb > 0:
         raise ArgumentError(f"memory_gb is {settings.memory_gb}, but must be above 0")
+    if settings.call is not None:
+        settings.call.check()
     dtype, model = stored_dtype(settings.precision), unwrap(model)
     check_positions(settings.positions)
     form = whole_items(settings.form, settings.positions)
@@ -360,7 +388,12 @@ def open_session(
     )
     weight_bytes = sum(p.nbytes for p in model.parameters())
     simplified = weight_bytes <= SIMPLIFIED * settings.memory_gb * 1e9
+    call = settings.call
+    named = call is not None and (call.part is not None or call.checkpoint is not None)
+    identity = CallIdentity(call, model) if call is not None and named else None
     opened = UnitNetwork(model, inputs, device=settings.device, dtype=dtype, simplified=simplified)
     device = torch.device(settings.device)
     with autocast_disabled(device), autocast_for(settings.precision, device), opened as network:
-        yield Session(network, samples, indices, (inputs, targets), settings, perturbed, score)
+        yield Session(
+            network, samples, indices, (inputs, targets), settings, perturbed, score, identity
+        )

@@ -25,6 +25,7 @@ from unitlens.perturbation.importance import (
     make_sums,
 )
 from unitlens.perturbation.mean_scores import Baseline
+from unitlens.perturbation.partial_calls import Checkpoint, Part, PartialCall, rows_of_part
 from unitlens.perturbation.sampling.sampled_importance import PairSampling, SampledAblation
 from unitlens.perturbation.scores import ScoreChoice
 from unitlens.perturbation.session import Batch, LayerChoice, Session, Settings, open_session
@@ -58,6 +59,8 @@ def unit_ablation(
     collate_fn: Callable[[list[Any]], Any] | None = None,
     ignore_index: int | None = None,
     positions: Positions = None,
+    part: Part = None,
+    checkpoint: Checkpoint = None,
 ) -> xr.Dataset:
     """Ablate every unit alone, and measure how loss and accuracy change.
 
@@ -172,6 +175,14 @@ def unit_ablation(
         own position, and `ignore_index` (-100 if None) marks positions that do not count. A score
         function gets outputs (positions, classes) and targets (positions,). None: an item is one
         sample.
+    part
+        Numbers (k, K) of part k of K, counted from 0: of the units of each layer
+        that are ablated, every K-th, from the one of number k.
+        :func:`unitlens.merge_tables` joins the tables of all parts. None: all of them.
+    checkpoint
+        File in which a call saves its sums at the end of a batch, about every minute. A killed call
+        that is begun again with the same arguments goes on there, and gives the same table to the
+        last bit. The file is removed at the end. None: no sums are saved.
 
     Returns
     -------
@@ -215,6 +226,8 @@ def unit_ablation(
         returns no gradient for `first_order`.
     LayerError
         Where a layer does not exist.
+    SavedSumsError
+        Where `checkpoint` is damaged, or holds the sums of another call.
     ModelError
         Where the model cannot be run, its output is not logits under a built-in score, or no
         gradient can be computed for `first_order`.
@@ -262,6 +275,10 @@ def unit_ablation(
     settings = Settings(
         layers, samples, seed, batch_size, device, memory_gb, score, precision,
         output, ItemForm(target, collate_fn, ignore_index), positions,
+        PartialCall("unit_ablation", part, checkpoint, {
+            "value": value, "units": units, "units_per_layer": units_per_layer,
+            "first_order": first_order, "rate": rate, "tolerance": tolerance,
+        }),
     )  # fmt: skip
     _check_sample(units, units_per_layer)
     sampling = PairSampling(rate, tolerance)
@@ -270,6 +287,7 @@ def unit_ablation(
     with reading, open_session(model, dataset, settings, "units") as session:
         clamping = clamp_to(session, value, reference)
         numbers = _draw_units(session, units, units_per_layer, seed)
+        numbers = numbers[rows_of_part(_layer_numbers(session)[numbers], part)]
         beside = {}
         if first_order:
             first = first_order_importance(session, clamping)
@@ -322,6 +340,11 @@ def _draw_units(
         drawn.append(first + np.sort(random.permutation(layer.units)[:units_per_layer]))
         first += layer.units
     return np.concatenate(drawn)
+
+
+def _layer_numbers(session: Session) -> Ints:
+    """Return the number of the layer of each unit."""
+    return np.repeat(np.arange(len(session.layers)), [layer.units for layer in session.layers])
 
 
 def _by_layer(session: Session, numbers: Ints) -> list[Units]:

@@ -1,6 +1,6 @@
 """Hours and memory of one job of each rule, by the measured rates."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, log
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,8 @@ from unitlens.planning import rates
 if TYPE_CHECKING:
     from unitlens.planning.described_networks import NetworkDescription, Work
 
+# Passes that each part of a perturbation makes: without a perturbation, and for the gradient.
+UNPERTURBED_PASSES, GRADIENT_PASSES = 2, 3
 FLOP = 2  # floating-point operations of a multiply-add
 PERTURBATION_BYTES = 2_000_000_000  # default `memory_gb` of perturbations
 COUNT_BYTES, NUMBER_BYTES = 4, 8  # of a count of a histogram, and of another number
@@ -67,6 +69,41 @@ class JobEstimator:
         if rule not in network.work:
             return 0.0
         return self._work_hours(rule, network.work[rule], from_files=network.from_files)
+
+    def part_hours(self, perturbation: str, network: "NetworkDescription", parts: int) -> float:
+        """Return the hours of one of the jobs that share a perturbation.
+
+        Each of them runs the unperturbed network over all samples, and for first-order estimates
+        computes the gradient too; the rest is shared evenly.
+
+        Parameters
+        ----------
+        perturbation
+            Name of the rule of the whole.
+        network
+            Description of the network.
+        parts
+            Number of jobs.
+        """
+        repeated = self.repeated_hours(perturbation, network)
+        return repeated + (self.hours(perturbation, network) - repeated) / parts
+
+    def repeated_hours(self, perturbation: str, network: "NetworkDescription") -> float:
+        """Return the hours of the passes that each job that shares a perturbation makes.
+
+        Parameters
+        ----------
+        perturbation
+            Name of the rule of the whole.
+        network
+            Description of the network.
+        """
+        work = network.work[perturbation]
+        section = getattr(network.settings, perturbation)
+        passes = UNPERTURBED_PASSES + GRADIENT_PASSES * getattr(section, "first_order", False)
+        macs = min(work.macs, passes * network.forward * work.samples)
+        repeated = replace(work, macs=macs)
+        return self._work_hours(perturbation, repeated, from_files=network.from_files)
 
     def training_hours(self, network: "NetworkDescription", training: TrainingSpec | None) -> float:
         """Return the hours of all epochs of a training and of their scores.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from unitlens.config.measurements import PERTURBATIONS
 from unitlens.planning.job_estimates import JobEstimator, Machine
+from unitlens.planning.job_parts import parts_for
 from unitlens.planning.plan import Plan
 
 if TYPE_CHECKING:
@@ -71,10 +72,30 @@ def plan_stages(
         stage("class_statistics", summarised),
         stage("unit_measures", summarised),
         stage("principal_components", plan.measured("principal_components")),
-        *(stage(rule, plan.measured(rule)) for rule in PERTURBATIONS),
+        *_perturbations(plan, descriptions, estimator),
         *(Stage(rule, 1, 0.0, 0.0, 0) for rule in _final_rules(plan)),
     )
     return tuple(stage for stage in stages if stage.jobs)
+
+
+def _perturbations(
+    plan: Plan, descriptions: Mapping[str, "NetworkDescription"], estimator: JobEstimator
+) -> tuple[Stage, ...]:
+    """Return the rules that perturb networks: as a whole, or in parts that are merged."""
+    hours: dict[str, list[float]] = {rule: [] for rule in (*PERTURBATIONS, "perturb_part")}
+    memory: dict[str, list[int]] = {rule: [] for rule in hours}
+    merged = 0
+    for perturbation in PERTURBATIONS:
+        for network in (descriptions[name] for name in plan.measured(perturbation)):
+            section = getattr(network.settings, perturbation)
+            whole = estimator.hours(perturbation, network)
+            parts = parts_for(section, whole, estimator.repeated_hours(perturbation, network))
+            rule = perturbation if parts == 1 else "perturb_part"
+            hours[rule] += [estimator.part_hours(perturbation, network, parts)] * parts
+            memory[rule] += [estimator.memory(perturbation, network)] * parts
+            merged += parts > 1
+    merging = Stage("merge_tables", merged, 0.0, 0.0, 0)
+    return *(_stage(rule, hours[rule], memory[rule]) for rule in hours), merging
 
 
 def _final_rules(plan: Plan) -> tuple[str, ...]:

@@ -45,10 +45,19 @@ def find_stale(plan: Plan) -> dict[str, str]:
     stale = dict(_stale_datasets(plan, results)) | dict(_stale_checkpoints(plan, results))
     for network, files in expected_provenances(plan).items():
         directory = results / network
-        misfits = find_misfits(directory, files)
+        misfits = find_misfits(directory, files | _parts(directory, files))
         for name, reason in (misfits | _incomplete_stores(directory, files, misfits)).items():
             stale[f"{results}/{network}/{name}"] = reason
     return stale | dict(_stale_tables(results)) | dict(_stale_plan(plan, results))
+
+
+def _parts(directory: Path, files: Mapping[str, FileProvenance]) -> dict[str, FileProvenance]:
+    """Return the parts of tables that are there, with the provenance that they must have."""
+    return {
+        str(path.relative_to(directory)): provenance
+        for name, provenance in files.items()
+        for path in sorted((directory / "parts" / Path(name).stem).glob("*.nc"))
+    }
 
 
 def _stale_datasets(plan: Plan, results: Path) -> Iterator[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """Digests of the code that the rules of the workflow compute with."""
 
 import hashlib
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -57,7 +58,32 @@ def code_digest(*commands: str) -> str:
     >>> code_digest("unit_measures") == code_digest("unit_ablation")
     False
     """
-    symbols = set().union(*(reached_symbols(command) for command in commands))
+    return _digest(set().union(*(reached_symbols(command) for command in commands)))
+
+
+@cache
+def function_digest(module: str, name: str) -> str:
+    """Return a digest of the code that a function of the package computes with.
+
+    Parameters
+    ----------
+    module, name
+        Names of the function and of its module.
+
+    Returns
+    -------
+    Twelve hexadecimal digits, as of :func:`code_digest`.
+
+    Examples
+    --------
+    >>> ablation = "unitlens.perturbation.unit_ablation"
+    >>> function_digest(ablation, "unit_ablation") == code_digest("unit_ablation")
+    False
+    """
+    return _digest(_reached_from(Symbol(module, name)))
+
+
+def _digest(symbols: Iterable[Symbol]) -> str:
     defined = [(symbol.name, define(symbol).text) for symbol in symbols]
     texts = sorted({f"{name}\0{text}" for name, text in defined if text})
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]
@@ -77,7 +103,11 @@ def reached_symbols(command: str) -> frozenset[Symbol]:
     LookupError
         Where there is no such subcommand.
     """
-    reached = {_find_command(command)}
+    return _reached_from(_find_command(command))
+
+
+def _reached_from(symbol: Symbol) -> frozenset[Symbol]:
+    reached = {symbol}
     waiting = list(reached)
     while waiting:
         new = {symbol for symbol in define(waiting.pop()).uses if not _is_neutral(symbol)}

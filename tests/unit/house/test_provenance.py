@@ -19,6 +19,8 @@ RULES = [
     "unit_ablation",
     "cumulative_ablation",
     "noise_robustness",
+    "perturb_part",
+    "merge_tables",
     "tabulate",
     "draw_figures",
     "compare_with_paper",
@@ -64,6 +66,11 @@ REACH = {
         f"{NOISE} {ENGINE}.engine",
         f"perturbation.unit_ablation {CURVES} {VALUES}.reference_data",
     ),
+    "perturb_part": (
+        f"perturbation.unit_ablation {CURVES} {NOISE} perturbation.saved_sums",
+        "perturbation.group_ablation perturbation.merge_tables",
+    ),
+    "merge_tables": ("perturbation.merge_tables", f"perturbation.unit_ablation {CURVES} {ENGINE}"),
     "tabulate": (
         "tables.unit_table analysis.correlations",
         "figures tables.results store.verify",
@@ -250,10 +257,10 @@ def test_reach__of_a_rule(rule):
         ("statistics.measures.class_selectivity", "np.clip(", "np.abs(", "unit_measures"),
         ("statistics.block_kernels", "ranks), np.int64)", "ranks), np.int32)", "class_statistics"),
         (
-            "perturbation.cumulative_ablation",
+            "perturbation.order_curves",
             "reversed(range(inner))",
             "range(inner)",
-            "cumulative_ablation",
+            "cumulative_ablation perturb_part",
         ),
         (
             "training.scoring",

@@ -28,6 +28,8 @@ OWN = {
     "layers": {ul.direction_ablation, ul.noise_robustness},
     "by": {ul.cumulative_ablation, ablation_curves},
     "orders": {ul.cumulative_ablation, ablation_curves},
+    "part": {*FUNCTIONS},
+    "checkpoint": {ablation_curves},
 }
 
 

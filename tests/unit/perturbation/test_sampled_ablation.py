@@ -146,6 +146,20 @@ def test_draws__depend_on_no_batch_and_on_no_other_unit(network, arguments):
     )
 
 
+@pytest.mark.parametrize("arguments", [{"rate": 0.2}, {"tolerance": 0.002}])
+def test_parts__join_to_the_whole(network, arguments):
+    model, data = network
+    whole = ul.unit_ablation(model, data, **arguments)
+    parts = [ul.unit_ablation(model, data, part=(k, 3), **arguments) for k in range(3)]
+    joined = ul.merge_tables(parts)
+
+    assert joined.attrs["pairs"] == whole.attrs["pairs"]
+    for name in ("pair_share", "ranking_reliability"):
+        np.testing.assert_allclose(joined.attrs[name], whole.attrs[name], rtol=1e-9)
+    for name, values in whole.items():
+        np.testing.assert_allclose(joined[name], values, atol=1e-12)
+
+
 def test_tolerance__is_the_error_of_most_units(network):
     model, data = network
     spread = float(ul.unit_ablation(model, data)["loss_increase"].std())

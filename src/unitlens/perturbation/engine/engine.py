@@ -1,7 +1,7 @@
 """The engine: perturbed passes that run only operations behind the perturbed layers."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Literal
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unitlens.errors import ModelError
-from unitlens.model.graph import Edit, Program, Values
+from unitlens.model.graph import Program, Values
 from unitlens.model.inputs import AnyInputs
 from unitlens.model.layers import UnitLayer
 from unitlens.model.network import UnitNetwork
@@ -33,17 +33,19 @@ from unitlens.perturbation.engine.resumption import (
     make_resumption,
     output_stop,
 )
-from unitlens.perturbation.engine.shortcut_checks import (
-    chain_agrees,
-    fastest_resumptions,
+from unitlens.perturbation.engine.row_batches import (
+    VariantEdit,
+    VariantRows,
+    batches_of_chosen,
+    batches_of_pairs,
 )
+from unitlens.perturbation.engine.shortcut_checks import chain_agrees, fastest_resumptions
 from unitlens.perturbation.engine.whole_passes import whole_passes
 
 logger = logging.getLogger("unitlens")
 
 # Kinds of perturbation: units or mixtures of units, one at a time; or many units together.
 Perturbed = Literal["units", "mixtures", "together"]
-VariantEdit = Callable[[UnitLayer, Tensor, slice], Tensor]
 
 
 class Engine:
@@ -206,9 +208,12 @@ class Engine:
         activation = values[self._network.nodes[directions.layer.name]]
         coefficients = directions.coefficients(activation)
         # The difference of two infinities is NaN, so that outputs cannot be updated by it.
-        if resumption.readers and not torch.isfinite(coefficients.sum()):
-            yield from self._in_whole_passes(inputs, directions)
-            return
+        finite = torch.isfinite(coefficients.flatten(1).sum(1))
+        if resumption.readers and not finite.all():
+            yield from self._in_whole_passes(inputs, directions.part(~finite))
+            directions, coefficients = directions.part(finite), coefficients[finite]
+            if not len(directions):
+                return
         logits = self._network.logits_node
         head = None if scores is None else find_dense_head(self._traced, resumption, logits)
         if scores is not None and head is not None:
@@ -220,12 +225,16 @@ class Engine:
         if not len(numbers):
             return
         size = self.memory.rows(resumption)
-        parts = zip(torch.split(numbers, size), torch.split(samples, size), strict=True)
-        for part in parts:
-            pairs = PerturbedPairs(*part, coefficients[part])
+        unsplit = any(reader.by_direction for reader in resumption.readers.values())
+        batches = batches_of_pairs(numbers, size, unsplit=unsplit)
+        if directions.chosen is not None:
+            batches = batches_of_chosen(numbers, size)
+        for batch in batches:
+            pairs = PerturbedPairs.of_batch(batch, numbers, samples, coefficients)
             rows = resumption.start(values, directions, pairs)
             output = self._network.logits(resumption.finish(self._traced, rows, {}))
-            yield Effect(directions.table_rows[pairs.directions], pairs.samples, output)
+            table_rows = directions.table_rows[pairs.directions[batch.kept]]
+            yield Effect(table_rows, pairs.samples[batch.kept], output[batch.kept])
 
     def _in_whole_passes(self, inputs: AnyInputs, directions: Directions) -> Iterator[Effect]:
         parts = [*self._parts(directions, len(inputs), None)]
@@ -260,32 +269,32 @@ class Engine:
         edited = self._layers if layers is None else layers
         resumption = self._joint_resumption(edited)
         if resumption is None:
+            whole = VariantRows.within(0, len(inputs))
             for number in range(count):
                 variant = slice(number, number + 1)
-                edits = {layer.name: _layer_edit(edit, layer, variant) for layer in edited}
+                edits = {la.name: whole.edit(edit, la, variant) for la in edited}
                 yield variant, self._network.forward_with(inputs, edits).unsqueeze(0)
             return
-        size = max(1, self.memory.rows(resumption) // len(inputs))
+        rows = VariantRows.within(self.memory.rows(resumption), len(inputs))
         for _, values in self._traversal([resumption]).run(inputs):
-            for start in range(0, count, size):
-                variants = slice(start, min(start + size, count))
-                yield variants, self._variants(resumption, values, variants, edit)
+            for start in range(0, count, rows.at_once):
+                variants = slice(start, min(start + rows.at_once, count))
+                yield variants, self._variants(resumption, values, variants, edit, rows)
 
     def _variants(
-        self, resumption: Resumption, values: Values, variants: slice, edit: VariantEdit
-    ) -> Tensor:
+        self, resumption: Resumption, values: Values, variants: slice, edit: VariantEdit,
+        rows: VariantRows,
+    ) -> Tensor:  # fmt: skip
         number = variants.stop - variants.start
-        samples = len(next(values[node] for node in resumption.layers if node in values))
-        every_sample = torch.arange(samples, device=self._network.device)
-        rows = resumption.gather(values, every_sample.repeat(number))
+        starts = resumption.gather(values, rows.numbers(number, self._network.device))
         for node in resumption.explicit:
             base = values[node].clone() if number == 1 else values[node]
             edited = edit(resumption.layers[node], base.unsqueeze(0), variants)
-            rows[node] = edited.flatten(0, 1).to(base.dtype)
+            starts[node] = rows.join(edited).to(base.dtype)
         layers = resumption.layers.items()
-        edits = {node: _layer_edit(edit, layer, variants) for node, layer in layers}
-        output = self._network.logits(resumption.finish(self._traced, rows, edits))
-        return output.reshape(number, samples, *output.shape[1:])
+        edits = {node: rows.edit(edit, layer, variants) for node, layer in layers}
+        output = self._network.logits(resumption.finish(self._traced, starts, edits))
+        return rows.split(output, number)
 
     def nested(
         self, inputs: AnyInputs, values: Channels, orders: Sequence[Channels], counts: Sequence[int]
@@ -375,13 +384,3 @@ class Engine:
             if joint is None:
                 self._log_whole_passes(layers[0])
         return self._joint_resumptions[key]
-
-
-def _layer_edit(edit: VariantEdit, layer: UnitLayer, variants: slice) -> Edit:
-    """Return the edit of one layer's activation, whose rows are the samples of each variant."""
-
-    def apply(activation: Tensor) -> Tensor:
-        split = activation.reshape(variants.stop - variants.start, -1, *activation.shape[1:])
-        return edit(layer, split, variants).flatten(0, 1).to(activation.dtype)
-
-    return apply

@@ -16,6 +16,7 @@ from unitlens.model.layers import UnitLayer
 from unitlens.model.observation import select_samples
 from unitlens.model.precision import autocast_disabled
 from unitlens.perturbation.engine.readers import LayerReader, PerturbedPairs
+from unitlens.perturbation.engine.row_batches import product_in_place
 
 Replacement = Callable[[UnitLayer, Tensor], Tensor]
 
@@ -94,7 +95,7 @@ class Units(_ChosenPairs):
     def __len__(self) -> int:
         return len(self._channels)
 
-    def part(self, some: slice) -> "Units":
+    def part(self, some: slice | Tensor) -> "Units":
         """Return some of the units."""
         part = Units(self.layer, self._channels[some], self._replacement, self.table_rows[some])
         return part if self.chosen is None else part.on_pairs(self.chosen[some])
@@ -165,34 +166,45 @@ class Mixtures(_ChosenPairs):
         Value that the projection on each direction is clamped to, (directions,).
     table_rows
         Row of each direction in a table.
+    places
+        Place of each direction in the whole of which they are a part; they are the whole if None.
     """
 
     def __init__(
-        self, layer: UnitLayer, directions: Tensor, levels: Tensor, table_rows: Tensor
+        self,
+        layer: UnitLayer,
+        directions: Tensor,
+        levels: Tensor,
+        table_rows: Tensor,
+        places: Tensor | None = None,
     ) -> None:
         self.layer, self.table_rows = layer, table_rows
+        whole = torch.arange(len(directions), device=directions.device)
+        self._places = whole if places is None else places
         self._directions, self._levels = directions, levels
         self._columns: dict[LayerReader, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self._directions)
 
-    def part(self, some: slice) -> "Mixtures":
+    def part(self, some: slice | Tensor) -> "Mixtures":
         """Return some of the directions."""
-        part = Mixtures(
-            self.layer, self._directions[some], self._levels[some], self.table_rows[some]
-        )
+        rows = self._directions[some], self._levels[some], self.table_rows[some]
+        part = Mixtures(self.layer, *rows, self._places[some])
         return part if self.chosen is None else part.on_pairs(self.chosen[some])
 
     def coefficients(self, activation: Tensor) -> Tensor:
         """Return the coefficients to subtract, (directions, samples, positions ...)."""
-        return self.along(activation).movedim(0, -1).sub_(self._levels).movedim(-1, 0).contiguous()
+        projected = self.along(activation)
+        projected.flatten(1).sub_(self._levels.unsqueeze(1))
+        return projected
 
     def along(self, values: Tensor) -> Tensor:
         """Return values of the layer (samples, ...) along each direction, (directions, ...)."""
-        by_unit = values.movedim(self.layer.axis, -1).to(self._directions.dtype)
+        by_unit = values.movedim(self.layer.axis, 0).to(self._directions.dtype)
         with autocast_disabled(values.device):
-            return (by_unit @ self._directions.t()).movedim(-1, 0)
+            product = product_in_place(self._directions, by_unit.flatten(1), self._places)
+        return product.reshape(len(product), *by_unit.shape[1:])
 
     def perturbed(self, activation: Tensor, pairs: PerturbedPairs) -> Tensor:
         """Return the perturbed activation of each pair of direction and sample, (pairs, ...)."""
@@ -207,7 +219,7 @@ class Mixtures(_ChosenPairs):
     def columns(self, reader: LayerReader) -> Tensor:
         """Return the change of a reader's output per unit of each direction."""
         if reader not in self._columns:
-            self._columns[reader] = reader.columns(self.layer, self._directions)
+            self._columns[reader] = reader.columns(self.layer, self._directions, self._places)
         return self._columns[reader]
 
     def edit(self, number: int) -> Edit:
@@ -217,7 +229,7 @@ class Mixtures(_ChosenPairs):
             samples = torch.arange(len(activation), device=activation.device)
             one = self.part(slice(number, number + 1))
             coefficients = one.coefficients(activation)[0]
-            pairs = PerturbedPairs(torch.zeros_like(samples), samples, coefficients)
+            pairs = PerturbedPairs(torch.zeros_like(samples), samples, coefficients, len(samples))
             return one.perturbed(activation, pairs)
 
         return project

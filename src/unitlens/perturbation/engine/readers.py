@@ -13,6 +13,7 @@ from unitlens.model.layers import UnitLayer
 from unitlens.model.observation import Observation, select_samples
 from unitlens.model.operations import function_name
 from unitlens.model.rewriting import is_patched
+from unitlens.perturbation.engine.row_batches import RowBatch, product_in_place
 
 # oneDNN's convolution that adds to a tensor in place, which torch's compiler calls as well.
 _ONEDNN_OPERATION = "_convolution_pointwise_"
@@ -82,15 +83,37 @@ class PerturbedPairs:
         Number of the direction and of the sample of each pair, (pairs,).
     coefficients
         Coefficient with which the direction is subtracted, (pairs, positions ...).
+    count
+        Number of pairs before those that fill the batch up to a step.
     """
 
     directions: Tensor
     samples: Tensor
     coefficients: Tensor
+    count: int
+
+    @classmethod
+    def of_batch(
+        cls, batch: RowBatch, directions: Tensor, samples: Tensor, coefficients: Tensor
+    ) -> "PerturbedPairs":
+        """Return the pairs of a batch.
+
+        Parameters
+        ----------
+        batch
+            The batch.
+        directions, samples
+            Number of the direction and of the sample of each of all pairs, (pairs,).
+        coefficients
+            Coefficients of all directions and samples, (directions, samples, positions ...).
+        """
+        pairs = directions[batch.rows], samples[batch.rows]
+        return cls(*pairs, coefficients[pairs], batch.count)
 
     def segments(self) -> Iterator[tuple[int, slice]]:
-        """Yield each direction and the slice of its rows."""
-        numbers, counts = torch.unique_consecutive(self.directions, return_counts=True)
+        """Yield each direction and the slice of its rows, but for those that fill the batch."""
+        directions = self.directions[: self.count]
+        numbers, counts = torch.unique_consecutive(directions, return_counts=True)
         start = 0
         for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
             yield number, slice(start, start + count)
@@ -121,7 +144,14 @@ class LayerReader:
     by_position: bool
     by_sample: bool
 
-    def columns(self, layer: UnitLayer, directions: Tensor | None) -> Tensor:
+    @property
+    def by_direction(self) -> bool:
+        """Whether the numbers of a row depend on the rows of the same direction in its batch."""
+        return not (self.by_position or subtracts_at_once(self.module))
+
+    def columns(
+        self, layer: UnitLayer, directions: Tensor | None, places: Tensor | None = None
+    ) -> Tensor:
         """Return the change of the output per unit of each direction.
 
         Parameters
@@ -130,6 +160,8 @@ class LayerReader:
             The layer.
         directions
             Directions (directions, units), or numbers of units (directions,); all units if None.
+        places
+            Place of each direction (directions, units) in the whole of which they are a part.
 
         Returns
         -------
@@ -149,8 +181,9 @@ class LayerReader:
         columns: Tensor = by_unit
         if directions is not None and directions.dim() == 1:
             columns = by_unit.index_select(0, directions)
-        elif directions is not None:
-            columns = torch.tensordot(directions, by_unit, 1)
+        elif directions is not None and places is not None:
+            flat = product_in_place(directions, by_unit.flatten(1), places)
+            columns = flat.reshape(len(directions), *by_unit.shape[1:])
         return columns.contiguous()
 
     def fits_directions(self) -> bool:

@@ -163,7 +163,7 @@ def _probe(layer: UnitLayer, activation: Tensor) -> tuple[Units, PerturbedPairs]
     channels = samples % 2 * (layer.units - 1)
     units = Units(layer, channels, lambda _, a: a.amax() + 1, channels)
     coefficients = units.coefficients(activation)[samples, samples]
-    return units, PerturbedPairs(samples, samples, coefficients)
+    return units, PerturbedPairs(samples, samples, coefficients, len(samples))
 
 
 def _plain_logits(

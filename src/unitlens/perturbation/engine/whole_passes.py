@@ -61,7 +61,7 @@ def _chosen_pairs(
         changed = part.changed(coefficients).nonzero()
         for rows in torch.split(changed, len(inputs)):
             numbers, samples = rows.unbind(1)
-            pairs = PerturbedPairs(numbers, samples, coefficients[numbers, samples])
+            pairs = PerturbedPairs(numbers, samples, coefficients[numbers, samples], len(numbers))
             edit = _replacement(part.perturbed(activation, pairs))
             output = network.forward_with(inputs[samples], {name: edit})
             yield Effect(part.table_rows[numbers], samples, output)

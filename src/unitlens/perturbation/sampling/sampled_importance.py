@@ -18,7 +18,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from unitlens.analysis.reliability import ranking_reliability
+from unitlens.analysis.reliability import sampling_attributes
 from unitlens.data.map_style import Indices
 from unitlens.errors import ArgumentError
 from unitlens.perturbation.engine.effects import Effect
@@ -123,7 +123,8 @@ class SampledAblation:
             )
         self._session, self._directions = session, directions
         self._numbers, self._sampling = numbers, sampling
-        self._kept_bytes = kept_bytes + _PAIR_BYTES * len(numbers)
+        # Of the units of all parts, so that a part has the batches of the whole.
+        self._kept_bytes = kept_bytes + _PAIR_BYTES * session.units
         self._at_most = session.engine.memory.backward_samples(self._kept_bytes)
         self._plain_because = ""
         self._rates = self._find_rates()
@@ -178,17 +179,12 @@ class SampledAblation:
 
     def _attributes(self, table: xr.Dataset) -> dict[str, object]:
         """Return the attributes that tell how the pairs of a table were drawn."""
-        sampling, pairs = self._sampling, int(table["pairs"].sum())
-        errors = table["loss_increase_sampling_se"].to_numpy()
+        sampling = self._sampling
         chosen = {"rate": sampling.rate, "tolerance": sampling.tolerance}
         attributes: dict[str, object] = {n: v for n, v in chosen.items() if v is not None}
-        attributes |= {
-            "pairs": pairs,
-            "pair_share": pairs / (len(self._numbers) * self._session.samples),
-            "ranking_reliability": ranking_reliability(table["loss_increase"].to_numpy(), errors),
-        }
+        attributes |= sampling_attributes(table.assign_attrs(attributes))
         if sampling.tolerance is not None:
-            attributes["units_above_tolerance"] = int((errors > sampling.tolerance).sum())
+            errors = table["loss_increase_sampling_se"].to_numpy()
             _tell_large_errors(errors, sampling.tolerance)
         if self._plain_because:
             attributes["drawn_without_gradient"] = self._plain_because
@@ -252,7 +248,7 @@ class SampledAblation:
         for effect in session.engine.each_alone(base, chosen):
             assert isinstance(effect, Effect)  # noqa: S101  no scores are given
             rows, samples = effect.table_rows, effect.samples
-            loss, hit = session.score(effect.logits, batch.targets[samples])
+            loss, hit = session.score.of_rows(effect.logits, batch.targets[samples])
             loss_changes[rows, samples] = loss - losses[samples]
             hit_changes[rows, samples] = hit - hits[samples]
         return loss_changes, hit_changes

@@ -13,6 +13,8 @@ is unbiased, and an unbiased estimate of its variance is
 Swensson & Wretman 1992, Model Assisted Survey Sampling, section 6.3).
 """
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 from scipy import stats
@@ -25,7 +27,7 @@ from unitlens.perturbation.scores import Floats
 COVERAGE = 0.95  # of an interval
 
 
-class SampledSums:
+class SampledSums(PairedSums):
     """Sums of loss changes and hit changes over drawn pairs, by row of a table and by class.
 
     Parameters
@@ -40,11 +42,14 @@ class SampledSums:
         Whether to return the importance by class.
     """
 
+    summed: ClassVar[tuple[str, ...]] = (
+        *PairedSums.summed, "_variances", "_flips", "_fourth", "_pairs",
+    )  # fmt: skip
+
     def __init__(
         self, rows: int, classes: int, device: torch.device, *, by_class: bool = True
     ) -> None:
-        self._scores = PairedSums(rows, classes, device, by_class=by_class)
-        self._are_classes = by_class
+        super().__init__(rows, classes, device, by_class=by_class)
         # Variances, times N^2, of the sums of loss changes and of hit changes, by class; and the
         # mean variance that one more flipped hit would have, as a sum and a number of pairs.
         self._variances = torch.zeros((2, rows, classes), dtype=torch.float64, device=device)
@@ -60,8 +65,8 @@ class SampledSums:
         classes
             Class of each sample, (samples,).
         """
-        self._scores.count(classes)
-        more = self._scores.classes - self._variances.shape[2]
+        super().count(classes)
+        more = self.classes - self._variances.shape[2]
         if more:
             self._variances = functional.pad(self._variances, (0, more))
             self._flips = functional.pad(self._flips, (0, more))
@@ -76,11 +81,14 @@ class SampledSums:
         classes
             Class of each sample, (samples,).
         """
-        one_hot = functional.one_hot(classes, self._scores.classes).to(changes.dtype)
         rows = torch.arange(len(changes), device=changes.device)
-        nothing = torch.zeros((len(changes), self._scores.classes), dtype=torch.float64)
-        nothing = nothing.to(changes.device)
-        self._scores.add_sums(rows, changes @ one_hot, changes.square() @ one_hot, nothing, nothing)
+        nothing = torch.zeros(
+            (len(changes), self.classes), dtype=torch.float64, device=changes.device
+        )
+        loss, squares = (
+            nothing.index_add(1, classes, terms) for terms in (changes, changes.square())
+        )
+        self.add_sums(rows, loss, squares, nothing, nothing)
 
     def add_drawn(
         self,
@@ -106,12 +114,12 @@ class SampledSums:
         """
         inverse = 1 / probabilities
         errors = loss - predicted
-        self._scores.add_terms(
+        self.add_terms(
             rows, classes, inverse * errors, inverse * (loss.square() - predicted.square()),
             inverse * hits, inverse * hits.square(),
         )  # fmt: skip
         spread = (1 - probabilities) * inverse.square()
-        cells = rows * self._scores.classes + classes
+        cells = rows * self.classes + classes
         variances = errors.square() * spread
         for sums, addend in zip(
             (*self._variances, *self._flips),
@@ -129,12 +137,12 @@ class SampledSums:
         standard error over samples holds it too. For hits, one more flipped hit is assumed, at the
         mean weight of the drawn pairs, so that no error is 0 because no flip was drawn.
         """
-        samples = self._scores.samples
+        samples = self.samples
         total = samples.sum()
         variances = self._variances.cpu().numpy()
         weights, drawn = self._flips.cpu().numpy()
         pairs = self._pairs.cpu().numpy()
-        variables = self._scores.importance()
+        variables = super().importance()
         over_samples = variables["loss_increase_se"]
         flips = variances[1] + _ratio(weights, drawn)
         overall = variances[1].sum(1) + _ratio(weights.sum(1), drawn.sum(1))

@@ -157,6 +157,9 @@ def _class_mean(session: Session, reference: Samples) -> Clamping:
 def _resample(session: Session, reference: Samples) -> Clamping:
     same = reference is session.dataset
     partner_of = partners(session.indices, len(reference), session.seed, same=same)
+    if session.identity is not None:
+        for _ in session.reference_batches(reference):
+            pass  # reading tells the identity which samples these are
 
     def of_batch(batch: Batch) -> Replacement:
         indices = partner_of[batch.positions]

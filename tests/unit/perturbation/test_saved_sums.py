@@ -1,0 +1,326 @@
+"""Calls that are killed and begun again: the undisturbed table, or a refusal in one line.
+
+``UNITLENS_KILLS=20 pytest tests/unit/perturbation/test_saved_sums.py`` kills each function twenty
+times; without the variable, each is killed three times.
+"""
+
+import os
+import pickle
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from torch import nn
+from torch.utils.data import TensorDataset
+
+import unitlens as ul
+from unitlens.errors import ArgumentError, SavedSumsError
+from unitlens.hashed_files import read_hashed, read_trailer, write_hashed
+from unitlens.perturbation import saved_sums
+from unitlens.perturbation.join_curves import ablation_curves
+
+KILLS = int(os.environ.get("UNITLENS_KILLS", "3"))
+SAMPLES, BATCH = 96, 8
+
+
+class StoppedError(BaseException):
+    """Stands for the end of the process."""
+
+
+class StoppingSet(TensorDataset):
+    """A data set that fails at its nth reading of a batch."""
+
+    stop_at: int | None = None
+    read = 0
+
+    def __getitem__(self, index: Any) -> Any:
+        self.read += 1
+        if self.stop_at is not None and self.read > self.stop_at:
+            raise StoppedError
+        return super().__getitem__(index)
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(96, 9), nn.ReLU(),
+        nn.Linear(9, 4),
+    ).eval()  # fmt: skip
+
+
+@pytest.fixture
+def dataset() -> StoppingSet:
+    torch.manual_seed(1)
+    return StoppingSet(torch.randn(SAMPLES, 1, 6, 6), torch.randint(4, (SAMPLES,)))
+
+
+@pytest.fixture(autouse=True)
+def each_batch_is_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saved_sums, "SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr(saved_sums, "SAVING_SHARE", np.inf)
+
+
+CALLS: dict[str, Callable[..., xr.Dataset]] = {
+    "units": ul.unit_ablation,
+    "groups": lambda model, data, **more: ul.group_ablation(
+        model, data, [[0, 7], [3], [1, 2, 9]], value="mean", **more
+    ),
+    "directions": lambda model, data, **more: ul.direction_ablation(
+        model, data, {"2": np.eye(6) + 0.1, "5": np.eye(9)[::2]}, **more
+    ),
+    "orders": lambda model, data, **more: ul.cumulative_ablation(
+        model, data, orders=3, points=4, **more
+    ),
+    "draws": lambda model, data, **more: ul.noise_robustness(
+        model, data, [0.5, 2.0], variance=np.ones(15), draws=3, **more
+    ),
+}
+
+
+def stopped(call: Callable[..., xr.Dataset], data: StoppingSet, reads: int, **more: Any) -> None:
+    """Stop a call when it has read some samples."""
+    data.read, data.stop_at = 0, reads
+    with pytest.raises(StoppedError):
+        call(data, **more)
+    data.stop_at = None
+
+
+@pytest.fixture(params=sorted(CALLS))
+def call(request: pytest.FixtureRequest, model: nn.Module) -> Callable[..., xr.Dataset]:
+    function = CALLS[request.param]
+    return lambda data, **more: function(model, data, batch_size=BATCH, **more)
+
+
+def test_checkpoint__goes_on_to_the_undisturbed_table(
+    call: Callable[..., xr.Dataset], dataset: StoppingSet, tmp_path: Path
+) -> None:
+    whole, file = call(dataset), tmp_path / "sums.partial"
+    dataset.read = 0
+    call(dataset)
+    reads = dataset.read
+    for part in (None, (1, 2)):
+        expected = whole if part is None else call(dataset, part=part)
+        for stop in (reads - SAMPLES + 30, reads - 20, reads - 3):
+            stopped(call, dataset, stop, checkpoint=file, part=part)
+            assert file.exists()
+        resumed = call(dataset, checkpoint=file, part=part)
+        assert resumed.identical(expected)
+        for name, array in expected.items():
+            assert resumed[name].values.tobytes() == array.values.tobytes()
+        assert [*tmp_path.iterdir()] == []
+
+
+scored_rows: list[int] = []
+
+
+def counting_score(output: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    scored_rows.append(len(output))
+    return nn.functional.cross_entropy(output.double(), targets, reduction="none")
+
+
+def test_checkpoint__does_not_run_again_what_the_sums_hold(
+    model: nn.Module, dataset: StoppingSet, tmp_path: Path
+) -> None:
+    def ablate(data: Any, **more: Any) -> xr.Dataset:
+        return ul.unit_ablation(model, data, batch_size=BATCH, score=counting_score, **more)
+
+    def rows() -> int:
+        total = sum(scored_rows)
+        scored_rows.clear()
+        return total
+
+    dataset.read = 0
+    ablate(dataset)
+    whole, file = rows(), tmp_path / "sums"
+    stopped(ablate, dataset, dataset.read - SAMPLES // 4, checkpoint=file)
+    rows()
+    ablate(dataset, checkpoint=file)
+    assert rows() < 0.5 * whole
+
+
+def test_checkpoint__of_several_variants_keeps_finished_ones(
+    model: nn.Module, dataset: StoppingSet, tmp_path: Path
+) -> None:
+    variants = [("zero", "units"), ("zero", "random")]
+
+    def curves(data: Any, **more: Any) -> xr.Dataset:
+        return ablation_curves(model, data, variants, orders=2, points=4, batch_size=BATCH, **more)
+
+    whole, file = curves(dataset), tmp_path / "sums"
+    dataset.read = 0
+    curves(dataset)
+    stopped(curves, dataset, dataset.read - 20, checkpoint=file)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["sums.0", "sums.1"]
+    assert curves(dataset, checkpoint=file).identical(whole)
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_checkpoint__keeps_what_makes_the_result_doubtful(
+    model: nn.Module, dataset: StoppingSet, tmp_path: Path
+) -> None:
+    dataset.tensors[0][2] = np.nan
+    whole = ul.unit_ablation(model, dataset, batch_size=BATCH)
+    file = tmp_path / "sums"
+
+    def ablate(data: Any, **more: Any) -> xr.Dataset:
+        return ul.unit_ablation(model, data, batch_size=BATCH, **more)
+
+    dataset.read = 0
+    ablate(dataset)
+    stopped(ablate, dataset, dataset.read - 20, checkpoint=file)
+    assert ablate(dataset, checkpoint=file).attrs["doubts"] == whole.attrs["doubts"]
+
+
+@pytest.fixture
+def saved(model: nn.Module, dataset: StoppingSet, tmp_path: Path) -> Path:
+    file = tmp_path / "sums.partial"
+
+    def ablate(data: Any, **more: Any) -> xr.Dataset:
+        return ul.unit_ablation(model, data, batch_size=BATCH, **more)
+
+    dataset.read = 0
+    ablate(dataset)
+    stopped(ablate, dataset, dataset.read - 20, checkpoint=file)
+    return file
+
+
+def refused(match: str, call: Callable[[], Any]) -> None:
+    with pytest.raises(SavedSumsError, match=f"^[^\n]*{match}[^\n]*delete the file[^\n]*$"):
+        call()
+
+
+def test_checkpoint__of_another_call_is_refused(
+    saved: Path, model: nn.Module, dataset: StoppingSet
+) -> None:
+    def ablate(network: nn.Module = model, data: Any = dataset, **more: Any) -> xr.Dataset:
+        settings = {"batch_size": BATCH, **more}
+        return ul.unit_ablation(network, data, checkpoint=saved, **settings)
+
+    content = saved.read_bytes()
+    torch.manual_seed(3)
+    other = nn.Sequential(nn.Flatten(), nn.Linear(36, 5), nn.ReLU(), nn.Linear(5, 4))
+    refused("of another network than this call", lambda: ablate(other))
+    refused("of other settings than this call", lambda: ablate(value="mean"))
+    refused("of other settings than this call", lambda: ablate(units=3))
+    refused("of another part than this call", lambda: ablate(part=(0, 2)))
+    refused("of other arithmetic .* 16 samples per batch", lambda: ablate(batch_size=16))
+    inputs, targets = dataset.tensors
+    other_set = TensorDataset(inputs, targets.roll(1))
+    refused("over other samples than the data set gives now", lambda: ablate(data=other_set))
+    refused(
+        "of another function",
+        lambda: ul.noise_robustness(model, dataset, [1.0], variance=np.ones(15), checkpoint=saved),
+    )
+    assert saved.read_bytes() == content
+    ablate()
+    assert not saved.exists()
+
+
+@pytest.mark.parametrize("stated", [{"format": 0}, {"code_hash": "0"}])
+def test_checkpoint__of_another_version_is_refused(
+    stated: dict[str, Any], saved: Path, model: nn.Module, dataset: StoppingSet
+) -> None:
+    trailer = read_trailer(saved)
+    assert trailer is not None
+    content = read_hashed(saved, error=SavedSumsError, remedy="")
+    write_hashed(saved, content, {**trailer.provenance, **stated})
+    refused(
+        "of another version",
+        lambda: ul.unit_ablation(model, dataset, batch_size=BATCH, checkpoint=saved),
+    )
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_checkpoint__that_is_damaged_is_refused(
+    seed: int, saved: Path, model: nn.Module, dataset: StoppingSet
+) -> None:
+    content = bytearray(saved.read_bytes())
+    place = random.Random(seed).randrange(len(content))
+    if seed % 2:
+        content[place] ^= 1 << seed % 8
+    else:
+        del content[place:]
+    saved.write_bytes(content)
+    refused("", lambda: ul.unit_ablation(model, dataset, batch_size=BATCH, checkpoint=saved))
+
+
+def test_checkpoint__in_no_folder_is_refused(
+    model: nn.Module, dataset: StoppingSet, tmp_path: Path
+) -> None:
+    with pytest.raises(ArgumentError, match=r"^checkpoint is .* lies in no folder .*; make the"):
+        ul.unit_ablation(model, dataset, checkpoint=tmp_path / "none" / "sums")
+    with pytest.raises(ArgumentError, match=r"^checkpoint is .* which is a folder"):
+        ul.unit_ablation(model, dataset, checkpoint=tmp_path)
+
+
+def test_checkpoint__that_the_disk_refuses_costs_a_warning_alone(
+    model: nn.Module,
+    dataset: StoppingSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(saved_sums, "write_hashed", full)
+    table = ul.unit_ablation(model, dataset, batch_size=BATCH, checkpoint=tmp_path / "sums")
+    assert table.identical(ul.unit_ablation(model, dataset, batch_size=BATCH))
+    assert "the sums cannot be saved ([Errno 28] No space left on device)" in caplog.text
+
+
+class SlowSet(TensorDataset):
+    """A data set whose items take two milliseconds."""
+
+    def __getitem__(self, index: Any) -> Any:
+        time.sleep(0.002)
+        return super().__getitem__(index)
+
+
+def begin(call: Callable[..., xr.Dataset], data: Any, out: Path, file: Path | None) -> int:
+    """Run a call in a process of its own, which writes the table; return the process."""
+    process = os.fork()
+    if process:
+        return process
+    try:
+        torch.set_num_threads(1)  # threads of the parent are not in the child
+        table = call(data, checkpoint=file)
+        out.write_bytes(pickle.dumps(table))
+    finally:
+        os._exit(0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
+def test_checkpoint__of_a_killed_process(
+    call: Callable[..., xr.Dataset], dataset: StoppingSet, tmp_path: Path
+) -> None:
+    undisturbed, out, file = tmp_path / "whole", tmp_path / "out", tmp_path / "sums"
+    slow = SlowSet(*dataset.tensors)
+    call(dataset, checkpoint=file)  # what the first call imports or compiles is in the children
+    begun = time.monotonic()
+    os.waitpid(begin(call, slow, undisturbed, None), 0)
+    seconds, chance = time.monotonic() - begun, random.Random(0)
+    expected = pickle.loads(undisturbed.read_bytes())
+    goes_on = 0
+    for _ in range(KILLS):
+        out.unlink(missing_ok=True)
+        goes_on += file.exists()
+        process = begin(call, slow, out, file)
+        time.sleep(chance.uniform(0.2, 1.0) * seconds)
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+    os.waitpid(begin(call, slow, out, file), 0)
+    table = pickle.loads(out.read_bytes())
+    assert table.identical(expected)
+    for name, array in expected.items():
+        assert table[name].values.tobytes() == array.values.tobytes()
+    assert not file.exists()
+    assert goes_on
