@@ -1,6 +1,6 @@
 """Tables of parts, joined: the table of the whole call to the last bit, or a refusal."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,15 @@ def dataset() -> TensorDataset:
 def model(request: pytest.FixtureRequest) -> nn.Module:
     torch.manual_seed(0)
     return NETWORKS[request.param]().eval()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def at_most_two_threads() -> Iterator[None]:
+    """More threads split elementwise functions at places that depend on the rows beside."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(min(threads, 2))
+    yield
+    torch.set_num_threads(threads)
 
 
 def calls(model: nn.Module, dataset: Any) -> dict[str, Call]:
