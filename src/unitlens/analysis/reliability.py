@@ -4,7 +4,6 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-
 # Attributes of a table of estimates that follow from its rows.
 SAMPLING_ATTRIBUTES = ("pairs", "pair_share", "ranking_reliability", "units_above_tolerance")
 
