@@ -253,7 +253,10 @@ def get_measures(section):
 
 def get_components(wildcards):
     """Find the principal components that the curves of a network are along, if they are."""
-    if getattr(wildcards, "perturbation", "cumulative_ablation") != "cumulative_ablation":
+    if (
+        getattr(wildcards, "perturbation", "cumulative_ablation")
+        != "cumulative_ablation"
+    ):
         return []
     settings = PLAN.settings_of(wildcards.network).cumulative_ablation
     if settings is None or not settings.needs_components:

@@ -1,7 +1,7 @@
 """Subcommands that perturb networks: whole, or in parts that are merged."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -137,7 +137,9 @@ def merge_tables(
     with job.work():
         provenance = _provenance_of(parts, job.provenance())
         whole = merge_tables(read_netcdf(part) for part in parts)
-        write_netcdf(whole, network / f"{perturbation}.nc", provenance=provenance)
+        output = network / f"{perturbation}.nc"
+        write_netcdf(whole, output, provenance=provenance)
+        _remove_other_parts(output, parts)
 
 
 Section = UnitAblationSpec | CumulativeAblationSpec | NoiseRobustnessSpec
@@ -183,6 +185,8 @@ def _perturb(
             lambda sums: compute(job.stored, section, checkpoint=sums, **more), output
         )
         write_netcdf(table, output, provenance=job.provenance(*_read_files(section)))
+        if part is None:
+            _remove_other_parts(output, ())
 
 
 def _going_on(compute: Callable[[Path | None], "xr.Dataset"], output: Path) -> "xr.Dataset":
@@ -197,6 +201,18 @@ def _going_on(compute: Callable[[Path | None], "xr.Dataset"], output: Path) -> "
         for file in output.parent.glob(f"{sums.name}*"):
             file.unlink()
         return compute(sums)
+
+
+def _remove_other_parts(output: Path, joined: Sequence[Path]) -> None:
+    """Remove what is left of parts that a finished table was not joined of.
+
+    The parts that lie beside a finished table tell the workflow of how many it was made.
+    """
+    if is_remote(output):
+        return
+    for file in (output.parent / "parts" / output.stem).glob("*"):
+        if file not in joined:
+            file.unlink()
 
 
 def _ablate_units(stored: "StoredNetwork", section: UnitAblationSpec, **more: Any) -> "xr.Dataset":

@@ -6,6 +6,7 @@ Parts of one call are joined, and a call goes on from saved sums, only where the
 import functools
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -133,6 +134,8 @@ def _add_text(total: Any, text: str) -> None:
 
 def _add_numbers(total: Any, tensor: Tensor) -> None:
     flat = tensor.detach().cpu().contiguous().reshape(-1)
+    if len(flat) == 1:  # contiguous with any stride, but bytes are viewed along a stride of 1
+        flat = flat.clone(memory_format=torch.contiguous_format)
     total.update(flat.view(torch.uint8).numpy())
 
 
@@ -148,14 +151,14 @@ def _add(total: Any, value: Any) -> None:
     elif isinstance(value, xr.DataArray):
         _add(total, [value.dims, value.values])
         _add(total, {str(name): array.values for name, array in value.coords.items()})
-    elif isinstance(value, xr.Dataset):
-        _add(total, {str(name): array for name, array in value.items()})
-    elif isinstance(value, Mapping):
+    elif isinstance(value, Mapping):  # of xarray, too
         _add(total, list(value.items()))
     elif isinstance(value, list | tuple):
         _add_text(total, f"{len(value)} values")
         for entry in value:
             _add(total, entry)
+    elif isinstance(value, set | frozenset):
+        _add(total, sorted(map(repr, value)))
     elif isinstance(value, nn.Module):
         _add_network(total, value)
     elif callable(value):
@@ -164,16 +167,41 @@ def _add(total: Any, value: Any) -> None:
         _add_text(total, f"{type(value).__name__} {value!r}")
 
 
-def _add_function(total: Any, function: Any) -> None:
+def _add_function(total: Any, function: Any, within: tuple[int, ...] = ()) -> None:
+    """Add a function by its code, its defaults and what it closes over, or an object by its state.
+
+    Parameters
+    ----------
+    total
+        The hash.
+    function
+        The function, or an object that can be called.
+    within
+        Functions whose closures are being added: a function may close over itself.
+    """
+    if id(function) in within:
+        return
     if isinstance(function, functools.partial):
         _add(total, [function.func, function.args, function.keywords])
         return
-    _add_text(total, f"{function.__class__.__name__} {getattr(function, '__qualname__', '')}")
+    _add_text(total, f"{type(function).__name__} {getattr(function, '__qualname__', '')}")
     code = getattr(function, "__code__", None)
     if code is None:
         _add_text(total, repr(function))
+        _add(
+            total,
+            {name: v for name, v in vars(function).items() if not callable(v)}
+            if hasattr(function, "__dict__")
+            else None,
+        )
         return
     total.update(code.co_code)
     _add_text(total, repr((code.co_consts, code.co_names)))
-    _add(total, [cell.cell_contents for cell in function.__closure__ or ()])
     _add(total, function.__defaults__)
+    for cell in function.__closure__ or ():
+        with suppress(ValueError):  # a name that is not bound yet
+            content = cell.cell_contents
+            if hasattr(content, "__code__"):
+                _add_function(total, content, (*within, id(function)))
+            else:
+                _add(total, content)

@@ -145,8 +145,9 @@ def ablation_curves(
         function gets outputs (positions, classes) and targets (positions,). None: an item is one
         sample.
     part
-        Numbers (k, K) of part k of K, counted from 0: of the orders of each variant every K-th,
-        from the one of number k. None: all of them.
+        Numbers (k, K): every K-th order of each variant is run, from the one of number k,
+        so that K calls with k from 0 to K - 1 share the work. :func:`unitlens.merge_tables`
+        joins their tables to the table of the whole call. None: all orders.
     checkpoint
         File in which the sums of the running curves are saved, as
         :func:`unitlens.cumulative_ablation` does; where there are several variants, one file each,

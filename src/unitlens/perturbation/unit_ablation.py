@@ -176,9 +176,9 @@ def unit_ablation(
         function gets outputs (positions, classes) and targets (positions,). None: an item is one
         sample.
     part
-        Numbers (k, K) of part k of K, counted from 0: of the units of each layer
-        that are ablated, every K-th, from the one of number k.
-        :func:`unitlens.merge_tables` joins the tables of all parts. None: all of them.
+        Numbers (k, K): every K-th unit of each layer is ablated, from the one of number k,
+        so that K calls with k from 0 to K - 1 share the work. :func:`unitlens.merge_tables`
+        joins their tables to the table of the whole call. None: all units.
     checkpoint
         File in which a call saves its sums at the end of a batch, about every minute. A killed call
         that is begun again with the same arguments goes on there, and gives the same table to the

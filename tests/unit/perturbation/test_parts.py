@@ -121,6 +121,42 @@ def test_merge_tables__gives_the_bits_of_the_whole(
         same_bits(ul.merge_tables(reversed(tables)), whole)
 
 
+def test_merge_tables__of_losses_that_are_the_users_own() -> None:
+    torch.manual_seed(2)
+    model = nn.Sequential(
+        nn.Linear(9, 11), nn.SiLU(), nn.Linear(11, 6), nn.GELU(), nn.Linear(6, 1)
+    ).eval()  # fmt: skip
+    dataset = TensorDataset(torch.randn(67, 9), torch.rand(67, 1))
+
+    def score(output: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return nn.functional.binary_cross_entropy_with_logits(
+            output, targets.float(), reduction="none"
+        )[:, 0]
+
+    whole = ul.unit_ablation(model, dataset, score=score)
+    for parts in (2, 3, 5):
+        tables = [
+            ul.unit_ablation(model, dataset, score=score, part=(number, parts))
+            for number in range(parts)
+        ]
+        same_bits(ul.merge_tables(tables), whole)
+
+
+def test_merge_tables__of_tokens() -> None:
+    torch.manual_seed(3)
+    model = nn.Sequential(
+        nn.Embedding(20, 13), nn.Linear(13, 17), nn.GELU(),
+        nn.TransformerEncoderLayer(17, 1, 23, batch_first=True), nn.Linear(17, 20),
+    ).eval()  # fmt: skip
+    tokens = TensorDataset(torch.randint(20, (41, 7)), torch.randint(20, (41, 7)))
+    whole = ul.unit_ablation(model, tokens, positions="samples")
+    tables = [
+        ul.unit_ablation(model, tokens, positions="samples", part=(number, 3))
+        for number in range(3)
+    ]
+    same_bits(ul.merge_tables(tables), whole)
+
+
 def test_merge_tables__of_parts_with_fewer_units_than_parts(dataset: TensorDataset) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(36, 2), nn.ReLU(), nn.Linear(2, 10))
     tables = [ul.unit_ablation(model, dataset, part=(number, 3)) for number in range(3)]
