@@ -298,6 +298,12 @@ def begin(call: Callable[..., xr.Dataset], data: Any, out: Path, file: Path | No
         os._exit(0)
 
 
+def wait_until(happened: Callable[[], bool], seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not happened() and time.monotonic() < end:
+        time.sleep(0.002)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
 def test_checkpoint__of_a_killed_process(
     call: Callable[..., xr.Dataset], dataset: StoppingSet, tmp_path: Path
@@ -310,11 +316,12 @@ def test_checkpoint__of_a_killed_process(
     seconds, chance = time.monotonic() - begun, random.Random(0)
     expected = pickle.loads(undisturbed.read_bytes())
     goes_on = 0
-    for _ in range(KILLS):
+    for number in range(KILLS):
         out.unlink(missing_ok=True)
         goes_on += file.exists()
         process = begin(call, slow, out, file)
-        time.sleep(chance.uniform(0.2, 1.0) * seconds)
+        wait_until(lambda: file.exists() or out.exists())  # the first save, or the end
+        time.sleep(chance.uniform(0.0, 0.8) * seconds if number else 0.0)
         os.kill(process, signal.SIGKILL)
         os.waitpid(process, 0)
     os.waitpid(begin(call, slow, out, file), 0)

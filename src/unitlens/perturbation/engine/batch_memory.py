@@ -37,6 +37,7 @@ FEWEST_ROWS = 8  # rows of large maps: for fewer, reading the weights dominates 
 # Shares of the memory beside copies of weights.
 _VALUES, _COEFFICIENTS, _ROWS = 3 / 8, 1 / 8, 1 / 4
 _COPIES = 1 / 4  # largest share of the whole limit for a shortcut's copies of weights
+_PROCESS = 16e6  # bytes that a process takes beside, such as for threads; less of a small limit
 _INPUT_COPIES = 4  # items, their batch, the batch in the network's type, and the next batch
 _SCORE_BYTES = 32  # bytes per number of an output while it is scored, several times in float64
 
@@ -95,7 +96,8 @@ class Memory:
 
     @property
     def _free(self) -> float:
-        return max(self._budget / 8, self._budget - self._copied - self._shortcuts)
+        process = min(_PROCESS, self._budget / 8)
+        return max(self._budget / 8, self._budget - process - self._copied - self._shortcuts)
 
     def score_bytes(self, outputs: int = 1) -> int:
         """Return the bytes that scoring takes for some outputs of one sample at once."""
