@@ -280,9 +280,12 @@ def test_image_folder__is_read_to_the_same_bits(tmp_path):
 
 def test_interrupt_from_the_keyboard__ends_all_processes_without_a_word_of_theirs():
     script = """
-        import time, torch
+        import signal, time, torch
         from unitlens.data.batches import iterate_batches
         from unitlens.data.loading_workers import loading_workers
+
+        # Processes that a shell runs in the background ignore the interrupt, and so do theirs.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
         class Slow:
             def __len__(self):
