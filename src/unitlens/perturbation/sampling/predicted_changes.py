@@ -99,6 +99,8 @@ def predict_changes(
         margins = found[-1]
         changes = functional.softplus(-margins - changes) - functional.softplus(-margins)
         slopes *= torch.sigmoid(-margins)  # change of the loss per change of the margin
+    # Where a number overflows, nothing is predicted, and the drawn pairs tell all.
+    changes = changes.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
     sizes = (distances * slopes).nan_to_num(nan=0.0, posinf=0.0)
     return Predictions(changes, sizes, distances != 0)
 

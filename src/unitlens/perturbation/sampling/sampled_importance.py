@@ -199,10 +199,10 @@ class SampledAblation:
         pilot = Pilot(Predictions.of_all(found), self._session.samples)
         if self._sampling.rate is not None:
             return pilot.rates_for_share(self._sampling.rate)
-        rates, baseline = pilot.first_rates(), Baseline()
+        rates = pilot.first_rates()
         for batch, predictions in zip(batches, found, strict=True):
             chosen = self._drawn(batch, rates.probabilities(predictions), "pilot pairs")
-            loss, _ = self._changes(batch, self._directions(batch), chosen, baseline)
+            loss, _ = self._changes(batch, self._directions(batch), chosen, None)
             drawn.append(chosen)
             errors.append(loss - predictions.changes)
         assert self._sampling.tolerance is not None  # noqa: S101  is_exact is false
@@ -235,12 +235,19 @@ class SampledAblation:
         return torch.as_tensor(uniforms, device=probabilities.device) < probabilities
 
     def _changes(
-        self, batch: Batch, directions: Sequence[Directions], drawn: Tensor, baseline: Baseline
+        self,
+        batch: Batch,
+        directions: Sequence[Directions],
+        drawn: Tensor,
+        baseline: Baseline | None,
     ) -> tuple[Tensor, Tensor]:
         """Return the changes of loss and hits, float64 (rows, samples), 0 where not drawn."""
         session = self._session
         base = session.engine.base_pass(batch.inputs)
-        losses, hits = baseline.add(session, batch, base.logits)
+        if baseline is None:
+            losses, hits = session.score(base.logits, batch.targets)
+        else:
+            losses, hits = baseline.add(session, batch, base.logits)
         loss_changes, hit_changes = torch.zeros(
             (2, *drawn.shape), dtype=torch.float64, device=drawn.device
         )
