@@ -83,6 +83,21 @@ def test_own_model_block__runs(tmp_path, monkeypatch):
     assert names["importance"].loss_increase.notnull().all()
 
 
+def test_drawn_pairs_block__runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, second = (
+        block for block in PYTHON if "record_activations" in block or "tolerance" in block
+    )
+    names = {}
+    exec(first, names)
+    exec(second, names)
+
+    error = names["estimate"].loss_increase_sampling_se
+    assert (
+        abs(names["estimate"].loss_increase - names["importance"].loss_increase) <= 6 * error + 1e-9
+    ).all()
+
+
 def test_groups_and_directions_block__runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first, second = (
