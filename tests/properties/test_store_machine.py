@@ -27,6 +27,9 @@ SLOPES = (0.01, 0.5)  # an attribute: the weights and the classes of the modules
 SEEDS = (0, 1)
 
 
+PLACES = st.integers(0, 2**20)  # of files and bytes, taken modulo how many there are
+
+
 class StoppedError(BaseException):
     """The process is killed."""
 
@@ -124,17 +127,22 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.files())
     @rule(data=st.data())
     def damage_a_file(self, data):
-        file = data.draw(st.sampled_from(self.files()))
+        file = self.draw_file(data)
         size = file.stat().st_size
         kind = data.draw(st.sampled_from(["remove", "cut", "flip", "swap"]))
         if kind == "remove":
             file.unlink()
         elif kind == "cut":
-            os.truncate(file, data.draw(st.integers(0, size)))
+            os.truncate(file, data.draw(PLACES) % (size + 1))
         elif kind == "flip" and size:
-            flip(file, data.draw(st.integers(0, size - 1)), data.draw(st.integers(0, 7)))
+            flip(file, data.draw(PLACES) % size, data.draw(st.integers(0, 7)))
         elif kind == "swap":
-            swap(file, data.draw(st.sampled_from(self.files())))
+            swap(file, self.draw_file(data))
+
+    def draw_file(self, data):
+        """Draw a file; a process that is killed leaves now one file more, now one less."""
+        files = self.files()
+        return files[data.draw(PLACES) % len(files)]
 
     @rule()
     def repair(self):
