@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from network_zoo import NORMS, ZOO
+from networks_by_hand import Wired
 
 CLASSES = 4
 
@@ -306,21 +307,8 @@ def wav2vec2():
 # networks that people write
 
 
-class Wired(nn.Module):
-    """Modules, and the function that runs them."""
-
-    def __init__(self, wiring, **parts):
-        super().__init__()
-        self.wiring = wiring
-        for name, part in parts.items():
-            setattr(self, name, part)
-
-    def forward(self, x):
-        return self.wiring(self, x)
-
-
 class WiredTwo(Wired):
-    """The same with two inputs."""
+    """Modules and the function that runs them on two inputs."""
 
     def forward(self, x, y):
         return self.wiring(self, x, y)

@@ -21,6 +21,19 @@ class Pairs:
         return self.inputs[index], int(self.labels[index])
 
 
+class Wired(nn.Module):
+    """Modules and the function that runs them."""
+
+    def __init__(self, wiring, **parts):
+        super().__init__()
+        self.wiring = wiring
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x):
+        return self.wiring(self, x)
+
+
 def random_pairs(samples, *shape, classes=4, seed=0, dtype=torch.float64):
     generator = torch.Generator().manual_seed(seed)
     inputs = torch.randn(samples, *shape, generator=generator, dtype=dtype)

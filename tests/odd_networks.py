@@ -9,22 +9,9 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations
 
-from networks_by_hand import Pairs, random_pairs
+from networks_by_hand import Pairs, Wired, random_pairs
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-
-
-class Wired(nn.Module):
-    """Modules and the function that runs them."""
-
-    def __init__(self, wiring, **parts):
-        super().__init__()
-        self.wiring = wiring
-        for name, part in parts.items():
-            setattr(self, name, part)
-
-    def forward(self, x):
-        return self.wiring(self, x)
 
 
 @dataclass

@@ -10,26 +10,14 @@ from torch.nn import functional
 from torch.utils.data import TensorDataset
 
 import unitlens as ul
+from networks_by_hand import Wired
 from seen_calls import seen_calls
 from unitlens.model.network import UnitNetwork
 
 
-class Wiring(nn.Module):
-    """Modules, and the function that runs them."""
-
-    def __init__(self, wiring, **parts):
-        super().__init__()
-        self.wiring = wiring
-        for name, part in parts.items():
-            setattr(self, name, part)
-
-    def forward(self, x):
-        return self.wiring(self, x)
-
-
 def wired(wiring, **parts):
     torch.manual_seed(0)
-    return Wiring(wiring, **{name: build() for name, build in parts.items()}).double().eval()
+    return Wired(wiring, **{name: build() for name, build in parts.items()}).double().eval()
 
 
 def lin(inputs, outputs):
