@@ -14,6 +14,7 @@ MEASURES = (*IMPORTANCE_SCORES, "loss_increase_first_order")
 FEWEST = 3  # two pairs are always in perfect order
 # With fewer pairs the t distribution is a poor approximation: a perfect order of three has p = 0.
 FEWEST_FOR_P = 10
+_OF_ESTIMATES = ("reliability", "spearman_corrected")  # columns where the target is estimated
 
 
 def rank_correlations(
@@ -79,33 +80,22 @@ def rank_correlations(
     for name in (target, *measures, *by):
         _need(units, name)
     values = {name: np.asarray(units[name].values, float) for name in (target, *measures)}
+    drawing = f"{target}_sampling_se"
+    is_estimated = drawing in units.variables
+    # An importance without an error of drawing is exact.
+    errors = np.nan_to_num(np.asarray(units[drawing].values, float)) if is_estimated else None
     rows = [
         {**group, "target": target, "measure": measure}
-        | _spearman(values[target][where], values[measure][where])
+        | _spearman(
+            values[target][where],
+            values[measure][where],
+            None if errors is None else errors[where],
+        )
         for group, where in _groups(units, by)
         for measure in measures
     ]
     columns = (*by, "target", "measure", "spearman", "p_value", "n")
-    if (name := f"{target}_sampling_se") not in units.variables:
-        return as_rows(rows, columns)
-    errors = np.asarray(units[name].values, float)
-    reliabilities = [
-        _reliability(values[target][where], errors[where], values[measure][where])
-        for _, where in _groups(units, by)
-        for measure in measures
-    ]
-    corrected = [
-        row | {"reliability": found, "spearman_corrected": corrected_for_attenuation(rho, found)}
-        for row, found in zip(rows, reliabilities, strict=True)
-        if isinstance(rho := row["spearman"], float)
-    ]
-    return as_rows(corrected, (*columns, "reliability", "spearman_corrected"))
-
-
-def _reliability(importance: np.ndarray, errors: np.ndarray, measure: np.ndarray) -> float:
-    """Return the reliability of estimates; an importance without an error of drawing is exact."""
-    both = np.isfinite(importance) & np.isfinite(measure)
-    return ranking_reliability(importance[both], np.nan_to_num(errors[both]))
+    return as_rows(rows, (*columns, *(_OF_ESTIMATES if is_estimated else ())))
 
 
 def as_rows(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> xr.Dataset:
@@ -145,19 +135,25 @@ def _groups(units: xr.Dataset, by: Sequence[str]) -> Iterator[tuple[dict[str, ob
         yield dict(zip(by, plain, strict=True)), part.index.to_numpy()
 
 
-def _spearman(x: np.ndarray, y: np.ndarray) -> dict[str, float | int]:
+def _spearman(
+    x: np.ndarray, y: np.ndarray, errors: np.ndarray | None = None
+) -> dict[str, float | int]:
+    """Return the columns of a correlation, and those of estimates where `x` has errors."""
     from scipy.stats import spearmanr
 
     both = np.isfinite(x) & np.isfinite(y)
     x, y = x[both], y[both]
-    if x.size < FEWEST or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return {"spearman": float("nan"), "p_value": float("nan"), "n": x.size}
-    correlation = spearmanr(x, y)
-    return {
-        "spearman": float(correlation.statistic),
-        "p_value": float(correlation.pvalue) if x.size >= FEWEST_FOR_P else float("nan"),
-        "n": x.size,
-    }
+    rho = p_value = float("nan")
+    if x.size >= FEWEST and np.ptp(x) > 0 and np.ptp(y) > 0:
+        correlation = spearmanr(x, y)
+        rho = float(correlation.statistic)
+        p_value = float(correlation.pvalue) if x.size >= FEWEST_FOR_P else float("nan")
+    columns: dict[str, float | int] = {"spearman": rho, "p_value": p_value, "n": x.size}
+    if errors is None:
+        return columns
+    reliability = ranking_reliability(x, errors[both])
+    corrected = corrected_for_attenuation(rho, reliability)
+    return columns | dict(zip(_OF_ESTIMATES, (reliability, corrected), strict=True))
 
 
 def pearson(x: np.ndarray, y: np.ndarray) -> float:

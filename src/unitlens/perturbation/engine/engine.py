@@ -225,9 +225,10 @@ class Engine:
         if not len(numbers):
             return
         size = self.memory.rows(resumption)
-        unsplit = any(reader.by_direction for reader in resumption.readers.values())
-        batches = batches_of_pairs(numbers, size, unsplit=unsplit)
-        if directions.chosen is not None:
+        if directions.chosen is None:
+            unsplit = any(reader.by_direction for reader in resumption.readers.values())
+            batches = batches_of_pairs(numbers, size, unsplit=unsplit)
+        else:
             batches = batches_of_chosen(numbers, size)
         for batch in batches:
             pairs = PerturbedPairs.of_batch(batch, numbers, samples, coefficients)

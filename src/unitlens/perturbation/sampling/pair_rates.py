@@ -100,7 +100,9 @@ class Pilot:
         rates = torch.where(self._changed > PILOT_PAIRS, found, self._all_pairs)
         return PairRates(self._mean_sizes, rates)
 
-    def rates_for_error(self, drawn: Tensor, errors: Tensor, tolerance: float) -> PairRates:
+    def rates_for_error(
+        self, first: PairRates, drawn: Tensor, errors: Tensor, tolerance: float
+    ) -> PairRates:
         """Return the rates at which the standard error of each loss increase is the tolerance.
 
         The variance of a loss increase is ``sum_i e_iu^2 (1 - pi_iu) / pi_iu / N^2``. The errors
@@ -109,6 +111,8 @@ class Pilot:
 
         Parameters
         ----------
+        first
+            The rates of :meth:`first_rates`.
         drawn
             Whether a pair of the pilot samples was drawn at the first rates, (units, samples).
         errors
@@ -116,7 +120,7 @@ class Pilot:
         tolerance
             The standard error.
         """
-        probabilities = self._probabilities(self.first_rates().rates)
+        probabilities = self._probabilities(first.rates)
         seen = torch.where(drawn, errors.square() / probabilities, 0.0)
         weights = torch.where(self._weights > 0, self._weights, torch.inf)
         expected = (self._sizes.square() / weights).sum(dim=1)

@@ -207,7 +207,7 @@ class SampledAblation:
             errors.append(loss - predictions.changes)
         assert self._sampling.tolerance is not None  # noqa: S101  is_exact is false
         return pilot.rates_for_error(
-            torch.cat(drawn, 1), torch.cat(errors, 1), self._sampling.tolerance
+            rates, torch.cat(drawn, 1), torch.cat(errors, 1), self._sampling.tolerance
         )
 
     def _pilot_batches(self) -> Iterator[Batch]:

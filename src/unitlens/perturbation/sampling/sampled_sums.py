@@ -43,7 +43,7 @@ class SampledSums(PairedSums):
     """
 
     summed: ClassVar[tuple[str, ...]] = (
-        *PairedSums.summed, "_variances", "_flips", "_fourth", "_pairs",
+        *PairedSums.summed, "_variances", "_flips", "_fourth",
     )  # fmt: skip
 
     def __init__(
@@ -51,11 +51,10 @@ class SampledSums(PairedSums):
     ) -> None:
         super().__init__(rows, classes, device, by_class=by_class)
         # Variances, times N^2, of the sums of loss changes and of hit changes, by class; and the
-        # mean variance that one more flipped hit would have, as a sum and a number of pairs.
+        # variances that one more flipped hit would have, summed, and the number of drawn pairs.
         self._variances = torch.zeros((2, rows, classes), dtype=torch.float64, device=device)
         self._flips = torch.zeros((2, rows, classes), dtype=torch.float64, device=device)
         self._fourth = torch.zeros(rows, dtype=torch.float64, device=device)
-        self._pairs = torch.zeros(rows, dtype=torch.int64, device=device)
 
     def count(self, classes: Tensor) -> None:
         """Count the samples of a batch by class, before changes on the batch are added.
@@ -128,7 +127,6 @@ class SampledSums(PairedSums):
         ):
             sums.view(-1).index_add_(0, cells, addend)
         self._fourth.index_add_(0, rows, variances.square())
-        self._pairs.index_add_(0, rows, torch.ones_like(rows))
 
     def importance(self) -> dict[str, Floats]:
         """Return estimates and their errors by the name of the declared variable.
@@ -141,7 +139,6 @@ class SampledSums(PairedSums):
         total = samples.sum()
         variances = self._variances.cpu().numpy()
         weights, drawn = self._flips.cpu().numpy()
-        pairs = self._pairs.cpu().numpy()
         variables = super().importance()
         over_samples = variables["loss_increase_se"]
         flips = variances[1] + _ratio(weights, drawn)
@@ -168,12 +165,8 @@ class SampledSums(PairedSums):
         return variables | {
             "loss_increase_low": mean - margin,
             "loss_increase_high": mean + margin,
-            "pairs": pairs,
-            "effective_samples": _effective_samples(
-                over_samples,
-                errors["loss_increase"],
-                total,
-            ),
+            "pairs": drawn.sum(1).astype(np.int64),
+            "effective_samples": _effective_samples(over_samples, errors["loss_increase"], total),
         }
 
 
