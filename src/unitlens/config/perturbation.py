@@ -84,6 +84,15 @@ class UnitAblationSpec(FunctionSettings):
         return self
 
     @property
+    def gradient_passes(self) -> int:
+        """Number of times that the gradient of each sample is computed.
+
+        Once for the first-order estimate, and once for the predictions of drawn pairs.
+        """
+        is_drawn = self.rate is not None or self.tolerance is not None
+        return self.first_order + is_drawn
+
+    @property
     def to_mean(self) -> bool:
         """Whether units are clamped to their recorded means."""
         return self.value == "mean"

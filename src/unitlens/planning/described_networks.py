@@ -20,6 +20,7 @@ from unitlens.config.perturbation import (
 from unitlens.config.runs import Run
 from unitlens.data.describe import DatasetDimensions, describe_dataset
 from unitlens.model.layers import UnitLayer
+from unitlens.planning.job_estimates import FORWARD_AND_BACKWARD
 from unitlens.planning.perturbation_costs import PerturbationCosts, costed_network
 from unitlens.recording.maps import choose_maps
 from unitlens.store.format.store_estimate import StoreEstimate, estimate_store
@@ -28,8 +29,6 @@ from unitlens.training.scoring import scoring_batch_size
 
 # Share of the pairs of a unit and a sample that a tolerance is taken to need (docs/benchmarks.md).
 TOLERANCE_SHARE = 0.05
-# Passes of a training step: for each product of a forward pass a backward pass computes two.
-FORWARD_AND_BACKWARD = 3
 
 
 @dataclass(frozen=True)
@@ -220,9 +219,7 @@ class _WorkCounter:
         units = _ablated_units(layers, spec)
         share = _pair_share(spec)
         macs = self.costs.units(layers, [share * count for count in units])
-        # Gradients: of the first-order importance, and of the predictions of drawn pairs.
-        passes = spec.first_order + (share < 1)
-        macs += FORWARD_AND_BACKWARD * self.costs.forward * passes
+        macs += FORWARD_AND_BACKWARD * self.costs.forward * spec.gradient_passes
         work = self._with_reference(self._scored(spec), macs, spec.value)
         sums = 1 if share == 1 else 2  # variances of drawing pairs too
         return replace(work, cells=sums * round(sum(units)) * self.dataset.classes)

@@ -12,8 +12,9 @@ from unitlens.planning import rates
 if TYPE_CHECKING:
     from unitlens.planning.described_networks import NetworkDescription, Work
 
-# Passes that each part of a perturbation makes: without a perturbation, and for the gradient.
-UNPERTURBED_PASSES, GRADIENT_PASSES = 2, 3
+# Passes of a gradient: for each product of a forward pass a backward pass computes two.
+FORWARD_AND_BACKWARD = 3
+UNPERTURBED_PASSES = 2  # that each part of a perturbation makes
 FLOP = 2  # floating-point operations of a multiply-add
 PERTURBATION_BYTES = 2_000_000_000  # default `memory_gb` of perturbations
 COUNT_BYTES, NUMBER_BYTES = 4, 8  # of a count of a histogram, and of another number
@@ -73,8 +74,8 @@ class JobEstimator:
     def part_hours(self, perturbation: str, network: "NetworkDescription", parts: int) -> float:
         """Return the hours of one of the jobs that share a perturbation.
 
-        Each of them runs the unperturbed network over all samples, and for first-order estimates
-        computes the gradient too; the rest is shared evenly.
+        Each of them runs the unperturbed network over all samples, and computes the gradients that
+        first-order estimates and drawn pairs take; the rest is shared evenly.
 
         Parameters
         ----------
@@ -100,7 +101,8 @@ class JobEstimator:
         """
         work = network.work[perturbation]
         section = getattr(network.settings, perturbation)
-        passes = UNPERTURBED_PASSES + GRADIENT_PASSES * getattr(section, "first_order", False)
+        gradients = getattr(section, "gradient_passes", 0)
+        passes = UNPERTURBED_PASSES + FORWARD_AND_BACKWARD * gradients
         macs = min(work.macs, passes * network.forward * work.samples)
         repeated = replace(work, macs=macs)
         return self._work_hours(perturbation, repeated, from_files=network.from_files)

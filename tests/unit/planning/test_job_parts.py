@@ -1,6 +1,7 @@
 """Into how many jobs a perturbation is split, and what the estimate says of them."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,6 +86,25 @@ def test_estimate__of_parts_shares_all_but_the_unperturbed_passes() -> None:
     assert longest[4] == pytest.approx(longest[1] - shared * 3 / 4)
     # Five of the passes, of which a unit of the last layer takes one output's share and more.
     assert 0.1 < 1 - shared / longest[1] < 0.9
+
+
+def test_estimate__of_parts_repeats_the_gradients_of_drawn_pairs() -> None:
+    def repeated(**settings: Any) -> float:
+        one, two = (
+            next(
+                s
+                for s in estimate_plan(planned(unit_ablation=settings | parts)).stages
+                if s.rule in rules
+            )
+            for parts, rules in (({}, {"unit_ablation"}), ({"parts": 2}, {"perturb_part"}))
+        )
+        return 2 * two.longest - one.longest
+
+    # Two passes without a perturbation, and three for each gradient.
+    exact = repeated(first_order=False)
+    assert repeated(first_order=True) == pytest.approx(exact * 5 / 2)
+    assert repeated(first_order=False, rate=0.1) == pytest.approx(exact * 5 / 2)
+    assert repeated(first_order=True, tolerance=0.01) == pytest.approx(exact * 8 / 2)
 
 
 def test_parts__of_another_kind_are_refused() -> None:
