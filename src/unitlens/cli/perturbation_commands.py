@@ -48,7 +48,7 @@ def unit_ablation(
     open_log(log)
     section = parse_section(UnitAblationSpec, settings, site)
     job = StepJob("unit_ablation", section, code, network, dataset)
-    _perturb(job, section, network / "unit_ablation.nc", device, threads)
+    _perturb(job, _ablate_units, section, network / "unit_ablation.nc", device, threads)
 
 
 def cumulative_ablation(
@@ -66,7 +66,7 @@ def cumulative_ablation(
     open_log(log)
     section = parse_section(CumulativeAblationSpec, settings, site)
     job = StepJob("cumulative_ablation", section, code, network, dataset)
-    _perturb(job, section, network / "cumulative_ablation.nc", device, threads)
+    _perturb(job, _ablate_sets, section, network / "cumulative_ablation.nc", device, threads)
 
 
 def noise_robustness(
@@ -84,7 +84,7 @@ def noise_robustness(
     open_log(log)
     section = parse_section(NoiseRobustnessSpec, settings, site)
     job = StepJob("noise_robustness", section, code, network, dataset)
-    _perturb(job, section, network / "noise_robustness.nc", device, threads)
+    _perturb(job, _add_noise, section, network / "noise_robustness.nc", device, threads)
 
 
 def perturb_part(
@@ -108,7 +108,13 @@ def perturb_part(
     output.parent.mkdir(parents=True, exist_ok=True)
     inside = output.relative_to(network)
     job = StepJob(perturbation, section, code, network, dataset, part=inside)
-    _perturb(job, section, output, device, threads, part=(part - 1, of))
+    computes: dict[str, Callable[..., xr.Dataset]] = {
+        "unit_ablation": _ablate_units,
+        "cumulative_ablation": _ablate_sets,
+        "noise_robustness": _add_noise,
+    }
+    compute = computes[perturbation]
+    _perturb(job, compute, section, output, device, threads, part=(part - 1, of))
 
 
 def merge_tables(
@@ -147,6 +153,7 @@ Part = tuple[int, int] | None
 
 def _perturb(
     job: StepJob,
+    compute: Callable[..., "xr.Dataset"],
     section: Section,
     output: Path,
     device: str,
@@ -159,6 +166,8 @@ def _perturb(
     ----------
     job
         The job.
+    compute
+        Function of the network, the section and further arguments that returns the table.
     section
         Settings of the perturbation.
     output
@@ -173,7 +182,7 @@ def _perturb(
     more = {"device": torch_device(device, threads), "part": part}
     with job.work():
         table = _going_on(
-            lambda sums: _compute(job.stored, section, checkpoint=sums, **more), output
+            lambda sums: compute(job.stored, section, checkpoint=sums, **more), output
         )
         write_netcdf(table, output, provenance=job.provenance(*_read_files(section)))
         if part is None:
@@ -204,17 +213,6 @@ def _remove_other_parts(output: Path, joined: Sequence[Path]) -> None:
     for file in (output.parent / "parts" / output.stem).glob("*"):
         if file not in joined:
             file.unlink()
-
-
-def _compute(stored: "StoredNetwork", section: Section, **more: Any) -> "xr.Dataset":
-    """Compute the table of the perturbation that a section describes."""
-    match section:
-        case UnitAblationSpec():
-            return _ablate_units(stored, section, **more)
-        case CumulativeAblationSpec():
-            return _ablate_sets(stored, section, **more)
-        case NoiseRobustnessSpec():
-            return _add_noise(stored, section, **more)
 
 
 def _ablate_units(stored: "StoredNetwork", section: UnitAblationSpec, **more: Any) -> "xr.Dataset":
