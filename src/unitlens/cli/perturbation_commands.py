@@ -167,7 +167,8 @@ def _perturb(
     job
         The job.
     compute
-        Function of the network, the section and further arguments that returns the table.
+        Function of the network, the section and further arguments that returns the table. Each
+        command gives its own: the digest of a rule's code covers all that its command reaches.
     section
         Settings of the perturbation.
     output
