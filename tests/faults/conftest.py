@@ -100,9 +100,9 @@ def undisturbed(server, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def in_parts(server, tmp_path_factory):
-    """Return the same workflow with activations that are recorded in two parts."""
+    """Return the same workflow with activations and unit ablations in two parts."""
     directory, copies = (tmp_path_factory.mktemp(name) for name in ("parts", "before_parts"))
-    return run_undisturbed(server, Workflow(parts=2), directory, copies, "merge-activations")
+    return run_undisturbed(server, Workflow(parts=2), directory, copies, "merge-tables")
 
 
 @pytest.fixture(scope="session")

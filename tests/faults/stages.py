@@ -137,7 +137,7 @@ class Workflow:
     measurements
         The measurements.
     parts
-        Number of parts in which activations are recorded; 1 records them whole.
+        Number of parts in which activations are recorded and units are ablated; 1 does it whole.
     **config
         Further keys of the configuration.
     """
@@ -168,7 +168,12 @@ class Workflow:
             named = step.replace("-", "_")
             summarises = step in ("class-statistics", "unit-measures")
             networks = plan.summarised() if summarises else plan.measured(named)
-            found += [self._step(named, network) for network in networks]
+            in_parts = self._parts > 1 and named == "unit_ablation"
+            for network in networks:
+                if in_parts:
+                    found += self._in_parts(named, network)
+                else:
+                    found.append(self._step(named, network))
         return [*found, *self._of_all()]
 
     def write_plan(self, directory):
@@ -226,6 +231,19 @@ class Workflow:
         names = {"class_statistics": ("train/class_statistics", "test/class_statistics")}
         outputs = tuple(f"{network}/{name}" for name in names.get(step, (step,)))
         return _stage(step.replace("_", "-"), network, outputs, *arguments, *places)
+
+    def _in_parts(self, step, network):
+        section = getattr(self.plan.settings_of(network), _section(step))
+        named = ("--perturbation", step, "--settings", json.dumps(section.content()))
+        named = (*named, "--code", step_code(step))
+        stages, paths = [], []
+        for part in range(1, self._parts + 1):
+            number = ("--part", str(part), "--of", str(self._parts))
+            paths.append(f"results/{network}/parts/{step}/{part}-of-{self._parts}.nc")
+            places = (self._dataset(network), f"results/{network}", paths[-1])
+            stages.append(_stage("perturb-part", network, (), *named, *number, *places))
+        places = (f"results/{network}", *paths)
+        return [*stages, _stage("merge-tables", network, (f"{network}/{step}",), *named, *places)]
 
     def _of_all(self):
         config = self.plan.config

@@ -13,7 +13,7 @@ from faults.stages import ALL, OF_ALL, OF_NETWORK
 pytestmark = pytest.mark.slow
 
 STAGES = ("prepare-dataset", "train", "record-activations", *OF_NETWORK, *OF_ALL)
-PARTS = ("merge-activations", "record-part")
+PARTS = ("merge-activations", "merge-tables", "perturb-part", "record-part")
 # Kinds of operations that one test meets, so that several processes share the work.
 GROUPS = {kind: {kind: effects} for kind, effects in EFFECTS.items()} if ALL else {"any": EFFECTS}
 SHARE = None if ALL else 1

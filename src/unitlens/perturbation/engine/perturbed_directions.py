@@ -112,9 +112,33 @@ class Units(_ChosenPairs):
         differences = torch.empty(by_unit.shape, dtype=activation.dtype, device=activation.device)
         return torch.sub(by_unit, replaced, out=differences)
 
-    def along(self, values: Tensor) -> Tensor:
-        """Return values of the layer (samples, ...) along each unit, (directions, samples, ...)."""
-        return values.movedim(self.layer.axis, 0).index_select(0, self._channels)
+    def distances(self, activation: Tensor) -> Tensor:
+        """Return how far the units are from their values, for the whole layer: (samples, ...)."""
+        return activation - self._replaced(activation)
+
+    def first_order(self, distances: Tensor, gradient: Tensor) -> Tensor:
+        """Return the change of a quantity by each unit to first order, (directions, samples).
+
+        Parameters
+        ----------
+        distances
+            Of :meth:`distances`.
+        gradient
+            Gradient of the quantity at the activation, (samples, ...).
+        """
+        return -self._over_positions(distances * gradient)
+
+    def mean_distance(self, distances: Tensor) -> Tensor:
+        """Return the mean distance over positions of each unit, (directions, samples)."""
+        positions = distances[0].numel() // self.layer.units
+        return self._over_positions(distances.abs()) / positions
+
+    def _over_positions(self, values: Tensor) -> Tensor:
+        """Return sums over positions of values of the layer, (directions, samples)."""
+        units = self.layer.axis % values.dim()
+        if positions := [axis for axis in range(1, values.dim()) if axis != units]:
+            values = values.sum(positions, dtype=_sum_type(values))
+        return values.t().index_select(0, self._channels)
 
     def _replaced(self, activation: Tensor) -> Tensor:
         """Return the replacement with as many axes as the activation and one entry per unit."""
@@ -195,11 +219,33 @@ class Mixtures(_ChosenPairs):
 
     def coefficients(self, activation: Tensor) -> Tensor:
         """Return the coefficients to subtract, (directions, samples, positions ...)."""
-        projected = self.along(activation)
+        projected = self._along(activation)
         projected.flatten(1).sub_(self._levels.unsqueeze(1))
         return projected
 
-    def along(self, values: Tensor) -> Tensor:
+    def distances(self, activation: Tensor) -> Tensor:
+        """Return how far the projections are from their levels, (directions, samples, ...)."""
+        return self.coefficients(activation)
+
+    def first_order(self, distances: Tensor, gradient: Tensor) -> Tensor:
+        """Return the change of a quantity by each direction to first order, (directions, samples).
+
+        Parameters
+        ----------
+        distances
+            Of :meth:`distances`.
+        gradient
+            Gradient of the quantity at the activation, (samples, ...).
+        """
+        products = (distances * self._along(gradient)).reshape(*distances.shape[:2], -1)
+        return -products.sum(2, dtype=_sum_type(products))
+
+    def mean_distance(self, distances: Tensor) -> Tensor:
+        """Return the mean distance over positions of each direction, (directions, samples)."""
+        by_sample = distances.abs().reshape(*distances.shape[:2], -1)
+        return by_sample.mean(2, dtype=_sum_type(by_sample))
+
+    def _along(self, values: Tensor) -> Tensor:
         """Return values of the layer (samples, ...) along each direction, (directions, ...)."""
         by_unit = values.movedim(self.layer.axis, 0).to(self._directions.dtype)
         with autocast_disabled(values.device):
@@ -233,6 +279,11 @@ class Mixtures(_ChosenPairs):
             return one.perturbed(activation, pairs)
 
         return project
+
+
+def _sum_type(values: Tensor) -> torch.dtype:
+    """Return the data type of sums of values: float32 at least."""
+    return torch.promote_types(values.dtype, torch.float32)
 
 
 Directions = Units | Mixtures

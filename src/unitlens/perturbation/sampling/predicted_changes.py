@@ -79,22 +79,21 @@ def predict_changes(
         found.append(margins.detach())
         return margins
 
-    def coefficients(layer: UnitLayer, activation: Tensor) -> Tensor:
-        return by_name[layer.name].coefficients(activation)
+    def distances_of(layer: UnitLayer, activation: Tensor) -> Tensor:
+        return by_name[layer.name].distances(activation)
 
     layers = [of_layer.layer for of_layer in directions]
-    gradients = layer_gradients(session, batch, layers, coefficients, quantity)
+    gradients = layer_gradients(session, batch, layers, distances_of, quantity)
     rows = sum(len(of_layer) for of_layer in directions)
     changes, distances, slopes = torch.zeros(
         (3, rows, len(targets)), dtype=torch.float64, device=targets.device
     )
     for of_layer in directions:
-        subtracted, gradient = gradients[of_layer.layer.name]
-        distances[of_layer.table_rows] = _by_sample(subtracted.abs()).mean(2, dtype=torch.float64)
+        moved, gradient = gradients[of_layer.layer.name]
+        distances[of_layer.table_rows] = of_layer.mean_distance(moved).double()
         if gradient is not None:
-            products = _by_sample(subtracted * of_layer.along(gradient))
-            changes[of_layer.table_rows] = -products.sum(2, dtype=torch.float64)
-            slopes[of_layer.table_rows] = gradient.flatten(1).double().square().mean(1).sqrt()
+            changes[of_layer.table_rows] = of_layer.first_order(moved, gradient).double()
+            slopes[of_layer.table_rows] = _root_mean_square(gradient)
     if of_cross_entropy:
         margins = found[-1]
         changes = functional.softplus(-margins - changes) - functional.softplus(-margins)
@@ -105,9 +104,11 @@ def predict_changes(
     return Predictions(changes, sizes, distances != 0)
 
 
-def _by_sample(values: Tensor) -> Tensor:
-    """Return values (directions, samples, positions ...) with one axis of positions."""
-    return values.reshape(*values.shape[:2], -1)
+def _root_mean_square(gradient: Tensor) -> Tensor:
+    """Return the root of the mean squared gradient of each sample, (samples,)."""
+    by_sample = gradient.flatten(1)
+    numbers = by_sample.to(torch.promote_types(by_sample.dtype, torch.float32))
+    return numbers.square().sum(1).double().div(by_sample.shape[1]).sqrt()
 
 
 def plain_predictions(units: int, samples: int, device: torch.device) -> Predictions:

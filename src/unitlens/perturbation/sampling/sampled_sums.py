@@ -80,14 +80,8 @@ class SampledSums(PairedSums):
         classes
             Class of each sample, (samples,).
         """
-        rows = torch.arange(len(changes), device=changes.device)
-        nothing = torch.zeros(
-            (len(changes), self.classes), dtype=torch.float64, device=changes.device
-        )
-        loss, squares = (
-            nothing.index_add(1, classes, terms) for terms in (changes, changes.square())
-        )
-        self.add_sums(rows, loss, squares, nothing, nothing)
+        for sums, terms in zip(self._sums[:2], (changes, changes.square()), strict=True):
+            sums.index_add_(1, classes, terms)
 
     def add_drawn(
         self,
