@@ -74,7 +74,7 @@ class Pilot:
     """
 
     def __init__(self, predictions: Predictions, samples: int) -> None:
-        self._sizes, self._samples = predictions.sizes, samples
+        self._samples = samples
         counts = predictions.changed.sum(dim=1)
         sums = (predictions.sizes * predictions.changed).sum(dim=1)
         self._mean_sizes = sums / counts.clamp(min=1)
@@ -106,8 +106,8 @@ class Pilot:
         """Return the rates at which the standard error of each loss increase is the tolerance.
 
         The variance of a loss increase is ``sum_i e_iu^2 (1 - pi_iu) / pi_iu / N^2``. The errors
-        of prediction e_iu are taken to be proportional to the sizes, by a factor for each unit
-        that follows from the drawn pairs.
+        of prediction e_iu are taken to be proportional to the weights w_iu, by a factor for each
+        unit that follows from the drawn pairs.
 
         Parameters
         ----------
@@ -123,9 +123,9 @@ class Pilot:
         probabilities = self._probabilities(first.rates)
         seen = torch.where(drawn, errors.square() / probabilities, 0.0)
         weights = torch.where(self._weights > 0, self._weights, torch.inf)
-        expected = (self._sizes.square() / weights).sum(dim=1)
-        factors = (seen / weights).sum(dim=1) / expected.clamp(min=torch.finfo(seen.dtype).tiny)
-        squares = factors.unsqueeze(1) * self._sizes.square()
+        expected = self._weights.sum(dim=1).clamp(min=torch.finfo(seen.dtype).tiny)
+        factors = (seen / weights).sum(dim=1) / expected
+        squares = factors.unsqueeze(1) * self._weights.square()
         times = self._samples / self._pilot  # how many times the pilot all samples are
 
         def enough(rates: Tensor) -> Tensor:
