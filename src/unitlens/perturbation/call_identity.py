@@ -3,10 +3,12 @@
 Parts of one call are joined, and a call goes on from saved sums, only where these are equal.
 """
 
+import copy
 import functools
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from torch import Tensor, nn
 
 from unitlens.hashed_files import hash_values
 from unitlens.model.inputs import AnyInputs, tensors_in
-from unitlens.perturbation.partial_calls import PartialCall
+from unitlens.perturbation.partial_calls import KeptSums, PartialCall
 from unitlens.provenance.digests import function_digest
 
 # What a text of an object tells of this process alone.
@@ -47,7 +49,7 @@ class CallIdentity:
         _add_network(network, model)
         self._network = network.hexdigest()
         self._code = function_digest(f"unitlens.perturbation.{call.function}", call.function)
-        self._batch_size = 0
+        self._batches = ""
         self.add_setting(call.function, dict(call.arguments))
 
     def add_setting(self, *values: Any) -> None:
@@ -63,9 +65,29 @@ class CallIdentity:
         """Take a batch of the reference into account."""
         self._reference.add(inputs, targets)
 
-    def set_batch_size(self, size: int) -> None:
-        """Note the number of samples per batch, which moves the last digits of sums."""
-        self._batch_size = size
+    def note_arithmetic(self, batch_size: int, memory_bytes: float, device: torch.device) -> None:
+        """Note what moves the last digits of sums, since it sets what is computed at once."""
+        self._batches = f"{batch_size} samples per batch, memory_gb {memory_bytes / 1e9:g}"
+        if device.type != "cpu":
+            self._batches += f", device {device.type}"
+
+    def of_preparation(self, name: str) -> "CallIdentity":
+        """Return the identity of work that comes before the pass over the scored samples.
+
+        The work has a file of sums of its own, which stays when the work is done.
+
+        Parameters
+        ----------
+        name
+            Name of the work.
+        """
+        other = copy.copy(self)
+        other._data = _SampleHash()  # noqa: SLF001  of its own class
+        path = self.call.path
+        kept = None if path is None else KeptSums(path.with_name(f"{path.name}.{name}"))
+        function = f"{name} of {self.call.function}"
+        other.call = replace(self.call, function=function, checkpoint=kept)
+        return other
 
     @property
     def data_hash(self) -> str:
@@ -78,7 +100,7 @@ class CallIdentity:
         threads = torch.get_num_threads()
         return (
             f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {threads} "
-            f"threads, {self._batch_size} samples per batch"
+            f"threads, {self._batches}"
         )
 
     def before_data(self) -> dict[str, str]:

@@ -335,7 +335,8 @@ class _GroupsOfPass:
             return self._clamped(layer, activations, replacement(layer, activations[0]), which)
 
         count, layers = len(self._table_rows), tuple(self._members)
-        for variants, outputs in session.engine.together(batch.inputs, count, edit, layers):
+        runs = session.engine.together(batch.inputs, count, edit, layers, batch.is_due)
+        for variants, outputs in runs:
             changed = self._changed[variants]  # the others differ by rounding alone
             rows, samples = self._table_rows[variants][changed], len(batch.classes)
             numbers = torch.arange(samples, device=rows.device).repeat(len(rows))

@@ -16,9 +16,10 @@ from unitlens.perturbation.mean_errors import mean_and_error, most_damaged
 from unitlens.perturbation.mean_scores import Baseline
 from unitlens.perturbation.position_scores import PositionScore
 from unitlens.perturbation.position_sums import PositionSums
-from unitlens.perturbation.saved_sums import Summed, summed_batches
+from unitlens.perturbation.saved_sums import Summed
 from unitlens.perturbation.scores import Floats
 from unitlens.perturbation.session import Batch, Session
+from unitlens.perturbation.summed_batches import summed_batches
 
 Ints = npt.NDArray[np.int64]
 
@@ -198,7 +199,7 @@ def add_changes(
     before = begin_batch(session, batch, base.logits, baseline, sums)
     top = session.score.top
     scores = None if top is None else SampleScores(batch.classes, *before, top)
-    for effect in session.engine.each_alone(base, perturbed, scores):
+    for effect in session.engine.each_alone(base, perturbed, scores, batch.is_due):
         if isinstance(effect, SummedEffect) and isinstance(sums, PairedSums):
             sums.add_sums(effect.table_rows, *map(torch.from_numpy, effect.sums))
         elif isinstance(effect, Effect):
@@ -271,6 +272,7 @@ def importance_table(
     at_most: int | None = None,
     kept_bytes: int = 0,
     beside: Mapping[str, npt.NDArray[Any]] | None = None,
+    saved: Sequence[Summed] = (),
 ) -> xr.Dataset:
     """Ablate units, directions or groups, each alone, and return the table of their importance.
 
@@ -294,12 +296,14 @@ def importance_table(
         :meth:`~unitlens.perturbation.session.Session.batches` takes them.
     beside
         Further variables on the dimension of the table.
+    saved
+        What else is saved with the sums of an unfinished call.
     """
     (dim,) = coordinates.dims
     baseline = Baseline()
     description = schema.replace("_", " ")
     for batch in summed_batches(
-        session, (baseline, sums), description, at_most=at_most, kept_bytes=kept_bytes
+        session, (baseline, sums, *saved), description, at_most=at_most, kept_bytes=kept_bytes
     ):
         add_batch(batch, baseline, sums)
     arrays = sums.importance() | dict(beside or {})

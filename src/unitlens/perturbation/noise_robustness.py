@@ -18,9 +18,9 @@ from unitlens.model.outputs import OutputChoice
 from unitlens.model.precision import Precision
 from unitlens.perturbation.mean_scores import Baseline, VariantScores
 from unitlens.perturbation.partial_calls import Checkpoint, Part, PartialCall, share
-from unitlens.perturbation.saved_sums import summed_batches
 from unitlens.perturbation.scores import Floats, ScoreChoice
 from unitlens.perturbation.session import Batch, LayerChoice, Session, Settings, open_session
+from unitlens.perturbation.summed_batches import summed_batches
 from unitlens.perturbation.values.unit_values import align_with_activations, values_by_unit
 from unitlens.seeds import derived_seed
 
@@ -330,8 +330,9 @@ class _Noise:
                 return activations.add_(aligned)
             return activations + aligned
 
-        count = len(self._factors)
-        for variants, outputs in self._session.engine.together(batch.inputs, count, add_noise):
+        count, engine = len(self._factors), self._session.engine
+        runs = engine.together(batch.inputs, count, add_noise, is_due=batch.is_due)
+        for variants, outputs in runs:
             self._scores.add(variants, outputs, batch)
 
     def _noise(self, layer: UnitLayer, batch: Batch, variants: slice) -> Tensor:

@@ -12,9 +12,9 @@ from unitlens.perturbation.bases import Basis
 from unitlens.perturbation.engine.row_batches import VariantEdit
 from unitlens.perturbation.mean_scores import Baseline, VariantScores
 from unitlens.perturbation.partial_calls import Ints
-from unitlens.perturbation.saved_sums import summed_batches
 from unitlens.perturbation.scores import Floats
 from unitlens.perturbation.session import Batch, Session
+from unitlens.perturbation.summed_batches import summed_batches
 from unitlens.perturbation.values.clamping import Clamping
 from unitlens.perturbation.values.unit_values import align_with_activations
 
@@ -88,7 +88,8 @@ class OrderCurves:
         """Yield slices of the sets and their outputs (sets, samples, ...)."""
         engine = self._session.engine
         if self._constants is None or self._basis is not None or not engine.is_chain:
-            yield from engine.together(batch.inputs, len(self._counts), self._clamp(batch))
+            count, clamp = len(self._counts), self._clamp(batch)
+            yield from engine.together(batch.inputs, count, clamp, is_due=batch.is_due)
             return
         last = len(self._counts) - 1
         inner = last // len(self._names)
@@ -97,7 +98,8 @@ class OrderCurves:
             {name: ranks[number] for name, ranks in self._ranks.items()}
             for number in range(len(self._names))
         ]
-        for number, logits in engine.nested(batch.inputs, self._constants, orders, counts):
+        of_orders = engine.nested(batch.inputs, self._constants, orders, counts, batch.is_due)
+        for number, logits in of_orders:
             yield slice(number * inner, (number + 1) * inner), logits[1:].flip(0)
             if number == 0:
                 yield slice(last, last + 1), logits[:1]

@@ -48,7 +48,8 @@ class PositionSums:
     ) -> None:
         self._rows, self._score, self._budget, self._device = rows, score, budget, device
         self.classes, self.left_out = 0, ""
-        self._sums: Tensor | None = None
+        # Of the loss and of the hits: (2, 3, rows, classes and all); no columns before a batch.
+        self._sums = torch.zeros((2, 3, rows, 0), dtype=torch.float64, device=device)
         self._weights = torch.zeros((3, 0), dtype=torch.float64, device=device)
 
     def begin(self, targets: Tensor, logits: Tensor) -> None:
@@ -61,7 +62,7 @@ class PositionSums:
         logits
             Output of the network for these samples.
         """
-        if self._sums is None:
+        if not self._weights.shape[1]:
             self._allocate(classes_last(logits, targets).shape[-1])
         self._targets, self._before = targets, self._score.by_position(logits, targets)
         self._parts = self._by_class((targets != self._score.ignored).double(), targets)
@@ -81,7 +82,7 @@ class PositionSums:
         """
         targets, parts = self._targets[samples], self._parts[samples]
         ablated = self._score.by_position(outputs, targets)
-        for sums, after, before in zip(self._of_quantities, ablated, self._before, strict=True):
+        for sums, after, before in zip(self._sums, ablated, self._before, strict=True):
             change = self._by_class(after - before[samples], targets)
             for of_row, addend in zip(sums, (change, change**2, change * parts), strict=True):
                 of_row.index_add_(0, rows, addend)
@@ -94,7 +95,7 @@ class PositionSums:
         weights = self._weights.cpu().numpy()
         variables: dict[str, Floats] = {}
         for name, sign, sums in zip(
-            ("loss_increase", "accuracy_drop"), (1, -1), self._of_quantities, strict=True
+            ("loss_increase", "accuracy_drop"), (1, -1), self._sums, strict=True
         ):
             signed = sums.cpu().numpy()
             signed[[0, 2]] *= sign
@@ -106,13 +107,6 @@ class PositionSums:
             drops, errors = (variables[f"class_accuracy_drop{end}"] for end in ("", "_se"))
             variables |= most_damaged(drops, errors)
         return variables
-
-    @property
-    def _of_quantities(self) -> Tensor:
-        """Sums of the loss and of the hits: (2, 3, rows, classes and all)."""
-        if self._sums is None:
-            raise RuntimeError("no batch has been taken")
-        return self._sums
 
     def _allocate(self, classes: int) -> None:
         size = _BYTES * self._rows * classes

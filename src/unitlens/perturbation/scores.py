@@ -198,6 +198,11 @@ def _logits_before(logits: Tensor, labels: Tensor) -> Tensor:
     return before.sum(dim=1)
 
 
+def are_classes(targets: Tensor) -> bool:
+    """Tell whether targets are classes: one integer per sample."""
+    return targets.dim() == 1 and not (targets.is_floating_point() or targets.is_complex())
+
+
 def make_score(choice: ScoreChoice) -> Score:
     """Return the score for an argument `score`.
 

@@ -29,10 +29,11 @@ from unitlens.model.wrapped_modules import unwrap
 from unitlens.perturbation.call_identity import CallIdentity
 from unitlens.perturbation.doubts import ResultDoubts
 from unitlens.perturbation.engine.engine import Engine, Perturbed
+from unitlens.perturbation.engine.steps import IsDue, every_step
 from unitlens.perturbation.partial_calls import PartialCall
 from unitlens.perturbation.position_scores import score_positions
 from unitlens.perturbation.score_output import read_for_score
-from unitlens.perturbation.scores import Floats, Score, ScoreChoice, make_score
+from unitlens.perturbation.scores import Floats, Score, ScoreChoice, are_classes, make_score
 from unitlens.progress import track
 from unitlens.user_warnings import warn_of_doubts
 from unitlens.variables.checks import annotate
@@ -74,12 +75,15 @@ class Batch:
         Inputs of the network and targets of the score, samples on axis 0.
     classes
         Class of each sample, (samples,): the target, or 0 where targets are not classes.
+    is_due
+        Function of the engine's steps that tells which steps on the batch run.
     """
 
     positions: Indices
     inputs: AnyInputs
     targets: Tensor
     classes: Tensor
+    is_due: IsDue = every_step
 
     @property
     def start(self) -> int:
@@ -335,11 +339,6 @@ class Session:
             f"{self.classes} logits, so labels must be 0 to {self.classes - 1}; "
             f"{label_remedy(int(outside[0]))}"
         )
-
-
-def are_classes(targets: Tensor) -> bool:
-    """Tell whether targets are classes: one integer per sample."""
-    return targets.dim() == 1 and not (targets.is_floating_point() or targets.is_complex())
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from torch.utils.data import TensorDataset
 import unitlens as ul
 from unitlens.errors import ArgumentError, SavedSumsError
 from unitlens.hashed_files import read_hashed, read_trailer, write_hashed
-from unitlens.perturbation import saved_sums
+from unitlens.perturbation import saved_sums, summed_batches
 from unitlens.perturbation.join_curves import ablation_curves
 
 KILLS = int(os.environ.get("UNITLENS_KILLS", "3"))
@@ -64,8 +64,8 @@ def dataset() -> StoppingSet:
 
 @pytest.fixture(autouse=True)
 def each_batch_is_saved(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(saved_sums, "SECONDS_BETWEEN_SAVES", 0.0)
-    monkeypatch.setattr(saved_sums, "SAVING_SHARE", np.inf)
+    monkeypatch.setattr(summed_batches, "SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr(summed_batches, "SAVING_SHARE", np.inf)
 
 
 CALLS: dict[str, Callable[..., xr.Dataset]] = {

@@ -1,5 +1,6 @@
 """Effects of perturbations, and dense heads of networks, whose effects compiled kernels sum."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,16 @@ from torch import Tensor, fx, nn
 from unitlens.model.graph import Program, Values
 from unitlens.model.inputs import AnyInputs
 from unitlens.model.rewriting import is_patched
+from unitlens.perturbation.engine.perturbed_directions import Directions
 from unitlens.perturbation.engine.readers import LayerReader
 from unitlens.perturbation.engine.resumption import Resumption, is_relu
+from unitlens.perturbation.engine.steps import IsDue
 
 if TYPE_CHECKING:
     from unitlens.perturbation.engine import fused
     from unitlens.perturbation.engine.fused import FusedChanges
+
+_DIRECTIONS_OF_THREAD = 512  # that a compiled kernel scores in one step
 
 
 @dataclass(frozen=True)
@@ -103,28 +108,46 @@ class DenseHead:
     reader: LayerReader
     last: nn.Linear | None
 
-    def score(
-        self, output: Tensor, coefficients: Tensor, columns: Tensor, scores: SampleScores
-    ) -> "FusedChanges":
-        """Return the changes of loss and hits under each perturbation, summed over samples.
+    def effects(
+        self,
+        directions: Directions,
+        coefficients: Tensor,
+        output: Tensor,
+        scores: SampleScores,
+        is_due: IsDue,
+    ) -> Iterator[SummedEffect]:
+        """Yield the changes of loss and hits under each perturbation, summed over samples.
 
         Parameters
         ----------
-        output
-            Output of the reader in the unperturbed network, (samples, out).
+        directions
+            The directions.
         coefficients
             Coefficient of each direction, (directions, samples, positions ...).
-        columns
-            Change of the reader's output per unit of each direction, (directions, out).
+        output
+            Output of the reader in the unperturbed network, (samples, out).
         scores
             Labels and scores of the samples.
+        is_due
+            Function that tells whether a step of some rows runs.
         """
-        from unitlens.perturbation.engine import fused
-
-        by_sample = coefficients
+        by_sample, columns = coefficients, directions.columns(self.reader)
         if coefficients.dim() > 2:
             by_sample = self.reader.pooled(coefficients.flatten(0, 1))
             by_sample = by_sample.reshape(coefficients.shape[:2])
+        size = _DIRECTIONS_OF_THREAD * torch.get_num_threads()
+        for start in range(0, len(directions), size):
+            some = slice(start, start + size)
+            if is_due(by_sample[some].numel()):
+                sums = self._score(by_sample[some], columns[some], output, scores)
+                yield SummedEffect(directions.table_rows[some], sums)
+
+    def _score(
+        self, by_sample: Tensor, columns: Tensor, output: Tensor, scores: SampleScores
+    ) -> "FusedChanges":
+        """Return the changes for coefficients (directions, samples), by direction and class."""
+        from unitlens.perturbation.engine import fused
+
         perturbed = _array(by_sample.t()), _array(columns), _array(output)
         labels, losses, hits = map(_array, (scores.labels, scores.losses, scores.hits))
         if self.last is None:

@@ -40,7 +40,8 @@ from unitlens.perturbation.engine.row_batches import (
     batches_of_pairs,
 )
 from unitlens.perturbation.engine.shortcut_checks import chain_agrees, fastest_resumptions
-from unitlens.perturbation.engine.whole_passes import whole_passes
+from unitlens.perturbation.engine.steps import IsDue, every_step
+from unitlens.perturbation.engine.whole_passes import whole_passes, whole_variants
 
 logger = logging.getLogger("unitlens")
 
@@ -148,8 +149,9 @@ class Engine:
         return self.memory.samples(at_most, resumptions, kept_bytes, whole=whole)
 
     def each_alone(
-        self, base: BasePass, perturbed: Sequence[Directions], scores: SampleScores | None = None
-    ) -> Iterator[Effect | SummedEffect]:
+        self, base: BasePass, perturbed: Sequence[Directions],
+        scores: SampleScores | None = None, is_due: IsDue = every_step,
+    ) -> Iterator[Effect | SummedEffect]:  # fmt: skip
         """Perturb along every direction alone.
 
         Parameters
@@ -161,6 +163,8 @@ class Engine:
         scores
             Labels and scores of the samples, where changes of loss and hits may be summed; None
             where directions have chosen samples.
+        is_due
+            Function that tells whether a step of some rows runs.
 
         Yields
         ------
@@ -173,10 +177,10 @@ class Engine:
         for resumption, values in self._stops(base, resumptions):
             (layer,) = resumption.layers.values()
             for part in self._parts(resumed[layer.name], len(base.inputs), resumption):
-                yield from self._effects(base.inputs, resumption, part, values, scores)
+                yield from self._effects(base.inputs, resumption, part, values, scores, is_due)
         for directions in perturbed:
             if directions.layer.name not in resumed:
-                yield from self._in_whole_passes(base.inputs, directions)
+                yield from self._in_whole_passes(base.inputs, directions, is_due)
 
     def _stops(
         self, base: BasePass, resumptions: Sequence[Resumption]
@@ -198,28 +202,23 @@ class Engine:
             yield directions.part(slice(start, start + size))
 
     def _effects(
-        self,
-        inputs: AnyInputs,
-        resumption: Resumption,
-        directions: Directions,
-        values: Values,
-        scores: SampleScores | None,
-    ) -> Iterator[Effect | SummedEffect]:
+        self, inputs: AnyInputs, resumption: Resumption, directions: Directions, values: Values,
+        scores: SampleScores | None, is_due: IsDue,
+    ) -> Iterator[Effect | SummedEffect]:  # fmt: skip
         activation = values[self._network.nodes[directions.layer.name]]
         coefficients = directions.coefficients(activation)
         # The difference of two infinities is NaN, so that outputs cannot be updated by it.
         finite = torch.isfinite(coefficients.flatten(1).sum(1))
         if resumption.readers and not finite.all():
-            yield from self._in_whole_passes(inputs, directions.part(~finite))
+            yield from self._in_whole_passes(inputs, directions.part(~finite), is_due)
             directions, coefficients = directions.part(finite), coefficients[finite]
             if not len(directions):
                 return
         logits = self._network.logits_node
         head = None if scores is None else find_dense_head(self._traced, resumption, logits)
         if scores is not None and head is not None:
-            columns, output = directions.columns(head.reader), values[head.reader.node]
-            sums = head.score(output, coefficients, columns, scores)
-            yield SummedEffect(directions.table_rows, sums)
+            output = values[head.reader.node]
+            yield from head.effects(directions, coefficients, output, scores, is_due)
             return
         numbers, samples = directions.changed(coefficients).nonzero(as_tuple=True)
         if not len(numbers):
@@ -231,15 +230,19 @@ class Engine:
         else:
             batches = batches_of_chosen(numbers, size)
         for batch in batches:
+            if not is_due(len(batch.kept)):
+                continue
             pairs = PerturbedPairs.of_batch(batch, numbers, samples, coefficients)
             rows = resumption.start(values, directions, pairs)
             output = self._network.logits(resumption.finish(self._traced, rows, {}))
             table_rows = directions.table_rows[pairs.directions[batch.kept]]
             yield Effect(table_rows, pairs.samples[batch.kept], output[batch.kept])
 
-    def _in_whole_passes(self, inputs: AnyInputs, directions: Directions) -> Iterator[Effect]:
+    def _in_whole_passes(
+        self, inputs: AnyInputs, directions: Directions, is_due: IsDue
+    ) -> Iterator[Effect]:
         parts = [*self._parts(directions, len(inputs), None)]
-        return whole_passes(self._network, inputs, directions, parts)
+        return whole_passes(self._network, inputs, directions, parts, is_due)
 
     def together(
         self,
@@ -247,6 +250,7 @@ class Engine:
         count: int,
         edit: VariantEdit,
         layers: Sequence[UnitLayer] | None = None,
+        is_due: IsDue = every_step,
     ) -> Iterator[tuple[slice, Tensor]]:
         """Run variants of the network, each with edits in several layers.
 
@@ -262,6 +266,8 @@ class Engine:
             given activations in place where they have one entry per variant.
         layers
             The layers that are edited; all layers of the engine if None.
+        is_due
+            Function that tells whether a step of some rows runs.
 
         Yields
         ------
@@ -270,17 +276,14 @@ class Engine:
         edited = self._layers if layers is None else layers
         resumption = self._joint_resumption(edited)
         if resumption is None:
-            whole = VariantRows.within(0, len(inputs))
-            for number in range(count):
-                variant = slice(number, number + 1)
-                edits = {la.name: whole.edit(edit, la, variant) for la in edited}
-                yield variant, self._network.forward_with(inputs, edits).unsqueeze(0)
+            yield from whole_variants(self._network, inputs, count, edit, edited, is_due)
             return
         rows = VariantRows.within(self.memory.rows(resumption), len(inputs))
         for _, values in self._traversal([resumption]).run(inputs):
             for start in range(0, count, rows.at_once):
                 variants = slice(start, min(start + rows.at_once, count))
-                yield variants, self._variants(resumption, values, variants, edit, rows)
+                if is_due((variants.stop - start) * len(inputs)):
+                    yield variants, self._variants(resumption, values, variants, edit, rows)
 
     def _variants(
         self, resumption: Resumption, values: Values, variants: slice, edit: VariantEdit,
@@ -298,8 +301,9 @@ class Engine:
         return rows.split(output, number)
 
     def nested(
-        self, inputs: AnyInputs, values: Channels, orders: Sequence[Channels], counts: Sequence[int]
-    ) -> Iterator[tuple[int, Tensor]]:
+        self, inputs: AnyInputs, values: Channels, orders: Sequence[Channels],
+        counts: Sequence[int], is_due: IsDue = every_step,
+    ) -> Iterator[tuple[int, Tensor]]:  # fmt: skip
         """Ablate nested sets of the units of all layers, where :attr:`is_chain` is true.
 
         Parameters
@@ -312,6 +316,8 @@ class Engine:
             For each order, the rank of each unit over all layers (units,), by the layer's name.
         counts
             Number of ablated units of each set, descending.
+        is_due
+            Function that tells whether a step of some rows runs: the sets of one order.
 
         Yields
         ------
@@ -322,6 +328,8 @@ class Engine:
             activation = of_pass[self._network.nodes[self._layers[0].name]]
             parts = torch.split(activation, self.memory.chain_samples(chain))
             for number, ranks in enumerate(orders):
+                if not is_due(len(counts) * len(inputs)):
+                    continue
                 logits = [
                     torch.stack([*chain.logits(part, values, ranks, counts)]) for part in parts
                 ]

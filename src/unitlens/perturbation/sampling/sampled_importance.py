@@ -10,7 +10,7 @@ every part of the units draws the pairs that the whole draws.
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from unitlens.perturbation.engine.perturbed_directions import Directions
 from unitlens.perturbation.first_order import NoGradientError
 from unitlens.perturbation.importance import Ints, importance_table
 from unitlens.perturbation.mean_scores import Baseline
+from unitlens.perturbation.sampling.drawn_changes import DrawnChanges
 from unitlens.perturbation.sampling.pair_draws import pair_uniforms
 from unitlens.perturbation.sampling.pair_rates import PairRates, Pilot
 from unitlens.perturbation.sampling.predicted_changes import (
@@ -36,6 +37,7 @@ from unitlens.perturbation.sampling.predicted_changes import (
 from unitlens.perturbation.sampling.sampled_sums import SampledSums
 from unitlens.perturbation.scores import Floats
 from unitlens.perturbation.session import Batch, Session
+from unitlens.perturbation.summed_batches import going_on, identity_for
 from unitlens.seeds import seeded
 
 logger = logging.getLogger("unitlens")
@@ -106,6 +108,8 @@ class SampledAblation:
         Where the output for a sample depends on other samples of its batch.
     """
 
+    summed: ClassVar[tuple[str, ...]] = ("_plain_because",)
+
     def __init__(
         self,
         session: Session,
@@ -127,6 +131,10 @@ class SampledAblation:
         self._kept_bytes = kept_bytes + _PAIR_BYTES * session.units
         self._at_most = session.engine.memory.backward_samples(self._kept_bytes)
         self._plain_because = ""
+        # Changes of the pairs of a batch.
+        self._drawn_changes = DrawnChanges(session.device)
+        identity = identity_for(session, at_most=self._at_most, kept_bytes=self._kept_bytes)
+        self._pilot = None if identity is None else identity.of_preparation("pilot")
         self._rates = self._find_rates()
 
     def table(
@@ -154,8 +162,10 @@ class SampledAblation:
         estimates = importance_table(
             session, coordinates, self._add_batch,
             self._sums(), schema=schema, value=value, at_most=self._at_most,
-            kept_bytes=self._kept_bytes, beside=beside,
+            kept_bytes=self._kept_bytes, beside=beside, saved=(self, self._drawn_changes),
         )  # fmt: skip
+        if self._pilot is not None and self._pilot.call.path is not None:
+            self._pilot.call.path.unlink(missing_ok=True)
         return estimates.assign_attrs(self._attributes(estimates))
 
     def _sums(self) -> SampledSums:
@@ -170,11 +180,13 @@ class SampledAblation:
         sums.add_predictions(predictions.changes, batch.classes)
         probabilities = self._rates.probabilities(predictions)
         drawn = self._drawn(batch, probabilities, "pairs")
-        loss, hits = self._changes(batch, directions, drawn, baseline)
+        changes = self._drawn_changes
+        changes.begin(drawn)
+        self._add_changes(changes, batch, directions, drawn, baseline)
         rows, samples = drawn.nonzero(as_tuple=True)
         sums.add_drawn(
             rows, batch.classes[samples], probabilities[rows, samples],
-            loss[rows, samples], predictions.changes[rows, samples], hits[rows, samples],
+            changes.loss, predictions.changes[rows, samples], changes.hits,
         )  # fmt: skip
 
     def _attributes(self, table: xr.Dataset) -> dict[str, object]:
@@ -192,23 +204,32 @@ class SampledAblation:
 
     def _find_rates(self) -> PairRates:
         """Run the pilot, and return the rates."""
-        drawn: list[Tensor] = []
-        errors: list[Tensor] = []
         batches = [*self._pilot_batches()]
         found = [self._predictions(batch, self._directions(batch)) for batch in batches]
         pilot = Pilot(Predictions.of_all(found), self._session.samples)
         if self._sampling.rate is not None:
             return pilot.rates_for_share(self._sampling.rate)
         rates = pilot.first_rates()
-        for batch, predictions in zip(batches, found, strict=True):
-            chosen = self._drawn(batch, rates.probabilities(predictions), "pilot pairs")
-            loss, _ = self._changes(batch, self._directions(batch), chosen, None)
-            drawn.append(chosen)
-            errors.append(loss - predictions.changes)
+        drawn = [
+            self._drawn(batch, rates.probabilities(predictions), "pilot pairs")
+            for batch, predictions in zip(batches, found, strict=True)
+        ]
+        predicted = torch.cat([predictions.changes for predictions in found], dim=1)
+        all_drawn = torch.cat(drawn, dim=1)
+        errors = torch.zeros_like(predicted)
+        errors[all_drawn] = self._pilot_changes(batches, all_drawn) - predicted[all_drawn]
         assert self._sampling.tolerance is not None  # noqa: S101  is_exact is false
-        return pilot.rates_for_error(
-            rates, torch.cat(drawn, 1), torch.cat(errors, 1), self._sampling.tolerance
-        )
+        return pilot.rates_for_error(rates, all_drawn, errors, self._sampling.tolerance)
+
+    def _pilot_changes(self, batches: Sequence[Batch], drawn: Tensor) -> Tensor:
+        """Return the loss changes of the drawn pairs of the pilot, (rows, samples) being drawn."""
+        changes, positions = DrawnChanges(drawn.device), _pilot_positions(self._session)
+        changes.begin(drawn)
+        for batch in going_on(batches, self._pilot, (changes,)):
+            first = int(np.searchsorted(positions, batch.start))
+            of_batch = drawn[:, first : first + len(batch.positions)]
+            self._add_changes(changes, batch, self._directions(batch), of_batch, None, first)
+        return changes.loss
 
     def _pilot_batches(self) -> Iterator[Batch]:
         return self._session.batches(
@@ -234,31 +255,42 @@ class SampledAblation:
         uniforms = pair_uniforms(self._session.seed, purpose, self._numbers, samples)
         return torch.as_tensor(uniforms, device=probabilities.device) < probabilities
 
-    def _changes(
+    def _add_changes(
         self,
+        changes: DrawnChanges,
         batch: Batch,
         directions: Sequence[Directions],
         drawn: Tensor,
         baseline: Baseline | None,
-    ) -> tuple[Tensor, Tensor]:
-        """Return the changes of loss and hits, float64 (rows, samples), 0 where not drawn."""
+        first: int = 0,
+    ) -> None:
+        """Run the drawn pairs of a batch, and add their changes of loss and hits.
+
+        Parameters
+        ----------
+        changes
+            The changes, which are added to.
+        batch, directions
+            The batch, and the directions by layer.
+        drawn
+            Whether a pair is drawn, (rows, samples of the batch).
+        baseline
+            Scores of the unperturbed network, which are added to; None for the pilot.
+        first
+            Place of the batch's first sample among the samples of the changes.
+        """
         session = self._session
         base = session.engine.base_pass(batch.inputs)
         if baseline is None:
             losses, hits = session.score(base.logits, batch.targets)
         else:
             losses, hits = baseline.add(session, batch, base.logits)
-        loss_changes, hit_changes = torch.zeros(
-            (2, *drawn.shape), dtype=torch.float64, device=drawn.device
-        )
         chosen = [of_layer.on_pairs(drawn[of_layer.table_rows]) for of_layer in directions]
-        for effect in session.engine.each_alone(base, chosen):
+        for effect in session.engine.each_alone(base, chosen, is_due=batch.is_due):
             assert isinstance(effect, Effect)  # noqa: S101  no scores are given
             rows, samples = effect.table_rows, effect.samples
             loss, hit = session.score.of_rows(effect.logits, batch.targets[samples])
-            loss_changes[rows, samples] = loss - losses[samples]
-            hit_changes[rows, samples] = hit - hits[samples]
-        return loss_changes, hit_changes
+            changes.add(rows, samples + first, loss - losses[samples], hit - hits[samples])
 
 
 def _pilot_positions(session: Session) -> Indices:

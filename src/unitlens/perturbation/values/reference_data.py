@@ -11,7 +11,8 @@ from unitlens.data.samples import Samples
 from unitlens.errors import ArgumentError
 from unitlens.model.inputs import AnyInputs
 from unitlens.model.layers import UnitLayer, reduce_positions
-from unitlens.perturbation.session import Session, are_classes
+from unitlens.perturbation.scores import are_classes
+from unitlens.perturbation.session import Session
 from unitlens.seeds import seeded
 
 # Number of samples that are converted to float64 at once. A whole batch would take more than twice
