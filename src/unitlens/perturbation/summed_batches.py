@@ -158,10 +158,10 @@ class _Steps:
 
     def end(self, *, kept: bool) -> None:
         """Remove the file, or leave the sums over all samples where the call is one of several."""
-        if kept:
-            self._file.save(self._begun)
-        else:
+        if not kept:
             self._file.path.unlink(missing_ok=True)
+        elif self._begun != self._held:
+            self._file.save(self._begun)
 
     def _save_where_due(self) -> None:
         """Save the sums if the last save is long enough ago; a disk that refuses is told of."""

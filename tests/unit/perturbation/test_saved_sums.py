@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,9 @@ import unitlens as ul
 from unitlens.errors import ArgumentError, SavedSumsError
 from unitlens.hashed_files import read_hashed, read_trailer, write_hashed
 from unitlens.perturbation import saved_sums, summed_batches
+from unitlens.perturbation.engine import batch_memory, effects
 from unitlens.perturbation.join_curves import ablation_curves
+from unitlens.perturbation.sampling.sampled_importance import _pilot_positions
 
 KILLS = int(os.environ.get("UNITLENS_KILLS", "3"))
 SAMPLES, BATCH = 96, 8
@@ -70,6 +73,10 @@ def each_batch_is_saved(monkeypatch: pytest.MonkeyPatch) -> None:
 
 CALLS: dict[str, Callable[..., xr.Dataset]] = {
     "units": ul.unit_ablation,
+    "units at a rate": lambda model, data, **more: ul.unit_ablation(model, data, rate=0.3, **more),
+    "units to a tolerance": lambda model, data, **more: ul.unit_ablation(
+        model, data, tolerance=0.01, **more
+    ),
     "groups": lambda model, data, **more: ul.group_ablation(
         model, data, [[0, 7], [3], [1, 2, 9]], value="mean", **more
     ),
@@ -118,6 +125,107 @@ def test_checkpoint__goes_on_to_the_undisturbed_table(
         assert [*tmp_path.iterdir()] == []
 
 
+class StoppedAfterSaves:
+    """Ends a call after its nth save: the file is that of a process which was killed then.
+
+    Attributes
+    ----------
+    saves
+        Number of saves so far.
+    progress
+        What the files said of how far their sums were.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.saves, self.stop_after = 0, 10**9
+        self.progress: list[dict[str, int]] = []
+        write = saved_sums.write_hashed
+
+        def write_and_stop(path: Path, content: bytes, stated: dict[str, Any]) -> None:
+            write(path, content, stated)
+            self.saves += 1
+            self.progress.append(stated["progress"])
+            if self.saves == self.stop_after:
+                raise StoppedError
+
+        monkeypatch.setattr(saved_sums, "write_hashed", write_and_stop)
+
+    def run(self, call: Callable[[], Any], saves: int = 10**9) -> Any:
+        """Run a call; return its result, or None where it was stopped."""
+        self.saves, self.stop_after = 0, saves
+        self.progress.clear()
+        try:
+            return call()
+        except StoppedError:
+            return None
+
+
+@pytest.fixture
+def stopping(monkeypatch: pytest.MonkeyPatch) -> StoppedAfterSaves:
+    """Stop calls after saves, and let few rows run at once, so that a batch has many steps."""
+    monkeypatch.setattr(batch_memory, "CPU_WORKING_SET", 2**12)
+    monkeypatch.setattr(effects, "_DIRECTIONS_OF_THREAD", 2)
+    return StoppedAfterSaves(monkeypatch)
+
+
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_checkpoint__goes_on_within_a_batch_with_the_same_bits(
+    name: str,
+    model: nn.Module,
+    dataset: StoppingSet,
+    tmp_path: Path,
+    stopping: StoppedAfterSaves,
+) -> None:
+    file = tmp_path / "sums"
+
+    def call(checkpoint: Path | None = file) -> xr.Dataset:
+        return CALLS[name](model, dataset, batch_size=40, checkpoint=checkpoint)
+
+    whole = call(None)
+    stopping.run(call)
+    within = [save for save, one in enumerate(stopping.progress, start=1) if one["steps"]]
+    assert len(within) >= 5
+    for stop in (within[0], within[len(within) // 2], within[-1]):
+        assert stopping.run(call, stop) is None
+        resumed = stopping.run(call)
+        assert resumed.identical(whole)
+        for variable, array in whole.items():
+            assert resumed[variable].values.tobytes() == array.values.tobytes()
+        assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_checkpoint__killed_at_every_step_runs_no_step_twice(
+    name: str,
+    model: nn.Module,
+    dataset: StoppingSet,
+    tmp_path: Path,
+    stopping: StoppedAfterSaves,
+) -> None:
+    file, size = tmp_path / "sums", 40
+
+    def call(checkpoint: Path | None) -> xr.Dataset:
+        more = {"score": counting_score, "batch_size": size, "checkpoint": checkpoint}
+        return CALLS[name](model, dataset, **more)
+
+    def rows() -> int:
+        total = sum(scored_rows)
+        scored_rows.clear()
+        return total
+
+    rows()
+    whole = call(None)
+    needed, starts, resumed = rows(), 0, None
+    while resumed is None:
+        resumed, starts = stopping.run(lambda: call(file), 1), starts + 1
+    assert resumed.identical(whole)
+    assert starts > 6
+    # A start scores the begun batch again without perturbation; where pairs are drawn, it also
+    # predicts the changes on this batch and on the 24 samples of the pilot.
+    again = 2 * size + 24 if name.startswith("units ") else size
+    assert rows() <= needed + starts * again
+
+
 scored_rows: list[int] = []
 
 
@@ -144,6 +252,53 @@ def test_checkpoint__does_not_run_again_what_the_sums_hold(
     rows()
     ablate(dataset, checkpoint=file)
     assert rows() < 0.5 * whole
+
+
+def test_checkpoint__of_drawn_pairs_keeps_the_pilot(
+    model: nn.Module, dataset: StoppingSet, tmp_path: Path, stopping: StoppedAfterSaves
+) -> None:
+    file = tmp_path / "sums"
+
+    def ablate(data: Any = dataset, **more: Any) -> xr.Dataset:
+        return ul.unit_ablation(model, data, tolerance=0.01, checkpoint=file, **more)
+
+    assert stopping.run(ablate, 1) is None
+    pilot = tmp_path / "sums.pilot"
+    assert [*tmp_path.iterdir()] == [pilot]
+    assert stopping.progress[0]["steps"] == 1
+    refused("of other settings than this call", lambda: ablate(value="mean"))
+    other = TensorDataset(dataset.tensors[0] + 1, dataset.tensors[1])
+    refused("over other samples than the data set gives now", lambda: ablate(other))
+    assert stopping.run(ablate, 4) is None
+    assert sorted(tmp_path.iterdir()) == [file, pilot]
+    whole = ul.unit_ablation(model, dataset, tolerance=0.01)
+    assert stopping.run(ablate).identical(whole)
+    assert [*tmp_path.iterdir()] == []
+
+
+def without_gradient(output: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    losses = nn.functional.cross_entropy(output.double(), targets.abs(), reduction="none")
+    return losses.detach() if (targets == 3).any() else losses
+
+
+def test_checkpoint__keeps_that_no_gradient_predicts(
+    model: nn.Module, dataset: StoppingSet, tmp_path: Path, stopping: StoppedAfterSaves
+) -> None:
+    targets = dataset.tensors[1]
+    targets[:] = torch.where(targets == 3, 2, targets)
+    calls: dict[str, Any] = {"rate": 0.5, "batch_size": 24, "score": without_gradient}
+    pilot = set(_pilot_positions(SimpleNamespace(samples=SAMPLES, seed=0)).tolist())
+    targets[next(place for place in range(24, 48) if place not in pilot)] = 3
+
+    def ablate(checkpoint: Path | None = tmp_path / "sums") -> xr.Dataset:
+        return ul.unit_ablation(model, dataset, checkpoint=checkpoint, **calls)
+
+    whole = ablate(None)
+    assert "drawn_without_gradient" in whole.attrs
+    stopping.run(ablate)
+    third = [n for n, at in enumerate(stopping.progress, 1) if at["samples"] == 48 and at["steps"]]
+    assert stopping.run(ablate, third[0]) is None
+    assert stopping.run(ablate).identical(whole)
 
 
 def test_checkpoint__of_several_variants_keeps_finished_ones(
@@ -212,6 +367,7 @@ def test_checkpoint__of_another_call_is_refused(
     refused("of other settings than this call", lambda: ablate(units=3))
     refused("of another part than this call", lambda: ablate(part=(0, 2)))
     refused("of other arithmetic .* 16 samples per batch", lambda: ablate(batch_size=16))
+    refused("of other arithmetic .* memory_gb 2, not .* memory_gb 1", lambda: ablate(memory_gb=1))
     inputs, targets = dataset.tensors
     other_set = TensorDataset(inputs, targets.roll(1))
     refused("over other samples than the data set gives now", lambda: ablate(data=other_set))
@@ -224,7 +380,7 @@ def test_checkpoint__of_another_call_is_refused(
     assert not saved.exists()
 
 
-@pytest.mark.parametrize("stated", [{"format": 0}, {"code_hash": "0"}])
+@pytest.mark.parametrize("stated", [{"format": 1}, {"code_hash": "0"}])
 def test_checkpoint__of_another_version_is_refused(
     stated: dict[str, Any], saved: Path, model: nn.Module, dataset: StoppingSet
 ) -> None:
@@ -236,6 +392,29 @@ def test_checkpoint__of_another_version_is_refused(
         "of another version",
         lambda: ul.unit_ablation(model, dataset, batch_size=BATCH, checkpoint=saved),
     )
+
+
+@pytest.mark.parametrize("changed", [{"steps": 10**6}, {"rows": 1}, {"samples": 3}])
+def test_checkpoint__of_other_steps_is_refused(
+    changed: dict[str, int],
+    model: nn.Module,
+    dataset: StoppingSet,
+    tmp_path: Path,
+    stopping: StoppedAfterSaves,
+) -> None:
+    file = tmp_path / "sums"
+
+    def ablate() -> xr.Dataset:
+        return ul.unit_ablation(model, dataset, batch_size=40, checkpoint=file)
+
+    assert stopping.run(ablate, 3) is None
+    trailer = read_trailer(file)
+    assert trailer is not None
+    content = read_hashed(file, error=SavedSumsError, remedy="")
+    progress = {**trailer.provenance["progress"], **changed}
+    write_hashed(file, content, {**trailer.provenance, "progress": progress})
+    refused("sums of other steps than this call makes", ablate)
+    assert file.exists()
 
 
 @pytest.mark.parametrize("seed", range(8))
