@@ -160,9 +160,10 @@ def direction_ablation(
         :func:`unitlens.merge_tables` joins their tables to the table of the whole call.
         None: all directions.
     checkpoint
-        File in which a call saves its sums at the end of a batch, about every minute. A killed call
+        File in which a call saves its sums about every minute, within a batch too. A killed call
         that is begun again with the same arguments goes on there, and gives the same table to the
-        last bit. The file is removed at the end. None: no sums are saved.
+        last bit. With `tolerance`, a second file, whose name has ``.pilot`` behind it, holds what
+        the pilot found. The files are removed at the end. None: no sums are saved.
 
     Returns
     -------

@@ -141,7 +141,7 @@ def noise_robustness(
         with k from 0 to K - 1 share the work. :func:`unitlens.merge_tables` joins their
         tables to the table of the whole call. None: all draws.
     checkpoint
-        File in which a call saves its sums at the end of a batch, about every minute. A killed call
+        File in which a call saves its sums about every minute, within a batch too. A killed call
         that is begun again with the same arguments goes on there, and gives the same table to the
         last bit. The file is removed at the end. None: no sums are saved.
 
