@@ -132,7 +132,8 @@ def direction_ablation(
         sets the share; all pairs are run where neither is given.
     tolerance
         Largest standard error wanted of the loss increase of a direction, in nats, as an estimate
-        of the exact one. Not with `rate`.
+        of the exact one. Not with `rate`. With `checkpoint`, a second file, ``.pilot`` behind its
+        name, holds the sums over the few samples that are run first.
     output
         What is scored of an output that is no tensor: the key or the place of an entry, or a
         function of the output. None: for a built-in score the entry or attribute ``logits`` or
@@ -162,8 +163,7 @@ def direction_ablation(
     checkpoint
         File in which a call saves its sums about every minute, within a batch too. A killed call
         that is begun again with the same arguments goes on there, and gives the same table to the
-        last bit. With `tolerance`, a second file, whose name has ``.pilot`` behind it, holds what
-        the pilot found. The files are removed at the end. None: no sums are saved.
+        last bit. The file is removed at the end. None: no sums are saved.
 
     Returns
     -------

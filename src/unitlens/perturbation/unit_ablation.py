@@ -154,6 +154,7 @@ def unit_ablation(
         Largest standard error wanted of the loss increase of a unit, in nats, as an estimate of
         the exact one: for each unit, so many pairs are drawn as this takes by the errors seen on a
         few samples. The error that was reached is ``loss_increase_sampling_se``. Not with `rate`.
+        With `checkpoint`, a second file, ``.pilot`` behind its name, holds the sums over these few.
     output
         What is scored of an output that is no tensor: the key or the place of an entry, or a
         function of the output. None: for a built-in score the entry or attribute ``logits`` or
@@ -182,8 +183,7 @@ def unit_ablation(
     checkpoint
         File in which a call saves its sums about every minute, within a batch too. A killed call
         that is begun again with the same arguments goes on there, and gives the same table to the
-        last bit. With `tolerance`, a second file, whose name has ``.pilot`` behind it, holds what
-        the pilot found. The files are removed at the end. None: no sums are saved.
+        last bit. The file is removed at the end. None: no sums are saved.
 
     Returns
     -------
