@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from unitlens.errors import SavedSumsError
-from unitlens.hashed_files import read_hashed, read_trailer, write_hashed
+from unitlens.hashed_files import read_hashed, read_trailer, replacing_hashed
 from unitlens.perturbation.call_identity import CallIdentity
 
 logger = logging.getLogger("unitlens")
@@ -138,10 +138,10 @@ class SavedSums:
                     arrays[f"{number}{name}"] = _numbers(value)
                 else:
                     plain[-1][name] = value
-        content = io.BytesIO()
-        np.savez(content, **arrays)
         data = {"data_hash": self._identity.data_hash, "progress": asdict(progress)}
-        write_hashed(self.path, content.getvalue(), {**self._of_call(), **data, "plain": plain})
+        stated = {**self._of_call(), **data, "plain": plain}
+        with replacing_hashed(self.path, stated) as partial, partial.open("wb") as file:
+            np.savez(file, **arrays)
 
     def _of_call(self) -> dict[str, Any]:
         """Return what must be equal for the call to go on."""

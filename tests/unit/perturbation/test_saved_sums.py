@@ -9,7 +9,8 @@ import pickle
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -139,16 +140,18 @@ class StoppedAfterSaves:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.saves, self.stop_after = 0, 10**9
         self.progress: list[dict[str, int]] = []
-        write = saved_sums.write_hashed
+        replacing = saved_sums.replacing_hashed
 
-        def write_and_stop(path: Path, content: bytes, stated: dict[str, Any]) -> None:
-            write(path, content, stated)
+        @contextmanager
+        def write_and_stop(path: Path, stated: dict[str, Any]) -> Iterator[Path]:
+            with replacing(path, stated) as partial:
+                yield partial
             self.saves += 1
             self.progress.append(stated["progress"])
             if self.saves == self.stop_after:
                 raise StoppedError
 
-        monkeypatch.setattr(saved_sums, "write_hashed", write_and_stop)
+        monkeypatch.setattr(saved_sums, "replacing_hashed", write_and_stop)
 
     def run(self, call: Callable[[], Any], saves: int = 10**9) -> Any:
         """Run a call; return its result, or None where it was stopped."""
@@ -450,7 +453,7 @@ def test_checkpoint__that_the_disk_refuses_costs_a_warning_alone(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(saved_sums, "write_hashed", full)
+    monkeypatch.setattr(saved_sums, "replacing_hashed", full)
     table = ul.unit_ablation(model, dataset, batch_size=BATCH, checkpoint=tmp_path / "sums")
     assert table.identical(ul.unit_ablation(model, dataset, batch_size=BATCH))
     assert "the sums cannot be saved ([Errno 28] No space left on device)" in caplog.text
