@@ -214,7 +214,7 @@ def direction_ablation(
         raise ArgumentError(f"value is {value!r}, but must be {known} for directions")
     given = directions_by_layer(directions, "directions")
     choice = tuple(given) if layers is None else layers
-    sampling = PairSampling(rate, tolerance)
+    sampling = PairSampling(rate, tolerance, "direction")
     sampling.check()
     settings = Settings(
         choice, samples, seed, batch_size, device, memory_gb, score, precision,

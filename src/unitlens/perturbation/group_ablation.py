@@ -229,8 +229,8 @@ def group_ablation(
     first-order changes by its units, of which those of later layers count as far as the group has
     left something to its later layers. Pairs are drawn independently of each other by hashes of
     `seed`, the number of the group among `groups`, and the sample. Estimates and errors are those
-    of :func:`unitlens.unit_ablation`. Groups of a large share of several layers are predicted
-    badly: there, drawing pairs may need as many as random samples would, or twice as many.
+    of :func:`unitlens.unit_ablation`. Groups of a quarter of several layers and more are predicted
+    badly: drawn pairs then tell no more than as many random samples (`samples`), or less.
 
     References
     ----------
@@ -258,7 +258,7 @@ def group_ablation(
             "groups": groups, "value": value, "rate": rate, "tolerance": tolerance,
         }),
     )  # fmt: skip
-    sampling = PairSampling(rate, tolerance)
+    sampling = PairSampling(rate, tolerance, "group")
     sampling.check()
     names = group_names(groups)
     reading = loading_workers(workers, dataset, reference)

@@ -195,6 +195,19 @@ def test_tolerance__is_the_error_of_most_groups(network):
     assert strict.attrs["pair_share"] == strict.attrs["pairs"] / (11 * 400)
 
 
+def test_unit_that_is_infinite__is_clamped_too():
+    model, data = by_hand(), random_pairs(20, 2, classes=2)
+    with torch.no_grad():
+        model[0].bias[2] = torch.inf
+        model[2].weight[:, 2] = 1.0
+
+    def score(output, targets):
+        return output[:, 1].isfinite().double(), targets == 1
+
+    table = ul.group_ablation(model, data, [[2], [0], [1, 2]], score=score, rate=1.0)
+    assert table["loss_increase"].values.tolist() == [1, 0, 1]  # without it, all are finite
+
+
 def test_only_drawn_pairs__are_run(network):
     model, data = network
     rows = []
@@ -219,7 +232,7 @@ def test_score_without_gradient__draws_at_one_rate_with_a_line(network, caplog):
         table = ul.group_ablation(model, data, GROUPS, score=distance, rate=0.3)
     exact = ul.group_ablation(model, data, GROUPS, score=distance)
 
-    assert "no gradient predicts" in caplog.text
+    assert "drawn at one rate a group, for no gradient" in caplog.text
     assert "gradient" in table.attrs["drawn_without_gradient"]
     assert table["loss_increase"].values[-1] == 0
     error = table["loss_increase_sampling_se"].values[:-1]
@@ -254,7 +267,7 @@ def test_partners_of_the_pilot__are_run_once(network):
     ("arguments", "line"),
     [
         ({"rate": 0.0}, r"rate is 0\.0, but must be above 0 and at most 1"),
-        ({"rate": 1.5}, r"rate is 1\.5, but must be above 0 and at most 1"),
+        ({"rate": 1.5}, r"rate is 1\.5, .* the share of the pairs of a group and a sample"),
         ({"tolerance": 0.0}, r"tolerance is 0\.0, but must be a number above 0"),
         ({"rate": 0.1, "tolerance": 0.1}, r"rate is 0\.1 and tolerance 0\.1: give one"),
     ],

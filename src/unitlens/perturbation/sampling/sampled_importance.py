@@ -44,7 +44,7 @@ PAIR_BYTES = 64  # of a pair of a unit and a sample: prediction, size, probabili
 
 @dataclass(frozen=True)
 class PairSampling:
-    """Which share of the pairs of a unit and a sample is drawn.
+    """Which share of the pairs of a unit, direction or group and a sample is drawn.
 
     Attributes
     ----------
@@ -52,10 +52,13 @@ class PairSampling:
         Share of the pairs of each unit; None where `tolerance` sets it.
     tolerance
         Largest standard error wanted of the loss increase of a unit; None where `rate` is given.
+    kind
+        What a pair is of, for messages: ``"unit"``, ``"direction"`` or ``"group"``.
     """
 
     rate: float | None
     tolerance: float | None
+    kind: str = "unit"
 
     def check(self) -> None:
         """Raise an ArgumentError where a number is out of its range, or both are given."""
@@ -65,7 +68,7 @@ class PairSampling:
         if rate is not None and not 0 < rate <= 1:
             raise ArgumentError(
                 f"rate is {rate}, but must be above 0 and at most 1: the share of the pairs of a "
-                "unit and a sample that are run"
+                f"{self.kind} and a sample that are run"
             )
         if tolerance is not None and not 0 < tolerance < np.inf:
             raise ArgumentError(
@@ -202,7 +205,7 @@ class SampledAblation:
         attributes |= sampling_attributes(table.assign_attrs(attributes))
         if sampling.tolerance is not None:
             errors = table["loss_increase_sampling_se"].to_numpy()
-            _tell_large_errors(errors, sampling.tolerance)
+            _tell_large_errors(errors, sampling.tolerance, sampling.kind)
         if self._plain_because:
             attributes["drawn_without_gradient"] = self._plain_because
         return attributes
@@ -245,8 +248,8 @@ class SampledAblation:
             except NoGradientError as error:
                 self._plain_because = str(error)
                 logger.warning(
-                    "pairs are drawn at one rate a unit, for no gradient predicts their loss "
-                    "changes: %s", self._plain_because,
+                    "pairs are drawn at one rate a %s, for no gradient predicts their loss "
+                    "changes: %s", self._sampling.kind, self._plain_because,
                 )  # fmt: skip
         return plain_predictions(len(self._numbers), len(batch.positions), self._session.device)
 
@@ -289,11 +292,11 @@ def _pilot_positions(session: Session) -> Indices:
     return np.sort(seeded(session.seed, "pilot").permutation(samples)[:size])
 
 
-def _tell_large_errors(errors: Floats, tolerance: float) -> None:
+def _tell_large_errors(errors: Floats, tolerance: float, kind: str) -> None:
     large = int((errors > _LARGE * tolerance).sum())
     if large:
         logger.warning(
-            "the standard error of the loss increase of %d of %d units is above %g times the "
+            "the standard error of the loss increase of %d of %d %ss is above %g times the "
             "tolerance %g, at most %.3g, for few pairs of the pilot told of it; lower tolerance, "
-            "or give rate", large, len(errors), _LARGE, tolerance, errors.max(),
+            "or give rate", large, len(errors), kind, _LARGE, tolerance, errors.max(),
         )  # fmt: skip
