@@ -73,6 +73,9 @@ CALLS: dict[str, Callable[..., xr.Dataset]] = {
     "groups": lambda model, data, **more: ul.group_ablation(
         model, data, [[0, 7], [3], [1, 2, 9]], value="mean", **more
     ),
+    "drawn groups": lambda model, data, **more: ul.group_ablation(
+        model, data, [[0, 7], [3], [1, 2, 9]], tolerance=0.01, **more
+    ),
     "directions": lambda model, data, **more: ul.direction_ablation(
         model, data, {"2": np.eye(6) + 0.1, "5": np.eye(9)[::2]}, **more
     ),
