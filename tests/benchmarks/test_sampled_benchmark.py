@@ -3,6 +3,7 @@
 import torch
 
 import sampled_ablation
+import sampled_coverage
 from networks_by_hand import random_pairs
 from subjects import Subject, train
 from unitlens.config.networks import MLPSpec
@@ -39,3 +40,14 @@ def test_compare__drawn_pairs_vary_less_than_plain_samples():
     assert min(whole["rate"]["rank"], whole["tolerance"]["rank"]) > 0.97
     assert whole["samples"] == 300
     assert whole["units"] == 22
+
+
+def test_coverage__of_the_intervals_of_many_seeds():
+    rows = sampled_coverage.coverage(small_case().subject, seeds=150)
+
+    assert [row["layer"] for row in rows] == [1, 2]
+    for row in rows:
+        assert row["units"] >= 3
+        assert row["pairs"] >= 50
+        assert 0.88 < row["median"] < 0.99
+        assert row["least"] > 0.75

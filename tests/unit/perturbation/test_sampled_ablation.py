@@ -213,6 +213,19 @@ def test_sums__are_those_of_the_formulas():
         assert found["pairs"][unit] == chosen.sum()
 
 
+def test_few_pairs__are_warned_of_for_a_rate_with_a_remedy_that_works(network, caplog):
+    with caplog.at_level(logging.WARNING):
+        few = ul.unit_ablation(*network, rate=0.02)
+    number = int((few["pairs"] < 16).sum())
+    assert number > 0
+    assert f"{number} of 22 units have fewer than 16 drawn pairs" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        ul.unit_ablation(*network, rate=0.2)
+        ul.unit_ablation(*network, tolerance=0.05)
+    assert "drawn pairs" not in caplog.text
+
+
 def test_uniforms__are_uniform_and_independent():
     numbers = pair_uniforms(0, "pairs", np.arange(300), np.arange(200))
 

@@ -26,11 +26,12 @@ from unitlens.perturbation.first_order import NoGradientError
 from unitlens.perturbation.importance import Ints, importance_table
 from unitlens.perturbation.mean_scores import Baseline
 from unitlens.perturbation.sampling.pair_draws import pair_uniforms
-from unitlens.perturbation.sampling.pair_rates import PairRates, Pilot
+from unitlens.perturbation.sampling.pair_rates import FEWEST_PAIRS, PairRates, Pilot
 from unitlens.perturbation.sampling.predicted_changes import Predictions, plain_predictions
 from unitlens.perturbation.sampling.sampled_sums import SampledSums
 from unitlens.perturbation.scores import Floats
 from unitlens.perturbation.session import Batch, Session
+from unitlens.progress import track
 from unitlens.seeds import seeded
 
 logger = logging.getLogger("unitlens")
@@ -206,6 +207,8 @@ class SampledAblation:
         if sampling.tolerance is not None:
             errors = table["loss_increase_sampling_se"].to_numpy()
             _tell_large_errors(errors, sampling.tolerance, sampling.kind)
+        else:
+            _tell_few_pairs(table, sampling.kind)
         if self._plain_because:
             attributes["drawn_without_gradient"] = self._plain_because
         return attributes
@@ -223,7 +226,8 @@ class SampledAblation:
         if self._sampling.rate is not None:
             return pilot.rates_for_share(self._sampling.rate)
         rates = pilot.first_rates()
-        for batch, predictions in zip(batches, found, strict=True):
+        pilot_pairs = zip(batches, found, strict=True)
+        for batch, predictions in track(pilot_pairs, "pairs of the pilot", total=len(batches)):
             chosen = self._drawn(batch, rates.probabilities(predictions), "pilot pairs")
             if len(batches) > 1:  # memory holds the values of one batch
                 ablation = self._ablation_of(batch)
@@ -290,6 +294,15 @@ def _pilot_positions(session: Session) -> Indices:
     least = min(_LEAST_PILOT, max(samples // 4, 1))
     size = min(max(least, int(samples * _PILOT_SHARE)), _MOST_PILOT)
     return np.sort(seeded(session.seed, "pilot").permutation(samples)[:size])
+
+
+def _tell_few_pairs(table: xr.Dataset, kind: str) -> None:
+    few = (table["pairs"] < FEWEST_PAIRS) & (table["loss_increase_sampling_se"] > 0)
+    if few.any():
+        logger.warning(
+            "%d of %d %ss have fewer than %d drawn pairs, of which intervals are often too short; "
+            "raise rate, or give tolerance", int(few.sum()), few.size, kind, FEWEST_PAIRS,
+        )  # fmt: skip
 
 
 def _tell_large_errors(errors: Floats, tolerance: float, kind: str) -> None:
