@@ -3,6 +3,7 @@
 import torch
 
 import sampled_ablation
+import sampled_coverage
 from networks_by_hand import random_pairs
 from subjects import Subject, train
 from unitlens.config.networks import MLPSpec
@@ -25,7 +26,8 @@ def test_main__prints_the_table_of_each_network(capsys, monkeypatch):
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == "### small: made-up samples, 22 units"
     assert [line[:4] for line in lines[5:7]] == ["| 1 ", "| 2 "]
-    assert "rank correlation with the exact importance" in lines[-1]
+    assert "rank correlation with the exact importance" in lines[-4]
+    assert [line[:8] for line in lines[-2:]] == ["| a rate", "| a tole"]
 
 
 def test_compare__drawn_pairs_vary_less_than_plain_samples():
@@ -33,6 +35,19 @@ def test_compare__drawn_pairs_vary_less_than_plain_samples():
 
     assert [row["layer"] for row in rows] == [1, 2]
     assert min(row["median"] for row in rows) > 3
-    assert whole["rank"] > 0.97
+    assert 0.005 < whole["rate"]["error"] < 0.04
+    assert whole["tolerance"]["error"] < 0.03
+    assert min(whole["rate"]["rank"], whole["tolerance"]["rank"]) > 0.97
     assert whole["samples"] == 300
     assert whole["units"] == 22
+
+
+def test_coverage__of_the_intervals_of_many_seeds():
+    rows = sampled_coverage.coverage(small_case().subject, seeds=150)
+
+    assert [row["layer"] for row in rows] == [1, 2]
+    for row in rows:
+        assert row["units"] >= 3
+        assert row["pairs"] >= 50
+        assert 0.88 < row["median"] < 0.99
+        assert row["least"] > 0.75

@@ -30,6 +30,7 @@ from unitlens.perturbation.importance import (
 )
 from unitlens.perturbation.mean_scores import Baseline
 from unitlens.perturbation.partial_calls import Checkpoint, Part, PartialCall, rows_of_part
+from unitlens.perturbation.sampling.drawn_directions import DrawnDirections
 from unitlens.perturbation.sampling.sampled_importance import PairSampling, SampledAblation
 from unitlens.perturbation.scores import Floats, ScoreChoice
 from unitlens.perturbation.session import Batch, LayerChoice, Session, Settings, open_session
@@ -214,7 +215,7 @@ def direction_ablation(
         raise ArgumentError(f"value is {value!r}, but must be {known} for directions")
     given = directions_by_layer(directions, "directions")
     choice = tuple(given) if layers is None else layers
-    sampling = PairSampling(rate, tolerance)
+    sampling = PairSampling(rate, tolerance, "direction")
     sampling.check()
     settings = Settings(
         choice, samples, seed, batch_size, device, memory_gb, score, precision,
@@ -238,7 +239,9 @@ def direction_ablation(
         numbers = rows_of_part(coordinates["layer"].values, part)
         coordinates = coordinates.isel(direction=numbers)
         if not sampling.is_exact:
-            drawn = SampledAblation(session, lambda _: mixtures, numbers, sampling)
+            drawn = SampledAblation(
+                session, lambda batch: DrawnDirections(session, batch, mixtures), numbers, sampling
+            )
             return drawn.table(coordinates, schema="direction_ablation", value=value)
 
         def ablate(batch: Batch, baseline: Baseline, sums: Sums) -> None:

@@ -1,33 +1,36 @@
 """Ablation of groups of units: clamp all units of a group together, and score the network."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor, nn
+from torch import nn
 
 from unitlens.data.items import ItemForm
 from unitlens.data.loading_workers import loading_workers
 from unitlens.data.positions import Positions
-from unitlens.model.layers import UnitLayer
 from unitlens.model.outputs import OutputChoice
 from unitlens.model.precision import Precision
-from unitlens.perturbation.engine.perturbed_directions import Replacement
-from unitlens.perturbation.group_members import Groups, Ints, group_names, member_numbers
+from unitlens.perturbation.group_members import Groups, group_names, member_numbers
+from unitlens.perturbation.group_passes import passes_of_groups
 from unitlens.perturbation.importance import (
     Sums,
-    add_outputs,
     begin_batch,
     importance_table,
     make_sums,
 )
 from unitlens.perturbation.mean_scores import Baseline
 from unitlens.perturbation.partial_calls import Checkpoint, Part, PartialCall, rows_of_part
+from unitlens.perturbation.sampling.drawn_groups import DrawnGroups
+from unitlens.perturbation.sampling.sampled_importance import (
+    PAIR_BYTES,
+    PairSampling,
+    SampledAblation,
+)
 from unitlens.perturbation.scores import ScoreChoice
-from unitlens.perturbation.session import Batch, LayerChoice, Session, Settings, open_session
+from unitlens.perturbation.session import Batch, LayerChoice, Settings, open_session
 from unitlens.perturbation.values.clamping import Value, clamp_to, value_name
 from unitlens.perturbation.values.unit_values import unit_keys, units_of
 
@@ -48,6 +51,8 @@ def group_ablation(
     memory_gb: float = 2.0,
     score: ScoreChoice = "top1",
     precision: Precision = None,
+    rate: float | None = None,
+    tolerance: float | None = None,
     output: OutputChoice = None,
     target: str | int | None = None,
     collate_fn: Callable[[list[Any]], Any] | None = None,
@@ -59,6 +64,8 @@ def group_ablation(
     """Ablate groups of units, all units of a group together, and measure loss and accuracy.
 
     The result is exact. The operations before the first layer of a group are run once per batch.
+    With `rate` or `tolerance`, only drawn pairs of a group and a sample are run, and the result is
+    an unbiased estimate of the exact one, with its standard error.
 
     Parameters
     ----------
@@ -132,6 +139,15 @@ def group_ablation(
         buffers are float64 for the time of the call, to see the effect of rounding.
         ``"bfloat16"``: passes run under ``torch.autocast`` with parameters in float32, to about
         three digits; faster only on hardware that is fast in bfloat16.
+    rate
+        Share of the pairs of a group and a sample that are run, above 0 and at most 1, for
+        estimates in place of exact results (see Notes). None: `tolerance` sets the share; all pairs
+        are run where neither is given.
+    tolerance
+        Largest standard error wanted of the loss increase of a group, in nats, as an estimate of
+        the exact one: for each group, so many pairs are drawn as this takes by the errors seen on
+        a few samples. The error that was reached is ``loss_increase_sampling_se``. Not with `rate`.
+        With `checkpoint`, a second file, ``.pilot`` behind its name, holds the sums over these few.
     output
         What is scored of an output that is no tensor: the key or the place of an entry, or a
         function of the output. None: for a built-in score the entry or attribute ``logits`` or
@@ -171,6 +187,11 @@ def group_ablation(
     Attributes: ``value``, ``samples``, ``seed``, ``layers``, ``score``, ``precision``,
     ``baseline_loss`` and ``baseline_accuracy`` of the unperturbed network on the same samples.
 
+    With `rate` or `tolerance` also the errors of drawing pairs, an interval of the loss increase,
+    ``pairs`` and ``effective_samples``, with the attributes, all as
+    :func:`unitlens.unit_ablation` returns them of units: ``units_above_tolerance`` counts groups.
+    A group whose units always have the value has no pairs.
+
     Where positions are samples, the class is that of the position; where the sums by class take
     more than `memory_gb`, the importance by class is left out, and the attribute
     ``no_class_importance`` says so.
@@ -180,7 +201,8 @@ def group_ablation(
     ArgumentError
         Where an argument is out of its range, there is no group, a group holds a unit twice or a
         unit that is not of the chosen layers, a value lacks a unit, or `reference` is empty or
-        lacks a class.
+        lacks a class; where `rate` or `tolerance` is given, but the output for a sample depends on
+        the other samples of its batch.
     LayerError
         Where a layer does not exist.
     SavedSumsError
@@ -204,6 +226,18 @@ def group_ablation(
     since the rows come from any number of perturbations, in any order. Integer targets of shape
     (samples,) are classes.
 
+    Drawn pairs: one backward pass a batch predicts the change by every group, as the sum of the
+    first-order changes by its units, of which those of later layers count as far as the group has
+    left something to its later layers. Pairs are drawn independently of each other by hashes of
+    `seed`, the number of the group among `groups`, and the sample. Estimates and errors are those
+    of :func:`unitlens.unit_ablation`. Groups of a quarter of several layers and more are predicted
+    badly: drawn pairs then tell no more than as many random samples (`samples`), or less.
+
+    References
+    ----------
+    Horvitz & Thompson 1952, doi:10.1080/01621459.1952.10483446, and Sarndal, Swensson & Wretman
+    1992, Model Assisted Survey Sampling, section 6.3 (drawn pairs).
+
     Examples
     --------
     >>> import torch
@@ -214,147 +248,48 @@ def group_ablation(
     >>> table = ul.group_ablation(model, dataset, {"both": [("0", 0), ("0", 1)], "none": []})
     >>> table["accuracy_drop"].to_series().to_dict()
     {'both': 0.5, 'none': 0.0}
+    >>> estimate = ul.group_ablation(model, dataset, {"both": [0, 1], "none": []}, rate=0.5)
+    >>> estimate["pairs"].sel(group="none").item(), estimate.attrs["pairs"] <= 2
+    (0, True)
     """
     settings = Settings(
         layers, samples, seed, batch_size, device, memory_gb, score, precision,
         output, ItemForm(target, collate_fn, ignore_index), positions,
-        PartialCall("group_ablation", part, checkpoint, {"groups": groups, "value": value}),
+        PartialCall("group_ablation", part, checkpoint, {
+            "groups": groups, "value": value, "rate": rate, "tolerance": tolerance,
+        }),
     )  # fmt: skip
+    sampling = PairSampling(rate, tolerance, "group")
+    sampling.check()
     names = group_names(groups)
     reading = loading_workers(workers, dataset, reference)
     with reading, open_session(model, dataset, settings, "together") as session:
         members = member_numbers(groups, unit_keys(units_of(session.layers), "layers"))
         clamping = clamp_to(session, value, reference)
         own = rows_of_part(np.zeros(len(members)), part)
-        parts = _by_first_layer(session, members, own)
+        passes = passes_of_groups(session, members, own)
+        coordinates = xr.Dataset(coords={"group": names[own]})
+        beside = {"group_size": np.array([len(numbers) for numbers in members])[own]}
+
+        def drawn_on(batch: Batch) -> DrawnGroups:
+            return DrawnGroups(session, batch, clamping.replacement(batch), passes, len(own))
+
+        if not sampling.is_exact:
+            kept_bytes = clamping.kept_bytes + PAIR_BYTES * len(members)
+            drawn = SampledAblation(session, drawn_on, own, sampling, kept_bytes=kept_bytes)
+            return drawn.table(
+                coordinates, schema="group_ablation", value=value_name(value), beside=beside
+            )
 
         def ablate(batch: Batch, baseline: Baseline, sums: Sums) -> None:
             logits = session.engine.logits(batch.inputs)
             scores = begin_batch(session, batch, logits, baseline, sums)
             replacement = clamping.replacement(batch)
-            for part in parts:
-                part.add_changes(session, batch, replacement, scores, sums)
+            for of_pass in passes:
+                of_pass.add_changes(session, batch, replacement, scores, sums)
 
         return importance_table(
-            session, xr.Dataset(coords={"group": names[own]}), ablate,
-            make_sums(session, len(own)), schema="group_ablation",
+            session, coordinates, ablate, make_sums(session, len(own)), schema="group_ablation",
             value=value_name(value), at_most=session.engine.samples_together,
-            kept_bytes=clamping.kept_bytes,
-            beside={"group_size": np.array([len(numbers) for numbers in members])[own]},
+            kept_bytes=clamping.kept_bytes, beside=beside,
         )  # fmt: skip
-
-
-def _by_first_layer(session: Session, groups: Sequence[Ints], own: Ints) -> list["_GroupsOfPass"]:
-    """Sort groups by their first layer: one pass per layer is resumed behind it.
-
-    Parameters
-    ----------
-    session
-        The session.
-    groups
-        Numbers of the units of every group, also of those of other parts, so that the passes of a
-        part edit the layers that those of the whole do.
-    own
-        Numbers of the groups that are ablated, ascending.
-    """
-    layer_of = np.repeat(np.arange(len(session.layers)), [one.units for one in session.layers])
-    channel_of = np.concatenate([np.arange(layer.units) for layer in session.layers])
-    first_layers = [layer_of[group].min() if len(group) else -1 for group in groups]
-    parts = []
-    for first_layer in range(len(session.layers)):
-        begin_here = [row for row, layer in enumerate(first_layers) if layer == first_layer]
-        rows = [row for row in begin_here if row in own]
-        if not rows:
-            continue
-        layers = np.unique(layer_of[np.concatenate([groups[row] for row in begin_here])])
-        sizes = [len(groups[row]) for row in rows]
-        units = np.concatenate([groups[row] for row in rows])
-        variant_of = np.repeat(np.arange(len(rows)), sizes)
-        members = {}
-        for number in layers:
-            in_layer = layer_of[units] == number
-            pair = variant_of[in_layer], channel_of[units[in_layer]]
-            variants, channels = (torch.as_tensor(a, device=session.device) for a in pair)
-            members[session.layers[number]] = _Members(variants, channels)
-        table_rows = torch.as_tensor(np.searchsorted(own, rows), device=session.device)
-        parts.append(_GroupsOfPass(table_rows, members))
-    return parts
-
-
-@dataclass(frozen=True)
-class _Members:
-    """The units of one layer in the groups of a pass.
-
-    Attributes
-    ----------
-    variants, channels
-        For each unit, the variant of the network in which it is clamped, and its channel.
-    """
-
-    variants: Tensor
-    channels: Tensor
-
-
-class _GroupsOfPass:
-    """Groups with the same first layer, ablated as the variants of one resumed pass.
-
-    Parameters
-    ----------
-    table_rows
-        Row of each group in the table.
-    members
-        Units of the groups by layer.
-    """
-
-    def __init__(self, table_rows: Tensor, members: Mapping[UnitLayer, _Members]) -> None:
-        self._table_rows, self._members = table_rows, members
-        self._changed = torch.zeros_like(table_rows, dtype=torch.bool)
-
-    def add_changes(
-        self,
-        session: Session,
-        batch: Batch,
-        replacement: Replacement,
-        scores: tuple[Tensor, Tensor],
-        sums: Sums,
-    ) -> None:
-        """Ablate each group on a batch, and add the changes.
-
-        Parameters
-        ----------
-        session, batch, replacement
-            The session, one of its batches, and the replacement of its activations.
-        scores
-            Loss and hit of each sample under the unperturbed network.
-        sums
-            Sums that are added to.
-        """
-        self._changed.zero_()
-
-        def edit(layer: UnitLayer, activations: Tensor, which: slice) -> Tensor:
-            return self._clamped(layer, activations, replacement(layer, activations[0]), which)
-
-        count, layers = len(self._table_rows), tuple(self._members)
-        runs = session.engine.together(batch.inputs, count, edit, layers, batch.is_due)
-        for variants, outputs in runs:
-            changed = self._changed[variants]  # the others differ by rounding alone
-            rows, samples = self._table_rows[variants][changed], len(batch.classes)
-            numbers = torch.arange(samples, device=rows.device).repeat(len(rows))
-            pairs = rows.repeat_interleave(samples), numbers
-            add_outputs(session, batch, scores, sums, pairs, outputs[changed].flatten(0, 1))
-
-    def _clamped(
-        self, layer: UnitLayer, activations: Tensor, replaced: Tensor, which: slice
-    ) -> Tensor:
-        """Return activations with the units of some variants clamped; note which ones change."""
-        members, axis = self._members[layer], layer.axis
-        inside = (members.variants >= which.start) & (members.variants < which.stop)
-        variants, channels = members.variants[inside], members.channels[inside]
-        places = variants - which.start, channels
-        edited = activations.expand(which.stop - which.start, *activations.shape[1:]).clone()
-        by_unit = edited.movedim(2 if axis == 1 else -1, 1)
-        before = by_unit[places]
-        values = replaced.to(before.dtype).expand_as(activations[0]).movedim(axis, 0)[channels]
-        self._changed[variants[(before != values).flatten(1).any(1)]] = True
-        by_unit[places] = values
-        return edited

@@ -26,6 +26,7 @@ from unitlens.perturbation.importance import (
 )
 from unitlens.perturbation.mean_scores import Baseline
 from unitlens.perturbation.partial_calls import Checkpoint, Part, PartialCall, rows_of_part
+from unitlens.perturbation.sampling.drawn_directions import DrawnDirections
 from unitlens.perturbation.sampling.sampled_importance import PairSampling, SampledAblation
 from unitlens.perturbation.scores import ScoreChoice
 from unitlens.perturbation.session import Batch, LayerChoice, Session, Settings, open_session
@@ -302,8 +303,9 @@ def unit_ablation(
 
         if not sampling.is_exact:
             drawn = SampledAblation(
-                session, clamped, numbers, sampling, kept_bytes=clamping.kept_bytes
-            )
+                session, lambda batch: DrawnDirections(session, batch, clamped(batch)),
+                numbers, sampling, kept_bytes=clamping.kept_bytes,
+            )  # fmt: skip
             return drawn.table(
                 coordinates, schema="unit_ablation", value=value_name(value), beside=beside
             )

@@ -163,8 +163,8 @@ SCHEMAS = {
             "group_ablation",
             1,
             (*_IMPORTANCE, "group_size"),
-            _CLASS_IMPORTANCE,
-            dims=_along("group", *_IMPORTANCE, *_CLASS_IMPORTANCE),
+            (*_CLASS_IMPORTANCE, *_SAMPLED, *_CLASS_SAMPLED),
+            dims=_along("group", *_IMPORTANCE, *_CLASS_IMPORTANCE, *_SAMPLED, *_CLASS_SAMPLED),
         ),
         Schema("cumulative_ablation", 1, _CURVE, _VARIANT),
         Schema(

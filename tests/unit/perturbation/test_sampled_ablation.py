@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 import unitlens as ul
-from networks_by_hand import NETWORKS, Pairs, batch_dependent, mlp, random_pairs
+from networks_by_hand import NETWORKS, Pairs, batch_dependent, by_hand, mlp, random_pairs
 from unitlens.errors import ArgumentError, RepeatabilityWarning
 from unitlens.perturbation.sampling.pair_draws import pair_uniforms
 from unitlens.perturbation.sampling.sampled_sums import SampledSums
@@ -213,6 +213,19 @@ def test_sums__are_those_of_the_formulas():
         assert found["pairs"][unit] == chosen.sum()
 
 
+def test_few_pairs__are_warned_of_for_a_rate_with_a_remedy_that_works(network, caplog):
+    with caplog.at_level(logging.WARNING):
+        few = ul.unit_ablation(*network, rate=0.02)
+    number = int(((few["pairs"] < 16) & (few["loss_increase_sampling_se"] > 0)).sum())
+    assert number > 10
+    assert f"{number} of 22 units have fewer than 16 drawn pairs" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        ul.unit_ablation(*network, rate=0.2)
+        ul.unit_ablation(*network, tolerance=0.05)
+    assert "drawn pairs" not in caplog.text
+
+
 def test_uniforms__are_uniform_and_independent():
     numbers = pair_uniforms(0, "pairs", np.arange(300), np.arange(200))
 
@@ -297,6 +310,15 @@ def test_layer_without_influence__has_an_importance_of_zero():
     table = ul.unit_ablation(Network().double(), random_pairs(50, 6), rate=0.2)
     assert (table["loss_increase"] == 0).all()
     assert (table["loss_increase_sampling_se"] == 0).all()
+
+
+@pytest.mark.parametrize("samples", [36, 38, 43, 44])  # other numbers hide differences of rounding
+def test_dead_unit__has_an_importance_of_zero(samples):
+    table = ul.unit_ablation(by_hand(), random_pairs(samples, 2, classes=2), rate=0.5)
+
+    dead = table.isel(unit=2)
+    names = ("pairs", "loss_increase", "loss_increase_sampling_se", "accuracy_drop")
+    assert [dead[name].item() for name in names] == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -74,12 +74,17 @@ def each_batch_is_saved(monkeypatch: pytest.MonkeyPatch) -> None:
 
 CALLS: dict[str, Callable[..., xr.Dataset]] = {
     "units": ul.unit_ablation,
-    "units at a rate": lambda model, data, **more: ul.unit_ablation(model, data, rate=0.3, **more),
-    "units to a tolerance": lambda model, data, **more: ul.unit_ablation(
+    "drawn units at a rate": lambda model, data, **more: ul.unit_ablation(
+        model, data, rate=0.3, **more
+    ),
+    "drawn units to a tolerance": lambda model, data, **more: ul.unit_ablation(
         model, data, tolerance=0.01, **more
     ),
     "groups": lambda model, data, **more: ul.group_ablation(
         model, data, [[0, 7], [3], [1, 2, 9]], value="mean", **more
+    ),
+    "drawn groups": lambda model, data, **more: ul.group_ablation(
+        model, data, [[0, 7], [3], [1, 2, 9]], tolerance=0.01, **more
     ),
     "directions": lambda model, data, **more: ul.direction_ablation(
         model, data, {"2": np.eye(6) + 0.1, "5": np.eye(9)[::2]}, **more
@@ -225,7 +230,7 @@ def test_checkpoint__killed_at_every_step_runs_no_step_twice(
     assert starts > 6
     # A start scores the begun batch again without perturbation; where pairs are drawn, it also
     # predicts the changes on this batch and on the 24 samples of the pilot.
-    again = 2 * size + 24 if name.startswith("units ") else size
+    again = 2 * size + 24 if name.startswith("drawn") else size
     assert rows() <= needed + starts * again
 
 

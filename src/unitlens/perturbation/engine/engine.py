@@ -17,6 +17,7 @@ from unitlens.model.repeatability import find_repeatability
 from unitlens.model.user_forward import user_forward
 from unitlens.perturbation.engine.batch_memory import Memory, chain_bytes
 from unitlens.perturbation.engine.chains import Chain, Channels, find_chain
+from unitlens.perturbation.engine.chosen_rows import ChosenRows, run_chosen_rows
 from unitlens.perturbation.engine.effects import (
     BasePass,
     Effect,
@@ -67,7 +68,7 @@ class Engine:
         Bytes of one sample's target.
     perturbed
         Kind of perturbation: :meth:`each_alone` is called with units or with mixtures of units, or
-        :meth:`together` and :meth:`nested` are called.
+        :meth:`together`, :meth:`chosen` and :meth:`nested` are called.
     updates
         Whether the outputs of a layer's readers may be updated by their weights; else readers run
         again.
@@ -245,13 +246,9 @@ class Engine:
         return whole_passes(self._network, inputs, directions, parts, is_due)
 
     def together(
-        self,
-        inputs: AnyInputs,
-        count: int,
-        edit: VariantEdit,
-        layers: Sequence[UnitLayer] | None = None,
-        is_due: IsDue = every_step,
-    ) -> Iterator[tuple[slice, Tensor]]:
+        self, inputs: AnyInputs, count: int, edit: VariantEdit,
+        layers: Sequence[UnitLayer] | None = None, is_due: IsDue = every_step,
+    ) -> Iterator[tuple[slice, Tensor]]:  # fmt: skip
         """Run variants of the network, each with edits in several layers.
 
         Parameters
@@ -299,6 +296,13 @@ class Engine:
         edits = {node: rows.edit(edit, layer, variants) for node, layer in layers}
         output = self._network.logits(resumption.finish(self._traced, starts, edits))
         return rows.split(output, number)
+
+    def chosen(
+        self, inputs: AnyInputs, rows: Sequence[ChosenRows], is_due: IsDue = every_step
+    ) -> Iterator[Effect]:
+        """Run chosen rows of a batch; see :func:`run_chosen_rows`."""
+        resumed = [(of_layers, self._joint_resumption(of_layers.layers)) for of_layers in rows]
+        return run_chosen_rows(self._network, self.memory, inputs, resumed, is_due)
 
     def nested(
         self, inputs: AnyInputs, values: Channels, orders: Sequence[Channels],

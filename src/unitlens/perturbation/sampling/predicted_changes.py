@@ -50,6 +50,76 @@ class Predictions:
         return cls(changes, sizes, torch.cat([batch.changed for batch in batches], dim=1))
 
 
+@dataclass(frozen=True)
+class LayerChanges:
+    """First-order changes of each sample's margin, or loss, by the directions of a layer.
+
+    Attributes
+    ----------
+    changes
+        Change by each direction, float64 (directions, samples).
+    distances
+        Mean distance over positions of each direction from its value, float64 (directions,
+        samples).
+    slope
+        Root mean square of the gradient over the layer, float64 (samples,).
+    """
+
+    changes: Tensor
+    distances: Tensor
+    slope: Tensor
+
+
+def first_order_by_layer(
+    session: Session, batch: Batch, directions: Sequence[Directions]
+) -> tuple[list[LayerChanges], Tensor | None]:
+    """Return first-order changes by the directions of each layer, and the margins on a batch.
+
+    Parameters
+    ----------
+    session, batch
+        The session and one of its batches.
+    directions
+        The units or directions, one entry per layer, with their replacements of this batch.
+
+    Returns
+    -------
+    Changes of the margin by layer, and the margin of each sample, float64 (samples,). Under a
+    score function, changes of the loss, and None.
+
+    Raises
+    ------
+    NoGradientError
+        Where no gradient can be computed through the model or the score.
+    """
+    targets, of_cross_entropy = batch.targets, session.score.top is not None
+    by_name = {of_layer.layer.name: of_layer for of_layer in directions}
+    margins: list[Tensor] = []
+
+    def quantity(output: Tensor) -> Tensor:
+        if not of_cross_entropy:
+            return session.score(output, targets.clone())[0]
+        found = logit_margins(output, targets.clone())
+        margins.append(found.detach())
+        return found
+
+    def distances_of(layer: UnitLayer, activation: Tensor) -> Tensor:
+        return by_name[layer.name].distances(activation)
+
+    layers = [of_layer.layer for of_layer in directions]
+    gradients = layer_gradients(session, batch, layers, distances_of, quantity)
+    by_layer = []
+    for of_layer in directions:
+        moved, gradient = gradients[of_layer.layer.name]
+        distances = of_layer.mean_distance(moved).double()
+        changes, slope = torch.zeros_like(distances), distances.new_zeros(len(targets))
+        if gradient is not None:
+            changes = of_layer.first_order(moved, gradient).double()
+            slope = _root_mean_square(gradient)
+        by_layer.append(LayerChanges(changes, distances, slope))
+    return by_layer, margins[-1] if of_cross_entropy else None
+
+
 def predict_changes(
     session: Session, batch: Batch, directions: Sequence[Directions]
 ) -> Predictions:
@@ -68,40 +138,39 @@ def predict_changes(
     NoGradientError
         Where no gradient can be computed through the model or the score.
     """
-    targets, of_cross_entropy = batch.targets, session.score.top is not None
-    by_name = {of_layer.layer.name: of_layer for of_layer in directions}
-    found: list[Tensor] = []
-
-    def quantity(output: Tensor) -> Tensor:
-        if not of_cross_entropy:
-            return session.score(output, targets.clone())[0]
-        margins = logit_margins(output, targets.clone())
-        found.append(margins.detach())
-        return margins
-
-    def distances_of(layer: UnitLayer, activation: Tensor) -> Tensor:
-        return by_name[layer.name].distances(activation)
-
-    layers = [of_layer.layer for of_layer in directions]
-    gradients = layer_gradients(session, batch, layers, distances_of, quantity)
+    by_layer, margins = first_order_by_layer(session, batch, directions)
     rows = sum(len(of_layer) for of_layer in directions)
-    changes, distances, slopes = torch.zeros(
-        (3, rows, len(targets)), dtype=torch.float64, device=targets.device
+    changes, distances, sizes = torch.zeros(
+        (3, rows, len(batch.targets)), dtype=torch.float64, device=batch.targets.device
     )
-    for of_layer in directions:
-        moved, gradient = gradients[of_layer.layer.name]
-        distances[of_layer.table_rows] = of_layer.mean_distance(moved).double()
-        if gradient is not None:
-            changes[of_layer.table_rows] = of_layer.first_order(moved, gradient).double()
-            slopes[of_layer.table_rows] = _root_mean_square(gradient)
-    if of_cross_entropy:
-        margins = found[-1]
-        changes = functional.softplus(-margins - changes) - functional.softplus(-margins)
-        slopes *= torch.sigmoid(-margins)  # change of the loss per change of the margin
-    # Where a number overflows, nothing is predicted, and the drawn pairs tell all.
+    for of_layer, found in zip(directions, by_layer, strict=True):
+        changes[of_layer.table_rows] = found.changes
+        distances[of_layer.table_rows] = found.distances
+        sizes[of_layer.table_rows] = found.distances * found.slope
+    if margins is not None:
+        changes = loss_changes(margins, changes)
+        sizes *= torch.sigmoid(-margins)  # change of the loss per change of the margin
+    return finite_predictions(changes, sizes, distances != 0)
+
+
+def loss_changes(margins: Tensor, changes: Tensor) -> Tensor:
+    """Return the changes of the cross-entropy by changes of margins, exactly 0 where these are 0.
+
+    Parameters
+    ----------
+    margins
+        Margin of each sample, (samples,).
+    changes
+        Changes of the margins, (rows, samples).
+    """
+    after = functional.softplus(-margins - changes)
+    return torch.where(changes == 0, 0.0, after - functional.softplus(-margins))
+
+
+def finite_predictions(changes: Tensor, sizes: Tensor, changed: Tensor) -> Predictions:
+    """Return predictions that predict nothing where a number overflows: drawn pairs tell all."""
     changes = changes.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
-    sizes = (distances * slopes).nan_to_num(nan=0.0, posinf=0.0)
-    return Predictions(changes, sizes, distances != 0)
+    return Predictions(changes, sizes.nan_to_num(nan=0.0, posinf=0.0), changed)
 
 
 def _root_mean_square(gradient: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Sampled ablation of units: a few samples set the rates at which all other pairs are drawn.
+"""Sampled ablation: a few samples set the rates at which all pairs are drawn.
 
 The pilot is a seeded random group of few of the scored samples. There, pairs are drawn at a rate
 that depends on no loss change, and the errors of prediction of these pairs set the rates at which
@@ -8,9 +8,9 @@ every part of the units draws the pairs that the whole draws.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,22 +22,19 @@ from unitlens.analysis.reliability import sampling_attributes
 from unitlens.data.map_style import Indices
 from unitlens.errors import ArgumentError
 from unitlens.perturbation.engine.effects import Effect
-from unitlens.perturbation.engine.perturbed_directions import Directions
+from unitlens.perturbation.engine.steps import IsDue
 from unitlens.perturbation.first_order import NoGradientError
 from unitlens.perturbation.importance import Ints, importance_table
 from unitlens.perturbation.mean_scores import Baseline
 from unitlens.perturbation.sampling.drawn_changes import DrawnChanges
 from unitlens.perturbation.sampling.pair_draws import pair_uniforms
-from unitlens.perturbation.sampling.pair_rates import PairRates, Pilot
-from unitlens.perturbation.sampling.predicted_changes import (
-    Predictions,
-    plain_predictions,
-    predict_changes,
-)
+from unitlens.perturbation.sampling.pair_rates import FEWEST_PAIRS, PairRates, Pilot
+from unitlens.perturbation.sampling.predicted_changes import Predictions, plain_predictions
 from unitlens.perturbation.sampling.sampled_sums import SampledSums
 from unitlens.perturbation.scores import Floats
 from unitlens.perturbation.session import Batch, Session
 from unitlens.perturbation.summed_batches import going_on, identity_for
+from unitlens.progress import track
 from unitlens.seeds import seeded
 
 logger = logging.getLogger("unitlens")
@@ -46,12 +43,12 @@ logger = logging.getLogger("unitlens")
 # and at most so many.
 _PILOT_SHARE, _LEAST_PILOT, _MOST_PILOT = 1 / 16, 64, 256
 _LARGE = 2.0  # times the tolerance: standard errors that are told
-_PAIR_BYTES = 64  # of a pair of a unit and a sample: prediction, size, probability, changes
+PAIR_BYTES = 64  # of a pair of a unit and a sample: prediction, size, probability, changes
 
 
 @dataclass(frozen=True)
 class PairSampling:
-    """Which share of the pairs of a unit and a sample is drawn.
+    """Which share of the pairs of a unit, direction or group and a sample is drawn.
 
     Attributes
     ----------
@@ -59,10 +56,13 @@ class PairSampling:
         Share of the pairs of each unit; None where `tolerance` sets it.
     tolerance
         Largest standard error wanted of the loss increase of a unit; None where `rate` is given.
+    kind
+        What a pair is of, for messages: ``"unit"``, ``"direction"`` or ``"group"``.
     """
 
     rate: float | None
     tolerance: float | None
+    kind: str = "unit"
 
     def check(self) -> None:
         """Raise an ArgumentError where a number is out of its range, or both are given."""
@@ -72,7 +72,7 @@ class PairSampling:
         if rate is not None and not 0 < rate <= 1:
             raise ArgumentError(
                 f"rate is {rate}, but must be above 0 and at most 1: the share of the pairs of a "
-                "unit and a sample that are run"
+                f"{self.kind} and a sample that are run"
             )
         if tolerance is not None and not 0 < tolerance < np.inf:
             raise ArgumentError(
@@ -86,15 +86,39 @@ class PairSampling:
         return self.rate is None and self.tolerance is None
 
 
+class BatchAblation(Protocol):
+    """Units, directions or groups that are ablated, each alone, on one batch."""
+
+    def predictions(self) -> Predictions:
+        """Return the predictions of all rows of the table.
+
+        Raises
+        ------
+        NoGradientError
+            Where no gradient can be computed through the model or the score.
+        """
+
+    def outputs(self, drawn: Tensor, is_due: IsDue) -> tuple[Tensor, Iterable[Effect]]:
+        """Return the outputs of the unperturbed network, and the effects of drawn pairs.
+
+        Parameters
+        ----------
+        drawn
+            Whether a row of the table is ablated on a sample, (rows, samples).
+        is_due
+            Function that tells whether a step of some rows runs.
+        """
+
+
 class SampledAblation:
-    """Ablation of units or directions, each alone, on drawn samples.
+    """Ablation of units, directions or groups, each alone, on drawn samples.
 
     Parameters
     ----------
     session
         The session.
-    directions
-        Function of a batch that returns the units or directions by layer, with their replacements.
+    ablation_of
+        Function of a batch that returns the ablation on this batch.
     numbers
         Number of each row of the table, by which its pairs are drawn.
     sampling
@@ -113,7 +137,7 @@ class SampledAblation:
     def __init__(
         self,
         session: Session,
-        directions: Callable[[Batch], Sequence[Directions]],
+        ablation_of: Callable[[Batch], BatchAblation],
         numbers: Ints,
         sampling: PairSampling,
         *,
@@ -122,13 +146,13 @@ class SampledAblation:
         if not session.engine.repeatability.is_by_sample:
             raise ArgumentError(
                 "rate or tolerance is given, but the output for a sample depends on the other "
-                "samples of its batch, so that no pair of a unit and a sample can be run alone; "
+                "samples of its batch, so that no sample can be run without the others; "
                 "leave rate and tolerance out"
             )
-        self._session, self._directions = session, directions
+        self._session, self._ablation_of = session, ablation_of
         self._numbers, self._sampling = numbers, sampling
         # Of the units of all parts, so that a part has the batches of the whole.
-        self._kept_bytes = kept_bytes + _PAIR_BYTES * session.units
+        self._kept_bytes = kept_bytes + PAIR_BYTES * session.units
         self._at_most = session.engine.memory.backward_samples(self._kept_bytes)
         self._plain_because = ""
         # Changes of the pairs of a batch.
@@ -174,15 +198,15 @@ class SampledAblation:
 
     def _add_batch(self, batch: Batch, baseline: Baseline, sums: SampledSums) -> None:
         """Ablate the drawn pairs of a batch, and add predictions, changes and the baseline."""
-        directions = self._directions(batch)
-        predictions = self._predictions(batch, directions)
+        ablation = self._ablation_of(batch)
+        predictions = self._predictions(batch, ablation)
         sums.count(batch.classes)
         sums.add_predictions(predictions.changes, batch.classes)
         probabilities = self._rates.probabilities(predictions)
         drawn = self._drawn(batch, probabilities, "pairs")
         changes = self._drawn_changes
         changes.begin(drawn)
-        self._add_changes(changes, batch, directions, drawn, baseline)
+        self._add_changes(changes, batch, ablation, drawn, baseline)
         rows, samples = drawn.nonzero(as_tuple=True)
         sums.add_drawn(
             rows, batch.classes[samples], probabilities[rows, samples],
@@ -197,39 +221,45 @@ class SampledAblation:
         attributes |= sampling_attributes(table.assign_attrs(attributes))
         if sampling.tolerance is not None:
             errors = table["loss_increase_sampling_se"].to_numpy()
-            _tell_large_errors(errors, sampling.tolerance)
+            _tell_large_errors(errors, sampling.tolerance, sampling.kind)
+        else:
+            _tell_few_pairs(table, sampling.kind)
         if self._plain_because:
             attributes["drawn_without_gradient"] = self._plain_because
         return attributes
 
     def _find_rates(self) -> PairRates:
         """Run the pilot, and return the rates."""
+        found: list[Predictions] = []
         batches = [*self._pilot_batches()]
-        found = [self._predictions(batch, self._directions(batch)) for batch in batches]
+        for batch in batches:
+            ablation = self._ablation_of(batch)
+            found.append(self._predictions(batch, ablation))
         pilot = Pilot(Predictions.of_all(found), self._session.samples)
         if self._sampling.rate is not None:
             return pilot.rates_for_share(self._sampling.rate)
         rates = pilot.first_rates()
-        drawn = [
-            self._drawn(batch, rates.probabilities(predictions), "pilot pairs")
-            for batch, predictions in zip(batches, found, strict=True)
-        ]
-        predicted = torch.cat([predictions.changes for predictions in found], dim=1)
-        all_drawn = torch.cat(drawn, dim=1)
-        errors = torch.zeros_like(predicted)
-        errors[all_drawn] = self._pilot_changes(batches, all_drawn) - predicted[all_drawn]
-        assert self._sampling.tolerance is not None  # noqa: S101  is_exact is false
-        return pilot.rates_for_error(rates, all_drawn, errors, self._sampling.tolerance)
-
-    def _pilot_changes(self, batches: Sequence[Batch], drawn: Tensor) -> Tensor:
-        """Return the loss changes of the drawn pairs of the pilot, (rows, samples) being drawn."""
+        drawn = torch.cat(
+            [
+                self._drawn(batch, rates.probabilities(predictions), "pilot pairs")
+                for batch, predictions in zip(batches, found, strict=True)
+            ],
+            dim=1,
+        )
         changes, positions = DrawnChanges(drawn.device), _pilot_positions(self._session)
         changes.begin(drawn)
-        for batch in going_on(batches, self._pilot, (changes,)):
+        tracked = track(batches, "pairs of the pilot")
+        for batch in going_on(tracked, self._pilot, (changes,)):
+            if len(batches) > 1:  # memory holds the values of one batch
+                ablation = self._ablation_of(batch)
             first = int(np.searchsorted(positions, batch.start))
             of_batch = drawn[:, first : first + len(batch.positions)]
-            self._add_changes(changes, batch, self._directions(batch), of_batch, None, first)
-        return changes.loss
+            self._add_changes(changes, batch, ablation, of_batch, None, first)
+        predicted = torch.cat([predictions.changes for predictions in found], dim=1)
+        errors = torch.zeros_like(predicted)
+        errors[drawn] = changes.loss - predicted[drawn]
+        assert self._sampling.tolerance is not None  # noqa: S101  is_exact is false
+        return pilot.rates_for_error(rates, drawn, errors, self._sampling.tolerance)
 
     def _pilot_batches(self) -> Iterator[Batch]:
         return self._session.batches(
@@ -237,15 +267,15 @@ class SampledAblation:
             positions=_pilot_positions(self._session),
         )  # fmt: skip
 
-    def _predictions(self, batch: Batch, directions: Sequence[Directions]) -> Predictions:
+    def _predictions(self, batch: Batch, ablation: BatchAblation) -> Predictions:
         if not self._plain_because:
             try:
-                return predict_changes(self._session, batch, directions)
+                return ablation.predictions()
             except NoGradientError as error:
                 self._plain_because = str(error)
                 logger.warning(
-                    "pairs are drawn at one rate a unit, for no gradient predicts their loss "
-                    "changes: %s", self._plain_because,
+                    "pairs are drawn at one rate a %s, for no gradient predicts their loss "
+                    "changes: %s", self._sampling.kind, self._plain_because,
                 )  # fmt: skip
         return plain_predictions(len(self._numbers), len(batch.positions), self._session.device)
 
@@ -259,7 +289,7 @@ class SampledAblation:
         self,
         changes: DrawnChanges,
         batch: Batch,
-        directions: Sequence[Directions],
+        ablation: BatchAblation,
         drawn: Tensor,
         baseline: Baseline | None,
         first: int = 0,
@@ -270,8 +300,8 @@ class SampledAblation:
         ----------
         changes
             The changes, which are added to.
-        batch, directions
-            The batch, and the directions by layer.
+        batch, ablation
+            The batch, and the ablation on it.
         drawn
             Whether a pair is drawn, (rows, samples of the batch).
         baseline
@@ -280,14 +310,12 @@ class SampledAblation:
             Place of the batch's first sample among the samples of the changes.
         """
         session = self._session
-        base = session.engine.base_pass(batch.inputs)
+        output, effects = ablation.outputs(drawn, batch.is_due)
         if baseline is None:
-            losses, hits = session.score(base.logits, batch.targets)
+            losses, hits = session.score(output, batch.targets)
         else:
-            losses, hits = baseline.add(session, batch, base.logits)
-        chosen = [of_layer.on_pairs(drawn[of_layer.table_rows]) for of_layer in directions]
-        for effect in session.engine.each_alone(base, chosen, is_due=batch.is_due):
-            assert isinstance(effect, Effect)  # noqa: S101  no scores are given
+            losses, hits = baseline.add(session, batch, output)
+        for effect in effects:
             rows, samples = effect.table_rows, effect.samples
             loss, hit = session.score.of_rows(effect.logits, batch.targets[samples])
             changes.add(rows, samples + first, loss - losses[samples], hit - hits[samples])
@@ -301,11 +329,20 @@ def _pilot_positions(session: Session) -> Indices:
     return np.sort(seeded(session.seed, "pilot").permutation(samples)[:size])
 
 
-def _tell_large_errors(errors: Floats, tolerance: float) -> None:
+def _tell_few_pairs(table: xr.Dataset, kind: str) -> None:
+    few = (table["pairs"] < FEWEST_PAIRS) & (table["loss_increase_sampling_se"] > 0)
+    if few.any():
+        logger.warning(
+            "%d of %d %ss have fewer than %d drawn pairs, of which intervals are often too short; "
+            "raise rate, or give tolerance", int(few.sum()), few.size, kind, FEWEST_PAIRS,
+        )  # fmt: skip
+
+
+def _tell_large_errors(errors: Floats, tolerance: float, kind: str) -> None:
     large = int((errors > _LARGE * tolerance).sum())
     if large:
         logger.warning(
-            "the standard error of the loss increase of %d of %d units is above %g times the "
+            "the standard error of the loss increase of %d of %d %ss is above %g times the "
             "tolerance %g, at most %.3g, for few pairs of the pilot told of it; lower tolerance, "
-            "or give rate", large, len(errors), _LARGE, tolerance, errors.max(),
+            "or give rate", large, len(errors), kind, _LARGE, tolerance, errors.max(),
         )  # fmt: skip
