@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from unitlens.errors import ArgumentError
 
 logger = logging.getLogger("unitlens")
 
@@ -59,13 +56,9 @@ def torch_device(device: str, threads: int) -> str:
     """Set the threads of torch and return the device to compute on."""
     import torch
 
+    from unitlens.model.devices import checked_device
+
     torch.set_num_threads(min(threads, os.cpu_count() or threads))
-    there = torch.cuda.is_available()
     if device == "auto":
-        return "cuda" if there else "cpu"
-    if device != "cpu" and not (there and re.fullmatch(r"cuda(:\d+)?", device)):
-        raise ArgumentError(
-            f"--device {device!r} must be cpu, auto, or a GPU of this machine such as cuda:0; "
-            f"{'GPUs are called cuda' if there else 'this machine has no GPU that torch can use'}"
-        )
-    return device
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return str(checked_device(device))

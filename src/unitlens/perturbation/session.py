@@ -19,11 +19,12 @@ from unitlens.data.positions import IGNORED, Positions, check_positions, whole_i
 from unitlens.data.repeated_reading import DATA_REMEDY, RANDOM_DATA, find_random_data
 from unitlens.data.samples import Samples, open_samples
 from unitlens.errors import ArgumentError, DatasetError
+from unitlens.model.devices import DeviceChoice, find_device
 from unitlens.model.inputs import PADDING, AnyInputs, has_padding
 from unitlens.model.layers import LayersChosen, is_by_name
 from unitlens.model.network import UnitNetwork
 from unitlens.model.outputs import OutputChoice
-from unitlens.model.precision import Precision, autocast_disabled, autocast_for, stored_dtype
+from unitlens.model.precision import Precision, forward_precision, stored_dtype
 from unitlens.model.repeatability import REMEDIES
 from unitlens.model.wrapped_modules import unwrap
 from unitlens.perturbation.call_identity import CallIdentity
@@ -52,7 +53,7 @@ class Settings:
     samples: int | None
     seed: int
     batch_size: int
-    device: torch.device | str
+    device: DeviceChoice
     memory_gb: float
     score: ScoreChoice = "top1"
     precision: Precision = None
@@ -373,6 +374,7 @@ def open_session(
     if settings.call is not None:
         settings.call.check()
     dtype, model = stored_dtype(settings.precision), unwrap(model)
+    device = find_device(model, settings.device)
     check_positions(settings.positions)
     form = whole_items(settings.form, settings.positions)
     samples = open_samples(dataset, form, model)
@@ -391,9 +393,8 @@ def open_session(
     call = settings.call
     named = call is not None and (call.part is not None or call.checkpoint is not None)
     identity = CallIdentity(call, model) if call is not None and named else None
-    opened = UnitNetwork(model, inputs, device=settings.device, dtype=dtype, simplified=simplified)
-    device = torch.device(settings.device)
-    with autocast_disabled(device), autocast_for(settings.precision, device), opened as network:
+    opened = UnitNetwork(model, inputs, device=device, dtype=dtype, simplified=simplified)
+    with forward_precision(settings.precision, device), opened as network:
         yield Session(
             network, samples, indices, (inputs, targets), settings, perturbed, score, identity
         )

@@ -47,7 +47,7 @@ def unit_ablation(
     reference: Any = None,
     batch_size: int = 4096,
     workers: int = 0,
-    device: torch.device | str = "cpu",
+    device: torch.device | str | None = None,
     memory_gb: float = 2.0,
     score: ScoreChoice = "top1",
     precision: Precision = None,
@@ -125,8 +125,8 @@ def unit_ablation(
         Number of processes that read the items of a data set ahead, for data sets that read files
         or compute; numbers do not change. With 0 the items are read in this process.
     device
-        Device of the computation. The model is moved there and back. GPUs are supported, but not
-        tested.
+        Device of the computation, such as ``"cuda"``. The model is moved there and back. None:
+        the model's own. GPUs are supported, but not tested.
     memory_gb
         Limit in 10^9 bytes of the memory for activations and copies of weights, beside the model,
         the data set and the result. Smaller limits lead to smaller batches and to fewer shortcuts.

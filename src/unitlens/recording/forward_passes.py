@@ -48,7 +48,7 @@ class RecordingSettings:
     dtype: str = "float32"
     codec: str = DEFAULT_CODEC
     batch_size: int | None = None
-    device: torch.device | str = "cpu"
+    device: torch.device | str | None = None
     maps: MapSpec | None = None
     output: OutputChoice = None
     form: ItemForm = field(default_factory=ItemForm)
