@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from unitlens.data.items import ItemForm
 from unitlens.data.loading_workers import loading_workers
 from unitlens.data.positions import Positions
+from unitlens.model.device_memory import MemoryLimit
 from unitlens.model.layers import UnitLayer
 from unitlens.model.outputs import OutputChoice
 from unitlens.model.precision import Precision
@@ -45,7 +46,7 @@ def group_ablation(
     batch_size: int = 4096,
     workers: int = 0,
     device: torch.device | str | None = None,
-    memory_gb: float = 2.0,
+    memory_gb: MemoryLimit = "auto",
     score: ScoreChoice = "top1",
     precision: Precision = None,
     output: OutputChoice = None,
@@ -120,6 +121,7 @@ def group_ablation(
         Limit in 10^9 bytes of the memory for activations and copies of weights, beside the model,
         the data set and the result. Smaller limits lead to smaller batches and to fewer shortcuts.
         One sample under one perturbation, and three samples at the start, run in any case.
+        ``"auto"``: 2 on a CPU; on a GPU 60 % of the memory that is free.
     score
         ``"top1"``: the loss is the cross-entropy in nats, and a sample is a hit where the label
         has the largest logit (of equal logits, the smallest class counts). ``"top5"``: a sample is

@@ -1,0 +1,63 @@
+"""The memory that a call may take beside the model and the data set."""
+
+import os
+from typing import Literal
+
+import torch
+
+from unitlens.errors import ArgumentError
+
+MemoryLimit = float | Literal["auto"]
+CPU_GB = 2.0
+FREE_SHARE = 0.6  # of the free memory of a GPU; the rest is for cuDNN's workspace and fragments
+# Number of jobs that share a GPU, where a workflow runs several on each.
+JOBS_PER_GPU = "UNITLENS_JOBS_PER_GPU"
+
+
+def memory_limit(memory_gb: MemoryLimit, device: torch.device) -> float:
+    """Return a memory limit in bytes.
+
+    Parameters
+    ----------
+    memory_gb
+        The limit in gigabytes (10^9 bytes). ``"auto"`` is 2 on a CPU, and on a GPU 60 % of the
+        memory that is free, or of the job's share of the GPU where that is less.
+    device
+        The device.
+
+    Raises
+    ------
+    ArgumentError
+        Where the limit is not above 0.
+
+    Examples
+    --------
+    >>> memory_limit("auto", torch.device("cpu")) / 1e9
+    2.0
+    """
+    if memory_gb == "auto":
+        return CPU_GB * 1e9 if device.type != "cuda" else FREE_SHARE * _free_bytes(device)
+    if not memory_gb > 0:
+        raise ArgumentError(f"memory_gb is {memory_gb}, but must be above 0")
+    return memory_gb * 1e9
+
+
+def jobs_per_gpu() -> int:
+    """Return the number of jobs that share a GPU: the variable UNITLENS_JOBS_PER_GPU, or 1.
+
+    Raises
+    ------
+    ArgumentError
+        Where the variable is no whole number above 0.
+    """
+    text = os.environ.get(JOBS_PER_GPU, "1")
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentError(f"{JOBS_PER_GPU} is {text!r}, but must be a whole number, at least 1")
+    return int(text)
+
+
+def _free_bytes(device: torch.device) -> float:
+    """Return the memory of a GPU that this process may take: free, or held by it and unused."""
+    free, whole = torch.cuda.mem_get_info(device)
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return min(free + unused, whole / jobs_per_gpu())
