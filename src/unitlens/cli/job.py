@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from unitlens.cli.gpu_lease import lease_gpu
+
 logger = logging.getLogger("unitlens")
 
 Log = Annotated[Path | None, typer.Option(help="File for progress and tracebacks.")]
@@ -19,8 +21,11 @@ Site = Annotated[
     str, typer.Option(help="Settings that change no number (workers, batch_size ...), as JSON.")
 ]
 Code = Annotated[str, typer.Option(help="Digest of the code that does the work.")]
-Device = Annotated[
-    str, typer.Option(help="cpu, cuda, cuda:1 ...; auto takes a GPU if there is one.")
+Gpu = Annotated[
+    int, typer.Option(min=0, help="Number of GPUs that the job was given; 0: it uses the CPU.")
+]
+Gres = Annotated[
+    str, typer.Option(help="What the job was given by Slurm's gres, such as gpu:1; like --gpu.")
 ]
 
 
@@ -52,13 +57,22 @@ def work() -> Iterator[None]:
     )
 
 
-def torch_device(device: str, threads: int) -> str:
-    """Set the threads of torch and return the device to compute on."""
+def job_device(gpu: int, gres: str, threads: int) -> str:
+    """Set the threads of torch, lease a GPU if the job was given one, and return the device.
+
+    Parameters
+    ----------
+    gpu, gres
+        What the job was given, as :data:`Gpu` and :data:`Gres` say.
+    threads
+        Number of threads.
+    """
+    has_gpu = gpu > 0 or gres.startswith("gpu")
+    if has_gpu:
+        lease_gpu()  # before torch, which looks for GPUs as it starts
     import torch
 
     from unitlens.model.devices import checked_device
 
     torch.set_num_threads(min(threads, os.cpu_count() or threads))
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return str(checked_device(device))
+    return str(checked_device("cuda" if has_gpu else "cpu"))

@@ -1,17 +1,15 @@
 """The memory that a call may take beside the model and the data set."""
 
-import os
 from typing import Literal
 
 import torch
 
 from unitlens.errors import ArgumentError
+from unitlens.gpu_shares import jobs_per_gpu
 
 MemoryLimit = float | Literal["auto"]
 CPU_GB = 2.0
 FREE_SHARE = 0.6  # of the free memory of a GPU; the rest is for cuDNN's workspace and fragments
-# Number of jobs that share a GPU, where a workflow runs several on each.
-JOBS_PER_GPU = "UNITLENS_JOBS_PER_GPU"
 
 
 def memory_limit(memory_gb: MemoryLimit, device: torch.device) -> float:
@@ -40,20 +38,6 @@ def memory_limit(memory_gb: MemoryLimit, device: torch.device) -> float:
     if not memory_gb > 0:
         raise ArgumentError(f"memory_gb is {memory_gb}, but must be above 0")
     return memory_gb * 1e9
-
-
-def jobs_per_gpu() -> int:
-    """Return the number of jobs that share a GPU: the variable UNITLENS_JOBS_PER_GPU, or 1.
-
-    Raises
-    ------
-    ArgumentError
-        Where the variable is no whole number above 0.
-    """
-    text = os.environ.get(JOBS_PER_GPU, "1")
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentError(f"{JOBS_PER_GPU} is {text!r}, but must be a whole number, at least 1")
-    return int(text)
 
 
 def _free_bytes(device: torch.device) -> float:
