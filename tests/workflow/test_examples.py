@@ -122,7 +122,8 @@ def test_presets__with_the_profile_for_gpus_hand_each_job_its_gpu(name, real_dat
 
     commands = re.findall(r"python -m unitlens ([\w-]+) (.*)", done.stdout)
     with_gpu = {name for name, rest in commands if " --gpu 1 --gres= " in rest}
-    assert with_gpu == {rule.replace("_", "-") for rule in GPU_RULES}
+    expected = {rule.replace("_", "-") for rule in GPU_RULES}
+    assert with_gpu - {"record-part"} == expected  # the largest network is recorded in parts
     assert not [name for name, rest in commands if name in with_gpu and " --gpu 1 " not in rest]
 
 
