@@ -1,5 +1,7 @@
 """The device that a network computes on, checked before anything runs."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -74,6 +76,34 @@ def checked_device(chosen: torch.device | str) -> torch.device:
     elif device.type == "meta":
         raise ArgumentError(f"{named} meta holds no numbers; load the model's weights first")
     return device
+
+
+def describe_device(device: torch.device) -> str:
+    """Return what a device is, as far as its numbers may depend on it.
+
+    Parameters
+    ----------
+    device
+        The device.
+
+    Returns
+    -------
+    Of a GPU its name, and the versions of CUDA, of cuDNN and of the driver; else the kind of the
+    device.
+
+    Examples
+    --------
+    >>> describe_device(torch.device("cpu"))
+    'cpu'
+    """
+    if device.type != "cuda":
+        return device.type
+    parts: Any = torch
+    driver = parts._C._cuda_getDriverVersion()  # noqa: SLF001  there is no public name
+    return (
+        f"{torch.cuda.get_device_name(device)}, CUDA {parts.version.cuda}, cuDNN "
+        f"{parts.backends.cudnn.version()}, driver {driver}"
+    )
 
 
 def _check_gpu(device: torch.device, named: str) -> None:

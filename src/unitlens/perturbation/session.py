@@ -20,7 +20,7 @@ from unitlens.data.repeated_reading import DATA_REMEDY, RANDOM_DATA, find_random
 from unitlens.data.samples import Samples, open_samples
 from unitlens.errors import ArgumentError, DatasetError
 from unitlens.model.device_memory import MemoryLimit, memory_limit
-from unitlens.model.devices import DeviceChoice, find_device
+from unitlens.model.devices import DeviceChoice, describe_device, find_device
 from unitlens.model.inputs import PADDING, AnyInputs, has_padding
 from unitlens.model.layers import LayersChosen, is_by_name
 from unitlens.model.network import UnitNetwork
@@ -254,6 +254,7 @@ class Session:
             **({"layers_left_out": [*self._left_out]} if self._left_out else {}),
             "score": self.score.name,
             "precision": self._settings.precision or str(self.network.dtype).split(".")[-1],
+            "device": describe_device(self.device),
             **self.doubts.attributes(self.network.doubts),
         }
         if self.network.output.name != "":

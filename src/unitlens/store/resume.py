@@ -102,9 +102,7 @@ def resume_or_start(
     journal = read_journal(journal_path(path))
     header = journal[0] if journal else {}
     arrays = (*filled, *ranges)
-    is_same = _without_doubts(header) == _without_doubts(
-        {**expected, "metadata": header.get("metadata")}
-    )
+    is_same = _compared(header) == _compared({**expected, "metadata": header.get("metadata")})
     if not (is_same and restore_metadata(path, contents, arrays, header["metadata"])):
         header = _start_over(path, contents, expected, arrays, part)
     entries = _take_journals(path, header, part)
@@ -119,9 +117,13 @@ def resume_or_start(
     return WriteState(header, tuple(filled), tuple(ranges), shards)
 
 
-def _without_doubts(header: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a header without doubts, some of which come up while samples run."""
-    conditions = {n: of for n, of in header.get("conditions", {}).items() if n != "doubts"}
+def _compared(header: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a header must be equal for a recording to go on.
+
+    Doubts come up while samples run. A recording goes on with another GPU.
+    """
+    told = ("doubts", "hardware")
+    conditions = {n: of for n, of in header.get("conditions", {}).items() if n not in told}
     return {**header, "conditions": conditions}
 
 
@@ -154,7 +156,7 @@ def _keep_other_parts(path: Path, header: Mapping[str, Any], own: Part) -> None:
     """
     for part in (WHOLE, *find_parts(path, "journal")):
         found, entries = (part != own and read_journal(part.journal(path))) or ({}, ())
-        then, now = (_without_doubts(of).get("conditions", {}) for of in (found, header))
+        then, now = (_compared(of).get("conditions", {}) for of in (found, header))
         if not entries or found.get("contents") != header["contents"] or then == now:
             continue
         names = [name for name in now if then.get(name) != now[name]]
