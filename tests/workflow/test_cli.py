@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import xarray as xr
-from workflow_runs import ROOT, run
+from workflow_runs import ROOT, environment, run
 
 import unitlens as ul
 from small_stores import all_files, flip, write_store
@@ -104,12 +104,14 @@ def test_estimate__says_bytes_files_hours_and_memory():
     assert "GFLOP/s in forward passes (--gflops): 0.001." in done.stdout
 
 
-def test_device__that_does_not_exist_is_refused_in_one_line(tmp_path):
-    done = run(["unitlens", "unit-ablation", "--device", "xpu9", str(tmp_path), str(tmp_path)])
+def test_gpu__that_is_not_there_is_told_in_one_line(tmp_path):
+    places = [str(tmp_path), str(tmp_path)]
+    hidden = {**environment(), "CUDA_VISIBLE_DEVICES": ""}
+    done = run(["unitlens", "unit-ablation", "--gpu", "1", *places], env=hidden)
 
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()
-    assert line.startswith("unitlens: --device 'xpu9' must be cpu, auto, or a GPU of this machine")
+    assert line.startswith("unitlens: the job was given a GPU, but CUDA_VISIBLE_DEVICES is ''")
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Networks that unitlens has never seen: the example package, and one trained on ImageNet."""
 
+import re
 import shutil
 import sys
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from workflow_runs import ROOT, environment, run
+from workflow_runs import ROOT, environment, run, snakemake
 
 import unitlens as ul
 from unitlens.config.reading import read_config
@@ -101,3 +102,49 @@ def test_presets__of_the_paper_pass_a_dry_run(names, real_data, tmp_path):
     counts = dict(line.split() for line in done.stdout.splitlines() if len(line.split()) == 2)
     assert int(counts["train"]) == len(plan.runs)
     assert counts["compare_with_paper"] == counts["write_report"] == "1"
+
+
+GPU_RULES = (
+    "train", "record_activations", "unit_ablation", "cumulative_ablation", "noise_robustness",
+)  # fmt: skip
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", ["paper", "imagenet"])
+def test_presets__with_the_profile_for_gpus_hand_each_job_its_gpu(name, real_data, tmp_path):
+    (tmp_path / "data").symlink_to(real_data)
+    command = [sys.executable, "-m", "snakemake", "all", "--snakefile", str(ROOT / "Snakefile")]
+    command += ["-n", "-p", "--directory", str(tmp_path), "--cores", "16", "--resources", "gpu=4"]
+    command += ["--workflow-profile", str(ROOT / "profiles/gpu")]
+    command += ["--configfile", str(ROOT / f"presets/{name}.yaml")]
+    done = run(command, env=environment(PYTHONPATH=str(ROOT / "examples")))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    commands = re.findall(r"python -m unitlens ([\w-]+) (.*)", done.stdout)
+    with_gpu = {name for name, rest in commands if " --gpu 1 --gres= " in rest}
+    expected = {rule.replace("_", "-") for rule in GPU_RULES}
+    assert with_gpu - {"record-part"} == expected  # the largest network is recorded in parts
+    assert not [name for name, rest in commands if name in with_gpu and " --gpu 1 " not in rest]
+
+
+def test_jobs__use_the_cpu_where_nothing_else_is_said(tmp_path):
+    done = snakemake(tmp_path, "all", "-n", "-p")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count(" --gpu 0 --gres= ") == len(
+        re.findall(f"python -m unitlens ({'|'.join(GPU_RULES).replace('_', '-')}) ", done.stdout)
+    )
+    assert " --gpu 0 " in done.stdout
+    assert " --gpu 1 " not in done.stdout
+
+
+def test_profile__for_gpus_names_every_rule_that_runs_networks():
+    profiles = [
+        yaml.safe_load((ROOT / f"profiles/{name}/config.yaml").read_text())["set-resources"]
+        for name in ("gpu", "slurm-gpu")
+    ]
+    rules = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    blocks = re.split(r"^rule ", rules, flags=re.MULTILINE)
+    declared = [block.partition(":")[0] for block in blocks if "        gpu=0," in block]
+    for resources in profiles:
+        assert {entry.split(":")[0] for entry in resources if ":gpu=1" in entry} == set(declared)
+    assert len(declared) == 7

@@ -32,6 +32,8 @@ rule record_activations:
     threads: 1
     resources:
         mem_mb=4000,
+        gpu=0,
+        gres="",
     params:
         network=subpath(output.train, ancestor=2),
         settings=get_settings("activations"),
@@ -40,7 +42,7 @@ rule record_activations:
     shell:
         "python -m unitlens record-activations --settings {params.settings:q} --site {params.site:q}"
         " --code {params.code}"
-        " --threads {threads} --log {log:q} {input.dataset:q} {params.network:q}"
+        " --threads {threads} --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q} {input.dataset:q} {params.network:q}"
 
 
 rule record_part:
@@ -59,6 +61,8 @@ rule record_part:
     threads: 1
     resources:
         mem_mb=4000,
+        gpu=0,
+        gres="",
     params:
         network=subpath(output[0], ancestor=2),
         settings=get_settings("activations"),
@@ -66,7 +70,7 @@ rule record_part:
         code=step_code("record_activations"),
     shell:
         "python -m unitlens record-part --part {wildcards.part} --of {wildcards.of}"
-        " --settings {params.settings:q} --site {params.site:q} --code {params.code} --threads {threads} --log {log:q}"
+        " --settings {params.settings:q} --site {params.site:q} --code {params.code} --threads {threads} --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q}"
         " {input.dataset:q} {params.network:q} {output:q}"
 
 

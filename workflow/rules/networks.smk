@@ -55,6 +55,8 @@ rule train:
     threads: 1
     resources:
         mem_mb=4000,
+        gpu=0,
+        gres="",
     params:
         identity=get_identity,
         spec=get_run_spec,
@@ -65,4 +67,4 @@ rule train:
         ),
     shell:
         "python -m unitlens train --spec {params.spec:q} --code {params.code}"
-        " --user-code={params.user} --failed-runs {params.failed} --threads {threads} --log {log:q} {input.dataset:q} {output.record:q}"
+        " --user-code={params.user} --failed-runs {params.failed} --threads {threads} --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q} {input.dataset:q} {output.record:q}"

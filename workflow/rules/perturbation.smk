@@ -30,6 +30,8 @@ rule unit_ablation:
     threads: 1
     resources:
         mem_mb=4000,
+        gpu=0,
+        gres="",
     params:
         network=subpath(output[0], parent=True),
         settings=get_settings("unit_ablation"),
@@ -37,7 +39,7 @@ rule unit_ablation:
         code=step_code("unit_ablation"),
     shell:
         "python -m unitlens unit-ablation --settings {params.settings:q} --site {params.site:q}"
-        " --code {params.code} --threads {threads} --log {log:q} {input.dataset:q} {params.network:q}"
+        " --code {params.code} --threads {threads} --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q} {input.dataset:q} {params.network:q}"
 
 
 rule cumulative_ablation:
@@ -58,6 +60,8 @@ rule cumulative_ablation:
     threads: 1
     resources:
         mem_mb=4000,
+        gpu=0,
+        gres="",
     params:
         network=subpath(output[0], parent=True),
         settings=get_settings("cumulative_ablation"),
@@ -65,7 +69,7 @@ rule cumulative_ablation:
         code=step_code("cumulative_ablation"),
     shell:
         "python -m unitlens cumulative-ablation --settings {params.settings:q} --site {params.site:q}"
-        " --code {params.code} --threads {threads} --log {log:q} {input.dataset:q} {params.network:q}"
+        " --code {params.code} --threads {threads} --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q} {input.dataset:q} {params.network:q}"
 
 
 rule noise_robustness:
@@ -85,6 +89,8 @@ rule noise_robustness:
     threads: 1
     resources:
         mem_mb=4000,
+        gpu=0,
+        gres="",
     params:
         network=subpath(output[0], parent=True),
         settings=get_settings("noise_robustness"),
@@ -92,7 +98,7 @@ rule noise_robustness:
         code=step_code("noise_robustness"),
     shell:
         "python -m unitlens noise-robustness --settings {params.settings:q} --site {params.site:q}"
-        " --code {params.code} --threads {threads} --log {log:q} {input.dataset:q} {params.network:q}"
+        " --code {params.code} --threads {threads} --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q} {input.dataset:q} {params.network:q}"
 
 
 rule perturb_part:
@@ -113,6 +119,8 @@ rule perturb_part:
     threads: 1
     resources:
         mem_mb=4000,
+        gpu=0,
+        gres="",
     params:
         network=subpath(output[0], ancestor=3),
         settings=get_perturbation(get_settings),
@@ -121,7 +129,7 @@ rule perturb_part:
     shell:
         "python -m unitlens perturb-part --perturbation {wildcards.perturbation}"
         " --part {wildcards.part} --of {wildcards.of}"
-        " --settings {params.settings:q} --site {params.site:q} --code {params.code} --threads {threads} --log {log:q}"
+        " --settings {params.settings:q} --site {params.site:q} --code {params.code} --threads {threads} --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q}"
         " {input.dataset:q} {params.network:q} {output:q}"
 
 

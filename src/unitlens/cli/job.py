@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from unitlens.errors import ArgumentError
+from unitlens.cli.gpu_lease import lease_gpu
 
 logger = logging.getLogger("unitlens")
 
@@ -22,8 +21,11 @@ Site = Annotated[
     str, typer.Option(help="Settings that change no number (workers, batch_size ...), as JSON.")
 ]
 Code = Annotated[str, typer.Option(help="Digest of the code that does the work.")]
-Device = Annotated[
-    str, typer.Option(help="cpu, cuda, cuda:1 ...; auto takes a GPU if there is one.")
+Gpu = Annotated[
+    int, typer.Option(min=0, help="Number of GPUs that the job was given; 0: it uses the CPU.")
+]
+Gres = Annotated[
+    str, typer.Option(help="What the job was given by Slurm's gres, such as gpu:1; like --gpu.")
 ]
 
 
@@ -55,17 +57,22 @@ def work() -> Iterator[None]:
     )
 
 
-def torch_device(device: str, threads: int) -> str:
-    """Set the threads of torch and return the device to compute on."""
+def job_device(gpu: int, gres: str, threads: int) -> str:
+    """Set the threads of torch, lease a GPU if the job was given one, and return the device.
+
+    Parameters
+    ----------
+    gpu, gres
+        What the job was given, as :data:`Gpu` and :data:`Gres` say.
+    threads
+        Number of threads.
+    """
+    has_gpu = gpu > 0 or gres.startswith("gpu")
+    if has_gpu:
+        lease_gpu()  # before torch, which looks for GPUs as it starts
     import torch
 
+    from unitlens.model.devices import checked_device
+
     torch.set_num_threads(min(threads, os.cpu_count() or threads))
-    there = torch.cuda.is_available()
-    if device == "auto":
-        return "cuda" if there else "cpu"
-    if device != "cpu" and not (there and re.fullmatch(r"cuda(:\d+)?", device)):
-        raise ArgumentError(
-            f"--device {device!r} must be cpu, auto, or a GPU of this machine such as cuda:0; "
-            f"{'GPUs are called cuda' if there else 'this machine has no GPU that torch can use'}"
-        )
-    return device
+    return str(checked_device("cuda" if has_gpu else "cpu"))

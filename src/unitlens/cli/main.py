@@ -21,6 +21,7 @@ from unitlens.cli import (
 from unitlens.cli.terminal import printable_lines, say
 from unitlens.errors import UnitlensError, first_line, printable
 from unitlens.extras import naming_extras
+from unitlens.memory_errors import lacks_memory
 
 INTERRUPTED = 130  # exit status after Ctrl-C
 _REMEDIES = {
@@ -103,12 +104,7 @@ def _cause_outside(error: Exception) -> str:
         file = os.fsdecode(named) if isinstance(named, str | bytes) else "a file"
         reason, remedy = os.strerror(error.errno), _REMEDIES[error.errno]
         return f"{file} cannot be read or written: {reason}; {remedy}, and run the command again"
-    # The second is torch's error of a GPU; torch tells the processor's memory by text alone.
-    if (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "can't allocate memory" in str(error)
-    ):
+    if lacks_memory(error):
         return (
             f"too little memory ({first_line(error)}); give the job more (mem_mb of its rule on a "
             "cluster, fewer jobs at a time on one machine) or, where activations are recorded, "

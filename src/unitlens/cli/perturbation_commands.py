@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unitlens.cli.job import Code, Device, Log, Settings, Site, Threads, open_log, torch_device
+from unitlens.cli.job import Code, Gpu, Gres, Log, Settings, Site, Threads, job_device, open_log
 from unitlens.cli.opening import Network, Prepared
 from unitlens.cli.step_job import StepJob
 from unitlens.config.perturbation import (
@@ -41,14 +41,17 @@ def unit_ablation(
     site: Site = "{}",
     code: Code = "",
     threads: Threads = 1,
-    device: Device = "auto",
+    gpu: Gpu = 0,
+    gres: Gres = "",
     log: Log = None,
 ) -> None:
     """Ablate every unit, one at a time."""
     open_log(log)
     section = parse_section(UnitAblationSpec, settings, site)
     job = StepJob("unit_ablation", section, code, network, dataset)
-    _perturb(job, _ablate_units, section, network / "unit_ablation.nc", device, threads)
+    _perturb(
+        job, _ablate_units, section, network / "unit_ablation.nc", job_device(gpu, gres, threads)
+    )
 
 
 def cumulative_ablation(
@@ -59,14 +62,21 @@ def cumulative_ablation(
     site: Site = "{}",
     code: Code = "",
     threads: Threads = 1,
-    device: Device = "auto",
+    gpu: Gpu = 0,
+    gres: Gres = "",
     log: Log = None,
 ) -> None:
     """Ablate more and more units together, for each value and basis that is asked for."""
     open_log(log)
     section = parse_section(CumulativeAblationSpec, settings, site)
     job = StepJob("cumulative_ablation", section, code, network, dataset)
-    _perturb(job, _ablate_sets, section, network / "cumulative_ablation.nc", device, threads)
+    _perturb(
+        job,
+        _ablate_sets,
+        section,
+        network / "cumulative_ablation.nc",
+        job_device(gpu, gres, threads),
+    )
 
 
 def noise_robustness(
@@ -77,14 +87,17 @@ def noise_robustness(
     site: Site = "{}",
     code: Code = "",
     threads: Threads = 1,
-    device: Device = "auto",
+    gpu: Gpu = 0,
+    gres: Gres = "",
     log: Log = None,
 ) -> None:
     """Add noise to all units at once."""
     open_log(log)
     section = parse_section(NoiseRobustnessSpec, settings, site)
     job = StepJob("noise_robustness", section, code, network, dataset)
-    _perturb(job, _add_noise, section, network / "noise_robustness.nc", device, threads)
+    _perturb(
+        job, _add_noise, section, network / "noise_robustness.nc", job_device(gpu, gres, threads)
+    )
 
 
 def perturb_part(
@@ -99,7 +112,8 @@ def perturb_part(
     site: Site = "{}",
     code: Code = "",
     threads: Threads = 1,
-    device: Device = "auto",
+    gpu: Gpu = 0,
+    gres: Gres = "",
     log: Log = None,
 ) -> None:
     """Perturb by a part of the units, orders or draws; merge-tables joins the tables of all."""
@@ -114,7 +128,7 @@ def perturb_part(
         "noise_robustness": _add_noise,
     }
     compute = computes[perturbation]
-    _perturb(job, compute, section, output, device, threads, part=(part - 1, of))
+    _perturb(job, compute, section, output, job_device(gpu, gres, threads), part=(part - 1, of))
 
 
 def merge_tables(
@@ -157,7 +171,6 @@ def _perturb(
     section: Section,
     output: Path,
     device: str,
-    threads: int,
     part: Part = None,
 ) -> None:
     """Compute the table of a perturbation, or of its part, and write it.
@@ -173,14 +186,14 @@ def _perturb(
         Settings of the perturbation.
     output
         The file.
-    device, threads
-        Device, and number of threads.
+    device
+        The device.
     part
         Number of the part from 0, and number of parts; None for the whole.
     """
     if job.is_left_out():
         return
-    more = {"device": torch_device(device, threads), "part": part}
+    more = {"device": device, "part": part}
     with job.work():
         table = _going_on(
             lambda sums: compute(job.stored, section, checkpoint=sums, **more), output

@@ -7,13 +7,14 @@ import typer
 
 from unitlens.cli.job import (
     Code,
-    Device,
+    Gpu,
+    Gres,
     Log,
     Settings,
     Site,
     Threads,
+    job_device,
     open_log,
-    torch_device,
     work,
 )
 from unitlens.cli.opening import SPLITS, Network, Prepared, open_network
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from unitlens.stored_network import StoredNetwork
 
 STORE = "activations.zarr"
+Device = Annotated[
+    str | None,
+    typer.Option(help="cpu, cuda, cuda:1 ...; by default the kind of device of the recording."),
+]
 
 
 def record_activations(
@@ -39,7 +44,8 @@ def record_activations(
     site: Site = "{}",
     code: Code = "",
     threads: Threads = 1,
-    device: Device = "auto",
+    gpu: Gpu = 0,
+    gres: Gres = "",
     log: Log = None,
 ) -> None:
     """Write every unit's activation over both splits, and the L1 norm of its weights."""
@@ -48,7 +54,7 @@ def record_activations(
     job = StepJob("record_activations", section, code, network, dataset)
     if job.is_left_out():
         return
-    device = torch_device(device, threads)
+    device = job_device(gpu, gres, threads)
     with job.work():
         for split in SPLITS:
             _record(job.stored, split, section, code, device)
@@ -66,7 +72,8 @@ def record_part(
     site: Site = "{}",
     code: Code = "",
     threads: Threads = 1,
-    device: Device = "auto",
+    gpu: Gpu = 0,
+    gres: Gres = "",
     log: Log = None,
 ) -> None:
     """Write a part of both splits' activations; merge-activations makes stores of all parts."""
@@ -77,7 +84,7 @@ def record_part(
     if reason := failure_of(network):
         write_json(output, {**done, FAILED: reason})
         return
-    device = torch_device(device, threads)
+    device = job_device(gpu, gres, threads)
     stored = open_network(network, dataset)
     with work():
         for split in SPLITS:
@@ -115,7 +122,7 @@ def repair(
     split: Annotated[str, typer.Argument(help="train or test.")],
     *,
     threads: Threads = 1,
-    device: Device = "auto",
+    device: Device = None,
     log: Log = None,
 ) -> None:
     """Record again just those shards of a finished store that are missing or damaged."""
@@ -124,7 +131,7 @@ def repair(
         raise ArgumentError(f"the split is {split!r}, but must be one of {', '.join(SPLITS)}")
     from unitlens.recording.repair import repair_activations
 
-    torch_device(device, threads)
+    job_device(0, "", threads)
     stored = open_network(network, dataset)
     path = stored.directory / split / STORE
     with work():
@@ -132,7 +139,7 @@ def repair(
             stored.model,
             stored.dataset(split),
             path,
-            device=None if device == "auto" else device,
+            device=device,
             provenance=stored.provenance(split, code=""),
         )
     typer.echo(report)

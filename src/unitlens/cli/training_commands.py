@@ -7,11 +7,12 @@ import typer
 
 from unitlens.cli.job import (
     Code,
-    Device,
+    Gpu,
+    Gres,
     Log,
     Threads,
+    job_device,
     open_log,
-    torch_device,
     work,
 )
 from unitlens.cli.opening import Prepared
@@ -63,15 +64,16 @@ def train(
     user_code: UserCode = "",
     failed_runs: FailedRuns = "stop",
     threads: Threads = 1,
-    device: Device = "auto",
+    gpu: Gpu = 0,
+    gres: Gres = "",
     log: Log = None,
 ) -> None:
     """Train one network."""
     open_log(log)
+    section = parse_section(RunSpec, spec)
+    device = job_device(gpu, gres, threads)
     from unitlens.training.train import train
 
-    section = parse_section(RunSpec, spec)
-    device = torch_device(device, threads)
     with work():
         train(
             section,

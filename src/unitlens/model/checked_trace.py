@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from unitlens.errors import first_line
+from unitlens.memory_errors import lacks_memory
 from unitlens.model.calling import bound_arguments
 from unitlens.model.graph import Program, trace
 from unitlens.model.inputs import AnyInputs, Inputs, tensors_in
@@ -54,7 +55,9 @@ def checked_trace(
             simplify(program, observation)
         with equal_randomness(example.device):
             output = program.run(example)
-    except Exception as error:  # noqa: BLE001  a user's forward may raise anything on proxies
+    except Exception as error:  # a user's forward may raise anything on proxies
+        if lacks_memory(error):
+            raise
         return None, None, first_line(error)
     if not _same_outputs(output, expected):
         return None, None, "its graph gives other numbers than the model itself"

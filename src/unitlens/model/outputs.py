@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, fx
 
 from unitlens.errors import ArgumentError, ModelError, one_line
+from unitlens.memory_errors import lacks_memory
 from unitlens.model.graph import find_logits
 from unitlens.model.inputs import map_structure, tensors_in
 
@@ -90,6 +91,8 @@ class OutputReader:
             try:
                 return self.choice(output)
             except Exception as error:
+                if lacks_memory(error):
+                    raise
                 raise ModelError(
                     f"the function output={self.name} cannot read the model's output, "
                     f"{_described(output)} ({type(error).__name__}: {one_line(error)})"

@@ -1,19 +1,21 @@
 """The precision that a network computes in, and the tolerance for comparing its outputs."""
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import Literal, get_args
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from unitlens.errors import ArgumentError
 
-PrecisionName = Literal["float64", "bfloat16"]
+PrecisionName = Literal["float64", "bfloat16", "tf32"]
 Precision = PrecisionName | None
 _STORED: dict[Precision, torch.dtype | None] = {
     None: None,
     "float64": torch.float64,
     "bfloat16": torch.float32,  # autocast casts from float32
+    "tf32": torch.float32,
 }
 
 
@@ -23,7 +25,7 @@ def stored_dtype(precision: Precision) -> torch.dtype | None:
     Parameters
     ----------
     precision
-        None (the network's own), ``float64`` or ``bfloat16``.
+        None (the network's own), ``float64``, ``bfloat16`` or ``tf32``.
 
     Returns
     -------
@@ -41,20 +43,114 @@ def stored_dtype(precision: Precision) -> torch.dtype | None:
     """
     if precision is not None and precision not in get_args(PrecisionName):
         raise ArgumentError(
-            f"precision is {precision!r}, but must be None (the network's own), 'float64' or "
-            "'bfloat16'"
+            f"precision is {precision!r}, but must be None (the network's own), 'float64', "
+            "'bfloat16' or 'tf32'"
         )
     return _STORED[precision]
 
 
-def autocast_for(
-    precision: Precision, device: torch.device | str
-) -> AbstractContextManager[object]:
-    """Return the context for forward passes in a precision: autocast for ``bfloat16``."""
-    if precision != "bfloat16":
-        return nullcontext()
-    # No cache of converted weights: it takes memory, and the weights are the user's.
-    return torch.autocast(torch.device(device).type, torch.bfloat16, cache_enabled=False)
+@contextmanager
+def forward_precision(precision: Precision, device: torch.device | str) -> Iterator[None]:
+    """Run forward and backward passes in a precision, whatever the user's settings are.
+
+    Products of float32 numbers are those of IEEE float32, or of TF32 where asked for: PyTorch's
+    convolutions on GPUs round factors to TF32 by default, to about three digits. Autocast is on
+    for ``bfloat16`` alone. All settings come back at the end.
+
+    Parameters
+    ----------
+    precision
+        None (the network's own), ``float64``, ``bfloat16`` or ``tf32``.
+    device
+        The device.
+
+    Raises
+    ------
+    ArgumentError
+        Where there is no such precision, or the device has no TF32.
+
+    Examples
+    --------
+    >>> import torch
+    >>> torch.set_float32_matmul_precision("medium")
+    >>> with forward_precision(None, "cpu"):
+    ...     product = torch.ones(2, 2) @ torch.ones(2, 2)  # in IEEE float32
+    >>> torch.get_float32_matmul_precision()
+    'medium'
+    >>> torch.set_float32_matmul_precision("highest")
+    """
+    kind = torch.device(device).type
+    if precision == "tf32" and kind == "cpu":
+        raise ArgumentError(
+            "precision is 'tf32', but a CPU has no TF32; leave precision out, or give device='cuda'"
+        )
+    autocast: AbstractContextManager[object] = nullcontext()
+    if precision == "bfloat16":
+        # No cache of converted weights: it takes memory, and the weights are the user's.
+        autocast = torch.autocast(kind, torch.bfloat16, cache_enabled=False)
+    products = _float32_products("tf32" if precision == "tf32" else "ieee")
+    with products, autocast_disabled(torch.device(device)), autocast:
+        yield
+
+
+@contextmanager
+def _float32_products(on_gpu: Literal["ieee", "tf32"]) -> Iterator[None]:
+    """Set how float32 numbers are multiplied on GPUs; on CPUs as IEEE float32.
+
+    PyTorch has two sets of settings, and refuses to read the older ones where the two disagree. So
+    both are set, and both come back.
+    """
+    cudnn, matmul = torch.backends.cudnn, _read(torch.get_float32_matmul_precision)
+    allowed = _read(lambda: cudnn.allow_tf32)
+    owners = _owners()
+    before = [owner.fp32_precision for owner in owners]
+    try:
+        torch.set_float32_matmul_precision("highest" if on_gpu == "ieee" else "high")
+        cudnn.allow_tf32 = on_gpu == "tf32"
+        for owner in owners[_ONEDNN:]:
+            owner.fp32_precision = "ieee"
+        for owner in owners[_CUDNN:_ONEDNN]:
+            owner.fp32_precision = on_gpu
+        yield
+    finally:
+        if matmul is not None:
+            torch.set_float32_matmul_precision(matmul)
+        if allowed is not None:
+            cudnn.allow_tf32 = allowed
+        for owner, value in zip(owners, before, strict=True):
+            owner.fp32_precision = value
+
+
+_CUDNN, _ONEDNN = 2, 4  # of the owners, where those of cuDNN and of oneDNN alone begin
+
+
+def _owners() -> list[Any]:
+    """Return what owns a setting of products since PyTorch 2.9: matmul, cuDNN, oneDNN."""
+    backends: Any = torch.backends
+    cuda, cudnn, onednn = backends.cuda, backends.cudnn, backends.mkldnn
+    if not hasattr(cudnn, "conv"):
+        return []
+    return [cuda.matmul, onednn.matmul, cudnn.conv, cudnn.rnn, onednn.conv, onednn.rnn]
+
+
+def _read(setting: Callable[[], Any]) -> Any:
+    """Return a setting, None where PyTorch refuses to read it."""
+    try:
+        return setting()
+    except RuntimeError:
+        return None
+
+
+@contextmanager
+def repeatable_convolutions() -> Iterator[None]:
+    """Run convolutions on GPUs by algorithms that give the same bits again; settings come back."""
+    cudnn = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark
+    try:
+        cudnn.deterministic, cudnn.benchmark = True, False
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = before
 
 
 def autocast_disabled(device: torch.device) -> AbstractContextManager[object]:

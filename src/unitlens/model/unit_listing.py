@@ -10,7 +10,7 @@ from unitlens.config.base import DeclaredLayer, LastLayers
 from unitlens.errors import ArgumentError, LayerError, ModelError
 from unitlens.model.layers import UnitLayers
 from unitlens.model.network import UnitNetwork
-from unitlens.model.precision import autocast_disabled
+from unitlens.model.precision import forward_precision
 
 _SPREAD = 13  # items over a data set that are run beside the first three
 
@@ -105,7 +105,7 @@ def unit_layers(
 
 def _list_layers(model: nn.Module, batch: Any, choice: Any, *, strict: bool) -> UnitLayers:
     device = getattr(batch, "device", torch.device("cpu"))
-    with autocast_disabled(device), UnitNetwork(model, batch) as network:
+    with forward_precision(None, device), UnitNetwork(model, batch) as network:
         found = network.layers
         if choice is None:
             network.find_other_calls(batch)

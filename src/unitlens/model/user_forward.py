@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 from unitlens.errors import ModelError, UnitlensError, first_line
+from unitlens.memory_errors import lacks_memory
 from unitlens.model.graph import Edit
 from unitlens.model.inputs import AnyInputs, describe_inputs
 
@@ -32,7 +33,7 @@ def user_forward(
     except (UnitlensError, MemoryError):
         raise
     except Exception as error:
-        if _lacks_memory(error) or any(error is one for one in own):
+        if lacks_memory(error) or any(error is one for one in own):
             raise
         raise ModelError(
             f"the model cannot be run on inputs of shape {describe_inputs(inputs)}: "
@@ -51,10 +52,6 @@ def noting_failure(edit: Edit, failed: list[Exception]) -> Edit:
             raise
 
     return apply
-
-
-def _lacks_memory(error: Exception) -> bool:
-    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
 
 
 def _told(error: Exception) -> str:

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from unitlens.errors import ArgumentError, ModelError, UnitlensError
+from unitlens.memory_errors import lacks_memory
 from unitlens.model.graph import Edit
 from unitlens.model.layers import UnitLayer
 from unitlens.perturbation.engine.perturbed_directions import Replacement
@@ -174,6 +175,8 @@ def layer_gradients(
             in_order = [edges[layer.name] for layer in layers]
             gradients = torch.autograd.grad(quantities.sum(), in_order, allow_unused=True)
         except RuntimeError as error:
+            if lacks_memory(error):
+                raise
             reason = str(error).strip().partition("\n")[0]
             raise NoGradientError(
                 f"no gradient can be computed through the model ({reason})"

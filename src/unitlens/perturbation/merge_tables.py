@@ -157,7 +157,7 @@ def _check_identity(tables: list[xr.Dataset]) -> None:
     alike = np.isclose(scores, scores[0], rtol=_ROUNDING, atol=_ROUNDING, equal_nan=True).all(1)
     if not alike.all():
         _refuse(tables, int(np.argmin(alike)), "baseline_loss", "networks or data")
-    known = {*_OF_PART, *SAMPLING_ATTRIBUTES, "baseline_loss", "baseline_accuracy"}
+    known = {*_OF_PART, *SAMPLING_ATTRIBUTES, "baseline_loss", "baseline_accuracy", "device"}
     for name in sorted({str(name) for table in tables for name in table.attrs} - known):
         _check_equal(tables, name, "settings")
 
@@ -234,7 +234,8 @@ def _with_common_ends(curves: xr.Dataset) -> xr.Dataset:
 
 def _other_arithmetic(tables: list[xr.Dataset]) -> dict[str, str]:
     """Return the attribute ``doubts`` where parts were computed with other arithmetic, and warn."""
-    kinds = list(dict.fromkeys(str(table.attrs[_ARITHMETIC]) for table in tables))
+    found = (f"{table.attrs[_ARITHMETIC]}, {table.attrs.get('device')}" for table in tables)
+    kinds = [*dict.fromkeys(found)]
     if len(kinds) == 1:
         return {}
     doubt = (

@@ -13,6 +13,7 @@ from unitlens.data.items import ItemForm
 from unitlens.data.loading_workers import loading_workers
 from unitlens.data.positions import Positions
 from unitlens.errors import ArgumentError
+from unitlens.model.device_memory import MemoryLimit
 from unitlens.model.layers import UnitLayer
 from unitlens.model.outputs import OutputChoice
 from unitlens.model.precision import Precision
@@ -40,8 +41,8 @@ def noise_robustness(
     samples: int | None = None,
     batch_size: int = 4096,
     workers: int = 0,
-    device: torch.device | str = "cpu",
-    memory_gb: float = 2.0,
+    device: torch.device | str | None = None,
+    memory_gb: MemoryLimit = "auto",
     score: ScoreChoice = "top1",
     precision: Precision = None,
     output: OutputChoice = None,
@@ -97,12 +98,13 @@ def noise_robustness(
         Number of processes that read the items of a data set ahead, for data sets that read files
         or compute; numbers do not change. With 0 the items are read in this process.
     device
-        Device of the computation. The model is moved there and back. GPUs are supported, but not
-        tested.
+        Device of the computation, such as ``"cuda"``. The model is moved there and back. None:
+        the model's own. GPUs are supported, but not tested.
     memory_gb
         Limit in 10^9 bytes of the memory for activations and copies of weights, beside the model,
         the data set and the result. Smaller limits lead to smaller batches and to fewer shortcuts.
         One sample under one perturbation, and three samples at the start, run in any case.
+        ``"auto"``: 2 on a CPU; on a GPU 60 % of the memory that is free.
     score
         ``"top1"``: the loss is the cross-entropy in nats, and a sample is a hit where the label
         has the largest logit (of equal logits, the smallest class counts). ``"top5"``: a sample is

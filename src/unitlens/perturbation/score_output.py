@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from unitlens.errors import ArgumentError, UnitlensError, one_line
+from unitlens.memory_errors import lacks_memory
 from unitlens.model.graph import find_logits
 from unitlens.model.network import UnitNetwork
 from unitlens.model.outputs import OutputChoice, OutputReader, check_choice, choose_logits
@@ -58,6 +59,8 @@ def read_for_score(
     try:
         whole(packed, examples)
     except Exception as error:
+        if lacks_memory(error):
+            raise
         if find_logits(output) is None:
             raise ArgumentError(_failure(score, output, error)) from error
         network.output = OutputReader()
@@ -73,6 +76,8 @@ def _checked(score: Score, network: UnitNetwork, targets: Tensor) -> Score:
     except UnitlensError:
         raise
     except Exception as error:
+        if lacks_memory(error):
+            raise
         raise ArgumentError(_failure(score, output, error)) from error
     return score
 

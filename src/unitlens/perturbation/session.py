@@ -19,11 +19,13 @@ from unitlens.data.positions import IGNORED, Positions, check_positions, whole_i
 from unitlens.data.repeated_reading import DATA_REMEDY, RANDOM_DATA, find_random_data
 from unitlens.data.samples import Samples, open_samples
 from unitlens.errors import ArgumentError, DatasetError
+from unitlens.model.device_memory import MemoryLimit, memory_limit
+from unitlens.model.devices import DeviceChoice, describe_device, find_device
 from unitlens.model.inputs import PADDING, AnyInputs, has_padding
 from unitlens.model.layers import LayersChosen, is_by_name
 from unitlens.model.network import UnitNetwork
 from unitlens.model.outputs import OutputChoice
-from unitlens.model.precision import Precision, autocast_disabled, autocast_for, stored_dtype
+from unitlens.model.precision import Precision, forward_precision, stored_dtype
 from unitlens.model.repeatability import REMEDIES
 from unitlens.model.wrapped_modules import unwrap
 from unitlens.perturbation.call_identity import CallIdentity
@@ -53,8 +55,8 @@ class Settings:
     samples: int | None
     seed: int
     batch_size: int
-    device: torch.device | str
-    memory_gb: float
+    device: DeviceChoice
+    memory_gb: MemoryLimit
     score: ScoreChoice = "top1"
     precision: Precision = None
     output: OutputChoice = None
@@ -108,6 +110,8 @@ class Session:
         Seed of all random draws.
     score
         The score of an output.
+    memory_bytes
+        Limit in bytes of the memory, beside the model and the data set.
     by_class
         Whether targets are classes: one integer per sample.
     classes
@@ -127,9 +131,11 @@ class Session:
         settings: Settings,
         perturbed: Perturbed,
         score: Score,
+        memory_bytes: float,
         identity: CallIdentity | None = None,
     ) -> None:
         inputs, targets = example
+        self.memory_bytes = memory_bytes
         self.identity = identity
         self.network = network
         self.samples = len(indices)
@@ -137,13 +143,8 @@ class Session:
         self.dataset, self.indices, self.seed = dataset, indices, settings.seed
         self._settings = settings
         names = dataset.classes
-        self.score = read_for_score(
-            network,
-            score,
-            targets,
-            settings.output,
-            None if names is None else len(names),
-        )
+        classes = None if names is None else len(names)
+        self.score = read_for_score(network, score, targets, settings.output, classes)
         self.layers = network.choose(settings.layers)
         self._left_out = {} if is_by_name(settings.layers) else network.layers.left_out
         self.units = sum(layer.units for layer in self.layers)
@@ -252,6 +253,7 @@ class Session:
             **({"layers_left_out": [*self._left_out]} if self._left_out else {}),
             "score": self.score.name,
             "precision": self._settings.precision or str(self.network.dtype).split(".")[-1],
+            "device": describe_device(self.device),
             **self.doubts.attributes(self.network.doubts),
         }
         if self.network.output.name != "":
@@ -280,11 +282,6 @@ class Session:
             if array.attrs.get("units") == "nats":
                 array.attrs["units"] = ""
         return table
-
-    @property
-    def memory_bytes(self) -> float:
-        """Limit in bytes of the memory, beside the model and the data set."""
-        return self._settings.memory_gb * 1e9
 
     def split(self, by_unit: Tensor) -> dict[str, Tensor]:
         """Split an array whose last axis is the units of all layers by the name of the layer."""
@@ -367,11 +364,11 @@ def open_session(
         number = getattr(settings, name)
         if number is not None and number < least:
             raise ArgumentError(f"{name} is {number}, but must be at least {least}")
-    if not settings.memory_gb > 0:
-        raise ArgumentError(f"memory_gb is {settings.memory_gb}, but must be above 0")
     if settings.call is not None:
         settings.call.check()
     dtype, model = stored_dtype(settings.precision), unwrap(model)
+    device = find_device(model, settings.device)
+    budget = memory_limit(settings.memory_gb, device)
     check_positions(settings.positions)
     form = whole_items(settings.form, settings.positions)
     samples = open_samples(dataset, form, model)
@@ -386,13 +383,13 @@ def open_session(
         iterate_batches(samples, 3, indices=indices[:3], targets=score.targets)
     )
     weight_bytes = sum(p.nbytes for p in model.parameters())
-    simplified = weight_bytes <= SIMPLIFIED * settings.memory_gb * 1e9
+    simplified = weight_bytes <= SIMPLIFIED * budget
     call = settings.call
     named = call is not None and (call.part is not None or call.checkpoint is not None)
     identity = CallIdentity(call, model) if call is not None and named else None
-    opened = UnitNetwork(model, inputs, device=settings.device, dtype=dtype, simplified=simplified)
-    device = torch.device(settings.device)
-    with autocast_disabled(device), autocast_for(settings.precision, device), opened as network:
+    opened = UnitNetwork(model, inputs, device=device, dtype=dtype, simplified=simplified)
+    with forward_precision(settings.precision, device), opened as network:
         yield Session(
-            network, samples, indices, (inputs, targets), settings, perturbed, score, identity
-        )
+            network, samples, indices, (inputs, targets), settings, perturbed, score, budget,
+            identity,
+        )  # fmt: skip

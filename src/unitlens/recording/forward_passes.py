@@ -21,6 +21,7 @@ from unitlens.data.labels import label_remedy
 from unitlens.data.positions import Positions, check_positions
 from unitlens.data.samples import Samples
 from unitlens.errors import ArgumentError, DatasetError
+from unitlens.model.devices import describe_device
 from unitlens.model.inputs import PADDING, has_padding
 from unitlens.model.layers import REDUCTIONS, UnitLayer
 from unitlens.model.network import UnitNetwork
@@ -48,7 +49,7 @@ class RecordingSettings:
     dtype: str = "float32"
     codec: str = DEFAULT_CODEC
     batch_size: int | None = None
-    device: torch.device | str = "cpu"
+    device: torch.device | str | None = None
     maps: MapSpec | None = None
     output: OutputChoice = None
     form: ItemForm = field(default_factory=ItemForm)
@@ -135,11 +136,13 @@ class Recording:
 
     def conditions(self) -> dict[str, Any]:
         """Return the conditions that can change the last bits of a number."""
+        on_cpu = self.device.type == "cpu"
         return {
             "batch_size": self.batch_size,
             "device": self.device.type,
             "threads": torch.get_num_threads(),
             "versions": {name: version(name) for name in ("unitlens", "torch", "numpy", "zarr")},
+            **({} if on_cpu else {"hardware": describe_device(self.device)}),
             **({"doubts": list(self.doubts)} if self.doubts else {}),
         }
 

@@ -47,7 +47,7 @@ def network_statistics(
     strongest: int = 100,
     batch_size: int | None = None,
     workers: int = 0,
-    device: torch.device | str = "cpu",
+    device: torch.device | str | None = None,
     output: OutputChoice = None,
     target: str | int | None = None,
     collate_fn: Callable[[list[Any]], Any] | None = None,
@@ -98,7 +98,8 @@ def network_statistics(
         Number of processes that read the items of a data set ahead, for data sets that read files
         or compute; numbers do not change. With 0 the items are read in this process.
     device
-        Device that the model runs on.
+        Device of the computation, such as ``"cuda"``. The model is moved there and back. None:
+        the model's own.
     output
         What holds the logits of an output that is no tensor: the key or the place of an entry, or a
         function of the output. None: the entry or attribute ``logits`` or ``out``, else the only

@@ -13,10 +13,11 @@ from unitlens.data.positions import IGNORED
 from unitlens.data.repeated_reading import DATA_REMEDY, RANDOM_DATA, find_random_data
 from unitlens.data.samples import Samples, Targets
 from unitlens.errors import ScoreWarning
+from unitlens.model.devices import find_device
 from unitlens.model.inputs import AnyInputs
 from unitlens.model.layers import UnitLayer, is_by_name
 from unitlens.model.network import UnitNetwork
-from unitlens.model.precision import autocast_disabled
+from unitlens.model.precision import forward_precision
 from unitlens.model.probabilities import find_probabilities
 from unitlens.model.repeatability import REMEDIES, find_repeatability
 from unitlens.recording.forward_passes import Recording, RecordingSettings
@@ -62,13 +63,14 @@ def open_recording(
     ArgumentError, DatasetError, LayerError, ModelError
         As :func:`unitlens.record_activations`.
     """
+    device = find_device(model, settings.device)
     if settings.positions is not None:
         with _open_positions(model, samples, settings, provenance) as recording:
             yield recording
         return
-    example, labels = _example(samples, settings, samples.kind)
-    opened = UnitNetwork(model, example, device=settings.device, simplified=True)
-    with autocast_disabled(torch.device(settings.device)), opened as network:
+    example, labels = _example(samples, settings, device, samples.kind)
+    opened = UnitNetwork(model, example, device=device, simplified=True)
+    with forward_precision(None, device), opened as network:
         classes = find_classes(network, samples, labels, settings.output)
         layers = network.choose(settings.layers)
         maps = choose_maps(settings.maps, layers, len(samples))
@@ -77,7 +79,7 @@ def open_recording(
         least_batch, doubts = _find_doubts(network, samples, example, classes, batch_size)
         doubts = (*doubts, *_lacking_units(network, settings))
         yield Recording(
-            network, samples, layers, contents, classes, batch_size, settings.device,
+            network, samples, layers, contents, classes, batch_size, device,
             least_batch=least_batch, doubts=doubts,
         )  # fmt: skip
 
@@ -89,9 +91,10 @@ def _open_positions(
     """Open a recording in which positions are the samples."""
     ignored = IGNORED if settings.form.ignore_index is None else settings.form.ignore_index
     read = read_positions(samples, ignored)
-    example, targets = _example(samples, settings, "any")
-    opened = UnitNetwork(model, example, device=settings.device, simplified=True)
-    with autocast_disabled(torch.device(settings.device)), opened as network:
+    device = find_device(model, settings.device)
+    example, targets = _example(samples, settings, device, "any")
+    opened = UnitNetwork(model, example, device=device, simplified=True)
+    with forward_precision(None, device), opened as network:
         classes = find_position_classes(network, targets, settings.output, read, ignored)
         layers = layers_of_positions(
             network.choose(settings.layers),
@@ -104,7 +107,7 @@ def _open_positions(
         least_batch, doubts = _find_doubts(network, samples, example, None, batch_size)
         doubts = (*doubts, *_lacking_units(network, settings))
         yield PositionRecording(
-            network, samples, layers, contents, classes, batch_size, settings.device,
+            network, samples, layers, contents, classes, batch_size, device,
             read=read, ignored=ignored, least_batch=least_batch, doubts=doubts,
         )  # fmt: skip
 
@@ -170,13 +173,11 @@ def _contents(
 
 
 def _example(
-    samples: Samples, settings: RecordingSettings, targets: Targets
+    samples: Samples, settings: RecordingSettings, device: torch.device, targets: Targets
 ) -> tuple[AnyInputs, Tensor]:
     """Return the inputs and labels of the first samples, from which the layers are found."""
     most = max(2, min(_EXAMPLE, settings.batch_size or _EXAMPLE))
     rows = np.arange(min(most, len(samples)))
-    batches = iterate_batches(
-        samples, len(rows), indices=rows, device=settings.device, targets=targets
-    )
+    batches = iterate_batches(samples, len(rows), indices=rows, device=device, targets=targets)
     _, inputs, labels = next(batches)
     return inputs, labels

@@ -52,7 +52,7 @@ def record_activations(
     codec: str = DEFAULT_CODEC,
     batch_size: int | None = None,
     workers: int = 0,
-    device: torch.device | str = "cpu",
+    device: torch.device | str | None = None,
     limit_gb: float | None = None,
     provenance: Mapping[str, Any] | None = None,
     part: tuple[int, int] | None = None,
@@ -117,7 +117,8 @@ def record_activations(
         Number of processes that read the items of a data set ahead, for data sets that read files
         or compute; numbers do not change. With 0 the items are read in this process.
     device
-        Device that the model runs on.
+        Device of the computation, such as ``"cuda"``. The model is moved there and back. None:
+        the model's own.
     limit_gb
         Most gigabytes (10^9 bytes) of the store before compression; by default there is no limit.
     provenance

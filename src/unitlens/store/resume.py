@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from unitlens.errors import StoreError
 from unitlens.store.backend.files import file_sizes, remove
 from unitlens.store.backend.lock import check_unwritten
 from unitlens.store.description import make_header
@@ -101,9 +102,7 @@ def resume_or_start(
     journal = read_journal(journal_path(path))
     header = journal[0] if journal else {}
     arrays = (*filled, *ranges)
-    is_same = _without_doubts(header) == _without_doubts(
-        {**expected, "metadata": header.get("metadata")}
-    )
+    is_same = _compared(header) == _compared({**expected, "metadata": header.get("metadata")})
     if not (is_same and restore_metadata(path, contents, arrays, header["metadata"])):
         header = _start_over(path, contents, expected, arrays, part)
     entries = _take_journals(path, header, part)
@@ -118,9 +117,13 @@ def resume_or_start(
     return WriteState(header, tuple(filled), tuple(ranges), shards)
 
 
-def _without_doubts(header: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a header without doubts, some of which come up while samples run."""
-    conditions = {n: of for n, of in header.get("conditions", {}).items() if n != "doubts"}
+def _compared(header: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a header must be equal for a recording to go on.
+
+    Doubts come up while samples run. A recording goes on with another GPU.
+    """
+    told = ("doubts", "hardware")
+    conditions = {n: of for n, of in header.get("conditions", {}).items() if n not in told}
     return {**header, "conditions": conditions}
 
 
@@ -133,6 +136,7 @@ def _start_over(
 ) -> dict[str, Any]:
     if part != WHOLE:
         check_unwritten(path, part)
+        _keep_other_parts(path, header, part)
     if path.exists():
         logger.info("%s: an unfinished recording of something else is removed", path)
     clear(path)
@@ -143,6 +147,24 @@ def _start_over(
     if part != WHOLE:  # the writer of the whole store begins this journal itself
         open_journal(journal_path(path), header, ()).close()
     return header
+
+
+def _keep_other_parts(path: Path, header: Mapping[str, Any], own: Part) -> None:
+    """Raise StoreError where other jobs recorded the same under other conditions.
+
+    Their shards would be removed, though they are finished.
+    """
+    for part in (WHOLE, *find_parts(path, "journal")):
+        found, entries = (part != own and read_journal(part.journal(path))) or ({}, ())
+        then, now = (_compared(of).get("conditions", {}) for of in (found, header))
+        if not entries or found.get("contents") != header["contents"] or then == now:
+            continue
+        names = [name for name in now if then.get(name) != now[name]]
+        differences = ", ".join(f"{name} {then.get(name)!r}, not {now[name]!r}" for name in names)
+        raise StoreError(
+            f"{path}: other parts were recorded with {differences}; record this part under their "
+            "conditions, or delete the store and record all parts again"
+        )
 
 
 def remove_store(path: Path) -> None:

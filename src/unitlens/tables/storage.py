@@ -1,5 +1,6 @@
 """Tables over all networks on disk: how a Zarr table is read, and what a Parquet file holds."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ from unitlens.variables.unit_index import RUN_UNIT_NAMES
 
 if TYPE_CHECKING:
     import pandas as pd
+
+logger = logging.getLogger("unitlens")
 
 # Schema of each table by the name of the table.
 TABLES = {
@@ -121,6 +124,12 @@ def same_attributes(tables: Iterable[xr.Dataset], *, prefix: str = "") -> dict[s
         Text before the name of each attribute.
     """
     rows = [table.attrs for table in tables]
+    devices = dict.fromkeys(str(row["device"]) for row in rows if "device" in row)
+    if len(devices) > 1:
+        logger.warning(
+            "networks of one table were measured on different devices, whose last digits may "
+            "differ: %s", "; ".join(devices),
+        )  # fmt: skip
     first = rows[0] if rows else {}
     return {
         f"{prefix}{key}": _plain(value)

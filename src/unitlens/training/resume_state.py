@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from unitlens.errors import ModelError, first_line
 from unitlens.hashed_files import read_hashed, replacing_hashed
+from unitlens.memory_errors import lacks_memory
 from unitlens.training.checkpoints import load_checkpoint, writing_network
 from unitlens.training.scoring import SplitScore
 
@@ -97,6 +98,8 @@ class ResumeFolder:
             logger.warning("the training starts over, for %s", error)
             return {}
         except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+            if lacks_memory(error):
+                raise
             logger.warning(
                 "the training starts over, for %s is of another version (%s)",
                 path,

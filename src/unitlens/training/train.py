@@ -13,6 +13,8 @@ from unitlens.config.networks import ConvNetSpec, RunSpec, TrainingSpec
 from unitlens.data.prepare import load_dataset
 from unitlens.data.split import SplitDataset
 from unitlens.errors import ModelError
+from unitlens.model.devices import describe_device
+from unitlens.model.precision import forward_precision, repeatable_convolutions
 from unitlens.model.restore import generator_states, isolated_generators
 from unitlens.model.weights import weights_hash
 from unitlens.progress import track
@@ -113,7 +115,8 @@ def train(
             return
         logger.info("%s: %s", directory, difference)
         try:
-            run.complete()
+            with forward_precision(None, device), repeatable_convolutions():
+                run.complete()
         except DivergenceError as error:
             if failed == "stop":
                 raise ModelError(
@@ -316,7 +319,7 @@ class TrainingRun:
             classes=len(self.train_set.classes),
             dataset_identity=self.train_set.identity,
             weights_hash=weights_hash(self.model),
-            versions=versions(),
+            versions={**versions(), "device": describe_device(self.device)},
             origin_parts=self.origin.parts,
             probes=probe_outputs(self.model, self.test_set),
         )

@@ -1,6 +1,7 @@
 """The precision of perturbed passes: that of the network, float64, or bfloat16."""
 
 import copy
+import tempfile
 
 import numpy as np
 import pytest
@@ -167,6 +168,66 @@ def test_bfloat16__leaves_data_sets_and_scores_alone():
 @pytest.mark.parametrize("precision", ["float16", 64, torch.float64, ""])
 def test_precision__refuses_others(measure, precision):
     model, pairs = mlp(), random_pairs(4, 6)
-    message = "but must be None \\(the network's own\\), 'float64' or 'bfloat16'"
+    message = "but must be None \\(the network's own\\), 'float64', 'bfloat16' or 'tf32'"
     with pytest.raises(ArgumentError, match=f"^precision is {precision!r}, {message}$"):
         measure(model, pairs, precision=precision)
+
+
+class Noting(nn.Module):
+    """A dense layer that notes how float32 numbers are multiplied when it runs."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen, self.before, self.inside = [], nn.Linear(6, 4), nn.Linear(4, 4)
+
+    def forward(self, inputs):
+        cudnn, onednn = torch.backends.cudnn, torch.backends.mkldnn
+        older = torch.get_float32_matmul_precision(), cudnn.allow_tf32
+        self.seen.append((*older, cudnn.conv.fp32_precision, onednn.conv.fp32_precision))
+        return self.inside(torch.relu(self.before(inputs)))
+
+
+@pytest.fixture
+def coarse_products():
+    """Set what a user may have set for speed; the test must find it again afterwards."""
+    cudnn, onednn = torch.backends.cudnn, torch.backends.mkldnn
+    before = torch.get_float32_matmul_precision(), cudnn.allow_tf32, onednn.conv.fp32_precision
+    torch.set_float32_matmul_precision("medium")
+    cudnn.allow_tf32, onednn.conv.fp32_precision = True, "bf16"
+    given = [owner.fp32_precision for owner in (cudnn.conv, cudnn.rnn, onednn.matmul, onednn.conv)]
+    yield
+    now = [owner.fp32_precision for owner in (cudnn.conv, cudnn.rnn, onednn.matmul, onednn.conv)]
+    after = torch.get_float32_matmul_precision(), cudnn.allow_tf32
+    torch.set_float32_matmul_precision(before[0])
+    cudnn.allow_tf32, onednn.conv.fp32_precision = before[1:]
+    assert (now, after) == (given, ("medium", True))
+
+
+def record(model, pairs):
+    with tempfile.TemporaryDirectory() as folder:
+        ul.record_activations(model, pairs, folder + "/acts")
+
+
+@pytest.mark.parametrize("name", [*sorted(MEASURES), "network_statistics", "record_activations"])
+def test_passes__are_in_ieee_float32_whatever_the_settings_of_the_user(name, coarse_products):
+    model, pairs = Noting(), random_pairs(12, 6, dtype=torch.float32)
+    others = {"network_statistics": ul.network_statistics, "record_activations": record}
+
+    (MEASURES | others)[name](model, pairs)
+
+    assert set(model.seen) == {("highest", False, "ieee", "ieee")}
+
+
+def test_passes__leave_the_settings_of_the_user_after_an_error(coarse_products):
+    def failing(outputs, labels):
+        raise RuntimeError("a fault")
+
+    with pytest.raises(Exception, match="a fault"):
+        ul.unit_ablation(mlp().float(), random_pairs(4, 6, dtype=torch.float32), score=failing)
+
+
+def test_tf32__is_refused_on_a_cpu_with_a_remedy_that_works():
+    model, pairs = mlp().float(), random_pairs(4, 6, dtype=torch.float32)
+    with pytest.raises(ArgumentError, match=r"^precision is 'tf32', but a CPU has no TF32; leave"):
+        ul.unit_ablation(model, pairs, precision="tf32")
+    assert ul.unit_ablation(model, pairs)["loss_increase"].notnull().all()

@@ -18,6 +18,7 @@ from recorded_networks import COMPARED, Samples, mlp, record_small
 from small_stores import LAYERS, SMALL, all_files, flip, make_contents, write_store
 from unitlens.errors import ArgumentError, StoreError
 from unitlens.recording import record
+from unitlens.recording.forward_passes import Recording
 from unitlens.store.backend.lock import only_writer
 from unitlens.store.format.decoding import ShardFiles
 from unitlens.store.format.layout import plan_arrays
@@ -181,6 +182,38 @@ def test_part__of_something_else_starts_over(path, dataset, undisturbed):
     record_part(path, dataset, 2, 2)
     merge_activations(path)
     assert all_files(path) == undisturbed
+
+
+@pytest.mark.parametrize(
+    ("condition", "value"), [("device", "cuda"), ("threads", 7), ("batch_size", 3)]
+)
+def test_part__under_other_conditions_leaves_the_parts_of_other_jobs(
+    path, dataset, undisturbed, monkeypatch, condition, value
+):
+    record_part(path, dataset, 1, 2)
+    before = {file: file.read_bytes() for file in path.parent.rglob("*") if file.is_file()}
+    of_here = Recording.conditions
+    monkeypatch.setattr(Recording, "conditions", lambda self: {**of_here(self), condition: value})
+
+    with pytest.raises(StoreError, match=f"recorded with {condition} .*, not {value!r}; record"):
+        record_part(path, dataset, 2, 2)
+
+    monkeypatch.undo()
+    kept = {file: file.read_bytes() for file in before}
+    assert kept == before
+    record_part(path, dataset, 2, 2)
+    ul.merge_activations(path)
+    assert all_files(path) == undisturbed
+
+
+def test_part__under_other_conditions_replaces_its_own_leftovers(path, dataset, monkeypatch):
+    record_part(path, dataset, 1, 2)
+    of_here = Recording.conditions
+    monkeypatch.setattr(Recording, "conditions", lambda self: {**of_here(self), "threads": 7})
+
+    record_part(path, dataset, 1, 2)
+    record_part(path, dataset, 2, 2)
+    ul.merge_activations(path)
 
 
 def test_merge__nothing_recorded(path):

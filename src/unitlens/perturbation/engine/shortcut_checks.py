@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx
 
+from unitlens.memory_errors import lacks_memory
 from unitlens.model.graph import Program, Values
 from unitlens.model.inputs import AnyInputs
 from unitlens.model.layers import UnitLayer
@@ -140,7 +141,9 @@ def chain_agrees(network: UnitNetwork, example: AnyInputs, chain: Chain) -> bool
         for _, of_pass in Traversal(network, chain.program, [chain]).run(example):
             (activation,) = (of_pass[node] for node in chain.needs)
             (logits,) = chain.logits(activation, values, ranks, [half])
-    except _SIZE_ERRORS:
+    except _SIZE_ERRORS as error:
+        if lacks_memory(error):
+            raise
         return False
     return outputs_agree(logits, expected)
 
@@ -187,5 +190,7 @@ def _resumed_logits(
     try:
         rows = resumption.start(values, units, pairs)
         return network.logits(resumption.finish(program, rows, {}))
-    except _SIZE_ERRORS:
+    except _SIZE_ERRORS as error:
+        if lacks_memory(error):
+            raise
         return None

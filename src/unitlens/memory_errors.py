@@ -1,0 +1,35 @@
+"""Recognition of errors that say that memory is used up, on a CPU or on a GPU."""
+
+# PyTorch tells of a CPU's memory, and libraries of GPUs tell of theirs, by text alone.
+_TEXTS = (
+    "can't allocate memory",
+    "out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUSOLVER_STATUS_ALLOC_FAILED",
+)
+
+
+def lacks_memory(error: BaseException | None) -> bool:
+    """Tell whether an error says that memory is used up, or was raised for one that does.
+
+    Parameters
+    ----------
+    error
+        The error.
+
+    Examples
+    --------
+    >>> lacks_memory(RuntimeError("CUDA error: out of memory"))
+    True
+    >>> lacks_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    False
+    """
+    while error is not None:
+        # OutOfMemoryError is PyTorch's class; this module is loaded where PyTorch is not.
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            return True
+        if isinstance(error, RuntimeError) and any(text in str(error) for text in _TEXTS):
+            return True
+        error = error.__cause__
+    return False

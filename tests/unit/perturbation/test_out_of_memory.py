@@ -1,0 +1,95 @@
+"""Used-up memory is told as what it is, at whichever operation: no layer goes missing by it."""
+
+import random
+
+import pytest
+import torch
+import xarray as xr
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import unitlens as ul
+from networks_by_hand import convnet, mlp, random_pairs
+from unitlens.memory_errors import lacks_memory
+
+FAULTS = 25  # of the operations of each call
+
+
+class FailingAllocator(TorchDispatchMode):
+    """Counts operations, and lets the n-th one say that memory is used up."""
+
+    def __init__(self, fails_at=None, error=torch.OutOfMemoryError):
+        super().__init__()
+        self.count, self._fails_at, self._error = 0, fails_at, error
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += 1
+        if self.count == self._fails_at:
+            raise self._error("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        return function(*args, **(kwargs or {}))
+
+
+def noise(model, pairs):
+    units = ul.unit_ablation(model, pairs)["loss_increase"]
+    return ul.noise_robustness(model, pairs, [0.5], variance=xr.ones_like(units), draws=2)
+
+
+CALLS = {
+    "unit_ablation": ul.unit_ablation,
+    "first_order": lambda *given: ul.unit_ablation(*given, first_order=True),
+    "drawn_pairs": lambda *given: ul.unit_ablation(*given, rate=0.5),
+    "group_ablation": lambda *given: ul.group_ablation(*given, [[0, 1], [2, 3]]),
+    "cumulative_ablation": lambda *given: ul.cumulative_ablation(*given, orders=2, points=3),
+    "noise_robustness": noise,
+    "network_statistics": ul.network_statistics,
+}
+NETWORKS = {"mlp": (lambda: mlp().float(), (6,)), "convnet": (lambda: convnet().float(), (2, 8, 8))}
+
+
+@pytest.mark.parametrize("network", sorted(NETWORKS))
+@pytest.mark.parametrize("call", sorted(CALLS))
+def test_call__says_that_memory_is_used_up_or_returns_what_it_always_returns(call, network):
+    make, shape = NETWORKS[network]
+    pairs = random_pairs(10, *shape, dtype=torch.float32)
+    expected = CALLS[call](make(), pairs)
+    with FailingAllocator() as counting:
+        CALLS[call](make(), pairs)
+    assert counting.count > FAULTS
+
+    raised = []
+    for number in sorted(random.Random(0).sample(range(1, counting.count + 1), FAULTS)):
+        model = make()
+        weights = {name: value.clone() for name, value in model.state_dict().items()}
+        try:
+            with FailingAllocator(number):
+                found = CALLS[call](model, pairs)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must be this one
+            raised.append(error)
+        else:
+            xr.testing.assert_allclose(found, expected)
+        torch.testing.assert_close(model.state_dict(), weights)
+    assert [error for error in raised if not lacks_memory(error)] == []
+    assert len(raised) > FAULTS / 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_lacks_memory__knows_the_errors_of_processors(error):
+    assert lacks_memory(error)
+    raised = ValueError("the batch cannot be run")
+    raised.__cause__ = error
+    assert lacks_memory(raised)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("shapes do not fit"), ValueError("out of memory"), KeyError(1), None]
+)
+def test_lacks_memory__takes_no_other_error_for_one(error):
+    assert not lacks_memory(error)
