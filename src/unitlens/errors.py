@@ -67,6 +67,10 @@ class MissingPackageError(UnitlensError, ImportError):
     """A package that an extra of the installation brings is not installed."""
 
 
+class UsedUpMemoryError(UnitlensError, MemoryError):
+    """The memory of the processor or of a GPU is used up."""
+
+
 class ScoreWarning(UserWarning):
     """The loss of a result is not what it is called, since the network puts out no logits."""
 

@@ -1,4 +1,9 @@
-"""Recognition of errors that say that memory is used up, on a CPU or on a GPU."""
+"""Errors that say that memory is used up, on a CPU or on a GPU."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from unitlens.errors import UsedUpMemoryError, first_line
 
 # PyTorch tells of a CPU's memory, and libraries of GPUs tell of theirs, by text alone.
 _TEXTS = (
@@ -33,3 +38,28 @@ def lacks_memory(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
+
+
+@contextmanager
+def telling_remedy(remedy: str) -> Iterator[None]:
+    """Name what to do where memory is used up within the block.
+
+    Parameters
+    ----------
+    remedy
+        What to do.
+
+    Raises
+    ------
+    UsedUpMemoryError
+        Where memory is used up. Its text is one line.
+    """
+    try:
+        yield
+    except UsedUpMemoryError:
+        raise
+    except Exception as error:
+        if not lacks_memory(error):
+            raise
+        told = first_line(error).rstrip(".")
+        raise UsedUpMemoryError(f"memory is used up ({told}); {remedy}") from error

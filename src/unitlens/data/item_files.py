@@ -8,6 +8,7 @@ from torch.utils.data import Subset
 from unitlens.data.items_ahead import ItemsAhead
 from unitlens.data.map_style import MapStyle
 from unitlens.errors import DatasetError, UnitlensError, one_line
+from unitlens.memory_errors import lacks_memory
 
 
 def file_of_item(dataset: Any, index: int) -> str | None:
@@ -66,6 +67,8 @@ def get_item(dataset: MapStyle, index: int, name: str) -> Any:
     except (UnitlensError, MemoryError):
         raise
     except Exception as error:
+        if lacks_memory(error):
+            raise
         remedy = "mend the item or leave it out"
         if isinstance(error, IndexError):
             remedy += f", or mend the length of the data set, {len(dataset)}"

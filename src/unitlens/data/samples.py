@@ -31,6 +31,7 @@ from unitlens.data.map_style import (
     probe_rows,
 )
 from unitlens.errors import DatasetError, UnitlensError, nearest, one_line, shown
+from unitlens.memory_errors import lacks_memory
 from unitlens.model.calling import argument_names
 from unitlens.model.inputs import AnyInputs, make_inputs
 from unitlens.model.precision import autocast_disabled
@@ -262,6 +263,8 @@ class Samples:
         try:
             batch = self.form.collate_fn(items)  # type: ignore[misc]
         except Exception as error:
+            if lacks_memory(error):
+                raise
             raise DatasetError(
                 f"collate_fn cannot join items {places[0]} to {places[-1]} of the data set "
                 f"({type(error).__name__}: {one_line(error)}); mend collate_fn or the items"

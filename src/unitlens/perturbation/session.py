@@ -19,6 +19,7 @@ from unitlens.data.positions import IGNORED, Positions, check_positions, whole_i
 from unitlens.data.repeated_reading import DATA_REMEDY, RANDOM_DATA, find_random_data
 from unitlens.data.samples import Samples, open_samples
 from unitlens.errors import ArgumentError, DatasetError
+from unitlens.memory_errors import telling_remedy
 from unitlens.model.device_memory import MemoryLimit, memory_limit
 from unitlens.model.devices import DeviceChoice, describe_device, find_device
 from unitlens.model.inputs import PADDING, AnyInputs, has_padding
@@ -388,7 +389,8 @@ def open_session(
     named = call is not None and (call.part is not None or call.checkpoint is not None)
     identity = CallIdentity(call, model) if call is not None and named else None
     opened = UnitNetwork(model, inputs, device=device, dtype=dtype, simplified=simplified)
-    with forward_precision(settings.precision, device), opened as network:
+    remedy = telling_remedy(f"lower memory_gb, which is {budget / 1e9:g}, or batch_size")
+    with remedy, forward_precision(settings.precision, device), opened as network:
         yield Session(
             network, samples, indices, (inputs, targets), settings, perturbed, score, budget,
             identity,

@@ -13,6 +13,7 @@ from unitlens.data.positions import IGNORED
 from unitlens.data.repeated_reading import DATA_REMEDY, RANDOM_DATA, find_random_data
 from unitlens.data.samples import Samples, Targets
 from unitlens.errors import ScoreWarning
+from unitlens.memory_errors import telling_remedy
 from unitlens.model.devices import find_device
 from unitlens.model.inputs import AnyInputs
 from unitlens.model.layers import UnitLayer, is_by_name
@@ -70,7 +71,7 @@ def open_recording(
         return
     example, labels = _example(samples, settings, device, samples.kind)
     opened = UnitNetwork(model, example, device=device, simplified=True)
-    with forward_precision(None, device), opened as network:
+    with telling_remedy("lower batch_size"), forward_precision(None, device), opened as network:
         classes = find_classes(network, samples, labels, settings.output)
         layers = network.choose(settings.layers)
         maps = choose_maps(settings.maps, layers, len(samples))
@@ -94,7 +95,7 @@ def _open_positions(
     device = find_device(model, settings.device)
     example, targets = _example(samples, settings, device, "any")
     opened = UnitNetwork(model, example, device=device, simplified=True)
-    with forward_precision(None, device), opened as network:
+    with telling_remedy("lower batch_size"), forward_precision(None, device), opened as network:
         classes = find_position_classes(network, targets, settings.output, read, ignored)
         layers = layers_of_positions(
             network.choose(settings.layers),
