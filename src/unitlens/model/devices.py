@@ -34,8 +34,10 @@ def find_device(model: nn.Module, chosen: DeviceChoice) -> torch.device:
     """
     if chosen is not None:
         return checked_device(chosen)
+    if not hasattr(model, "parameters"):  # refused where the network is opened, and better told
+        return _CPU
     tensors = (*model.parameters(), *model.buffers())
-    devices = dict.fromkeys(tensor.device for tensor in tensors)
+    devices = dict.fromkeys(tensor.device for tensor in tensors if not tensor.is_meta)
     if len(devices) > 1:
         names = ", ".join(map(str, devices))
         raise ArgumentError(

@@ -1,6 +1,7 @@
 """The device of a computation is the model's own, or one that is there and can compute."""
 
 import re
+import types
 
 import pytest
 import torch
@@ -34,18 +35,23 @@ def gpus(monkeypatch):
 def test_find_device__is_that_of_the_network_where_none_is_chosen():
     assert find_device(network(), None) == torch.device("cpu")
     assert find_device(torch.nn.ReLU(), None) == torch.device("cpu")
-    with pytest.raises(ArgumentError, match="device is 'meta', but meta holds no numbers"):
-        find_device(network().to("meta"), None)
 
 
 def test_find_device__refuses_a_network_on_several_devices_with_a_remedy_that_works():
-    model = network()
-    model[2].to("meta")
+    class Tensors(torch.nn.Module):
+        """A network whose tensors say that they lie on other devices."""
 
-    with pytest.raises(ArgumentError, match="lie on cpu, meta, but must lie on one") as refused:
-        find_device(model, None)
-    remedy = re.search(r"device='(\w+)'", str(refused.value))[1]
-    assert find_device(model, remedy) == torch.device("cpu")
+        def parameters(self):
+            for name in ("cuda:0", "cuda:1"):
+                yield types.SimpleNamespace(device=torch.device(name), is_meta=False)
+
+    with pytest.raises(
+        ArgumentError, match="lie on cuda:0, cuda:1, but must lie on one"
+    ) as refused:
+        find_device(Tensors(), None)
+    remedy = re.search(r"give device='([\w:]+)'", str(refused.value))[1]
+    assert remedy == "cuda:0"
+    assert find_device(Tensors(), "cpu") == torch.device("cpu")
 
 
 @pytest.mark.parametrize(
@@ -58,6 +64,7 @@ def test_find_device__refuses_a_network_on_several_devices_with_a_remedy_that_wo
         ([(8, 0)], ["sm_86"], "cuda", r"\(sm_80\) is not among"),
         ([(10, 0)], ["sm_90a"], "cuda", r"\(sm_100\) is not among"),
         ([], [], "mps", "mps has no float64"),
+        ([], [], "meta", "meta holds no numbers"),
         ([], [], "gpu", "must be a device of PyTorch, such as 'cpu'"),
     ],
 )
