@@ -11,6 +11,7 @@ from pydantic import (
     Discriminator,
     Field,
     NonNegativeInt,
+    PositiveFloat,
     PositiveInt,
     SerializerFunctionWrapHandler,
     Tag,
@@ -175,6 +176,15 @@ def unnamed(
     return [name for name in named_entries(wanted) if name not in names]
 
 
+MemoryLimit = Annotated[
+    Annotated[PositiveFloat, Tag("number")] | Annotated[Literal["auto"], Tag("word")],
+    Discriminator(lambda limit: "word" if limit == "auto" else "number"),
+    Field(
+        description="gigabytes for activations and copies of weights, beside the model and the "
+        "data set; `auto`: 2 on a CPU, on a GPU 60 % of what is free; it changes no more than "
+        "last digits"
+    ),
+]
 LoadingProcesses = Annotated[
     NonNegativeInt,
     Field(
@@ -251,6 +261,7 @@ _TAGS = {
     "reduce": {"one": "", "several": ""},
     "samples": {"one": "", "several": ""},
     "parts": {"number": "", "word": ""},
+    "memory_gb": {"number": "", "word": ""},
 }
 
 

@@ -13,6 +13,7 @@ from unitlens.config.base import (
     KeptEpochs,
     LayerChoice,
     LoadingProcesses,
+    MemoryLimit,
     Split,
     Strict,
     TopScore,
@@ -35,7 +36,7 @@ class UnitAblationSpec(FunctionSettings):
     """How units are ablated one at a time."""
 
     workflow_keys: ClassVar = frozenset({"split", "value", "checkpoints", "parts"})
-    site_keys: ClassVar = frozenset({"workers", "parts"})
+    site_keys: ClassVar = frozenset({"workers", "memory_gb", "parts"})
 
     split: Split = "train"
     samples: SampleCount = None
@@ -49,6 +50,7 @@ class UnitAblationSpec(FunctionSettings):
     value: ClampValue = "zero"
     score: TopScore = "top1"
     workers: LoadingProcesses = 0
+    memory_gb: MemoryLimit = "auto"
     parts: JobParts = 1
     first_order: bool = Field(
         default=True, description="estimate the loss increase from the gradient too"
@@ -125,7 +127,7 @@ class CumulativeAblationSpec(FunctionSettings):
     workflow_keys: ClassVar = frozenset(
         {"split", "checkpoints", "also", "value", "basis", "by", "parts"}
     )
-    site_keys: ClassVar = frozenset({"workers", "parts"})
+    site_keys: ClassVar = frozenset({"workers", "memory_gb", "parts"})
 
     split: Split = "train"
     samples: SampleCount = None
@@ -150,6 +152,7 @@ class CumulativeAblationSpec(FunctionSettings):
     )
     score: TopScore = "top1"
     workers: LoadingProcesses = 0
+    memory_gb: MemoryLimit = "auto"
     parts: JobParts = 1
     checkpoints: KeptEpochs = False
 
@@ -223,7 +226,7 @@ class NoiseRobustnessSpec(FunctionSettings):
 
     workflow_keys: ClassVar = frozenset({"split", "scales", "checkpoints", "parts"})
     later_keys: ClassVar = frozenset({"layers"})
-    site_keys: ClassVar = frozenset({"workers", "parts"})
+    site_keys: ClassVar = frozenset({"workers", "memory_gb", "parts"})
     needs_measures: ClassVar[bool] = True  # the variance of a unit scales the noise on the unit
 
     @property
@@ -238,5 +241,6 @@ class NoiseRobustnessSpec(FunctionSettings):
     draws: PositiveInt = Field(10, description="independent draws of the noise at each scale")
     score: TopScore = "top1"
     workers: LoadingProcesses = 0
+    memory_gb: MemoryLimit = "auto"
     parts: JobParts = 1
     checkpoints: KeptEpochs = False

@@ -39,8 +39,9 @@ def memory_limit(memory_gb: MemoryLimit, device: torch.device) -> float:
         if device.type != "cuda":
             return CPU_GB * 1e9
         return _round_down(FREE_SHARE * _free_bytes(device))
-    if not memory_gb > 0:
-        raise ArgumentError(f"memory_gb is {memory_gb}, but must be above 0")
+    given: object = memory_gb
+    if not isinstance(given, int | float) or not memory_gb > 0:
+        raise ArgumentError(f"memory_gb is {given!r}, but must be above 0, or 'auto'")
     return memory_gb * 1e9
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 FORWARD_AND_BACKWARD = 3
 UNPERTURBED_PASSES = 2  # that each part of a perturbation makes
 FLOP = 2  # floating-point operations of a multiply-add
-PERTURBATION_BYTES = 2_000_000_000  # default `memory_gb` of perturbations
+PERTURBATION_BYTES = 2_000_000_000  # that perturbations take on a CPU by themselves
 COUNT_BYTES, NUMBER_BYTES = 4, 8  # of a count of a histogram, and of another number
 # Numbers for each unit and class: of a mergeable state of the class statistics, of their table,
 # and of unit ablation while it turns sums into means and standard errors.
@@ -173,7 +173,9 @@ class JobEstimator:
             matrices = _states(network) + DECOMPOSITION_MATRICES
             return rates.PROCESS_BYTES + matrices * _widest(network) ** 2 * NUMBER_BYTES
         results = network.work[rule].cells * ABLATION_NUMBERS * NUMBER_BYTES
-        return rates.PROCESS_BYTES + network.weight_bytes + PERTURBATION_BYTES + results
+        limit = getattr(network.settings, rule).memory_gb
+        held = PERTURBATION_BYTES if limit == "auto" else int(limit * 1e9)
+        return rates.PROCESS_BYTES + network.weight_bytes + held + results
 
     def training_memory(self, network: "NetworkDescription", training: TrainingSpec | None) -> int:
         """Return the bytes of memory of a training.

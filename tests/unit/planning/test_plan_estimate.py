@@ -196,6 +196,8 @@ def test_memory__of_perturbations_is_their_budget_beside_weights_and_results():
     assert noise == rates.PROCESS_BYTES + weights + 2e9
     # of each unit and class four sums, four means and errors of them, two on the way
     assert stage(estimate, "unit_ablation").memory == noise + 20 * 10 * 10 * 8
+    more = estimate_plan(planned(noise_robustness={"memory_gb": 6.5}))
+    assert stage(more, "noise_robustness").memory == noise + 4.5e9
 
 
 def test_sections_that_are_left_out__have_no_jobs():
