@@ -50,7 +50,11 @@ def lease_gpu(folder: Path | None = None) -> str:
         return os.environ[VISIBLE]
     gpus, places = visible_gpus(), jobs_per_gpu()
     folder = Path(tempfile.gettempdir()) / "unitlens-gpus" if folder is None else folder
-    folder.mkdir(exist_ok=True)
+    mask = os.umask(0)  # jobs of all users share the folder and its files
+    try:
+        folder.mkdir(mode=0o1777, exist_ok=True)
+    finally:
+        os.umask(mask)
     # Within a job of Slurm, numbers of GPUs may be the job's own.
     allocation = os.environ.get("SLURM_JOB_ID", "")
     told = time.monotonic()
@@ -112,7 +116,7 @@ def _listed_gpus() -> list[str]:
 
 def _lock(path: Path) -> int | None:
     """Lock a file, and return its descriptor; None where another process has locked it."""
-    mask = os.umask(0)  # jobs of all users share the files
+    mask = os.umask(0)
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     finally:

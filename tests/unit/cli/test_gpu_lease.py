@@ -77,6 +77,12 @@ def test_lease__ends_with_a_killed_job(tmp_path):
     assert gpu == "0"
 
 
+def test_lease__is_of_a_folder_that_all_users_share(tmp_path):
+    end([start(tmp_path / "gpus", "0", seconds=0)])
+    (file,) = (tmp_path / "gpus").iterdir()
+    assert [path.stat().st_mode & 0o1777 for path in (file.parent, file)] == [0o1777, 0o666]
+
+
 def test_lease__of_two_allocations_of_slurm_are_of_other_gpus(tmp_path):
     """Each allocation numbers its own GPUs from 0."""
     jobs = [start(tmp_path, "0", seconds=2, SLURM_JOB_ID=number) for number in ("17", "18")]
