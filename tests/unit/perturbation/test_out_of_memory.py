@@ -1,5 +1,6 @@
 """Used-up memory is told as what it is, at whichever operation: no layer goes missing by it."""
 
+import logging
 import random
 
 import pytest
@@ -8,6 +9,7 @@ import xarray as xr
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import unitlens as ul
+from networks_by_hand import NETWORKS as BY_HAND
 from networks_by_hand import convnet, mlp, random_pairs
 from unitlens.errors import UsedUpMemoryError
 from unitlens.memory_errors import lacks_memory
@@ -101,3 +103,55 @@ def test_lacks_memory__knows_the_errors_of_processors(error):
 )
 def test_lacks_memory__takes_no_other_error_for_one(error):
     assert not lacks_memory(error)
+
+
+class Largest(TorchDispatchMode):
+    """Notes the most numbers that an operation returns."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.numbers = max(self.numbers, result.numel())
+        return result
+
+
+class SmallMemory(TorchDispatchMode):
+    """Lets no operation return more than some numbers, as where memory is small."""
+
+    def __init__(self, most):
+        super().__init__()
+        self._most = most
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and result.numel() > self._most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        return result
+
+
+ROW_CALLS = {
+    "unit_ablation": ul.unit_ablation,
+    "mean": lambda *given: ul.unit_ablation(*given, value="mean"),
+    "drawn_pairs": lambda *given: ul.unit_ablation(*given, rate=0.5),
+}
+
+
+@pytest.mark.parametrize("name", ["convnet", "residual"])
+@pytest.mark.parametrize("call", sorted(ROW_CALLS))
+def test_rows__run_in_halves_where_memory_is_small(call, name, caplog):
+    build, shape, _ = BY_HAND[name]
+    model, pairs = build().eval(), random_pairs(12, *shape)
+    expected = ROW_CALLS[call](model, pairs)
+    with Largest() as largest:
+        ROW_CALLS[call](model, pairs)
+
+    with SmallMemory(0.6 * largest.numbers), caplog.at_level(logging.WARNING):
+        found = ROW_CALLS[call](model, pairs)
+
+    xr.testing.assert_allclose(found, expected)
+    assert "memory is used up by " in caplog.text
+    assert " rows at once: " in caplog.text
+    limits = [record.args[1] for record in caplog.records if "rows at once" in record.message]
+    assert limits == sorted(limits, reverse=True)  # what did not fit is not tried again

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal
 
 import torch
@@ -25,6 +25,7 @@ from unitlens.perturbation.engine.effects import (
     SummedEffect,
     find_dense_head,
 )
+from unitlens.perturbation.engine.fitting_rows import FittingRows
 from unitlens.perturbation.engine.perturbed_directions import Directions
 from unitlens.perturbation.engine.readers import PerturbedPairs
 from unitlens.perturbation.engine.resumption import (
@@ -101,7 +102,7 @@ class Engine:
     ) -> None:
         self._network = network
         self._layers, self._example = tuple(layers), example[:2]
-        self._perturbed, self._updates = perturbed, updates
+        self._perturbed, self._updates, self._fitting = perturbed, updates, FittingRows()
         self._joint_resumptions: dict[tuple[str, ...], Resumption | None] = {}
         self.memory = Memory(
             network, layers, self._example, budget=budget, target_bytes=target_bytes
@@ -230,12 +231,12 @@ class Engine:
             batches = batches_of_pairs(numbers, size, unsplit=unsplit)
         else:
             batches = batches_of_chosen(numbers, size)
+        run = partial(resumption.run, self._traced, values, directions)
         for batch in batches:
             if not is_due(len(batch.kept)):
                 continue
             pairs = PerturbedPairs.of_batch(batch, numbers, samples, coefficients)
-            rows = resumption.start(values, directions, pairs)
-            output = self._network.logits(resumption.finish(self._traced, rows, {}))
+            output = self._fitting.run(lambda some: self._network.logits(run(some)), pairs)
             table_rows = directions.table_rows[pairs.directions[batch.kept]]
             yield Effect(table_rows, pairs.samples[batch.kept], output[batch.kept])
 

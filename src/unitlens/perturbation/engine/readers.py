@@ -110,6 +110,17 @@ class PerturbedPairs:
         pairs = directions[batch.rows], samples[batch.rows]
         return cls(*pairs, coefficients[pairs], batch.count)
 
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def split(self, size: int) -> "Iterator[PerturbedPairs]":
+        """Yield the rows in pieces of at most `size`."""
+        for start in range(0, len(self), size):
+            some = slice(start, start + size)
+            count = min(max(self.count - start, 0), size)
+            fields = self.directions[some], self.samples[some], self.coefficients[some]
+            yield PerturbedPairs(*fields, count)
+
     def segments(self) -> Iterator[tuple[int, slice]]:
         """Yield each direction and the slice of its rows, but for those that fill the batch."""
         directions = self.directions[: self.count]

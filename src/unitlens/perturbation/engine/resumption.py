@@ -82,6 +82,12 @@ class Resumption:
             rows[node] = reader.updated(values[node], pairs, directions.columns(reader))
         return rows
 
+    def run(
+        self, program: Program, values: Values, directions: Directions, pairs: PerturbedPairs
+    ) -> object:
+        """Return the output of the network for perturbed rows; see :meth:`start`."""
+        return self.finish(program, self.start(values, directions, pairs), {})
+
     def finish(self, program: Program, values: Values, edits: Mapping[fx.Node, Edit]) -> object:
         """Run the steps, and return the output of the network.
 
