@@ -41,13 +41,15 @@ def lacks_memory(error: BaseException | None) -> bool:
 
 
 @contextmanager
-def telling_remedy(remedy: str) -> Iterator[None]:
+def telling_remedy(remedy: str, device: object) -> Iterator[None]:
     """Name what to do where memory is used up within the block.
 
     Parameters
     ----------
     remedy
         What to do.
+    device
+        The device, whose name is that of a CPU or of a GPU.
 
     Raises
     ------
@@ -62,4 +64,6 @@ def telling_remedy(remedy: str) -> Iterator[None]:
         if not lacks_memory(error):
             raise
         told = first_line(error).rstrip(".")
+        if str(device) == "cpu":
+            remedy += ", or give the job more memory (mem_mb of its rule on a cluster)"
         raise UsedUpMemoryError(f"memory is used up ({told}); {remedy}") from error

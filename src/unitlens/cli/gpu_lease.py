@@ -5,13 +5,13 @@ file for its GPU in a folder of the machine, before PyTorch starts. The lock end
 however it ends.
 """
 
-import fcntl
 import logging
 import os
 import re
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from unitlens.errors import ArgumentError
@@ -21,7 +21,7 @@ logger = logging.getLogger("unitlens")
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _SECONDS_BETWEEN_TRIES, _SECONDS_BETWEEN_LINES = 0.5, 60.0
-_LISTED = re.compile(r"^(?P<indent>\s*)\S.*\(UUID: (?P<name>[\w-]+)\)")
+_LISTED = re.compile(r"^(?P<indent>\s*)\S.*\(UUID: (?P<name>[\w/-]+)\)")
 _leases: list[int] = []  # descriptors of the files that this process has locked
 
 
@@ -55,13 +55,11 @@ def lease_gpu(folder: Path | None = None) -> str:
         folder.mkdir(mode=0o1777, exist_ok=True)
     finally:
         os.umask(mask)
-    # Within a job of Slurm, numbers of GPUs may be the job's own.
-    allocation = os.environ.get("SLURM_JOB_ID", "")
     told = time.monotonic()
     while True:
         for place in range(places):
             for gpu in gpus:
-                lease = _lock(folder / f"{allocation}-{gpu}-{place}".replace("/", "_"))
+                lease = _lock(folder / f"{_name(gpu)}-{place}")
                 if lease is not None:
                     _leases.append(lease)
                     os.environ[VISIBLE] = gpu
@@ -114,16 +112,38 @@ def _listed_gpus() -> list[str]:
     return [name for gpu in gpus for name in (gpu[1:] or gpu)]
 
 
+def _name(gpu: str) -> str:
+    """Return the name of the files of a GPU. Numbers may be those of one job of Slurm alone."""
+    job = os.environ.get("SLURM_JOB_ID", "") if gpu.isdecimal() else ""
+    return f"{job}-{gpu}".replace("/", "_")
+
+
 def _lock(path: Path) -> int | None:
     """Lock a file, and return its descriptor; None where another process has locked it."""
-    mask = os.umask(0)
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    finally:
-        os.umask(mask)
+    import fcntl  # only Unix has it
+
+    descriptor = _open(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
         return None
     return descriptor
+
+
+def _open(path: Path) -> int:
+    """Open a file that all users share; it is made if there is none.
+
+    In a folder that all users may write to, Linux lets nobody open a file of another user in a way
+    that could make it.
+    """
+    while True:
+        with suppress(FileNotFoundError):
+            return os.open(path, os.O_RDWR)
+        mask = os.umask(0)
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            continue
+        finally:
+            os.umask(mask)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,9 +50,8 @@ def unit_ablation(
     open_log(log)
     section = parse_section(UnitAblationSpec, settings, site)
     job = StepJob("unit_ablation", section, code, network, dataset)
-    _perturb(
-        job, _ablate_units, section, network / "unit_ablation.nc", job_device(gpu, gres, threads)
-    )
+    device = partial(job_device, gpu, gres, threads)
+    _perturb(job, _ablate_units, section, network / "unit_ablation.nc", device)
 
 
 def cumulative_ablation(
@@ -70,13 +70,8 @@ def cumulative_ablation(
     open_log(log)
     section = parse_section(CumulativeAblationSpec, settings, site)
     job = StepJob("cumulative_ablation", section, code, network, dataset)
-    _perturb(
-        job,
-        _ablate_sets,
-        section,
-        network / "cumulative_ablation.nc",
-        job_device(gpu, gres, threads),
-    )
+    device = partial(job_device, gpu, gres, threads)
+    _perturb(job, _ablate_sets, section, network / "cumulative_ablation.nc", device)
 
 
 def noise_robustness(
@@ -95,9 +90,8 @@ def noise_robustness(
     open_log(log)
     section = parse_section(NoiseRobustnessSpec, settings, site)
     job = StepJob("noise_robustness", section, code, network, dataset)
-    _perturb(
-        job, _add_noise, section, network / "noise_robustness.nc", job_device(gpu, gres, threads)
-    )
+    device = partial(job_device, gpu, gres, threads)
+    _perturb(job, _add_noise, section, network / "noise_robustness.nc", device)
 
 
 def perturb_part(
@@ -128,7 +122,9 @@ def perturb_part(
         "noise_robustness": _add_noise,
     }
     compute = computes[perturbation]
-    _perturb(job, compute, section, output, job_device(gpu, gres, threads), part=(part - 1, of))
+    _perturb(
+        job, compute, section, output, partial(job_device, gpu, gres, threads), part=(part - 1, of)
+    )
 
 
 def merge_tables(
@@ -170,7 +166,7 @@ def _perturb(
     compute: Callable[..., "xr.Dataset"],
     section: Section,
     output: Path,
-    device: str,
+    device: Callable[[], str],
     part: Part = None,
 ) -> None:
     """Compute the table of a perturbation, or of its part, and write it.
@@ -187,13 +183,13 @@ def _perturb(
     output
         The file.
     device
-        The device.
+        Function that returns the device; it may wait for a GPU.
     part
         Number of the part from 0, and number of parts; None for the whole.
     """
     if job.is_left_out():
         return
-    more = {"device": device, "part": part}
+    more = {"device": device(), "part": part}
     with job.work():
         table = _going_on(
             lambda sums: compute(job.stored, section, checkpoint=sums, **more), output

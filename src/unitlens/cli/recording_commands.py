@@ -21,7 +21,7 @@ from unitlens.cli.opening import SPLITS, Network, Prepared, open_network
 from unitlens.cli.step_job import StepJob
 from unitlens.config.measurements import ActivationSpec
 from unitlens.config.reading import parse_section
-from unitlens.errors import ArgumentError
+from unitlens.errors import ArgumentError, StoreError
 from unitlens.failed_network import FAILED, failure_of
 from unitlens.hashed_files import write_json
 from unitlens.store.backend.netcdf import write_netcdf
@@ -111,8 +111,14 @@ def merge_activations(
     if job.is_left_out():
         return
     with job.work():
-        for split in SPLITS:
-            merge_activations(network / split / STORE)
+        try:
+            for split in SPLITS:
+                merge_activations(network / split / STORE)
+        except StoreError:
+            # Snakemake records those parts again whose files are not there; whole ones resume.
+            for file in (network / "parts").glob("*-of-*.json"):
+                file.unlink()
+            raise
         _write_norms(job)
 
 

@@ -1,6 +1,7 @@
 """The memory that a call may take beside the model and the data set."""
 
 import math
+from numbers import Real
 from typing import Literal
 
 import torch
@@ -13,7 +14,7 @@ CPU_GB = 2.0
 FREE_SHARE = 0.6  # of the free memory of a GPU; the rest is for cuDNN's workspace and fragments
 
 
-def memory_limit(memory_gb: MemoryLimit, device: torch.device) -> float:
+def memory_limit(memory_gb: MemoryLimit, device: torch.device, weights: int = 0) -> float:
     """Return a memory limit in bytes.
 
     Parameters
@@ -24,6 +25,8 @@ def memory_limit(memory_gb: MemoryLimit, device: torch.device) -> float:
         or 1.5 times a power of 2 gigabytes: a call that goes on needs the batches that it had.
     device
         The device.
+    weights
+        Bytes of the network where it is still to be moved to the device, beside which the limit is.
 
     Raises
     ------
@@ -38,11 +41,12 @@ def memory_limit(memory_gb: MemoryLimit, device: torch.device) -> float:
     if memory_gb == "auto":
         if device.type != "cuda":
             return CPU_GB * 1e9
-        return _round_down(FREE_SHARE * _free_bytes(device))
+        return _round_down(FREE_SHARE * (_free_bytes(device) - weights))
     given: object = memory_gb
-    if not isinstance(given, int | float) or not memory_gb > 0:
+    is_number = isinstance(given, Real) and not isinstance(given, bool)
+    if not is_number or not memory_gb > 0:
         raise ArgumentError(f"memory_gb is {given!r}, but must be above 0, or 'auto'")
-    return memory_gb * 1e9
+    return float(memory_gb) * 1e9
 
 
 def _round_down(number: float) -> float:

@@ -121,7 +121,8 @@ def _check_gpu(device: torch.device, named: str) -> None:
         there = ", ".join(f"cuda:{gpu}" for gpu in range(count))
         raise ArgumentError(f"{named} the GPUs here are {there}; give one of them")
     own, kernels = torch.cuda.get_device_capability(number), torch.cuda.get_arch_list()
-    if kernels and not any(_runs_on(own, kernel) for kernel in kernels):
+    known = [kernel for kernel in kernels if kernel.startswith(("sm_", "compute_"))]  # NVIDIA's
+    if known and not any(_runs_on(own, kernel) for kernel in known):
         raise ArgumentError(
             f"{named} {torch.cuda.get_device_name(number)} (sm_{own[0]}{own[1]}) is not among the "
             f"GPUs that this PyTorch has kernels for ({', '.join(kernels)}); give device='cpu', or "
@@ -143,6 +144,6 @@ def _runs_on(own: tuple[int, int], kernel: str) -> bool:
     version = int(digits[:-1] or 0), int(digits[-1])
     if kind == "compute":
         return own >= version
-    if number != digits:  # such as sm_90a: this very GPU alone
+    if number.endswith("a"):  # such as sm_90a: this very GPU alone
         return own == version
     return own[0] == version[0] and own[1] >= version[1]

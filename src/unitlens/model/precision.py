@@ -98,26 +98,30 @@ def _float32_products(on_gpu: Literal["ieee", "tf32"]) -> Iterator[None]:
     """Set how float32 numbers are multiplied on GPUs; on CPUs as IEEE float32.
 
     PyTorch has two sets of settings, and refuses to read the older ones where the two disagree. So
-    both are set, and both come back.
+    both are set, and both come back. Settings of owners are read while the parents, of which they
+    take what is not set, state nothing.
     """
     cudnn, matmul = torch.backends.cudnn, _read(torch.get_float32_matmul_precision)
     allowed = _read(lambda: cudnn.allow_tf32)
-    owners = _owners()
-    before = [owner.fp32_precision for owner in owners]
+    owners, before = _owners(), []
+    for owner in (*_parents(), *owners):
+        before.append((owner, owner.fp32_precision))
+        if owner not in owners:
+            owner.fp32_precision = "none"
     try:
         torch.set_float32_matmul_precision("highest" if on_gpu == "ieee" else "high")
         cudnn.allow_tf32 = on_gpu == "tf32"
-        for owner in owners[_ONEDNN:]:
-            owner.fp32_precision = "ieee"
         for owner in owners[_CUDNN:_ONEDNN]:
             owner.fp32_precision = on_gpu
+        for owner in owners[_ONEDNN:]:
+            owner.fp32_precision = "ieee"
         yield
     finally:
         if matmul is not None:
             torch.set_float32_matmul_precision(matmul)
         if allowed is not None:
             cudnn.allow_tf32 = allowed
-        for owner, value in zip(owners, before, strict=True):
+        for owner, value in reversed(before):
             owner.fp32_precision = value
 
 
@@ -131,6 +135,14 @@ def _owners() -> list[Any]:
     if not hasattr(cudnn, "conv"):
         return []
     return [cuda.matmul, onednn.matmul, cudnn.conv, cudnn.rnn, onednn.conv, onednn.rnn]
+
+
+def _parents() -> list[Any]:
+    """Return what owners take a setting from where they have none: each after its own parent."""
+    backends: Any = torch.backends
+    if not hasattr(backends.cudnn, "conv"):
+        return []
+    return [backends, backends.cudnn, backends.mkldnn]
 
 
 def _read(setting: Callable[[], Any]) -> Any:

@@ -161,7 +161,9 @@ def cumulative_ablation(
         Type that the network computes in. None: the network's own. ``"float64"``: parameters and
         buffers are float64 for the time of the call, to see the effect of rounding.
         ``"bfloat16"``: passes run under ``torch.autocast`` with parameters in float32, to about
-        three digits; faster only on hardware that is fast in bfloat16.
+        three digits; faster only on hardware that is fast in bfloat16. ``"tf32"``: factors of
+        products are rounded to TF32 on a GPU. In all other cases products of float32 numbers are
+        those of IEEE float32, whatever is set in torch.
     output
         What is scored of an output that is no tensor: the key or the place of an entry, or a
         function of the output. None: for a built-in score the entry or attribute ``logits`` or

@@ -128,7 +128,9 @@ def direction_ablation(
         Type that the network computes in. None: the network's own. ``"float64"``: parameters and
         buffers are float64 for the time of the call, to see the effect of rounding.
         ``"bfloat16"``: passes run under ``torch.autocast`` with parameters in float32, to about
-        three digits; faster only on hardware that is fast in bfloat16.
+        three digits; faster only on hardware that is fast in bfloat16. ``"tf32"``: factors of
+        products are rounded to TF32 on a GPU. In all other cases products of float32 numbers are
+        those of IEEE float32, whatever is set in torch.
     rate
         Share of the pairs of a direction and a sample that are run, above 0 and at most 1, for
         estimates in place of exact results, as of :func:`unitlens.unit_ablation`. None: `tolerance`

@@ -140,7 +140,9 @@ def group_ablation(
         Type that the network computes in. None: the network's own. ``"float64"``: parameters and
         buffers are float64 for the time of the call, to see the effect of rounding.
         ``"bfloat16"``: passes run under ``torch.autocast`` with parameters in float32, to about
-        three digits; faster only on hardware that is fast in bfloat16.
+        three digits; faster only on hardware that is fast in bfloat16. ``"tf32"``: factors of
+        products are rounded to TF32 on a GPU. In all other cases products of float32 numbers are
+        those of IEEE float32, whatever is set in torch.
     rate
         Share of the pairs of a group and a sample that are run, above 0 and at most 1, for
         estimates in place of exact results (see Notes). None: `tolerance` sets the share; all pairs
@@ -192,7 +194,7 @@ def group_ablation(
     With `rate` or `tolerance` also the errors of drawing pairs, an interval of the loss increase,
     ``pairs`` and ``effective_samples``, with the attributes, all as
     :func:`unitlens.unit_ablation` returns them of units: ``units_above_tolerance`` counts groups.
-    A group whose units always have the value has no pairs.
+    A group whose units always have the value has no pairs, where a gradient predicts.
 
     Where positions are samples, the class is that of the position; where the sums by class take
     more than `memory_gb`, the importance by class is left out, and the attribute

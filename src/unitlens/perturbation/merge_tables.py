@@ -29,6 +29,7 @@ _IDENTITY = {
     "code_hash": "versions of the code",
 }
 _ARITHMETIC = "arithmetic"
+_OF_SOME = ("device", "drawn_without_gradient")  # may differ among parts of one call
 _OF_PART = ("part", "parts", "part_rows", *_IDENTITY, _ARITHMETIC)
 # Largest difference of the unperturbed network's scores that other arithmetic explains.
 _ROUNDING = 1e-4
@@ -100,10 +101,19 @@ def merge_tables(parts: Iterable[xr.Dataset]) -> xr.Dataset:
     if schema == "cumulative_ablation":
         whole = _with_common_ends(whole)
     kept = {name: value for name, value in first.attrs.items() if name not in _OF_PART}
-    whole = whole.assign_attrs(kept, **_other_arithmetic(tables))
+    whole = whole.assign_attrs(kept | _of_some(tables), **_other_arithmetic(tables))
     if "loss_increase_sampling_se" in whole:
         return whole.assign_attrs(sampling_attributes(whole))
     return whole
+
+
+def _of_some(tables: list[xr.Dataset]) -> dict[str, str]:
+    """Return the attributes that may differ among parts, with all that the parts state."""
+    stated = {
+        name: dict.fromkeys(str(table.attrs[name]) for table in tables if name in table.attrs)
+        for name in _OF_SOME
+    }
+    return {name: "; ".join(texts) for name, texts in stated.items() if texts}
 
 
 def _by_number(tables: list[Any]) -> list[xr.Dataset]:
@@ -157,7 +167,7 @@ def _check_identity(tables: list[xr.Dataset]) -> None:
     alike = np.isclose(scores, scores[0], rtol=_ROUNDING, atol=_ROUNDING, equal_nan=True).all(1)
     if not alike.all():
         _refuse(tables, int(np.argmin(alike)), "baseline_loss", "networks or data")
-    known = {*_OF_PART, *SAMPLING_ATTRIBUTES, "baseline_loss", "baseline_accuracy", "device"}
+    known = {*_OF_PART, *SAMPLING_ATTRIBUTES, "baseline_loss", "baseline_accuracy", *_OF_SOME}
     for name in sorted({str(name) for table in tables for name in table.attrs} - known):
         _check_equal(tables, name, "settings")
 

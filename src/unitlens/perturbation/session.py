@@ -369,7 +369,9 @@ def open_session(
         settings.call.check()
     dtype, model = stored_dtype(settings.precision), unwrap(model)
     device = find_device(model, settings.device)
-    budget = memory_limit(settings.memory_gb, device)
+    tensors = (*model.parameters(), *model.buffers())
+    moved = sum(tensor.nbytes for tensor in tensors if tensor.device.type != device.type)
+    budget = memory_limit(settings.memory_gb, device, moved)
     check_positions(settings.positions)
     form = whole_items(settings.form, settings.positions)
     samples = open_samples(dataset, form, model)
@@ -389,7 +391,7 @@ def open_session(
     named = call is not None and (call.part is not None or call.checkpoint is not None)
     identity = CallIdentity(call, model) if call is not None and named else None
     opened = UnitNetwork(model, inputs, device=device, dtype=dtype, simplified=simplified)
-    remedy = telling_remedy(f"lower memory_gb, which is {budget / 1e9:g}, or batch_size")
+    remedy = telling_remedy(f"lower memory_gb, which is {budget / 1e9:g}, or batch_size", device)
     with remedy, forward_precision(settings.precision, device), opened as network:
         yield Session(
             network, samples, indices, (inputs, targets), settings, perturbed, score, budget,

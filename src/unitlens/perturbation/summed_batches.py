@@ -161,16 +161,20 @@ class _Steps:
         if not kept:
             self._file.path.unlink(missing_ok=True)
         elif self._begun != self._held:
-            self._file.save(self._begun)
+            self._save()
 
-    def _save_where_due(self) -> None:
-        """Save the sums if the last save is long enough ago; a disk that refuses is told of."""
-        begun = time.monotonic()
-        if begun < self._next_save:
-            return
+    def _save(self) -> None:
+        """Save the sums; a disk that refuses is told of."""
         try:
             self._file.save(self._begun)
         except OSError as error:
             logger.warning("%s: the sums cannot be saved (%s)", self._file.path, first_line(error))
+
+    def _save_where_due(self) -> None:
+        """Save the sums if the last save is long enough ago."""
+        begun = time.monotonic()
+        if begun < self._next_save:
+            return
+        self._save()
         taken = time.monotonic() - begun
         self._next_save = begun + taken + max(SECONDS_BETWEEN_SAVES, taken / SAVING_SHARE)

@@ -145,7 +145,9 @@ def unit_ablation(
         Type that the network computes in. None: the network's own. ``"float64"``: parameters and
         buffers are float64 for the time of the call, to see the effect of rounding.
         ``"bfloat16"``: passes run under ``torch.autocast`` with parameters in float32, to about
-        three digits; faster only on hardware that is fast in bfloat16.
+        three digits; faster only on hardware that is fast in bfloat16. ``"tf32"``: factors of
+        products are rounded to TF32 on a GPU. In all other cases products of float32 numbers are
+        those of IEEE float32, whatever is set in torch.
     first_order
         Whether to estimate the loss increase from gradients as well: the mean over samples of the
         sum over positions of ``(value - activation) * d loss / d activation``.

@@ -1,7 +1,7 @@
 """Opening a recording: the layers and classes of a model are found, and the store is described."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -71,7 +71,7 @@ def open_recording(
         return
     example, labels = _example(samples, settings, device, samples.kind)
     opened = UnitNetwork(model, example, device=device, simplified=True)
-    with telling_remedy("lower batch_size"), forward_precision(None, device), opened as network:
+    with _telling_remedy(settings, device), forward_precision(None, device), opened as network:
         classes = find_classes(network, samples, labels, settings.output)
         layers = network.choose(settings.layers)
         maps = choose_maps(settings.maps, layers, len(samples))
@@ -95,7 +95,7 @@ def _open_positions(
     device = find_device(model, settings.device)
     example, targets = _example(samples, settings, device, "any")
     opened = UnitNetwork(model, example, device=device, simplified=True)
-    with telling_remedy("lower batch_size"), forward_precision(None, device), opened as network:
+    with _telling_remedy(settings, device), forward_precision(None, device), opened as network:
         classes = find_position_classes(network, targets, settings.output, read, ignored)
         layers = layers_of_positions(
             network.choose(settings.layers),
@@ -142,6 +142,13 @@ def _find_doubts(
             warn_caller(f"{kind}, so losses are wrong; {_LOSS_REMEDY}", ScoreWarning)
             doubts = (*doubts, kind)
     return repeatability.least_batch, doubts
+
+
+def _telling_remedy(
+    settings: RecordingSettings, device: torch.device
+) -> AbstractContextManager[None]:
+    size = "" if settings.batch_size is None else f", which is {settings.batch_size}"
+    return telling_remedy(f"lower batch_size{size}", device)
 
 
 def _lacking_units(network: UnitNetwork, settings: RecordingSettings) -> tuple[str, ...]:

@@ -136,7 +136,7 @@ def _start_over(
 ) -> dict[str, Any]:
     if part != WHOLE:
         check_unwritten(path, part)
-        _keep_other_parts(path, header, part)
+        _keep_other_parts(path, header, arrays, part)
     if path.exists():
         logger.info("%s: an unfinished recording of something else is removed", path)
     clear(path)
@@ -149,22 +149,40 @@ def _start_over(
     return header
 
 
-def _keep_other_parts(path: Path, header: Mapping[str, Any], own: Part) -> None:
-    """Raise StoreError where other jobs recorded the same under other conditions.
+def _keep_other_parts(
+    path: Path, header: Mapping[str, Any], arrays: Sequence[StoredArray], own: Part
+) -> None:
+    """Raise StoreError where other parts of the same were recorded under other conditions.
 
-    Their shards would be removed, though they are finished.
+    Their shards would be removed, though the jobs that recorded them have finished.
     """
-    for part in (WHOLE, *find_parts(path, "journal")):
+    sizes, by_path = file_sizes(path), {array.path: array for array in arrays}
+    for part in find_parts(path, "journal"):
         found, entries = (part != own and read_journal(part.journal(path))) or ({}, ())
+        there = (
+            sizes(by_path[entry.path].key(entry.shard)) == entry.size
+            for entry in entries
+            if entry.path in by_path
+        )
         then, now = (_compared(of).get("conditions", {}) for of in (found, header))
-        if not entries or found.get("contents") != header["contents"] or then == now:
+        if found.get("contents") != header["contents"] or then == now or not any(there):
             continue
-        names = [name for name in now if then.get(name) != now[name]]
-        differences = ", ".join(f"{name} {then.get(name)!r}, not {now[name]!r}" for name in names)
+        flat = [_flat(of) for of in (then, now)]
+        differences = ", ".join(
+            f"{name} {flat[0].get(name)!r}, not {flat[1].get(name)!r}"
+            for name in dict.fromkeys((*flat[0], *flat[1]))
+            if flat[0].get(name) != flat[1].get(name)
+        )
         raise StoreError(
             f"{path}: other parts were recorded with {differences}; record this part under their "
             "conditions, or delete the store and record all parts again"
         )
+
+
+def _flat(conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """Return conditions with one entry for each version."""
+    flat = {name: of for name, of in conditions.items() if name != "versions"}
+    return flat | {f"{name} version": of for name, of in conditions.get("versions", {}).items()}
 
 
 def remove_store(path: Path) -> None:

@@ -27,7 +27,7 @@ print(json.dumps([gpu, begin, time.time()]))
 """
 LISTED = """GPU 0: NVIDIA H100 (UUID: GPU-aaaa)
   MIG 1g.10gb     Device  0: (UUID: MIG-1111)
-  MIG 2g.20gb     Device  1: (UUID: MIG-2222)
+  MIG 2g.20gb     Device  1: (UUID: MIG-GPU-2222/7/0)
 GPU 1: NVIDIA H100 (UUID: GPU-bbbb)
 """
 
@@ -90,6 +90,24 @@ def test_lease__of_two_allocations_of_slurm_are_of_other_gpus(tmp_path):
     assert max(begin, other_begin) < min(stop, other_stop)
 
 
+def test_lease__files_of_other_users_are_opened_without_making_them(tmp_path, monkeypatch):
+    """Linux may forbid to open a file of another user with O_CREAT in such a folder."""
+    lease = gpu_lease._lock(tmp_path / "gpu")
+    os.close(lease)
+    opened = os.open
+
+    def guarded(path, flags, *mode):
+        if flags & os.O_CREAT and path.exists():
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", guarded)
+    lease = gpu_lease._lock(tmp_path / "gpu")
+    assert lease is not None
+    assert gpu_lease._lock(tmp_path / "gpu") is None
+    os.close(lease)
+
+
 def test_lease__is_kept_for_the_process(tmp_path, monkeypatch):
     monkeypatch.setattr(gpu_lease, "_leases", [])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")
@@ -112,7 +130,7 @@ def test_visible_gpus__of_a_machine_are_instances_where_a_gpu_is_divided(monkeyp
     tool.chmod(0o755)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert visible_gpus() == ["MIG-1111", "MIG-2222", "GPU-bbbb"]
+    assert visible_gpus() == ["MIG-1111", "MIG-GPU-2222/7/0", "GPU-bbbb"]
 
 
 @pytest.mark.parametrize("stated", ["", "-1", None])

@@ -1,5 +1,6 @@
 """The memory limit of a call: given, or what the device has free."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -25,6 +26,7 @@ def gpu(monkeypatch):
 
 def test_memory_limit__is_what_is_given_on_any_device():
     assert memory_limit(0.5, torch.device("cpu")) == memory_limit(0.5, GPU) == 5e8
+    assert memory_limit(np.int64(4), GPU) == memory_limit(np.float32(4), GPU) == 4e9
 
 
 def test_memory_limit__auto_is_most_of_what_a_gpu_has_free_rounded_down(gpu, monkeypatch):
@@ -35,6 +37,7 @@ def test_memory_limit__auto_is_most_of_what_a_gpu_has_free_rounded_down(gpu, mon
     assert memory_limit("auto", GPU) == 24e9
     gpu(whole=80e9, free=30e9)
     assert memory_limit("auto", GPU) == 16e9  # of 18
+    assert memory_limit("auto", GPU, weights=10**10) == 12e9  # of 60 % of 20
     gpu(whole=2e9, free=1e9)
     assert memory_limit("auto", GPU) == 0.5e9
     assert memory_limit("auto", torch.device("cpu")) == 2e9

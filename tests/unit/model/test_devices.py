@@ -88,6 +88,8 @@ def test_checked_device__refuses_what_cannot_compute_in_one_line(
         ((12, 0), ["sm_100", "sm_120"]),
         ((9, 0), ["sm_90a"]),
         ((7, 5), []),
+        ((10, 3), ["sm_100f"]),
+        ((9, 0), ["gfx90a"]),  # the names of another maker's GPUs tell nothing here
     ],
 )
 def test_checked_device__takes_a_card_that_has_kernels(gpus, capability, kernels):

@@ -218,6 +218,21 @@ def test_passes__are_in_ieee_float32_whatever_the_settings_of_the_user(name, coa
     assert set(model.seen) == {("highest", False, "ieee", "ieee")}
 
 
+@pytest.mark.parametrize("parent", ["", "mkldnn"])
+def test_passes__leave_settings_that_are_taken_from_a_parent(parent):
+    """What is not set by itself follows its parent afterwards too."""
+    owner = getattr(torch.backends, parent) if parent else torch.backends
+    follows = torch.backends.mkldnn.conv
+    owner.fp32_precision = "tf32"
+    try:
+        ul.unit_ablation(mlp().float(), random_pairs(4, 6, dtype=torch.float32))
+        assert (owner.fp32_precision, follows.fp32_precision) == ("tf32", "tf32")
+        owner.fp32_precision = "ieee"
+        assert follows.fp32_precision == "ieee"
+    finally:
+        owner.fp32_precision = "none"
+
+
 def test_passes__leave_the_settings_of_the_user_after_an_error(coarse_products):
     def failing(outputs, labels):
         raise RuntimeError("a fault")

@@ -10,7 +10,8 @@ from torch.nn import functional
 
 import unitlens as ul
 from networks_by_hand import NETWORKS, Pairs, batch_dependent, by_hand, mlp, random_pairs
-from unitlens.errors import ArgumentError, RepeatabilityWarning
+from unitlens.errors import ArgumentError, RepeatabilityWarning, SavedSumsError
+from unitlens.perturbation.sampling.drawn_changes import DrawnChanges
 from unitlens.perturbation.sampling.pair_draws import pair_uniforms
 from unitlens.perturbation.sampling.sampled_sums import SampledSums
 from unitlens.variables.checks import validate
@@ -211,6 +212,23 @@ def test_sums__are_those_of_the_formulas():
         by_class = (predicted[unit] + weights * errors)[second].sum() / second.sum()
         np.testing.assert_allclose(found["class_loss_increase"][unit, 1], by_class)
         assert found["pairs"][unit] == chosen.sum()
+
+
+def test_saved_changes__of_other_pairs_are_refused():
+    """On a GPU, another rounding may draw another pair when a call is begun again."""
+    drawn = torch.tensor([[True, False], [False, True]])
+    saved, changes = DrawnChanges(drawn.device), DrawnChanges(drawn.device)
+    saved.begin(drawn)
+    changes.begin(~drawn)
+    for name in DrawnChanges.summed:  # as a file restores them
+        setattr(changes, name, getattr(saved, name))
+    one = torch.zeros(1, dtype=torch.int64)
+
+    with pytest.raises(SavedSumsError, match=r"other pairs than are drawn now, .*; delete the file"):
+        changes.add(one, one + 1, one.double(), one.double())
+    with pytest.raises(SavedSumsError, match="other pairs"):
+        changes.check()
+    saved.add(one, one, one.double(), one.double())
 
 
 def test_few_pairs__are_warned_of_for_a_rate_with_a_remedy_that_works(network, caplog):

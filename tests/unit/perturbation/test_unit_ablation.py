@@ -225,6 +225,7 @@ def test_unit_ablation__gives_the_model_back(build):
         ({"seed": -1}, "seed is -1, but must be at least 0"),
         ({"units": 0}, "units is 0, but must be at least 1"),
         ({"memory_gb": 0}, "memory_gb is 0, but must be above 0, or 'auto'"),
+        ({"memory_gb": True}, "memory_gb is True, but must be above 0, or 'auto'"),
         ({"memory_gb": "most"}, "memory_gb is 'most', but must be above 0, or 'auto'"),
     ],
 )

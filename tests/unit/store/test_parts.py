@@ -1,6 +1,7 @@
 """Parts of a recording have disjoint shards, run at the same time, and merge without copying."""
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from unitlens.recording import record
 from unitlens.recording.forward_passes import Recording
 from unitlens.store.backend.lock import only_writer
 from unitlens.store.format.decoding import ShardFiles
-from unitlens.store.format.layout import plan_arrays
+from unitlens.store.format.layout import manifest_path, plan_arrays
 from unitlens.store.format.parts import (
     WHOLE,
     Part,
@@ -187,8 +188,9 @@ def test_part__of_something_else_starts_over(path, dataset, undisturbed):
 @pytest.mark.parametrize(
     ("condition", "value"), [("device", "cuda"), ("threads", 7), ("batch_size", 3)]
 )
+@pytest.mark.parametrize("remedy", ["conditions", "delete"])
 def test_part__under_other_conditions_leaves_the_parts_of_other_jobs(
-    path, dataset, undisturbed, monkeypatch, condition, value
+    path, dataset, undisturbed, monkeypatch, condition, value, remedy
 ):
     record_part(path, dataset, 1, 2)
     before = {file: file.read_bytes() for file in path.parent.rglob("*") if file.is_file()}
@@ -198,12 +200,29 @@ def test_part__under_other_conditions_leaves_the_parts_of_other_jobs(
     with pytest.raises(StoreError, match=f"recorded with {condition} .*, not {value!r}; record"):
         record_part(path, dataset, 2, 2)
 
-    monkeypatch.undo()
     kept = {file: file.read_bytes() for file in before}
     assert kept == before
+    if remedy == "delete":
+        shutil.rmtree(path)
+        record_part(path, dataset, 2, 2)
+        record_part(path, dataset, 1, 2)
+        return
+    monkeypatch.undo()
     record_part(path, dataset, 2, 2)
     ul.merge_activations(path)
     assert all_files(path) == undisturbed
+
+
+def test_part__of_a_whole_store_is_recorded_under_other_conditions(path, dataset, monkeypatch):
+    for number in (1, 2):
+        record_part(path, dataset, number, 2)
+    merge_activations(path)
+    manifest_path(path).unlink()
+    of_here = Recording.conditions
+    monkeypatch.setattr(Recording, "conditions", lambda self: {**of_here(self), "threads": 7})
+    for number in (1, 2):
+        record_part(path, dataset, number, 2)
+    merge_activations(path)
 
 
 def test_part__under_other_conditions_replaces_its_own_leftovers(path, dataset, monkeypatch):

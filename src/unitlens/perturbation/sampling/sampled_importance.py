@@ -207,6 +207,7 @@ class SampledAblation:
         changes = self._drawn_changes
         changes.begin(drawn)
         self._add_changes(changes, batch, ablation, drawn, baseline)
+        changes.check()
         rows, samples = drawn.nonzero(as_tuple=True)
         sums.add_drawn(
             rows, batch.classes[samples], probabilities[rows, samples],
@@ -255,6 +256,7 @@ class SampledAblation:
             first = int(np.searchsorted(positions, batch.start))
             of_batch = drawn[:, first : first + len(batch.positions)]
             self._add_changes(changes, batch, ablation, of_batch, None, first)
+        changes.check()
         predicted = torch.cat([predictions.changes for predictions in found], dim=1)
         errors = torch.zeros_like(predicted)
         errors[drawn] = changes.loss - predicted[drawn]
