@@ -224,7 +224,9 @@ def test_saved_changes__of_other_pairs_are_refused():
         setattr(changes, name, getattr(saved, name))
     one = torch.zeros(1, dtype=torch.int64)
 
-    with pytest.raises(SavedSumsError, match=r"other pairs than are drawn now, .*; delete the file"):
+    with pytest.raises(
+        SavedSumsError, match=r"other pairs than are drawn now, .*; delete the file"
+    ):
         changes.add(one, one + 1, one.double(), one.double())
     with pytest.raises(SavedSumsError, match="other pairs"):
         changes.check()
