@@ -9,7 +9,7 @@ importance over units, and of the tolerance that is 2 % of it, which no standard
 """
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -154,11 +154,13 @@ def main(arguments=None):
         "--subjects", nargs="+", default=["mlp", "convnet", "efficientnet"], metavar="NAME"
     )
     parser.add_argument("--size", type=float, default=1.0, help="share of samples and of seeds")
+    parser.add_argument("--seeds", type=int, help="number of seeds; by default more of small cases")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     for name in given.subjects:
         case = make_case(name, given.data, given.size)
+        case = case if given.seeds is None else replace(case, seeds=given.seeds)
         show(name, case, *compare(case))
 
 
