@@ -125,9 +125,7 @@ def trained(tmp_path_factory):
         "training": {"epochs": 1},
     }
     training_commands.prepare_dataset(dataset, spec=json.dumps(spec["dataset"]))
-    training_commands.train(
-        dataset, network / "checkpoint.json", spec=json.dumps(spec), device="cpu"
-    )
+    training_commands.train(dataset, network / "checkpoint.json", spec=json.dumps(spec))
     return dataset, network
 
 
@@ -144,8 +142,8 @@ def test_ablation__takes_values_from_the_training_set_as_it_was_trained_on(train
     options = {"samples": 50, "seed": record.spec.seed, "value": value, "reference": train}
     scored = train if split == "train" else test
 
-    perturbation_commands.unit_ablation(dataset, network, settings=settings, device="cpu")
-    perturbation_commands.cumulative_ablation(dataset, network, settings=settings, device="cpu")
+    perturbation_commands.unit_ablation(dataset, network, settings=settings)
+    perturbation_commands.cumulative_ablation(dataset, network, settings=settings)
 
     units, curve = (
         xr.load_dataset(network / f"{name}.nc", engine="h5netcdf")
@@ -183,7 +181,7 @@ def test_verify__says_that_all_is_well_or_what_is_not(tmp_path):
 
 def test_repair__records_a_bad_shard_again(trained):
     dataset, network = trained
-    recording_commands.record_activations(dataset, network, device="cpu")
+    recording_commands.record_activations(dataset, network)
     path = network / "test/activations.zarr"
     before = all_files(path)
     (path / "relu1/activation/c/0/0").unlink()
@@ -202,7 +200,7 @@ def test_repair__records_a_bad_shard_again(trained):
 
 def test_commands__on_a_network_at_a_url(trained, s3, tmp_path):
     dataset, network = trained
-    recording_commands.record_activations(dataset, network, device="cpu")
+    recording_commands.record_activations(dataset, network)
     here = shutil.copytree(network, tmp_path / "network")
     url = f"{s3}/results/network"
     place = locate(url)

@@ -250,10 +250,8 @@ def network(tmp_path_factory):
         "training": {"epochs": 1},
     }
     training_commands.prepare_dataset(dataset, spec=json.dumps(spec["dataset"]))
-    training_commands.train(
-        dataset, directory / "checkpoint.json", spec=json.dumps(spec), device="cpu"
-    )
-    recording_commands.record_activations(dataset, directory, device="cpu", code="0123")
+    training_commands.train(dataset, directory / "checkpoint.json", spec=json.dumps(spec))
+    recording_commands.record_activations(dataset, directory, code="0123")
     return directory
 
 
