@@ -18,6 +18,7 @@ from sampled_ablation import FEWEST
 from unitlens.data.items import ItemForm
 from unitlens.perturbation.engine.effects import Effect
 from unitlens.perturbation.engine.perturbed_directions import Units
+from unitlens.perturbation.engine.steps import every_step
 from unitlens.perturbation.sampling.drawn_directions import DrawnDirections
 from unitlens.perturbation.sampling.predicted_changes import Predictions
 from unitlens.perturbation.sampling.sampled_importance import PairSampling, SampledAblation
@@ -58,7 +59,8 @@ class Replayed:
         of_batch = (whole.changes, whole.sizes, whole.changed)
         return Predictions(*(values[:, self.samples] for values in of_batch))
 
-    def outputs(self, drawn):
+    def outputs(self, drawn, is_due):
+        assert is_due(int(drawn.sum()))
         rows, samples = drawn.nonzero(as_tuple=True)
         found = self.pairs.outputs[rows, self.samples[samples]]
         return self.pairs.base[self.samples], [Effect(rows, samples, found)]
@@ -82,7 +84,7 @@ def run_all_pairs(session):
     for batch in session.batches("all pairs", at_most=100):
         ablation = DrawnDirections(session, batch, by_layer)
         predictions.append(ablation.predictions())
-        base, effects = ablation.outputs(torch.ones_like(predictions[-1].changed))
+        base, effects = ablation.outputs(torch.ones_like(predictions[-1].changed), every_step)
         bases.append(base)
         if outputs is None:
             outputs = torch.empty(session.units, session.samples, base.shape[1])
