@@ -234,3 +234,19 @@ def relative(measured, expected):
     """Return the largest difference in units of the largest expected number."""
     measured, expected = np.asarray(measured), np.asarray(expected)
     return np.max(np.abs(measured - expected)) / max(np.max(np.abs(expected)), 1e-300)
+
+
+def trained_on_noise():
+    """A network of 12 and 10 units, trained for a while on noisy labels; and its data."""
+    torch.manual_seed(0)
+    inputs = torch.randn(400, 8)
+    labels = (inputs @ torch.randn(8, 4) + 2 * torch.randn(400, 4)).argmax(1)
+    model = nn.Sequential(
+        nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 10), nn.ReLU(), nn.Linear(10, 4)
+    )
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    for _ in range(100):
+        optimizer.zero_grad()
+        functional.cross_entropy(model(inputs), labels).backward()
+        optimizer.step()
+    return model.double().eval(), Pairs(inputs.double(), labels)

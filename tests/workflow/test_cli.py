@@ -13,8 +13,10 @@ import unitlens as ul
 from small_stores import all_files, flip, write_store
 from unitlens.cli import perturbation_commands, recording_commands, training_commands
 from unitlens.data.prepare import load_dataset
+from unitlens.errors import StoreError
 from unitlens.store.backend.netcdf import read_netcdf
 from unitlens.store.backend.places import locate
+from unitlens.store.verify import verify_activations
 from unitlens.training.checkpoints import load_checkpoint
 
 pytestmark = pytest.mark.slow
@@ -177,6 +179,25 @@ def test_verify__says_that_all_is_well_or_what_is_not(tmp_path):
     done = run(["unitlens", "verify", str(tmp_path / "nowhere.zarr")])
     assert done.returncode == 2
     assert "nowhere.zarr does not exist" in done.stderr
+
+
+def test_merge__of_parts_whose_store_is_gone_lets_them_be_recorded_again(trained, tmp_path):
+    """Snakemake records those parts again whose files are not there."""
+    dataset, network = trained[0], shutil.copytree(trained[1], tmp_path / "network")
+    files = [network / f"parts/{part}-of-2.json" for part in (1, 2)]
+
+    def record():
+        for part, file in enumerate(files, start=1):
+            recording_commands.record_part(dataset, network, file, part=part, of=2)
+
+    record()
+    shutil.rmtree(network / "train/activations.zarr")
+    with pytest.raises(StoreError, match="record the parts again"):
+        recording_commands.merge_activations(dataset, network)
+    assert not [file for file in files if file.exists()]
+    record()
+    recording_commands.merge_activations(dataset, network)
+    assert verify_activations(network / "train/activations.zarr").whole
 
 
 def test_repair__records_a_bad_shard_again(trained):

@@ -11,7 +11,8 @@ import re
 import subprocess
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from unitlens.errors import ArgumentError
@@ -50,11 +51,8 @@ def lease_gpu(folder: Path | None = None) -> str:
         return os.environ[VISIBLE]
     gpus, places = visible_gpus(), jobs_per_gpu()
     folder = Path(tempfile.gettempdir()) / "unitlens-gpus" if folder is None else folder
-    mask = os.umask(0)  # jobs of all users share the folder and its files
-    try:
+    with _for_all_users():
         folder.mkdir(mode=0o1777, exist_ok=True)
-    finally:
-        os.umask(mask)
     told = time.monotonic()
     while True:
         for place in range(places):
@@ -140,10 +138,15 @@ def _open(path: Path) -> int:
     while True:
         with suppress(FileNotFoundError):
             return os.open(path, os.O_RDWR)
-        mask = os.umask(0)
-        try:
+        with suppress(FileExistsError), _for_all_users():
             return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        except FileExistsError:
-            continue
-        finally:
-            os.umask(mask)
+
+
+@contextmanager
+def _for_all_users() -> Iterator[None]:
+    """Make files and folders with the very mode that is asked for: all users share them."""
+    mask = os.umask(0)
+    try:
+        yield
+    finally:
+        os.umask(mask)

@@ -57,6 +57,13 @@ def work() -> Iterator[None]:
     )
 
 
+def set_threads(threads: int) -> None:
+    """Let torch compute on some threads, at most as many as there are processors."""
+    import torch
+
+    torch.set_num_threads(min(threads, os.cpu_count() or threads))
+
+
 def job_device(gpu: int, gres: str, threads: int) -> str:
     """Set the threads of torch, lease a GPU if the job was given one, and return the device.
 
@@ -70,9 +77,7 @@ def job_device(gpu: int, gres: str, threads: int) -> str:
     has_gpu = gpu > 0 or gres.startswith("gpu")
     if has_gpu:
         lease_gpu()  # before torch, which looks for GPUs as it starts
-    import torch
-
+    set_threads(threads)
     from unitlens.model.devices import checked_device
 
-    torch.set_num_threads(min(threads, os.cpu_count() or threads))
     return str(checked_device("cuda" if has_gpu else "cpu"))

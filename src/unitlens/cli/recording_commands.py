@@ -15,6 +15,7 @@ from unitlens.cli.job import (
     Threads,
     job_device,
     open_log,
+    set_threads,
     work,
 )
 from unitlens.cli.opening import SPLITS, Network, Prepared, open_network
@@ -137,7 +138,7 @@ def repair(
         raise ArgumentError(f"the split is {split!r}, but must be one of {', '.join(SPLITS)}")
     from unitlens.recording.repair import repair_activations
 
-    job_device(0, "", threads)
+    set_threads(threads)
     stored = open_network(network, dataset)
     path = stored.directory / split / STORE
     with work():

@@ -176,9 +176,10 @@ def unnamed(
     return [name for name in named_entries(wanted) if name not in names]
 
 
+_NUMBER_OR_AUTO = Discriminator(lambda value: "word" if value == "auto" else "number")
 MemoryLimit = Annotated[
     Annotated[PositiveFloat, Tag("number")] | Annotated[Literal["auto"], Tag("word")],
-    Discriminator(lambda limit: "word" if limit == "auto" else "number"),
+    _NUMBER_OR_AUTO,
     Field(
         description="gigabytes for activations and copies of weights, beside the model and the "
         "data set; `auto`: 2 on a CPU, on a GPU 60 % of what is free; it changes no more than "
@@ -194,7 +195,7 @@ LoadingProcesses = Annotated[
 ]
 JobParts = Annotated[
     Annotated[PositiveInt, Tag("number")] | Annotated[Literal["auto"], Tag("word")],
-    Discriminator(lambda parts: "word" if parts == "auto" else "number"),
+    _NUMBER_OR_AUTO,
     Field(
         description="number of jobs that share a network, each with a part of the units, orders or "
         "draws, at most as many as there are orders or draws; auto: jobs of about ten minutes by "

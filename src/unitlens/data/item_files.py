@@ -64,7 +64,7 @@ def get_item(dataset: MapStyle, index: int, name: str) -> Any:
     """
     try:
         return dataset[index]
-    except (UnitlensError, MemoryError):
+    except UnitlensError:
         raise
     except Exception as error:
         if lacks_memory(error):

@@ -103,18 +103,17 @@ def _float32_products(on_gpu: Literal["ieee", "tf32"]) -> Iterator[None]:
     """
     cudnn, matmul = torch.backends.cudnn, _read(torch.get_float32_matmul_precision)
     allowed = _read(lambda: cudnn.allow_tf32)
-    owners, before = _owners(), []
-    for owner in (*_parents(), *owners):
+    before = []
+    parents, matmuls, others = _owners()
+    for owner in parents:
         before.append((owner, owner.fp32_precision))
-        if owner not in owners:
-            owner.fp32_precision = "none"
+        owner.fp32_precision = "none"
+    before += [(owner, owner.fp32_precision) for owner in (*matmuls, *others)]
     try:
         torch.set_float32_matmul_precision("highest" if on_gpu == "ieee" else "high")
         cudnn.allow_tf32 = on_gpu == "tf32"
-        for owner in owners[_CUDNN:_ONEDNN]:
-            owner.fp32_precision = on_gpu
-        for owner in owners[_ONEDNN:]:
-            owner.fp32_precision = "ieee"
+        for owner, is_of_gpu in others.items():
+            owner.fp32_precision = on_gpu if is_of_gpu else "ieee"
         yield
     finally:
         if matmul is not None:
@@ -125,24 +124,20 @@ def _float32_products(on_gpu: Literal["ieee", "tf32"]) -> Iterator[None]:
             owner.fp32_precision = value
 
 
-_CUDNN, _ONEDNN = 2, 4  # of the owners, where those of cuDNN and of oneDNN alone begin
+def _owners() -> tuple[list[Any], list[Any], dict[Any, bool]]:
+    """Return what owns a setting of products since PyTorch 2.9.
 
-
-def _owners() -> list[Any]:
-    """Return what owns a setting of products since PyTorch 2.9: matmul, cuDNN, oneDNN."""
+    Returns
+    -------
+    Parents, from which owners take what they do not state, each behind its own parent; the owners
+    that the older setting of matrix products sets; the others, and whether they are of GPUs.
+    """
     backends: Any = torch.backends
     cuda, cudnn, onednn = backends.cuda, backends.cudnn, backends.mkldnn
     if not hasattr(cudnn, "conv"):
-        return []
-    return [cuda.matmul, onednn.matmul, cudnn.conv, cudnn.rnn, onednn.conv, onednn.rnn]
-
-
-def _parents() -> list[Any]:
-    """Return what owners take a setting from where they have none: each after its own parent."""
-    backends: Any = torch.backends
-    if not hasattr(backends.cudnn, "conv"):
-        return []
-    return [backends, backends.cudnn, backends.mkldnn]
+        return [], [], {}
+    others = {cudnn.conv: True, cudnn.rnn: True, onednn.conv: False, onednn.rnn: False}
+    return [backends, cudnn, onednn], [cuda.matmul, onednn.matmul], others
 
 
 def _read(setting: Callable[[], Any]) -> Any:

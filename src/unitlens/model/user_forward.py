@@ -30,7 +30,7 @@ def user_forward(
     """
     try:
         yield
-    except (UnitlensError, MemoryError):
+    except UnitlensError:
         raise
     except Exception as error:
         if lacks_memory(error) or any(error is one for one in own):

@@ -150,10 +150,8 @@ class GroupsOfPass:
         places = variants - which.start, channels
         edited = activations.expand(which.stop - which.start, *activations.shape[1:]).clone()
         by_unit = edited.movedim(2 if axis == 1 else -1, 1)
-        before = by_unit[places]
-        values = replaced.to(before.dtype).expand_as(activations[0]).movedim(axis, 0)[channels]
-        self._changed[variants[(before != values).flatten(1).any(1)]] = True
-        by_unit[places] = values
+        values = replaced.to(edited.dtype).expand_as(activations[0]).movedim(axis, 0)[channels]
+        self._changed[variants[_clamp(by_unit, places, values)]] = True
         return edited
 
     def on_pairs(self, drawn: Tensor, replacement: Replacement) -> ChosenRows:
@@ -177,10 +175,25 @@ class GroupsOfPass:
             values = replaced.movedim(layer.axis, 1)[of_sample, channels]
             edited = activations.clone()
             by_unit = edited.movedim(layer.axis, 1)
-            different = by_unit[rows, channels] != values
-            changed[pairs][rows[different.unsqueeze(-1).flatten(1).any(1)]] = True
-            by_unit[rows, channels] = values
+            changed[pairs][rows[_clamp(by_unit, (rows, channels), values)]] = True
             return edited
 
         rows = self.table_rows[variants]
         return ChosenRows(tuple(self.members), rows, samples, edit, changed)
+
+
+def _clamp(by_unit: Tensor, places: tuple[Tensor, Tensor], values: Tensor) -> Tensor:
+    """Clamp units in place, and tell of each whether it changes at any position, (places,).
+
+    Parameters
+    ----------
+    by_unit
+        Activations, (rows, units, ...).
+    places
+        Row and channel of each unit.
+    values
+        The values, (places, ...).
+    """
+    changes = (by_unit[places] != values).unsqueeze(-1).flatten(1).any(1)
+    by_unit[places] = values
+    return changes

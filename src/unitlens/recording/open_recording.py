@@ -66,7 +66,7 @@ def open_recording(
     """
     device = find_device(model, settings.device)
     if settings.positions is not None:
-        with _open_positions(model, samples, settings, provenance) as recording:
+        with _open_positions(model, samples, settings, provenance, device) as recording:
             yield recording
         return
     example, labels = _example(samples, settings, device, samples.kind)
@@ -87,12 +87,15 @@ def open_recording(
 
 @contextmanager
 def _open_positions(
-    model: nn.Module, samples: Samples, settings: RecordingSettings, provenance: Mapping[str, Any]
+    model: nn.Module,
+    samples: Samples,
+    settings: RecordingSettings,
+    provenance: Mapping[str, Any],
+    device: torch.device,
 ) -> Iterator[Recording]:
     """Open a recording in which positions are the samples."""
     ignored = IGNORED if settings.form.ignore_index is None else settings.form.ignore_index
     read = read_positions(samples, ignored)
-    device = find_device(model, settings.device)
     example, targets = _example(samples, settings, device, "any")
     opened = UnitNetwork(model, example, device=device, simplified=True)
     with _telling_remedy(settings, device), forward_precision(None, device), opened as network:

@@ -9,7 +9,14 @@ from torch import nn
 from torch.nn import functional
 
 import unitlens as ul
-from networks_by_hand import NETWORKS, Pairs, batch_dependent, by_hand, mlp, random_pairs
+from networks_by_hand import (
+    NETWORKS,
+    batch_dependent,
+    by_hand,
+    mlp,
+    random_pairs,
+    trained_on_noise,
+)
 from unitlens.errors import ArgumentError, RepeatabilityWarning, SavedSumsError
 from unitlens.perturbation.sampling.drawn_changes import DrawnChanges
 from unitlens.perturbation.sampling.pair_draws import pair_uniforms
@@ -19,25 +26,9 @@ from unitlens.variables.checks import validate
 IMPORTANCE = ("loss_increase", "accuracy_drop", "class_loss_increase", "class_accuracy_drop")
 
 
-def trained():
-    """A network of 12 and 10 units, trained for a while on noisy labels; and its data."""
-    torch.manual_seed(0)
-    inputs = torch.randn(400, 8)
-    labels = (inputs @ torch.randn(8, 4) + 2 * torch.randn(400, 4)).argmax(1)
-    model = nn.Sequential(
-        nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 10), nn.ReLU(), nn.Linear(10, 4)
-    )
-    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
-    for _ in range(100):
-        optimizer.zero_grad()
-        functional.cross_entropy(model(inputs), labels).backward()
-        optimizer.step()
-    return model.double().eval(), Pairs(inputs.double(), labels)
-
-
 @pytest.fixture(scope="module")
 def network():
-    return trained()
+    return trained_on_noise()
 
 
 @pytest.fixture(scope="module")

@@ -188,8 +188,7 @@ def _resumed_logits(
     ((node, layer),) = resumption.layers.items()
     units, pairs = _probe(layer, values[node])
     try:
-        rows = resumption.start(values, units, pairs)
-        return network.logits(resumption.finish(program, rows, {}))
+        return network.logits(resumption.run(program, values, units, pairs))
     except _SIZE_ERRORS as error:
         if lacks_memory(error):
             raise
