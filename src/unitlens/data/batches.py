@@ -12,6 +12,7 @@ from unitlens.data.loading_workers import read_ahead
 from unitlens.data.map_style import Indices
 from unitlens.data.samples import Targets, open_samples
 from unitlens.errors import ArgumentError, DatasetError
+from unitlens.given_arrays import as_array
 from unitlens.model.inputs import AnyInputs, Inputs, describe_inputs
 from unitlens.model.precision import autocast_disabled
 from unitlens.seeds import seeded
@@ -63,7 +64,7 @@ def iterate_batches(
     if batch_size < 1:
         raise ArgumentError(f"batch_size is {batch_size}, but must be at least 1")
     samples = open_samples(dataset)
-    order = np.arange(len(samples)) if indices is None else np.asarray(indices, np.int64)
+    order = np.arange(len(samples)) if indices is None else as_array(indices, np.int64)
     batches = np.split(order, batch_starts(len(order), batch_size, least)[1:]) if len(order) else ()
     with read_ahead(samples.dataset, samples.places(order), batch_size) as source:
         yield from read_batches(samples.read_from(source), batches, device=device, targets=targets)

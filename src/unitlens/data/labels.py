@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unitlens.data.items import NO_TARGET
 from unitlens.errors import ArgumentError, DatasetError
+from unitlens.given_arrays import as_array
 from unitlens.seeds import seeded
 
 
@@ -91,7 +92,7 @@ def one_hot_place(label: Any) -> int | None:
     >>> one_hot_place(np.array([0.0, 1.0, 0.0])), one_hot_place(np.array([1, 1]))
     (1, None)
     """
-    values = np.asarray(label.detach().cpu() if isinstance(label, Tensor) else label)
+    values = as_array(label)
     if values.ndim != 1 or values.size < 2 or values.dtype.kind not in "biuf":
         return None
     ones = values == 1
@@ -111,7 +112,7 @@ def is_plain_label(target: Any) -> bool:
         return True
     if not isinstance(target, Tensor | np.ndarray | np.integer):
         return False
-    value = np.asarray(target.detach().cpu() if isinstance(target, Tensor) else target)
+    value = as_array(target)
     return value.size == 1 and value.dtype.kind in "biu"
 
 
@@ -133,8 +134,7 @@ def classless_reason(targets: Sequence[Any]) -> str:
     for target in targets:
         if target is NO_TARGET or isinstance(target, str | bytes):
             continue
-        value = target.detach().cpu() if isinstance(target, Tensor) else target
-        values = np.asarray(value)
+        values = as_array(target)
         if values.dtype.kind not in "biuf":
             continue
         if values.size > 1 and one_hot_place(target) is None:

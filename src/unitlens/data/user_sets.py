@@ -27,6 +27,7 @@ from unitlens.data.labels import stratified_subset, whole_label
 from unitlens.data.map_style import MapStyle
 from unitlens.data.memory_sets import SPLITS, Arrays, ArraySet, store_arrays
 from unitlens.errors import DatasetError, one_line
+from unitlens.given_arrays import as_array
 from unitlens.local_files import replacing
 from unitlens.seeds import seeded
 from unitlens.user_code import call_user_function
@@ -274,7 +275,7 @@ def read_item(
     item = keys.pair(get_item(dataset, index, name), f"item {index} of {name}")
     try:
         value, label = item
-        array, number = _as_array(value), whole_label(label)
+        array, number = _as_input(value), whole_label(label)
     except (TypeError, ValueError) as error:
         raise DatasetError(
             f"item {index} of {name} must be a pair of an input (tensor, array or PIL image) "
@@ -287,8 +288,8 @@ def read_item(
     return array, number
 
 
-def _as_array(value: Any) -> npt.NDArray[Any]:
-    array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+def _as_input(value: Any) -> npt.NDArray[Any]:
+    array = as_array(value)
     if hasattr(value, "getbands") and array.ndim == 3:
         array = array.transpose(2, 0, 1)
     if array.dtype != np.uint8:

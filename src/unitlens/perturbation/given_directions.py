@@ -8,6 +8,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from unitlens.errors import ArgumentError
+from unitlens.given_arrays import as_array
 from unitlens.model.layers import UnitLayer
 from unitlens.perturbation.values.unit_values import unit_keys, units_of
 from unitlens.variables.unit_index import unit_coordinates
@@ -81,7 +82,7 @@ def _as_rows(layer: str, array: npt.ArrayLike, argument: str) -> xr.DataArray:
             f"{argument} holds a Dataset for layer '{layer}', but must be {_FORM}: take the "
             "'component' of each"
         )
-    values = np.asarray(array)
+    values = as_array(array)
     if values.ndim != len(_DIMS):
         raise ArgumentError(
             f"{argument} has an array of shape {values.shape} for layer '{layer}', but must have "

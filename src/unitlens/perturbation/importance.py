@@ -16,6 +16,7 @@ from unitlens.perturbation.mean_errors import mean_and_error, most_damaged
 from unitlens.perturbation.mean_scores import Baseline
 from unitlens.perturbation.position_scores import PositionScore
 from unitlens.perturbation.position_sums import PositionSums
+from unitlens.perturbation.repeatable_sums import add_at
 from unitlens.perturbation.saved_sums import Summed
 from unitlens.perturbation.scores import Floats
 from unitlens.perturbation.session import Batch, Session
@@ -117,7 +118,7 @@ class PairedSums:
         cells = rows * self.classes + classes
         terms = loss, loss_squares, hits, hits_squares
         for sums, addend in zip(self._sums, terms, strict=True):
-            sums.view(-1).index_add_(0, cells, addend)
+            add_at(sums.view(-1), 0, cells, addend)
 
     @property
     def samples(self) -> Floats:
@@ -139,7 +140,7 @@ class PairedSums:
         """
         added = (loss, loss_squares, hits, hits_squares)
         for sums, addend in zip(self._sums, added, strict=True):
-            sums.index_add_(0, rows, addend)
+            add_at(sums, 0, rows, addend)
 
     def importance(self) -> dict[str, Floats]:
         """Return mean changes and their standard errors by the name of the declared variable.

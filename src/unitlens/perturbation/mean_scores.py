@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-import numpy as np
+import torch
 from torch import Tensor
 
 from unitlens.perturbation.scores import Floats
@@ -65,15 +65,17 @@ class VariantScores:
 
     def __init__(self, session: Session, variants: int) -> None:
         self._session = session
-        self._losses, self._hits = np.zeros((2, variants))
+        self._losses, self._hits = torch.zeros(
+            (2, variants), dtype=torch.float64, device=session.device
+        )
 
     def add(self, variants: slice, logits: Tensor, batch: Batch) -> None:
         """Score the outputs (variants, samples, ...) of some variants on a batch, and add them."""
         losses, hits = self._session.score.of_variants(logits, batch.targets)
-        self._losses[variants] += losses.sum(1).cpu().numpy()
-        self._hits[variants] += hits.sum(1).cpu().numpy()
+        self._losses[variants] += losses.sum(1)
+        self._hits[variants] += hits.sum(1)
 
     def means(self) -> dict[str, Floats]:
         """Return ``accuracy`` and ``loss``, each of shape (variants,)."""
-        samples = self._session.samples
-        return {"accuracy": self._hits / samples, "loss": self._losses / samples}
+        means = torch.stack([self._hits, self._losses]).cpu().numpy() / self._session.samples
+        return dict(zip(("accuracy", "loss"), means, strict=True))

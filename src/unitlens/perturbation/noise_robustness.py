@@ -13,6 +13,7 @@ from unitlens.data.items import ItemForm
 from unitlens.data.loading_workers import loading_workers
 from unitlens.data.positions import Positions
 from unitlens.errors import ArgumentError
+from unitlens.given_arrays import as_array
 from unitlens.model.device_memory import MemoryLimit
 from unitlens.model.layers import UnitLayer
 from unitlens.model.outputs import OutputChoice
@@ -233,7 +234,7 @@ def noise_scales(minimum: float, maximum: float, points: int) -> Floats:
 
 
 def _check_scales(scales: npt.ArrayLike) -> Floats:
-    array = np.asarray(scales, np.float64)
+    array = as_array(scales, np.float64)
     if array.ndim != 1 or array.size == 0:
         raise ArgumentError(f"scales has shape {array.shape}, but must be a list of numbers")
     outside = array[~(np.isfinite(array) & (array >= 0))]

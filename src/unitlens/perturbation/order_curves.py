@@ -1,6 +1,7 @@
 """Scores of nested sets of ablated units, set by set and order by order."""
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor
 
 from unitlens.model.layers import UnitLayer
 from unitlens.perturbation.bases import Basis
+from unitlens.perturbation.engine.chains import ChannelValues
+from unitlens.perturbation.engine.nested_orders import NestedOrder
 from unitlens.perturbation.engine.row_batches import VariantEdit
 from unitlens.perturbation.mean_scores import Baseline, VariantScores
 from unitlens.perturbation.partial_calls import Ints
@@ -59,6 +62,7 @@ class OrderCurves:
         order_of = [*np.repeat(np.arange(len(ranks)), len(inner)), 0]
         self._order_of = torch.as_tensor(np.array(order_of), device=session.device)
         counts = [*np.tile(inner, len(ranks)), ablated[-1]]
+        self._descending: list[int] = ablated[:0:-1].tolist()
         self._counts = torch.as_tensor(np.array(counts), device=session.device).unsqueeze(1)
         by_order = np.stack(list(ranks.values()))
         self._ranks = (session if basis is None else basis).split(
@@ -66,7 +70,7 @@ class OrderCurves:
         )
         self._clamping = clamping
         constants = clamping.constants
-        self._constants = None if constants is None else session.split(constants)
+        self._values = None if constants is None else _values(session.split(constants))
         self._scores = VariantScores(session, len(counts))
 
     def add_all(self) -> None:
@@ -87,22 +91,26 @@ class OrderCurves:
     def _outputs(self, batch: Batch) -> Iterator[tuple[slice, Tensor]]:
         """Yield slices of the sets and their outputs (sets, samples, ...)."""
         engine = self._session.engine
-        if self._constants is None or self._basis is not None or not engine.is_chain:
+        if self._values is None or self._basis is not None or not engine.is_chain:
             count, clamp = len(self._counts), self._clamp(batch)
             yield from engine.together(batch.inputs, count, clamp, is_due=batch.is_due)
             return
-        last = len(self._counts) - 1
-        inner = last // len(self._names)
-        counts = self._counts[[last, *reversed(range(inner))], 0].tolist()
-        orders = [
-            {name: ranks[number] for name, ranks in self._ranks.items()}
-            for number in range(len(self._names))
-        ]
-        of_orders = engine.nested(batch.inputs, self._constants, orders, counts, batch.is_due)
+        last, inner = len(self._counts) - 1, len(self._descending) - 1
+        of_orders = engine.nested(
+            batch.inputs, self._values, self._orders, self._descending, batch.is_due
+        )
         for number, logits in of_orders:
             yield slice(number * inner, (number + 1) * inner), logits[1:].flip(0)
             if number == 0:
                 yield slice(last, last + 1), logits[:1]
+
+    @cached_property
+    def _orders(self) -> list[NestedOrder]:
+        """The orders of units."""
+        return [
+            NestedOrder.of({name: ranks[number] for name, ranks in self._ranks.items()})
+            for number in range(len(self._names))
+        ]
 
     def _clamp(self, batch: Batch) -> VariantEdit:
         """Return the edit that clamps the units, or directions, of each set on a batch."""
@@ -139,6 +147,11 @@ class OrderCurves:
         curves[:, 0], curves[:, -1] = baseline, means[-1]
         curves[:, 1:-1] = means[:-1].reshape(len(self._names), -1)
         return curves
+
+
+def _values(constants: Mapping[str, Tensor]) -> ChannelValues:
+    """Return the values of each layer's units, None where all are 0."""
+    return {name: values if values.any() else None for name, values in constants.items()}
 
 
 def _where(condition: Tensor, values: Tensor, activations: Tensor) -> Tensor:

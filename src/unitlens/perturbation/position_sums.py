@@ -9,6 +9,7 @@ from torch import Tensor
 from unitlens.model.outputs import classes_last
 from unitlens.perturbation.mean_errors import most_damaged, ratio_and_error
 from unitlens.perturbation.position_scores import PositionScore
+from unitlens.perturbation.repeatable_sums import add_at, repeatable_sums
 from unitlens.perturbation.scores import Floats
 
 logger = logging.getLogger("unitlens")
@@ -85,7 +86,7 @@ class PositionSums:
         for sums, after, before in zip(self._sums, ablated, self._before, strict=True):
             change = self._by_class(after - before[samples], targets)
             for of_row, addend in zip(sums, (change, change**2, change * parts), strict=True):
-                of_row.index_add_(0, rows, addend)
+                add_at(of_row, 0, rows, addend)
 
     def importance(self) -> dict[str, Floats]:
         """Return mean changes and their standard errors by the name of the declared variable.
@@ -134,5 +135,7 @@ class PositionSums:
         if not self.classes:
             return total
         places = torch.where(targets == self._score.ignored, 0, targets).flatten(1).long()
-        by_class = flat.new_zeros(len(flat), self.classes).scatter_add_(1, places, flat)
+        by_class = flat.new_zeros(len(flat), self.classes)
+        with repeatable_sums(flat.device):
+            by_class.scatter_add_(1, places, flat)
         return torch.cat([by_class, total], dim=1)

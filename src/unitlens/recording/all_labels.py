@@ -5,7 +5,6 @@ from math import ceil
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
@@ -13,6 +12,7 @@ from unitlens.data.batches import iterate_batches
 from unitlens.data.map_style import PROBES, probe_rows
 from unitlens.data.samples import Samples, open_samples
 from unitlens.data.split import SplitDataset
+from unitlens.given_arrays import as_array
 from unitlens.progress import track
 
 logger = logging.getLogger("unitlens")
@@ -91,10 +91,8 @@ def _listed_labels(dataset: Any) -> Labels | None:
 
 def _as_labels(values: Any, samples: int) -> Labels | None:
     """Return a sequence of whole numbers as labels, None where it is no such sequence."""
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu().numpy()
     try:
-        array = np.asarray(values)
+        array = as_array(values)
     except (ValueError, TypeError):
         return None
     if array.dtype.kind not in "iub" or array.size != samples:

@@ -25,9 +25,10 @@ from unitlens.model.layers import UnitLayer
 from unitlens.model.network import UnitNetwork
 from unitlens.model.operations import function_name
 from unitlens.model.rewriting import is_patched
+from unitlens.perturbation.engine.nested_orders import NestedOrder
 from unitlens.perturbation.engine.readers import CONVOLVE, averages, by_channel, flattens
 
-Channels = Mapping[str, Tensor]  # by the name of a layer, a number for each of its channels
+ChannelValues = Mapping[str, Tensor | None]
 
 _BY_CHANNEL = (
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish),
@@ -78,7 +79,7 @@ class Chain:
     ready: int
 
     def logits(
-        self, activation: Tensor, values: Channels, ranks: Channels, counts: Sequence[int]
+        self, activation: Tensor, values: ChannelValues, order: NestedOrder, counts: Sequence[int]
     ) -> Iterator[Tensor]:
         """Run the chain for nested sets of ablated units.
 
@@ -87,9 +88,9 @@ class Chain:
         activation
             Activation of the first layer, (samples, units, positions ...).
         values
-            Value of each unit of each layer, (units,).
-        ranks
-            Rank of each unit in the order of ablation over all layers, (units,).
+            Value of each unit of each layer, (units,); None for a layer whose values are all 0.
+        order
+            The order of ablation.
         counts
             Number of ablated units of each set, descending.
 
@@ -97,7 +98,6 @@ class Chain:
         ------
         The logits (samples, classes) of each set.
         """
-        order = _Order.of(ranks)
         links = [_link(self.program, one, two, values, order) for one, two in pairwise(self.blocks)]
         last = self.blocks[-1]
         first_outputs = _first_outputs(self.program, links[0], order, activation, counts)
@@ -106,23 +106,6 @@ class Chain:
             for link in links[1:]:
                 output = link.follow(self.program, output, order, ablated)
             yield by_channel(self.program, (*last.before, *last.after), output)
-
-
-@dataclass(frozen=True)
-class _Order:
-    """Channels of each layer, the last to be ablated first, and their ranks in the order."""
-
-    channels: Channels
-    ranks: Channels
-
-    @classmethod
-    def of(cls, ranks: Channels) -> "_Order":
-        channels = {name: torch.argsort(places, descending=True) for name, places in ranks.items()}
-        return cls(channels, {name: ranks[name][places] for name, places in channels.items()})
-
-    def remaining(self, layer: UnitLayer | None, ablated: int, channels: int) -> int:
-        """Return the number of a layer's channels that remain where some units are ablated."""
-        return channels if layer is None else int((self.ranks[layer.name] >= ablated).sum())
 
 
 @dataclass(frozen=True)
@@ -145,7 +128,7 @@ class _Link:
     bias: Tensor | None
     ablated_input: Tensor | None
 
-    def follow(self, program: Program, output: Tensor, order: _Order, ablated: int) -> Tensor:
+    def follow(self, program: Program, output: Tensor, order: NestedOrder, ablated: int) -> Tensor:
         """Return the output of the target's operation from that of the source's operation."""
         width = self.weight.shape[1]
         remaining = order.remaining(self.source.layer, ablated, width)
@@ -173,7 +156,9 @@ class _Link:
         )  # fmt: skip
 
 
-def _link(program: Program, source: Block, target: Block, values: Channels, order: _Order) -> _Link:
+def _link(
+    program: Program, source: Block, target: Block, values: ChannelValues, order: NestedOrder
+) -> _Link:
     weight, bias = target.module.weight.detach(), target.module.bias
     bias = None if bias is None else bias.detach()
     ablated_input = None
@@ -187,15 +172,16 @@ def _link(program: Program, source: Block, target: Block, values: Channels, orde
         layer = source.layer
         columns = order.channels[layer.name]
         weight = weight[:, columns]
-        if values[layer.name].any():
-            clamped = values[layer.name][columns].reshape(1, -1, *[1] * (len(layer.shape) - 1))
+        of_units = values[layer.name]
+        if of_units is not None:
+            clamped = of_units[columns].reshape(1, -1, *[1] * (len(layer.shape) - 1))
             clamped = clamped.expand(1, *layer.shape).contiguous()
             ablated_input = by_channel(program, source.after, clamped)
     return _Link(source, target, weight, bias, ablated_input)
 
 
 def _first_outputs(
-    program: Program, link: _Link, order: _Order, activation: Tensor, counts: Sequence[int]
+    program: Program, link: _Link, order: NestedOrder, activation: Tensor, counts: Sequence[int]
 ) -> Iterator[Tensor]:
     """Yield the output of the first operation for each set, each from that of the set before."""
     layer = link.source.layer

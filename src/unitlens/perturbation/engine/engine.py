@@ -16,7 +16,7 @@ from unitlens.model.network import UnitNetwork
 from unitlens.model.repeatability import find_repeatability
 from unitlens.model.user_forward import user_forward
 from unitlens.perturbation.engine.batch_memory import Memory, chain_bytes
-from unitlens.perturbation.engine.chains import Chain, Channels, find_chain
+from unitlens.perturbation.engine.chains import Chain, ChannelValues, find_chain
 from unitlens.perturbation.engine.chosen_rows import ChosenRows, run_chosen_rows
 from unitlens.perturbation.engine.effects import (
     BasePass,
@@ -26,6 +26,7 @@ from unitlens.perturbation.engine.effects import (
     find_dense_head,
 )
 from unitlens.perturbation.engine.fitting_rows import FittingRows
+from unitlens.perturbation.engine.nested_orders import NestedOrder
 from unitlens.perturbation.engine.perturbed_directions import Directions
 from unitlens.perturbation.engine.readers import PerturbedPairs
 from unitlens.perturbation.engine.resumption import (
@@ -306,7 +307,7 @@ class Engine:
         return run_chosen_rows(self._network, self.memory, inputs, resumed, is_due)
 
     def nested(
-        self, inputs: AnyInputs, values: Channels, orders: Sequence[Channels],
+        self, inputs: AnyInputs, values: ChannelValues, orders: Sequence[NestedOrder],
         counts: Sequence[int], is_due: IsDue = every_step,
     ) -> Iterator[tuple[int, Tensor]]:  # fmt: skip
         """Ablate nested sets of the units of all layers, where :attr:`is_chain` is true.
@@ -316,9 +317,9 @@ class Engine:
         inputs
             One batch.
         values
-            Value of each unit (units,), by the name of the layer.
+            Value of each unit (units,), by the name of the layer; None for 0 of all units.
         orders
-            For each order, the rank of each unit over all layers (units,), by the layer's name.
+            The orders of ablation.
         counts
             Number of ablated units of each set, descending.
         is_due
@@ -332,11 +333,11 @@ class Engine:
         for chain, of_pass in self._traversal(chains).run(inputs):
             activation = of_pass[self._network.nodes[self._layers[0].name]]
             parts = torch.split(activation, self.memory.chain_samples(chain))
-            for number, ranks in enumerate(orders):
+            for number, order in enumerate(orders):
                 if not is_due(len(counts) * len(inputs)):
                     continue
                 logits = [
-                    torch.stack([*chain.logits(part, values, ranks, counts)]) for part in parts
+                    torch.stack([*chain.logits(part, values, order, counts)]) for part in parts
                 ]
                 yield number, logits[0] if len(logits) == 1 else torch.cat(logits, dim=1)
 

@@ -13,47 +13,8 @@ from unitlens.model.layers import UnitLayer
 from unitlens.model.observation import Observation, select_samples
 from unitlens.model.operations import function_name
 from unitlens.model.rewriting import is_patched
+from unitlens.perturbation.engine.convolution_updates import subtract_convolved
 from unitlens.perturbation.engine.row_batches import RowBatch, product_in_place
-
-# oneDNN's convolution that adds to a tensor in place, which torch's compiler calls as well.
-_ONEDNN_OPERATION = "_convolution_pointwise_"
-
-
-def subtracts_at_once(module: Any) -> bool:
-    """Tell whether :func:`subtract_convolved` computes the convolution of a module.
-
-    It does for convolutions of two dimensions in float32 on a CPU, outside of autocast, where this
-    PyTorch has oneDNN's operation.
-    """
-    if type(module) is not nn.Conv2d or isinstance(module.padding, str) or module.groups > 1:
-        return False
-    weight = module.weight
-    suitable = weight.device.type == "cpu" and weight.dtype == torch.float32
-    built = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
-    exists = built and hasattr(torch.ops.mkldnn, _ONEDNN_OPERATION)
-    return suitable and exists and not torch.is_autocast_enabled("cpu")
-
-
-def subtract_convolved(rows: Tensor, maps: Tensor, weight: Tensor, module: nn.Conv2d) -> None:
-    """Subtract the convolution of `maps` from `rows`, in place and in one pass over `rows`.
-
-    Parameters
-    ----------
-    rows
-        Outputs, (rows, out, positions ...).
-    maps
-        Inputs, (rows, in, positions ...).
-    weight
-        Weight in place of the module's, (out, in, kernel ...). There is no bias.
-    module
-        The convolution, for its stride, padding and dilation.
-    """
-    subtract = getattr(torch.ops.mkldnn, _ONEDNN_OPERATION).binary
-    subtract(
-        rows, maps.neg(), weight.to_mkldnn(), None,
-        module.padding, module.stride, module.dilation, 1, "add", 1.0, None, [], None,
-    )  # fmt: skip
-
 
 CONVOLVE = {
     nn.Conv1d: functional.conv1d,
@@ -158,7 +119,7 @@ class LayerReader:
     @property
     def by_direction(self) -> bool:
         """Whether the numbers of a row depend on the rows of the same direction in its batch."""
-        return not (self.by_position or subtracts_at_once(self.module))
+        return isinstance(self.module, nn.Linear) and not self.by_position
 
     def columns(
         self, layer: UnitLayer, directions: Tensor | None, places: Tensor | None = None
@@ -238,21 +199,17 @@ class LayerReader:
         return rows
 
     def _update_convolution(self, output: Tensor, pairs: PerturbedPairs, columns: Tensor) -> Tensor:
-        module, convolve = self.module, CONVOLVE[type(self.module)]
-        rows = select_samples(output, 0, pairs.samples)
-        maps = pairs.coefficients.unsqueeze(1)
-        width, group = columns.shape[1], module.in_channels // module.groups
-        at_once = subtracts_at_once(module)
-        for number, segment in pairs.segments():
-            if at_once:
-                subtract_convolved(rows[segment], maps[segment], columns[number], module)
-                continue
-            change = convolve(
-                maps[segment], columns[number], None,
-                stride=module.stride, padding=module.padding, dilation=module.dilation,
-            )  # fmt: skip
-            first = number // group * width if module.groups > 1 else 0
-            rows[segment, first : first + width].sub_(change)
+        rows, maps = select_samples(output, 0, pairs.samples), pairs.coefficients
+        groups = self.module.groups
+        if groups == 1:
+            subtract_convolved(rows, maps, columns, pairs.directions, self.module)
+            return rows
+        by_group = torch.unflatten(rows, 1, (groups, -1))
+        of_row = torch.arange(len(rows), device=rows.device)
+        group = pairs.directions // (self.module.in_channels // groups)
+        changed = by_group[of_row, group]
+        subtract_convolved(changed, maps, columns, pairs.directions, self.module)
+        by_group[of_row, group] = changed
         return rows
 
 

@@ -20,6 +20,7 @@ from unitlens.model.network import UnitNetwork
 from unitlens.model.precision import outputs_agree
 from unitlens.perturbation.engine.batch_memory import Memory, column_bytes
 from unitlens.perturbation.engine.chains import Chain
+from unitlens.perturbation.engine.nested_orders import NestedOrder
 from unitlens.perturbation.engine.perturbed_directions import Units
 from unitlens.perturbation.engine.readers import PerturbedPairs
 from unitlens.perturbation.engine.resumption import Resumption, Traversal, make_resumption
@@ -140,7 +141,7 @@ def chain_agrees(network: UnitNetwork, example: AnyInputs, chain: Chain) -> bool
     try:
         for _, of_pass in Traversal(network, chain.program, [chain]).run(example):
             (activation,) = (of_pass[node] for node in chain.needs)
-            (logits,) = chain.logits(activation, values, ranks, [half])
+            (logits,) = chain.logits(activation, values, NestedOrder.of(ranks), [half])
     except _SIZE_ERRORS as error:
         if lacks_memory(error):
             raise

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from unitlens.perturbation.importance import PairedSums
+from unitlens.perturbation.repeatable_sums import add_at
 from unitlens.perturbation.scores import Floats
 
 COVERAGE = 0.95  # of an interval
@@ -81,7 +82,7 @@ class SampledSums(PairedSums):
             Class of each sample, (samples,).
         """
         for sums, terms in zip(self._sums[:2], (changes, changes.square()), strict=True):
-            sums.index_add_(1, classes, terms)
+            add_at(sums, 1, classes, terms)
 
     def add_drawn(
         self,
@@ -119,8 +120,8 @@ class SampledSums(PairedSums):
             (variances, hits.square() * spread, spread, torch.ones_like(spread)),
             strict=True,
         ):
-            sums.view(-1).index_add_(0, cells, addend)
-        self._fourth.index_add_(0, rows, variances.square())
+            add_at(sums.view(-1), 0, cells, addend)
+        add_at(self._fourth, 0, rows, variances.square())
 
     def importance(self) -> dict[str, Floats]:
         """Return estimates and their errors by the name of the declared variable.

@@ -11,6 +11,7 @@ from unitlens.data.samples import Samples
 from unitlens.errors import ArgumentError
 from unitlens.model.inputs import AnyInputs
 from unitlens.model.layers import UnitLayer, reduce_positions
+from unitlens.perturbation.repeatable_sums import add_at
 from unitlens.perturbation.scores import are_classes
 from unitlens.perturbation.session import Session
 from unitlens.seeds import seeded
@@ -86,7 +87,8 @@ def _sums_by_class(
     def sum_by_class(layer: UnitLayer, activation: Tensor) -> Tensor:
         by_sample = reduce_positions(activation, layer).double()
         sums = by_sample.new_zeros(len(labels), layer.units)
-        return sums.index_add_(0, places, by_sample)
+        add_at(sums, 0, places, by_sample)
+        return sums
 
     _, by_layer = session.network.capture(inputs, session.layers, sum_by_class)
     sums = torch.cat([by_layer[layer.name] for layer in session.layers], dim=1)

@@ -9,6 +9,7 @@ import xarray as xr
 from torch import Tensor
 
 from unitlens.errors import ArgumentError, TableError
+from unitlens.given_arrays import as_array
 from unitlens.model.layers import UnitLayer
 from unitlens.perturbation.scores import Floats
 from unitlens.perturbation.session import Session
@@ -74,7 +75,7 @@ def values_by_unit(session: Session, values: npt.ArrayLike | xr.DataArray, argum
         )
     if isinstance(values, xr.DataArray):
         return _matched(session, values, argument)
-    array = np.asarray(values, np.float64)
+    array = as_array(values, np.float64)
     if array.shape != (session.units,):
         raise ArgumentError(
             f"{argument} has shape {array.shape}, but must have one number for each of the "

@@ -1,0 +1,48 @@
+"""Trainings on a GPU: the weights of the CPU."""
+
+import pytest
+import torch
+import xarray as xr
+
+from simulated_gpu import simulated_gpu
+from small_trainings import run_spec
+from unitlens.data.prepare import prepare_dataset
+from unitlens.training.checkpoints import load_checkpoint
+from unitlens.training.train import train
+
+CONVNET = {"name": "convnet", "channels": [4, 4], "strides": [1, 2], "batch_norm": True}
+TRAININGS = {
+    "sgd": {},
+    "adamw": {"optimizer": "adamw", "learning_rate": 0.002},
+    "regulariser": {"selectivity_regulariser": 0.1},
+    "augmentation": {"augmentation": ["flip", "crop"]},
+    "convnet": {"model": CONVNET},
+    "batch norm": {"model": {"name": "mlp", "widths": [16, 12], "batch_norm": True}},
+}
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("digits")
+    prepare_dataset(run_spec().dataset, directory, data=directory)
+    return directory
+
+
+@pytest.mark.parametrize("kind", sorted(TRAININGS))
+def test_train__has_the_weights_of_the_cpu(kind, digits, tmp_path):
+    spec = run_spec(epochs=1, batch_size=100, **TRAININGS[kind])
+    train(spec, digits, tmp_path / "cpu")
+    with simulated_gpu() as gpu:
+        train(spec, digits, tmp_path / "gpu", device="cuda")
+
+    model, _ = load_checkpoint(tmp_path / "cpu")
+    found, record = load_checkpoint(tmp_path / "gpu")
+    torch.testing.assert_close(found.state_dict(), model.state_dict(), rtol=1e-3, atol=1e-4)
+    histories = [
+        xr.load_dataset(tmp_path / where / "history.nc", engine="h5netcdf")
+        for where in ("cpu", "gpu")
+    ]
+    xr.testing.assert_allclose(*histories, rtol=1e-3, atol=1e-4)
+    assert "simulated GPU" in str(record)
+    steps = 15  # of 1,437 samples
+    assert gpu.waits.total() <= 4 * steps + 40
