@@ -68,7 +68,15 @@ class MissingPackageError(UnitlensError, ImportError):
 
 
 class UsedUpMemoryError(UnitlensError, MemoryError):
-    """The memory of the processor or of a GPU is used up."""
+    """The memory of the processor or of a GPU is used up.
+
+    Attributes
+    ----------
+    memory_gb
+        The limit in gigabytes that the call had; None where it had none.
+    """
+
+    memory_gb: float | None = None
 
 
 class ScoreWarning(UserWarning):

@@ -41,15 +41,17 @@ def lacks_memory(error: BaseException | None) -> bool:
 
 
 @contextmanager
-def telling_remedy(remedy: str, device: object) -> Iterator[None]:
+def telling_remedy(argument: str, device: object, memory_gb: float | None = None) -> Iterator[None]:
     """Name what to do where memory is used up within the block.
 
     Parameters
     ----------
-    remedy
-        What to do.
+    argument
+        The argument to lower, beside `memory_gb`.
     device
         The device, whose name is that of a CPU or of a GPU.
+    memory_gb
+        Memory limit of the call; None where it has none.
 
     Raises
     ------
@@ -63,7 +65,11 @@ def telling_remedy(remedy: str, device: object) -> Iterator[None]:
     except Exception as error:
         if not lacks_memory(error):
             raise
-        told = first_line(error).rstrip(".")
+        told, remedy = first_line(error).rstrip("."), f"lower {argument}"
+        if memory_gb is not None:
+            remedy = f"lower memory_gb, which is {memory_gb:g}, or {argument}"
         if str(device) == "cpu":
             remedy += ", or give the job more memory (mem_mb of its rule on a cluster)"
-        raise UsedUpMemoryError(f"memory is used up ({told}); {remedy}") from error
+        raised = UsedUpMemoryError(f"memory is used up ({told}); {remedy}")
+        raised.memory_gb = memory_gb
+        raise raised from error

@@ -40,7 +40,11 @@ class CallIdentity:
     ----------
     call
         The call.
+    memory_bytes
+        Memory limit of the call.
     """
+
+    memory_bytes: float = 0.0
 
     def __init__(self, call: PartialCall, model: nn.Module) -> None:
         self.call = call
@@ -67,6 +71,7 @@ class CallIdentity:
 
     def note_arithmetic(self, batch_size: int, memory_bytes: float, device: torch.device) -> None:
         """Note what moves the last digits of sums, since it sets what is computed at once."""
+        self.memory_bytes = memory_bytes
         self._batches = f"{batch_size} samples per batch, memory_gb {memory_bytes / 1e9:g}"
         if device.type != "cpu":
             self._batches += f", device {device.type}"

@@ -26,6 +26,7 @@ from unitlens.perturbation.bases import (
     open_basis,
     parse_basis,
 )
+from unitlens.perturbation.fitting_memory import fitting_memory
 from unitlens.perturbation.order_curves import OrderCurves
 from unitlens.perturbation.partial_calls import Checkpoint, Part, PartialCall, share
 from unitlens.perturbation.scores import Floats, ScoreChoice
@@ -34,6 +35,7 @@ from unitlens.perturbation.values.clamping import Value, clamp_to, value_name
 from unitlens.perturbation.values.unit_values import values_by_unit
 
 
+@fitting_memory
 def cumulative_ablation(
     model: nn.Module,
     dataset: Any,
@@ -144,7 +146,7 @@ def cumulative_ablation(
         or compute; numbers do not change. With 0 the items are read in this process.
     device
         Device of the computation, such as ``"cuda"``. The model is moved there and back. None:
-        the model's own. GPUs are supported, but not tested.
+        the model's own. GPUs are simulated in the tests, and no call ran on one yet.
     memory_gb
         Limit in 10^9 bytes of the memory for activations and copies of weights, beside the model,
         the data set and the result. Smaller limits lead to smaller batches and to fewer shortcuts.

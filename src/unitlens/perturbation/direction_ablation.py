@@ -18,6 +18,7 @@ from unitlens.model.layers import UnitLayer
 from unitlens.model.outputs import OutputChoice
 from unitlens.model.precision import Precision
 from unitlens.perturbation.engine.perturbed_directions import Mixtures
+from unitlens.perturbation.fitting_memory import fitting_memory
 from unitlens.perturbation.given_directions import (
     DirectionRows,
     directions_by_layer,
@@ -38,6 +39,7 @@ from unitlens.perturbation.session import Batch, LayerChoice, Session, Settings,
 from unitlens.perturbation.values.clamping import clamp_to
 
 
+@fitting_memory
 def direction_ablation(
     model: nn.Module,
     dataset: Any,
@@ -111,7 +113,7 @@ def direction_ablation(
         or compute; numbers do not change. With 0 the items are read in this process.
     device
         Device of the computation, such as ``"cuda"``. The model is moved there and back. None:
-        the model's own. GPUs are supported, but not tested.
+        the model's own. GPUs are simulated in the tests, and no call ran on one yet.
     memory_gb
         Limit in 10^9 bytes of the memory for activations and copies of weights, beside the model,
         the data set and the result. Smaller limits lead to smaller batches and to fewer shortcuts.

@@ -14,6 +14,7 @@ from unitlens.data.positions import Positions
 from unitlens.model.device_memory import MemoryLimit
 from unitlens.model.outputs import OutputChoice
 from unitlens.model.precision import Precision
+from unitlens.perturbation.fitting_memory import fitting_memory
 from unitlens.perturbation.group_members import Groups, group_names, member_numbers
 from unitlens.perturbation.group_passes import passes_of_groups
 from unitlens.perturbation.importance import (
@@ -36,6 +37,7 @@ from unitlens.perturbation.values.clamping import Value, clamp_to, value_name
 from unitlens.perturbation.values.unit_values import unit_keys, units_of
 
 
+@fitting_memory
 def group_ablation(
     model: nn.Module,
     dataset: Any,
@@ -123,7 +125,7 @@ def group_ablation(
         or compute; numbers do not change. With 0 the items are read in this process.
     device
         Device of the computation, such as ``"cuda"``. The model is moved there and back. None:
-        the model's own. GPUs are supported, but not tested.
+        the model's own. GPUs are simulated in the tests, and no call ran on one yet.
     memory_gb
         Limit in 10^9 bytes of the memory for activations and copies of weights, beside the model,
         the data set and the result. Smaller limits lead to smaller batches and to fewer shortcuts.

@@ -107,7 +107,7 @@ def ablation_curves(
         or compute; numbers do not change. With 0 the items are read in this process.
     device
         Device of the computation, such as ``"cuda"``. The model is moved there and back. None:
-        the model's own. GPUs are supported, but not tested.
+        the model's own. GPUs are simulated in the tests, and no call ran on one yet.
     memory_gb
         Limit in 10^9 bytes of the memory for activations and copies of weights, beside the model,
         the data set and the result. Smaller limits lead to smaller batches and to fewer shortcuts.

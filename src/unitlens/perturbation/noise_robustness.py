@@ -18,6 +18,7 @@ from unitlens.model.device_memory import MemoryLimit
 from unitlens.model.layers import UnitLayer
 from unitlens.model.outputs import OutputChoice
 from unitlens.model.precision import Precision
+from unitlens.perturbation.fitting_memory import fitting_memory
 from unitlens.perturbation.mean_scores import Baseline, VariantScores
 from unitlens.perturbation.partial_calls import Checkpoint, Part, PartialCall, share
 from unitlens.perturbation.scores import Floats, ScoreChoice
@@ -30,6 +31,7 @@ from unitlens.seeds import derived_seed
 NOISE_BLOCK = 64
 
 
+@fitting_memory
 def noise_robustness(
     model: nn.Module,
     dataset: Any,
@@ -100,7 +102,7 @@ def noise_robustness(
         or compute; numbers do not change. With 0 the items are read in this process.
     device
         Device of the computation, such as ``"cuda"``. The model is moved there and back. None:
-        the model's own. GPUs are supported, but not tested.
+        the model's own. GPUs are simulated in the tests, and no call ran on one yet.
     memory_gb
         Limit in 10^9 bytes of the memory for activations and copies of weights, beside the model,
         the data set and the result. Smaller limits lead to smaller batches and to fewer shortcuts.

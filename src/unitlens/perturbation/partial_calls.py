@@ -11,6 +11,7 @@ import numpy.typing as npt
 from unitlens.errors import ArgumentError, shown
 
 Part = tuple[int, int] | None
+PILOT = "pilot"  # work that comes before, with sums of its own
 Ints = npt.NDArray[np.int64]
 
 
@@ -64,6 +65,22 @@ class PartialCall:
                 f"checkpoint is {shown(str(path))}, which {what}, but must be a file in a folder "
                 "that exists; make the folder, or give another path"
             )
+
+
+def saved_files(checkpoint: Checkpoint) -> list[Path]:
+    """Return the files of sums that a call has saved, that of its last work first.
+
+    Parameters
+    ----------
+    checkpoint
+        Where the call saves its sums. Work that comes before has a file beside it.
+    """
+    path = checkpoint.path if isinstance(checkpoint, KeptSums) else checkpoint
+    if path is None:
+        return []
+    path = Path(path)
+    beside = [path.with_name(f"{path.name}.{PILOT}")]
+    return [file for file in (path, *beside) if file.is_file()]
 
 
 def _check_part(part: Any) -> None:

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from unitlens.errors import SavedSumsError
 from unitlens.hashed_files import read_hashed, read_trailer, replacing_hashed
+from unitlens.model.device_memory import MemoryLimit
 from unitlens.perturbation.call_identity import CallIdentity
+from unitlens.perturbation.partial_calls import Checkpoint, saved_files
 
 logger = logging.getLogger("unitlens")
 
@@ -138,7 +140,11 @@ class SavedSums:
                     arrays[f"{number}{name}"] = _numbers(value)
                 else:
                     plain[-1][name] = value
-        data = {"data_hash": self._identity.data_hash, "progress": asdict(progress)}
+        data = {
+            "data_hash": self._identity.data_hash,
+            "progress": asdict(progress),
+            "memory_bytes": self._identity.memory_bytes,
+        }
         stated = {**self._of_call(), **data, "plain": plain}
         with replacing_hashed(self.path, stated) as partial, partial.open("wb") as file:
             np.savez(file, **arrays)
@@ -156,6 +162,31 @@ class SavedSums:
 
     def _refusal(self, what: str) -> SavedSumsError:
         return SavedSumsError(f"checkpoint {self.path} holds {what}; {_REMEDY}")
+
+
+def saved_limit(checkpoint: Checkpoint, limit: float, memory_gb: MemoryLimit) -> float:
+    """Return the memory limit with which a call goes on from saved sums, in bytes.
+
+    Parameters
+    ----------
+    checkpoint
+        Where the call saves its sums.
+    limit
+        Memory limit of the call, in bytes.
+    memory_gb
+        The limit as it was given.
+
+    Returns
+    -------
+    The limit of the saved sums, on which their batches depend, where it is smaller or none was
+    given (``"auto"``); else `limit`.
+    """
+    for file in saved_files(checkpoint):
+        trailer = read_trailer(file)
+        saved = None if trailer is None else trailer.provenance.get("memory_bytes")
+        if isinstance(saved, int | float) and saved > 0 and (memory_gb == "auto" or saved < limit):
+            return float(saved)
+    return limit
 
 
 def _numbers(value: Any) -> Any:

@@ -35,6 +35,7 @@ from unitlens.perturbation.engine.engine import Engine, Perturbed
 from unitlens.perturbation.engine.steps import IsDue, every_step
 from unitlens.perturbation.partial_calls import PartialCall
 from unitlens.perturbation.position_scores import score_positions
+from unitlens.perturbation.saved_sums import saved_limit
 from unitlens.perturbation.score_output import read_for_score
 from unitlens.perturbation.scores import Floats, Score, ScoreChoice, are_classes, make_score
 from unitlens.progress import track
@@ -365,13 +366,14 @@ def open_session(
         number = getattr(settings, name)
         if number is not None and number < least:
             raise ArgumentError(f"{name} is {number}, but must be at least {least}")
-    if settings.call is not None:
-        settings.call.check()
     dtype, model = stored_dtype(settings.precision), unwrap(model)
     device = find_device(model, settings.device)
     tensors = (*model.parameters(), *model.buffers())
     moved = sum(tensor.nbytes for tensor in tensors if tensor.device.type != device.type)
     budget = memory_limit(settings.memory_gb, device, moved)
+    if settings.call is not None:
+        settings.call.check()
+        budget = saved_limit(settings.call.checkpoint, budget, settings.memory_gb)
     check_positions(settings.positions)
     form = whole_items(settings.form, settings.positions)
     samples = open_samples(dataset, form, model)
@@ -385,13 +387,12 @@ def open_session(
     _, inputs, targets = next(
         iterate_batches(samples, 3, indices=indices[:3], targets=score.targets)
     )
-    weight_bytes = sum(p.nbytes for p in model.parameters())
-    simplified = weight_bytes <= SIMPLIFIED * budget
-    call = settings.call
-    named = call is not None and (call.part is not None or call.checkpoint is not None)
-    identity = CallIdentity(call, model) if call is not None and named else None
+    simplified = sum(p.nbytes for p in model.parameters()) <= SIMPLIFIED * budget
+    call, identity = settings.call, None
+    if call is not None and (call.part is not None or call.checkpoint is not None):
+        identity = CallIdentity(call, model)
     opened = UnitNetwork(model, inputs, device=device, dtype=dtype, simplified=simplified)
-    remedy = telling_remedy(f"lower memory_gb, which is {budget / 1e9:g}, or batch_size", device)
+    remedy = telling_remedy("batch_size", device, budget / 1e9)
     with remedy, forward_precision(settings.precision, device), opened as network:
         yield Session(
             network, samples, indices, (inputs, targets), settings, perturbed, score, budget,

@@ -18,6 +18,7 @@ from unitlens.model.outputs import OutputChoice
 from unitlens.model.precision import Precision
 from unitlens.perturbation.engine.perturbed_directions import Units
 from unitlens.perturbation.first_order import first_order_importance
+from unitlens.perturbation.fitting_memory import fitting_memory
 from unitlens.perturbation.importance import (
     Ints,
     Sums,
@@ -36,6 +37,7 @@ from unitlens.perturbation.values.unit_values import units_of
 from unitlens.seeds import seeded
 
 
+@fitting_memory
 def unit_ablation(
     model: nn.Module,
     dataset: Any,
@@ -128,7 +130,7 @@ def unit_ablation(
         or compute; numbers do not change. With 0 the items are read in this process.
     device
         Device of the computation, such as ``"cuda"``. The model is moved there and back. None:
-        the model's own. GPUs are supported, but not tested.
+        the model's own. GPUs are simulated in the tests, and no call ran on one yet.
     memory_gb
         Limit in 10^9 bytes of the memory for activations and copies of weights, beside the model,
         the data set and the result. Smaller limits lead to smaller batches and to fewer shortcuts.

@@ -151,7 +151,7 @@ def _telling_remedy(
     settings: RecordingSettings, device: torch.device
 ) -> AbstractContextManager[None]:
     size = "" if settings.batch_size is None else f", which is {settings.batch_size}"
-    return telling_remedy(f"lower batch_size{size}", device)
+    return telling_remedy(f"batch_size{size}", device)
 
 
 def _lacking_units(network: UnitNetwork, settings: RecordingSettings) -> tuple[str, ...]:

@@ -258,8 +258,8 @@ def test_reach__of_a_rule(rule):
         ("statistics.block_kernels", "ranks), np.int64)", "ranks), np.int32)", "class_statistics"),
         (
             "perturbation.order_curves",
-            "reversed(range(inner))",
-            "range(inner)",
+            "ablated[:0:-1]",
+            "ablated[:0:-2]",
             "cumulative_ablation perturb_part",
         ),
         (

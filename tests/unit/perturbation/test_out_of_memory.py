@@ -11,8 +11,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import unitlens as ul
 from networks_by_hand import NETWORKS as BY_HAND
 from networks_by_hand import convnet, mlp, random_pairs
-from unitlens.errors import UsedUpMemoryError
+from unitlens.errors import SavedSumsError, UsedUpMemoryError
 from unitlens.memory_errors import lacks_memory
+from unitlens.perturbation import fitting_memory, summed_batches
 
 FAULTS = 25  # of the operations of each call
 
@@ -50,7 +51,10 @@ NETWORKS = {"mlp": (lambda: mlp().float(), (6,)), "convnet": (lambda: convnet().
 
 @pytest.mark.parametrize("network", sorted(NETWORKS))
 @pytest.mark.parametrize("call", sorted(CALLS))
-def test_call__says_that_memory_is_used_up_or_returns_what_it_always_returns(call, network):
+def test_call__says_that_memory_is_used_up_or_returns_what_it_always_returns(
+    call, network, monkeypatch
+):
+    monkeypatch.setattr(fitting_memory, "HALVINGS", 0)
     make, shape = NETWORKS[network]
     pairs = random_pairs(10, *shape, dtype=torch.float32)
     expected = CALLS[call](make(), pairs)
@@ -156,3 +160,84 @@ def test_rows__run_in_halves_where_memory_is_small(call, name, caplog):
     assert " rows at once: " in caplog.text
     limits = [record.args[1] for record in caplog.records if "rows at once" in record.message]
     assert limits == sorted(limits, reverse=True)  # what did not fit is not tried again
+
+
+PERTURBATIONS = sorted(set(CALLS) - {"network_statistics"})
+
+
+@pytest.mark.parametrize("call", PERTURBATIONS)
+def test_call__begins_again_with_half_of_its_limit(call, caplog):
+    pairs, expected = random_pairs(10, 2, 8, 8), CALLS[call](convnet(), random_pairs(10, 2, 8, 8))
+    with FailingAllocator() as counting:
+        CALLS[call](convnet(), pairs)
+    lines = set()
+    for number in sorted(random.Random(1).sample(range(1, counting.count + 1), 8)):
+        caplog.clear()
+        with FailingAllocator(number), caplog.at_level(logging.WARNING):
+            found = CALLS[call](convnet(), pairs)
+        xr.testing.assert_allclose(found, expected)
+        lines |= {line for line in caplog.messages if "begins again" in line}
+    assert {line.partition(" begins")[2] for line in lines} == {" again with 1"}
+    assert all(line.startswith("memory is used up with memory_gb=2: ") for line in lines)
+
+
+@pytest.mark.parametrize("call", PERTURBATIONS)
+def test_call__ends_where_a_small_part_of_its_limit_is_too_much(call, caplog):
+    model, pairs = convnet(), random_pairs(10, 2, 8, 8)
+    # The inputs of three samples, but not their maps.
+    with SmallMemory(400), pytest.raises(UsedUpMemoryError, match=r"which is 0\.125, or") as error:
+        CALLS[call](model, pairs)
+    assert "\n" not in str(error.value)
+    limits = [record.args[2] for record in caplog.records if "begins again" in record.message]
+    assert limits == [1, 0.5, 0.25, 0.125]
+
+
+def test_call__with_saved_sums_does_not_begin_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(summed_batches, "SECONDS_BETWEEN_SAVES", 0.0)
+    checkpoint = tmp_path / "ablation.partial"
+    pairs = random_pairs(10, 2, 8, 8)
+    given = {"batch_size": 2, "checkpoint": checkpoint}
+    expected = ul.unit_ablation(convnet(), pairs, batch_size=2)
+    with FailingAllocator() as counting:
+        ul.unit_ablation(convnet(), pairs, batch_size=2)
+    with FailingAllocator(counting.count * 3 // 4), pytest.raises(UsedUpMemoryError):
+        ul.unit_ablation(convnet(), pairs, **given)
+    assert checkpoint.exists()
+
+    found = ul.unit_ablation(convnet(), pairs, **given)
+
+    xr.testing.assert_identical(found, expected)
+
+
+@pytest.mark.parametrize("memory_gb", ["auto", 8])
+def test_call__goes_on_with_the_limit_of_its_saved_sums(memory_gb, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(summed_batches, "SECONDS_BETWEEN_SAVES", 0.0)
+    checkpoint = tmp_path / "ablation.partial"
+    pairs = random_pairs(10, 2, 8, 8)
+    expected = ul.unit_ablation(convnet(), pairs, batch_size=2, memory_gb=0.5)
+    with FailingAllocator() as counting:
+        ul.unit_ablation(convnet(), pairs, batch_size=2, memory_gb=0.5)
+    with FailingAllocator(counting.count * 3 // 4), pytest.raises(UsedUpMemoryError):
+        ul.unit_ablation(convnet(), pairs, batch_size=2, memory_gb=0.5, checkpoint=checkpoint)
+
+    with caplog.at_level(logging.INFO):
+        found = ul.unit_ablation(
+            convnet(), pairs, batch_size=2, memory_gb=memory_gb, checkpoint=checkpoint
+        )
+
+    assert "goes on after" in caplog.text
+    xr.testing.assert_identical(found, expected)
+
+
+def test_call__with_a_smaller_limit_than_its_saved_sums_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(summed_batches, "SECONDS_BETWEEN_SAVES", 0.0)
+    checkpoint = tmp_path / "ablation.partial"
+    pairs = random_pairs(10, 2, 8, 8)
+    given = {"batch_size": 2, "checkpoint": checkpoint}
+    with FailingAllocator() as counting:
+        ul.unit_ablation(convnet(), pairs, batch_size=2)
+    with FailingAllocator(counting.count * 3 // 4), pytest.raises(UsedUpMemoryError):
+        ul.unit_ablation(convnet(), pairs, **given)
+
+    with pytest.raises(SavedSumsError, match=r"memory_gb 2, not of .*memory_gb 1"):
+        ul.unit_ablation(convnet(), pairs, memory_gb=1, **given)

@@ -336,10 +336,8 @@ class Engine:
             for number, order in enumerate(orders):
                 if not is_due(len(counts) * len(inputs)):
                     continue
-                logits = [
-                    torch.stack([*chain.logits(part, values, order, counts)]) for part in parts
-                ]
-                yield number, logits[0] if len(logits) == 1 else torch.cat(logits, dim=1)
+                sets = [torch.stack([*chain.logits(p, values, order, counts)]) for p in parts]
+                yield number, sets[0] if len(sets) == 1 else torch.cat(sets, dim=1)
 
     @property
     def is_chain(self) -> bool:

@@ -26,6 +26,7 @@ from unitlens.perturbation.engine.steps import IsDue
 from unitlens.perturbation.first_order import NoGradientError
 from unitlens.perturbation.importance import Ints, importance_table
 from unitlens.perturbation.mean_scores import Baseline
+from unitlens.perturbation.partial_calls import PILOT
 from unitlens.perturbation.sampling.drawn_changes import DrawnChanges
 from unitlens.perturbation.sampling.pair_draws import pair_uniforms
 from unitlens.perturbation.sampling.pair_rates import FEWEST_PAIRS, PairRates, Pilot
@@ -158,7 +159,7 @@ class SampledAblation:
         # Changes of the pairs of a batch.
         self._drawn_changes = DrawnChanges(session.device)
         identity = identity_for(session, at_most=self._at_most, kept_bytes=self._kept_bytes)
-        self._pilot = None if identity is None else identity.of_preparation("pilot")
+        self._pilot = None if identity is None else identity.of_preparation(PILOT)
         self._rates = self._find_rates()
 
     def table(
