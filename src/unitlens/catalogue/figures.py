@@ -151,10 +151,18 @@ FIGURES: dict[str, FigureDeclaration] = {
         ),
         FigureDeclaration(
             name="selectivity_depth",
-            module="selectivity_layers",
+            module="depth",
             title="Class selectivity by depth",
             caption="Median and quartiles of class selectivity in each layer.",
             needs=("measures",),
+        ),
+        FigureDeclaration(
+            name="importance_depth",
+            module="depth",
+            title="Importance by depth",
+            caption="Median and quartiles of the loss increase when a unit alone is ablated, in "
+            f"each layer. {_NEAR_ZERO}",
+            needs=("unit_ablation",),
         ),
         FigureDeclaration(
             name="same_data_auc",

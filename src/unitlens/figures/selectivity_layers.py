@@ -1,4 +1,4 @@
-"""Class selectivity layer by layer: over the depth of networks and over training."""
+"""Class selectivity layer by layer over training."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -6,25 +6,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from unitlens.analysis.correlations import rank_correlations
 from unitlens.analysis.measure_agreement import layer_means
-from unitlens.analysis.run_groups import group_runs, rows_of
+from unitlens.analysis.run_groups import rows_of
 from unitlens.catalogue.measures import LABELS
 from unitlens.figures.layer_axes import (
     depth_colours,
-    label_layers,
     layer_names,
     legend_depths,
-    units_by_depth,
 )
 from unitlens.figures.needs import figure, finding, require_kept, require_runs, require_units
 from unitlens.figures.style import (
-    colour,
     draw_legend,
     draw_zero,
     epoch_ticks,
-    legend_below,
-    marker,
     new_figure,
     scale_symlog,
 )
@@ -32,7 +26,6 @@ from unitlens.figures.wording import known_mean, networks
 from unitlens.tables.results import Results
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MOST_NAMES = 8  # layers that the legend names; of more layers, the first and the last
@@ -41,68 +34,6 @@ OVER_TRAINING = {
     "loss_increase": "mean loss increase\n(nats)",
     "spearman": "Spearman correlation\nof the two",
 }
-
-
-@figure
-def selectivity_depth(results: Results, runs: Sequence[str]) -> "Figure":
-    """Draw median and quartiles of selectivity by depth, in a panel for each model."""
-    units = require_units(results, runs, ("selectivity",))
-    specs = require_runs(results, runs)
-    models = group_runs(specs, ("model",))
-    drawn = new_figure(height=4.3)
-    panels = drawn.subplots(1, len(models), sharey=True, squeeze=False)[0]
-    styles: dict[str, int] = {}
-    for axes, model in zip(panels, models, strict=True):
-        for place, group in enumerate(group_runs(rows_of(specs, model.runs))):
-            style = styles.setdefault(group.label, len(styles))
-            _draw_quartiles(axes, rows_of(units, group.runs), group.label, place, style)
-        label_layers(axes, rows_of(units, model.runs))
-        axes.set_title(str(model.values["model"]))
-    panels[0].set_ylabel("class selectivity")
-    panels[0].set_ylim(0, 1)
-    legend_below(drawn, panels)
-    return drawn
-
-
-def _draw_quartiles(axes: "Axes", units: xr.Dataset, label: str, place: int, style: int) -> None:
-    """Draw the quartiles at each depth, moved aside by the place of the group in its panel."""
-    values = {depth: own["selectivity"].values for depth, own in units_by_depth(units).items()}
-    low, middle, high = np.array([np.percentile(v, (25, 50, 75)) for v in values.values()]).T
-    axes.errorbar(
-        np.array(list(values)) + 0.09 * place - 0.09,
-        middle,
-        yerr=(middle - low, high - middle),
-        color=colour(style),
-        marker=marker(style),
-        linewidth=1.4,
-        elinewidth=1.1,
-        capsize=2,
-        label=label,
-    )
-
-
-@finding
-def selectivity_depth_finding(results: Results, runs: Sequence[str]) -> str:
-    """Tell the median in the first and the last layer of each model."""
-    units = require_units(results, runs, ("selectivity",))
-    medians = {
-        str(model.values["model"]): [
-            float(np.median(own["selectivity"].values))
-            for own in units_by_depth(rows_of(units, model.runs)).values()
-        ]
-        for model in group_runs(require_runs(results, runs), ("model",))
-    }
-    rises = [of_layers[-1] > of_layers[0] for of_layers in medians.values()]
-    way = "rises" if all(rises) else "falls" if not any(rises) else "changes"
-    ends = "; ".join(f"{of[0]:.2f} to {of[-1]:.2f} ({model})" for model, of in medians.items())
-    pooled = rank_correlations(units, target="selectivity", measures=("depth",), by=())
-    rho = float(pooled["spearman"][0])
-    correlation = f"{rho:.2f}" if np.isfinite(rho) else "undefined (one layer only)"
-    return (
-        f"From the first to the last layer the median class selectivity {way}, from {ends}. Over "
-        f"all {units.sizes['unit']:,} units the rank correlation of selectivity with depth is "
-        f"{correlation}."
-    )
 
 
 @figure
