@@ -10,7 +10,7 @@ Within :func:`simulated_gpu`, ``device="cuda"`` works as on a machine with one G
 * the n-th allocation can fail for want of memory.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import contextmanager, nullcontext
 
 import numpy as np
@@ -75,6 +75,8 @@ class SimulatedGpu(TorchDispatchMode):
     ----------
     kernels, waits
         Number of kernels, and of synchronisations, by the name of the operation.
+    shapes
+        Shapes of the tensors that each kind of operation takes.
     fails_at
         Number of the allocation that fails for want of memory, from 1; None: no one does.
     """
@@ -82,6 +84,7 @@ class SimulatedGpu(TorchDispatchMode):
     def __init__(self):
         super().__init__()
         self.kernels, self.waits, self.allocations, self.fails_at = Counter(), Counter(), 0, None
+        self.shapes = defaultdict(set)
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
@@ -104,6 +107,7 @@ class SimulatedGpu(TorchDispatchMode):
             to_gpu = False
         if ours and (not to_gpu or _waits(kind, args)):
             self.waits[str(kind)] += 1
+        self.shapes[kind].add(tuple(tensor.shape for tensor in tensors))
         raw_args, raw_kwargs = tree_map_only(OnGpu, lambda tensor: tensor.raw, (args, kwargs))
         result = operation(*_as_computed(kind, raw_args), **raw_kwargs)
         return self._wrapped(operation, result, ours) if to_gpu and kind not in NUMBERS else result

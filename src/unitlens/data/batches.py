@@ -119,7 +119,8 @@ def read_batches(
     for batch in batches:
         with autocast_disabled(device):
             inputs, labels = samples.read(batch, targets)
-        moved = inputs.to(device) if isinstance(inputs, Inputs) else _to_device(inputs, device)
+            moved = inputs.to(device) if isinstance(inputs, Inputs) else _to_device(inputs, device)
+            moved = samples.finished(moved)
         yield batch, moved, _to_device(labels, device)
 
 

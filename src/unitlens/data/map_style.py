@@ -46,6 +46,14 @@ class WholeBatches(ABC):
     def batch(self, indices: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Return the inputs (batch, ...) and the labels (batch,) of some samples."""
 
+    def stored_batch(self, indices: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Return some samples as they are stored; :meth:`finished` makes inputs of them."""
+        return self.batch(indices)
+
+    def finished(self, stored: Tensor) -> Tensor:
+        """Return the inputs of stored values, computed on their device."""
+        return stored
+
 
 def open_map_style(dataset: Any, form: ItemForm) -> tuple[MapStyle, ItemForm]:
     """Return the map-style data set that a user's data set is, and how its items are read.

@@ -70,4 +70,4 @@ class Normalisation:
             return inputs
         if inputs is raw:
             inputs = raw.clone()
-        return inputs.mul_(self._factor).add_(self._offset)
+        return inputs.mul_(self._factor.to(raw.device)).add_(self._offset.to(raw.device))

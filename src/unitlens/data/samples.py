@@ -128,14 +128,12 @@ class Samples:
 
     def read_from(self, dataset: Any) -> "Samples":
         """Return the same samples, whose items are read from a data set with the same items."""
-        if dataset is self.dataset:
-            return self
         samples = copy(self)
         samples.dataset = dataset
         return samples
 
     def read(self, indices: npt.ArrayLike, targets: Targets) -> tuple[AnyInputs, Tensor]:
-        """Return the inputs and the labels or targets of some samples.
+        """Return the stored inputs of some samples, and the labels or targets.
 
         Parameters
         ----------
@@ -154,7 +152,7 @@ class Samples:
         # A data set may cache tensors, which must stay usable outside of inference mode.
         with torch.inference_mode(mode=False):
             if isinstance(self.dataset, WholeBatches):
-                return self.dataset.batch(places)
+                return self.dataset.stored_batch(places)
             if self.form.collate_fn is not None:
                 return self._collated(places, targets)
             items = [self._item(int(place), targets) for place in places]
@@ -162,6 +160,12 @@ class Samples:
         if targets == "any":
             return inputs, self._targets(inputs, [target for _, target in items], places)
         return inputs, torch.tensor([label for _, label in items], dtype=torch.int64)
+
+    def finished(self, inputs: AnyInputs) -> AnyInputs:
+        """Return the inputs of what :meth:`read` returned, computed on their device."""
+        if isinstance(self.dataset, WholeBatches) and isinstance(inputs, Tensor):
+            return self.dataset.finished(inputs)
+        return inputs
 
     def raw_targets(self, indices: npt.ArrayLike) -> list[Any]:
         """Return the targets of some samples as the data set holds them."""

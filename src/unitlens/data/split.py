@@ -118,6 +118,14 @@ class SplitDataset(WholeBatches):
         -------
         Normalised float32 inputs of shape (batch, *input_shape), int64 labels of shape (batch,).
         """
-        indices = np.asarray(indices, np.int64)
+        stored, labels = self.stored_batch(np.asarray(indices, np.int64))
+        return self.finished(stored), labels
+
+    def stored_batch(self, indices: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Return stored values of shape (batch, *input_shape), often bytes, and the labels."""
         labels = self._label_tensor.index_select(0, torch.from_numpy(indices))
-        return self._normalise(self._reader.read(indices)), labels
+        return self._reader.read(indices), labels
+
+    def finished(self, stored: Tensor) -> Tensor:
+        """Return the normalised float32 inputs of stored values, computed on their device."""
+        return self._normalise(stored)

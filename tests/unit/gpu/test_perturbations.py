@@ -9,7 +9,7 @@ from torch import nn
 import unitlens as ul
 from calls_on_networks import CALLS, NETWORKS, VALUES, pairs_of, prepared_for, tables
 from networks_by_hand import Pairs, mlp, random_pairs
-from simulated_gpu import simulated_gpu
+from simulated_gpu import aten, simulated_gpu
 from unitlens.memory_errors import lacks_memory
 
 # A batch of more samples makes no more of either. A network that cannot be traced is run once for
@@ -171,3 +171,18 @@ def test_perturbations__take_values_and_scales_that_are_on_the_gpu():
         noisy = ul.noise_robustness(model, pairs, scales, variance=number.to("cuda"), device="cuda")
     assert max(differences(found, expected).values()) < 1e-9
     assert max(differences(noisy, noise).values()) < 1e-9
+
+
+def test_cumulative_ablation__has_few_shapes_of_operations():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(2, 70, 3), nn.ReLU(), nn.Conv2d(70, 90, 3), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(90, 4),
+    ).double()  # fmt: skip
+    pairs = random_pairs(4, 2, 8, 8)
+    expected = ul.cumulative_ablation(model, pairs, orders=3, points=21)
+    with simulated_gpu() as gpu:
+        found = ul.cumulative_ablation(model, pairs, orders=3, points=21, device="cuda")
+    assert max(differences(found, expected).values()) < 1e-9
+    # Of 63 sets; 32, 64 and 70 channels are read and 32, 64 and 90 computed, beside whole passes.
+    assert len(gpu.shapes[aten.convolution]) <= 30

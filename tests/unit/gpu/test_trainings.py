@@ -6,7 +6,8 @@ import xarray as xr
 
 from simulated_gpu import simulated_gpu
 from small_trainings import run_spec
-from unitlens.data.prepare import prepare_dataset
+from unitlens.data.batches import iterate_batches
+from unitlens.data.prepare import load_dataset, prepare_dataset
 from unitlens.training.checkpoints import load_checkpoint
 from unitlens.training.train import train
 
@@ -46,3 +47,15 @@ def test_train__has_the_weights_of_the_cpu(kind, digits, tmp_path):
     assert "simulated GPU" in str(record)
     steps = 15  # of 1,437 samples
     assert gpu.waits.total() <= 4 * steps + 40
+
+
+def test_batches__of_a_prepared_set_are_normalised_on_the_gpu(digits):
+    dataset = load_dataset(digits, "train")
+    with simulated_gpu() as gpu:
+        found = [(x, y) for _, x, y in iterate_batches(dataset, 600, device="cuda")]
+        assert {x.device.type for x, _ in found} == {"cuda"}
+        assert gpu.kernels["aten.mul_"] == gpu.kernels["aten.add_"] == len(found)
+        inputs = torch.cat([x.cpu() for x, _ in found])
+    expected, labels = dataset.batch(range(len(dataset)))
+    assert torch.equal(inputs, expected)
+    assert torch.equal(torch.cat([y.raw for _, y in found]), labels)

@@ -13,6 +13,7 @@ operations that work on each channel by itself. Then
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -27,6 +28,7 @@ from unitlens.model.operations import function_name
 from unitlens.model.rewriting import is_patched
 from unitlens.perturbation.engine.nested_orders import NestedOrder
 from unitlens.perturbation.engine.readers import CONVOLVE, averages, by_channel, flattens
+from unitlens.perturbation.engine.row_batches import up_to
 
 ChannelValues = Mapping[str, Tensor | None]
 
@@ -37,6 +39,9 @@ _BY_CHANNEL = (
     *(nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
 )
 _BY_CHANNEL_FUNCTIONS = frozenset(("relu", "relu6", "tanh", "sigmoid", "gelu", "elu", "silu"))
+
+
+CHANNELS_AT_ONCE = 32  # on a GPU
 
 
 @dataclass(frozen=True)
@@ -128,18 +133,25 @@ class _Link:
     bias: Tensor | None
     ablated_input: Tensor | None
 
+    @cached_property
+    def numbers(self) -> Tensor:
+        """Numbers of the channels that the operation reads, (in,)."""
+        return torch.arange(self.weight.shape[1], device=self.weight.device)
+
     def follow(self, program: Program, output: Tensor, order: NestedOrder, ablated: int) -> Tensor:
         """Return the output of the target's operation from that of the source's operation."""
         width = self.weight.shape[1]
         remaining = order.remaining(self.source.layer, ablated, width)
-        rows = max(1, order.remaining(self.target.layer, ablated, len(self.weight)))
-        values = by_channel(program, self.source.before, output[:, : max(remaining, 1)])
+        channels = _up_to_step(remaining, width, output.device)
+        rows = order.remaining(self.target.layer, ablated, len(self.weight))
+        rows = _up_to_step(rows, len(self.weight), output.device)
+        values = by_channel(program, self.source.before, output[:, :channels])
         values = by_channel(program, self.source.after, values)
-        if not remaining:  # one channel is kept, since operations need at least one
-            values = torch.zeros_like(values)
+        if remaining < channels:
+            values = values.index_fill(1, self.numbers[remaining:channels], 0.0)
         weight = self.weight[:rows]
         bias = None if self.bias is None else self.bias[:rows]
-        result = self.apply(values, weight[:, : max(remaining, 1)], bias)
+        result = self.apply(values, weight[:, :channels], bias)
         if self.ablated_input is not None and remaining < width:
             constant = self.ablated_input[:, remaining:]
             result = result + self.apply(constant, weight[:, remaining:], None)
@@ -195,10 +207,24 @@ def _first_outputs(
     for ablated in counts:
         remaining = order.remaining(layer, ablated, layer.units)
         if remaining > before:
-            restored = slice(before, remaining)
-            output = output + link.apply(differences[:, restored], link.weight[:, restored], None)
+            count = _up_to_step(remaining - before, layer.units - before, output.device)
+            restored = differences[:, before : before + count]
+            if before + count > remaining:
+                later = link.numbers[remaining - before : count]
+                restored = restored.index_fill(1, later, 0.0)
+            weight = link.weight[:, before : before + count]
+            output = output + link.apply(restored, weight, None)
         before = remaining
         yield output
+
+
+def _up_to_step(channels: int, most: int, device: torch.device) -> int:
+    """Return the number of channels that an operation takes for those that remain, at least one.
+
+    On a GPU it is rounded up, for libraries prepare a kernel for each shape, and prefer round ones.
+    """
+    step = 1 if device.type == "cpu" else CHANNELS_AT_ONCE
+    return min(max(1, up_to(channels, step)), most)
 
 
 def find_chain(network: UnitNetwork, layers: Sequence[UnitLayer]) -> Chain | None:
