@@ -6,7 +6,7 @@ Parts of one call are joined, and a call goes on from saved sums, only where the
 import copy
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -18,6 +18,7 @@ import xxhash
 from torch import Tensor, nn
 
 from unitlens.hashed_files import hash_values
+from unitlens.model.devices import describe_device
 from unitlens.model.inputs import AnyInputs, tensors_in
 from unitlens.perturbation.partial_calls import KeptSums, PartialCall
 from unitlens.provenance.digests import function_digest
@@ -42,6 +43,8 @@ class CallIdentity:
         The call.
     memory_bytes
         Memory limit of the call.
+    devices
+        Descriptions of the devices that the sums were computed on.
     """
 
     memory_bytes: float = 0.0
@@ -54,6 +57,7 @@ class CallIdentity:
         self._network = network.hexdigest()
         self._code = function_digest(f"unitlens.perturbation.{call.function}", call.function)
         self._batches = ""
+        self.devices: list[str] = []
         self.add_setting(call.function, dict(call.arguments))
 
     def add_setting(self, *values: Any) -> None:
@@ -72,9 +76,14 @@ class CallIdentity:
     def note_arithmetic(self, batch_size: int, memory_bytes: float, device: torch.device) -> None:
         """Note what moves the last digits of sums, since it sets what is computed at once."""
         self.memory_bytes = memory_bytes
+        self.add_devices([describe_device(device)])
         self._batches = f"{batch_size} samples per batch, memory_gb {memory_bytes / 1e9:g}"
         if device.type != "cpu":
             self._batches += f", device {device.type}"
+
+    def add_devices(self, devices: Sequence[str]) -> None:
+        """Add devices to those that the sums were computed on."""
+        self.devices = [*dict.fromkeys([*self.devices, *devices])]
 
     def of_preparation(self, name: str) -> "CallIdentity":
         """Return the identity of work that comes before the pass over the scored samples.
@@ -117,11 +126,13 @@ class CallIdentity:
         }
 
     def attributes(self) -> dict[str, object]:
-        """Return the attributes of the table of a part; nothing for a whole table."""
+        """Return the attributes of a table: the devices, and of a part what it is a part of."""
+        attributes: dict[str, object] = {"device": "; ".join(self.devices)}
         if self.call.part is None:
-            return {}
+            return attributes
         number, parts = map(int, self.call.part)
         return {
+            **attributes,
             "part": number,
             "parts": parts,
             **self.before_data(),

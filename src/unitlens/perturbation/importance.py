@@ -10,13 +10,14 @@ import xarray as xr
 from torch import Tensor
 from torch.nn import functional
 
-from unitlens.perturbation.engine.effects import Effect, SampleScores, SummedEffect
+from unitlens.perturbation.engine.effects import Effect, SummedEffect
 from unitlens.perturbation.engine.perturbed_directions import Directions
+from unitlens.perturbation.engine.repeatable_sums import add_at
+from unitlens.perturbation.engine.sample_scores import SampleScores
 from unitlens.perturbation.mean_errors import mean_and_error, most_damaged
 from unitlens.perturbation.mean_scores import Baseline
 from unitlens.perturbation.position_scores import PositionScore
 from unitlens.perturbation.position_sums import PositionSums
-from unitlens.perturbation.repeatable_sums import add_at
 from unitlens.perturbation.saved_sums import Summed
 from unitlens.perturbation.scores import Floats
 from unitlens.perturbation.session import Batch, Session
@@ -199,10 +200,11 @@ def add_changes(
     base = session.engine.base_pass(batch.inputs)
     before = begin_batch(session, batch, base.logits, baseline, sums)
     top = session.score.top
-    scores = None if top is None else SampleScores(batch.classes, *before, top)
+    score = session.score.of_rows
+    scores = None if top is None else SampleScores(batch.classes, *before, top, score)
     for effect in session.engine.each_alone(base, perturbed, scores, batch.is_due):
         if isinstance(effect, SummedEffect) and isinstance(sums, PairedSums):
-            sums.add_sums(effect.table_rows, *map(torch.from_numpy, effect.sums))
+            sums.add_sums(effect.table_rows, *map(torch.as_tensor, effect.sums))
         elif isinstance(effect, Effect):
             pairs = effect.table_rows, effect.samples
             add_outputs(session, batch, before, sums, pairs, effect.logits)

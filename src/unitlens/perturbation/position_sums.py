@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from unitlens.model.outputs import classes_last
+from unitlens.perturbation.engine.repeatable_sums import add_at, repeatable_sums
 from unitlens.perturbation.mean_errors import most_damaged, ratio_and_error
 from unitlens.perturbation.position_scores import PositionScore
-from unitlens.perturbation.repeatable_sums import add_at, repeatable_sums
 from unitlens.perturbation.scores import Floats
 
 logger = logging.getLogger("unitlens")

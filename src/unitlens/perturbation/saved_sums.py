@@ -101,6 +101,7 @@ class SavedSums:
                 of = f" (they are of {stated}, not of {value})" if key == "arithmetic" else ""
                 raise self._refusal(f"sums {_WHAT[key]} than this call{of}")
         self.restore()
+        self._identity.add_devices(self._stated.get("devices", ()))
         progress = Progress(**self._stated["progress"])
         logger.info(
             "%s: goes on after %d samples and %d steps of the next batch",
@@ -144,6 +145,7 @@ class SavedSums:
             "data_hash": self._identity.data_hash,
             "progress": asdict(progress),
             "memory_bytes": self._identity.memory_bytes,
+            "devices": self._identity.devices,
         }
         stated = {**self._of_call(), **data, "plain": plain}
         with replacing_hashed(self.path, stated) as partial, partial.open("wb") as file:

@@ -11,6 +11,7 @@ from calls_on_networks import CALLS, NETWORKS, VALUES, pairs_of, prepared_for, t
 from networks_by_hand import Pairs, mlp, random_pairs
 from simulated_gpu import aten, simulated_gpu
 from unitlens.memory_errors import lacks_memory
+from unitlens.perturbation.scores import BUILT_IN
 
 # A batch of more samples makes no more of either. A network that cannot be traced is run once for
 # every layer, and its own forward pass waits for numbers.
@@ -186,3 +187,30 @@ def test_cumulative_ablation__has_few_shapes_of_operations():
     assert max(differences(found, expected).values()) < 1e-9
     # Of 63 sets; 32, 64 and 70 channels are read and 32, 64 and 90 computed, beside whole passes.
     assert len(gpu.shapes[aten.convolution]) <= 30
+
+
+@pytest.mark.parametrize("score", ["top1", "top2"])
+@pytest.mark.parametrize("memory_gb", [2, 1e-5])
+def test_unit_ablation__of_dense_heads_has_the_numbers_of_the_cpu(score, memory_gb, monkeypatch):
+    monkeypatch.setitem(BUILT_IN, "top2", 2)
+    model, pairs = mlp(), pairs_of("mlp", 40)
+    with torch.no_grad():
+        model[0].weight[3] = model[0].bias[3] = 0  # a unit that is off
+    expected = ul.unit_ablation(model, pairs, score=score)
+    with simulated_gpu() as gpu:
+        found = ul.unit_ablation(model, pairs, score=score, memory_gb=memory_gb, device="cuda")
+    assert max(differences(found, expected).values()) < 1e-9
+    assert gpu.kernels["aten.addcmul"] > 0
+
+
+def test_unit_ablation__keeps_a_nan_of_a_class_to_the_class():
+    model, pairs = mlp(), pairs_of("mlp", 40)
+    with torch.no_grad():
+        pairs.inputs[0, 0] = torch.nan
+    expected = ul.unit_ablation(model, pairs)
+    with simulated_gpu():
+        found = ul.unit_ablation(model, pairs, device="cuda")
+    np.testing.assert_array_equal(
+        found["class_loss_increase"].isnull(), expected["class_loss_increase"].isnull()
+    )
+    assert not expected["class_loss_increase"].isnull().all()

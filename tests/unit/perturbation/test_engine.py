@@ -9,9 +9,11 @@ from torch import nn
 
 from networks_by_hand import convnet, mlp, plain_mlp, random_pairs, residual, untraceable
 from unitlens.model.network import UnitNetwork
-from unitlens.perturbation.engine.effects import SampleScores, SummedEffect
+from unitlens.perturbation.engine.effects import SummedEffect
 from unitlens.perturbation.engine.engine import Engine
 from unitlens.perturbation.engine.perturbed_directions import Units
+from unitlens.perturbation.engine.sample_scores import SampleScores
+from unitlens.perturbation.scores import make_score
 
 
 @contextmanager
@@ -34,7 +36,8 @@ def kinds(model, shape):
             channels = torch.arange(layer.units)
             units = Units(layer, channels, lambda _, a: torch.zeros_like(a), channels)
             base = engine.base_pass(inputs)
-            effects = engine.each_alone(base, [units], SampleScores(labels, scores, scores, 1))
+            of_samples = SampleScores(labels, scores, scores, 1, make_score("top1").of_rows)
+            effects = engine.each_alone(base, [units], of_samples)
             summed[layer.name] = [isinstance(effect, SummedEffect) for effect in effects]
         return summed
 

@@ -25,7 +25,7 @@ from torch.utils.data import TensorDataset
 import unitlens as ul
 from unitlens.errors import ArgumentError, SavedSumsError
 from unitlens.hashed_files import read_hashed, read_trailer, write_hashed
-from unitlens.perturbation import saved_sums, summed_batches
+from unitlens.perturbation import call_identity, saved_sums, summed_batches
 from unitlens.perturbation.engine import batch_memory, effects
 from unitlens.perturbation.join_curves import ablation_curves
 from unitlens.perturbation.sampling.sampled_importance import _pilot_positions
@@ -129,6 +129,21 @@ def test_checkpoint__goes_on_to_the_undisturbed_table(
         for name, array in expected.items():
             assert resumed[name].values.tobytes() == array.values.tobytes()
         assert [*tmp_path.iterdir()] == []
+
+
+def test_checkpoint__that_goes_on_elsewhere_names_both_devices(
+    call: Callable[..., xr.Dataset],
+    dataset: StoppingSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    call(dataset)
+    reads, file = dataset.read, tmp_path / "sums.partial"
+    monkeypatch.setattr(call_identity, "describe_device", lambda _: "GPU A, driver 1")
+    stopped(call, dataset, reads - 20, checkpoint=file)
+    monkeypatch.setattr(call_identity, "describe_device", lambda _: "GPU B, driver 1")
+    resumed = call(dataset, checkpoint=file)
+    assert resumed.attrs["device"] == "GPU A, driver 1; GPU B, driver 1"
 
 
 class StoppedAfterSaves:

@@ -1,4 +1,4 @@
-"""Effects of perturbations, and dense heads of networks, whose effects compiled kernels sum."""
+"""Effects of perturbations, and dense heads of networks, whose effects are summed at once."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,13 +10,14 @@ from torch import Tensor, fx, nn
 from unitlens.model.graph import Program, Values
 from unitlens.model.inputs import AnyInputs
 from unitlens.model.rewriting import is_patched
+from unitlens.perturbation.engine.device_heads import DeviceChanges, score_dense_head
 from unitlens.perturbation.engine.perturbed_directions import Directions
 from unitlens.perturbation.engine.readers import LayerReader
 from unitlens.perturbation.engine.resumption import Resumption, is_relu
+from unitlens.perturbation.engine.sample_scores import SampleScores
 from unitlens.perturbation.engine.steps import IsDue
 
 if TYPE_CHECKING:
-    from unitlens.perturbation.engine import fused
     from unitlens.perturbation.engine.fused import FusedChanges
 
 _DIRECTIONS_OF_THREAD = 512  # that a compiled kernel scores in one step
@@ -70,27 +71,7 @@ class SummedEffect:
     """
 
     table_rows: Tensor
-    sums: "fused.FusedChanges"
-
-
-@dataclass(frozen=True)
-class SampleScores:
-    """Labels of the samples of a batch, and their scores under the unperturbed network.
-
-    Attributes
-    ----------
-    labels
-        Class of each sample.
-    losses, hits
-        Loss and hit of each sample, float64.
-    top
-        Number of largest logits: a sample is a hit where its label is among them.
-    """
-
-    labels: Tensor
-    losses: Tensor
-    hits: Tensor
-    top: int
+    sums: "FusedChanges | DeviceChanges"
 
 
 @dataclass(frozen=True)
@@ -115,6 +96,7 @@ class DenseHead:
         output: Tensor,
         scores: SampleScores,
         is_due: IsDue,
+        rows: int,
     ) -> Iterator[SummedEffect]:
         """Yield the changes of loss and hits under each perturbation, summed over samples.
 
@@ -130,19 +112,30 @@ class DenseHead:
             Labels and scores of the samples.
         is_due
             Function that tells whether a step of some rows runs.
+        rows
+            Number of pairs of a direction and a sample that a GPU's memory holds at once.
         """
         by_sample, columns = coefficients, directions.columns(self.reader)
         if coefficients.dim() > 2:
             by_sample = self.reader.pooled(coefficients.flatten(0, 1))
             by_sample = by_sample.reshape(coefficients.shape[:2])
+        on_cpu = output.device.type == "cpu"
         size = _DIRECTIONS_OF_THREAD * torch.get_num_threads()
+        if not on_cpu:
+            size = max(1, rows // len(output))
         for start in range(0, len(directions), size):
             some = slice(start, start + size)
             if is_due(by_sample[some].numel()):
-                sums = self._score(by_sample[some], columns[some], output, scores)
+                score = self._score_on_cpu if on_cpu else self._score_on_device
+                sums = score(by_sample[some], columns[some], output, scores)
                 yield SummedEffect(directions.table_rows[some], sums)
 
-    def _score(
+    def _score_on_device(
+        self, by_sample: Tensor, columns: Tensor, output: Tensor, scores: SampleScores
+    ) -> DeviceChanges:
+        return score_dense_head(by_sample, columns, output, self.last, scores)
+
+    def _score_on_cpu(
         self, by_sample: Tensor, columns: Tensor, output: Tensor, scores: SampleScores
     ) -> "FusedChanges":
         """Return the changes for coefficients (directions, samples), by direction and class."""
@@ -175,7 +168,8 @@ def find_dense_head(
         return None
     ((node, reader),) = resumption.readers.items()
     weight = reader.module.weight
-    fast = weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64)
+    kind, dtypes = weight.device.type, (torch.float32, torch.float64)
+    fast = weight.dtype in dtypes and (kind == "cpu" or not torch.is_autocast_enabled(kind))
     if not fast or not isinstance(reader.module, nn.Linear) or not reader.by_sample:
         return None
     if logits is node and not resumption.steps:

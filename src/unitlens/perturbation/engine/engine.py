@@ -18,13 +18,7 @@ from unitlens.model.user_forward import user_forward
 from unitlens.perturbation.engine.batch_memory import Memory, chain_bytes
 from unitlens.perturbation.engine.chains import Chain, ChannelValues, find_chain
 from unitlens.perturbation.engine.chosen_rows import ChosenRows, run_chosen_rows
-from unitlens.perturbation.engine.effects import (
-    BasePass,
-    Effect,
-    SampleScores,
-    SummedEffect,
-    find_dense_head,
-)
+from unitlens.perturbation.engine.effects import BasePass, Effect, SummedEffect, find_dense_head
 from unitlens.perturbation.engine.fitting_rows import FittingRows
 from unitlens.perturbation.engine.nested_orders import NestedOrder
 from unitlens.perturbation.engine.perturbed_directions import Directions
@@ -42,6 +36,7 @@ from unitlens.perturbation.engine.row_batches import (
     batches_of_chosen,
     batches_of_pairs,
 )
+from unitlens.perturbation.engine.sample_scores import SampleScores
 from unitlens.perturbation.engine.shortcut_checks import chain_agrees, fastest_resumptions
 from unitlens.perturbation.engine.steps import IsDue, every_step
 from unitlens.perturbation.engine.whole_passes import whole_passes, whole_variants
@@ -220,8 +215,8 @@ class Engine:
         logits = self._network.logits_node
         head = None if scores is None else find_dense_head(self._traced, resumption, logits)
         if scores is not None and head is not None:
-            output = values[head.reader.node]
-            yield from head.effects(directions, coefficients, output, scores, is_due)
+            output, rows = values[head.reader.node], self.memory.rows(resumption)
+            yield from head.effects(directions, coefficients, output, scores, is_due, rows)
             return
         numbers, samples = directions.changed(coefficients).nonzero(as_tuple=True)
         if not len(numbers):

@@ -21,8 +21,8 @@ from scipy import stats
 from torch import Tensor
 from torch.nn import functional
 
+from unitlens.perturbation.engine.repeatable_sums import add_at
 from unitlens.perturbation.importance import PairedSums
-from unitlens.perturbation.repeatable_sums import add_at
 from unitlens.perturbation.scores import Floats
 
 COVERAGE = 0.95  # of an interval

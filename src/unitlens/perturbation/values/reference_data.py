@@ -11,7 +11,7 @@ from unitlens.data.samples import Samples
 from unitlens.errors import ArgumentError
 from unitlens.model.inputs import AnyInputs
 from unitlens.model.layers import UnitLayer, reduce_positions
-from unitlens.perturbation.repeatable_sums import add_at
+from unitlens.perturbation.engine.repeatable_sums import add_at
 from unitlens.perturbation.scores import are_classes
 from unitlens.perturbation.session import Session
 from unitlens.seeds import seeded
