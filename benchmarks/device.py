@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 SECTIONS = (
-    *("about", "ceilings", "structure", "correctness", "repeated", "recorded"),
-    *("speed", "memory", "shared"),
+    *("about", "ceilings", "structure", "correctness", "repeated", "recorded", "trained"),
+    *("speed", "curves", "noise", "memory", "shared"),
 )
 
 

@@ -12,8 +12,10 @@ from torch.nn import functional
 from torch.utils.data import TensorDataset
 
 import unitlens as ul
+from device_measuring import row, timed
 from device_networks import NETWORKS, make, sized
-from peers import ablate_by_hooks
+from device_speed import curves, noise, speed
+from device_training import training_times
 from unitlens.data.items import ItemForm
 from unitlens.memory_errors import lacks_memory
 from unitlens.model.devices import describe_device
@@ -21,31 +23,6 @@ from unitlens.perturbation.session import Settings, open_session
 
 VALUES = ("zero", "mean", "position_mean", "class_mean", "resample")
 BOUNDS = {"float64": 1e-9, "float32": 1e-5, "tf32": None, "bfloat16": None}
-
-
-def row(what, value, unit="", wanted=None):
-    """Return a row; `wanted` is a largest value, or None where the value is only reported."""
-    holds = None if wanted is None else bool(value <= wanted)
-    return {"what": what, "value": value, "unit": unit, "wanted": wanted, "holds": holds}
-
-
-def wait(device):
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def timed(action, device, least=0.2):
-    """Return the seconds of a run: the best of as many as take `least` seconds, after a first."""
-    action()
-    best, spent = float("inf"), 0.0
-    while best == float("inf") or spent < least:
-        wait(device)
-        start = time.perf_counter()
-        action()
-        wait(device)
-        taken = time.perf_counter() - start
-        best, spent = min(best, taken), spent + taken
-    return best
 
 
 def ceilings(device, size):
@@ -208,27 +185,15 @@ def repeated(device, size):
     return rows
 
 
-def speed(device, size):
-    """Time of all units against a loop of forward hooks on the same device."""
-    rows = []
-    for name, samples in (("mlp", 10_000), ("convnet", 1000), ("residual", 1000)):
-        model, inputs, labels = make(name, size, sized(samples, size, 64))
-        model.to(device)
-        inputs, labels = inputs.to(device), labels.to(device)
-        dataset = TensorDataset(inputs, labels)
-        ours = timed(lambda m=model, d=dataset: ul.unit_ablation(m, d), device, least=0.0)
-        layers = ul.unit_layers(model, inputs[:2])
-        units = [(layer.name, unit) for layer in layers for unit in range(layer.units)]
-        some = units[:: max(1, len(units) // 8)]
-        batch = min(len(inputs), 4096)
-
-        def hooks(model=model, inputs=inputs, labels=labels, some=some, batch=batch):
-            ablate_by_hooks(model, inputs, labels, some, classes=10, batch=batch)
-
-        theirs = timed(hooks, device, least=0.0) * (1 + len(units)) / (1 + len(some))
-        rows.append(row(f"{name}, {len(units)} units, {len(inputs)} samples", ours, "s"))
-        rows.append(row(f"{name}: as fast as hooks", theirs / ours, "x"))
-    return rows
+def trained(device, size):
+    """Whether a killed training ends in the same weights, and its speed against a bare loop."""
+    ours, bare, differs = training_times(device, size)
+    wanted = 0 if device.type == "cpu" else None  # the promise is for CPUs
+    return [
+        row("killed and resumed: other weights than undisturbed", int(differs), "", wanted),
+        row("an epoch, with its two scores", ours, "s"),
+        row("an epoch / an epoch of a bare loop without scores", ours / bare, "x"),
+    ]
 
 
 def memory(device, size):
@@ -283,6 +248,7 @@ def about(device, size):
 SECTIONS = {
     section.__name__: section
     for section in (
-        *(about, ceilings, structure, correctness, repeated, recorded, speed, memory, shared),
+        *(about, ceilings, structure, correctness, repeated, recorded, trained),
+        *(speed, curves, noise, memory, shared),
     )
 }

@@ -88,7 +88,8 @@ def ablate_by_hooks(model, inputs, labels, units, *, classes, batch):
     """
     scores = ByClass(labels, classes)
     batches = [slice(start, start + batch) for start in range(0, len(inputs), batch)]
-    totals = torch.zeros(1 + len(units), classes, 2, dtype=torch.float64)
+    shape = 1 + len(units), classes, 2
+    totals = torch.zeros(shape, dtype=torch.float64, device=inputs.device)
     with torch.inference_mode():
         for rows in batches:
             totals[0] += scores.sums(model(inputs[rows]), rows)
@@ -130,7 +131,7 @@ def ablate_by_captum(model, inputs, labels, layers, *, batch, perturbations):
     found = {}
     for name, mask in layers.items():
         ablator = LayerFeatureAblation(losses, model.get_submodule(name))
-        by_channel = torch.zeros(mask.numel(), dtype=torch.float64)
+        by_channel = torch.zeros(mask.numel(), dtype=torch.float64, device=inputs.device)
         for start in range(0, len(inputs), batch):
             rows = slice(start, start + batch)
             with torch.inference_mode():
@@ -154,7 +155,7 @@ def pass_with_masks(model, inputs, labels, sets, *, batch):
     -------
     Sums of losses and hits, (sets, 2), float64.
     """
-    totals = torch.zeros(len(sets), 2, dtype=torch.float64)
+    totals = torch.zeros(len(sets), 2, dtype=torch.float64, device=inputs.device)
     masks = {}
     edits = {layer: lambda output, name=layer: output.mul_(masks[name]) for layer in sets[0]}
     with torch.inference_mode(), edited(model, edits) as run:
@@ -180,7 +181,7 @@ def pass_with_noise(model, inputs, labels, layers, *, scales, draws, seed, batch
     -------
     Sums of losses and hits, (draws, scales, 2), float64.
     """
-    totals = torch.zeros(draws, len(scales), 2, dtype=torch.float64)
+    totals = torch.zeros(draws, len(scales), 2, dtype=torch.float64, device=inputs.device)
     deviations = torch.cat([deviation for deviation, _ in layers.values()])
     counts = [len(deviation) for deviation, _ in layers.values()]
     noise = {}
@@ -190,7 +191,7 @@ def pass_with_noise(model, inputs, labels, layers, *, scales, draws, seed, batch
             rows = slice(start, min(start + batch, len(inputs)))
             for draw in range(draws):
                 drawn = standard_normal(seed, draw, rows.start, rows.stop, len(deviations))
-                drawn = drawn * deviations
+                drawn = drawn.to(deviations) * deviations
                 for place, scale in enumerate(scales):
                     parts = (drawn * float(scale)).split(counts, 1)
                     for (layer, (_, dims)), part in zip(layers.items(), parts, strict=True):

@@ -274,6 +274,7 @@ def simulated_gpu():
         "_lazy_init": None,
         "is_available": True,
         "device_count": 1,
+        "is_bf16_supported": True,
         "current_device": 0,
         "get_device_capability": (9, 0),
         "get_arch_list": ["sm_90"],

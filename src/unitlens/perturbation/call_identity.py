@@ -82,8 +82,8 @@ class CallIdentity:
             self._batches += f", device {device.type}"
 
     def add_devices(self, devices: Sequence[str]) -> None:
-        """Add devices to those that the sums were computed on."""
-        self.devices = [*dict.fromkeys([*self.devices, *devices])]
+        """Add devices on which earlier sums were computed."""
+        self.devices = [*dict.fromkeys([*devices, *self.devices])]
 
     def of_preparation(self, name: str) -> "CallIdentity":
         """Return the identity of work that comes before the pass over the scored samples.
