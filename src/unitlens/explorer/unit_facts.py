@@ -81,7 +81,10 @@ def measure_places(units: xr.Dataset, channel: int) -> xr.Dataset:
         },
         coords={
             "measure": names,
-            "long_name": ("measure", [a.get("long_name", n) for a, n in zip(attributes, names, strict=True)]),
+            "long_name": (
+                "measure",
+                [a.get("long_name", n) for a, n in zip(attributes, names, strict=True)],
+            ),
             "unit_of_measure": ("measure", [a.get("units", "") for a in attributes]),
             "description": ("measure", [a.get("description", "") for a in attributes]),
         },
@@ -114,7 +117,9 @@ def class_profile(column: xr.DataArray) -> xr.Dataset:
 
     Examples
     --------
-    >>> column = xr.DataArray([1.0, 3.0, 5.0], dims="sample", coords={"label": ("sample", [0, 0, 1])})
+    >>> column = xr.DataArray(
+    ...     [1.0, 3.0, 5.0], dims="sample", coords={"label": ("sample", [0, 0, 1])}
+    ... )
     >>> profile = class_profile(column)
     >>> profile["mean"].values.tolist(), profile["mean_se"].values.tolist()
     ([2.0, 5.0], [1.0, nan])
@@ -160,9 +165,7 @@ def _profile(
     )
 
 
-def class_quantiles(
-    column: xr.DataArray, quantiles: Sequence[float] = QUANTILES
-) -> xr.DataArray:
+def class_quantiles(column: xr.DataArray, quantiles: Sequence[float] = QUANTILES) -> xr.DataArray:
     """Compute quantiles of the activations of a unit in each class.
 
     Parameters

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from unitlens.errors import ArgumentError, LayerError, UnitlensError, nearest
+from unitlens.explorer.unit_facts import class_profile, profile_from_statistics
 from unitlens.statistics.activation_layers import ActivationLayer, activation_layers
 from unitlens.variables.unit_index import UNIT_NAMES, index_units
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from unitlens.tables.results import Results
 
 SPLITS = ("test", "train")
+_LABELS = ("label", "true_label", "prediction")
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,11 @@ class UnitSource:
             stated = self.activations.attrs.get("class_names", "[]")
             names = json.loads(stated) if isinstance(stated, str) else list(stated)
         return tuple(map(str, names))
+
+    @property
+    def no_classes(self) -> str:
+        """The reason why the samples have no classes; empty where they have."""
+        return "" if self.activations is None else self.activations.attrs.get("no_classes", "")
 
     @cached_property
     def channels(self) -> dict[str, npt.NDArray[np.int64]]:
@@ -130,9 +137,31 @@ class UnitSource:
         samples = {
             name: value
             for name, value in self.activations.coords.items()
-            if value.dims == ("sample",)
+            if value.dims == ("sample",) and not (self.no_classes and name in _LABELS)
         }
-        return one.drop_vars("channel", errors="ignore").assign_coords(samples)
+        one = one.drop_vars([name for name in one.coords if name not in samples])
+        return one.assign_coords(samples)
+
+    def profile(
+        self, layer: str, channel: int, column: xr.DataArray | None = None
+    ) -> xr.Dataset | None:
+        """Return the class profile of a unit; None where there are no classes or no activations.
+
+        Parameters
+        ----------
+        layer, channel
+            The unit.
+        column
+            What :meth:`column` returned, which is then not read again.
+        """
+        if self.no_classes:
+            return None
+        column = self.column(layer, channel) if column is None else column
+        if column is not None:
+            return class_profile(column)
+        if self.statistics is None or "class_mean" not in self.statistics:
+            return None
+        return profile_from_statistics(self.statistics, layer, channel)
 
     def layer_units(self, layer: str) -> xr.Dataset | None:
         """Return the rows of the units of a layer; None without a table of the layer."""
@@ -246,21 +275,6 @@ def source_of_activations(
     units = None if importance is None else index_units(importance)
     split = "" if acts is None else str(acts.attrs.get("split", ""))
     return UnitSource(units, acts, None, dataset, split, missing)
-
-
-def without(source: UnitSource, **parts: str) -> UnitSource:
-    """Return a source without some parts, each with the line that says why.
-
-    Parameters
-    ----------
-    source
-        The source.
-    parts
-        The line of each part that is left out, by the name of the part.
-    """
-    return replace(
-        source, **dict.fromkeys(parts, None), missing={**source.missing, **parts}
-    )
 
 
 def _as_slice(places: npt.NDArray[np.int64]) -> Any:

@@ -1,0 +1,353 @@
+"""The page of one unit: what it responds to, how classes differ, what breaks without it."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from unitlens.errors import UnitlensError
+from unitlens.explorer.closest_units import MOST_SAMPLES, closest_units
+from unitlens.explorer.unit_charts import (
+    MOST_CLASSES,
+    damage_chart,
+    profile_chart,
+    quantile_chart,
+)
+from unitlens.explorer.unit_facts import class_damage, class_quantiles, measure_places
+from unitlens.explorer.unit_markup import places_table
+from unitlens.explorer.unit_samples import samples_part
+from unitlens.explorer.unit_source import UnitSource, source_of_activations, source_of_run
+
+if TYPE_CHECKING:
+    import panel as pn
+
+    from unitlens.tables.results import Results
+
+AT_ONCE = 2**28  # bytes of a layer that closest units are looked for in without being asked
+_OPENED = 8  # runs whose stores and data sets stay open
+
+OnUnit = Callable[[str, int], None]
+
+
+def unit_page(
+    results: "Results",
+    run: str,
+    layer: str,
+    channel: int,
+    *,
+    split: str | None = None,
+    on_unit: OnUnit | None = None,
+) -> "pn.Column":
+    """Build the page of a unit of a results folder.
+
+    Parameters
+    ----------
+    results
+        What :func:`unitlens.open_results` returns.
+    run
+        Name of the run.
+    layer, channel
+        The unit.
+    split
+        Split whose activations and samples are shown; if None, ``test`` where it was recorded,
+        else ``train``.
+    on_unit
+        Called with layer and channel when another unit is chosen on the page. If None, the page
+        shows that unit in place of this one.
+
+    Returns
+    -------
+    A Panel column. Parts that are missing are left out, with a line that says why.
+
+    Raises
+    ------
+    TableError
+        Where there is no such run.
+    LayerError
+        Where the run has no such layer.
+    ArgumentError
+        Where the layer has no such unit.
+    """
+    source = _open_source(results, run, split)
+    return page_of_source(source, layer, channel, title=run, on_unit=on_unit)
+
+
+@lru_cache(_OPENED)
+def _open_source(results: "Results", run: str, split: str | None) -> UnitSource:
+    return source_of_run(results, run, split)
+
+
+def unit_of_activations(
+    acts: xr.DataTree | None,
+    layer: str,
+    channel: int,
+    *,
+    importance: xr.Dataset | None = None,
+    dataset: Any = None,
+    on_unit: OnUnit | None = None,
+) -> "pn.Column":
+    """Build the page of a unit of an own model, from what there is.
+
+    Parameters
+    ----------
+    acts
+        What :func:`unitlens.open_activations` returns, or None.
+    layer, channel
+        The unit.
+    importance
+        What :func:`unitlens.unit_ablation` returns, or any table of units; None without one.
+    dataset
+        The data set that the activations were recorded over; None without one.
+    on_unit
+        As for :func:`unit_page`.
+
+    Returns
+    -------
+    As :func:`unit_page`.
+
+    Raises
+    ------
+    LayerError
+        Where there is no such layer.
+    ArgumentError
+        Where the layer has no such unit, or neither `acts` nor `importance` is given.
+    """
+    source = source_of_activations(acts, importance, dataset)
+    return page_of_source(source, layer, channel, on_unit=on_unit)
+
+
+def page_of_source(
+    source: UnitSource, layer: str, channel: int, *, title: str = "", on_unit: OnUnit | None = None
+) -> "pn.Column":
+    """Build the page of a unit from an opened source, which many pages may share.
+
+    Parameters
+    ----------
+    source
+        What :func:`source_of_run` or :func:`source_of_activations` returns.
+    layer, channel
+        The unit.
+    title
+        Text above the name of the unit, such as the run.
+    on_unit
+        As for :func:`unit_page`.
+    """
+    import panel as pn
+
+    page = pn.Column(sizing_mode="stretch_width")
+
+    def go(other_layer: str, other: int) -> None:
+        if on_unit is not None:
+            on_unit(other_layer, other)
+        else:
+            page[:] = _parts(source, other_layer, other, title, go)
+
+    page[:] = _parts(source, layer, channel, title, go)
+    return page
+
+
+def _parts(source: UnitSource, layer: str, channel: int, title: str, go: OnUnit) -> list[Any]:
+    source.check(layer, channel)
+    column = source.column(layer, channel)
+    units = source.layer_units(layer)
+    notes = [*source.missing.values()]
+    parts = [
+        *samples_part(source, layer, channel, column, notes),
+        *_class_part(source, layer, channel, column, units, notes),
+        *_measures_part(channel, units, notes),
+        *_closest_part(source, layer, channel, go, notes),
+    ]
+    return [_header(source, layer, channel, title, go), *map(_note, notes), *parts]
+
+
+def _header(source: UnitSource, layer: str, channel: int, title: str, go: OnUnit) -> Any:
+    import panel as pn
+
+    previous, following = source.neighbours(layer, channel)
+    count = source.channels[layer].size
+    words = f"Layer {layer}, {count} units"
+    if column_count := _samples(source):
+        words += f" · activations over {column_count} samples"
+        words += f" of split {source.split}" if source.split else ""
+    heading = f"<h2 style='margin:0'>{escape(layer)} · unit {channel}</h2>"
+    above = f"<div>{escape(title)}</div>" if title else ""
+    buttons = [
+        _unit_button(name, layer, other, go)
+        for name, other in (("◀ previous unit", previous), ("next unit ▶", following))
+    ]
+    return pn.Column(
+        pn.pane.HTML(f"{above}{heading}<div>{escape(words)}</div>"),
+        pn.Row(*buttons),
+        sizing_mode="stretch_width",
+    )
+
+
+def _samples(source: UnitSource) -> int:
+    if source.activations is not None:
+        return int(source.activations.sizes["sample"])
+    return 0 if source.statistics is None else int(source.statistics["count"].sum())
+
+
+def _unit_button(name: str, layer: str, channel: int | None, go: OnUnit) -> Any:
+    import panel as pn
+
+    button = pn.widgets.Button(name=name, disabled=channel is None)
+    if channel is not None:
+        button.on_click(lambda _event: go(layer, channel))
+    return button
+
+
+def _note(text: str) -> Any:
+    import panel as pn
+
+    style = "border-left:3px solid #E69F00;padding-left:8px"
+    return pn.pane.HTML(f"<div style='{style}'>{escape(text)}</div>", sizing_mode="stretch_width")
+
+
+def _heading(text: str) -> Any:
+    import panel as pn
+
+    return pn.pane.HTML(f"<h3 style='margin:12px 0 0'>{escape(text)}</h3>")
+
+
+def _class_part(
+    source: UnitSource,
+    layer: str,
+    channel: int,
+    column: xr.DataArray | None,
+    units: xr.Dataset | None,
+    notes: list[str],
+) -> list[Any]:
+    import panel as pn
+
+    names, charts = source.class_names, []
+    profile = source.profile(layer, channel, column)
+    if profile is not None:
+        charts.append(
+            ("Mean activation by class, ± 1 standard error", profile_chart(profile, names))
+        )
+    elif source.no_classes:
+        notes.append(f"classes are left out: {source.no_classes}")
+    if column is not None and profile is not None:
+        chart = quantile_chart(class_quantiles(column), names)
+        charts.append(("Activations by class: quartiles, 5 to 95 %, extremes", chart))
+    damage = None if units is None else class_damage(units, channel)
+    if damage is not None:
+        for variable, words in (
+            ("class_loss_increase", "Loss increase by class without the unit, ± 1 standard error"),
+            ("class_accuracy_drop", "Accuracy drop by class without the unit, ± 1 standard error"),
+        ):
+            if variable in damage:
+                title = words + _ablation_words(units)
+                charts.append((title, damage_chart(damage, variable, names)))
+    elif units is not None:
+        notes.append("damage by class is left out: the table of units has none for this unit")
+    widest = max((t.sizes["class"] for t in (profile, damage) if t is not None), default=0)
+    if widest > MOST_CLASSES:
+        notes.append(
+            f"charts by class show the {MOST_CLASSES} classes with the largest numbers, of {widest}"
+        )
+    if not charts:
+        return []
+    cards = [_chart_card(title, chart) for title, chart in charts]
+    return [_heading("Classes"), pn.FlexBox(*cards, sizing_mode="stretch_width", gap="12px")]
+
+
+def _ablation_words(units: xr.Dataset | None) -> str:
+    """Return over which samples units were ablated, where the table says so."""
+    attributes = {} if units is None else units.attrs
+    for prefix in ("unit_ablation_", ""):
+        samples = attributes.get(f"{prefix}samples")
+        if samples is not None:
+            split = attributes.get(f"{prefix}split", "")
+            value = attributes.get(f"{prefix}value", "")
+            clamped = f"; clamped to {value}" if value else ""
+            return f" ({samples} samples{f' of {split}' if split else ''}{clamped})"
+    return ""
+
+
+def _chart_card(title: str, chart: Any) -> Any:
+    import panel as pn
+
+    words = pn.pane.HTML(f"<div style='font-size:13px'>{escape(title)}</div>", margin=(5, 5, 0, 10))
+    return pn.Column(
+        words,
+        pn.pane.Bokeh(chart, sizing_mode="stretch_width"),
+        styles={"flex": "1 1 360px"},
+        sizing_mode="stretch_width",
+        min_width=350,
+        max_width=760,
+    )
+
+
+def _measures_part(channel: int, units: xr.Dataset | None, notes: list[str]) -> list[Any]:
+    import panel as pn
+
+    if units is None:
+        return []
+    places = measure_places(units, channel)
+    why = str(units["undefined"].values[places_row(units, channel)]) if "undefined" in units else ""
+    if why:
+        notes.append(f"the selectivity of this unit is not defined: {why}")
+    words = "Percentile: share of the layer's units with a smaller value, and half of those equal."
+    return [
+        _heading("Place in its layer"),
+        pn.pane.HTML(f"{places_table(places)}<small>{words}</small>", sizing_mode="stretch_width"),
+    ]
+
+
+def places_row(units: xr.Dataset, channel: int) -> int:
+    """Return the row of a unit in the table of its layer."""
+    return int((units["channel"].values == channel).argmax())
+
+
+def _closest_part(
+    source: UnitSource, layer: str, channel: int, go: OnUnit, notes: list[str]
+) -> list[Any]:
+    import panel as pn
+
+    table = source.layer_activations(layer)
+    if table is None:
+        return []
+    activation = table["activation"]
+    read = min(activation.sizes["sample"], MOST_SAMPLES)
+    size = read * activation.sizes["unit"] * activation.dtype.itemsize
+    found = pn.Column(sizing_mode="stretch_width")
+
+    def find(_event: Any = None) -> None:
+        try:
+            found[:] = _closest_buttons(source, layer, channel, go)
+        except UnitlensError as error:
+            found[:] = [_note(f"closest units are left out: {error}")]
+
+    if size <= AT_ONCE:
+        find()
+    else:
+        ask = pn.widgets.Button(name=f"find the closest units (reads {size / 2**20:.0f} MB)")
+        ask.on_click(find)
+        found[:] = [ask]
+    return [_heading("Closest units of the layer, by correlation of activations"), found]
+
+
+def _closest_buttons(source: UnitSource, layer: str, channel: int, go: OnUnit) -> list[Any]:
+    import panel as pn
+
+    table = source.layer_activations(layer)
+    if table is None:
+        return []
+    closest = closest_units(table["activation"], source.check(layer, channel))
+    channels = source.channels[layer][closest["place"].values].tolist()
+    if not channels:
+        return [
+            _note("no unit of the layer has a correlation with this unit, which may be constant")
+        ]
+    buttons = [
+        _unit_button(f"unit {other}: r = {correlation:+.2f}", layer, other, go)
+        for other, correlation in zip(channels, closest["correlation"].values, strict=True)
+    ]
+    samples, of = closest.attrs["samples"], closest.attrs["of_samples"]
+    words = f"Pearson's r over {'all ' if samples == of else ''}{samples}"
+    words += f" of {of} samples" if samples != of else " samples"
+    return [pn.FlexBox(*buttons), pn.pane.HTML(f"<small>{words}</small>")]
