@@ -1,1 +1,1 @@
-"""The explorer: what the tables, stores and data sets of networks hold, to look at with the mouse."""
+"""The explorer: units, layers and runs to look at with the mouse."""

@@ -113,4 +113,4 @@ def _correlations(
     value[constant] = np.nan  # rounding of the mean leaves constant units a tiny variance
     if np.ptp(own) == 0:
         value[:] = np.nan
-    return np.clip(value, -1, 1)
+    return np.asarray(np.clip(value, -1, 1), np.float64)

@@ -83,24 +83,24 @@ def damage_chart(damage: xr.Dataset, variable: str, names: Sequence[str]) -> "Fi
 def _bars(
     table: xr.Dataset, variable: str, places: Places, names: Sequence[str], label: str, colour: str
 ) -> "Figure":
-    from bokeh.models import ColumnDataSource, Span, Whisker
+    from bokeh.models import ColumnDataSource, PrintfTickFormatter, Span, Whisker
 
     rows = table.isel({"class": places})
     value, error = rows[variable].values, np.nan_to_num(rows[f"{variable}_se"].values)
     labels = _class_labels(rows, names)
-    source = ColumnDataSource(
-        {
-            "x": np.arange(places.size),
-            "name": labels,
-            "value": value,
-            "error": rows[f"{variable}_se"].values,
-            "low": value - error,
-            "high": value + error,
-        }
-    )
-    chart = _class_figure(
-        labels, label, [("class", "@name"), (label, "@value{0.0000} ± @error{0.0000}")]
-    )
+    columns = {
+        "x": np.arange(places.size),
+        "name": labels,
+        "value": value,
+        "error": rows[f"{variable}_se"].values,
+        "low": value - error,
+        "high": value + error,
+    }
+    source = ColumnDataSource(columns)
+    tips = [("class", "@name"), (label, "@value{%.4g} ± @error{%.2g}")]
+    chart = _class_figure(labels, label, tips, ("@value", "@error"))
+    chart.y_range.start, chart.y_range.end = _limits(0, *columns["low"], *columns["high"])
+    chart.yaxis.formatter = PrintfTickFormatter(format="%.3g")
     chart.vbar(x="x", top="value", width=0.7, color=colour, alpha=0.85, source=source)
     whisker = Whisker(base="x", lower="low", upper="high", source=source, line_color="black")
     for head in (whisker.upper_head, whisker.lower_head):
@@ -108,6 +108,14 @@ def _bars(
     chart.add_layout(whisker)
     chart.add_layout(Span(location=0, dimension="width", line_color=GREY, line_width=1))
     return chart
+
+
+def _limits(*values: float) -> tuple[float, float]:
+    """Return the ends of an axis that holds all values, with a margin."""
+    known = np.array(values)[np.isfinite(values)]
+    low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
+    margin = 0.05 * (high - low) or 0.5
+    return float(low - margin), float(high + margin)
 
 
 def quantile_chart(quantiles: xr.DataArray, names: Sequence[str]) -> "Figure":
@@ -131,11 +139,12 @@ def quantile_chart(quantiles: xr.DataArray, names: Sequence[str]) -> "Figure":
     source = ColumnDataSource({"x": np.arange(len(labels)), "name": labels, **columns})
     tips = [
         ("class", "@name"),
-        ("5 % to 95 %", "@q1{0.0000} to @q5{0.0000}"),
-        ("quartiles", "@q2{0.0000}, @q3{0.0000}, @q4{0.0000}"),
-        ("range", "@q0{0.0000} to @q6{0.0000}"),
+        ("5 % to 95 %", "@q1{%.4g} to @q5{%.4g}"),
+        ("quartiles", "@q2{%.4g}, @q3{%.4g}, @q4{%.4g}"),
+        ("range", "@q0{%.4g} to @q6{%.4g}"),
     ]
-    chart = _class_figure(labels, "activation", tips)
+    chart = _class_figure(labels, "activation", tips, [f"@{name}" for name in columns])
+    chart.y_range.start, chart.y_range.end = _limits(*rows.values.ravel())
     chart.segment("x", "q1", "x", "q2", color="black", source=source)
     chart.segment("x", "q4", "x", "q5", color="black", source=source)
     chart.vbar("x", 0.6, "q4", "q2", color=_GREEN, alpha=0.6, line_color="black", source=source)
@@ -149,8 +158,10 @@ def _class_labels(rows: xr.Dataset | xr.DataArray, names: Sequence[str]) -> list
     return [class_label(names, int(label)) for label in rows["class"].values]
 
 
-def _class_figure(labels: list[str], label: str, tips: list[tuple[str, str]]) -> "Figure":
-    from bokeh.models import FixedTicker, HoverTool
+def _class_figure(
+    labels: list[str], label: str, tips: list[tuple[str, str]], numbers: Sequence[str]
+) -> "Figure":
+    from bokeh.models import FixedTicker, HoverTool, Range1d
     from bokeh.plotting import figure
 
     chart = figure(
@@ -158,8 +169,9 @@ def _class_figure(labels: list[str], label: str, tips: list[tuple[str, str]]) ->
         min_width=_MINIMUM_WIDTH,
         sizing_mode="stretch_width",
         toolbar_location=None,
-        tools=[HoverTool(tooltips=tips)],
-        x_range=(-0.6, max(0.6, len(labels) - 0.4)),
+        tools=[HoverTool(tooltips=tips, formatters=dict.fromkeys(numbers, "printf"))],
+        x_range=Range1d(-0.6, max(0.6, len(labels) - 0.4)),
+        y_range=Range1d(),
     )
     chart.xaxis.ticker = FixedTicker(ticks=list(range(len(labels))))
     chart.xaxis.major_label_overrides = {at: _plain(name) for at, name in enumerate(labels)}

@@ -75,7 +75,7 @@ def read_samples(
         values = _read_values(dataset, places)
     except DatasetError:
         raise
-    except Exception as error:  # noqa: BLE001  (the data set is the user's code)
+    except Exception as error:  # the data set is the user's code
         raise DatasetError(
             f"samples {cut(str(list(places)))} of the data set cannot be read "
             f"({first_line(error)}); give the data set that the activations were recorded over"

@@ -112,9 +112,11 @@ def _class_words(row: xr.Dataset, names: Sequence[str]) -> str:
     if "label" not in row.coords:
         return ""
     label = int(row["label"])
-    words = class_label(names, label)
+    words = f"class {class_label(names, label)}"
     if "true_label" in row.coords and int(row["true_label"]) != label:
-        words = f"label {words}, truly {class_label(names, int(row['true_label']))}"
+        words = (
+            f"label {class_label(names, label)}, truly {class_label(names, int(row['true_label']))}"
+        )
     return words
 
 

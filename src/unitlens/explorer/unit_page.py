@@ -157,7 +157,7 @@ def _parts(source: UnitSource, layer: str, channel: int, title: str, go: OnUnit)
         *samples_part(source, layer, channel, column, notes),
         *_class_part(source, layer, channel, column, units, notes),
         *_measures_part(channel, units, notes),
-        *_closest_part(source, layer, channel, go, notes),
+        *_closest_part(source, layer, channel, go),
     ]
     return [_header(source, layer, channel, title, go), *map(_note, notes), *parts]
 
@@ -239,8 +239,10 @@ def _class_part(
             ("class_loss_increase", "Loss increase by class without the unit, ± 1 standard error"),
             ("class_accuracy_drop", "Accuracy drop by class without the unit, ± 1 standard error"),
         ):
-            if variable in damage:
-                title = words + _ablation_words(units)
+            title = words + _ablation_words(units)
+            if variable in damage and not damage[variable].any():
+                notes.append(f"{title}: 0 in every class")
+            elif variable in damage:
                 charts.append((title, damage_chart(damage, variable, names)))
     elif units is not None:
         notes.append("damage by class is left out: the table of units has none for this unit")
@@ -303,9 +305,7 @@ def places_row(units: xr.Dataset, channel: int) -> int:
     return int((units["channel"].values == channel).argmax())
 
 
-def _closest_part(
-    source: UnitSource, layer: str, channel: int, go: OnUnit, notes: list[str]
-) -> list[Any]:
+def _closest_part(source: UnitSource, layer: str, channel: int, go: OnUnit) -> list[Any]:
     import panel as pn
 
     table = source.layer_activations(layer)

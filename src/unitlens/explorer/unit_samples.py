@@ -156,8 +156,8 @@ def doubt_of_labels(responses: xr.Dataset, views: list[SampleView]) -> str:
     if not any(differ):
         return ""
     return (
-        f"{sum(differ)} of {len(views)} shown samples have another label in the data set than in the "
-        "activations: the data set is not the one that they were recorded over, so the samples "
+        f"{sum(differ)} of {len(views)} shown samples have another label in the data set than in "
+        "the activations: the data set is not the one that they were recorded over, so the samples "
         "shown may be wrong; give the data set of the recording"
     )
 

@@ -192,7 +192,8 @@ def source_of_run(results: "Results", run: str, split: str | None = None) -> Uni
     TableError
         Where there is no such run.
     """
-    chosen, missing = split or SPLITS[0], {}
+    chosen = split or SPLITS[0]
+    missing: dict[str, str] = {}
     activations = statistics = units = dataset = None
     for name in (split,) if split else SPLITS:
         try:
