@@ -1,6 +1,6 @@
 """The page of one unit: what it responds to, how classes differ, what breaks without it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -222,44 +222,57 @@ def _class_part(
 ) -> list[Any]:
     import panel as pn
 
-    names, charts = source.class_names, []
+    names = source.class_names
     profile = source.profile(layer, channel, column)
+    charts = []
     if profile is not None:
-        charts.append(
-            ("Mean activation by class, ± 1 standard error", profile_chart(profile, names))
-        )
+        words = "Mean activation by class, ± 1 standard error"
+        charts.append((words, profile_chart(profile, names)))
     elif source.no_classes:
         notes.append(f"classes are left out: {source.no_classes}")
     if column is not None and profile is not None:
         chart = quantile_chart(class_quantiles(column), names)
         charts.append(("Activations by class: quartiles, 5 to 95 %, extremes", chart))
-    damage = None if units is None else class_damage(units, channel)
-    if damage is not None:
-        for variable, words in (
-            ("class_loss_increase", "Loss increase by class without the unit, ± 1 standard error"),
-            ("class_accuracy_drop", "Accuracy drop by class without the unit, ± 1 standard error"),
-        ):
-            title = words + _ablation_words(units)
-            if variable in damage and not damage[variable].any():
-                notes.append(f"{title}: 0 in every class")
-            elif variable in damage:
-                charts.append((title, damage_chart(damage, variable, names)))
-    elif units is not None:
-        notes.append("damage by class is left out: the table of units has none for this unit")
-    widest = max((t.sizes["class"] for t in (profile, damage) if t is not None), default=0)
-    if widest > MOST_CLASSES:
-        notes.append(
-            f"charts by class show the {MOST_CLASSES} classes with the largest numbers, of {widest}"
-        )
+    if units is not None:
+        charts += _damage_charts(units, channel, names, notes)
+    if profile is not None and profile.sizes["class"] > MOST_CLASSES:
+        notes.append(_few_classes("activations", profile.sizes["class"]))
     if not charts:
         return []
     cards = [_chart_card(title, chart) for title, chart in charts]
     return [_heading("Classes"), pn.FlexBox(*cards, sizing_mode="stretch_width", gap="12px")]
 
 
-def _ablation_words(units: xr.Dataset | None) -> str:
+def _damage_charts(
+    units: xr.Dataset, channel: int, names: Sequence[str], notes: list[str]
+) -> list[tuple[str, Any]]:
+    damage = class_damage(units, channel)
+    if damage is None:
+        notes.append("damage by class is left out: the table of units has none for this unit")
+        return []
+    charts = []
+    for quantity in ("loss increase", "accuracy drop"):
+        variable = f"class_{quantity.replace(' ', '_')}"
+        if variable not in damage:
+            continue
+        words = f"{quantity.capitalize()} by class without the unit"
+        if damage[variable].any() or damage[f"{variable}_se"].any():
+            title = f"{words}, ± 1 standard error{_ablation_words(units)}"
+            charts.append((title, damage_chart(damage, variable, names)))
+        else:
+            notes.append(f"{words}{_ablation_words(units)}: exactly 0 in every class")
+    if damage.sizes["class"] > MOST_CLASSES:
+        notes.append(_few_classes("damage", damage.sizes["class"]))
+    return charts
+
+
+def _few_classes(what: str, classes: int) -> str:
+    return f"charts of {what} show the {MOST_CLASSES} classes with the largest sizes, of {classes}"
+
+
+def _ablation_words(units: xr.Dataset) -> str:
     """Return over which samples units were ablated, where the table says so."""
-    attributes = {} if units is None else units.attrs
+    attributes = units.attrs
     for prefix in ("unit_ablation_", ""):
         samples = attributes.get(f"{prefix}samples")
         if samples is not None:
@@ -290,7 +303,7 @@ def _measures_part(channel: int, units: xr.Dataset | None, notes: list[str]) -> 
     if units is None:
         return []
     places = measure_places(units, channel)
-    why = str(units["undefined"].values[places_row(units, channel)]) if "undefined" in units else ""
+    why = str(units["undefined"].values[_row_of(units, channel)]) if "undefined" in units else ""
     if why:
         notes.append(f"the selectivity of this unit is not defined: {why}")
     words = "Percentile: share of the layer's units with a smaller value, and half of those equal."
@@ -300,8 +313,7 @@ def _measures_part(channel: int, units: xr.Dataset | None, notes: list[str]) -> 
     ]
 
 
-def places_row(units: xr.Dataset, channel: int) -> int:
-    """Return the row of a unit in the table of its layer."""
+def _row_of(units: xr.Dataset, channel: int) -> int:
     return int((units["channel"].values == channel).argmax())
 
 

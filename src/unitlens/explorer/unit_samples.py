@@ -20,6 +20,9 @@ from unitlens.explorer.unit_markup import sample_strip
 if TYPE_CHECKING:
     from unitlens.explorer.unit_source import UnitSource
 
+_CAPTION = "Under each sample: its activation in bold, and the quantile among all samples."
+_MAP_CAPTION = "Orange: where the unit is active, clear at the map's minimum, full at its maximum."
+MAPPED_TITLE = "Where in the image, of samples with kept feature maps"
 TOP, SPREAD, MAPPED = 16, 12, 8  # samples of each strip
 
 
@@ -44,9 +47,12 @@ def samples_part(
     groups = _groups(source, layer, channel, column, notes)
     parts = []
     for title, responses in groups:
-        maps = kept_maps(source, layer, channel, responses) if title.startswith("Where") else None
+        mapped = title == MAPPED_TITLE
+        maps = kept_maps(source, layer, channel, responses) if mapped else None
         strip = _strip(source, responses, maps, notes)
-        html = f"<h3 style='margin:12px 0 6px'>{escape(title)}</h3>{strip}"
+        caption = f"{_CAPTION} {_MAP_CAPTION}" if mapped else _CAPTION
+        heading = f"<h3 style='margin:12px 0 0'>{escape(title)}</h3><small>{caption}</small>"
+        html = f"{heading}<div style='margin-top:6px'>{strip}</div>"
         parts.append(pn.pane.HTML(html, sizing_mode="stretch_width"))
     return parts
 
@@ -70,10 +76,14 @@ def _groups(
         ("Samples spread over its quantiles", spread_responses(column, SPREAD)),
     ]
     table = source.layer_activations(layer)
-    if table is not None and "map" in table:
+    if source.dataset is not None and table is not None and _has_image_maps(table):
         mapped = mapped_responses(column, table["map_sample"].values, MAPPED)
-        groups.insert(1, ("Where in the image, of samples with kept feature maps", mapped))
+        groups.insert(1, (MAPPED_TITLE, mapped))
     return groups
+
+
+def _has_image_maps(table: xr.Dataset) -> bool:
+    return "map" in table and {"y", "x"} <= set(table["map"].dims)
 
 
 def kept_maps(

@@ -58,6 +58,8 @@ class UnitSource:
         if not names and self.activations is not None:
             stated = self.activations.attrs.get("class_names", "[]")
             names = json.loads(stated) if isinstance(stated, str) else list(stated)
+        if not names and self.units is not None and "class_name" in self.units.coords:
+            return _names_by_label(self.units)
         return tuple(map(str, names))
 
     @property
@@ -276,6 +278,11 @@ def source_of_activations(
     units = None if importance is None else index_units(importance)
     split = "" if acts is None else str(acts.attrs.get("split", ""))
     return UnitSource(units, acts, None, dataset, split, missing)
+
+
+def _names_by_label(units: xr.Dataset) -> tuple[str, ...]:
+    named = dict(zip(units["class"].values.tolist(), units["class_name"].values, strict=True))
+    return tuple(str(named.get(label, "")) for label in range(max(named, default=-1) + 1))
 
 
 def _as_slice(places: npt.NDArray[np.int64]) -> Any:
