@@ -18,7 +18,7 @@ STYLE = """<style>
 .strip{display:flex;flex-wrap:wrap;gap:10px;margin:0;padding:0;list-style:none}
 .strip li{width:112px;font-size:12px;line-height:1.3;overflow-wrap:anywhere}
 .strip li.words{width:300px;border-left:3px solid #0072B2;padding-left:8px}
-.strip img{width:96px;height:96px;object-fit:contain;display:block;background:#eee;margin-bottom:3px}
+.strip img{width:96px;height:96px;object-fit:contain;display:block;margin-bottom:3px}
 .strip img.sharp{image-rendering:pixelated}
 .places{border-collapse:collapse;font-size:13px}
 .places th,.places td{padding:2px 10px 2px 0;text-align:right;white-space:nowrap}

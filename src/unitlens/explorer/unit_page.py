@@ -193,7 +193,7 @@ def _samples(source: UnitSource) -> int:
 def _unit_button(name: str, layer: str, channel: int | None, go: OnUnit) -> Any:
     import panel as pn
 
-    button = pn.widgets.Button(name=name, disabled=channel is None)
+    button = pn.widgets.Button(label=name, disabled=channel is None)
     if channel is not None:
         button.on_click(lambda _event: go(layer, channel))
     return button
@@ -337,7 +337,7 @@ def _closest_part(source: UnitSource, layer: str, channel: int, go: OnUnit) -> l
     if size <= AT_ONCE:
         find()
     else:
-        ask = pn.widgets.Button(name=f"find the closest units (reads {size / 2**20:.0f} MB)")
+        ask = pn.widgets.Button(label=f"find the closest units (reads {size / 2**20:.0f} MB)")
         ask.on_click(find)
         found[:] = [ask]
     return [_heading("Closest units of the layer, by correlation of activations"), found]

@@ -137,7 +137,7 @@ class UnitSource:
             return None
         one = table["activation"].isel(unit=place).compute()
         samples = {
-            name: value
+            name: value.variable
             for name, value in self.activations.coords.items()
             if value.dims == ("sample",) and not (self.no_classes and name in _LABELS)
         }
