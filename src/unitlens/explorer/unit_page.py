@@ -39,6 +39,7 @@ def unit_page(
     *,
     split: str | None = None,
     on_unit: OnUnit | None = None,
+    live: bool = True,
 ) -> "pn.Column":
     """Build the page of a unit of a results folder.
 
@@ -54,8 +55,11 @@ def unit_page(
         Split whose activations and samples are shown; if None, ``test`` where it was recorded,
         else ``train``.
     on_unit
-        Called with layer and channel when another unit is chosen on the page. If None, the page
-        shows that unit in place of this one.
+        Called with layer and channel when another unit is chosen on the page, which then has no
+        steps to the previous and next unit of its own. If None, the page has these steps, and
+        shows the chosen unit in place of this one.
+    live
+        Whether buttons work. If False, the page has none, for a file: closest units are words.
 
     Returns
     -------
@@ -71,7 +75,7 @@ def unit_page(
         Where the layer has no such unit.
     """
     source = _open_source(results, run, split)
-    return page_of_source(source, layer, channel, title=run, on_unit=on_unit)
+    return page_of_source(source, layer, channel, title=run, on_unit=on_unit, live=live)
 
 
 @lru_cache(_OPENED)
@@ -119,7 +123,13 @@ def unit_of_activations(
 
 
 def page_of_source(
-    source: UnitSource, layer: str, channel: int, *, title: str = "", on_unit: OnUnit | None = None
+    source: UnitSource,
+    layer: str,
+    channel: int,
+    *,
+    title: str = "",
+    on_unit: OnUnit | None = None,
+    live: bool = True,
 ) -> "pn.Column":
     """Build the page of a unit from an opened source, which many pages may share.
 
@@ -131,38 +141,37 @@ def page_of_source(
         The unit.
     title
         Text above the name of the unit, such as the run.
-    on_unit
+    on_unit, live
         As for :func:`unit_page`.
     """
     import panel as pn
 
     page = pn.Column(sizing_mode="stretch_width")
 
-    def go(other_layer: str, other: int) -> None:
-        if on_unit is not None:
-            on_unit(other_layer, other)
-        else:
-            page[:] = _parts(source, other_layer, other, title, go)
+    def show(other_layer: str, other: int) -> None:
+        steps = show if live and on_unit is None else None
+        chosen = (on_unit or show) if live else None
+        head = _header(source, other_layer, other, title, steps)
+        page[:] = [head, *_parts(source, other_layer, other, chosen)]
 
-    page[:] = _parts(source, layer, channel, title, go)
+    show(layer, channel)
     return page
 
 
-def _parts(source: UnitSource, layer: str, channel: int, title: str, go: OnUnit) -> list[Any]:
-    source.check(layer, channel)
+def _parts(source: UnitSource, layer: str, channel: int, go: OnUnit | None) -> list[Any]:
     column = source.column(layer, channel)
     units = source.layer_units(layer)
-    notes = [*source.missing.values()]
+    notes = [*source.missing.values(), *source.doubts]
     parts = [
         *samples_part(source, layer, channel, column, notes),
         *_class_part(source, layer, channel, column, units, notes),
         *_measures_part(channel, units, notes),
         *_closest_part(source, layer, channel, go),
     ]
-    return [_header(source, layer, channel, title, go), *map(_note, notes), *parts]
+    return [*map(_note, notes), *parts]
 
 
-def _header(source: UnitSource, layer: str, channel: int, title: str, go: OnUnit) -> Any:
+def _header(source: UnitSource, layer: str, channel: int, title: str, go: OnUnit | None) -> Any:
     import panel as pn
 
     previous, following = source.neighbours(layer, channel)
@@ -173,15 +182,14 @@ def _header(source: UnitSource, layer: str, channel: int, title: str, go: OnUnit
         words += f" of split {source.split}" if source.split else ""
     heading = f"<h2 style='margin:0'>{escape(layer)} · unit {channel}</h2>"
     above = f"<div>{escape(title)}</div>" if title else ""
+    told = pn.pane.HTML(f"{above}{heading}<div>{escape(words)}</div>")
+    if go is None:
+        return told
     buttons = [
         _unit_button(name, layer, other, go)
         for name, other in (("◀ previous unit", previous), ("next unit ▶", following))
     ]
-    return pn.Column(
-        pn.pane.HTML(f"{above}{heading}<div>{escape(words)}</div>"),
-        pn.Row(*buttons),
-        sizing_mode="stretch_width",
-    )
+    return pn.Column(told, pn.Row(*buttons), sizing_mode="stretch_width")
 
 
 def _samples(source: UnitSource) -> int:
@@ -317,7 +325,7 @@ def _row_of(units: xr.Dataset, channel: int) -> int:
     return int((units["channel"].values == channel).argmax())
 
 
-def _closest_part(source: UnitSource, layer: str, channel: int, go: OnUnit) -> list[Any]:
+def _closest_part(source: UnitSource, layer: str, channel: int, go: OnUnit | None) -> list[Any]:
     import panel as pn
 
     table = source.layer_activations(layer)
@@ -330,12 +338,14 @@ def _closest_part(source: UnitSource, layer: str, channel: int, go: OnUnit) -> l
 
     def find(_event: Any = None) -> None:
         try:
-            found[:] = _closest_buttons(source, layer, channel, go)
+            found[:] = _closest_names(source, layer, channel, go)
         except UnitlensError as error:
             found[:] = [_note(f"closest units are left out: {error}")]
 
     if size <= AT_ONCE:
         find()
+    elif go is None:
+        return []
     else:
         ask = pn.widgets.Button(label=f"find the closest units (reads {size / 2**20:.0f} MB)")
         ask.on_click(find)
@@ -343,7 +353,7 @@ def _closest_part(source: UnitSource, layer: str, channel: int, go: OnUnit) -> l
     return [_heading("Closest units of the layer, by correlation of activations"), found]
 
 
-def _closest_buttons(source: UnitSource, layer: str, channel: int, go: OnUnit) -> list[Any]:
+def _closest_names(source: UnitSource, layer: str, channel: int, go: OnUnit | None) -> list[Any]:
     import panel as pn
 
     table = source.layer_activations(layer)
@@ -355,11 +365,13 @@ def _closest_buttons(source: UnitSource, layer: str, channel: int, go: OnUnit) -
         return [
             _note("no unit of the layer has a correlation with this unit, which may be constant")
         ]
-    buttons = [
-        _unit_button(f"unit {other}: r = {correlation:+.2f}", layer, other, go)
-        for other, correlation in zip(channels, closest["correlation"].values, strict=True)
-    ]
+    correlations = closest["correlation"].values.tolist()
+    names = [f"unit {at}: r = {r:+.2f}" for at, r in zip(channels, correlations, strict=True)]
     samples, of = closest.attrs["samples"], closest.attrs["of_samples"]
     words = f"Pearson's r over {'all ' if samples == of else ''}{samples}"
     words += f" of {of} samples" if samples != of else " samples"
-    return [pn.FlexBox(*buttons), pn.pane.HTML(f"<small>{words}</small>")]
+    told = pn.pane.HTML(f"<small>{words}</small>")
+    if go is None:
+        return [pn.pane.HTML("; ".join(names), sizing_mode="stretch_width"), told]
+    pairs = zip(names, channels, strict=True)
+    return [pn.FlexBox(*(_unit_button(name, layer, at, go) for name, at in pairs)), told]

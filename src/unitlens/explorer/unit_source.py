@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from unitlens.errors import ArgumentError, LayerError, UnitlensError, nearest
+from unitlens.errors import ArgumentError, DatasetError, LayerError, UnitlensError, nearest
 from unitlens.explorer.unit_facts import class_profile, profile_from_statistics
 from unitlens.statistics.activation_layers import ActivationLayer, activation_layers
 from unitlens.variables.unit_index import UNIT_NAMES, index_units
@@ -61,6 +61,17 @@ class UnitSource:
         if not names and self.units is not None and "class_name" in self.units.coords:
             return _names_by_label(self.units)
         return tuple(map(str, names))
+
+    @property
+    def doubts(self) -> list[str]:
+        """What makes the numbers doubtful, in a line each: of the activations and of the units."""
+        lines = []
+        if self.activations is not None and self.activations.attrs.get("doubts"):
+            lines.append(f"the activations are doubtful: {self.activations.attrs['doubts']}")
+        attributes = {} if self.units is None else self.units.attrs
+        names = [str(name) for name in attributes if str(name).endswith("doubts")]
+        told = [(name, attributes[name]) for name in names if attributes[name]]
+        return [*lines, *(f"the table of units is doubtful ({a}): {why}" for a, why in told)]
 
     @property
     def no_classes(self) -> str:
@@ -212,10 +223,21 @@ def source_of_run(results: "Results", run: str, split: str | None = None) -> Uni
     except UnitlensError as error:
         missing["units"] = f"measures are left out: {error}"
     try:
-        dataset = results.dataset(run, chosen)
+        dataset = _same_dataset(results.dataset(run, chosen), activations)
     except (UnitlensError, OSError) as error:
         missing["dataset"] = f"the samples themselves are left out: {error}"
     return UnitSource(units, activations, statistics, dataset, chosen, missing)
+
+
+def _same_dataset(dataset: Any, activations: xr.DataTree | None) -> Any:
+    """Return a data set, unless the activations are of another one."""
+    recorded = None if activations is None else activations.attrs.get("dataset_identity")
+    if recorded is not None and recorded != dataset.identity:
+        raise DatasetError(
+            f"the prepared data set has the identity {dataset.identity}, the activations are of "
+            f"{recorded}; run snakemake again: it records what has changed"
+        )
+    return dataset
 
 
 def _check_run(results: "Results", run: str) -> None:

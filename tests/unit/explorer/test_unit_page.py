@@ -14,7 +14,7 @@ from unitlens.explorer.unit_source import source_of_activations
 
 pn = pytest.importorskip("panel")
 
-from unitlens.explorer.unit_page import unit_of_activations  # noqa: E402
+from unitlens.explorer.unit_page import page_of_source, unit_of_activations  # noqa: E402
 
 SAMPLES = 60
 
@@ -136,12 +136,35 @@ def test_buttons__lead_to_the_units_beside_it_and_to_the_closest(measured):
 
 def test_buttons__call_the_frame_where_there_is_one(measured):
     chosen = []
-    page = unit_of_activations(measured[0], "1", 3, on_unit=lambda *unit: chosen.append(unit))
+    page = unit_of_activations(measured[0], "1", 0, on_unit=lambda *unit: chosen.append(unit))
+    near = button(page, "unit ")
 
-    button(page, "next").clicks += 1
+    near.clicks += 1
 
-    assert chosen == [("1", 4)]
-    assert "1 · unit 3<" in words_of(page)
+    assert chosen == [("1", int(near.label.split(":")[0].removeprefix("unit ")))]
+    assert "1 · unit 0<" in words_of(page)
+    assert not any("previous" in one.label for one in page.select(pn.widgets.Button))
+
+
+def test_page_of_a_file__has_no_buttons_and_names_the_closest_units(measured):
+    source = source_of_activations(measured[0])
+
+    page = page_of_source(source, "1", 0, live=False)
+
+    assert page.select(pn.widgets.Button) == []
+    assert words_of(page).count(": r = ") >= 2
+
+
+def test_page__tells_what_is_doubtful(measured):
+    acts, importance = measured
+    acts = acts.copy()
+    acts.attrs["doubts"] = "rows depend on batches"
+    importance = importance.assign_attrs(doubts="<i>calls</i> differ")
+
+    words = words_of(unit_of_activations(acts, "1", 3, importance=importance))
+
+    assert "the activations are doubtful: rows depend on batches" in words
+    assert "&lt;i&gt;calls&lt;/i&gt; differ" in words
 
 
 def test_page__doubts_a_data_set_with_other_labels(measured):

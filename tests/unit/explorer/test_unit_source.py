@@ -11,8 +11,8 @@ import xarray as xr
 import unitlens as ul
 from small_stores import SMALL, make_columns, make_contents, write_store
 from synthetic_results import default_networks, write_results
-from unitlens.errors import ArgumentError, LayerError, TableError
-from unitlens.explorer.unit_source import source_of_activations, source_of_run
+from unitlens.errors import ArgumentError, DatasetError, LayerError, TableError
+from unitlens.explorer.unit_source import _same_dataset, source_of_activations, source_of_run
 from unitlens.store.format import decoding
 
 WIDE = {"relu1": 24, "relu2": 700}
@@ -153,3 +153,13 @@ def test_source_of_run__takes_the_split_that_was_recorded(folder, tmp_path, wide
 def test_source_of_run__refuses_a_run_that_is_not_there(folder):
     with pytest.raises(TableError, match="run = 'nobody'"):
         source_of_run(ul.open_results(folder), "nobody")
+
+
+def test_data_set__of_another_identity_is_refused(wide):
+    acts = ul.open_activations(wide[0])
+    same, other = (type("Split", (), {"identity": name})() for name in ("b1", "c2"))
+
+    assert acts.attrs["dataset_identity"] == "b1"
+    assert _same_dataset(same, acts) is same
+    with pytest.raises(DatasetError, match="identity c2, the activations are of b1"):
+        _same_dataset(other, acts)
