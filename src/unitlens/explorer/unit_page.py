@@ -18,7 +18,12 @@ from unitlens.explorer.unit_charts import (
 from unitlens.explorer.unit_facts import class_damage, class_quantiles, measure_places
 from unitlens.explorer.unit_markup import places_table
 from unitlens.explorer.unit_samples import samples_part
-from unitlens.explorer.unit_source import UnitSource, source_of_activations, source_of_run
+from unitlens.explorer.unit_source import (
+    SPLITS,
+    UnitSource,
+    source_of_activations,
+    source_of_run,
+)
 
 if TYPE_CHECKING:
     import panel as pn
@@ -52,8 +57,8 @@ def unit_page(
     layer, channel
         The unit.
     split
-        Split whose activations and samples are shown; if None, ``test`` where it was recorded,
-        else ``train``.
+        Split whose activations and samples are shown. If None, ``test`` where it was recorded,
+        else ``train``, and the page lets the split be chosen where both were recorded.
     on_unit
         Called with layer and channel when another unit is chosen on the page, which then has no
         steps to the previous and next unit of its own. If None, the page has these steps, and
@@ -74,8 +79,30 @@ def unit_page(
     ArgumentError
         Where the layer has no such unit.
     """
+    import panel as pn
+
     source = _open_source(results, run, split)
-    return page_of_source(source, layer, channel, title=run, on_unit=on_unit, live=live)
+    shown = _ShownUnit(source, layer, channel, run, on_unit, live=live)
+    if not live or split is not None or not _has_both_splits(results, run):
+        return shown.view
+    choice = pn.widgets.RadioButtonGroup(label="split", options=list(SPLITS), value=source.split)
+
+    def change(_event: Any) -> None:
+        shown.take(_open_source(results, run, choice.value))
+
+    choice.param.watch(change, "value")
+    words = pn.pane.HTML("Activations and samples of the split")
+    return pn.Column(pn.Row(words, choice), shown.view, sizing_mode="stretch_width")
+
+
+@lru_cache(_OPENED)
+def _has_both_splits(results: "Results", run: str) -> bool:
+    for name in SPLITS:
+        try:
+            results.activations(run, name)
+        except UnitlensError:
+            return False
+    return True
 
 
 @lru_cache(_OPENED)
@@ -144,18 +171,39 @@ def page_of_source(
     on_unit, live
         As for :func:`unit_page`.
     """
-    import panel as pn
+    return _ShownUnit(source, layer, channel, title, on_unit, live=live).view
 
-    page = pn.Column(sizing_mode="stretch_width")
 
-    def show(other_layer: str, other: int) -> None:
-        steps = show if live and on_unit is None else None
-        chosen = (on_unit or show) if live else None
-        head = _header(source, other_layer, other, title, steps)
-        page[:] = [head, *_parts(source, other_layer, other, chosen)]
+class _ShownUnit:
+    """The unit that a page shows, which buttons change."""
 
-    show(layer, channel)
-    return page
+    def __init__(
+        self,
+        source: UnitSource,
+        layer: str,
+        channel: int,
+        title: str,
+        on_unit: OnUnit | None,
+        *,
+        live: bool,
+    ) -> None:
+        import panel as pn
+
+        self.view = pn.Column(sizing_mode="stretch_width")
+        self._source, self._title = source, title
+        self._steps = self._show if live and on_unit is None else None
+        self._choose = (on_unit or self._show) if live else None
+        self._show(layer, channel)
+
+    def _show(self, layer: str, channel: int) -> None:
+        self._unit = layer, channel
+        head = _header(self._source, layer, channel, self._title, self._steps)
+        self.view[:] = [head, *_parts(self._source, layer, channel, self._choose)]
+
+    def take(self, source: UnitSource) -> None:
+        """Show the same unit from another source."""
+        self._source = source
+        self._show(*self._unit)
 
 
 def _parts(source: UnitSource, layer: str, channel: int, go: OnUnit | None) -> list[Any]:
@@ -168,7 +216,7 @@ def _parts(source: UnitSource, layer: str, channel: int, go: OnUnit | None) -> l
         *_measures_part(channel, units, notes),
         *_closest_part(source, layer, channel, go),
     ]
-    return [*map(_note, notes), *parts]
+    return [*map(note, notes), *parts]
 
 
 def _header(source: UnitSource, layer: str, channel: int, title: str, go: OnUnit | None) -> Any:
@@ -207,7 +255,8 @@ def _unit_button(name: str, layer: str, channel: int | None, go: OnUnit) -> Any:
     return button
 
 
-def _note(text: str) -> Any:
+def note(text: str) -> Any:
+    """Return a pane of one line that says what is missing or doubtful."""
     import panel as pn
 
     style = "border-left:3px solid #E69F00;padding-left:8px"
@@ -340,7 +389,7 @@ def _closest_part(source: UnitSource, layer: str, channel: int, go: OnUnit | Non
         try:
             found[:] = _closest_names(source, layer, channel, go)
         except UnitlensError as error:
-            found[:] = [_note(f"closest units are left out: {error}")]
+            found[:] = [note(f"closest units are left out: {error}")]
 
     if size <= AT_ONCE:
         find()
@@ -363,7 +412,7 @@ def _closest_names(source: UnitSource, layer: str, channel: int, go: OnUnit | No
     channels = source.channels[layer][closest["place"].values].tolist()
     if not channels:
         return [
-            _note("no unit of the layer has a correlation with this unit, which may be constant")
+            note("no unit of the layer has a correlation with this unit, which may be constant")
         ]
     correlations = closest["correlation"].values.tolist()
     names = [f"unit {at}: r = {r:+.2f}" for at, r in zip(channels, correlations, strict=True)]
