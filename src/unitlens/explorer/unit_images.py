@@ -46,7 +46,10 @@ class SampleView:
 
 
 def read_samples(
-    dataset: Any, places: Sequence[int], positions: Sequence[int | None] | None = None
+    dataset: Any,
+    places: Sequence[int],
+    positions: Sequence[int | None] | None = None,
+    position_count: int = 0,
 ) -> list[SampleView]:
     """Read some samples of a data set, and no others.
 
@@ -59,6 +62,9 @@ def read_samples(
         Indices in the data set.
     positions
         For each sample the position in its item that the activation is of; None for whole items.
+        A row is marked there if it is one number a position.
+    position_count
+        Number of positions of an item.
 
     Returns
     -------
@@ -80,7 +86,10 @@ def read_samples(
             f"samples {cut(str(list(places)))} of the data set cannot be read "
             f"({first_line(error)}); give the data set that the activations were recorded over"
         ) from error
-    views = [view_of(value, mark) for (value, _), mark in zip(values, marks, strict=True)]
+    views = [
+        view_of(value, mark if np.size(_as_array(value)) == position_count else None)
+        for (value, _), mark in zip(values, marks, strict=True)
+    ]
     return [replace(view, label=label) for view, (_, label) in zip(views, values, strict=True)]
 
 

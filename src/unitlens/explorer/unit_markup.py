@@ -91,7 +91,7 @@ def _sample_item(
 ) -> str:
     index = int(row["index"])
     caption = (
-        f"<b>{float(row['activation']):.4g}</b> · {float(row['quantile']):.0%}<br>"
+        f"<b>{float(row['activation']):.4g}</b> · {float(row['quantile']):.1%}<br>"
         f"{escape(_class_words(row, names))}<br><small>sample {index}{_position(row)}</small>"
     )
     if view.image is None:

@@ -1,6 +1,7 @@
 """The page of one unit: what it responds to, how classes differ, what breaks without it."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -207,8 +208,13 @@ class _ShownUnit:
 
 
 def _parts(source: UnitSource, layer: str, channel: int, go: OnUnit | None) -> list[Any]:
-    column = source.column(layer, channel)
     units = source.layer_units(layer)
+    try:
+        column = source.column(layer, channel)
+    except UnitlensError as error:
+        why = {"activations": f"activations are left out: {error}"}
+        source = replace(source, activations=None, missing={**source.missing, **why})
+        column = None
     notes = [*source.missing.values(), *source.doubts]
     parts = [
         *samples_part(source, layer, channel, column, notes),
@@ -363,7 +369,10 @@ def _measures_part(channel: int, units: xr.Dataset | None, notes: list[str]) -> 
     why = str(units["undefined"].values[_row_of(units, channel)]) if "undefined" in units else ""
     if why:
         notes.append(f"the selectivity of this unit is not defined: {why}")
-    words = "Percentile: share of the layer's units with a smaller value, and half of those equal."
+    words = (
+        "Percentile: share of the layer's units with a smaller value, and half of those equal. "
+        "Measures are those of the table of units, whichever samples are shown above."
+    )
     return [
         _heading("Place in its layer"),
         pn.pane.HTML(f"{places_table(places)}<small>{words}</small>", sizing_mode="stretch_width"),

@@ -48,7 +48,11 @@ def samples_part(
     parts = []
     for title, responses in groups:
         mapped = title == MAPPED_TITLE
-        maps = kept_maps(source, layer, channel, responses) if mapped else None
+        try:
+            maps = kept_maps(source, layer, channel, responses) if mapped else None
+        except UnitlensError as error:
+            _add(notes, f"feature maps are left out: {error}")
+            continue
         strip = _strip(source, responses, maps, notes)
         caption = f"{_CAPTION} {_MAP_CAPTION}" if mapped else _CAPTION
         heading = f"<h3 style='margin:12px 0 0'>{escape(title)}</h3><small>{caption}</small>"
@@ -124,7 +128,8 @@ def _strip(
     views, overlays = None, None
     if source.dataset is not None:
         try:
-            views = read_samples(source.dataset, *_places(responses))
+            places, positions = _places(responses)
+            views = read_samples(source.dataset, places, positions, source.position_count)
         except UnitlensError as error:
             _add(notes, f"the samples themselves are left out: {error}")
     if views is not None:

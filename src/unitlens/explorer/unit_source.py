@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,6 +62,13 @@ class UnitSource:
         if not names and self.units is not None and "class_name" in self.units.coords:
             return _names_by_label(self.units)
         return tuple(map(str, names))
+
+    @property
+    def position_count(self) -> int:
+        """The number of positions of an item, where positions are samples; else 0."""
+        attributes = {} if self.activations is None else self.activations.attrs
+        shape = attributes.get("position_shape", "[0]")
+        return prod(json.loads(shape) if isinstance(shape, str) else shape)
 
     @property
     def doubts(self) -> list[str]:

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
+from torch import nn
 
 import unitlens as ul
 from small_stores import make_contents, write_store
@@ -54,6 +56,40 @@ def test_own_units__follow_the_choice_and_the_buttons(acts):
     near.clicks += 1
     assert near.label.startswith(f"unit {channel.value}:")
     assert f"layer1.0.relu_2 · unit {channel.value}<" in words_of(view)
+
+
+class Tokens:
+    """Rows of tokens, the target of each is the token after it."""
+
+    def __init__(self, width):
+        self.width = width
+
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, index):
+        tokens = torch.randint(0, 20, (8,), generator=torch.Generator().manual_seed(index))
+        return tokens[:-1].repeat(self.width), tokens[1:]
+
+
+def test_own_units__mark_the_token_that_the_unit_responds_to(tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(20, 8), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 20)).eval()
+    path = ul.record_activations(model, Tokens(1), tmp_path / "acts.zarr", positions="samples")
+    acts = ul.open_activations(path)
+    values = acts["2"].activation.values
+    unit = int(values.max(0).argmax())
+    at = int(values[:, unit].argmax())
+    item, position = int(acts["item"][at]), int(acts["position"][at])
+
+    view = own_units(acts, dataset=Tokens(1))
+    view.select(pn.widgets.IntInput)[0].value = unit
+
+    words = words_of(view)
+    assert f"[{Tokens(1)[item][0][position]}]" in words.split("<li class='words'>")[1]
+    assert f"sample {int(acts['index'][at])}, position {position}<" in words
+    other = words_of(own_units(acts, dataset=Tokens(2)))  # which has two numbers a position
+    assert "[" not in other.split("<li class='words'>", 1)[1].split("</ul>")[0]
 
 
 def test_own_units__refuse_nothing():

@@ -1,5 +1,7 @@
 """The page of a unit: what it shows, what it says of missing parts, and where its buttons lead."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -46,7 +48,7 @@ def measured(tmp_path_factory):
     ).eval()
     path = tmp_path_factory.mktemp("page") / "acts.zarr"
     ul.record_activations(model, Images(), path, maps={"samples": 20})
-    return ul.open_activations(path), ul.unit_ablation(model, Images())
+    return ul.open_activations(path), ul.unit_ablation(model, Images()), path
 
 
 def words_of(page):
@@ -75,7 +77,7 @@ def titles(page):
 
 
 def test_page__has_all_parts_and_reads_only_the_images_that_it_shows(measured):
-    acts, importance = measured
+    acts, importance, _ = measured
     data = Images()
 
     page = unit_of_activations(acts, "1", 2, importance=importance, dataset=data)
@@ -89,7 +91,7 @@ def test_page__has_all_parts_and_reads_only_the_images_that_it_shows(measured):
 
 
 def test_page__shows_names_as_text(measured):
-    acts, importance = measured
+    acts, importance, _ = measured
 
     page = unit_of_activations(acts, "1", 2, importance=importance, dataset=Images())
 
@@ -98,7 +100,7 @@ def test_page__shows_names_as_text(measured):
 
 
 def test_page__leaves_out_what_is_missing_with_a_line(measured):
-    acts, importance = measured
+    acts, importance, _ = measured
 
     bare = unit_of_activations(acts, "1", 2)
     table = unit_of_activations(None, "1", 2, importance=importance)
@@ -117,7 +119,7 @@ def test_page__leaves_out_what_is_missing_with_a_line(measured):
 
 
 def test_buttons__lead_to_the_units_beside_it_and_to_the_closest(measured):
-    acts, _ = measured
+    acts, _, _ = measured
     page = unit_of_activations(acts, "1", 0)
 
     assert button(page, "◀").disabled
@@ -155,8 +157,24 @@ def test_page_of_a_file__has_no_buttons_and_names_the_closest_units(measured):
     assert words_of(page).count(": r = ") >= 2
 
 
+def test_page__survives_a_damaged_store(measured, tmp_path):
+    importance = measured[1]
+    shutil.copytree(measured[2], tmp_path / "acts.zarr")
+    shutil.copy(measured[2].with_suffix(".json"), tmp_path / "acts.json")
+    damaged = ul.open_activations(tmp_path / "acts.zarr")
+    (shard,) = [
+        path for path in (tmp_path / "acts.zarr/1/activation").rglob("*") if path.parent.name == "0"
+    ]
+    shard.write_bytes(bytes(shard.stat().st_size))
+
+    page = unit_of_activations(damaged, "1", 2, importance=importance, dataset=Images())
+
+    assert "activations are left out: the shard" in words_of(page)
+    assert titles(page) == ["Loss increase by class", "Place in its layer"]
+
+
 def test_page__tells_what_is_doubtful(measured):
-    acts, importance = measured
+    acts, importance, _ = measured
     acts = acts.copy()
     acts.attrs["doubts"] = "rows depend on batches"
     importance = importance.assign_attrs(doubts="<i>calls</i> differ")
@@ -183,7 +201,7 @@ def test_doubt__takes_the_label_of_training_as_well_as_the_true_one():
 
 
 def test_kept_maps__are_those_of_the_unit_on_each_sample(measured):
-    acts, _ = measured
+    acts, _, _ = measured
     node = acts["1"]
     index = [int(node["map_sample"][3]), -5, int(node["map_sample"][0])]
 
