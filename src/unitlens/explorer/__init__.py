@@ -1,1 +1,1 @@
-"""The explorer: units, layers and runs to look at with the mouse."""
+"""The explorer: a view of all units, runs and single units of a results folder, in Panel."""

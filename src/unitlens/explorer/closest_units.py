@@ -7,8 +7,9 @@ import xarray as xr
 from unitlens.seeds import seeded
 
 MOST_SAMPLES = 4096  # that correlations are computed over
-_STRETCHES = 32  # of consecutive samples, which lie in few chunks of a store
+_STRETCHES = 16  # of consecutive samples, which lie in few chunks of a store
 _BLOCK = 2048  # units that are in memory at a time
+_CHUNK_BYTES, _CHUNK_UNITS = 2**20, 128  # of a chunk of a store, about
 
 
 def correlation_samples(samples: int, most: int = MOST_SAMPLES, *, seed: int = 0) -> list[slice]:
@@ -42,6 +43,32 @@ def correlation_samples(samples: int, most: int = MOST_SAMPLES, *, seed: int = 0
     draw = seeded(seed, "samples of correlations").random(edges.size - 1)
     starts = edges[:-1] + (draw * (np.diff(edges) - length + 1)).astype(np.int64)
     return [slice(start, start + length) for start in starts.tolist()]
+
+
+def bytes_read(samples: int, units: int, itemsize: int) -> int:
+    """Estimate how much of a store is read to find the closest units of a layer.
+
+    Parameters
+    ----------
+    samples, units
+        Shape of the activations of the layer.
+    itemsize
+        Bytes of a number.
+
+    Returns
+    -------
+    Bytes before compression. A stretch of samples is read with the whole chunks that it lies in.
+
+    Examples
+    --------
+    >>> bytes_read(1000, 512, 4), bytes_read(10**6, 512, 4)
+    (2048000, 67108864)
+    """
+    parts = correlation_samples(samples)
+    length = parts[0].stop - parts[0].start
+    chunk = _CHUNK_BYTES // (min(units, _CHUNK_UNITS) * itemsize)
+    rows = len(parts) * max(length, chunk) if len(parts) > 1 else samples
+    return min(samples, rows) * units * itemsize
 
 
 def closest_units(

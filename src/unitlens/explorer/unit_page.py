@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from unitlens.errors import UnitlensError
-from unitlens.explorer.closest_units import MOST_SAMPLES, closest_units
+from unitlens.explorer.closest_units import bytes_read, closest_units
 from unitlens.explorer.unit_charts import (
     MOST_CLASSES,
     damage_chart,
@@ -390,8 +390,8 @@ def _closest_part(source: UnitSource, layer: str, channel: int, go: OnUnit | Non
     if table is None:
         return []
     activation = table["activation"]
-    read = min(activation.sizes["sample"], MOST_SAMPLES)
-    size = read * activation.sizes["unit"] * activation.dtype.itemsize
+    sizes = activation.sizes
+    size = bytes_read(sizes["sample"], sizes["unit"], activation.dtype.itemsize)
     found = pn.Column(sizing_mode="stretch_width")
 
     def find(_event: Any = None) -> None:

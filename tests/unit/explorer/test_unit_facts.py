@@ -10,6 +10,8 @@ from small_stores import make_columns, make_contents, write_store
 from unitlens.errors import ArgumentError
 from unitlens.explorer import closest_units as closest
 from unitlens.explorer import unit_facts as facts
+from unitlens.store.format import decoding
+from unitlens.store.format.layout import DEFAULT_LAYOUT
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +198,27 @@ def test_closest_units__read_a_bounded_number_of_samples_of_all_parts():
 
     rows = np.concatenate([np.arange(part.start, part.stop) for part in parts])
     assert np.unique(rows).size == 320
-    assert np.unique(rows * 32 // 3000).size == 32
+    assert np.unique(rows * 16 // 3000).size == 16
     assert found.attrs == {"samples": 320, "of_samples": 3000}
     expected = np.corrcoef(layer.values[rows].T)[0, found["place"].values]
     np.testing.assert_allclose(found["correlation"], expected)
+
+
+def test_bytes_read__are_those_of_the_chunks_that_are_decoded(tmp_path, monkeypatch):
+    contents = make_contents(samples=40_000, layers={"relu1": 130})
+    write_store(tmp_path / "acts.zarr", contents, layout=DEFAULT_LAYOUT)
+    layer = ul.open_activations(tmp_path / "acts.zarr")["relu1"].activation
+    decoded = []
+    real = decoding.decompress
+
+    def count(*given):
+        decoded.append(len(real(*given)))
+        return real(*given)
+
+    monkeypatch.setattr(decoding, "decompress", count)
+    closest.closest_units(layer, 5)
+
+    stated = closest.bytes_read(40_000, 130, 4)
+    own_column = stated * 128 / 130  # which is read before the others
+    assert stated < 40_000 * 130 * 4
+    assert 0.3 * stated < sum(decoded) < 1.3 * (stated + own_column)
