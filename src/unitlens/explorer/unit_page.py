@@ -1,0 +1,242 @@
+"""The page of one unit: what it responds to, how classes differ, what breaks without it."""
+
+from dataclasses import replace
+from functools import lru_cache
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from unitlens.errors import UnitlensError
+from unitlens.explorer.closest_part import closest_part
+from unitlens.explorer.number_parts import class_part, measures_part
+from unitlens.explorer.page_panes import OnUnit, note, unit_button
+from unitlens.explorer.unit_samples import samples_part
+from unitlens.explorer.unit_source import (
+    SPLITS,
+    UnitSource,
+    source_of_activations,
+    source_of_run,
+)
+
+if TYPE_CHECKING:
+    import panel as pn
+
+    from unitlens.tables.results import Results
+
+_OPENED = 8  # runs whose stores and data sets stay open
+
+
+def unit_page(
+    results: "Results",
+    run: str,
+    layer: str,
+    channel: int,
+    *,
+    split: str | None = None,
+    on_unit: OnUnit | None = None,
+    live: bool = True,
+) -> "pn.Column":
+    """Build the page of a unit of a results folder.
+
+    Parameters
+    ----------
+    results
+        What :func:`unitlens.open_results` returns.
+    run
+        Name of the run.
+    layer, channel
+        The unit.
+    split
+        Split whose activations and samples are shown. If None, ``test`` where it was recorded,
+        else ``train``, and the page lets the split be chosen where both were recorded.
+    on_unit
+        Called with layer and channel when another unit is chosen on the page, which then has no
+        steps to the previous and next unit of its own. If None, the page has these steps, and
+        shows the chosen unit in place of this one.
+    live
+        Whether buttons work. If False, the page has none, for a file: closest units are words.
+
+    Returns
+    -------
+    A Panel column. Parts that are missing are left out, with a line that says why.
+
+    Raises
+    ------
+    TableError
+        Where there is no such run.
+    LayerError
+        Where the run has no such layer.
+    ArgumentError
+        Where the layer has no such unit.
+    """
+    import panel as pn
+
+    source = _open_source(results, run, split)
+    shown = _ShownUnit(source, layer, channel, run, on_unit, live=live)
+    if not live or split is not None or not _has_both_splits(results, run):
+        return shown.view
+    choice = pn.widgets.RadioButtonGroup(label="split", options=list(SPLITS), value=source.split)
+
+    def change(_event: Any) -> None:
+        shown.take(_open_source(results, run, choice.value))
+
+    choice.param.watch(change, "value")
+    words = pn.pane.HTML("Activations and samples of the split")
+    return pn.Column(pn.Row(words, choice), shown.view, sizing_mode="stretch_width")
+
+
+@lru_cache(_OPENED)
+def _has_both_splits(results: "Results", run: str) -> bool:
+    for name in SPLITS:
+        try:
+            results.activations(run, name)
+        except UnitlensError:
+            return False
+    return True
+
+
+@lru_cache(_OPENED)
+def _open_source(results: "Results", run: str, split: str | None) -> UnitSource:
+    return source_of_run(results, run, split)
+
+
+def unit_of_activations(
+    acts: xr.DataTree | None,
+    layer: str,
+    channel: int,
+    *,
+    importance: xr.Dataset | None = None,
+    dataset: Any = None,
+    on_unit: OnUnit | None = None,
+) -> "pn.Column":
+    """Build the page of a unit of an own model, from what there is.
+
+    Parameters
+    ----------
+    acts
+        What :func:`unitlens.open_activations` returns, or None.
+    layer, channel
+        The unit.
+    importance
+        What :func:`unitlens.unit_ablation` returns, or any table of units; None without one.
+    dataset
+        The data set that the activations were recorded over; None without one.
+    on_unit
+        As for :func:`unit_page`.
+
+    Returns
+    -------
+    As :func:`unit_page`.
+
+    Raises
+    ------
+    LayerError
+        Where there is no such layer.
+    ArgumentError
+        Where the layer has no such unit, or neither `acts` nor `importance` is given.
+    """
+    source = source_of_activations(acts, importance, dataset)
+    return page_of_source(source, layer, channel, on_unit=on_unit)
+
+
+def page_of_source(
+    source: UnitSource,
+    layer: str,
+    channel: int,
+    *,
+    title: str = "",
+    on_unit: OnUnit | None = None,
+    live: bool = True,
+) -> "pn.Column":
+    """Build the page of a unit from an opened source, which many pages may share.
+
+    Parameters
+    ----------
+    source
+        What :func:`source_of_run` or :func:`source_of_activations` returns.
+    layer, channel
+        The unit.
+    title
+        Text above the name of the unit, such as the run.
+    on_unit, live
+        As for :func:`unit_page`.
+    """
+    return _ShownUnit(source, layer, channel, title, on_unit, live=live).view
+
+
+class _ShownUnit:
+    """The unit that a page shows, which buttons change."""
+
+    def __init__(
+        self,
+        source: UnitSource,
+        layer: str,
+        channel: int,
+        title: str,
+        on_unit: OnUnit | None,
+        *,
+        live: bool,
+    ) -> None:
+        import panel as pn
+
+        self.view = pn.Column(sizing_mode="stretch_width")
+        self._source, self._title = source, title
+        self._steps = self._show if live and on_unit is None else None
+        self._choose = (on_unit or self._show) if live else None
+        self._show(layer, channel)
+
+    def _show(self, layer: str, channel: int) -> None:
+        self._unit = layer, channel
+        head = _header(self._source, layer, channel, self._title, self._steps)
+        self.view[:] = [head, *_parts(self._source, layer, channel, self._choose)]
+
+    def take(self, source: UnitSource) -> None:
+        """Show the same unit from another source."""
+        self._source = source
+        self._show(*self._unit)
+
+
+def _parts(source: UnitSource, layer: str, channel: int, go: OnUnit | None) -> list[Any]:
+    units = source.layer_units(layer)
+    try:
+        column = source.column(layer, channel)
+    except UnitlensError as error:
+        why = {"activations": f"activations are left out: {error}"}
+        source = replace(source, activations=None, missing={**source.missing, **why})
+        column = None
+    notes = [*source.missing.values(), *source.doubts]
+    parts = [
+        *samples_part(source, layer, channel, column, notes),
+        *class_part(source, layer, channel, column, units, notes),
+        *measures_part(channel, units, notes),
+        *closest_part(source, layer, channel, go),
+    ]
+    return [*map(note, notes), *parts]
+
+
+def _header(source: UnitSource, layer: str, channel: int, title: str, go: OnUnit | None) -> Any:
+    import panel as pn
+
+    previous, following = source.neighbours(layer, channel)
+    count = source.channels[layer].size
+    words = f"Layer {layer}, {count} units"
+    if column_count := _samples(source):
+        words += f" · activations over {column_count} samples"
+        words += f" of split {source.split}" if source.split else ""
+    heading = f"<h2 style='margin:0'>{escape(layer)} · unit {channel}</h2>"
+    above = f"<div>{escape(title)}</div>" if title else ""
+    told = pn.pane.HTML(f"{above}{heading}<div>{escape(words)}</div>")
+    if go is None:
+        return told
+    buttons = [
+        unit_button(name, layer, other, go)
+        for name, other in (("◀ previous unit", previous), ("next unit ▶", following))
+    ]
+    return pn.Column(told, pn.Row(*buttons), sizing_mode="stretch_width")
+
+
+def _samples(source: UnitSource) -> int:
+    if source.activations is not None:
+        return int(source.activations.sizes["sample"])
+    return 0 if source.statistics is None else int(source.statistics["count"].sum())

@@ -1,0 +1,321 @@
+"""Where the page of a unit takes its numbers from: a run of a results folder, or a user's own."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from unitlens.errors import ArgumentError, DatasetError, LayerError, UnitlensError, nearest
+from unitlens.explorer.unit_facts import class_profile, profile_from_statistics
+from unitlens.statistics.activation_layers import ActivationLayer, activation_layers
+from unitlens.variables.unit_index import UNIT_NAMES, index_units
+
+if TYPE_CHECKING:
+    from unitlens.tables.results import Results
+
+SPLITS = ("test", "train")
+_LABELS = ("label", "true_label", "prediction")
+
+
+@dataclass(frozen=True)
+class UnitSource:
+    """What there is to show of the units of one network.
+
+    Attributes
+    ----------
+    units
+        Table of the units of the network on the dimension ``unit``, with ``layer`` and
+        ``channel``; None where there is none. Variables are read when they are shown.
+    activations
+        The activations as :func:`unitlens.open_activations` returns them; None without a store.
+    statistics
+        The class statistics, which stand in for activations that are not there; None elsewhere.
+    dataset
+        The data set whose samples the activations belong to; None without one.
+    split
+        Name of the split that the activations are of; empty where there is none to name.
+    missing
+        One line for each part that is left out, which says why: by ``units``, ``activations``,
+        ``dataset``.
+    """
+
+    units: xr.Dataset | None = None
+    activations: xr.DataTree | None = None
+    statistics: xr.Dataset | None = None
+    dataset: Any = None
+    split: str = ""
+    missing: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes by label; empty where nothing states them."""
+        names: Sequence[Any] = getattr(self.dataset, "classes", None) or ()
+        if not names and self.activations is not None:
+            stated = self.activations.attrs.get("class_names", "[]")
+            names = json.loads(stated) if isinstance(stated, str) else list(stated)
+        if not names and self.units is not None and "class_name" in self.units.coords:
+            return _names_by_label(self.units)
+        return tuple(map(str, names))
+
+    @property
+    def position_count(self) -> int:
+        """The number of positions of an item, where positions are samples; else 0."""
+        attributes = {} if self.activations is None else self.activations.attrs
+        shape = attributes.get("position_shape", "[0]")
+        return prod(json.loads(shape) if isinstance(shape, str) else shape)
+
+    @property
+    def doubts(self) -> list[str]:
+        """What makes the numbers doubtful, in a line each: of the activations and of the units."""
+        lines = []
+        if self.activations is not None and self.activations.attrs.get("doubts"):
+            lines.append(f"the activations are doubtful: {self.activations.attrs['doubts']}")
+        attributes = {} if self.units is None else self.units.attrs
+        names = [str(name) for name in attributes if str(name).endswith("doubts")]
+        told = [(name, attributes[name]) for name in names if attributes[name]]
+        return [*lines, *(f"the table of units is doubtful ({a}): {why}" for a, why in told)]
+
+    @property
+    def no_classes(self) -> str:
+        """The reason why the samples have no classes; empty where they have."""
+        return "" if self.activations is None else self.activations.attrs.get("no_classes", "")
+
+    @cached_property
+    def channels(self) -> dict[str, npt.NDArray[np.int64]]:
+        """The channels of each layer, in the order of the forward pass."""
+        if self.activations is not None:
+            return {layer.name: layer.channel for layer in self._layers.values()}
+        table = self.units if self.units is not None else self.statistics
+        if table is None:
+            return {}
+        layers = table["layer"].values
+        channels = table["channel"].values.astype(np.int64)
+        return {str(name): channels[layers == name] for name in dict.fromkeys(layers.tolist())}
+
+    @cached_property
+    def _layers(self) -> dict[str, ActivationLayer]:
+        if self.activations is None:
+            return {}
+        return {layer.name: layer for layer in activation_layers(self.activations)}
+
+    def layer_activations(self, layer: str) -> xr.Dataset | None:
+        """Return the node of a layer, with ``activation``; None where the store lacks the layer."""
+        return self._layers[layer].table if layer in self._layers else None
+
+    def check(self, layer: str, channel: int) -> int:
+        """Return the place of a unit in its layer.
+
+        Raises
+        ------
+        LayerError
+            Where there is no such layer.
+        ArgumentError
+            Where the layer has no such unit.
+        """
+        if layer not in self.channels:
+            raise LayerError(
+                f"layer = {layer!r}: there is none of this name; {nearest(layer, self.channels)}"
+            )
+        channels = self.channels[layer]
+        places = np.flatnonzero(channels == channel)
+        if not places.size:
+            raise ArgumentError(
+                f"channel = {channel}: the layer '{layer}' has no such unit; take one of its "
+                f"{channels.size} channels, from {channels.min()} to {channels.max()}"
+            )
+        return int(places[0])
+
+    def neighbours(self, layer: str, channel: int) -> tuple[int | None, int | None]:
+        """Return the channels of the previous and the next unit of the layer, None at its ends."""
+        place, channels = self.check(layer, channel), self.channels[layer]
+        previous = int(channels[place - 1]) if place else None
+        following = int(channels[place + 1]) if place + 1 < channels.size else None
+        return previous, following
+
+    def column(self, layer: str, channel: int) -> xr.DataArray | None:
+        """Read the activations of one unit.
+
+        Parameters
+        ----------
+        layer, channel
+            The unit.
+
+        Returns
+        -------
+        The activations in memory, of shape (sample,), with the coordinates of the samples. Only
+        the chunks of the store that hold the unit are read. None without activations of the layer.
+        """
+        place, table = self.check(layer, channel), self.layer_activations(layer)
+        if table is None or self.activations is None:
+            return None
+        one = table["activation"].isel(unit=place).compute()
+        samples = {
+            name: value.variable
+            for name, value in self.activations.coords.items()
+            if value.dims == ("sample",) and not (self.no_classes and name in _LABELS)
+        }
+        one = one.drop_vars([name for name in one.coords if name not in samples])
+        return one.assign_coords(samples)
+
+    def profile(
+        self, layer: str, channel: int, column: xr.DataArray | None = None
+    ) -> xr.Dataset | None:
+        """Return the class profile of a unit; None where there are no classes or no activations.
+
+        Parameters
+        ----------
+        layer, channel
+            The unit.
+        column
+            What :meth:`column` returned, which is then not read again.
+        """
+        if self.no_classes:
+            return None
+        column = self.column(layer, channel) if column is None else column
+        if column is not None:
+            return class_profile(column)
+        if self.statistics is None or "class_mean" not in self.statistics:
+            return None
+        return profile_from_statistics(self.statistics, layer, channel)
+
+    def layer_units(self, layer: str) -> xr.Dataset | None:
+        """Return the rows of the units of a layer; None without a table of the layer."""
+        if self.units is None:
+            return None
+        places = np.flatnonzero(self.units["layer"].values == layer)
+        return self.units.isel(unit=_as_slice(places)) if places.size else None
+
+
+def source_of_run(results: "Results", run: str, split: str | None = None) -> UnitSource:
+    """Open what a results folder holds of the units of one run.
+
+    Parameters
+    ----------
+    results
+        What :func:`unitlens.open_results` returns.
+    run
+        Name of the run.
+    split
+        Split whose activations are shown; if None, ``test`` where it was recorded, else ``train``.
+
+    Returns
+    -------
+    The source. Stores and data sets are opened, and nothing of them is read yet.
+
+    Raises
+    ------
+    TableError
+        Where there is no such run.
+    """
+    chosen = split or SPLITS[0]
+    missing: dict[str, str] = {}
+    activations = statistics = units = dataset = None
+    for name in (split,) if split else SPLITS:
+        try:
+            activations, chosen = results.activations(run, name), name
+            missing.pop("activations", None)
+            break
+        except UnitlensError as error:
+            missing.setdefault("activations", f"activations are left out: {error}")
+            _check_run(results, run)
+    if activations is None:
+        statistics, chosen = _statistics(results, run, (split,) if split else SPLITS, chosen)
+    try:
+        units = results.units.sel(run=run)
+    except UnitlensError as error:
+        missing["units"] = f"measures are left out: {error}"
+    try:
+        dataset = _same_dataset(results.dataset(run, chosen), activations)
+    except (UnitlensError, OSError) as error:
+        missing["dataset"] = f"the samples themselves are left out: {error}"
+    return UnitSource(units, activations, statistics, dataset, chosen, missing)
+
+
+def _same_dataset(dataset: Any, activations: xr.DataTree | None) -> Any:
+    """Return a data set, unless the activations are of another one."""
+    recorded = None if activations is None else activations.attrs.get("dataset_identity")
+    if recorded is not None and recorded != dataset.identity:
+        raise DatasetError(
+            f"the prepared data set has the identity {dataset.identity}, the activations are of "
+            f"{recorded}; run snakemake again: it records what has changed"
+        )
+    return dataset
+
+
+def _check_run(results: "Results", run: str) -> None:
+    if run not in map(str, results.runs["run"].values):
+        results.activations(run, SPLITS[0])  # raises the error that names the run
+
+
+def _statistics(
+    results: "Results", run: str, splits: Sequence[str], chosen: str
+) -> tuple[xr.Dataset | None, str]:
+    for name in splits:
+        try:
+            return results.class_statistics(run, name), name
+        except UnitlensError:
+            continue
+    return None, chosen
+
+
+def source_of_activations(
+    acts: xr.DataTree | None = None, importance: xr.Dataset | None = None, dataset: Any = None
+) -> UnitSource:
+    """Gather what a user has of the units of an own model.
+
+    Parameters
+    ----------
+    acts
+        What :func:`unitlens.open_activations` returns.
+    importance
+        What :func:`unitlens.unit_ablation` returns, or any table of units with ``layer`` and
+        ``channel`` on ``unit``: several tables joined by :func:`xarray.merge`.
+    dataset
+        The data set that the activations were recorded over.
+
+    Returns
+    -------
+    The source, in which the parts that were not given are missing.
+
+    Raises
+    ------
+    ArgumentError
+        Where neither `acts` nor `importance` is given, or `importance` names no units.
+    """
+    if acts is None and importance is None:
+        raise ArgumentError(
+            "acts = None and importance = None: there are no units to show; give the activations "
+            "of unitlens.open_activations or the table of unitlens.unit_ablation"
+        )
+    if importance is not None and any(name not in importance.coords for name in UNIT_NAMES):
+        raise ArgumentError(
+            "importance has no coordinates 'layer' and 'channel' on 'unit', which name its units; "
+            "give the table of unitlens.unit_ablation, or assign the coordinates"
+        )
+    missing = {}
+    if acts is None:
+        missing["activations"] = "activations are left out: acts was not given"
+    if importance is None:
+        missing["units"] = "measures and damage are left out: importance was not given"
+    if dataset is None:
+        missing["dataset"] = "the samples themselves are left out: dataset was not given"
+    units = None if importance is None else index_units(importance)
+    split = "" if acts is None else str(acts.attrs.get("split", ""))
+    return UnitSource(units, acts, None, dataset, split, missing)
+
+
+def _names_by_label(units: xr.Dataset) -> tuple[str, ...]:
+    named = dict(zip(units["class"].values.tolist(), units["class_name"].values, strict=True))
+    return tuple(str(named.get(label, "")) for label in range(max(named, default=-1) + 1))
+
+
+def _as_slice(places: npt.NDArray[np.int64]) -> Any:
+    """Return consecutive places as a slice, which reads less, and others as they are."""
+    first, last = int(places[0]), int(places[-1])
+    return slice(first, last + 1) if last - first + 1 == places.size else places
