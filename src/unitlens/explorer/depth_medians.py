@@ -36,7 +36,9 @@ def depth_medians(columns: UnitColumns, measure: str, runs: Sequence[str]) -> pd
         }
     )
     found = []
-    for (run, depth, layer), values in frame.groupby(["run", "depth", "layer"], sort=False)["value"]:
+    for (run, depth, layer), values in frame.groupby(["run", "depth", "layer"], sort=False)[
+        "value"
+    ]:
         defined = values.to_numpy()[np.isfinite(values.to_numpy())]
         low, median, high = np.percentile(defined, [25, 50, 75]) if defined.size else [np.nan] * 3
         found.append(

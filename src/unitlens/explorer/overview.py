@@ -8,7 +8,7 @@ import numpy as np
 
 from unitlens.explorer.axis_scales import SCALES
 from unitlens.explorer.point_colours import colour_choices
-from unitlens.explorer.text_panes import heading, text_line
+from unitlens.explorer.text_panes import colour_key, heading, text_line
 from unitlens.explorer.unit_columns import Rows, UnitColumns
 from unitlens.explorer.unit_scatter import HEIGHT, WIDTH, UnitScatter
 
@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
 PREFERRED_X = ("selectivity", "mutual_information", "variance")
 PREFERRED_Y = ("loss_increase", "accuracy_drop", "mutual_information", "mean")
-IN_TABLE = ("selectivity", "preferred_class", "mutual_information", "loss_increase", "accuracy_drop")
+SIGNED = ("loss_increase", "accuracy_drop")  # most near zero, a few large, of both signs
+IN_TABLE = (
+    "selectivity",
+    "preferred_class",
+    "mutual_information",
+    "loss_increase",
+    "accuracy_drop",
+)
 _ROWS_OF_A_PAGE = 14
 _BESIDE_THE_PLOT = 210  # pixels for the histogram and the scale of colours
 
@@ -39,8 +46,8 @@ class Overview:
 
         self._columns, self._open_unit = columns, open_unit
         measures = columns.measures
-        self._x = _select("x", measures, _first(measures, PREFERRED_X, 0))
-        self._y = _select("y", measures, _first(measures, PREFERRED_Y, 1))
+        x, y = preferred_axes(columns)
+        self._x, self._y = _select("x", measures, x), _select("y", measures, y)
         self._x_scale = pn.widgets.Select(label="scale of x", options=list(SCALES), width=110)
         self._y_scale = pn.widgets.Select(label="scale of y", options=list(SCALES), width=110)
         self._colour = _select("colour", colour_choices(columns), "layer")
@@ -48,6 +55,9 @@ class Overview:
         self._runs = pn.widgets.MultiSelect(
             label="runs", options=runs, value=columns.runs, size=min(5, len(runs)), width=330
         )
+        if self._y.value in SIGNED:
+            self._y_scale.value = "symlog"
+        self._key = pn.Column(margin=0, sizing_mode="stretch_width")
         self._note, self._chosen = text_line(""), text_line("")
         self._plot = pn.pane.HoloViews(
             None, linked_axes=False, width=WIDTH + _BESIDE_THE_PLOT, height=HEIGHT + 130
@@ -89,9 +99,13 @@ class Overview:
         self._note.object = self._scatter.note
         if not self._scatter.rows.size:
             self._plot.object = None
-            self._show_selection(self._scatter.rows, "No unit is drawn; choose another scale or run.")
+            self._show_selection(
+                self._scatter.rows, "No unit is drawn; choose another scale or run."
+            )
             return
         drawn, points = self._scatter.draw()
+        colours = self._scatter.colours
+        self._key[:] = [colour_key(colours.label, colours.key)] if colours.names else []
         BoundsXY(source=points).add_subscriber(self._boxed)
         Lasso(source=points).add_subscriber(self._lassoed)
         Tap(source=points).add_subscriber(self._tapped)
@@ -123,11 +137,20 @@ class Overview:
             self._open_unit(row)
 
     def _show_selection(self, rows: Rows, told: str) -> None:
+        from bokeh.models import ScientificFormatter
+
         # The largest values of the y axis come first: most often the units that matter most.
         self.selected = rows[np.argsort(-self._scatter.columns.values(self._y.value)[rows])]
         self._chosen.object = told
         frame = self._frame()
+        frame["run"] = np.array(self._columns.short_runs, object)[
+            self._columns.run_codes[self.selected]
+        ]
         self._table.titles = {name: self._title(name) for name in frame.columns}
+        self._table.formatters = {
+            name: ScientificFormatter(precision=3, power_limit_low=-3, power_limit_high=4)
+            for name in frame.columns[frame.dtypes == np.float64]
+        }
         self._table.sorters = []
         self._table.page = 1
         self._table.value = frame
@@ -161,9 +184,7 @@ class Overview:
             self._runs,
         )
         downloads = pn.Row(
-            pn.widgets.FileDownload(
-                callback=self._csv, filename="units.csv", label="CSV"
-            ),
+            pn.widgets.FileDownload(callback=self._csv, filename="units.csv", label="CSV"),
             pn.widgets.FileDownload(
                 callback=self._parquet, filename="units.parquet", label="Parquet"
             ),
@@ -176,13 +197,27 @@ class Overview:
             downloads,
             styles={"flex": "1 1 440px", "min-width": "420px"},
         )
-        plot = pn.Column(self._note, self._plot, width=WIDTH + _BESIDE_THE_PLOT)
+        plot = pn.Column(self._note, self._key, self._plot, width=WIDTH + _BESIDE_THE_PLOT)
         return pn.Column(axes, pn.FlexBox(plot, table), sizing_mode="stretch_width")
+
+
+def preferred_axes(columns: UnitColumns) -> tuple[str, str]:
+    """Return the names of the two variables that the overview shows first.
+
+    Parameters
+    ----------
+    columns
+        The units.
+    """
+    measures = columns.measures
+    return _first(measures, PREFERRED_X, 0), _first(measures, PREFERRED_Y, 1)
 
 
 def _first(measures: dict[str, str], preferred: tuple[str, ...], otherwise: int) -> str:
     there = list(measures.values())
-    return next((name for name in preferred if name in there), there[min(otherwise, len(there) - 1)])
+    return next(
+        (name for name in preferred if name in there), there[min(otherwise, len(there) - 1)]
+    )
 
 
 def _select(name: str, options: dict[str, str], value: str) -> Any:

@@ -10,6 +10,7 @@ from unitlens.explorer.axis_scales import Values
 from unitlens.figures.style import COLOURS
 
 MOST_RUNS = len(COLOURS)
+WIDTH = 390  # pixels of a plot: two beside each other on a page of 800
 _DASHES = ("solid", "dashed", "dotted", "dotdash")
 
 
@@ -19,8 +20,8 @@ class RunLine:
 
     Attributes
     ----------
-    run
-        Name of the run, as the legend shows it.
+    colour
+        Colour of the run.
     x, y
         Places of its points.
     low, high
@@ -29,7 +30,7 @@ class RunLine:
         What the line shows, where a run has several.
     """
 
-    run: str
+    colour: str
     x: Values
     y: Values
     low: Values | None = None
@@ -64,45 +65,45 @@ def draw_lines(
     import holoviews as hv
 
     hv.extension("bokeh")  # type: ignore[no-untyped-call]
-    runs = list(dict.fromkeys(line.run for line in lines))
     kinds = list(dict.fromkeys(line.kind for line in lines))
     drawn = []
     for line in lines:
-        colour = COLOURS[runs.index(line.run)]
+        colour = line.colour
         dash = _DASHES[kinds.index(line.kind) % len(_DASHES)]
         if line.low is not None and line.high is not None:
             area = hv.Area((line.x, line.low, line.high), vdims=["low", "high"])
             drawn.append(area.opts(fill_color=colour, fill_alpha=0.15, line_alpha=0))
-        label = f"{line.run}, {line.kind}" if line.kind else line.run
-        curve = hv.Curve((line.x, line.y), label=label)
+        curve = hv.Curve((line.x, line.y))
         drawn.append(curve.opts(color=colour, line_dash=dash, line_width=2, tools=["hover"]))
         if line.x.size <= 25:
-            marks = hv.Scatter((line.x, line.y), label=label)
+            marks = hv.Scatter((line.x, line.y))
             drawn.append(marks.opts(color=colour, size=5))
     shown: dict[str, Any] = {"xticks": list(ticks.items())} if ticks else {}
     if ticks and max(map(len, ticks.values())) > 6:
         shown["xrotation"] = 45
     return hv.Overlay(drawn).opts(
         title=title,
+        fontsize={"title": 9},
         xlabel=x_label,
         ylabel=y_label,
-        width=560,
-        height=380,
+        width=WIDTH,
+        height=300,
         logx=log_x,
         show_grid=True,
-        legend_position="bottom",
-        legend_cols=1,
+        show_legend=False,
+        default_tools=["pan", "wheel_zoom", "box_zoom", "save", "reset"],
+        toolbar="above",
         **shown,
     )
 
 
-def mean_line(run: str, x: Values, values: Values, kind: str = "") -> RunLine:
+def mean_line(colour: str, x: Values, values: Values, kind: str = "") -> RunLine:
     """Return the line of the mean of repetitions, with their range.
 
     Parameters
     ----------
-    run
-        Name of the run.
+    colour
+        Colour of the run.
     x
         Places of the points.
     values
@@ -112,12 +113,14 @@ def mean_line(run: str, x: Values, values: Values, kind: str = "") -> RunLine:
 
     Examples
     --------
-    >>> line = mean_line("a", np.arange(2.0), np.array([[1.0, 4.0], [3.0, 6.0], [np.nan, np.nan]]))
+    >>> line = mean_line(
+    ...     "#000000", np.arange(2.0), np.array([[1.0, 4.0], [3.0, 6.0], [np.nan, np.nan]])
+    ... )
     >>> line.y.tolist(), line.low.tolist(), line.high.tolist()
     ([2.0, 5.0], [1.0, 4.0], [3.0, 6.0])
     """
     there = values[np.isfinite(values).all(axis=1)]
     if not there.size:
         nothing = np.full(x.shape, np.nan)
-        return RunLine(run, x, nothing, kind=kind)
-    return RunLine(run, x, there.mean(0), there.min(0), there.max(0), kind)
+        return RunLine(colour, x, nothing, kind=kind)
+    return RunLine(colour, x, there.mean(0), there.min(0), there.max(0), kind)

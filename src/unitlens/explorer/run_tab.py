@@ -10,9 +10,10 @@ import xarray as xr
 
 from unitlens.errors import MissingTableError, UnitlensError
 from unitlens.explorer.depth_medians import depth_medians
-from unitlens.explorer.run_lines import MOST_RUNS, RunLine, draw_lines, mean_line
-from unitlens.explorer.text_panes import heading, text_line
+from unitlens.explorer.run_lines import MOST_RUNS, WIDTH, RunLine, draw_lines, mean_line
+from unitlens.explorer.text_panes import colour_key, heading, text_line
 from unitlens.explorer.unit_columns import UnitColumns, short_names
+from unitlens.figures.style import COLOURS
 
 if TYPE_CHECKING:
     from panel.viewable import Viewable
@@ -75,7 +76,9 @@ class RunTab:
         if len(runs) > MOST_RUNS:
             told.append(text_line(f"The first {MOST_RUNS} of {len(runs)} chosen runs are drawn."))
             runs = runs[:MOST_RUNS]
+        key = colour_key("runs", dict(zip(map(self._short.get, runs), COLOURS, strict=False)))
         parts = [
+            key,
             *self._part("Measures by layer", lambda: self._by_layer(runs, epoch)),
             *self._part("Cumulative ablation", lambda: self._curves(runs, order)),
             *self._part("Noise", lambda: self._noise(runs)),
@@ -105,7 +108,9 @@ class RunTab:
         drawn = [self._measure_by_layer(columns, name, runs, epoch) for name in there]
         without = [self._short[run] for run in runs if run not in columns.runs]
         if without:
-            drawn.append(text_line(f"There are no units at epoch {epoch} of: {', '.join(without)}."))
+            drawn.append(
+                text_line(f"There are no units at epoch {epoch} of: {', '.join(without)}.")
+            )
         absent = [name for name in BY_LAYER if name not in there]
         if absent:
             drawn.append(text_line(f"Not measured: {', '.join(absent)}."))
@@ -116,6 +121,7 @@ class RunTab:
     ) -> Any:
         import panel as pn
 
+        colours = dict(zip(runs, COLOURS, strict=False))
         runs = [run for run in runs if run in columns.runs]
         if not runs:
             return text_line(f"No chosen run has units at {epoch}.")
@@ -126,21 +132,21 @@ class RunTab:
             x, y, low, high = (
                 rows[key].to_numpy(np.float64) for key in ("depth", "median", "low", "high")
             )
-            lines.append(RunLine(self._short[run], x, y, low, high))
+            lines.append(RunLine(colours[run], x, y, low, high))
         layers = table.groupby("depth")["layer"].unique()
         ticks = {int(depth): str(names[0]) for depth, names in layers.items()}
         named = all(len(names) == 1 for names in layers) and len(ticks) <= 20
         at = "" if epoch == _END else f" at epoch {epoch}"
         drawn = draw_lines(
             lines,
-            f"{columns.label(name)}{at}",
+            f"median and quartiles{at}",
             "layer" if named else "depth of the layer",
-            f"{columns.label(name)}: median and quartiles",
+            columns.label(name),
             ticks=ticks if named else None,
         )
         undefined = int(table["undefined"].sum())
         told = [text_line(f"Not defined for {undefined:,} units, left out.")] if undefined else []
-        return pn.Column(pn.pane.HoloViews(drawn, linked_axes=False), *told, width=580)
+        return pn.Column(pn.pane.HoloViews(drawn, linked_axes=False), *told, width=WIDTH)
 
     def _order_kinds(self) -> list[str]:
         try:
@@ -159,11 +165,11 @@ class RunTab:
         for name in ("accuracy", "loss"):
             lines = [
                 mean_line(
-                    self._short[run],
+                    colour,
                     np.asarray(chosen["ablated_fraction"].sel(run=run).values, np.float64),
                     chosen[name].sel(run=run).transpose("order", "ablated").values,
                 )
-                for run in runs
+                for run, colour in zip(runs, COLOURS, strict=False)
             ]
             units = " (nats)" if name == "loss" else ""
             drawn.append(
@@ -180,11 +186,11 @@ class RunTab:
         for name in ("accuracy", "loss"):
             lines = [
                 mean_line(
-                    self._short[run],
+                    colour,
                     scales[positive],
                     noise[name].sel(run=run).transpose("draw", "noise_scale").values[:, positive],
                 )
-                for run in runs
+                for run, colour in zip(runs, COLOURS, strict=False)
             ]
             units = " (nats)" if name == "loss" else ""
             title = f"mean and range of {count} draws"
@@ -198,13 +204,15 @@ class RunTab:
         drawn = []
         for name in ("accuracy", "loss"):
             lines = []
-            for run in runs:
+            for run, colour in zip(runs, COLOURS, strict=False):
                 for split in ("train", "test"):
                     values = np.asarray(history[f"{split}_{name}"].sel(run=run).values, np.float64)
                     there = np.isfinite(values)
-                    lines.append(RunLine(self._short[run], epochs[there], values[there], kind=split))
+                    lines.append(RunLine(colour, epochs[there], values[there], kind=split))
             units = " (nats)" if name == "loss" else ""
-            drawn.append(_plot(draw_lines(lines, f"{name} in training", "epoch", name + units)))
+            drawn.append(
+                _plot(draw_lines(lines, "train: solid, test: dashed", "epoch", name + units))
+            )
         return drawn
 
     def _compared(self, runs: list[str]) -> Any:
@@ -269,4 +277,4 @@ def _kind_of(order: str) -> str:
 def _plot(drawn: Any) -> Any:
     import panel as pn
 
-    return pn.pane.HoloViews(drawn, linked_axes=False, width=580)
+    return pn.pane.HoloViews(drawn, linked_axes=False, width=WIDTH)

@@ -1,13 +1,17 @@
 """Text in the explorer: names and messages are shown as they are, never as markup."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from panel.layout import FlexBox
     from panel.pane import Str
 
 _FONT = "font-family: 'DejaVu Sans', Arial, Helvetica, sans-serif"
 _LINE = f"pre {{ {_FONT}; font-size: 14px; white-space: pre-wrap; margin: 0; }}"
-_HEADING = f"pre {{ {_FONT}; font-size: 18px; font-weight: bold; white-space: pre-wrap; margin: 0; }}"
+_HEADING = (
+    f"pre {{ {_FONT}; font-size: 18px; font-weight: bold; white-space: pre-wrap; margin: 0; }}"
+)
 
 
 def text_line(text: str) -> "Str":
@@ -34,3 +38,31 @@ def heading(text: str) -> "Str":
     from panel.pane import Str
 
     return Str(text, stylesheets=[_HEADING], sizing_mode="stretch_width", margin=(10, 10, 4, 10))
+
+
+def colour_key(title: str, colours: Mapping[str, str]) -> "FlexBox":
+    """Return a key that tells what colours stand for.
+
+    Parameters
+    ----------
+    title
+        Words for what the colours tell.
+    colours
+        The colour of each name, such as ``#0072B2``.
+    """
+    from panel.layout import FlexBox, Row, Spacer
+    from panel.pane import Str
+
+    def word(text: str) -> Str:
+        return Str(text, stylesheets=[_LINE], margin=(0, 14, 0, 4))
+
+    marks = [
+        Row(
+            Spacer(
+                width=14, height=14, margin=(2, 0), styles={"background": colour}, align="center"
+            ),
+            word(name),
+        )
+        for name, colour in colours.items()
+    ]
+    return FlexBox(word(f"{title}:"), *marks, margin=(2, 6))

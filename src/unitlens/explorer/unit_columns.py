@@ -71,7 +71,9 @@ class UnitColumns:
         )
 
     def _scalars(self) -> list[Hashable]:
-        return [name for name, variable in self.table.data_vars.items() if variable.dims == ("unit",)]
+        return [
+            name for name, variable in self.table.data_vars.items() if variable.dims == ("unit",)
+        ]
 
     def _labelled(self, names: Any) -> dict[str, str]:
         found: dict[str, str] = {}
@@ -158,7 +160,9 @@ class UnitColumns:
         run
             Name of the run.
         """
-        return list(dict.fromkeys(self.layers[code] for code in self.layer_codes[self.rows_of([run])]))
+        return list(
+            dict.fromkeys(self.layers[code] for code in self.layer_codes[self.rows_of([run])])
+        )
 
     def rows_of(self, runs: Sequence[str]) -> Rows:
         """Return the rows of the units of runs.

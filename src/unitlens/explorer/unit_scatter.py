@@ -139,6 +139,11 @@ class UnitScatter:
         _, x, y = self._placed
         return _padded(x), _padded(y)
 
+    @cached_property
+    def colours(self) -> PointColours:
+        """The colours of the points."""
+        return colour_points(self.columns, self.colour, self.rows)
+
     def draw(self, *, live: bool = True) -> tuple[Any, Any]:
         """Draw the points, with histograms at the axes.
 
@@ -154,7 +159,7 @@ class UnitScatter:
         import holoviews as hv
 
         hv.extension("bokeh")  # type: ignore[no-untyped-call]
-        points = self._points(colour_points(self.columns, self.colour, self.rows), live=live)
+        points = self._points(self.colours, live=live)
         _, x, y = self._placed
         return points << _histogram(y, "y") << _histogram(x, "x"), points
 
@@ -201,8 +206,7 @@ class UnitScatter:
             shown |= {"cmap": _SCALE_OF_COLOURS, "colorbar": True}
             shown |= {"colorbar_opts": {"title": colours.label}}
         else:
-            shown |= {"cmap": colours.key, "legend_position": "top", "show_legend": True}
-            shown |= {"legend_cols": 4, "legend_opts": {"title": colours.label}}
+            shown |= {"cmap": colours.key, "show_legend": False}
         return points.opts(**shown)
 
     def _shaded(self, colours: PointColours, *, live: bool) -> Any:
@@ -240,6 +244,7 @@ class UnitScatter:
             "xlim": (x_low, x_high),
             "ylim": (y_low, y_high),
             "show_grid": True,
+            "default_tools": ["wheel_zoom", "box_zoom", "save", "reset"],
             "active_tools": ["box_select"],
         }
         for name, axis, ends in (
@@ -264,8 +269,8 @@ def _histogram(values: Values, name: str) -> Any:
     import holoviews as hv
 
     counts, edges = np.histogram(values, _BINS)
-    bars = hv.Histogram((edges, counts), kdims=[name], vdims=["units"])
-    return bars.opts(fill_color=GREY, line_color=None, xaxis=None, yaxis=None)
+    bars = hv.Histogram((edges, counts), kdims=[name], vdims=[f"units by {name}"])
+    return bars.opts(fill_color=GREY, line_color=None, xaxis=None, yaxis=None, default_tools=[])
 
 
 def _in_polygon(x: Values, y: Values, polygon: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:

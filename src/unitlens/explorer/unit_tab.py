@@ -128,7 +128,9 @@ class UnitTab:
         if self._row is None:
             self.open_named(self._asked)
             return
-        rows = self._selection() if self._through.value == _SELECTION else self._layer_rows(self._row)
+        rows = (
+            self._selection() if self._through.value == _SELECTION else self._layer_rows(self._row)
+        )
         if not rows.size:
             return
         at = np.flatnonzero(rows == self._row)
