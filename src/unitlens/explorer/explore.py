@@ -23,13 +23,13 @@ def explore(results: str | Path | Results = "results") -> "Viewable":
     Parameters
     ----------
     results
-        The results directory, or a URL that it was copied to, or what :func:`open_results` returned.
+        The results directory, a URL that it was copied to, or what :func:`open_results` returned.
 
     Returns
     -------
-    A Panel object with three tabs: all units, with two measures against each other; one unit; layers
-    and runs. In a notebook, the object shows itself as the last line of a cell. In a script that
-    ``panel serve`` runs, call ``.servable()``. Numbers are read when they are first shown. A table
+    A Panel object with three tabs: all units, with two measures against each other; one unit;
+    layers and runs. In a notebook, the object shows itself as the last line of a cell. In a script
+    that ``panel serve`` runs, call ``.servable()``. Numbers are read when they are first shown. A table
     that the results lack is left out with a line.
 
     Raises
@@ -105,7 +105,7 @@ class _Explorer:
 
         self._tabs.active = self._first
         runs = self._results.runs.sizes["run"]
-        told = f"{runs} networks in {self._results.directory}"
+        told = f"{runs} {'network' if runs == 1 else 'networks'} in {self._results.directory}"
         failed = self._results.failed
         left_out = [text_line(f"Left out: {run} ({reason})") for run, reason in failed.items()]
         return pn.Column(

@@ -53,7 +53,7 @@ class Overview:
         self._colour = _select("colour", colour_choices(columns), "layer")
         runs = dict(zip(columns.short_runs, columns.runs, strict=True))
         self._runs = pn.widgets.MultiSelect(
-            label="runs", options=runs, value=columns.runs, size=min(5, len(runs)), width=330
+            label="runs", options=runs, value=columns.runs, size=min(5, 1 + len(runs)), width=330
         )
         if self._y.value in SIGNED:
             self._y_scale.value = "symlog"
@@ -137,15 +137,17 @@ class Overview:
             self._open_unit(row)
 
     def _show_selection(self, rows: Rows, told: str) -> None:
-        from bokeh.models import ScientificFormatter
+        from bokeh.models.widgets.tables import ScientificFormatter
 
         # The largest values of the y axis come first: most often the units that matter most.
         self.selected = rows[np.argsort(-self._scatter.columns.values(self._y.value)[rows])]
         self._chosen.object = told
         frame = self._frame()
-        frame["run"] = np.array(self._columns.short_runs, object)[
-            self._columns.run_codes[self.selected]
-        ]
+        if len(self._columns.runs) == 1:
+            frame = frame.drop(columns="run")
+        else:
+            short = np.array(self._columns.short_runs, object)
+            frame["run"] = short[self._columns.run_codes[self.selected]]
         self._table.titles = {name: self._title(name) for name in frame.columns}
         self._table.formatters = {
             name: ScientificFormatter(precision=3, power_limit_low=-3, power_limit_high=4)

@@ -89,7 +89,7 @@ def _categories(label: str, codes: Rows, names: Sequence[str]) -> PointColours:
         kept = np.sort(np.argsort(-counts, kind="stable")[: len(COLOURS) - 1])
     place = np.full(len(names), kept.size)
     place[kept] = np.arange(kept.size)
-    told = [str(names[code]) for code in kept]
+    told = [str(names[code]) for code in kept.tolist()]
     if np.count_nonzero(counts) > kept.size:
         told.append(f"{OTHER} ({np.count_nonzero(counts) - kept.size} more)")
     return PointColours(label, None, place[codes], told)

@@ -64,7 +64,7 @@ def draw_lines(
     """
     import holoviews as hv
 
-    hv.extension("bokeh")  # type: ignore[no-untyped-call]
+    hv.extension("bokeh")
     kinds = list(dict.fromkeys(line.kind for line in lines))
     drawn = []
     for line in lines:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,7 +46,7 @@ class RunTab:
             label="runs (up to 8; two are compared below)",
             options=options,
             value=names[: min(2, len(names))],
-            size=min(8, len(names)),
+            size=min(8, 1 + len(names)),
             width=380,
         )
         self._orders = pn.widgets.Select(label="order of ablation", options=self._order_kinds())
@@ -76,7 +77,9 @@ class RunTab:
         if len(runs) > MOST_RUNS:
             told.append(text_line(f"The first {MOST_RUNS} of {len(runs)} chosen runs are drawn."))
             runs = runs[:MOST_RUNS]
-        key = colour_key("runs", dict(zip(map(self._short.get, runs), COLOURS, strict=False)))
+        key = colour_key(
+            "runs", dict(zip([self._short[run] for run in runs], COLOURS, strict=False))
+        )
         parts = [
             key,
             *self._part("Measures by layer", lambda: self._by_layer(runs, epoch)),
@@ -133,9 +136,12 @@ class RunTab:
                 rows[key].to_numpy(np.float64) for key in ("depth", "median", "low", "high")
             )
             lines.append(RunLine(colours[run], x, y, low, high))
-        layers = table.groupby("depth")["layer"].unique()
-        ticks = {int(depth): str(names[0]) for depth, names in layers.items()}
-        named = all(len(names) == 1 for names in layers) and len(ticks) <= 20
+        layers = {
+            int(depth): table["layer"][table["depth"] == depth].unique()
+            for depth in table["depth"].unique().tolist()
+        }
+        ticks = {depth: str(names[0]) for depth, names in layers.items()}
+        named = all(len(names) == 1 for names in layers.values()) and len(ticks) <= 20
         at = "" if epoch == _END else f" at epoch {epoch}"
         drawn = draw_lines(
             lines,
@@ -232,10 +238,8 @@ class RunTab:
         import panel as pn
 
         epochs: list[Any] = []
-        try:
+        with suppress(MissingTableError):
             epochs = np.unique(self._results.checkpoints.units["epoch"].values).tolist()
-        except MissingTableError:
-            pass
         options = [*epochs, _END]
         return pn.widgets.DiscreteSlider(label="epoch", options=options, value=_END)
 

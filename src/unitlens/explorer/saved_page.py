@@ -34,8 +34,8 @@ def save_explorer(
     path
         The HTML file.
     units
-        The units whose pages the file holds; the first of each measure's ranking if not given. Pages
-        that would make the file larger than 10 MB are left out, with a line.
+        The units whose pages the file holds; the first of each measure's ranking if not given.
+        Pages that would make the file larger than 10 MB are left out, with a line.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def _overview(results: Results, columns: UnitColumns) -> list[Any]:
     x, y = preferred_axes(columns)
     scale = "symlog" if y in SIGNED else "linear"
     scatter = UnitScatter(columns, x, y, "linear", scale, "layer", tuple(columns.runs))
-    told = [
+    told: list[Any] = [
         text_line(f"{len(columns.runs)} networks in {results.directory}"),
         text_line(scatter.note),
     ]

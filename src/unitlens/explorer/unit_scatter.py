@@ -87,7 +87,9 @@ class UnitScatter:
             if undefined:
                 told += f" {label} is not defined for {undefined:,} of {asked:,} units."
             if without:
-                told += f" {label} is 0 or less for {without:,} units, which have no place on a log axis."
+                told += (
+                    f" {label} is 0 or less for {without:,} units; a log axis has no place for it."
+                )
         if drawn > DRAWN_SINGLY:
             told += " A pixel stands for all units there."
         return told
@@ -158,7 +160,7 @@ class UnitScatter:
         """
         import holoviews as hv
 
-        hv.extension("bokeh")  # type: ignore[no-untyped-call]
+        hv.extension("bokeh")
         points = self._points(self.colours, live=live)
         _, x, y = self._placed
         return points << _histogram(y, "y") << _histogram(x, "x"), points
@@ -170,6 +172,7 @@ class UnitScatter:
 
     def _marks(self, colours: PointColours) -> Any:
         import holoviews as hv
+        from bokeh.models import HoverTool
 
         rows, x, y = self._placed
         named = self.columns.frame(rows, ())
@@ -179,24 +182,27 @@ class UnitScatter:
             "run": named["run"],
             "layer": named["layer"],
             "channel": named["channel"],
-            "x value": self.columns.values(self.x)[rows],
-            "y value": self.columns.values(self.y)[rows],
+            "x_value": self.columns.values(self.x)[rows],
+            "y_value": self.columns.values(self.y)[rows],
         }
         if colours.categories is None:
             values["colour"] = colours.numbers
         else:
             values["colour"] = np.array(colours.names, object)[colours.categories]
-        points = hv.Points(pd.DataFrame(values), ["x", "y"], list(values)[2:])
+        # Drawn in a random order, so that no layer or run hides another.
+        frame = pd.DataFrame(values).sample(frac=1, random_state=0)
+        points = hv.Points(frame, ["x", "y"], list(values)[2:])
+        told = {
+            "run": "run",
+            "layer": "layer",
+            "channel": "channel",
+            self.columns.label(self.x): "x_value",
+            self.columns.label(self.y): "y_value",
+            colours.label: "colour",
+        }
+        hover = HoverTool(limit=1, tooltips=[(word, f"@{name}") for word, name in told.items()])
         shown = self._options() | {
-            "tools": ["box_select", "lasso_select", "hover", "tap"],
-            "hover_tooltips": [
-                ("run", "@{run}"),
-                ("layer", "@{layer}"),
-                ("channel", "@{channel}"),
-                (self.columns.label(self.x), "@{x value}"),
-                (self.columns.label(self.y), "@{y value}"),
-                (colours.label, "@{colour}"),
-            ],
+            "tools": ["box_select", "lasso_select", "tap", hover],
             "size": 5,
             "alpha": 0.65,
             "nonselection_alpha": 0.12,
@@ -204,7 +210,7 @@ class UnitScatter:
         }
         if colours.categories is None:
             shown |= {"cmap": _SCALE_OF_COLOURS, "colorbar": True}
-            shown |= {"colorbar_opts": {"title": colours.label}}
+            shown |= {"clabel": colours.label}
         else:
             shown |= {"cmap": colours.key, "show_legend": False}
         return points.opts(**shown)
@@ -212,7 +218,7 @@ class UnitScatter:
     def _shaded(self, colours: PointColours, *, live: bool) -> Any:
         import datashader as ds
         import holoviews as hv
-        from holoviews.operation.datashader import datashade, dynspread, rasterize
+        from holoviews.operation.datashader import datashade, rasterize
 
         _, x, y = self._placed
         frame = pd.DataFrame({"x": x, "y": y})
@@ -225,9 +231,10 @@ class UnitScatter:
             return drawn.opts(
                 **self._options(),
                 tools=["box_select", "lasso_select", "tap"],
-                colorbar_opts={"title": f"{colours.label}, mean of a pixel"},
+                clabel=f"{colours.label}, mean of a pixel",
             )
-        frame["colour"] = pd.Categorical.from_codes(colours.categories, list(colours.names))
+        names = pd.Index(list(colours.names))
+        frame["colour"] = pd.Categorical.from_codes(colours.categories, names)
         points = hv.Points(frame, ["x", "y"], ["colour"])
         drawn = datashade(
             points, aggregator=ds.by("colour", ds.count()), color_key=colours.key, **size
@@ -270,7 +277,14 @@ def _histogram(values: Values, name: str) -> Any:
 
     counts, edges = np.histogram(values, _BINS)
     bars = hv.Histogram((edges, counts), kdims=[name], vdims=[f"units by {name}"])
-    return bars.opts(fill_color=GREY, line_color=None, xaxis=None, yaxis=None, default_tools=[])
+    return bars.opts(
+        fill_color=GREY, line_color=None, xaxis=None, yaxis=None, hooks=[_without_tools]
+    )
+
+
+def _without_tools(plot: Any, _: Any) -> None:
+    # HoloViews gives a histogram a box that selects along one axis, which would hide the other box.
+    plot.state.toolbar.tools = []
 
 
 def _in_polygon(x: Values, y: Values, polygon: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:

@@ -1,6 +1,7 @@
 """The tab of one unit: which unit it is, steps to its neighbours, and its page."""
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,13 +29,14 @@ def page_of(results: "Results", unit: UnitName) -> "Viewable":
         Name of the unit.
     """
     try:
-        from unitlens.explorer.unit_page import unit_page
+        page: Any = import_module("unitlens.explorer.unit_page")
     except ModuleNotFoundError:
         return text_line("The page of a unit is not available in this version.")
     try:
-        return unit_page(results, unit.run, unit.layer, unit.channel)
+        shown: Viewable = page.unit_page(results, unit.run, unit.layer, unit.channel)
     except UnitlensError as error:
         return text_line(str(error))
+    return shown
 
 
 class UnitTab:
@@ -84,7 +86,7 @@ class UnitTab:
 
     @property
     def _asked(self) -> UnitName:
-        return UnitName(self._run.value, self._layer.value, int(self._channel.value))
+        return UnitName(self._run.value, self._layer.value, int(self._channel.value or 0))
 
     def _list_layers(self, *_: Any) -> None:
         self._layer.options = self._columns.layers_of(self._run.value)
