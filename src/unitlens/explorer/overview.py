@@ -8,7 +8,7 @@ import numpy as np
 
 from unitlens.explorer.axis_scales import SCALES
 from unitlens.explorer.point_colours import colour_choices
-from unitlens.explorer.text_panes import colour_key, heading, text_line
+from unitlens.explorer.text_panes import as_text, colour_key, heading, text_line
 from unitlens.explorer.unit_columns import Rows, UnitColumns
 from unitlens.explorer.unit_scatter import HEIGHT, WIDTH, UnitScatter
 
@@ -96,7 +96,7 @@ class Overview:
             self._colour.value,
             self._runs.value,
         )
-        self._note.object = self._scatter.note
+        self._note.object = as_text(self._scatter.note)
         if not self._scatter.rows.size:
             self._plot.object = None
             self._show_selection(
@@ -141,14 +141,14 @@ class Overview:
 
         # The largest values of the y axis come first: most often the units that matter most.
         self.selected = rows[np.argsort(-self._scatter.columns.values(self._y.value)[rows])]
-        self._chosen.object = told
+        self._chosen.object = as_text(told)
         frame = self._frame()
         if len(self._columns.runs) == 1:
             frame = frame.drop(columns="run")
         else:
             short = np.array(self._columns.short_runs, object)
             frame["run"] = short[self._columns.run_codes[self.selected]]
-        self._table.titles = {name: self._title(name) for name in frame.columns}
+        self._table.titles = {name: as_text(self._title(name)) for name in frame.columns}
         self._table.formatters = {
             name: ScientificFormatter(precision=3, power_limit_low=-3, power_limit_high=4)
             for name in frame.columns[frame.dtypes == np.float64]

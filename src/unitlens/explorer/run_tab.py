@@ -12,7 +12,7 @@ import xarray as xr
 from unitlens.errors import MissingTableError, UnitlensError
 from unitlens.explorer.depth_medians import depth_medians
 from unitlens.explorer.run_lines import MOST_RUNS, WIDTH, RunLine, draw_lines, mean_line
-from unitlens.explorer.text_panes import colour_key, heading, text_line
+from unitlens.explorer.text_panes import as_text, colour_key, heading, text_line
 from unitlens.explorer.unit_columns import UnitColumns, short_names
 from unitlens.figures.style import COLOURS
 
@@ -224,9 +224,10 @@ class RunTab:
     def _compared(self, runs: list[str]) -> Any:
         import panel as pn
 
-        table = compared_runs(self._results.runs, runs).rename(columns=self._short)
+        table = compared_runs(self._results.runs, runs).rename(columns=self._short).reset_index()
         return pn.widgets.Tabulator(
-            table.reset_index(),
+            table,
+            titles={str(name): as_text(str(name)) for name in table.columns},
             disabled=True,
             show_index=False,
             selectable=False,

@@ -1,6 +1,7 @@
 """Text in the explorer: names and messages are shown as they are, never as markup."""
 
 from collections.abc import Mapping
+from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,17 +15,33 @@ _HEADING = (
 )
 
 
+def as_text(text: str) -> str:
+    """Return what Panel shows as this text, in a ``Str`` pane or as a title of a table.
+
+    Parameters
+    ----------
+    text
+        The text. Panel renders the markup of a text in both places.
+
+    Examples
+    --------
+    >>> as_text("a < b")
+    'a &lt; b'
+    """
+    return escape(text, quote=False)
+
+
 def text_line(text: str) -> "Str":
     """Return a pane that shows a text as it is.
 
     Parameters
     ----------
     text
-        The text; its markup is shown, not rendered.
+        The text; its markup is shown, not rendered. A new text is set by ``.object = as_text(...)``.
     """
     from panel.pane import Str
 
-    return Str(text, stylesheets=[_LINE], sizing_mode="stretch_width", margin=(4, 10))
+    return Str(as_text(text), stylesheets=[_LINE], sizing_mode="stretch_width", margin=(4, 10))
 
 
 def heading(text: str) -> "Str":
@@ -33,11 +50,13 @@ def heading(text: str) -> "Str":
     Parameters
     ----------
     text
-        The text; its markup is shown, not rendered.
+        The text; its markup is shown, not rendered. A new text is set by ``.object = as_text(...)``.
     """
     from panel.pane import Str
 
-    return Str(text, stylesheets=[_HEADING], sizing_mode="stretch_width", margin=(10, 10, 4, 10))
+    return Str(
+        as_text(text), stylesheets=[_HEADING], sizing_mode="stretch_width", margin=(10, 10, 4, 10)
+    )
 
 
 def colour_key(title: str, colours: Mapping[str, str]) -> "FlexBox":
@@ -54,7 +73,7 @@ def colour_key(title: str, colours: Mapping[str, str]) -> "FlexBox":
     from panel.pane import Str
 
     def word(text: str) -> Str:
-        return Str(text, stylesheets=[_LINE], margin=(0, 14, 0, 4))
+        return Str(as_text(text), stylesheets=[_LINE], margin=(0, 14, 0, 4))
 
     marks = [
         Row(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unitlens.errors import UnitlensError
-from unitlens.explorer.text_panes import heading, text_line
+from unitlens.explorer.text_panes import as_text, heading, text_line
 from unitlens.explorer.unit_columns import Rows, UnitColumns, UnitName
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class UnitTab:
         self._row = row
         self._run.value, self._layer.value = unit.run, unit.layer
         self._channel.value = unit.channel
-        self._title.object = f"{unit.layer}, channel {unit.channel} of {unit.run}"
+        self._title.object = as_text(f"{unit.layer}, channel {unit.channel} of {unit.run}")
         self._page[:] = [page_of(self._results, unit)]
         self._opened(unit)
 
