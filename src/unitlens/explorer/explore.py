@@ -29,8 +29,8 @@ def explore(results: str | Path | Results = "results") -> "Viewable":
     -------
     A Panel object with three tabs: all units, with two measures against each other; one unit;
     layers and runs. In a notebook, the object shows itself as the last line of a cell. In a script
-    that ``panel serve`` runs, call ``.servable()``. Numbers are read when they are first shown. A table
-    that the results lack is left out with a line.
+    that ``panel serve`` runs, call ``.servable()``. Numbers are read when they are first shown. A
+    table that the results lack is left out with a line.
 
     Raises
     ------

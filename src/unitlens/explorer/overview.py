@@ -62,16 +62,23 @@ class Overview:
         self._plot = pn.pane.HoloViews(
             None, linked_axes=False, width=WIDTH + _BESIDE_THE_PLOT, height=HEIGHT + 130
         )
-        self._table = self._new_table()
+        self._table = pn.Column(margin=0, sizing_mode="stretch_width")
         self.selected: Rows = np.empty(0, np.int64)
         for widget in (self._x, self._y, self._x_scale, self._y_scale, self._colour, self._runs):
             widget.param.watch(self._draw, "value")
         self._draw()
 
-    def _new_table(self) -> Any:
+    def _new_table(self, frame: "pd.DataFrame") -> Any:
         import panel as pn
+        from bokeh.models.widgets.tables import ScientificFormatter
 
         table = pn.widgets.Tabulator(
+            frame,
+            titles={name: as_text(self._title(name)) for name in frame.columns},
+            formatters={
+                name: ScientificFormatter(precision=3, power_limit_low=-3, power_limit_high=4)
+                for name in frame.columns[frame.dtypes == np.float64]
+            },
             disabled=True,
             pagination="remote",
             page_size=_ROWS_OF_A_PAGE,
@@ -137,8 +144,6 @@ class Overview:
             self._open_unit(row)
 
     def _show_selection(self, rows: Rows, told: str) -> None:
-        from bokeh.models.widgets.tables import ScientificFormatter
-
         # The largest values of the y axis come first: most often the units that matter most.
         self.selected = rows[np.argsort(-self._scatter.columns.values(self._y.value)[rows])]
         self._chosen.object = as_text(told)
@@ -148,14 +153,7 @@ class Overview:
         else:
             short = np.array(self._columns.short_runs, object)
             frame["run"] = short[self._columns.run_codes[self.selected]]
-        self._table.titles = {name: as_text(self._title(name)) for name in frame.columns}
-        self._table.formatters = {
-            name: ScientificFormatter(precision=3, power_limit_low=-3, power_limit_high=4)
-            for name in frame.columns[frame.dtypes == np.float64]
-        }
-        self._table.sorters = []
-        self._table.page = 1
-        self._table.value = frame
+        self._table[:] = [self._new_table(frame)]
 
     def _title(self, name: str) -> str:
         return name if name in {"run", "layer", "channel"} else self._columns.label(name)

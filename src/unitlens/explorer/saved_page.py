@@ -114,11 +114,20 @@ def _page(results: Results, columns: UnitColumns, row: int) -> list[Any]:
 
 def _html(start: Sequence[Any], pages: Sequence[Sequence[Any]]) -> str:
     import panel as pn
+    from bokeh.document import Document
+    from bokeh.models import UIElement
     from bokeh.resources import INLINE
+    from panel.io.notebook import patch_inline_stylesheets
+    from panel.io.save import save
 
     parts = [*start, *(part for page in pages for part in page)]
+    document = Document()
+    document.add_root(pn.Column(*parts, sizing_mode="stretch_width").get_root(document))
+    # Panel's own style sheets go into the page, which would otherwise ask the network for them.
+    for root in document.roots:
+        for element in root.select({"type": UIElement}):
+            patch_inline_stylesheets(element)
     text = StringIO()
-    pn.Column(*parts, sizing_mode="stretch_width").save(
-        text, resources=INLINE, title="unitlens", embed=False
-    )
+    save(document, text, resources=INLINE, title="unitlens")
     return text.getvalue()
+

@@ -37,7 +37,7 @@ def text_line(text: str) -> "Str":
     Parameters
     ----------
     text
-        The text; its markup is shown, not rendered. A new text is set by ``.object = as_text(...)``.
+        The text; its markup is shown, not rendered. ``.object = as_text(...)`` sets another.
     """
     from panel.pane import Str
 
@@ -50,7 +50,7 @@ def heading(text: str) -> "Str":
     Parameters
     ----------
     text
-        The text; its markup is shown, not rendered. A new text is set by ``.object = as_text(...)``.
+        The text; its markup is shown, not rendered. ``.object = as_text(...)`` sets another.
     """
     from panel.pane import Str
 
