@@ -84,22 +84,28 @@ class AxisScale:
         if self.kind == "linear":
             return None
         if self.kind == "log":
-            exponents = np.arange(np.ceil(low), np.floor(high) + 1)
-            if exponents.size < 2:
-                steps = [1.0, 2.0, 5.0]
-                powers = 10.0 ** np.arange(np.floor(low), np.ceil(high) + 1)
-                marks = np.sort(np.outer(powers, steps).ravel())
-            else:
-                marks = 10.0 ** exponents[:: 1 + exponents.size // _MOST_TICKS]
+            marks = 10.0 ** np.arange(np.ceil(low), np.floor(high) + 1)
+            marks = marks[:: 1 + marks.size // _MOST_TICKS]
         else:
-            largest = max(abs(low), abs(high))
-            powers = self.threshold * 10.0 ** np.arange(1, np.ceil(largest) + 1)
-            powers = powers[:: 1 + 2 * powers.size // _MOST_TICKS]
-            marks = np.concatenate([-powers[::-1], [0.0], powers])
-        places = self.forward(marks)
+            powers = np.arange(1, np.ceil(max(abs(low), abs(high))) + 1)
+            sizes = self.threshold * 10.0 ** powers[:: 1 + 2 * powers.size // _MOST_TICKS]
+            marks = np.concatenate([-sizes[::-1], [0.0], sizes])
+        told = self._told(marks, low, high)
+        # Where less than two powers of ten lie on the axis, ticks stand at even distances.
+        return told if len(told) > 1 else self._told(self._backward(low, high), low, high)
+
+    def _backward(self, low: float, high: float) -> Values:
+        places = np.linspace(low, high, 7)[1:-1]
+        if self.kind == "log":
+            return np.asarray(10.0**places)
+        return np.asarray(np.sign(places) * self.threshold * (10.0 ** np.abs(places) - 1))
+
+    def _told(self, marks: Values, low: float, high: float) -> list[tuple[float, str]]:
+        labels = list(dict.fromkeys(f"{mark:.3g}" for mark in marks))
+        places = self.forward(np.array([float(label) for label in labels]))
         return [
-            (float(place), f"{mark:.3g}")
-            for place, mark in zip(places, marks, strict=True)
+            (float(place), label)
+            for place, label in zip(places, labels, strict=True)
             if low <= place <= high
         ]
 

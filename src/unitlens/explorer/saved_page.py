@@ -130,4 +130,3 @@ def _html(start: Sequence[Any], pages: Sequence[Sequence[Any]]) -> str:
     text = StringIO()
     save(document, text, resources=INLINE, title="unitlens")
     return text.getvalue()
-

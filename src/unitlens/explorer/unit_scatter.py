@@ -239,7 +239,8 @@ class UnitScatter:
         drawn = datashade(
             points, aggregator=ds.by("colour", ds.count()), color_key=colours.key, **size
         )
-        return drawn.opts(**self._options(), tools=["box_select", "lasso_select", "tap"])
+        tools = ["box_select", "lasso_select", "tap"]
+        return drawn.opts(**self._options(), tools=tools, show_legend=False)
 
     def _options(self) -> dict[str, Any]:
         (x_low, x_high), (y_low, y_high) = self.ranges
@@ -259,7 +260,7 @@ class UnitScatter:
             ("yticks", self.y_axis, (y_low, y_high)),
         ):
             ticks = axis.ticks(*ends)
-            if ticks:
+            if ticks is not None:  # also where there are none: those of Bokeh would tell places
                 shown[name] = ticks
         return shown
 
