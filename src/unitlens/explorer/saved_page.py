@@ -115,18 +115,20 @@ def _page(results: Results, columns: UnitColumns, row: int) -> list[Any]:
 def _html(start: Sequence[Any], pages: Sequence[Sequence[Any]]) -> str:
     import panel as pn
     from bokeh.document import Document
-    from bokeh.models import UIElement
+    from bokeh.models.ui import UIElement
     from bokeh.resources import INLINE
     from panel.io.notebook import patch_inline_stylesheets
+    from panel.io.resources import CDN_DIST
     from panel.io.save import save
 
     parts = [*start, *(part for page in pages for part in page)]
     document = Document()
     document.add_root(pn.Column(*parts, sizing_mode="stretch_width").get_root(document))
-    # Panel's own style sheets go into the page, which would otherwise ask the network for them.
+    # Panel's own style sheets go into the page, and its icon is left out: both would be asked of
+    # the network.
     for root in document.roots:
         for element in root.select({"type": UIElement}):
             patch_inline_stylesheets(element)
     text = StringIO()
     save(document, text, resources=INLINE, title="unitlens")
-    return text.getvalue()
+    return text.getvalue().replace(f"{CDN_DIST}images/favicon.ico", "data:,")
