@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     )
     from unitlens.config.base import LastLayers
     from unitlens.errors import RepeatabilityWarning, ScoreWarning, UnitsWarning
+    from unitlens.explorer.explore import explore
     from unitlens.model.declared import layer
     from unitlens.model.unit_listing import unit_layers
     from unitlens.perturbation.cumulative_ablation import cumulative_ablation
@@ -71,6 +72,7 @@ _HOMES = {
     "cumulative_ablation": "unitlens.perturbation.cumulative_ablation",
     "direction_ablation": "unitlens.perturbation.direction_ablation",
     "empirical_variance": "unitlens.statistics.measures.variance",
+    "explore": "unitlens.explorer.explore",
     "group_ablation": "unitlens.perturbation.group_ablation",
     "informedness": "unitlens.statistics.measures.detection",
     "layer": "unitlens.model.declared",
@@ -115,6 +117,7 @@ __all__ = [
     "cumulative_ablation",
     "direction_ablation",
     "empirical_variance",
+    "explore",
     "group_ablation",
     "informedness",
     "layer",

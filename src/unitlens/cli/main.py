@@ -12,6 +12,7 @@ import typer
 
 from unitlens.cli import (
     analysis_commands,
+    explorer_commands,
     perturbation_commands,
     recording_commands,
     tool_commands,
@@ -49,6 +50,7 @@ ROOMS = (
     perturbation_commands,
     tool_commands,
     workflow_commands,
+    explorer_commands,
 )
 for room in ROOMS:
     for command in room.COMMANDS:

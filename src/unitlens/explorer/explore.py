@@ -1,0 +1,117 @@
+"""The explorer as one Panel object: in a notebook, as a served page, or saved."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unitlens.errors import UnitlensError
+from unitlens.explorer.text_panes import heading, text_line
+from unitlens.explorer.unit_columns import UnitName
+from unitlens.explorer.unit_link import link_to_unit, unit_of_link
+from unitlens.extras import naming_extras
+from unitlens.tables.results import Results, open_results
+
+if TYPE_CHECKING:
+    from panel.viewable import Viewable
+
+TABS = ("Overview", "Unit", "Layers and runs")
+
+
+@naming_extras()
+def explore(results: str | Path | Results = "results") -> "Viewable":
+    """Explore the units of a results folder.
+
+    Parameters
+    ----------
+    results
+        The results directory, a URL that it was copied to, or what :func:`open_results` returned.
+
+    Returns
+    -------
+    A Panel object with three tabs: all units, with two measures against each other; one unit;
+    layers and runs. In a notebook, the object shows itself as the last line of a cell. In a script
+    that ``panel serve`` runs, call ``.servable()``. Numbers are read when they are first shown. A
+    table that the results lack is left out with a line.
+
+    Raises
+    ------
+    TableError
+        Where the directory holds no results, or its tables are damaged.
+    MissingPackageError
+        Where the packages of ``unitlens[explore]`` are not installed.
+
+    Examples
+    --------
+    ``ul.explore("results")`` as the last line of a cell shows the explorer in a notebook;
+    ``unitlens explore results`` serves it as a page. Before there are results:
+
+    >>> import unitlens as ul
+    >>> ul.explore("nowhere")
+    Traceback (most recent call last):
+    ...
+    unitlens.errors.TableError: there are no results in nowhere (no tables.json); make them: ...
+    """
+    import panel as pn
+
+    opened = results if isinstance(results, Results) else open_results(results)
+    pn.extension("tabulator", notifications=False)
+    return _Explorer(opened).view()
+
+
+class _Explorer:
+    """The three tabs, and what one tells the others."""
+
+    def __init__(self, results: Results) -> None:
+        import panel as pn
+
+        from unitlens.explorer.run_tab import RunTab
+
+        self._results, self._first = results, 0
+        self._location: Any = pn.state.location
+        self._tabs = pn.Tabs(dynamic=True, sizing_mode="stretch_width")
+        self._tabs.extend(list(zip(TABS[:2], self._of_units(), strict=True)))
+        self._tabs.append((TABS[2], RunTab(results).view()))
+
+    def _of_units(self) -> "list[Viewable]":
+        from unitlens.explorer.overview import Overview
+        from unitlens.explorer.unit_columns import UnitColumns
+        from unitlens.explorer.unit_tab import UnitTab
+
+        try:
+            columns = UnitColumns(self._results.units)
+        except UnitlensError as error:
+            return [text_line(str(error)), text_line(str(error))]
+        if not columns.size or not columns.measures:
+            told = f"The table of units in {self._results.directory} has no unit with a measure."
+            return [text_line(told), text_line(told)]
+        overview = Overview(columns, self._open)
+        self._unit = UnitTab(self._results, columns, lambda: overview.selected, self._link)
+        asked = unit_of_link(getattr(self._location, "search", "") or "")
+        if asked is not None:
+            self._unit.open_named(asked)
+            self._first = TABS.index("Unit")
+        return [overview.view(), self._unit.view()]
+
+    def _open(self, row: int) -> None:
+        self._unit.open(row)
+        self._tabs.active = TABS.index("Unit")
+
+    def _link(self, unit: UnitName) -> None:
+        if self._location is not None:
+            self._location.search = link_to_unit(unit)
+
+    def view(self) -> "Viewable":
+        """Return what is shown."""
+        import panel as pn
+
+        self._tabs.active = self._first
+        runs = self._results.runs.sizes["run"]
+        told = f"{runs} {'network' if runs == 1 else 'networks'} in {self._results.directory}"
+        failed = self._results.failed
+        left_out = [text_line(f"Left out: {run} ({reason})") for run, reason in failed.items()]
+        return pn.Column(
+            heading("Units of trained networks"),
+            text_line(told),
+            *left_out,
+            self._tabs,
+            sizing_mode="stretch_width",
+        )

@@ -1,0 +1,154 @@
+"""The tab of one unit: which unit it is, steps to its neighbours, and its page."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from unitlens.errors import UnitlensError
+from unitlens.explorer.text_panes import as_text, heading, text_line
+from unitlens.explorer.unit_columns import Rows, UnitColumns, UnitName
+
+if TYPE_CHECKING:
+    from panel.viewable import Viewable
+
+    from unitlens.tables.results import Results
+
+_LAYER, _SELECTION = "the layer", "the selection of the overview"
+
+
+def page_of(results: "Results", unit: UnitName) -> "Viewable":
+    """Return the page of a unit, or a line that says why there is none.
+
+    Parameters
+    ----------
+    results
+        The results.
+    unit
+        Name of the unit.
+    """
+    try:
+        page: Any = import_module("unitlens.explorer.unit_page")
+    except ModuleNotFoundError:
+        return text_line("The page of a unit is not available in this version.")
+    try:
+        shown: Viewable = page.unit_page(results, unit.run, unit.layer, unit.channel)
+    except UnitlensError as error:
+        return text_line(str(error))
+    return shown
+
+
+class UnitTab:
+    """The choice of a unit, and the unit's page.
+
+    Parameters
+    ----------
+    results
+        The results.
+    columns
+        The units.
+    selection
+        Returns the rows of the units that are selected in the overview, in the order of its table.
+    opened
+        Called with the name of each unit that is opened.
+    """
+
+    def __init__(
+        self,
+        results: "Results",
+        columns: UnitColumns,
+        selection: Callable[[], Rows],
+        opened: Callable[[UnitName], None],
+    ) -> None:
+        import panel as pn
+
+        self._results, self._columns = results, columns
+        self._selection, self._opened = selection, opened
+        runs = dict(zip(columns.short_runs, columns.runs, strict=True))
+        self._run = pn.widgets.Select(label="run", options=runs, width=330)
+        self._layer = pn.widgets.Select(label="layer", options=columns.layers_of(columns.runs[0]))
+        self._channel = pn.widgets.IntInput(label="channel", value=0, start=0, width=90)
+        self._show = pn.widgets.Button(label="Show", align="end")
+        self._through = pn.widgets.Select(label="step through", options=[_LAYER, _SELECTION])
+        self._before = pn.widgets.Button(label="← Previous", align="end")
+        self._after = pn.widgets.Button(label="Next →", align="end")
+        self._title = heading("No unit is chosen.")
+        self._page = pn.Column(
+            text_line("Click a point or a row of the overview, or choose a unit above."),
+            sizing_mode="stretch_width",
+        )
+        self._row: int | None = None
+        self._run.param.watch(self._list_layers, "value")
+        self._show.on_click(lambda _: self.open_named(self._asked))
+        self._before.on_click(lambda _: self._step(-1))
+        self._after.on_click(lambda _: self._step(1))
+
+    @property
+    def _asked(self) -> UnitName:
+        return UnitName(self._run.value, self._layer.value, int(self._channel.value or 0))
+
+    def _list_layers(self, *_: Any) -> None:
+        self._layer.options = self._columns.layers_of(self._run.value)
+        if self._layer.value not in self._layer.options:
+            self._layer.value = self._layer.options[0]
+
+    def open_named(self, unit: UnitName) -> None:
+        """Show a unit, or a line where there is none of this name.
+
+        Parameters
+        ----------
+        unit
+            Name of the unit.
+        """
+        try:
+            row = self._columns.row_of(unit)
+        except UnitlensError as error:
+            self._row = None
+            self._title.object = "There is no such unit."
+            self._page[:] = [text_line(str(error))]
+            return
+        self.open(row)
+
+    def open(self, row: int) -> None:
+        """Show the unit of a row.
+
+        Parameters
+        ----------
+        row
+            Row of the table of units.
+        """
+        unit = self._columns.name_of(row)
+        self._row = row
+        self._run.value, self._layer.value = unit.run, unit.layer
+        self._channel.value = unit.channel
+        self._title.object = as_text(f"{unit.layer}, channel {unit.channel} of {unit.run}")
+        self._page[:] = [page_of(self._results, unit)]
+        self._opened(unit)
+
+    def _step(self, by: int) -> None:
+        if self._row is None:
+            self.open_named(self._asked)
+            return
+        rows = (
+            self._selection() if self._through.value == _SELECTION else self._layer_rows(self._row)
+        )
+        if not rows.size:
+            return
+        at = np.flatnonzero(rows == self._row)
+        self.open(int(rows[(at[0] + by) % rows.size] if at.size else rows[0]))
+
+    def _layer_rows(self, row: int) -> Rows:
+        columns = self._columns
+        return np.flatnonzero(
+            (columns.run_codes == columns.run_codes[row])
+            & (columns.layer_codes == columns.layer_codes[row])
+        )
+
+    def view(self) -> "Viewable":
+        """Return what is shown."""
+        import panel as pn
+
+        choice = pn.FlexBox(self._run, self._layer, self._channel, self._show)
+        steps = pn.FlexBox(self._through, self._before, self._after)
+        return pn.Column(choice, steps, self._title, self._page, sizing_mode="stretch_width")

@@ -1,0 +1,221 @@
+"""The explorer in Chromium: it opens, selects, opens units, and asks no other host for anything."""
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from playwright.sync_api import sync_playwright
+
+import unitlens as ul
+from synthetic_results import default_networks, write_results
+
+SOURCE = Path(__file__).parents[3] / "src"
+MARKUP = "<img src=x onerror=window.broken=1>"  # the name of a layer
+CHROMIUM = "/usr/bin/chromium"
+WAIT = 20_000  # milliseconds for a server on a busy machine
+
+
+def command(*arguments):
+    environment = os.environ | {"PYTHONPATH": str(SOURCE), "PYTHONUNBUFFERED": "1"}
+    return [sys.executable, "-m", "unitlens", "explore", *map(str, arguments)], environment
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Write results of four networks, one with a layer whose name is markup, without noise."""
+    networks = default_networks()[:4]
+    layers = tuple((MARKUP if d == 0 else name, d, n) for name, d, n in networks[1].layers)
+    networks[1] = replace(networks[1], layers=layers)
+    directory = tmp_path_factory.mktemp("explored") / "results"
+    return write_results(directory, networks, without=("noise_robustness",))
+
+
+@pytest.fixture(scope="module")
+def address(folder):
+    line, environment = command(folder, "--no-open")
+    with subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, text=True) as server:
+        yield server.stdout.readline().split()[0]
+        server.terminate()
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """A page, with what went wrong on it."""
+
+    def __init__(self, browser, width, height=950, **options):
+        self.wrong = []
+        self.asked = []
+        viewport = {"width": width, "height": height}
+        self.page = browser.new_page(viewport=viewport, **options)
+        self.page.set_default_timeout(WAIT)
+        self.page.on("console", self._told)
+        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+
+    def _told(self, message):
+        if message.type == "error":
+            self.wrong.append(message.text)
+
+    def end(self, start):
+        """Hold that no error was met, and that all that was asked for lies under an address."""
+        elsewhere = [url for url in self.asked if not url.startswith((start, "data:", "blob:"))]
+        broken = self.page.evaluate("window.broken")
+        self.page.close()
+        assert (self.wrong, elsewhere, broken) == ([], [], None)
+
+
+@pytest.fixture(params=[1300, 800])
+def visit(chromium, address, request):
+    made = Visit(chromium, request.param)
+    made.page.goto(address)
+    made.page.get_by_text("units are drawn").wait_for()
+    yield made
+    made.end(address)
+
+
+@pytest.fixture
+def wide(chromium, address):
+    made = Visit(chromium, 1300)
+    made.page.goto(address)
+    made.page.get_by_text("units are drawn").wait_for()
+    yield made.page
+    made.end(address)
+
+
+def first_row(page):
+    """Return the visible cells of the first row of the table of the selection."""
+    cells = page.locator(".tabulator-row").first.locator(".tabulator-cell:visible")
+    cells.first.wait_for()
+    return cells.all_inner_texts()
+
+
+def drag(page, left, top, right, bottom):
+    """Select a box of the plot, given as shares of its area."""
+    page.locator(".bk-tool-icon-box-select").first.click()
+    box = page.locator(".bk-Figure").nth(1).bounding_box()
+    across, down = box["width"], box["height"]
+    page.mouse.move(box["x"] + left * across, box["y"] + top * down)
+    page.mouse.down()
+    page.mouse.move(box["x"] + right * across, box["y"] + bottom * down, steps=6)
+    page.mouse.up()
+
+
+def test_overview__opens_with_the_unit_of_largest_loss_increase_first(visit, folder):
+    units = ul.open_results(folder).units
+    row = int(np.nanargmax(units["loss_increase"].values))
+
+    assert visit.page.get_by_text(f"{units.sizes['unit']} of {units.sizes['unit']} units").count()
+    shown = first_row(visit.page)
+    assert units["run"].values[row].startswith(shown[0])
+    assert shown[1:3] == [units["layer"].values[row], str(units["channel"].values[row])]
+    overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert visit.page.evaluate(overflow) <= 0
+
+
+def test_overview__shows_other_axes_and_says_what_a_log_axis_leaves_out(wide, folder):
+    values = ul.open_results(folder).units["mutual_information"].values
+    wide.get_by_label("y", exact=True).select_option("mutual information (nats)")
+    wide.get_by_label("scale of y").select_option("log")
+
+    told = f"mutual information (nats) is 0 or less for {np.sum(values <= 0)} units"
+    wide.get_by_text(told).wait_for()
+    shown = first_row(wide)
+    assert float(shown[4]) == pytest.approx(values.max(), abs=6e-4)
+
+
+def test_overview__selects_by_box(wide, folder):
+    units = ul.open_results(folder).units
+    drag(wide, 0.5, 0.1, 0.9, 0.8)
+    line = wide.get_by_text("units are selected")
+    line.wait_for()
+    chosen = int(re.match(r"\d+", line.inner_text())[0])
+
+    assert 0 < chosen < units.sizes["unit"]
+    with wide.expect_download() as told:
+        wide.get_by_text("CSV", exact=True).click()
+    table = pd.read_csv(told.value.path())
+    assert len(table) == chosen
+    one = table.iloc[0]
+    same = units.sel(run=one["run"], layer=one["layer"], channel=one["channel"])
+    assert one["loss_increase"] == pytest.approx(same["loss_increase"].item())
+    with wide.expect_download() as told:
+        wide.get_by_text("Parquet", exact=True).click()
+    pd.testing.assert_frame_equal(pd.read_parquet(told.value.path()), table)
+
+
+def test_unit__opens_by_a_row_has_a_link_and_steps_through_its_layer(wide, chromium, address):
+    _, layer, channel, *_ = first_row(wide)
+    wide.locator(".tabulator-row").first.locator(".tabulator-cell:visible").nth(1).click()
+    title = wide.get_by_text(re.compile(f"channel {channel} of "))
+    title.wait_for()
+    named = title.inner_text()
+    wide.wait_for_url(re.compile(rf"\?run=.*&channel={channel}$"))
+
+    other = Visit(chromium, 800)
+    other.page.goto(wide.url)
+    other.page.get_by_text(named).wait_for()
+    other.end(address)
+
+    wide.get_by_text("Next →").click()
+    following = f"channel {(int(channel) + 1) % 24} of "
+    wide.get_by_text(re.compile(f"{re.escape(layer)}, {following}")).wait_for()
+
+
+def test_unit__says_that_a_link_names_none(chromium, address):
+    made = Visit(chromium, 1300)
+    made.page.goto(f"{address}?run=a&layer=b&channel=7")
+    told = "run = 'a', layer = 'b', channel = 7: the table of units has no such unit"
+    made.page.get_by_text(told).wait_for()
+    made.end(address)
+
+
+def test_markup_in_names__is_shown_as_text(wide):
+    wide.get_by_text("Unit", exact=True).click()
+    run = wide.get_by_label("run", exact=True)
+    run.select_option(index=1)
+    wide.get_by_label("layer", exact=True).select_option(MARKUP)
+    wide.get_by_text("Show", exact=True).click()
+
+    wide.get_by_text(f"{MARKUP}, channel 0 of").wait_for()
+
+
+def test_layers_and_runs__compare_runs_and_say_what_is_missing(visit, folder):
+    runs = ul.open_results(folder).runs
+    visit.page.get_by_text("Layers and runs").click()
+    visit.page.get_by_text("The runs side by side").wait_for()
+    visit.page.get_by_text("there is no table 'noise'").wait_for()
+    rows = visit.page.locator(".tabulator-row").filter(has_text="test accuracy")
+    rows.first.wait_for()
+
+    cells = rows.first.locator(".tabulator-cell:visible").all_inner_texts()
+    assert [float(cell) for cell in cells[1:]] == pytest.approx(
+        runs["test_accuracy"].values[:2], rel=1e-3
+    )
+
+
+def test_saved_page__needs_no_network(chromium, folder, tmp_path):
+    page = tmp_path / "page.html"
+    line, environment = command(folder, "--save", page)
+    subprocess.run(line, env=environment, check=True, capture_output=True)
+    made = Visit(chromium, 1300)
+    made.page.context.set_offline(True)
+    made.page.goto(page.as_uri())
+    made.page.get_by_text("units are drawn").wait_for()
+    made.page.get_by_text("Largest loss increase").wait_for()
+
+    assert page.stat().st_size < 10_000_000
+    assert made.page.locator(".bk-Figure").count() == 3
+    made.end("file://")
