@@ -157,7 +157,7 @@ def measure_agreement(
         )
     with drawing_on(ax, height=1.6 + 0.42 * len(measures)) as axes:
         image = draw_matrix(axes, matrix)
+        axes.figure.colorbar(image, ax=axes, label="Spearman correlation", shrink=0.8)
         layers = matrix.attrs["layers"]
-        over = f"mean over {layers} layers" if layers > 1 else "in one layer"
-        axes.figure.colorbar(image, ax=axes, label=f"Spearman correlation, {over}", shrink=0.8)
+        axes.set_xlabel(f"measure (mean over {layers} layers)" if layers > 1 else "measure")
     return axes

@@ -64,4 +64,4 @@ def unit_name(unit: xr.Dataset) -> str:
     """Return layer and channel of a unit; empty where the table does not name them."""
     if "layer" not in unit.variables or "channel" not in unit.variables:
         return ""
-    return f"unit {unit['channel'].item()} of {unit['layer'].item()}"
+    return f"unit {unit['channel'].item()} of layer {unit['layer'].item()}"

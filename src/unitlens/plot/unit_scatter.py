@@ -42,8 +42,9 @@ def measure_scatter(
     ----------
     units
         Dataset on ``unit`` with ``layer`` and ``depth``, for example ``results.units``, or
-        ``xr.merge([ul.class_selectivity(stats), ul.unit_ablation(model, dataset)])``. Units without
-        a value of either variable are left out, and the plot tells how many.
+        ``xr.merge([ul.class_selectivity(stats), importance], compat="no_conflicts")`` with the
+        result of :func:`unitlens.unit_ablation`. Units without a value of either variable are left
+        out, and the plot tells how many.
     x, y
         Variables on the horizontal and on the vertical axis. An axis whose largest value is more
         than 30 times its median size is logarithmic to either side of zero.
