@@ -18,8 +18,8 @@ INTRODUCTION = """\
 
 The functions of `ul.plot` draw the tables that the other functions return, for your own network as
 for the results of the workflow. Each takes a table and, with `ax=`, Matplotlib axes to draw into;
-without `ax` it makes a figure. Each returns the axes, so that titles, limits and `ax.figure.savefig`
-are Matplotlib's own. The style and colours are those of the workflow's figures.
+without `ax` it makes a figure. Each returns the axes, so that titles, limits and
+`ax.figure.savefig` are Matplotlib's own. The style and colours are those of the workflow's figures.
 
 All pictures are of two networks with two layers of 64 units, trained on the digits of scikit-learn
 (`memorised`: on permuted labels). `python docs/make_gallery.py` makes the page. The tables:
@@ -62,7 +62,8 @@ def train(labels):
         loss(model(images[seen]), labels[seen]).backward()
         step.step()
     table = xr.Dataset({name: ("epoch", values) for name, values in losses.items()})
-    return model.eval(), TensorDataset(images[seen], labels[seen]), table.assign(epoch=range(EPOCHS))
+    table = table.assign_coords(epoch=range(EPOCHS))
+    return model.eval(), TensorDataset(images[seen], labels[seen]), table
 """
 
 SETUP = """\
@@ -78,8 +79,7 @@ best = int(importance.loss_increase.values.argmax())  # the unit that the networ
 # Function: what the plot shows, and its lines.
 PLOTS = {
     "ablation_curve": (
-        "Accuracy against the share of units ablated: the mean over random orders, and one standard "
-        "deviation to either side. One call for each network; `ax` puts both into one picture.",
+        "Mean accuracy over random orders of ablation; `ax` puts two networks into one picture.",
         """\
 curves = ul.cumulative_ablation(model, dataset)
 its_curves = ul.cumulative_ablation(memorised, its_dataset)
@@ -97,8 +97,7 @@ ax = ul.plot.noise_curve(noise)
 """,
     ),
     "measure_scatter": (
-        "Two measures of every unit against each other, with their rank correlation in each layer. "
-        "An axis with a long tail is logarithmic to either side of zero.",
+        "Two measures of every unit, with their rank correlation in each layer.",
         """\
 ax = ul.plot.measure_scatter(units, "selectivity", "loss_increase")
 """,
@@ -138,8 +137,7 @@ ax = ul.plot.unit_images(stats.isel(unit=best), dataset, count=16)
 """,
     ),
     "training_course": (
-        'Loss, or accuracy with `score="accuracy"`, on the training and the test set after every '
-        "epoch.",
+        "Loss (or accuracy) on the training and the test set after every epoch.",
         """\
 ax = ul.plot.training_course(history, label="true labels")
 ul.plot.training_course(its_history, label="permuted labels", ax=ax)

@@ -4,9 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[3]
 
 
+@pytest.mark.slow
 def test_gallery__is_written_again_with_a_picture_of_each_plot(tmp_path):
     import unitlens.plot
 

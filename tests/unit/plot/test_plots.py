@@ -168,7 +168,7 @@ def test_measure_agreement__is_the_mean_over_layers_with_ten_units():
 
 
 def test_class_profile__has_means_and_their_standard_errors(made):
-    _, dataset, stats, *_ = made
+    _, _, stats, *_ = made
     unit = stats.isel(unit=3)
 
     ax = ul.plot.class_profile(unit)
@@ -248,7 +248,7 @@ def test_several_units__are_refused_and_the_remedy_works(made):
 
 
 def test_unit_images__refuses_what_is_no_image_and_another_dataset(made):
-    _, dataset, stats, *_ = made
+    _, _, stats, *_ = made
     unit = stats.isel(unit=1)
     rows = [np.zeros(36)] * 90
 
