@@ -111,3 +111,9 @@ def test_networks__are_all_in_sight_or_their_number_is_told(page, tmp_path):
     text = (tmp_path / "report.html").read_text()
     assert "The box has 41 rows" in text
     assert 'class="long wide"' in text
+
+
+def test_contradiction__needs_no_measurement_that_the_figure_does_without(tmp_path):
+    """The figure of selectivity by depth has findings on importance, which was not measured."""
+    write_results(tmp_path, [network(("a",), dataset="cifar10")], without=("unit_ablation",))
+    assert contradictions(open_results(tmp_path), "selectivity_depth", ["a"]) == []
