@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from unitlens import plot as plot
     from unitlens.analysis.correlations import rank_correlations
     from unitlens.analysis.curve_summaries import (
         area_under_curve,
@@ -148,6 +149,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "plot":  # a package with names of its own
+        return import_module("unitlens.plot")
     if name not in _HOMES:
         raise AttributeError(f"module 'unitlens' has no attribute '{name}'")
     from unitlens.extras import naming_extras
@@ -157,4 +160,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return [*globals(), *__all__, "plot"]

@@ -33,7 +33,9 @@ from unitlens.figures.wording import percent, tell_by_dataset
 from unitlens.tables.results import Results
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+    from matplotlib.image import AxesImage
 
 DROP = "preferred_class_drop"
 LIGHT = 0.6  # correlations of a larger size are written in white
@@ -127,10 +129,16 @@ def measure_agreement(results: Results, runs: Sequence[str]) -> "Figure":
 
 
 def _draw_matrix(band: "SubFigure", matrix: xr.DataArray) -> None:
-    size = matrix.sizes["measure"]
-    names = [LABELS[name] for name in matrix["measure"].values.tolist()]
-    values = np.where(np.tri(size, k=-1, dtype=bool), matrix.values, np.nan)[1:, :-1]
     axes = band.subplots()
+    image = draw_matrix(axes, matrix)
+    band.colorbar(image, ax=axes, label="Spearman correlation", shrink=0.8)
+
+
+def draw_matrix(axes: "Axes", matrix: xr.DataArray) -> "AxesImage":
+    """Draw the correlations of each two measures below the diagonal, with their numbers."""
+    size = matrix.sizes["measure"]
+    names = [LABELS.get(name, name) for name in matrix["measure"].values.tolist()]
+    values = np.where(np.tri(size, k=-1, dtype=bool), matrix.values, np.nan)[1:, :-1]
     image = axes.imshow(values, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
     for row, column in np.argwhere(np.isfinite(values)).tolist():
         value = float(values[row, column])
@@ -142,7 +150,7 @@ def _draw_matrix(band: "SubFigure", matrix: xr.DataArray) -> None:
     axes.tick_params(length=0)
     axes.set_xlabel("measure")
     axes.set_ylabel("measure")
-    band.colorbar(image, ax=axes, label="Spearman correlation", shrink=0.8)
+    return image
 
 
 @finding

@@ -1,10 +1,9 @@
 """Selectivity and importance of units over the depth of networks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 
 from unitlens.analysis.correlations import rank_correlations
 from unitlens.analysis.run_groups import group_runs, rows_of
@@ -70,7 +69,8 @@ def _draw_depth(
         for place, group in enumerate(group_runs(rows_of(specs, model.runs))):
             style = styles.setdefault(group.label, len(styles))
             own = rows_of(units, group.runs)
-            _draw_quartiles(axes, own, variable, group.label, place, style)
+            values = {depth: of[variable].values for depth, of in units_by_depth(own).items()}
+            draw_quartiles(axes, values, group.label, place, style)
         label_layers(axes, rows_of(units, model.runs))
         axes.set_title(str(model.values["model"]))
     panels[0].set_ylabel(label)
@@ -78,11 +78,10 @@ def _draw_depth(
     return drawn, list(panels)
 
 
-def _draw_quartiles(
-    axes: "Axes", units: xr.Dataset, variable: str, label: str, place: int, style: int
+def draw_quartiles(
+    axes: "Axes", values: Mapping[int, np.ndarray], label: str, place: int, style: int
 ) -> None:
     """Draw the quartiles at each depth, moved aside by the place of the group in its panel."""
-    values = {depth: own[variable].values for depth, own in units_by_depth(units).items()}
     low, middle, high = np.array([np.percentile(v, (25, 50, 75)) for v in values.values()]).T
     axes.errorbar(
         np.array(list(values)) + 0.09 * place - 0.09,

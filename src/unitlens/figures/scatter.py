@@ -58,14 +58,8 @@ def draw_scatter(
 
 def _draw_dots(figure: "SubFigure", units: xr.Dataset, x: str, y: str) -> ScatterRow:
     axes, side = figure.subplots(1, 2, width_ratios=(2.1, 1))
-    depths = units["depth"].values
-    shades = depth_colours(depths.tolist())
-    shown = _sample_points(depths.size)
-    colours = np.array([shades[depth] for depth in depths[shown].tolist()])
-    xs, ys = units[x].values[shown], units[y].values[shown]
-    axes.scatter(
-        xs, ys, s=9, c=colours, alpha=0.55, linewidths=0, rasterized=shown.size > MOST_POINTS // 4
-    )
+    draw_units(axes, units, x, y)
+    shades = depth_colours(units["depth"].values.tolist())
     names = layer_names(units)
     # Not named by `label`: matplotlib hides labels that begin with an underscore.
     marks = {
@@ -74,6 +68,19 @@ def _draw_dots(figure: "SubFigure", units: xr.Dataset, x: str, y: str) -> Scatte
     }
     draw_legend(figure, marks, title="layer")
     return ScatterRow(axes, side, units)
+
+
+def draw_units(axes: "Axes", units: xr.Dataset, x: str, y: str) -> int:
+    """Draw units by two variables, in the colours of their layers; return how many were drawn."""
+    depths = units["depth"].values
+    shades = depth_colours(depths.tolist())
+    shown = _sample_points(depths.size)
+    colours = np.array([shades[depth] for depth in depths[shown].tolist()])
+    xs, ys = units[x].values[shown], units[y].values[shown]
+    axes.scatter(
+        xs, ys, s=9, c=colours, alpha=0.55, linewidths=0, rasterized=shown.size > MOST_POINTS // 4
+    )
+    return int(shown.size)
 
 
 def _sample_points(size: int) -> np.ndarray:

@@ -28,7 +28,7 @@ MARK = 8  # width of a mark in a legend, in letters
 MOST_EPOCHS = 9  # epochs that an axis has room for
 MANY_DECADES = 1e4  # an axis over a larger ratio has room for powers of ten only
 
-_RC: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 10,
@@ -65,7 +65,7 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
     def inside(*args: P.args, **kwargs: P.kwargs) -> R:
         from matplotlib import rc_context
 
-        with rc_context(_RC):
+        with rc_context(STYLE):
             return function(*args, **kwargs)
 
     return inside
@@ -106,7 +106,7 @@ def save(figure: "Figure", directory: Path, name: str) -> None:
         figure.savefig(partial, format="png", metadata={"Software": None})
 
 
-def show_dollars(figure: "Figure") -> None:
+def show_dollars(figure: "Figure | Axes") -> None:
     """Draw dollar signs as they are: in a name, a pair of them begins no formula.
 
     The numbers at the ticks of logarithmic axes stay formulas.

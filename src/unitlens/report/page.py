@@ -11,8 +11,11 @@ from typing import Any
 from unitlens.local_files import write_whole
 from unitlens.provenance.file_provenance import FileProvenance
 from unitlens.report.chart import unit_chart
+from unitlens.report.contradictions import contradictions
+from unitlens.report.first_findings import first_findings
 from unitlens.report.page_tables import (
     MAX_ROWS,
+    MOST_WHOLE,
     correlation_rows,
     key_number_rows,
     network_rows,
@@ -73,6 +76,7 @@ def write_report(
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     opened = open_results(results)
+    shown = _read_figures(Path(figures), opened)
     environment = Environment(
         loader=PackageLoader("unitlens.report", "."),
         autoescape=True,
@@ -85,10 +89,12 @@ def write_report(
         reference=REFERENCE,
         glossary=GLOSSARY,
         summary=_summary(opened),
+        found=first_findings(shown),
         networks=network_rows(opened.runs),
+        is_long=opened.runs.sizes["run"] > MOST_WHOLE,
         left_out=max(0, opened.runs.sizes["run"] - MAX_ROWS),
         key_numbers=key_number_rows(opened),
-        figures=_read_figures(Path(figures), opened),
+        figures=shown,
         correlations=correlation_rows(opened),
         comparison=None if paper is None else _read_comparison(Path(paper), opened),
         chart=unit_chart(opened),
@@ -126,12 +132,13 @@ def _summary(results: Results) -> dict[str, str]:
     }
 
 
-def _read_figures(directory: Path, results: Results) -> list[dict[str, str]]:
+def _read_figures(directory: Path, results: Results) -> list[dict[str, Any]]:
     return [
         {
             **{key: str(figure[key]) for key in ("name", "title", "caption", "finding")},
             "image": _image_uri(directory, figure["name"]),
             "paper": IN_THE_PAPER.get(figure["name"], ""),
+            "contradictions": contradictions(results, figure["name"], figure["experiments"]),
         }
         for figure in read_figures_record(directory, results.record)["figures"]
     ]

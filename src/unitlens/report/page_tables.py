@@ -11,6 +11,7 @@ from unitlens.tables.results import Results
 from unitlens.variables.declarations import VARIABLES
 
 MAX_ROWS = 300  # of a table; the results hold all rows
+MOST_WHOLE = 40  # networks of a table without a scrolling box
 MISSING = "\N{EN DASH}"
 TextRow = Sequence[str]
 

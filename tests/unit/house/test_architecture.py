@@ -52,7 +52,7 @@ def test_names__of_modules_and_classes_are_used_once():
 def test_packages__import_nothing_but_the_public_one():
     """An import of a package brings no more than what is asked of it, and no name has two homes."""
     for path in MODULES:
-        if path.name == "__init__.py" and path.parent.name != "unitlens":
+        if path.name == "__init__.py" and path.parent.name not in ("unitlens", "plot"):
             (docstring,) = ast.parse(path.read_text()).body
             assert isinstance(docstring, ast.Expr)
 
@@ -106,3 +106,17 @@ def test_public_names__have_the_homes_that_type_checkers_see():
     }
     assert declared == unitlens._HOMES
     assert declared.keys() - {"verify_store"} == set(unitlens.__all__)  # an alias for a version
+
+
+def test_plots__are_all_there_with_an_example_and_the_homes_that_type_checkers_see():
+    import unitlens.plot
+
+    declared = {
+        alias.name: node.module
+        for node in ast.walk(ast.parse((ROOT / "src/unitlens/plot/__init__.py").read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("unitlens.plot.")
+        for alias in node.names
+    }
+    assert declared == unitlens.plot._HOMES
+    assert sorted(declared) == unitlens.plot.__all__
+    assert all(">>> " in getattr(unitlens.plot, name).__doc__ for name in declared)

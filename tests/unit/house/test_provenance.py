@@ -80,7 +80,10 @@ REACH = {
         "report reproduction.verdict reproduction.compare store.writer",
     ),
     "compare_with_paper": ("reproduction.verdict", "report.page figures.memorisation"),
-    "write_report": ("report.page report.chart", "figures.memorisation reproduction.verdict"),
+    "write_report": (
+        "report.page report.chart reproduction.verdict reproduction.evidence_training",
+        "figures.memorisation figures.curves",
+    ),
 }
 
 
