@@ -32,9 +32,11 @@ def test_env__asks_for_the_declared_versions(env):
 
 def test_lock__satisfies_what_is_declared():
     locked = {canonical(name): version for name, version in LOCKED.items()}
-    own = "unitlens[workflow]"
-    assert EXTRAS["test"][0] == own
-    for text in DECLARED["dependencies"] + EXTRAS["workflow"] + EXTRAS["test"][1:]:
+    own = ["unitlens[workflow]", "unitlens[docs]"]
+    assert EXTRAS["test"][:2] == own
+    assert EXTRAS["docs"][0] == own[0]
+    asked = EXTRAS["workflow"] + EXTRAS["docs"][1:] + EXTRAS["test"][2:]
+    for text in DECLARED["dependencies"] + asked:
         requirement = Requirement(text)
         assert requirement.specifier.contains(locked[canonical(requirement.name)]), text
 
