@@ -69,4 +69,5 @@ html_theme_options = {
     "footer_end": ["sphinx-version"],
 }
 html_sidebars = {"index": []}
+html_context = {"default_mode": "auto"}
 copyright = f"{author}. Apache-2.0"  # noqa: A001 - Sphinx's name

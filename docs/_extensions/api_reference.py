@@ -8,7 +8,9 @@ from pathlib import Path
 from types import ModuleType
 
 import unitlens
+from numpy.typing import ArrayLike
 from sphinx.application import Sphinx
+from sphinx.util.typing import stringify_annotation
 
 # Title of a group, and the modules whose names it holds; the first group that fits takes a name.
 GROUPS = (
@@ -26,6 +28,8 @@ GROUPS = (
 # Classes that public functions return, and errors that they raise: not called by name, but read.
 RETURNED = ("unitlens.tables.results.Results", "unitlens.errors.UnitlensError")
 
+# What numpy's alias stands for takes three lines of each signature that names the alias.
+_ARRAY_LIKE = stringify_annotation(ArrayLike, "smart")
 _TITLE = "API reference"
 _BEGINNING = f"""{_TITLE}
 {"=" * len(_TITLE)}
@@ -67,9 +71,9 @@ def index_page() -> str:
     groups = {**grouped(public_names()), "What functions return and raise": list(RETURNED)}
     parts = [_BEGINNING]
     for title, names in groups.items():
-        rows = "\n".join(f"   {name}" for name in names)
+        rows = "\n".join(f"   ~{name}" for name in names)
         parts.append(
-            f"{title}\n{'-' * len(title)}\n\n.. autosummary::\n   :toctree: generated\n\n{rows}\n"
+            f"{title}\n{'-' * len(title)}\n\n.. autosummary::\n   :toctree: generated\n   :nosignatures:\n\n{rows}\n"
         )
     return "\n".join(parts)
 
@@ -82,7 +86,13 @@ def _write(app: Sphinx, _config: object) -> None:
         path.write_text(page)
 
 
+def _name_aliases(*event: object) -> tuple[str | None, str | None]:
+    signature, returned = event[-2:]
+    return signature and str(signature).replace(_ARRAY_LIKE, "ArrayLike"), returned
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Write the index before Sphinx looks for its pages."""
+    """Write the index before Sphinx looks for its pages; shorten the signatures."""
     app.connect("config-inited", _write)
+    app.connect("autodoc-process-signature", _name_aliases)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
