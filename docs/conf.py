@@ -8,7 +8,8 @@ DOCS = Path(__file__).parent
 SOURCE = DOCS.parent / "src"
 sys.path[:0] = [str(SOURCE), str(DOCS / "_extensions")]
 # The kernels of the tutorials import the same source, on one thread: the same numbers everywhere.
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(SOURCE), os.environ.get("PYTHONPATH")]))
+given = os.environ.get("PYTHONPATH")
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(SOURCE), given]))
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

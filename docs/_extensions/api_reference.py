@@ -1,16 +1,17 @@
 """The index of the API reference, written anew from `unitlens.__all__` at each build.
 
-Names stand in groups, by the module that defines them. A name whose module is in no group stands in the
-last group, so that no public name is left out.
+Names stand in groups, by the module that defines them. A name whose module is in no group stands in
+the last group, so that no public name is left out.
 """
 
 from pathlib import Path
 from types import ModuleType
 
-import unitlens
 from numpy.typing import ArrayLike
 from sphinx.application import Sphinx
 from sphinx.util.typing import stringify_annotation
+
+import unitlens
 
 # Title of a group, and the modules whose names it holds; the first group that fits takes a name.
 GROUPS = (
@@ -34,8 +35,8 @@ _TITLE = "API reference"
 _BEGINNING = f"""{_TITLE}
 {"=" * len(_TITLE)}
 
-``import unitlens as ul`` brings every name of this page. A page of each function says what the function
-takes and returns, in which units and shapes, and what the function refuses.
+``import unitlens as ul`` brings every name of this page. A page of each function says what the
+function takes and returns, in which units and shapes, and what the function refuses.
 """
 
 
@@ -72,9 +73,9 @@ def index_page() -> str:
     parts = [_BEGINNING]
     for title, names in groups.items():
         rows = "\n".join(f"   ~{name}" for name in names)
-        parts.append(
-            f"{title}\n{'-' * len(title)}\n\n.. autosummary::\n   :toctree: generated\n   :nosignatures:\n\n{rows}\n"
-        )
+        heading = f"{title}\n{'-' * len(title)}\n"
+        table = f".. autosummary::\n   :toctree: generated\n   :nosignatures:\n\n{rows}\n"
+        parts += [heading, table]
     return "\n".join(parts)
 
 

@@ -1,7 +1,8 @@
 """Pages that show a text from the top of the repository: the change log, sections of the README.
 
 A line `<!-- text: README.md, Install -->` stands for the section of that heading, and a line
-`<!-- text: CHANGELOG.md -->` for the whole file without its title. Links are made to hold from the page.
+`<!-- text: CHANGELOG.md -->` for the whole file without its title. Links are made to hold from the
+page.
 """
 
 import re
