@@ -39,7 +39,7 @@ myst_enable_extensions = ["colon_fence"]
 nb_execution_mode = "force"
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
-nb_execution_timeout = 170
+nb_execution_timeout = 900  # seconds a cell
 nb_execution_show_tb = True
 nb_merge_streams = True
 if tags.has("quick"):  # noqa: F821 - Sphinx's name; without the tutorial that runs the workflow
