@@ -35,7 +35,7 @@ templates_path = ["_templates"]
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence"]
 
-# Every tutorial is run at each build; what one prints to stderr, or raises, ends the build.
+# Every tutorial is run at each build; what one raises ends the build, what one warns of is shown.
 nb_execution_mode = "force"
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
