@@ -1,6 +1,7 @@
 # make all: set-up, the default experiment, results/report.html
 # make test: set-up, the tests
-.PHONY: all test setup check clean
+# make docs: set-up, the documentation, docs/_build/html/index.html
+.PHONY: all test setup check docs clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -31,5 +32,8 @@ check: setup
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 
+docs: setup
+	sphinx-build -W --keep-going --quiet -b html docs docs/_build/html
+
 clean:
-	rm -rf results .snakemake
+	rm -rf results .snakemake docs/_build docs/api

@@ -58,7 +58,7 @@ def count_node_macs(program: Program, inputs: Tensor) -> dict[fx.Node, int]:
 class PerturbationCosts:
     """Multiply-adds per sample of passes and perturbations of an open network.
 
-    Formulas and symbols are those of docs/method.md.
+    Formulas and symbols are those of docs/method.
 
     Parameters
     ----------

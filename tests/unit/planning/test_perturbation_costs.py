@@ -1,4 +1,4 @@
-"""Costs of perturbations are those of docs/method.md, worked out by hand."""
+"""Costs of perturbations are those of docs/method, worked out by hand."""
 
 import pytest
 import torch
