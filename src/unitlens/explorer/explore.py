@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unitlens.errors import UnitlensError
+import xarray as xr
+
+from unitlens.errors import ArgumentError, UnitlensError
 from unitlens.explorer.text_panes import heading, text_line
 from unitlens.explorer.unit_columns import UnitName
 from unitlens.explorer.unit_link import link_to_unit, unit_of_link
@@ -17,18 +19,29 @@ TABS = ("Overview", "Unit", "Layers and runs")
 
 
 @naming_extras()
-def explore(results: str | Path | Results = "results") -> "Viewable":
-    """Explore the units of a results folder.
+def explore(
+    results: str | Path | Results | xr.DataTree | None = "results",
+    *,
+    importance: xr.Dataset | None = None,
+    dataset: Any = None,
+) -> "Viewable":
+    """Explore the units of a results folder, or of an own model.
 
     Parameters
     ----------
     results
         The results directory, a URL that it was copied to, or what :func:`open_results` returned.
+        For an own model, what :func:`open_activations` returned; None without a store.
+    importance
+        For an own model, what :func:`unit_ablation` returned, or any table of units.
+    dataset
+        For an own model, the data set that the activations were recorded over.
 
     Returns
     -------
-    A Panel object with three tabs: all units, with two measures against each other; one unit;
-    layers and runs. In a notebook, the object shows itself as the last line of a cell. In a script
+    A Panel object. Of a results folder, three tabs: all units, with two measures against each
+    other; one unit; layers and runs. Of an own model, the page of one unit after another. In a
+    notebook, the object shows itself as the last line of a cell. In a script
     that ``panel serve`` runs, call ``.servable()``. Numbers are read when they are first shown. A
     table that the results lack is left out with a line.
 
@@ -36,6 +49,9 @@ def explore(results: str | Path | Results = "results") -> "Viewable":
     ------
     TableError
         Where the directory holds no results, or its tables are damaged.
+    ArgumentError
+        Where `importance` or `dataset` is given beside a results folder, or neither activations
+        nor importance are.
     MissingPackageError
         Where the packages of ``unitlens[explore]`` are not installed.
 
@@ -52,8 +68,17 @@ def explore(results: str | Path | Results = "results") -> "Viewable":
     """
     import panel as pn
 
-    opened = results if isinstance(results, Results) else open_results(results)
     pn.extension("tabulator", notifications=False)
+    if results is None or isinstance(results, xr.DataTree):
+        from unitlens.explorer.own_units import own_units
+
+        return own_units(results, importance, dataset)
+    if importance is not None or dataset is not None:
+        raise ArgumentError(
+            "importance or dataset is given beside a results folder, but belongs to an own model; "
+            "give the activations of the model, or None, as results"
+        )
+    opened = results if isinstance(results, Results) else open_results(results)
     return _Explorer(opened).view()
 
 

@@ -1,7 +1,6 @@
 """The tab of one unit: which unit it is, steps to its neighbours, and its page."""
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +17,11 @@ if TYPE_CHECKING:
 _LAYER, _SELECTION = "the layer", "the selection of the overview"
 
 
-def page_of(results: "Results", unit: UnitName) -> "Viewable":
+def page_of(
+    results: "Results",
+    unit: UnitName,
+    open_unit: Callable[[UnitName], None] | None = None,
+) -> "Viewable":
     """Return the page of a unit, or a line that says why there is none.
 
     Parameters
@@ -27,16 +30,23 @@ def page_of(results: "Results", unit: UnitName) -> "Viewable":
         The results.
     unit
         Name of the unit.
+    open_unit
+        Opens another unit that the page names; None in a file, where nothing can be opened.
     """
+    from unitlens.explorer.unit_page import unit_page
+
+    def on_unit(layer: str, channel: int) -> None:
+        if open_unit is not None:
+            open_unit(UnitName(unit.run, layer, channel))
+
+    live = open_unit is not None
     try:
-        page: Any = import_module("unitlens.explorer.unit_page")
-    except ModuleNotFoundError:
-        return text_line("The page of a unit is not available in this version.")
-    try:
-        shown: Viewable = page.unit_page(results, unit.run, unit.layer, unit.channel)
+        return unit_page(
+            results, unit.run, unit.layer, unit.channel,
+            on_unit=on_unit if live else None, live=live,
+        )  # fmt: skip
     except UnitlensError as error:
         return text_line(str(error))
-    return shown
 
 
 class UnitTab:
@@ -123,7 +133,7 @@ class UnitTab:
         self._run.value, self._layer.value = unit.run, unit.layer
         self._channel.value = unit.channel
         self._title.object = as_text(f"{unit.layer}, channel {unit.channel} of {unit.run}")
-        self._page[:] = [page_of(self._results, unit)]
+        self._page[:] = [page_of(self._results, unit, self.open_named)]
         self._opened(unit)
 
     def _step(self, by: int) -> None:
