@@ -46,6 +46,8 @@ def address(folder):
 
 @pytest.fixture(scope="module")
 def chromium():
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"there is no {CHROMIUM}: apt-get install chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
@@ -217,5 +219,5 @@ def test_saved_page__needs_no_network(chromium, folder, tmp_path):
     made.page.get_by_text("Largest loss increase").wait_for()
 
     assert page.stat().st_size < 10_000_000
-    assert made.page.locator(".bk-Figure").count() == 3
+    assert made.page.locator(".bk-Figure").count() > 3  # the overview, and charts of units
     made.end("file://")
