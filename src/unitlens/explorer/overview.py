@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unitlens.explorer.axis_scales import SCALES
+from unitlens.explorer.overview_scatter import HEIGHT, WIDTH, UnitScatter
 from unitlens.explorer.point_colours import colour_choices
 from unitlens.explorer.text_panes import as_text, colour_key, heading, text_line
 from unitlens.explorer.unit_columns import Rows, UnitColumns
-from unitlens.explorer.unit_scatter import HEIGHT, WIDTH, UnitScatter
 
 if TYPE_CHECKING:
     import pandas as pd

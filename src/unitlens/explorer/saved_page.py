@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from unitlens.explorer.overview import SIGNED, preferred_axes
+from unitlens.explorer.overview_scatter import UnitScatter
 from unitlens.explorer.text_panes import colour_key, heading, text_line
 from unitlens.explorer.unit_columns import Rows, UnitColumns, UnitName
-from unitlens.explorer.unit_scatter import UnitScatter
 from unitlens.explorer.unit_tab import page_of
 from unitlens.extras import naming_extras
 from unitlens.local_files import replacing

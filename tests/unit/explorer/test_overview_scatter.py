@@ -6,13 +6,12 @@ import pytest
 import unitlens as ul
 from synthetic_results import default_networks, write_results
 from unitlens.errors import TableError
-from unitlens.explorer import unit_scatter
 from unitlens.explorer.axis_scales import AxisScale, fit_scale
 from unitlens.explorer.depth_medians import depth_medians
+from unitlens.explorer.overview_scatter import UnitScatter
 from unitlens.explorer.point_colours import colour_points
 from unitlens.explorer.unit_columns import UnitColumns, UnitName
 from unitlens.explorer.unit_link import link_to_unit, unit_of_link
-from unitlens.explorer.unit_scatter import UnitScatter
 from unitlens.figures.style import COLOURS
 
 # Bokeh 3.9 calls pandas with an argument that pandas 4 will lack.
@@ -109,7 +108,7 @@ def test_note__counts_what_a_log_axis_and_nan_leave_out(columns):
 def test_draw__renders_marks_and_pixels(monkeypatch, columns, colour, most):
     import holoviews as hv
 
-    monkeypatch.setattr(unit_scatter, "DRAWN_SINGLY", most)
+    monkeypatch.setattr(overview_scatter, "DRAWN_SINGLY", most)
     scatter = UnitScatter(
         columns, "selectivity", "loss_increase", "linear", "linear", colour, columns.runs
     )
