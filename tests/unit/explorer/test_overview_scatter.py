@@ -6,6 +6,7 @@ import pytest
 import unitlens as ul
 from synthetic_results import default_networks, write_results
 from unitlens.errors import TableError
+from unitlens.explorer import overview_scatter
 from unitlens.explorer.axis_scales import AxisScale, fit_scale
 from unitlens.explorer.depth_medians import depth_medians
 from unitlens.explorer.overview_scatter import UnitScatter
