@@ -15,7 +15,7 @@ from unitlens.tables.results import Results, open_results
 if TYPE_CHECKING:
     from panel.viewable import Viewable
 
-TABS = ("Overview", "Unit", "Layers and runs")
+TABS = ("Overview", "Unit", "Layers and runs", "Sample")
 
 
 @naming_extras()
@@ -39,11 +39,11 @@ def explore(
 
     Returns
     -------
-    A Panel object. Of a results folder, three tabs: all units, with two measures against each
-    other; one unit; layers and runs. Of an own model, the page of one unit after another. In a
-    notebook, the object shows itself as the last line of a cell. In a script
-    that ``panel serve`` runs, call ``.servable()``. Numbers are read when they are first shown. A
-    table that the results lack is left out with a line.
+    A Panel object. Of a results folder, four tabs: all units, with two measures against each
+    other; one unit; layers and runs; one sample. Of an own model, the page of one unit after
+    another. In a notebook, the object shows itself as the last line of a cell. In a script that
+    ``panel serve`` runs, call ``.servable()``. Numbers are read when they are first shown. A table
+    that the results lack is left out with a line.
 
     Raises
     ------
@@ -89,12 +89,14 @@ class _Explorer:
         import panel as pn
 
         from unitlens.explorer.run_tab import RunTab
+        from unitlens.explorer.sample_tab import SampleTab
 
         self._results, self._first = results, 0
         self._location: Any = pn.state.location
         self._tabs = pn.Tabs(dynamic=True, sizing_mode="stretch_width")
         self._tabs.extend(list(zip(TABS[:2], self._of_units(), strict=True)))
         self._tabs.append((TABS[2], RunTab(results).view()))
+        self._tabs.append((TABS[3], SampleTab(results).view()))
 
     def _of_units(self) -> "list[Viewable]":
         from unitlens.explorer.overview import Overview

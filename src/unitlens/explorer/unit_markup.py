@@ -86,6 +86,19 @@ def sample_strip(
     return f"{STYLE}<ul class='strip'>{''.join(items)}</ul>"
 
 
+def shown_sample(view: SampleView) -> str:
+    """Return one sample alone: its image, or its text.
+
+    Parameters
+    ----------
+    view
+        The sample.
+    """
+    if view.image is None:
+        return f"<p>{escape(cut(printable(view.text), _TEXT))}</p>"
+    return f"{STYLE}<div class='strip'>{_picture(view.image, 'the sample')}</div>"
+
+
 def _sample_item(
     row: xr.Dataset, view: SampleView, overlay: Pixels | None, names: Sequence[str]
 ) -> str:

@@ -221,3 +221,8 @@ def test_saved_page__needs_no_network(chromium, folder, tmp_path):
     assert page.stat().st_size < 10_000_000
     assert made.page.locator(".bk-Figure").count() > 3  # the overview, and charts of units
     made.end("file://")
+
+
+def test_sample__without_a_store_is_a_line(wide):
+    wide.get_by_text("Sample", exact=True).click()
+    wide.get_by_text(re.compile("there are no activations")).wait_for()
