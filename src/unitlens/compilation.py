@@ -56,7 +56,9 @@ class _FirstCompilation(event.Listener):
 
     def on_start(self, event: Any) -> None:
         dispatcher = event.data["dispatcher"]
-        if _told or not dispatcher.py_func.__module__.startswith("unitlens."):
+        # A function that another library makes from text has no module.
+        module = dispatcher.py_func.__module__ or ""
+        if _told or not module.startswith("unitlens."):
             return
         _told.append(dispatcher.py_func.__name__)
         kept = ", once: the result is kept for later sessions"

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import numba
 import pytest
 
 from unitlens import progress
@@ -77,3 +78,15 @@ def test_compilation__is_told_once_and_kept(tmp_path):
     ]  # fmt: skip
     assert told[0].count("compiling numerical functions takes up to 20 s, once") == 1
     assert told[1] == ""
+
+
+def test_compilation__of_a_function_without_a_module_is_left_alone(monkeypatch):
+    from unitlens import compilation
+
+    monkeypatch.setattr(compilation, "_told", [])
+    names = {}
+    exec("def double(x):\n    return 2 * x", names)  # as Datashader makes functions
+    names["double"].__module__ = None
+
+    assert numba.njit(names["double"])(21) == 42
+    assert compilation._told == []
