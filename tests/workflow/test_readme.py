@@ -7,6 +7,8 @@ import pytest
 import yaml
 from workflow_runs import ROOT, environment, run
 
+from synthetic_results import default_networks, write_results
+
 pytestmark = pytest.mark.slow
 
 README = (ROOT / "README.md").read_text()
@@ -18,7 +20,8 @@ SHELL = [
 ]
 DRY = [line for line in SHELL if "snakemake" in line]
 BEGUN = [line for line in SHELL if line.startswith("unitlens init ")]
-SHOWN = [line for line in SHELL if line.startswith("unitlens ") and line not in BEGUN]
+EXPLORED = [line for line in SHELL if line.startswith("unitlens explore ")]
+SHOWN = [line for line in SHELL if line.startswith("unitlens ") and line not in BEGUN + EXPLORED]
 
 # `make test` runs these tests, `make all` is run by .ci/run. What pip installs without and with the
 # extra is held by tests/unit/house/test_extras.py and by test_wheel.py.
@@ -27,7 +30,7 @@ ELSEWHERE = {"make all", "make test", *PIP}
 
 
 def test_readme__has_no_command_that_is_not_run_here():
-    assert set(SHELL) == {*DRY, *SHOWN, *BEGUN, *ELSEWHERE}
+    assert set(SHELL) == {*DRY, *SHOWN, *BEGUN, *EXPLORED, *ELSEWHERE}
 
 
 def test_make_targets__exist():
@@ -71,6 +74,16 @@ def test_commands__run(line):
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("line", EXPLORED)
+def test_explorer__shows_results(line, tmp_path):
+    """The page is saved; tests/unit/explorer looks at the page that is served."""
+    write_results(tmp_path / "results", default_networks()[:2])
+    done = run([*shlex.split(line), "--save", "page.html"], cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "page.html").stat().st_size > 100_000
 
 
 def test_own_model_block__runs(tmp_path, monkeypatch):
