@@ -29,4 +29,9 @@ def section_heading(text: str) -> Any:
     """Return a pane with the heading of a part of the page."""
     import panel as pn
 
-    return pn.pane.HTML(f"<h3 style='margin:12px 0 0'>{escape(text)}</h3>")
+    return pn.pane.HTML(heading_markup(text))
+
+
+def heading_markup(text: str) -> str:
+    """Return the heading of a part of the page as HTML, in which the text is text."""
+    return f"<h3 style='margin:12px 0 0'>{escape(text)}</h3>"

@@ -1,5 +1,6 @@
 """The tab of one sample: the sample itself, and the units that respond most to it, by layer."""
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
@@ -11,7 +12,7 @@ from unitlens.explorer.unit_charts import class_label
 from unitlens.explorer.unit_columns import short_names
 from unitlens.explorer.unit_images import read_samples
 from unitlens.explorer.unit_markup import shown_sample
-from unitlens.explorer.unit_source import SPLITS, UnitSource, source_of_run
+from unitlens.explorer.unit_source import SPLITS, UnitSource, opened_source
 
 if TYPE_CHECKING:
     from panel.viewable import Viewable
@@ -60,20 +61,24 @@ class SampleTab:
         import panel as pn
 
         try:
-            source = source_of_run(self._results, run, split)
-            statistics, told = self._statistics(run, split)
+            source = opened_source(self._results, run, split)
+            statistics, why = _opened_statistics(self._results, run, split)
             responses = sample_responses(source, sample or 0, statistics)
         except UnitlensError as error:
             return text_line(str(error))
+        told = [text_line(f"the class's means are left out: {why}")] if why else []
         parts = [*told, *_sample_part(source, sample or 0)]
         parts += [_layer_part(responses, layer) for layer in source.channels]
         return pn.Column(*parts, sizing_mode="stretch_width")
 
-    def _statistics(self, run: str, split: str) -> tuple[xr.Dataset | None, list[Any]]:
-        try:
-            return self._results.class_statistics(run, split), []
-        except UnitlensError as error:
-            return None, [text_line(f"the class's means are left out: {error}")]
+
+@lru_cache(1)  # the file of the statistics is hashed whole each time that it is opened
+def _opened_statistics(results: "Results", run: str, split: str) -> tuple[xr.Dataset | None, str]:
+    """Return the class statistics, or why there are none."""
+    try:
+        return results.class_statistics(run, split), ""
+    except UnitlensError as error:
+        return None, str(error)
 
 
 def _sample_part(source: UnitSource, sample: int) -> list[Any]:

@@ -13,18 +13,17 @@ from unitlens.explorer.number_parts import class_part, measures_part
 from unitlens.explorer.page_panes import OnUnit, note, unit_button
 from unitlens.explorer.unit_samples import samples_part
 from unitlens.explorer.unit_source import (
+    OPENED,
     SPLITS,
     UnitSource,
+    opened_source,
     source_of_activations,
-    source_of_run,
 )
 
 if TYPE_CHECKING:
     import panel as pn
 
     from unitlens.tables.results import Results
-
-_OPENED = 8  # runs whose stores and data sets stay open
 
 
 def unit_page(
@@ -72,21 +71,21 @@ def unit_page(
     """
     import panel as pn
 
-    source = _open_source(results, run, split)
+    source = opened_source(results, run, split)
     shown = _ShownUnit(source, layer, channel, run, on_unit, live=live)
     if not live or split is not None or not _has_both_splits(results, run):
         return shown.view
     choice = pn.widgets.RadioButtonGroup(label="split", options=list(SPLITS), value=source.split)
 
     def change(_event: Any) -> None:
-        shown.take(_open_source(results, run, choice.value))
+        shown.take(opened_source(results, run, choice.value))
 
     choice.param.watch(change, "value")
     words = pn.pane.HTML("Activations and samples of the split")
     return pn.Column(pn.Row(words, choice), shown.view, sizing_mode="stretch_width")
 
 
-@lru_cache(_OPENED)
+@lru_cache(OPENED)
 def _has_both_splits(results: "Results", run: str) -> bool:
     for name in SPLITS:
         try:
@@ -94,11 +93,6 @@ def _has_both_splits(results: "Results", run: str) -> bool:
         except UnitlensError:
             return False
     return True
-
-
-@lru_cache(_OPENED)
-def _open_source(results: "Results", run: str, split: str | None) -> UnitSource:
-    return source_of_run(results, run, split)
 
 
 def unit_of_activations(

@@ -1,6 +1,5 @@
 """The samples on a unit's page: those of largest activation, a spread, and where in the image."""
 
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,6 +7,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from unitlens.errors import UnitlensError
+from unitlens.explorer.page_panes import heading_markup
 from unitlens.explorer.unit_facts import (
     mapped_responses,
     spread_responses,
@@ -55,7 +55,7 @@ def samples_part(
             continue
         strip = _strip(source, responses, maps, notes)
         caption = f"{_CAPTION} {_MAP_CAPTION}" if mapped else _CAPTION
-        heading = f"<h3 style='margin:12px 0 0'>{escape(title)}</h3><small>{caption}</small>"
+        heading = f"{heading_markup(title)}<small>{caption}</small>"
         html = f"{heading}<div style='margin-top:6px'>{strip}</div>"
         parts.append(pn.pane.HTML(html, sizing_mode="stretch_width"))
     return parts

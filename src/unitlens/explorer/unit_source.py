@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from unitlens.tables.results import Results
 
 SPLITS = ("test", "train")
+OPENED = 8  # runs whose stores and data sets stay open
 _LABELS = ("label", "true_label", "prediction")
 
 
@@ -235,6 +236,18 @@ def source_of_run(results: "Results", run: str, split: str | None = None) -> Uni
     except (UnitlensError, OSError) as error:
         missing["dataset"] = f"the samples themselves are left out: {error}"
     return UnitSource(units, activations, statistics, dataset, chosen, missing)
+
+
+@lru_cache(OPENED)
+def opened_source(results: "Results", run: str, split: str | None = None) -> UnitSource:
+    """Return :func:`source_of_run`, which stays open for the next units and samples of the run.
+
+    Parameters
+    ----------
+    results, run, split
+        As for :func:`source_of_run`.
+    """
+    return source_of_run(results, run, split)
 
 
 def _same_dataset(dataset: Any, activations: xr.DataTree | None) -> Any:

@@ -177,14 +177,17 @@ def epoch_ticks(axes: "Axes", epochs: np.ndarray) -> None:
 
 
 def scale_symlog(axes: "Axes", values: np.ndarray) -> None:
-    """Make the vertical axis logarithmic to either side of zero, and linear near zero.
+    """Make the vertical axis logarithmic to either side of zero, and linear near zero."""
+    axes.set_yscale("symlog", linthresh=linear_size(values))
 
-    The axis is linear below the power of ten at or under the median size of the values that are
-    not zero.
+
+def linear_size(values: np.ndarray) -> float:
+    """Return the size below which an axis that is logarithmic to either side of zero is linear.
+
+    It is the power of ten at or under the median size of the values that are not zero.
     """
     sizes = np.abs(values[values != 0])
-    linear = float(10 ** np.floor(np.log10(np.median(sizes)))) if sizes.size else 1.0
-    axes.set_yscale("symlog", linthresh=linear)
+    return float(10 ** np.floor(np.log10(np.median(sizes)))) if sizes.size else 1.0
 
 
 def draw_zero(axes: "Axes") -> None:

@@ -49,9 +49,7 @@ class PartialCall:
     @property
     def path(self) -> Path | None:
         """Path of the file of the sums; None where there is none."""
-        given = self.checkpoint
-        path = given.path if isinstance(given, KeptSums) else given
-        return None if path is None else Path(path)
+        return _path_of(self.checkpoint)
 
     def check(self) -> None:
         """Raise ArgumentError where the part or the file breaks a rule."""
@@ -75,12 +73,16 @@ def saved_files(checkpoint: Checkpoint) -> list[Path]:
     checkpoint
         Where the call saves its sums. Work that comes before has a file beside it.
     """
-    path = checkpoint.path if isinstance(checkpoint, KeptSums) else checkpoint
+    path = _path_of(checkpoint)
     if path is None:
         return []
-    path = Path(path)
     beside = [path.with_name(f"{path.name}.{PILOT}")]
     return [file for file in (path, *beside) if file.is_file()]
+
+
+def _path_of(checkpoint: Checkpoint) -> Path | None:
+    path = checkpoint.path if isinstance(checkpoint, KeptSums) else checkpoint
+    return None if path is None else Path(path)
 
 
 def _check_part(part: Any) -> None:

@@ -9,7 +9,7 @@ from unitlens.analysis.correlations import FEWEST_FOR_P, rank_correlations
 from unitlens.errors import TableError
 from unitlens.figures.layer_axes import depth_colours, layer_names, legend_depths
 from unitlens.figures.scatter import draw_units
-from unitlens.figures.style import GREY
+from unitlens.figures.style import GREY, linear_size
 from unitlens.plot.canvas import axis_text, draw_marks, drawing_on
 from unitlens.plot.needed_tables import need_dimensions, need_variables
 
@@ -125,7 +125,7 @@ def _name_axis(axes: "Axes", axis: str, units: xr.Dataset, name: str) -> None:
     sizes = np.abs(values[values != 0])
     text = axis_text(units, name)
     if sizes.size and sizes.max() > WIDE * np.median(sizes):
-        linear = float(10 ** np.floor(np.log10(np.median(sizes))))
+        linear = linear_size(values)
         getattr(axes, f"set_{axis}scale")("symlog", linthresh=linear)
         text = f"{text},\nlinear within ±{linear:g}"
     if values.min() < 0 < values.max():

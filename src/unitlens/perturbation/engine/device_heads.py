@@ -4,8 +4,6 @@ All samples run under some perturbations at a time, as products of matrices. Sam
 by whether a perturbation changes them, so nothing waits for their number.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -14,22 +12,13 @@ from unitlens.perturbation.engine.repeatable_sums import add_at
 from unitlens.perturbation.engine.sample_scores import SampleScores
 
 
-class DeviceChanges(NamedTuple):
-    """Changes of loss and hits and their squares, summed over samples, each (K, classes)."""
-
-    loss: Tensor
-    loss_squares: Tensor
-    hits: Tensor
-    hits_squares: Tensor
-
-
 def score_dense_head(
     coefficients: Tensor,
     columns: Tensor,
     output: Tensor,
     last: nn.Linear | None,
     scores: SampleScores,
-) -> DeviceChanges:
+) -> Tensor:
     """Score perturbations of a layer that one dense operation reads.
 
     The output of the operation for sample `s` under perturbation `k` is
@@ -49,6 +38,11 @@ def score_dense_head(
         logits.
     scores
         Labels and scores of the samples.
+
+    Returns
+    -------
+    Sums over samples of the changes of loss, of their squares, of the changes of hits, and of their
+    squares, float64 (4, K, classes).
     """
     rows = torch.addcmul(output, coefficients.unsqueeze(2), columns.unsqueeze(1), value=-1)
     rows = rows.flatten(0, 1)
@@ -64,4 +58,4 @@ def score_dense_head(
     loss, hit = changes
     for by_class, terms in zip(sums, (loss, loss.square(), hit, hit.square()), strict=True):
         add_at(by_class, 1, scores.labels, terms)
-    return DeviceChanges(*sums)
+    return sums

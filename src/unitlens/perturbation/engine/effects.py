@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from unitlens.model.graph import Program, Values
 from unitlens.model.inputs import AnyInputs
 from unitlens.model.rewriting import is_patched
-from unitlens.perturbation.engine.device_heads import DeviceChanges, score_dense_head
+from unitlens.perturbation.engine.device_heads import score_dense_head
 from unitlens.perturbation.engine.perturbed_directions import Directions
 from unitlens.perturbation.engine.readers import LayerReader
 from unitlens.perturbation.engine.resumption import Resumption, is_relu
@@ -67,11 +67,12 @@ class SummedEffect:
     table_rows
         Row of each direction in a table, (directions,).
     sums
-        The sums, by direction and class.
+        The changes of loss, their squares, the changes of hits and their squares, each by direction
+        and class.
     """
 
     table_rows: Tensor
-    sums: "FusedChanges | DeviceChanges"
+    sums: "FusedChanges | Tensor"
 
 
 @dataclass(frozen=True)
@@ -126,14 +127,13 @@ class DenseHead:
         for start in range(0, len(directions), size):
             some = slice(start, start + size)
             if is_due(by_sample[some].numel()):
-                score = self._score_on_cpu if on_cpu else self._score_on_device
-                sums = score(by_sample[some], columns[some], output, scores)
+                of_some = by_sample[some], columns[some], output
+                sums: FusedChanges | Tensor
+                if on_cpu:
+                    sums = self._score_on_cpu(*of_some, scores)
+                else:
+                    sums = score_dense_head(*of_some, self.last, scores)
                 yield SummedEffect(directions.table_rows[some], sums)
-
-    def _score_on_device(
-        self, by_sample: Tensor, columns: Tensor, output: Tensor, scores: SampleScores
-    ) -> DeviceChanges:
-        return score_dense_head(by_sample, columns, output, self.last, scores)
 
     def _score_on_cpu(
         self, by_sample: Tensor, columns: Tensor, output: Tensor, scores: SampleScores
