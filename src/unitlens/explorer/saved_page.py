@@ -5,25 +5,38 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from unitlens.errors import MissingTableError
+from unitlens.explorer.chosen_units import (
+    most_important_units,
+    ranking_measures,
+    titles_of_units,
+    top_units,
+    units_of_largest_values,
+)
 from unitlens.explorer.overview import SIGNED, preferred_axes
 from unitlens.explorer.overview_scatter import UnitScatter
 from unitlens.explorer.text_panes import colour_key, heading, text_line
-from unitlens.explorer.unit_columns import Rows, UnitColumns, UnitName
+from unitlens.explorer.unit_columns import UnitColumns, UnitName
 from unitlens.explorer.unit_tab import page_of
 from unitlens.extras import naming_extras
 from unitlens.local_files import replacing
+from unitlens.provenance.file_provenance import FileProvenance
+from unitlens.report.script_data import PROVENANCE, script_json
+from unitlens.reproduction.page_files import writing_pages
 from unitlens.tables.results import Results
+from unitlens.tables.tables_record import RECORD
 
 MOST_BYTES = 10_000_000
-RANKED_BY = ("loss_increase", "accuracy_drop", "selectivity", "mutual_information")
-IN_A_TABLE = 10  # units of largest value that a measure's table names
+LEADING = 2  # units of largest value of each measure that have a page if no units are named
 
 
 @naming_extras()
 def save_explorer(
-    results: Results, path: str | Path, units: Sequence[UnitName] | None = None
+    results: Results,
+    path: str | Path,
+    units: Sequence[UnitName] | None = None,
+    *,
+    code: str = "",
 ) -> None:
     """Write the overview and pages of units to one file that needs no network.
 
@@ -32,63 +45,67 @@ def save_explorer(
     results
         The results.
     path
-        The HTML file.
+        The HTML file. It states the tables that it was made from.
     units
-        The units whose pages the file holds; the first of each measure's ranking if not given.
-        Pages that would make the file larger than 10 MB are left out, with a line.
+        The units whose pages the file holds. If None: of each run the unit of largest loss
+        increase, and of each measure the two units of largest value. The pages that come last are
+        left out, with a line, where the file would be larger than 10 MB.
+    code
+        Digest of the code that writes the page, for what the page says of itself.
 
     Raises
     ------
     TableError
-        Where the results have no table of units, or the table has not one of these units.
+        Where the table has not one of these units, or the disk is full.
     """
-    columns = UnitColumns(results.units)
-    measures = [name for name in RANKED_BY if name in columns.measures.values()]
-    tops = {name: top_units(columns, name) for name in measures}
-    if units is None:
-        first = [columns.name_of(int(rows[0])) for rows in tops.values() if rows.size]
-        units = list(dict.fromkeys(first))
-    rows = [columns.row_of(unit) for unit in units]
-    start = [heading("Units of trained networks"), *_overview(results, columns)]
-    start += [part for name in measures for part in _ranking(columns, name, tops[name])]
-    pages = [_page(results, columns, row) for row in rows]
+    start, titles, pages = _parts(results, units)
+    text = _html(start, titles, pages)
     kept = len(pages)
-    text = _html(start, pages)
     while kept and len(text.encode()) > MOST_BYTES:
-        kept -= 1
-        left_out = [columns.name_of(row) for row in rows[kept:]]
-        names = ", ".join(f"{unit.layer} {unit.channel} of {unit.run}" for unit in left_out)
-        told = text_line(f"Left out, for the page would be larger than 10 MB: {names}.")
-        text = _html(start, [*pages[:kept], [told]])
-    with replacing(Path(path)) as partial:
-        partial.write_text(text, encoding="utf-8")
+        kept = _fitting(kept, len(text.encode()), len(_html(start, [], []).encode()))
+        text = _html(start, titles, pages[:kept])
+    stated = FileProvenance("save_explorer", {}, code, {RECORD: results.record.hash})
+    origin = PROVENANCE.format(script_json(stated.to_values()))
+    with writing_pages(Path(path).parent), replacing(Path(path)) as partial:
+        partial.write_text(f"{text}\n{origin}\n", encoding="utf-8")
 
 
-def top_units(columns: UnitColumns, measure: str) -> Rows:
-    """Return the rows of the units with the largest values of a measure, the largest first.
+def _fitting(kept: int, size: int, empty: int) -> int:
+    """Return how many of the pages fit, fewer than before, if all pages are of one size."""
+    return max(0, min(kept - 1, kept * (MOST_BYTES - empty) // max(1, size - empty)))
 
-    Parameters
-    ----------
-    columns
-        The units.
-    measure
-        Name of the variable. A unit whose value is not defined is not among them.
-    """
-    values = columns.values(measure)
-    there = np.flatnonzero(np.isfinite(values))
-    return there[np.argsort(-values[there], kind="stable")[:IN_A_TABLE]]
+
+def _parts(
+    results: Results, units: Sequence[UnitName] | None
+) -> tuple[list[Any], list[str], list[Any]]:
+    """Return the parts above the pages of units, and titles and contents of these pages."""
+    start: list[Any] = [heading("Units of trained networks")]
+    start += [text_line(f"Left out: {run} ({why})") for run, why in results.failed.items()]
+    try:
+        columns = UnitColumns(results.units)
+    except MissingTableError as error:
+        if units:
+            raise
+        return [*start, text_line(str(error))], [], []
+    if units is None:
+        units = most_important_units(columns) + units_of_largest_values(columns, LEADING)
+    rows = list(dict.fromkeys(columns.row_of(unit) for unit in units))
+    start += _overview(results, columns)
+    start += [part for name in ranking_measures(columns) for part in _ranking(columns, name)]
+    pages = [page_of(results, columns.name_of(row)) for row in rows]
+    return start, titles_of_units(columns, rows), pages
 
 
 def _overview(results: Results, columns: UnitColumns) -> list[Any]:
     import panel as pn
 
+    told: list[Any] = [text_line(f"{len(columns.runs)} networks in {results.directory}")]
+    if not columns.measures:
+        return [*told, text_line("The table of units has no measure.")]
     x, y = preferred_axes(columns)
     scale = "symlog" if y in SIGNED else "linear"
     scatter = UnitScatter(columns, x, y, "linear", scale, "layer", tuple(columns.runs))
-    told: list[Any] = [
-        text_line(f"{len(columns.runs)} networks in {results.directory}"),
-        text_line(scatter.note),
-    ]
+    told.append(text_line(scatter.note))
     if not scatter.rows.size:
         return told
     drawn, _ = scatter.draw(live=False)
@@ -97,22 +114,43 @@ def _overview(results: Results, columns: UnitColumns) -> list[Any]:
     return [*told, pn.pane.HoloViews(drawn, linked_axes=False)]
 
 
-def _ranking(columns: UnitColumns, measure: str, rows: Rows) -> list[Any]:
+def _ranking(columns: UnitColumns, measure: str) -> list[Any]:
     import panel as pn
 
-    shown = [name for name in RANKED_BY if name in columns.measures.values()]
-    frame = columns.frame(rows, shown).rename(columns={name: columns.label(name) for name in shown})
+    shown = ranking_measures(columns)
+    frame = columns.frame(top_units(columns, measure), shown)
+    frame = frame.rename(columns={name: columns.label(name) for name in shown})
     table = pn.pane.DataFrame(frame, index=False, escape=True, float_format="{:.4g}".format)
     return [heading(f"Largest {columns.label(measure)}"), table]
 
 
-def _page(results: Results, columns: UnitColumns, row: int) -> list[Any]:
-    unit = columns.name_of(row)
-    title = heading(f"{unit.layer}, channel {unit.channel} of {unit.run}")
-    return [title, page_of(results, unit)]
+def _cards(titles: Sequence[str], pages: Sequence[Any]) -> list[Any]:
+    """Return the pages, each below a line that opens and closes it, and what is left out."""
+    import panel as pn
+
+    if not titles:
+        return []
+    parts: list[Any] = [
+        heading("Pages of units"),
+        text_line("A click on a line shows the page of the unit."),
+    ]
+    parts += [
+        pn.Card(
+            page,
+            header=text_line(title),
+            collapsed=bool(at),
+            sizing_mode="stretch_width",
+            margin=(3, 10),
+        )
+        for at, (title, page) in enumerate(zip(titles, pages, strict=False))
+    ]
+    if left_out := titles[len(pages) :]:
+        told = "Left out, for the page would be larger than 10 MB:"
+        parts.append(text_line(f"{told} {'; '.join(left_out)}."))
+    return parts
 
 
-def _html(start: Sequence[Any], pages: Sequence[Sequence[Any]]) -> str:
+def _html(start: Sequence[Any], titles: Sequence[str], pages: Sequence[Any]) -> str:
     import panel as pn
     from bokeh.document import Document
     from bokeh.models.ui import UIElement
@@ -121,14 +159,14 @@ def _html(start: Sequence[Any], pages: Sequence[Sequence[Any]]) -> str:
     from panel.io.resources import CDN_DIST
     from panel.io.save import save
 
-    parts = [*start, *(part for page in pages for part in page)]
     document = Document()
-    document.add_root(pn.Column(*parts, sizing_mode="stretch_width").get_root(document))
+    parts = [*start, *_cards(titles, pages)]
+    root = pn.Column(*parts, sizing_mode="stretch_width").get_root(document)
     # Panel's own style sheets go into the page, and its icon is left out: both would be asked of
-    # the network.
-    for root in document.roots:
-        for element in root.select({"type": UIElement}):
-            patch_inline_stylesheets(element)
+    # the network. A document that has its root already would list all models again at each change.
+    for element in root.select({"type": UIElement}):
+        patch_inline_stylesheets(element)
+    document.add_root(root)
     text = StringIO()
     save(document, text, resources=INLINE, title="unitlens")
     return text.getvalue().replace(f"{CDN_DIST}images/favicon.ico", "data:,")

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from unitlens.errors import TableError
+from unitlens.errors import TableError, nearest
 
 if TYPE_CHECKING:
     from unitlens.explorer.axis_scales import Values
@@ -212,8 +212,21 @@ class UnitColumns:
                 return int(found[0])
         raise TableError(
             f"run = {unit.run!r}, layer = {unit.layer!r}, channel = {unit.channel}: the table of "
-            "units has no such unit; choose one in the lists of the tab Unit"
+            f"units has no such unit; {self._names_like(unit)}"
         )
+
+    def _names_like(self, unit: UnitName) -> str:
+        """Tell the names that there are in place of the first wrong part of a unit's name."""
+        if unit.run not in self.runs:
+            return f"of its runs: {nearest(unit.run, self.runs)}"
+        layers = self.layers_of(unit.run)
+        if unit.layer not in layers:
+            return f"of the layers of the run: {nearest(unit.layer, layers)}"
+        of_layer = (self.run_codes == self.runs.index(unit.run)) & (
+            self.layer_codes == self.layers.index(unit.layer)
+        )
+        there = self.channels[of_layer]
+        return f"the layer has channels from {there.min()} to {there.max()}"
 
     def frame(self, rows: Rows, names: Sequence[str]) -> pd.DataFrame:
         """Return rows of the table with what names a unit and some variables.

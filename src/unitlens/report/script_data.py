@@ -3,6 +3,9 @@
 import json
 from typing import Any
 
+# How a page states what it was made from.
+PROVENANCE = '<script type="application/json" id="provenance">{}</script>'
+
 
 def script_json(values: Any) -> str:
     r"""Return plain values as JSON that no script element ends within.
