@@ -25,6 +25,7 @@ from unitlens.errors import UnitlensError, printable
 from unitlens.hashed_files import hash_values, write_json
 from unitlens.planning.job_parts import PartCounter
 from unitlens.planning.network_checks import check_networks
+from unitlens.planning.needed_packages import check_packages
 from unitlens.planning.network_steps import step_code
 from unitlens.planning.plan import make_plan
 from unitlens.planning.plan_file import plan_values
@@ -39,6 +40,9 @@ try:
         check_config_files(workflow.configfiles)
     PLAN = make_plan(parse_config(config))
     if workflow.is_main_process:
+        # With conda, the jobs have the packages of envs/, whatever is installed here.
+        if not workflow.deployment_settings.deployment_method:
+            check_packages(PLAN)
         check_networks(PLAN)
 except UnitlensError as error:
     sys.exit(f"unitlens: {printable(error)}")

@@ -2,7 +2,7 @@
 
 REQUIRED INPUTS: <results>/tables.json
 OUTPUTS: <results>/figures/{figure}.svg and .rst, <results>/paper.csv, <results>/paper.md,
-<results>/report.html
+<results>/explorer.html, <results>/report.html
 """
 
 
@@ -72,12 +72,36 @@ rule compare_with_paper:
         " --causes {params.causes:q} --command {params.command:q} --log {log:q} {params.results:q} {output.table:q}"
 
 
+rule save_explorer:
+    """Write one page of all units, and of those that matter most, that works offline."""
+    input:
+        "<results>/tables.json",
+    output:
+        "<results>/explorer.html",
+    log:
+        "<logs>/save_explorer.log",
+    benchmark:
+        "<benchmarks>/save_explorer.tsv"
+    conda:
+        "../../envs/explorer.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        results=subpath(input[0], parent=True),
+        code=code_digest("save_explorer"),
+    shell:
+        "python -m unitlens save-explorer --code {params.code} --log {log:q}"
+        " {params.results:q} {output:q}"
+
+
 rule write_report:
     """Write one page that works offline."""
     input:
         [f"{RESULTS}/figures/{figure}.svg" for figure in PLAN.config.figures],
         "<results>/figures/figures.json",
         "<results>/paper.csv" if PLAN.config.compared else [],
+        "<results>/explorer.html" if PLAN.config.explorer else [],
     output:
         report("<results>/report.html", caption="../report/page.rst", category="Page"),
     log:
@@ -92,7 +116,12 @@ rule write_report:
     params:
         results=subpath(output[0], parent=True),
         paper=f"--paper {quote(f'{RESULTS}/paper.csv')}" if PLAN.config.compared else "",
+        explorer=(
+            f"--explorer {quote(f'{RESULTS}/explorer.html')}"
+            if PLAN.config.explorer
+            else ""
+        ),
         code=code_digest("write_report"),
     shell:
         "python -m unitlens write-report --code {params.code} --log {log:q} {params.paper}"
-        " {params.results:q} {output:q}"
+        " {params.explorer} {params.results:q} {output:q}"

@@ -190,6 +190,7 @@ def write_report(
     output: Annotated[Path, typer.Argument(help="HTML page to write.")],
     *,
     paper: Annotated[Path | None, typer.Option(help="paper.csv of compare-with-paper.")] = None,
+    explorer: Annotated[Path | None, typer.Option(help="Page of save-explorer, to link.")] = None,
     code: Code = "",
     log: Log = None,
 ) -> None:
@@ -198,7 +199,9 @@ def write_report(
     from unitlens.report.page import write_report
 
     with work():
-        write_report(results, results / "figures", output, paper=paper, code=code)
+        write_report(
+            results, results / "figures", output, paper=paper, explorer=explorer, code=code
+        )
 
 
 COMMANDS = (

@@ -76,6 +76,12 @@ class Config(Strict):
         description="group to extra experiments, each with a suspected cause, in words, of a "
         "difference from the paper; the results of the group are measured on each experiment",
     )
+    explorer: bool = Field(
+        default=False,
+        description="whether the page explorer.html is made, which report.html links: all units, "
+        "and the units that matter most with the samples that they respond to; needs "
+        "unitlens[explore]",
+    )
     only: tuple[str, ...] | None = Field(
         None, min_length=1, description="experiments that are run and shown; null: all"
     )

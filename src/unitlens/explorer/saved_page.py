@@ -58,12 +58,12 @@ def save_explorer(
     TableError
         Where the table has not one of these units, or the disk is full.
     """
-    start, titles, pages = _parts(results, units)
-    text = _html(start, titles, pages)
+    start, titles, pages, end = _parts(results, units)
+    text = _html([*start, *_cards(titles, pages), *end])
     kept = len(pages)
     while kept and len(text.encode()) > MOST_BYTES:
-        kept = _fitting(kept, len(text.encode()), len(_html(start, [], []).encode()))
-        text = _html(start, titles, pages[:kept])
+        kept = _fitting(kept, len(text.encode()), len(_html([*start, *end]).encode()))
+        text = _html([*start, *_cards(titles, pages[:kept]), *end])
     stated = FileProvenance("save_explorer", {}, code, {RECORD: results.record.hash})
     origin = PROVENANCE.format(script_json(stated.to_values()))
     with writing_pages(Path(path).parent), replacing(Path(path)) as partial:
@@ -77,8 +77,8 @@ def _fitting(kept: int, size: int, empty: int) -> int:
 
 def _parts(
     results: Results, units: Sequence[UnitName] | None
-) -> tuple[list[Any], list[str], list[Any]]:
-    """Return the parts above the pages of units, and titles and contents of these pages."""
+) -> tuple[list[Any], list[str], list[Any], list[Any]]:
+    """Return what stands above the pages of units, their titles and contents, and what follows."""
     start: list[Any] = [heading("Units of trained networks")]
     start += [text_line(f"Left out: {run} ({why})") for run, why in results.failed.items()]
     try:
@@ -86,14 +86,14 @@ def _parts(
     except MissingTableError as error:
         if units:
             raise
-        return [*start, text_line(str(error))], [], []
+        return [*start, text_line(str(error))], [], [], []
     if units is None:
         units = most_important_units(columns) + units_of_largest_values(columns, LEADING)
     rows = list(dict.fromkeys(columns.row_of(unit) for unit in units))
     start += _overview(results, columns)
-    start += [part for name in ranking_measures(columns) for part in _ranking(columns, name)]
     pages = [page_of(results, columns.name_of(row)) for row in rows]
-    return start, titles_of_units(columns, rows), pages
+    end = [part for name in ranking_measures(columns) for part in _ranking(columns, name)]
+    return start, titles_of_units(columns, rows), pages, end
 
 
 def _overview(results: Results, columns: UnitColumns) -> list[Any]:
@@ -138,11 +138,11 @@ def _cards(titles: Sequence[str], pages: Sequence[Any]) -> list[Any]:
         pn.Card(
             page,
             header=text_line(title),
-            collapsed=bool(at),
+            collapsed=len(titles) > 1,
             sizing_mode="stretch_width",
             margin=(3, 10),
         )
-        for at, (title, page) in enumerate(zip(titles, pages, strict=False))
+        for title, page in zip(titles, pages, strict=False)
     ]
     if left_out := titles[len(pages) :]:
         told = "Left out, for the page would be larger than 10 MB:"
@@ -150,7 +150,7 @@ def _cards(titles: Sequence[str], pages: Sequence[Any]) -> list[Any]:
     return parts
 
 
-def _html(start: Sequence[Any], titles: Sequence[str], pages: Sequence[Any]) -> str:
+def _html(parts: Sequence[Any]) -> str:
     import panel as pn
     from bokeh.document import Document
     from bokeh.models.ui import UIElement
@@ -160,7 +160,6 @@ def _html(start: Sequence[Any], titles: Sequence[str], pages: Sequence[Any]) -> 
     from panel.io.save import save
 
     document = Document()
-    parts = [*start, *_cards(titles, pages)]
     root = pn.Column(*parts, sizing_mode="stretch_width").get_root(document)
     # Panel's own style sheets go into the page, and its icon is left out: both would be asked of
     # the network. A document that has its root already would list all models again at each change.

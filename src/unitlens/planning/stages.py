@@ -101,7 +101,8 @@ def _perturbations(
 def _final_rules(plan: Plan) -> tuple[str, ...]:
     """Return the rules that take the results of all networks."""
     compared = ("compare_with_paper",) if plan.config.compared else ()
-    return ("tabulate", "draw_figures", *compared, "write_report")
+    explorer = ("save_explorer",) if plan.config.explorer else ()
+    return ("tabulate", "draw_figures", *compared, *explorer, "write_report")
 
 
 def _recordings(

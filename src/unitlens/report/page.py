@@ -12,6 +12,7 @@ from unitlens.local_files import write_whole
 from unitlens.provenance.file_provenance import FileProvenance
 from unitlens.report.chart import unit_chart
 from unitlens.report.contradictions import contradictions
+from unitlens.report.explorer_link import link_to_explorer
 from unitlens.report.first_findings import first_findings
 from unitlens.report.page_tables import (
     MAX_ROWS,
@@ -47,6 +48,7 @@ def write_report(
     path: str | Path,
     *,
     paper: str | Path | None = None,
+    explorer: str | Path | None = None,
     code: str = "",
 ) -> None:
     """Write the report, one page that works offline.
@@ -64,14 +66,17 @@ def write_report(
     paper
         ``paper.csv`` of :func:`unitlens.reproduction.compare.compare_with_paper`, for the section
         "Comparison with the paper"; the page has no such section if None.
+    explorer
+        Page of :func:`unitlens.explorer.saved_page.save_explorer`, which the report links; None
+        without one.
     code
         Digest of the code that writes the page, for what the page says of itself.
 
     Raises
     ------
     TableError
-        Where the tables, the figures, or the file `paper` are missing, damaged, or of other tables
-        than those of the results, or the disk is full.
+        Where the tables, the figures, or the file `paper` or `explorer` are missing, damaged, or
+        of other tables than those of the results, or the disk is full.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -97,6 +102,9 @@ def write_report(
         figures=shown,
         correlations=correlation_rows(opened),
         comparison=None if paper is None else _read_comparison(Path(paper), opened),
+        explorer=None
+        if explorer is None
+        else link_to_explorer(Path(explorer), Path(path), opened.record),
         chart=unit_chart(opened),
         example_run=_example_run(opened),
         failed=opened.failed,

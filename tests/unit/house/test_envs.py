@@ -27,7 +27,7 @@ def test_env__asks_for_the_declared_versions(env):
     asked = yaml.safe_load(env.read_text())["dependencies"][-1]["pip"]
 
     assert asked
-    assert set(asked) <= {*DECLARED["dependencies"], *EXTRAS["workflow"]}
+    assert set(asked) <= {*DECLARED["dependencies"], *EXTRAS["workflow"], *EXTRAS["explore"]}
 
 
 def test_lock__satisfies_what_is_declared():
