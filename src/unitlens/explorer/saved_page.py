@@ -134,16 +134,12 @@ def _cards(titles: Sequence[str], pages: Sequence[Any]) -> list[Any]:
         heading("Pages of units"),
         text_line("A click on a line shows the page of the unit."),
     ]
-    parts += [
-        pn.Card(
-            page,
-            header=text_line(title),
-            collapsed=len(titles) > 1,
-            sizing_mode="stretch_width",
-            margin=(3, 10),
-        )
-        for title, page in zip(titles, pages, strict=False)
-    ]
+    for title, page in zip(titles, pages, strict=False):
+        line = text_line(title)
+        line.styles = {"text-align": "left"}
+        closed = len(titles) > 1
+        layout = {"sizing_mode": "stretch_width", "margin": (3, 10)}
+        parts.append(pn.Card(page, header=line, collapsed=closed, **layout))
     if left_out := titles[len(pages) :]:
         told = "Left out, for the page would be larger than 10 MB:"
         parts.append(text_line(f"{told} {'; '.join(left_out)}."))
