@@ -208,19 +208,59 @@ def test_layers_and_runs__compare_runs_and_say_what_is_missing(visit, folder):
     )
 
 
-def test_saved_page__needs_no_network(chromium, folder, tmp_path):
-    page = tmp_path / "page.html"
-    line, environment = command(folder, "--save", page)
+def test_saved_page__needs_no_network_and_opens_pages_of_units_by_keys(chromium, folder, tmp_path):
+    page, run = tmp_path / "page.html", ul.open_results(folder).units["run"].values[-1]
+    line, environment = command(folder, "--save", page, "--unit", f"{run}/relu2/7", "--top", 1)
     subprocess.run(line, env=environment, check=True, capture_output=True)
-    made = Visit(chromium, 1300)
+    made = Visit(chromium, 800)
     made.page.context.set_offline(True)
     made.page.goto(page.as_uri())
     made.page.get_by_text("units are drawn").wait_for()
     made.page.get_by_text("Largest loss increase").wait_for()
+    of_unit = made.page.get_by_text("Place in its layer").locator("visible=true")
 
     assert page.stat().st_size < 10_000_000
-    assert made.page.locator(".bk-Figure").count() > 3  # the overview, and charts of units
+    assert of_unit.count() == 0
+    title = made.page.get_by_role("button").filter(has_text="relu2, channel 7 of ")
+    title.focus()
+    made.page.keyboard.press("Enter")
+    of_unit.wait_for()
+    assert made.page.get_by_role("heading", name="relu2 · unit 7").locator("visible=true").count()
     made.end("file://")
+
+
+def test_saved_page__of_one_unit_shows_its_page_at_once(chromium, folder, tmp_path):
+    """The name of the unit's layer is markup, which is shown as text."""
+    page, run = tmp_path / "page.html", ul.open_results(folder).runs["run"].values[1]
+    line, environment = command(folder, "--save", page, "--unit", f"{run}/{MARKUP}/0")
+    subprocess.run(line, env=environment, check=True, capture_output=True)
+    made = Visit(chromium, 1300)
+    made.page.goto(page.as_uri())
+    made.page.get_by_role("heading", name=f"{MARKUP} · unit 0").wait_for()
+
+    assert made.page.get_by_text(f"{MARKUP}, channel 0 of ").count()
+    made.end("file://")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--unit", "run/relu1/3"), "--unit is given without --save"),
+        (("--top", "2"), "--top is given without --save"),
+        (("--save", "page.html", "--unit", "relu1/3"), "unit = 'relu1/3': must be RUN/LAYER/CHA"),
+        (("--save", "page.html", "--unit", "run/relu1/3"), "no such unit; of its runs: known: "),
+    ],
+)
+def test_saved_page__refuses_wrong_units_in_one_line(folder, tmp_path, arguments, told):
+    line, environment = command(folder, *arguments)
+    done = subprocess.run(
+        line, env=environment, check=False, capture_output=True, text=True, cwd=tmp_path
+    )
+
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_sample__without_a_store_is_a_line(wide):

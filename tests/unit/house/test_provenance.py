@@ -24,6 +24,7 @@ RULES = [
     "tabulate",
     "draw_figures",
     "compare_with_paper",
+    "save_explorer",
     "write_report",
 ]
 ENGINE, VALUES = "perturbation.engine", "perturbation.values"
@@ -80,6 +81,10 @@ REACH = {
         "report reproduction.verdict reproduction.compare store.writer",
     ),
     "compare_with_paper": ("reproduction.verdict", "report.page figures.memorisation"),
+    "save_explorer": (
+        "explorer.unit_page explorer.overview_scatter tables.results store.format.decoding",
+        "explorer.served_page explorer.run_tab report.page figures.memorisation store.writer",
+    ),
     "write_report": (
         "report.page report.chart reproduction.verdict reproduction.evidence_training",
         "figures.memorisation figures.curves",
@@ -276,7 +281,7 @@ def test_reach__of_a_rule(rule):
             '"""Return the bytes before the checksum."""\n',
             "raw = raw[::-1]\n",
             "record_activations record_part merge_activations class_statistics "
-            "principal_components draw_figures compare_with_paper write_report",
+            "principal_components draw_figures compare_with_paper save_explorer write_report",
         ),
     ],
 )
