@@ -25,7 +25,7 @@ SHOWN = [line for line in SHELL if line.startswith("unitlens ") and line not in 
 
 # `make test` runs these tests, `make all` is run by .ci/run. What pip installs without and with the
 # extra is held by tests/unit/house/test_extras.py and by test_wheel.py.
-PIP = {"pip install unitlens", "pip install 'unitlens[workflow]'", "pip install -e '.[slurm]'"}
+PIP = {"pip install unitlens", "pip install 'unitlens[explore]'", "pip install -e '.[slurm]'"}
 ELSEWHERE = {"make all", "make test", *PIP}
 
 

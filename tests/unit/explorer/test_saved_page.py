@@ -65,7 +65,9 @@ def test_titles__tell_what_a_unit_is_chosen_for(results):
     first, other = titles_of_units(columns, [best, least])
 
     assert ": most important unit of its network, number 1 in loss increase (nats)" in first
-    assert first.startswith(f"{columns.name_of(best).layer}, channel {columns.name_of(best).channel}")
+    assert first.startswith(
+        f"{columns.name_of(best).layer}, channel {columns.name_of(best).channel}"
+    )
     assert "most important" not in other
     assert "in loss increase" not in other
 
