@@ -15,8 +15,8 @@ from unitlens.explorer.unit_link import unit_of_words
 
 pytest.importorskip("panel")
 
-from unitlens.explorer import saved_page  # noqa: E402
-from unitlens.explorer.chosen_units import (  # noqa: E402
+from unitlens.explorer import saved_page
+from unitlens.explorer.chosen_units import (
     most_important_units,
     titles_of_units,
     units_of_largest_values,
@@ -49,8 +49,8 @@ def test_most_important_units__are_those_of_largest_loss_increase_of_each_run(re
 
 
 def test_units_of_largest_values__are_those_of_each_measure_once(results):
-    names = zip(*(results.units[key].values.tolist() for key in ("run", "layer", "channel")))
-    names = [UnitName(*name) for name in names]
+    keys = [results.units[key].values.tolist() for key in ("run", "layer", "channel")]
+    names = [UnitName(*name) for name in zip(*keys, strict=True)]
     measures = ("loss_increase", "accuracy_drop", "selectivity", "mutual_information")
     places = [np.argsort(-results.units[name].values, kind="stable")[:3] for name in measures]
     wanted = [names[place] for place in np.concatenate(places)]

@@ -1,12 +1,12 @@
 """A plan that needs a package that is not installed is refused, with the remedy."""
 
 import pytest
+from workflow_runs import TINY
 
 from unitlens.config.reading import parse_config
 from unitlens.errors import MissingPackageError
 from unitlens.planning.needed_packages import check_packages
 from unitlens.planning.plan import make_plan
-from workflow_runs import TINY
 
 
 @pytest.mark.parametrize("package", ["panel", "holoviews", "datashader"])
