@@ -75,7 +75,7 @@ def test_page__opens_from_the_report_and_shows_units_of_all_networks(explored):
         page.on("console", lambda told: wrong.append(told.text) if told.type == "error" else None)
         page.on("request", lambda request: asked.append(request.url))
         page.goto((directory / "results/report.html").as_uri())
-        page.get_by_role("link", name="Explorer of units").click()
+        page.get_by_role("link", name="Explorer of units", exact=True).click()
         page.get_by_text("units are drawn").wait_for()
         for run, shown in ((removed, "activations are left out"), (other, "Samples of largest")):
             short = run.rpartition("-")[0]
