@@ -59,7 +59,7 @@ def test_page__is_small_and_linked_from_the_report(explored, finished):
 
 
 def test_page__opens_from_the_report_and_shows_units_of_all_networks(explored):
-    """Images stand with the units of a network whose stores are there, else a line."""
+    """Where stores are gone, a line says so, and images are those that the statistics name."""
     if not Path(CHROMIUM).exists():
         pytest.skip(f"there is no {CHROMIUM}: apt-get install chromium")
     directory, removed, _ = explored
@@ -84,8 +84,9 @@ def test_page__opens_from_the_report_and_shows_units_of_all_networks(explored):
             )
             title.click()
             page.get_by_text(shown).locator("visible=true").first.wait_for()
-            pictures = page.locator("img:visible").count()
-            assert (pictures > 10) == (run == other)
+            told = page.get_by_text("activations are left out").locator("visible=true")
+            assert bool(told.count()) == (run == removed)
+            assert page.locator("img:visible").count() > 10
             title.click()
         browser.close()
     assert wrong == []
