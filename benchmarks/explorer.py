@@ -21,7 +21,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from playwright.sync_api import sync_playwright
 
 import unitlens as ul
@@ -172,7 +171,9 @@ class Visit:
 
     def unit(self, run, layer, channel):
         """Choose a unit in the lists of the tab."""
-        self.page.get_by_label("run", exact=True).select_option(index=run)
+        if self._title() == f"{layer}, channel {channel} of {run.name}":
+            return
+        self.page.get_by_label("run", exact=True).select_option(index=run.place)
         self.page.get_by_label("layer", exact=True).select_option(layer)
         box = self.page.get_by_label("channel", exact=True)
         box.fill(str(channel))
@@ -227,20 +228,24 @@ def measure_object(folder):
     return Row("the object alone, imports done", taken, work, 0.0)
 
 
-def most_important(folder):
-    """Return the place of a recorded run, its first layer, and that of another one."""
+@dataclass(frozen=True)
+class Run:
+    """A run with a store: its place among all runs, its name and its layers."""
+
+    place: int
+    name: str
+    layers: tuple[str, ...]
+
+
+def stored_runs(folder):
+    """Return the first two runs that have a store, or the one that there is twice."""
     results = ul.open_results(folder)
-    names = [str(name) for name in results.runs["run"].values]
-    stored = [
-        place
-        for place, name in enumerate(names)
-        if (Path(folder) / name / "test" / "activations.zarr").exists()
-    ]
-    first, other = stored[0], stored[min(1, len(stored) - 1)]
-    units = results.units
-    layers = [str(name) for name in np.unique(units.sel(run=names[first])["layer"].values)]
-    others = [str(name) for name in np.unique(units.sel(run=names[other])["layer"].values)]
-    return (first, layers[0]), (other, others[-1])
+    runs = []
+    for place, name in enumerate(map(str, results.runs["run"].values)):
+        if (Path(folder) / name / "test" / "activations.zarr").exists():
+            layers = dict.fromkeys(results.units.sel(run=name)["layer"].values)
+            runs.append(Run(place, name, tuple(layers)))
+    return runs[0], runs[min(1, len(runs) - 1)]
 
 
 def measure(folder):
@@ -255,7 +260,7 @@ def measure(folder):
     -------
     Rows, and the largest resident memory of the server in MiB.
     """
-    (first, layer), (other, other_layer) = most_important(folder)
+    first, other = stored_runs(folder)
     rows = [measure_object(folder)]
     start = time.perf_counter()
     with sync_playwright() as playwright, serving(folder) as server:
@@ -272,19 +277,16 @@ def measure(folder):
             visit.colour_by_run()
         with visit.timed("click to the first unit's page"):
             visit.first_unit()
-        visit.unit(first, layer, 0)
-        with visit.timed("another unit, warm"):
-            visit.unit(first, layer, 1)
-        with visit.timed("next unit"):
-            visit.next_unit()
-        leave_cache(folder)
-        with visit.timed("another unit, cold"):
+        for depth, layer in (("first", first.layers[0]), ("last", first.layers[-1])):
             visit.unit(first, layer, 0)
+            with visit.timed(f"next unit of the {depth} layer, warm"):
+                visit.next_unit()
+            leave_cache(folder)
+            with visit.timed(f"next unit of the {depth} layer, cold"):
+                visit.next_unit()
         leave_cache(folder)
         with visit.timed("unit of another run, cold"):
-            visit.unit(other, other_layer, 1)
-        with visit.timed("next unit of it"):
-            visit.next_unit()
+            visit.unit(other, other.layers[-1], 1)
         leave_cache(folder)
         with visit.timed("tab of a sample, cold"):
             visit.sample()
