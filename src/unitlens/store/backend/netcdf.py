@@ -59,8 +59,15 @@ def write_netcdf(
         table.to_netcdf(partial, engine=ENGINE, encoding=encoding)
 
 
-def read_netcdf(path: Path) -> xr.Dataset:
+def read_netcdf(path: Path, variables: Iterable[str] | None = None) -> xr.Dataset:
     """Read a table of one network, from a local path or the place of a URL.
+
+    Parameters
+    ----------
+    path
+        The file.
+    variables
+        Names of the variables that are kept in memory; all if None.
 
     Raises
     ------
@@ -72,7 +79,9 @@ def read_netcdf(path: Path) -> xr.Dataset:
     require(ENGINE)
     content = read_hashed(path, error=TableError, remedy=AGAIN)
     try:
-        return index_units(xr.load_dataset(io.BytesIO(content), engine=ENGINE))
+        with xr.open_dataset(io.BytesIO(content), engine=ENGINE) as table:
+            asked = table if variables is None else table[list(variables)]
+            return index_units(asked.load())
     except (OSError, ValueError, KeyError) as error:
         raise TableError(f"{path} is no table ({first_line(error)}); {AGAIN}") from error
 
