@@ -27,7 +27,7 @@ import unitlens as ul
 from large_results import Size, make_folder
 
 CHROMIUM = "/usr/bin/chromium"
-WAIT = 30_000  # milliseconds
+WAIT = 120_000  # milliseconds
 
 
 @dataclass(frozen=True)

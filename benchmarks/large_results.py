@@ -164,9 +164,7 @@ def write_store(directory, network, size, identity):
     about = {"weights_hash": weights_hash(network.name), "dataset_identity": identity}
     about |= {"split": SPLIT, "network": network.name}
     named = {"class_names": Pictures(0).classes}
-    contents = Contents(
-        size.samples, CLASSES, layers, "mean", "float32", about, attributes=named
-    )
+    contents = Contents(size.samples, CLASSES, layers, "mean", "float32", about, attributes=named)
     rng = np.random.default_rng(network.spec.seed)
     # One block of numbers is turned by other steps in each batch, which costs less than new ones.
     blocks = [rng.standard_normal((_BATCH, units), np.float32) for _, _, units in network.layers]
