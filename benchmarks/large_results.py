@@ -22,7 +22,7 @@ from unitlens.store.writer import StoreWriter
 from unitlens.tables.tabulate import tabulate
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from synthetic_results import (  # noqa: E402
+from synthetic_results import (
     CLASSES,
     EPOCHS,
     Network,

@@ -1,8 +1,7 @@
-"""The explorer's benchmark at tiny size: the folder is a results folder, and the steps are timed."""
+"""The explorer's benchmark at tiny size: its folder is a results folder, its steps are timed."""
 
 from pathlib import Path
 
-import numpy as np
 import panel as pn
 import pytest
 
@@ -22,7 +21,7 @@ def folder(tmp_path_factory):
 def test_folder__has_the_units_and_the_bytes_that_were_asked_for(folder):
     results = ul.open_results(folder)
     runs = [str(run) for run in results.runs["run"].values]
-    stores = [place for place in folder.glob(f"*/{SPLIT}/activations.zarr")]
+    stores = list(folder.glob(f"*/{SPLIT}/activations.zarr"))
 
     assert (len(runs), len(stores)) == (RUNS, RECORDED)
     assert results.units.sizes["unit"] == TINY.units
@@ -36,7 +35,7 @@ def test_folder__has_the_units_and_the_bytes_that_were_asked_for(folder):
     assert make_folder(folder, TINY, tell=pytest.fail) == folder  # is not made twice
 
 
-def test_folder__has_images_and_classes_for_the_page_of_a_unit(folder):
+def test_folder__has_images_for_the_page_of_a_unit(folder):
     results = ul.open_results(folder)
     run = next(place.parents[1].name for place in folder.glob(f"*/{SPLIT}/activations.zarr"))
 
@@ -45,10 +44,6 @@ def test_folder__has_images_and_classes_for_the_page_of_a_unit(folder):
     words = " ".join(str(pane.object) for pane in page.select(pn.pane.HTML))
     assert words.count("data:image/png") >= 16
     assert "left out" not in words
-    column = ul.open_activations(folder / run / SPLIT / "activations.zarr")["relu8"]["activation"]
-    values, labels = column[:, 3].values, column["label"].values
-    means = [values[labels == label].mean() for label in range(10)]
-    assert np.ptp(means) > 5 * values.std() / np.sqrt(len(values) / 10)
 
 
 def test_measure__times_every_step(folder):
