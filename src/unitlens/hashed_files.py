@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import xxhash
 
@@ -165,13 +165,61 @@ def read_hashed(path: Path, *, error: type[UnitlensError], remedy: str) -> bytes
         raw = file.read()
     trailer = _parse_trailer(raw)
     if trailer is None:
-        raise error(
-            f"{path} carries no hash at its end: it is cut off, or of unitlens before 0.3; {remedy}"
-        )
+        raise error(_no_hash(path, remedy))
     content = raw[: len(raw) - trailer.size]
     if _make_trailer(xxhash.xxh3_128(content), trailer.provenance) != raw[len(content) :]:
-        raise error(f"{path} is damaged: its content differs from what was written; {remedy}")
+        raise error(_damaged(path, remedy))
     return content
+
+
+@contextmanager
+def opened_hashed(path: Path, *, error: type[UnitlensError], remedy: str) -> Iterator[BinaryIO]:
+    """Open a local file that :func:`replacing_hashed` wrote, after a check of its content.
+
+    The file is read once for the check, piece by piece: a large file needs no memory.
+
+    Parameters
+    ----------
+    path
+        The file.
+    error, remedy
+        As for :func:`read_hashed`.
+
+    Yields
+    ------
+    The file, at its beginning; its trailer is still at its end.
+
+    Raises
+    ------
+    UnitlensError
+        As for :func:`read_hashed`.
+    """
+    with reading(path, error=error, remedy=remedy):
+        file = path.open("rb")
+    with file:
+        with reading(path, error=error, remedy=remedy):
+            tail = _read_tail(file)
+            trailer = _parse_trailer(tail)
+            left = file.seek(0, 2) - (trailer.size if trailer else 0)
+            file.seek(0)
+            total = xxhash.xxh3_128()
+            while piece := file.read(min(_PIECE, left)):
+                total.update(piece)
+                left -= len(piece)
+            file.seek(0)
+        if trailer is None:
+            raise error(_no_hash(path, remedy))
+        if _make_trailer(total, trailer.provenance) != tail[-trailer.size :]:
+            raise error(_damaged(path, remedy))
+        yield file
+
+
+def _no_hash(path: Path, remedy: str) -> str:
+    return f"{path} carries no hash at its end: it is cut off, or of unitlens before 0.3; {remedy}"
+
+
+def _damaged(path: Path, remedy: str) -> str:
+    return f"{path} is damaged: its content differs from what was written; {remedy}"
 
 
 @contextmanager
@@ -204,16 +252,22 @@ def read_trailer(path: Path) -> Trailer | None:
     """
     try:
         with path.open("rb") as file:
-            end = file.seek(0, 2)
-            file.seek(max(0, end - 2**12))
-            tail = file.read()
-            size = _trailer_size(tail)
-            if size is not None and size > len(tail):
-                file.seek(max(0, end - size))
-                tail = file.read()
+            tail = _read_tail(file)
     except OSError:
         return None
     return _parse_trailer(tail)
+
+
+def _read_tail(file: BinaryIO) -> bytes:
+    """Return bytes from the end of a file, among which its trailer is."""
+    end = file.seek(0, 2)
+    file.seek(max(0, end - 2**12))
+    tail = file.read()
+    size = _trailer_size(tail)
+    if size is not None and size > len(tail):
+        file.seek(max(0, end - size))
+        tail = file.read()
+    return tail
 
 
 def _trailer_size(raw: bytes) -> int | None:

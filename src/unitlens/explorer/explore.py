@@ -82,29 +82,42 @@ def explore(
     return _Explorer(opened).view()
 
 
+def _runs(results: Results) -> "Viewable":
+    from unitlens.explorer.run_tab import RunTab
+
+    return RunTab(results).view()
+
+
+def _sample(results: Results) -> "Viewable":
+    from unitlens.explorer.sample_tab import SampleTab
+
+    return SampleTab(results).view()
+
+
 class _Explorer:
-    """The three tabs, and what one tells the others."""
+    """The four tabs, and what one tells the others."""
 
     def __init__(self, results: Results) -> None:
         import panel as pn
-
-        from unitlens.explorer.run_tab import RunTab
-        from unitlens.explorer.sample_tab import SampleTab
 
         self._results, self._first = results, 0
         self._location: Any = pn.state.location
         self._tabs = pn.Tabs(dynamic=True, sizing_mode="stretch_width")
         self._tabs.extend(list(zip(TABS[:2], self._of_units(), strict=True)))
-        self._tabs.append((TABS[2], RunTab(results).view()))
-        self._tabs.append((TABS[3], SampleTab(results).view()))
+        # The other tabs are drawn when they are first opened: few visits need them.
+        self._undrawn = {TABS[2]: _runs, TABS[3]: _sample}
+        for title in self._undrawn:
+            waits = pn.Column(text_line("The numbers are being read."), sizing_mode="stretch_width")
+            self._tabs.append((title, waits))
+        self._tabs.param.watch(self._draw_opened, "active")
 
     def _of_units(self) -> "list[Viewable]":
         from unitlens.explorer.overview import Overview
-        from unitlens.explorer.unit_columns import UnitColumns
+        from unitlens.explorer.unit_columns import columns_of
         from unitlens.explorer.unit_tab import UnitTab
 
         try:
-            columns = UnitColumns(self._results.units)
+            columns = columns_of(self._results)
         except UnitlensError as error:
             return [text_line(str(error)), text_line(str(error))]
         if not columns.size or not columns.measures:
@@ -117,6 +130,11 @@ class _Explorer:
             self._unit.open_named(asked)
             self._first = TABS.index("Unit")
         return [overview.view(), self._unit.view()]
+
+    def _draw_opened(self, *_: Any) -> None:
+        make = self._undrawn.pop(TABS[self._tabs.active], None)
+        if make is not None:
+            self._tabs[self._tabs.active][:] = [make(self._results)]
 
     def _open(self, row: int) -> None:
         self._unit.open(row)

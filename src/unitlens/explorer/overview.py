@@ -151,8 +151,7 @@ class Overview:
         if len(self._columns.runs) == 1:
             frame = frame.drop(columns="run")
         else:
-            short = np.array(self._columns.short_runs, object)
-            frame["run"] = short[self._columns.run_codes[self.selected]]
+            frame["run"] = frame["run"].cat.rename_categories(self._columns.short_runs)
         self._table[:] = [self._new_table(frame)]
 
     def _title(self, name: str) -> str:
@@ -172,7 +171,8 @@ class Overview:
         return StringIO(self._frame().to_csv(index=False))
 
     def _parquet(self) -> BytesIO:
-        return BytesIO(self._frame().to_parquet(index=False))
+        frame = self._frame().astype({"run": str, "layer": str})
+        return BytesIO(frame.to_parquet(index=False))
 
     def view(self) -> "Viewable":
         """Return what is shown."""

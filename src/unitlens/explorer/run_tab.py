@@ -13,7 +13,7 @@ from unitlens.errors import MissingTableError, UnitlensError
 from unitlens.explorer.depth_medians import depth_medians
 from unitlens.explorer.run_lines import MOST_RUNS, WIDTH, RunLine, draw_lines, mean_line
 from unitlens.explorer.text_panes import as_text, colour_key, heading, text_line
-from unitlens.explorer.unit_columns import UnitColumns, short_names
+from unitlens.explorer.unit_columns import UnitColumns, columns_of, short_names
 from unitlens.figures.style import COLOURS
 
 if TYPE_CHECKING:
@@ -99,14 +99,14 @@ class RunTab:
             made = [text_line(str(error))]
         return [heading(title), pn.FlexBox(*made)]
 
-    def _units(self, epoch: Any) -> xr.Dataset:
-        if epoch == _END:
-            return self._results.units
+    def _kept_units(self, epoch: Any) -> xr.Dataset:
         units = self._results.checkpoints.units
         return units.isel(unit=np.flatnonzero(units["epoch"].values == epoch))
 
     def _by_layer(self, runs: list[str], epoch: Any) -> list[Any]:
-        columns = UnitColumns(self._units(epoch))
+        columns = (
+            columns_of(self._results) if epoch == _END else UnitColumns(self._kept_units(epoch))
+        )
         there = [name for name in BY_LAYER if name in columns.measures.values()]
         drawn = [self._measure_by_layer(columns, name, runs, epoch) for name in there]
         without = [self._short[run] for run in runs if run not in columns.runs]

@@ -10,6 +10,8 @@ from unitlens.errors import ArgumentError
 if TYPE_CHECKING:
     from unitlens.explorer.unit_source import UnitSource
 
+CLASS_MOMENTS = ("class_mean", "class_variance")  # what is needed of class statistics
+
 
 def sample_responses(
     source: "UnitSource", sample: int, statistics: xr.Dataset | None = None
@@ -23,8 +25,8 @@ def sample_responses(
     sample
         Place of the sample in the store.
     statistics
-        Class statistics of the same split, as :func:`unitlens.class_statistics` returns them; None
-        where there are none.
+        Class statistics of the same split, as :func:`unitlens.class_statistics` returns them, of
+        which :data:`CLASS_MOMENTS` are enough; None where there are none.
 
     Returns
     -------

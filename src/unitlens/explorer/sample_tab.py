@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from unitlens.errors import UnitlensError
-from unitlens.explorer.sample_facts import sample_label, sample_responses, strongest_units
+from unitlens.explorer.sample_facts import (
+    CLASS_MOMENTS,
+    sample_label,
+    sample_responses,
+    strongest_units,
+)
 from unitlens.explorer.text_panes import heading, text_line
 from unitlens.explorer.unit_charts import class_label
 from unitlens.explorer.unit_columns import short_names
@@ -72,11 +77,11 @@ class SampleTab:
         return pn.Column(*parts, sizing_mode="stretch_width")
 
 
-@lru_cache(1)  # the file of the statistics is hashed whole each time that it is opened
+@lru_cache(2)  # the file of the statistics is hashed whole each time that it is opened
 def _opened_statistics(results: "Results", run: str, split: str) -> tuple[xr.Dataset | None, str]:
     """Return the class statistics, or why there are none."""
     try:
-        return results.class_statistics(run, split), ""
+        return results.class_statistics(run, split, variables=CLASS_MOMENTS), ""
     except UnitlensError as error:
         return None, str(error)
 

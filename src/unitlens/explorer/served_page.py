@@ -3,14 +3,22 @@
 import socket
 import webbrowser
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from importlib import import_module
+from threading import Thread
+from typing import TYPE_CHECKING, Any
 
-from unitlens.errors import ArgumentError
+from unitlens.errors import ArgumentError, UnitlensError
 from unitlens.explorer.explore import explore
-from unitlens.extras import naming_extras
+from unitlens.explorer.unit_columns import columns_of
+from unitlens.extras import naming_extras, require
 from unitlens.tables.results import Results
 
+if TYPE_CHECKING:
+    from panel.viewable import Viewable
+
 HOST = "127.0.0.1"  # no other machine reaches the page
+_NETWORKS = "unitlens.stored_network"  # imports torch, which the first unit would wait for
 
 
 @naming_extras()
@@ -37,11 +45,21 @@ def serve_explorer(
     """
     import panel as pn
 
-    explore(results)  # what is wrong with the results is told here, not in the browser
+    require("holoviews")
+    require("datashader")
+    with suppress(UnitlensError):  # the page tells what is wrong with the table of units
+        _ = columns_of(results).measures
     chosen = _free_port(port)
+    networks = Thread(target=import_module, args=(_NETWORKS,), daemon=True)
+
+    def page() -> "Viewable":
+        # Before the page is there, the thread would delay it.
+        pn.state.onload(lambda: None if networks.ident else networks.start())
+        return explore(results)
+
     address = f"http://{HOST}:{chosen}/"
     server: Any = pn.serve(
-        lambda: explore(results),
+        page,
         port=chosen,
         address=HOST,
         websocket_origin=[f"{HOST}:{chosen}", f"localhost:{chosen}"],

@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from unitlens.errors import TableError, nearest
 
 if TYPE_CHECKING:
     from unitlens.explorer.axis_scales import Values
+    from unitlens.tables.results import Results
 
 _CLASS = "_class"  # how the name of a variable ends whose values are classes
 Rows = npt.NDArray[np.int64]
@@ -239,8 +240,8 @@ class UnitColumns:
             Names of the variables.
         """
         columns: dict[str, Any] = {
-            "run": np.array(self.runs, object)[self.run_codes[rows]],
-            "layer": np.array(self.layers, object)[self.layer_codes[rows]],
+            "run": pd.Categorical.from_codes(self.run_codes[rows], self.runs),
+            "layer": pd.Categorical.from_codes(self.layer_codes[rows], self.layers),
             "channel": self.channels[rows],
         }
         for name in names:
@@ -249,6 +250,23 @@ class UnitColumns:
             else:
                 columns[name] = self.values(name)[rows]
         return pd.DataFrame(columns)
+
+
+@lru_cache(2)
+def columns_of(results: "Results") -> UnitColumns:
+    """Return the units of results, whose columns all pages of the results share.
+
+    Parameters
+    ----------
+    results
+        The results.
+
+    Raises
+    ------
+    TableError
+        Where there is no table of units, or it is damaged.
+    """
+    return UnitColumns(results.units)
 
 
 def short_names(runs: Sequence[str]) -> list[str]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from unitlens.tables.results import Results
 
 SPLITS = ("test", "train")
+ROWS_AT_ONCE = 2**26  # bytes of the rows of a layer that are read whole
 OPENED = 8  # runs whose stores and data sets stay open
 _LABELS = ("label", "true_label", "prediction")
 
@@ -186,11 +187,25 @@ class UnitSource:
         return profile_from_statistics(self.statistics, layer, channel)
 
     def layer_units(self, layer: str) -> xr.Dataset | None:
-        """Return the rows of the units of a layer; None without a table of the layer."""
+        """Read the rows of the units of a layer; None without a table of the layer.
+
+        The rows stay in memory until those of another layer are read: the next unit is most often
+        one of the same layer. Of many rows, numbers by class are read unit by unit.
+        """
         if self.units is None:
             return None
-        places = np.flatnonzero(self.units["layer"].values == layer)
-        return self.units.isel(unit=_as_slice(places)) if places.size else None
+        if layer not in self._rows:
+            places = np.flatnonzero(self.units["layer"].values == layer)
+            rows = self.units.isel(unit=_as_slice(places)) if places.size else None
+            if rows is not None and rows.nbytes <= ROWS_AT_ONCE:
+                rows.load()
+            self._rows.clear()
+            self._rows[layer] = rows
+        return self._rows[layer]
+
+    @cached_property
+    def _rows(self) -> dict[str, xr.Dataset | None]:
+        return {}
 
 
 def source_of_run(results: "Results", run: str, split: str | None = None) -> UnitSource:

@@ -1,6 +1,7 @@
 """Everything that a finished workflow has left, opened lazily."""
 
 import time
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -253,7 +254,14 @@ class Results:
         """
         return self._stored(run, None).dataset(split)
 
-    def class_statistics(self, run: str, split: str, *, epoch: int | None = None) -> xr.Dataset:
+    def class_statistics(
+        self,
+        run: str,
+        split: str,
+        *,
+        epoch: int | None = None,
+        variables: Sequence[str] | None = None,
+    ) -> xr.Dataset:
         """Read the class statistics of a run, with the samples of largest activation.
 
         Parameters
@@ -264,6 +272,9 @@ class Results:
             ``train`` or ``test``.
         epoch
             A kept epoch; the end of training if not given.
+        variables
+            Names of the variables that are read, such as ``class_mean``; all if not given.
+            Histograms and strongest samples take most of the memory.
 
         Returns
         -------
@@ -280,7 +291,7 @@ class Results:
                 f"the class statistics of {run} over split = {split!r} were not computed ({path} "
                 f"does not exist); set measurements.measures to {{}} and run: {COMMAND}"
             )
-        return read_netcdf(path)
+        return read_netcdf(path, variables)
 
     def _stored(self, run: str, epoch: int | None) -> "StoredNetwork":
         # The tables open without torch; a network does not.

@@ -153,6 +153,15 @@ def test_model__at_a_url_is_opened_with_a_warning(run):
         stored.dataset("test")
 
 
+def test_dataset__is_opened_without_the_weights(run):
+    expected = StoredNetwork(run).dataset("test")
+    (run / "checkpoint.safetensors").unlink()
+
+    assert StoredNetwork(run).dataset("test").identity == expected.identity
+    with pytest.raises(ModelError, match="cannot load the weights"):
+        _ = StoredNetwork(run).model
+
+
 def test_inputs__are_the_hashes_of_network_and_data(run):
     stored = StoredNetwork(run)
     (record,) = (run.parent / "datasets").rglob("dataset.json")

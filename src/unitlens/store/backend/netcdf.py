@@ -6,16 +6,17 @@ provenance is the attribute ``provenance`` of the table as well, as JSON.
 
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final, Literal
+from typing import Any, BinaryIO, Final, Literal
 
 import xarray as xr
 
 from unitlens.errors import TableError, first_line
 from unitlens.extras import require
-from unitlens.hashed_files import add_trailer, read_hashed, replacing_hashed
+from unitlens.hashed_files import add_trailer, opened_hashed, read_hashed, replacing_hashed
 from unitlens.provenance.file_provenance import FileProvenance
 from unitlens.store.backend.files import write_whole
 from unitlens.store.backend.places import is_remote
@@ -59,8 +60,16 @@ def write_netcdf(
         table.to_netcdf(partial, engine=ENGINE, encoding=encoding)
 
 
-def read_netcdf(path: Path) -> xr.Dataset:
+def read_netcdf(path: Path, variables: Iterable[str] | None = None) -> xr.Dataset:
     """Read a table of one network, from a local path or the place of a URL.
+
+    Parameters
+    ----------
+    path
+        The file.
+    variables
+        Names of the variables that are read; all if None. Of a large local file, only these need
+        memory.
 
     Raises
     ------
@@ -70,11 +79,23 @@ def read_netcdf(path: Path) -> xr.Dataset:
         Where h5netcdf is not installed.
     """
     require(ENGINE)
-    content = read_hashed(path, error=TableError, remedy=AGAIN)
-    try:
-        return index_units(xr.load_dataset(io.BytesIO(content), engine=ENGINE))
-    except (OSError, ValueError, KeyError) as error:
-        raise TableError(f"{path} is no table ({first_line(error)}); {AGAIN}") from error
+    with _checked(path, whole=variables is None) as file:
+        try:
+            with xr.open_dataset(file, engine=ENGINE) as table:
+                asked = table if variables is None else table[list(variables)]
+                return index_units(asked.load())
+        except (OSError, ValueError, KeyError) as error:
+            raise TableError(f"{path} is no table ({first_line(error)}); {AGAIN}") from error
+
+
+@contextmanager
+def _checked(path: Path, *, whole: bool) -> Iterator[BinaryIO]:
+    """Give the content of a file that equals its hash: in memory where it is needed whole."""
+    if whole or is_remote(path):
+        yield io.BytesIO(read_hashed(path, error=TableError, remedy=AGAIN))
+        return
+    with opened_hashed(path, error=TableError, remedy=AGAIN) as file:
+        yield file
 
 
 def write_components(
