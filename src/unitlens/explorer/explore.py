@@ -15,7 +15,7 @@ from unitlens.tables.results import Results, open_results
 if TYPE_CHECKING:
     from panel.viewable import Viewable
 
-TABS = ("Overview", "Unit", "Layers and runs", "Sample")
+TABS = ("Overview", "Unit", "Layers and runs", "Epochs", "Sample")
 
 
 @naming_extras()
@@ -39,11 +39,12 @@ def explore(
 
     Returns
     -------
-    A Panel object. Of a results folder, four tabs: all units, with two measures against each
-    other; one unit; layers and runs; one sample. Of an own model, the page of one unit after
-    another. In a notebook, the object shows itself as the last line of a cell. In a script that
-    ``panel serve`` runs, call ``.servable()``. Numbers are read when they are first shown. A table
-    that the results lack is left out with a line.
+    A Panel object. Of a results folder, five tabs: all units, with two measures against each
+    other; one unit; layers and runs; kept epochs of one run; one sample. Of an own model, the page
+    of one unit after another. In a notebook, the object shows itself as the last line of a cell; it
+    is live there where ``jupyter_bokeh`` is installed beside JupyterLab (``pip install
+    jupyter_bokeh``). In a script that ``panel serve`` runs, call ``.servable()``. Numbers are read
+    when they are first shown. A table that the results lack is left out with a line.
 
     Raises
     ------
@@ -82,21 +83,48 @@ def explore(
     return _Explorer(opened).view()
 
 
+def _runs(results: Results) -> "Viewable":
+    from unitlens.explorer.run_tab import RunTab
+
+    return RunTab(results).view()
+
+
+def _sample(results: Results) -> "Viewable":
+    from unitlens.explorer.sample_tab import SampleTab
+
+    return SampleTab(results).view()
+
+
+def _epochs(results: Results) -> "Viewable":
+    """Return the tab of kept epochs, or the line that says why there is none."""
+    from unitlens.explorer.epoch_tab import EpochTab
+
+    try:
+        return EpochTab(results).view()
+    except UnitlensError as error:
+        return text_line(str(error))
+
+
 class _Explorer:
-    """The three tabs, and what one tells the others."""
+    """The tabs, and what one tells the others."""
 
     def __init__(self, results: Results) -> None:
         import panel as pn
-
-        from unitlens.explorer.run_tab import RunTab
-        from unitlens.explorer.sample_tab import SampleTab
 
         self._results, self._first = results, 0
         self._location: Any = pn.state.location
         self._tabs = pn.Tabs(dynamic=True, sizing_mode="stretch_width")
         self._tabs.extend(list(zip(TABS[:2], self._of_units(), strict=True)))
-        self._tabs.append((TABS[2], RunTab(results).view()))
-        self._tabs.append((TABS[3], SampleTab(results).view()))
+        # What these tabs show is made when it is first looked at.
+        self._later = dict(zip(TABS[2:], (_runs, _epochs, _sample), strict=True))
+        self._empty = {name: pn.Column(sizing_mode="stretch_width") for name in self._later}
+        self._tabs.extend(list(self._empty.items()))
+        self._tabs.param.watch(self._fill, "active")
+
+    def _fill(self, *_: Any) -> None:
+        make = self._later.pop(TABS[self._tabs.active], None)
+        if make is not None:
+            self._empty[TABS[self._tabs.active]][:] = [make(self._results)]
 
     def _of_units(self) -> "list[Viewable]":
         from unitlens.explorer.overview import Overview
@@ -136,7 +164,7 @@ class _Explorer:
         failed = self._results.failed
         left_out = [text_line(f"Left out: {run} ({reason})") for run, reason in failed.items()]
         return pn.Column(
-            heading("Units of trained networks"),
+            heading("Units of trained networks", level=1),
             text_line(told),
             *left_out,
             self._tabs,

@@ -39,20 +39,19 @@ class RecordingChoice:
     wanted
         What was chosen last, which the controls change. What the run lacks is not taken from it:
         the run is shown at the end of training, with the split that was recorded.
+
+    Attributes
+    ----------
     changed
-        Called with the source of the new choice.
+        Called with the source of each new choice.
     """
 
-    def __init__(
-        self,
-        results: "Results",
-        run: str,
-        wanted: WantedRecording,
-        changed: Callable[[UnitSource], None],
-    ) -> None:
+    changed: Callable[[UnitSource], None]
+
+    def __init__(self, results: "Results", run: str, wanted: WantedRecording) -> None:
         import panel as pn
 
-        self._results, self._run, self._wanted, self._changed = results, run, wanted, changed
+        self._results, self._run, self._wanted = results, run, wanted
         epochs = kept_epochs(results, run)
         self._epoch = pn.widgets.DiscreteSlider(
             label="epoch", options=[*epochs, END], value=END, width=330, visible=bool(epochs)
@@ -91,12 +90,12 @@ class RecordingChoice:
     def _take_split(self, event: Any) -> None:
         if event.new != self._wanted.split and self._split.visible:
             self._wanted.split = event.new
-            self._changed(self.source)
+            self.changed(self.source)
 
     def _take_epoch(self, _event: Any) -> None:
         self._wanted.epoch = self._shown_epoch
         self._offer_splits()
-        self._changed(self.source)
+        self.changed(self.source)
 
 
 @lru_cache(8 * OPENED)

@@ -75,10 +75,9 @@ def unit_page(
     if not live or split is not None:
         source = opened_source(results, run, split)
         return _ShownUnit(source, layer, channel, run, on_unit, live=live).view
-    choice = RecordingChoice(
-        results, run, wanted or WantedRecording(), lambda source: shown.take(source)
-    )
+    choice = RecordingChoice(results, run, wanted or WantedRecording())
     shown = _ShownUnit(choice.source, layer, channel, run, on_unit, live=live)
+    choice.changed = shown.take
     return pn.Column(choice.view, shown.view, sizing_mode="stretch_width")
 
 
