@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from unitlens.errors import UnitlensError
+from unitlens.explorer.keyboard_design import describe_chart
 from unitlens.explorer.page_panes import note, section_heading
 from unitlens.explorer.unit_facts import measure_places
 from unitlens.explorer.unit_source import UnitSource
@@ -109,10 +110,7 @@ def course_chart(places: dict[str, xr.Dataset]) -> Any:
         height=260, width=560, toolbar_location=None, tools=[], y_range=Range1d(-4, 104),
         x_range=Range1d(-0.4, at.size - 0.6),
     )  # fmt: skip
-    chart.html_attributes = {
-        "role": "img",
-        "aria-label": "Percentile of the unit in its layer over the epochs; the table has it too",
-    }
+    describe_chart(chart, "percentile of the unit in its layer by kept epoch; a table has it too")
     for name, colour, dash in zip(names, COLOURS, _DASHES, strict=False):
         shown = [
             float(table["percentile"].sel(measure=name))

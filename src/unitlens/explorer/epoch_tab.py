@@ -4,12 +4,13 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from unitlens.errors import UnitlensError
+from unitlens.errors import MissingTableError, UnitlensError
 from unitlens.explorer.epoch_units import joined_epochs
 from unitlens.explorer.kept_epochs import (
     END,
     epoch_words,
     kept_epochs,
+    not_kept,
     row_of,
     runs_with_epochs,
     units_of,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from unitlens.tables.results import Results
 
 FIRST_MEASURE = "selectivity"
+_SECTIONS = {"curves": "cumulative_ablation", "noise": "noise_robustness"}  # that make a table
 _SIGNED = tuple(f"{name}@" for name in SIGNED)
 
 
@@ -136,6 +138,8 @@ class EpochTab:
 
     def _row(self, table: str, epoch: int | None) -> xr.Dataset:
         holder = self._results if epoch is None else self._results.checkpoints
+        if epoch is not None and table in _SECTIONS and not holder.has_table(table):
+            raise MissingTableError(not_kept(table, section=_SECTIONS[table]))
         return row_of(getattr(holder, table), self._run.value, epoch)
 
     def _layer_lines(self, lines: list[tuple[str, int | None]]) -> list[LayerLine]:

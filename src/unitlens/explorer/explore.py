@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from unitlens.errors import ArgumentError, UnitlensError
+from unitlens.explorer.keyboard_design import keyboard_design
 from unitlens.explorer.text_panes import heading, text_line
 from unitlens.explorer.unit_columns import UnitName
 from unitlens.explorer.unit_link import link_to_unit, unit_of_link
@@ -69,7 +70,7 @@ def explore(
     """
     import panel as pn
 
-    pn.extension("tabulator", notifications=False)
+    pn.extension("tabulator", design=keyboard_design(), notifications=False)
     if results is None or isinstance(results, xr.DataTree):
         from unitlens.explorer.own_units import own_units
 

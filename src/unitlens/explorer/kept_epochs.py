@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from unitlens.errors import MissingTableError, UnitlensError
+from unitlens.tables.tables_record import COMMAND
 
 if TYPE_CHECKING:
     from unitlens.tables.results import Results
@@ -24,20 +25,22 @@ def epoch_words(epoch: int | None) -> str:
     return END if epoch is None else f"epoch {epoch}"
 
 
-def not_kept(what: str, epoch: int | None = None) -> str:
+def not_kept(what: str, epoch: int | None = None, section: str = "measures") -> str:
     """Return the line that something was not measured at a kept epoch.
 
     Parameters
     ----------
     what
-        ``activations`` or ``measures``.
+        Words for it, such as ``activations``.
     epoch
         The epoch; None where no kept epoch was measured.
+    section
+        The section of the measurements that measures it.
     """
     at = "any kept epoch" if epoch is None else f"epoch {epoch}"
     return (
-        f"there are no {what} of {at}; set measurements.measures.checkpoints to true and run: "
-        "snakemake --cores 8 all"
+        f"there are no {what} of {at}; set measurements.{section}.checkpoints to true and run: "
+        f"{COMMAND}"
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -30,11 +31,18 @@ def compared_runs(runs: xr.Dataset, chosen: list[str]) -> pd.DataFrame:
         if variable.dims != ("run",) or name == "run":
             continue
         words, units = variable.attrs.get("long_name", str(name)), variable.attrs.get("units", "")
-        told = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in variable.values.tolist()]
+        told = [_told(value, units) for value in variable.values.tolist()]
         if len(set(told)) > 1 or len(chosen) == 1:
             rows[f"{words} ({units})" if units not in {"", "1"} else words] = told
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=chosen)
     return frame.rename_axis("differs in" if len(chosen) > 1 else "property")
+
+
+def _told(value: object, units: str) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}" if np.isfinite(value) else "none"
+    counted = isinstance(value, int) and units in {"units", "samples"}
+    return "not measured" if counted and str(value).startswith("-") else str(value)
 
 
 def comparison_table(frame: pd.DataFrame, words: Mapping[str, str] | None = None) -> Any:

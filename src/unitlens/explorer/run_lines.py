@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from unitlens.explorer.axis_scales import Values
+from unitlens.explorer.keyboard_design import described
 from unitlens.figures.style import COLOURS
 
 MOST_RUNS = len(COLOURS)
@@ -99,6 +100,7 @@ def draw_lines(
         show_legend=False,
         default_tools=["pan", "wheel_zoom", "box_zoom", "save", "reset"],
         toolbar="above",
+        hooks=[described(f"{y_label} by {x_label}, {title}")],
         **shown,
     )
 

@@ -3,6 +3,8 @@
 import socket
 import webbrowser
 from collections.abc import Callable
+from importlib import import_module
+from threading import Thread
 from typing import Any
 
 from unitlens.errors import ArgumentError
@@ -51,6 +53,9 @@ def serve_explorer(
         verbose=False,
     )
     server.start()
+    # The first page of a unit needs torch, which takes seconds to import: meanwhile the overview
+    # is there to look at.
+    Thread(target=import_module, args=("unitlens.stored_network",), daemon=True).start()
     tell(f"{address} shows {results.directory} on this machine alone; Ctrl-C ends it")
     if opens:
         server.io_loop.call_later(0.2, webbrowser.open, address)
