@@ -112,20 +112,25 @@ class _Explorer:
     def __init__(self, results: Results) -> None:
         import panel as pn
 
-        self._results, self._first = results, 0
+        self._results = results
         self._location: Any = pn.state.location
-        self._tabs = pn.Tabs(dynamic=True, sizing_mode="stretch_width")
-        self._tabs.extend(list(zip(TABS[:2], self._of_units(), strict=True)))
+        # Not pn.Tabs: the keyboard reaches its tabs, but does not open them.
+        self._tab = pn.widgets.RadioButtonGroup(label="view", options=list(TABS), value=TABS[0])
+        self._shown = {name: pn.Column(sizing_mode="stretch_width") for name in TABS}
         # What these tabs show is made when it is first looked at.
         self._later = dict(zip(TABS[2:], (_runs, _epochs, _sample), strict=True))
-        self._empty = {name: pn.Column(sizing_mode="stretch_width") for name in self._later}
-        self._tabs.extend(list(self._empty.items()))
-        self._tabs.param.watch(self._fill, "active")
+        for name, view in zip(TABS[:2], self._of_units(), strict=True):
+            self._shown[name][:] = [view]
+        self._tab.param.watch(self._show, "value")
+        self._show()
 
-    def _fill(self, *_: Any) -> None:
-        make = self._later.pop(TABS[self._tabs.active], None)
+    def _show(self, *_: Any) -> None:
+        chosen = self._tab.value
+        make = self._later.pop(chosen, None)
+        for name, view in self._shown.items():
+            view.visible = name == chosen
         if make is not None:
-            self._empty[TABS[self._tabs.active]][:] = [make(self._results)]
+            self._shown[chosen][:] = [make(self._results)]
 
     def _of_units(self) -> "list[Viewable]":
         from unitlens.explorer.overview import Overview
@@ -144,12 +149,12 @@ class _Explorer:
         asked = unit_of_link(getattr(self._location, "search", "") or "")
         if asked is not None:
             self._unit.open_named(asked)
-            self._first = TABS.index("Unit")
+            self._tab.value = "Unit"
         return [overview.view(), self._unit.view()]
 
     def _open(self, row: int) -> None:
         self._unit.open(row)
-        self._tabs.active = TABS.index("Unit")
+        self._tab.value = "Unit"
 
     def _link(self, unit: UnitName) -> None:
         if self._location is not None:
@@ -159,7 +164,6 @@ class _Explorer:
         """Return what is shown."""
         import panel as pn
 
-        self._tabs.active = self._first
         runs = self._results.runs.sizes["run"]
         told = f"{runs} {'network' if runs == 1 else 'networks'} in {self._results.directory}"
         failed = self._results.failed
@@ -168,6 +172,7 @@ class _Explorer:
             heading("Units of trained networks", level=1),
             text_line(told),
             *left_out,
-            self._tabs,
+            self._tab,
+            *self._shown.values(),
             sizing_mode="stretch_width",
         )

@@ -18,6 +18,8 @@ from unitlens.explorer.kept_epochs import kept_epochs, units_of  # noqa: E402
 from unitlens.explorer.recording_choice import WantedRecording  # noqa: E402
 from unitlens.explorer.unit_page import unit_page  # noqa: E402
 
+pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")
+
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
@@ -41,7 +43,9 @@ def measured(results, run, name, epoch, layer, channel):
 
 
 def words_of(view):
-    return " ".join(pane.object for pane in view.select((pn.pane.HTML, pn.pane.Str)))
+    return " ".join(
+        pane.object for kind in (pn.pane.HTML, pn.pane.Str) for pane in view.select(kind)
+    )
 
 
 def slide(slider, value):
