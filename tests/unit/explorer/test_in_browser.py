@@ -293,27 +293,33 @@ def test_epochs__are_compared_by_sliders_that_the_keyboard_moves(visit):
     assert visit.page.evaluate(overflow) <= 0
 
 
-def test_results_at_a_url__open_as_a_folder_does(chromium, folder):
-    source = subprocess.Popen(
-        [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"],
-        cwd=folder.parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    with source:
-        port = re.search(r"port (\d+)", source.stdout.readline())[1]
-        line, environment = command(f"http://127.0.0.1:{port}/{folder.name}", "--no-open")
-        with subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, text=True) as server:
-            there = server.stdout.readline().split()[0]
-            made = Visit(chromium, 1300)
-            made.page.goto(there)
-            made.page.get_by_text("units are drawn").wait_for()
-            _, layer, channel, *_ = first_row(made.page)
-            row = made.page.locator(".tabulator-row").first
-            row.locator(".tabulator-cell:visible").nth(1).click()
-            made.page.get_by_text(f"{layer} · unit {channel}", exact=True).wait_for()
-            made.page.get_by_text("Place in its layer", exact=True).wait_for()
-            made.end(there)
-            server.terminate()
-        source.terminate()
+@pytest.fixture
+def url(folder):
+    """Serve the results at a URL of this machine."""
+    serve = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    with subprocess.Popen(serve, cwd=folder.parent, **options) as server:
+        port = re.search(r"port (\d+)", server.stdout.readline())[1]
+        yield f"http://127.0.0.1:{port}/{folder.name}"
+        server.terminate()
+
+
+@pytest.fixture
+def address_of_url(url):
+    line, environment = command(url, "--no-open")
+    with subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, text=True) as server:
+        yield server.stdout.readline().split()[0]
+        server.terminate()
+
+
+def test_results_at_a_url__open_as_a_folder_does(chromium, address_of_url):
+    made = Visit(chromium, 1300)
+    made.page.set_default_timeout(3 * WAIT)
+    made.page.goto(address_of_url)
+    made.page.get_by_text("units are drawn").wait_for()
+    _, layer, channel, *_ = first_row(made.page)
+    row = made.page.locator(".tabulator-row").first
+    row.locator(".tabulator-cell:visible").nth(1).click()
+    made.page.get_by_text(f"{layer} · unit {channel}", exact=True).wait_for()
+    made.page.get_by_text("Place in its layer", exact=True).wait_for()
+    made.end(address_of_url)
