@@ -15,7 +15,7 @@ from unitlens.explorer.kept_epochs import (
     runs_with_epochs,
     units_of,
 )
-from unitlens.explorer.layer_plots import LayerLine, layer_plots
+from unitlens.explorer.layer_quartiles import LayerLine, layer_plots
 from unitlens.explorer.overview import SIGNED
 from unitlens.explorer.overview_scatter import UnitScatter
 from unitlens.explorer.robustness_lines import (

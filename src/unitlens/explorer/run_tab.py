@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from unitlens.errors import UnitlensError
-from unitlens.explorer.layer_plots import LayerLine, layer_plots
+from unitlens.explorer.layer_quartiles import LayerLine, layer_plots
 from unitlens.explorer.robustness_lines import RANDOM, ablation_plots, kind_of, noise_plots
 from unitlens.explorer.run_comparison import compared_runs, comparison_table
 from unitlens.explorer.run_lines import MOST_RUNS
