@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from unitlens.errors import ArgumentError, UnitlensError
+from unitlens.explorer.keyboard_design import keyboard_design
 from unitlens.explorer.text_panes import heading, text_line
 from unitlens.explorer.unit_columns import UnitName
 from unitlens.explorer.unit_link import link_to_unit, unit_of_link
@@ -15,7 +16,7 @@ from unitlens.tables.results import Results, open_results
 if TYPE_CHECKING:
     from panel.viewable import Viewable
 
-TABS = ("Overview", "Unit", "Layers and runs", "Sample")
+TABS = ("Overview", "Unit", "Layers and runs", "Epochs", "Sample")
 
 
 @naming_extras()
@@ -39,11 +40,12 @@ def explore(
 
     Returns
     -------
-    A Panel object. Of a results folder, four tabs: all units, with two measures against each
-    other; one unit; layers and runs; one sample. Of an own model, the page of one unit after
-    another. In a notebook, the object shows itself as the last line of a cell. In a script that
-    ``panel serve`` runs, call ``.servable()``. Numbers are read when they are first shown. A table
-    that the results lack is left out with a line.
+    A Panel object. Of a results folder, five tabs: all units, with two measures against each
+    other; one unit; layers and runs; kept epochs of one run; one sample. Of an own model, the page
+    of one unit after another. In a notebook, the object shows itself as the last line of a cell; it
+    is live there where ``jupyter_bokeh`` is installed beside JupyterLab (``pip install
+    jupyter_bokeh``). In a script that ``panel serve`` runs, call ``.servable()``. Numbers are read
+    when they are first shown. A table that the results lack is left out with a line.
 
     Raises
     ------
@@ -68,7 +70,7 @@ def explore(
     """
     import panel as pn
 
-    pn.extension("tabulator", notifications=False)
+    pn.extension("tabulator", design=keyboard_design(), notifications=False)
     if results is None or isinstance(results, xr.DataTree):
         from unitlens.explorer.own_units import own_units
 
@@ -94,22 +96,41 @@ def _sample(results: Results) -> "Viewable":
     return SampleTab(results).view()
 
 
+def _epochs(results: Results) -> "Viewable":
+    """Return the tab of kept epochs, or the line that says why there is none."""
+    from unitlens.explorer.epoch_tab import EpochTab
+
+    try:
+        return EpochTab(results).view()
+    except UnitlensError as error:
+        return text_line(str(error))
+
+
 class _Explorer:
-    """The four tabs, and what one tells the others."""
+    """The tabs, and what one tells the others."""
 
     def __init__(self, results: Results) -> None:
         import panel as pn
 
-        self._results, self._first = results, 0
+        self._results = results
         self._location: Any = pn.state.location
-        self._tabs = pn.Tabs(dynamic=True, sizing_mode="stretch_width")
-        self._tabs.extend(list(zip(TABS[:2], self._of_units(), strict=True)))
-        # The other tabs are drawn when they are first opened: few visits need them.
-        self._undrawn = {TABS[2]: _runs, TABS[3]: _sample}
-        for title in self._undrawn:
-            waits = pn.Column(text_line("The numbers are being read."), sizing_mode="stretch_width")
-            self._tabs.append((title, waits))
-        self._tabs.param.watch(self._draw_opened, "active")
+        # Not pn.Tabs: the keyboard reaches its tabs, but does not open them.
+        self._tab = pn.widgets.RadioButtonGroup(label="view", options=list(TABS), value=TABS[0])
+        self._shown = {name: pn.Column(sizing_mode="stretch_width") for name in TABS}
+        # What these tabs show is made when it is first looked at.
+        self._later = dict(zip(TABS[2:], (_runs, _epochs, _sample), strict=True))
+        for name, view in zip(TABS[:2], self._of_units(), strict=True):
+            self._shown[name][:] = [view]
+        self._tab.param.watch(self._show, "value")
+        self._show()
+
+    def _show(self, *_: Any) -> None:
+        chosen = self._tab.value
+        make = self._later.pop(chosen, None)
+        for name, view in self._shown.items():
+            view.visible = name == chosen
+        if make is not None:
+            self._shown[chosen][:] = [make(self._results)]
 
     def _of_units(self) -> "list[Viewable]":
         from unitlens.explorer.overview import Overview
@@ -128,17 +149,12 @@ class _Explorer:
         asked = unit_of_link(getattr(self._location, "search", "") or "")
         if asked is not None:
             self._unit.open_named(asked)
-            self._first = TABS.index("Unit")
+            self._tab.value = "Unit"
         return [overview.view(), self._unit.view()]
-
-    def _draw_opened(self, *_: Any) -> None:
-        make = self._undrawn.pop(TABS[self._tabs.active], None)
-        if make is not None:
-            self._tabs[self._tabs.active][:] = [make(self._results)]
 
     def _open(self, row: int) -> None:
         self._unit.open(row)
-        self._tabs.active = TABS.index("Unit")
+        self._tab.value = "Unit"
 
     def _link(self, unit: UnitName) -> None:
         if self._location is not None:
@@ -148,15 +164,15 @@ class _Explorer:
         """Return what is shown."""
         import panel as pn
 
-        self._tabs.active = self._first
         runs = self._results.runs.sizes["run"]
         told = f"{runs} {'network' if runs == 1 else 'networks'} in {self._results.directory}"
         failed = self._results.failed
         left_out = [text_line(f"Left out: {run} ({reason})") for run, reason in failed.items()]
         return pn.Column(
-            heading("Units of trained networks"),
+            heading("Units of trained networks", level=1),
             text_line(told),
             *left_out,
-            self._tabs,
+            self._tab,
+            *self._shown.values(),
             sizing_mode="stretch_width",
         )

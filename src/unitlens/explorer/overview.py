@@ -79,6 +79,7 @@ class Overview:
                 name: ScientificFormatter(precision=3, power_limit_low=-3, power_limit_high=4)
                 for name in frame.columns[frame.dtypes == np.float64]
             },
+            editors=dict.fromkeys(frame.columns),  # else each cell takes the keyboard's focus
             disabled=True,
             pagination="remote",
             page_size=_ROWS_OF_A_PAGE,

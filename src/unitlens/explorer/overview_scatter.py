@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from unitlens.explorer.axis_scales import AxisScale, Values, fit_scale
+from unitlens.explorer.keyboard_design import described
 from unitlens.explorer.point_colours import PointColours, colour_points
 from unitlens.explorer.unit_columns import Rows, UnitColumns
 from unitlens.figures.style import GREY
@@ -254,6 +255,9 @@ class UnitScatter:
             "show_grid": True,
             "default_tools": ["wheel_zoom", "box_zoom", "save", "reset"],
             "active_tools": ["box_select"],
+            "hooks": [
+                described(f"{self.columns.label(self.y)} by {self.columns.label(self.x)} of units")
+            ],
         }
         for name, axis, ends in (
             ("xticks", self.x_axis, (x_low, x_high)),

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from unitlens.explorer.axis_scales import Values
+from unitlens.explorer.keyboard_design import described
 from unitlens.figures.style import COLOURS
 
 MOST_RUNS = len(COLOURS)
-WIDTH = 390  # pixels of a plot: two beside each other on a page of 800
+WIDTH = 380  # pixels of a plot: two beside each other on a page of 800
 _DASHES = ("solid", "dashed", "dotted", "dotdash")
 
 
@@ -46,6 +47,7 @@ def draw_lines(
     *,
     ticks: Mapping[int, str] | None = None,
     log_x: bool = False,
+    marked: Mapping[int, str] | None = None,
 ) -> Any:
     """Draw lines, one colour a run and one dash a kind of line.
 
@@ -61,6 +63,8 @@ def draw_lines(
         Labels of places on the x axis, where the places are no numbers.
     log_x
         Whether the x axis is logarithmic.
+    marked
+        Places on the x axis that a vertical line marks, with its colour.
     """
     import holoviews as hv
 
@@ -78,6 +82,8 @@ def draw_lines(
         if line.x.size <= 25:
             marks = hv.Scatter((line.x, line.y))
             drawn.append(marks.opts(color=colour, size=5))
+    for place, colour in (marked or {}).items():
+        drawn.append(hv.VLine(place).opts(color=colour, line_width=2, alpha=0.6))
     shown: dict[str, Any] = {"xticks": list(ticks.items())} if ticks else {}
     if ticks and max(map(len, ticks.values())) > 6:
         shown["xrotation"] = 45
@@ -88,11 +94,13 @@ def draw_lines(
         ylabel=y_label,
         width=WIDTH,
         height=300,
+        padding=0.05,
         logx=log_x,
         show_grid=True,
         show_legend=False,
         default_tools=["pan", "wheel_zoom", "box_zoom", "save", "reset"],
         toolbar="above",
+        hooks=[described(f"{y_label} by {x_label}, {title}")],
         **shown,
     )
 

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from unitlens.errors import cut, printable
+from unitlens.explorer.keyboard_design import describe_chart
 from unitlens.figures.style import COLOURS, GREY
 
 if TYPE_CHECKING:
@@ -173,6 +174,7 @@ def _class_figure(
         x_range=Range1d(-0.6, max(0.6, len(labels) - 0.4)),
         y_range=Range1d(),
     )
+    describe_chart(chart, f"{label} by class")
     chart.xaxis.ticker = FixedTicker(ticks=list(range(len(labels))))
     chart.xaxis.major_label_overrides = {at: _plain(name) for at, name in enumerate(labels)}
     if max(map(len, labels), default=0) * len(labels) > 40:

@@ -23,6 +23,7 @@ STYLE = """<style>
 .places{border-collapse:collapse;font-size:13px}
 .places th,.places td{padding:2px 10px 2px 0;text-align:right;white-space:nowrap}
 .places th:first-child,.places td:first-child{text-align:left}
+.places th[scope=row]{font-weight:normal}
 .places thead th{border-bottom:1px solid #6B6B6B}
 .bar{display:inline-block;width:100px;height:10px;background:#E4E4E4;vertical-align:middle}
 .bar span{display:block;height:10px;background:#0072B2}
@@ -56,7 +57,8 @@ def _place_row(row: xr.Dataset) -> str:
         rank = f"{percentile:.1f} % of {int(row['units'])}"
         bar = f"<span class='bar'><span style='width:{percentile:.0f}%'></span></span>"
     name, why = escape(str(row["long_name"].item())), escape(str(row["description"].item()))
-    return f"<tr title='{why}'><td>{name}</td><td>{number}</td><td>{rank}</td><td>{bar}</td></tr>"
+    cells = "".join(f"<td>{cell}</td>" for cell in (number, rank, bar))
+    return f"<tr title='{why}'><th scope='row'>{name}</th>{cells}</tr>"
 
 
 def sample_strip(

@@ -1,7 +1,6 @@
 """The page of one unit: what it responds to, how classes differ, what breaks without it."""
 
 from dataclasses import replace
-from functools import lru_cache
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -9,16 +8,13 @@ import xarray as xr
 
 from unitlens.errors import UnitlensError
 from unitlens.explorer.closest_part import closest_part
+from unitlens.explorer.epoch_course import course_part
+from unitlens.explorer.kept_epochs import epoch_words
 from unitlens.explorer.number_parts import class_part, measures_part
 from unitlens.explorer.page_panes import OnUnit, note, unit_button
+from unitlens.explorer.recording_choice import RecordingChoice, WantedRecording
 from unitlens.explorer.unit_samples import samples_part
-from unitlens.explorer.unit_source import (
-    OPENED,
-    SPLITS,
-    UnitSource,
-    opened_source,
-    source_of_activations,
-)
+from unitlens.explorer.unit_source import UnitSource, opened_source, source_of_activations
 
 if TYPE_CHECKING:
     import panel as pn
@@ -33,6 +29,7 @@ def unit_page(
     channel: int,
     *,
     split: str | None = None,
+    wanted: WantedRecording | None = None,
     on_unit: OnUnit | None = None,
     live: bool = True,
 ) -> "pn.Column":
@@ -48,7 +45,11 @@ def unit_page(
         The unit.
     split
         Split whose activations and samples are shown. If None, ``test`` where it was recorded,
-        else ``train``, and the page lets the split be chosen where both were recorded.
+        else ``train``, and the page lets the split be chosen where both were recorded, and the
+        epoch where some were kept.
+    wanted
+        The split and the epoch that are shown at first where they are there. What is chosen on the
+        page is written to it, for the page of another unit. None for the defaults.
     on_unit
         Called with layer and channel when another unit is chosen on the page, which then has no
         steps to the previous and next unit of its own. If None, the page has these steps, and
@@ -71,28 +72,13 @@ def unit_page(
     """
     import panel as pn
 
-    source = opened_source(results, run, split)
-    shown = _ShownUnit(source, layer, channel, run, on_unit, live=live)
-    if not live or split is not None or not _has_both_splits(results, run):
-        return shown.view
-    choice = pn.widgets.RadioButtonGroup(label="split", options=list(SPLITS), value=source.split)
-
-    def change(_event: Any) -> None:
-        shown.take(opened_source(results, run, choice.value))
-
-    choice.param.watch(change, "value")
-    words = pn.pane.HTML("Activations and samples of the split")
-    return pn.Column(pn.Row(words, choice), shown.view, sizing_mode="stretch_width")
-
-
-@lru_cache(OPENED)
-def _has_both_splits(results: "Results", run: str) -> bool:
-    for name in SPLITS:
-        try:
-            results.activations(run, name)
-        except UnitlensError:
-            return False
-    return True
+    if not live or split is not None:
+        source = opened_source(results, run, split)
+        return _ShownUnit(source, layer, channel, run, on_unit, live=live).view
+    choice = RecordingChoice(results, run, wanted or WantedRecording())
+    shown = _ShownUnit(choice.source, layer, channel, run, on_unit, live=live)
+    choice.changed = shown.take
+    return pn.Column(choice.view, shown.view, sizing_mode="stretch_width")
 
 
 def unit_of_activations(
@@ -204,6 +190,7 @@ def _parts(source: UnitSource, layer: str, channel: int, go: OnUnit | None) -> l
         *samples_part(source, layer, channel, column, notes),
         *class_part(source, layer, channel, column, units, notes),
         *measures_part(channel, units, notes),
+        *course_part(source, layer, channel),
         *closest_part(source, layer, channel, go),
     ]
     return [*map(note, notes), *parts]
@@ -215,6 +202,7 @@ def _header(source: UnitSource, layer: str, channel: int, title: str, go: OnUnit
     previous, following = source.neighbours(layer, channel)
     count = source.channels[layer].size
     words = f"Layer {layer}, {count} units"
+    words += f" · {epoch_words(source.epoch)}" if source.course or source.epoch is not None else ""
     if column_count := _samples(source):
         words += f" · activations over {column_count} samples"
         words += f" of split {source.split}" if source.split else ""

@@ -11,7 +11,21 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from unitlens.errors import ArgumentError, DatasetError, LayerError, UnitlensError, nearest
+from unitlens.errors import (
+    ArgumentError,
+    DatasetError,
+    LayerError,
+    MissingTableError,
+    UnitlensError,
+    nearest,
+)
+from unitlens.explorer.kept_epochs import (
+    epoch_words,
+    kept_epochs,
+    measured_epochs,
+    not_kept,
+    units_of,
+)
 from unitlens.explorer.unit_facts import class_profile, profile_from_statistics
 from unitlens.statistics.activation_layers import ActivationLayer, activation_layers
 from unitlens.variables.unit_index import UNIT_NAMES, index_units
@@ -44,7 +58,14 @@ class UnitSource:
         Name of the split that the activations are of; empty where there is none to name.
     missing
         One line for each part that is left out, which says why: by ``units``, ``activations``,
-        ``dataset``.
+        ``dataset``, ``course``.
+    epoch
+        The kept epoch that the units are of; None at the end of training.
+    named
+        A table that names the units of the network where neither activations nor measures do.
+    course
+        The table of the units of the network at each epoch that was measured, the last the end of
+        training, by words for the epoch; empty where no kept epoch was measured.
     """
 
     units: xr.Dataset | None = None
@@ -53,6 +74,9 @@ class UnitSource:
     dataset: Any = None
     split: str = ""
     missing: dict[str, str] = field(default_factory=dict)
+    epoch: int | None = None
+    named: xr.Dataset | None = None
+    course: dict[str, xr.Dataset] = field(default_factory=dict)
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
@@ -93,7 +117,8 @@ class UnitSource:
         """The channels of each layer, in the order of the forward pass."""
         if self.activations is not None:
             return {layer.name: layer.channel for layer in self._layers.values()}
-        table = self.units if self.units is not None else self.statistics
+        tables = (self.units, self.statistics, self.named)
+        table = next((one for one in tables if one is not None), None)
         if table is None:
             return {}
         layers = table["layer"].values
@@ -208,7 +233,9 @@ class UnitSource:
         return {}
 
 
-def source_of_run(results: "Results", run: str, split: str | None = None) -> UnitSource:
+def source_of_run(
+    results: "Results", run: str, split: str | None = None, epoch: int | None = None
+) -> UnitSource:
     """Open what a results folder holds of the units of one run.
 
     Parameters
@@ -219,6 +246,8 @@ def source_of_run(results: "Results", run: str, split: str | None = None) -> Uni
         Name of the run.
     split
         Split whose activations are shown; if None, ``test`` where it was recorded, else ``train``.
+    epoch
+        A kept epoch; the end of training if not given.
 
     Returns
     -------
@@ -234,35 +263,58 @@ def source_of_run(results: "Results", run: str, split: str | None = None) -> Uni
     activations = statistics = units = dataset = None
     for name in (split,) if split else SPLITS:
         try:
-            activations, chosen = results.activations(run, name), name
+            activations, chosen = results.activations(run, name, epoch=epoch), name
             missing.pop("activations", None)
             break
+        except MissingTableError as error:
+            why = not_kept("activations", epoch) if epoch is not None else str(error)
+            missing.setdefault("activations", f"activations are left out: {why}")
         except UnitlensError as error:
             missing.setdefault("activations", f"activations are left out: {error}")
             _check_run(results, run)
     if activations is None:
-        statistics, chosen = _statistics(results, run, (split,) if split else SPLITS, chosen)
+        wanted = (split,) if split else SPLITS
+        statistics, chosen = _statistics(results, run, wanted, chosen, epoch)
     try:
-        units = results.units.sel(run=run)
+        units = units_of(results, run, epoch)
     except UnitlensError as error:
         missing["units"] = f"measures are left out: {error}"
+    course = _course(results, run, missing)
+    named = course.get(epoch_words(None)) if epoch is not None else None
     try:
         dataset = _same_dataset(results.dataset(run, chosen), activations)
     except (UnitlensError, OSError) as error:
         missing["dataset"] = f"the samples themselves are left out: {error}"
-    return UnitSource(units, activations, statistics, dataset, chosen, missing)
+    return UnitSource(
+        units, activations, statistics, dataset, chosen, missing, epoch, named, course
+    )
 
 
 @lru_cache(OPENED)
-def opened_source(results: "Results", run: str, split: str | None = None) -> UnitSource:
+def opened_source(
+    results: "Results", run: str, split: str | None = None, epoch: int | None = None
+) -> UnitSource:
     """Return :func:`source_of_run`, which stays open for the next units and samples of the run.
 
     Parameters
     ----------
-    results, run, split
+    results, run, split, epoch
         As for :func:`source_of_run`.
     """
-    return source_of_run(results, run, split)
+    return source_of_run(results, run, split, epoch)
+
+
+def _course(results: "Results", run: str, missing: dict[str, str]) -> dict[str, xr.Dataset]:
+    """Return the units at each measured epoch of a run that kept some."""
+    if not kept_epochs(results, run):
+        return {}
+    epochs: list[int | None] = [*measured_epochs(results, run), None]
+    if len(epochs) == 1:
+        missing["course"] = f"its place over the epochs is left out: {not_kept('measures')}"
+    try:
+        return {epoch_words(epoch): units_of(results, run, epoch) for epoch in epochs}
+    except UnitlensError:  # the end of training has no measures: said already
+        return {}
 
 
 def _same_dataset(dataset: Any, activations: xr.DataTree | None) -> Any:
@@ -282,11 +334,11 @@ def _check_run(results: "Results", run: str) -> None:
 
 
 def _statistics(
-    results: "Results", run: str, splits: Sequence[str], chosen: str
+    results: "Results", run: str, splits: Sequence[str], chosen: str, epoch: int | None
 ) -> tuple[xr.Dataset | None, str]:
     for name in splits:
         try:
-            return results.class_statistics(run, name), name
+            return results.class_statistics(run, name, epoch=epoch), name
         except UnitlensError:
             continue
     return None, chosen

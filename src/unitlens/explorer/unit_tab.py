@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unitlens.errors import UnitlensError
-from unitlens.explorer.text_panes import as_text, heading, text_line
+from unitlens.explorer.recording_choice import WantedRecording
+from unitlens.explorer.text_panes import text_line
 from unitlens.explorer.unit_columns import Rows, UnitColumns, UnitName
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def page_of(
     results: "Results",
     unit: UnitName,
     open_unit: Callable[[UnitName], None] | None = None,
+    wanted: WantedRecording | None = None,
 ) -> "Viewable":
     """Return the page of a unit, or a line that says why there is none.
 
@@ -32,6 +34,8 @@ def page_of(
         Name of the unit.
     open_unit
         Opens another unit that the page names; None in a file, where nothing can be opened.
+    wanted
+        The split and the epoch that were chosen last; None for the defaults.
     """
     from unitlens.explorer.unit_page import unit_page
 
@@ -43,7 +47,7 @@ def page_of(
     try:
         return unit_page(
             results, unit.run, unit.layer, unit.channel,
-            on_unit=on_unit if live else None, live=live,
+            wanted=wanted, on_unit=on_unit if live else None, live=live,
         )  # fmt: skip
     except UnitlensError as error:
         return text_line(str(error))
@@ -83,7 +87,7 @@ class UnitTab:
         self._through = pn.widgets.Select(label="step through", options=[_LAYER, _SELECTION])
         self._before = pn.widgets.Button(label="← Previous", align="end")
         self._after = pn.widgets.Button(label="Next →", align="end")
-        self._title = heading("No unit is chosen.")
+        self._wanted = WantedRecording()
         self._page = pn.Column(
             text_line("Click a point or a row of the overview, or choose a unit above."),
             sizing_mode="stretch_width",
@@ -115,7 +119,6 @@ class UnitTab:
             row = self._columns.row_of(unit)
         except UnitlensError as error:
             self._row = None
-            self._title.object = "There is no such unit."
             self._page[:] = [text_line(str(error))]
             return
         self.open(row)
@@ -132,8 +135,7 @@ class UnitTab:
         self._row = row
         self._run.value, self._layer.value = unit.run, unit.layer
         self._channel.value = unit.channel
-        self._title.object = as_text(f"{unit.layer}, channel {unit.channel} of {unit.run}")
-        self._page[:] = [page_of(self._results, unit, self.open_named)]
+        self._page[:] = [page_of(self._results, unit, self.open_named, self._wanted)]
         self._opened(unit)
 
     def _step(self, by: int) -> None:
@@ -161,4 +163,4 @@ class UnitTab:
 
         choice = pn.FlexBox(self._run, self._layer, self._channel, self._show)
         steps = pn.FlexBox(self._through, self._before, self._after)
-        return pn.Column(choice, steps, self._title, self._page, sizing_mode="stretch_width")
+        return pn.Column(choice, steps, self._page, sizing_mode="stretch_width")

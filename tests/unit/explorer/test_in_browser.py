@@ -161,9 +161,8 @@ def test_overview__selects_by_box(wide, folder):
 def test_unit__opens_by_a_row_has_a_link_and_steps_through_its_layer(wide, chromium, address):
     _, layer, channel, *_ = first_row(wide)
     wide.locator(".tabulator-row").first.locator(".tabulator-cell:visible").nth(1).click()
-    title = wide.get_by_text(re.compile(f"channel {channel} of "))
-    title.wait_for()
-    named = title.inner_text()
+    named = f"{layer} · unit {channel}"
+    wide.get_by_text(named, exact=True).wait_for()
     wide.wait_for_url(re.compile(rf"\?run=.*&channel={channel}$"))
 
     other = Visit(chromium, 800)
@@ -172,8 +171,8 @@ def test_unit__opens_by_a_row_has_a_link_and_steps_through_its_layer(wide, chrom
     other.end(address)
 
     wide.get_by_text("Next →").click()
-    following = f"channel {(int(channel) + 1) % 24} of "
-    wide.get_by_text(re.compile(f"{re.escape(layer)}, {following}")).wait_for()
+    following = f"{layer} · unit {(int(channel) + 1) % 24}"
+    wide.get_by_text(following, exact=True).wait_for()
 
 
 def test_unit__says_that_a_link_names_none(chromium, address):
@@ -191,7 +190,7 @@ def test_markup_in_names__is_shown_as_text(wide):
     wide.get_by_label("layer", exact=True).select_option(MARKUP)
     wide.get_by_text("Show", exact=True).click()
 
-    wide.get_by_text(f"{MARKUP}, channel 0 of").wait_for()
+    wide.get_by_text(f"{MARKUP} · unit 0", exact=True).wait_for()
 
 
 def test_layers_and_runs__compare_runs_and_say_what_is_missing(visit, folder):
@@ -266,3 +265,101 @@ def test_saved_page__refuses_wrong_units_in_one_line(folder, tmp_path, arguments
 def test_sample__without_a_store_is_a_line(wide):
     wide.get_by_text("Sample", exact=True).click()
     wide.get_by_text(re.compile("there are no activations")).wait_for()
+
+
+FOCUSED = """() => {
+    let at = document.activeElement;
+    while (at.shadowRoot && at.shadowRoot.activeElement) at = at.shadowRoot.activeElement;
+    const style = getComputedStyle(at);
+    const label = at.labels && at.labels.length ? at.labels[0].innerText : at.innerText;
+    return [label || "", style.outlineStyle, style.outlineWidth, style.outlineColor];
+}"""
+
+
+def tab_to(page, label):
+    """Press Tab until what has the focus bears a label; hold that its mark is seen."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        found, *mark = page.evaluate(FOCUSED)
+        if found == label:
+            assert mark == ["solid", "3px", "rgb(0, 114, 178)"]
+            return
+    raise AssertionError(f"Tab does not reach {label!r}")
+
+
+def test_keyboard__reaches_all_controls_and_steps_through_units(wide):
+    first_row(wide)
+    controls = ["x", "scale of x", "y", "scale of y", "colour", "runs", "Next", "CSV", "Parquet"]
+    for label in controls[:6]:
+        tab_to(wide, label)
+    for _ in range(40):  # past the plot and the table, whose cells take no focus
+        wide.keyboard.press("Tab")
+        if wide.evaluate(FOCUSED)[0] == "Next":
+            break
+    else:
+        raise AssertionError("the table keeps the focus")
+    for label in ("CSV", "Parquet", "Unit"):
+        tab_to(wide, label)
+    wide.keyboard.press("Enter")
+    wide.get_by_label("step through").wait_for()
+    tab_to(wide, "Next →")
+    wide.keyboard.press("Enter")
+    wide.get_by_text("relu1 · unit 0", exact=True).wait_for()
+    wide.keyboard.press("Enter")  # the focus stays on the step
+    wide.get_by_text("relu1 · unit 1", exact=True).wait_for()
+    wide.keyboard.press("Shift+Tab")
+    wide.keyboard.press("Enter")
+    wide.get_by_text("relu1 · unit 0", exact=True).wait_for()
+
+
+def test_titles_and_charts__have_words_for_a_screen_reader(wide):
+    assert wide.get_by_role("heading", level=1).inner_text() == "Units of trained networks"
+    wide.get_by_role("img", name="loss increase (nats) by class selectivity of units").wait_for()
+    first_row(wide)
+    wide.locator(".tabulator-row").first.locator(".tabulator-cell:visible").nth(1).click()
+    wide.get_by_role("img", name="loss increase (nats) by class").wait_for()
+    wide.get_by_role("rowheader", name="class selectivity", exact=True).wait_for()
+    assert wide.get_by_role("heading", level=2).count() == 1  # the unit, once
+
+
+def test_epochs__are_compared_by_sliders_that_the_keyboard_moves(visit):
+    visit.page.get_by_text("Epochs", exact=True).click()
+    visit.page.get_by_text("The epochs side by side").wait_for()
+    visit.page.get_by_text("48 of 48 units are drawn").wait_for()
+    visit.page.get_by_role("slider").first.focus()
+    visit.page.keyboard.press("ArrowRight")
+    visit.page.get_by_text("epoch 1", exact=True).first.wait_for()
+    overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert visit.page.evaluate(overflow) <= 0
+
+
+@pytest.fixture
+def url(folder):
+    """Serve the results at a URL of this machine."""
+    serve = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    with subprocess.Popen(serve, cwd=folder.parent, **options) as server:
+        port = re.search(r"port (\d+)", server.stdout.readline())[1]
+        yield f"http://127.0.0.1:{port}/{folder.name}"
+        server.terminate()
+
+
+@pytest.fixture
+def address_of_url(url):
+    line, environment = command(url, "--no-open")
+    with subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, text=True) as server:
+        yield server.stdout.readline().split()[0]
+        server.terminate()
+
+
+def test_results_at_a_url__open_as_a_folder_does(chromium, address_of_url):
+    made = Visit(chromium, 1300)
+    made.page.set_default_timeout(3 * WAIT)
+    made.page.goto(address_of_url)
+    made.page.get_by_text("units are drawn").wait_for()
+    _, layer, channel, *_ = first_row(made.page)
+    row = made.page.locator(".tabulator-row").first
+    row.locator(".tabulator-cell:visible").nth(1).click()
+    made.page.get_by_text(f"{layer} · unit {channel}", exact=True).wait_for()
+    made.page.get_by_text("Place in its layer", exact=True).wait_for()
+    made.end(address_of_url)

@@ -1,0 +1,154 @@
+"""The kept epochs of a run: which there are, and their units."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from unitlens.errors import MissingTableError, UnitlensError
+from unitlens.tables.tables_record import COMMAND
+
+if TYPE_CHECKING:
+    from unitlens.tables.results import Results
+
+END = "end of training"
+
+
+def epoch_words(epoch: int | None) -> str:
+    """Return the words for an epoch, None for the end of training.
+
+    Examples
+    --------
+    >>> epoch_words(4), epoch_words(None)
+    ('epoch 4', 'end of training')
+    """
+    return END if epoch is None else f"epoch {epoch}"
+
+
+def not_kept(what: str, epoch: int | None = None, section: str = "measures") -> str:
+    """Return the line that something was not measured at a kept epoch.
+
+    Parameters
+    ----------
+    what
+        Words for it, such as ``activations``.
+    epoch
+        The epoch; None where no kept epoch was measured.
+    section
+        The section of the measurements that measures it.
+    """
+    at = "any kept epoch" if epoch is None else f"epoch {epoch}"
+    return (
+        f"there are no {what} of {at}; set measurements.{section}.checkpoints to true and run: "
+        f"{COMMAND}"
+    )
+
+
+def kept_epochs(results: "Results", run: str) -> list[int]:
+    """Return the kept epochs of a run that the results have tables of, in order.
+
+    Parameters
+    ----------
+    results
+        The results.
+    run
+        Name of the run.
+    """
+    try:
+        runs = results.checkpoints.runs
+    except UnitlensError:
+        return []
+    return _epochs_of(runs, run)
+
+
+def runs_with_epochs(results: "Results") -> list[str]:
+    """Return the names of the runs that kept epochs.
+
+    Parameters
+    ----------
+    results
+        The results.
+
+    Raises
+    ------
+    TableError
+        Where there is no table of kept epochs.
+    """
+    return list(dict.fromkeys(map(str, results.checkpoints.runs["run"].values)))
+
+
+def measured_epochs(results: "Results", run: str) -> list[int]:
+    """Return the kept epochs of a run whose units were measured, in order.
+
+    Parameters
+    ----------
+    results
+        The results.
+    run
+        Name of the run.
+    """
+    try:
+        units = results.checkpoints.units
+    except UnitlensError:
+        return []
+    return _epochs_of(units, run)
+
+
+def _epochs_of(table: xr.Dataset, run: str) -> list[int]:
+    epochs = table["epoch"].values[table["run"].values == run]
+    return [int(epoch) for epoch in np.unique(epochs)]
+
+
+def units_of(results: "Results", run: str, epoch: int | None) -> xr.Dataset:
+    """Return the units of a run at an epoch.
+
+    Parameters
+    ----------
+    results
+        The results.
+    run
+        Name of the run.
+    epoch
+        A kept epoch; None for the end of training.
+
+    Raises
+    ------
+    TableError
+        Where there is no such table, or the epoch has no units.
+    """
+    if epoch is None:
+        return results.units.sel(run=run)
+    try:
+        units = results.checkpoints.units
+    except MissingTableError:
+        raise MissingTableError(not_kept("measures", epoch)) from None
+    rows = np.flatnonzero((units["run"].values == run) & (units["epoch"].values == epoch))
+    if not rows.size:
+        raise MissingTableError(not_kept("measures", epoch))
+    return units.isel(unit=rows)
+
+
+def row_of(table: xr.Dataset, run: str, epoch: int | None) -> xr.Dataset:
+    """Return the row of a run in a table that has one a run, or one a run and kept epoch.
+
+    Parameters
+    ----------
+    table
+        A table of :attr:`Results.checkpoints`, or of the results for the end of training.
+    run
+        Name of the run.
+    epoch
+        A kept epoch; None for the end of training.
+
+    Raises
+    ------
+    TableError
+        Where the table has no such row.
+    """
+    there = table["run"].values == run
+    if epoch is not None:
+        there &= table["epoch"].values == epoch
+    rows = np.flatnonzero(there)
+    if not rows.size:
+        raise MissingTableError(f"run = {run!r}: the table has no row of {epoch_words(epoch)}")
+    return table.isel(run=int(rows[0]))
