@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from unitlens.explorer.axis_scales import Values
-from unitlens.figures.style import COLOURS
+from unitlens.plot.style import COLOURS
 
 MOST_RUNS = len(COLOURS)
 WIDTH = 390  # pixels of a plot: two beside each other on a page of 800

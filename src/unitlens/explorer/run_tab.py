@@ -14,7 +14,7 @@ from unitlens.explorer.depth_medians import depth_medians
 from unitlens.explorer.run_lines import MOST_RUNS, WIDTH, RunLine, draw_lines, mean_line
 from unitlens.explorer.text_panes import as_text, colour_key, heading, text_line
 from unitlens.explorer.unit_columns import UnitColumns, short_names
-from unitlens.figures.style import COLOURS
+from unitlens.plot.style import COLOURS
 
 if TYPE_CHECKING:
     from panel.viewable import Viewable

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from unitlens.errors import cut, printable
-from unitlens.figures.style import COLOURS, GREY
+from unitlens.plot.style import COLOURS, GREY
 
 if TYPE_CHECKING:
     from bokeh.plotting import figure as Figure  # noqa: N812  (a class by a lower-case name)

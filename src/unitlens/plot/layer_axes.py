@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from unitlens.figures.style import whole_numbers
+from unitlens.plot.style import whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
