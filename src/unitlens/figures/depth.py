@@ -9,7 +9,7 @@ from unitlens.analysis.correlations import rank_correlations
 from unitlens.analysis.run_groups import group_runs, rows_of
 from unitlens.figures.needs import figure, finding, require_runs, require_units
 from unitlens.figures.unit_correlations import IMPORTANCE
-from unitlens.plot.layer_axes import label_layers, units_by_depth
+from unitlens.plot.layer_axes import units_by_depth
 from unitlens.plot.layer_plots import selectivity_by_depth
 from unitlens.plot.style import colour, draw_zero, legend_below, marker, new_figure, scale_symlog
 from unitlens.tables.results import Results
@@ -67,7 +67,6 @@ def _draw_depth(
             line = {"color": colour(style), "marker": marker(style)}
             own = rows_of(units, group.runs)
             selectivity_by_depth(own, variable=variable, label=group.label, ax=axes, **line)
-        label_layers(axes, rows_of(units, model.runs))
         axes.set_title(str(model.values["model"]))
         axes.label_outer()
     legend_below(drawn, panels)

@@ -87,13 +87,10 @@ def selectivity_by_depth(
     values = {depth: own[variable].values for depth, own in units_by_depth(shown).items()}
     text = f"{known.sum():,} units" + (f", {(~known).sum():,} without" if not known.all() else "")
     with drawing_on(ax) as axes:
-        place, limits = drawn_before(axes), axes.get_xlim()
+        place = drawn_before(axes)
         style = {"color": colour(place), "marker": marker(place)} | line
         _draw_quartiles(axes, values, label or text, place, **style)
-        label_layers(axes, shown)
-        if place:  # layers of earlier calls stay in sight
-            low, high = axes.get_xlim()
-            axes.set_xlim(min(low, limits[0]), max(high, limits[1]))
+        label_layers(axes, shown, adds=place > 0)
         axes.set_ylabel(f"{axis_text(units, variable)}\n(median and quartiles)")
         if variable == "selectivity":
             axes.set_ylim(0, 1)

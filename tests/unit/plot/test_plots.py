@@ -226,6 +226,25 @@ def test_selectivity_by_depth__keeps_the_layers_of_an_earlier_call(made):
     medians = [float(units.sel(layer=layer).selectivity.median()) for layer in ("2", "4")]
     np.testing.assert_allclose(ax.lines[0].get_ydata(), medians)
     assert ax.get_xlim() == (-0.5, 1.5)
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["2", "4"]
+
+
+def test_selectivity_by_depth__numbers_layers_that_networks_name_differently():
+    def layers(*names):
+        depths = range(len(names))
+        return xr.Dataset(
+            {"selectivity": ("unit", [0.5] * len(names))},
+            coords={"layer": ("unit", list(names)), "depth": ("unit", list(depths))},
+        )
+
+    ax = ul.plot.selectivity_by_depth(layers("relu1", "relu2"))
+    ul.plot.selectivity_by_depth(layers("conv1", "relu2", "relu3"), ax=ax)
+    names = [text.get_text() for text in ax.get_xticklabels()]
+    assert names == ["layer 0", "relu2", "relu3"]
+
+    ul.plot.selectivity_by_depth(layers(*"abcdefgh"), ax=ax)
+    ul.plot.selectivity_by_depth(layers("a", "b"), ax=ax)
+    assert (ax.get_xlabel(), ax.get_xlim()) == ("depth of the layer", (-0.5, 7.5))
 
 
 def test_measure_agreement__is_the_mean_over_layers_with_ten_units():
