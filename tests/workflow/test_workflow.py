@@ -125,13 +125,13 @@ def test_questions__are_asked_of_stored_networks(finished, monkeypatch):
     cells = code_cells(page[page.index("\n## A new experiment") :], without=OWN)
     results = ul.open_results("results")
     run = str(results.runs["run"].values[1])
-    names = {"ul": ul, "results": results, "memorised": run}
+    names = {"ul": ul, "plt": plt, "results": results, "memorised": run}
     names["units"] = results.units.sel(run=run)
     for cell in cells:
         exec(cell, names)
     plt.close("all")
 
-    assert len(cells) == 2
+    assert len(cells) == 3
     assert names["difference"].sizes["unit"] == 40
     assert np.isfinite(names["difference"]).all()
 
