@@ -73,9 +73,8 @@ class Results:
     def units(self) -> xr.Dataset:
         """One row a unit of all runs; select by ``units.sel(run=..., layer=..., channel=...)``.
 
-        ``run``, ``epoch``, ``layer`` and ``channel`` are the index of the table, and xarray leaves
-        the coordinates of such an index out of a data frame. Drop the index for a data frame with
-        all of them: ``units[names].drop_indexes(units.xindexes, errors="ignore").to_dataframe()``.
+        xarray leaves these names, an index, out of data frames. A data frame has them by
+        ``units[variables].drop_indexes(units.xindexes, errors="ignore").to_dataframe()``.
         """
         return index_units(self._table("units"))
 
