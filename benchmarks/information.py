@@ -16,7 +16,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from scipy.stats import norm
 from sklearn.feature_selection import mutual_info_classif
 
-from unitlens.figures.style import (
+from unitlens.plot.style import (
     COLOURS,
     DASHES,
     MARKERS,

@@ -38,7 +38,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 import unitlens as ul
 from measuring import alternate, seconds
-from unitlens.figures.style import (
+from unitlens.plot.style import (
     COLOURS,
     DASHES,
     MARKERS,

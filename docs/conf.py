@@ -42,8 +42,8 @@ nb_execution_raise_on_error = True
 nb_execution_timeout = 900  # seconds a cell
 nb_execution_show_tb = True
 nb_merge_streams = True
-if tags.has("quick"):  # noqa: F821 - Sphinx's name; without the tutorial that runs the workflow
-    nb_execution_excludepatterns = ["tutorials/questions.md"]
+if tags.has("quick"):  # noqa: F821 - Sphinx's name; without the tutorials that train longest
+    nb_execution_excludepatterns = ["tutorials/questions.md", "tutorials/reproduce-a-figure.md"]
 
 autosummary_generate = True
 autosummary_ignore_module_all = False

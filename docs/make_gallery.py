@@ -10,7 +10,7 @@ from typing import Any
 
 from matplotlib import use
 
-from unitlens.figures.style import save
+from unitlens.plot.style import save
 
 HERE = Path(__file__).parent
 INTRODUCTION = """\

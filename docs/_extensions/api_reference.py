@@ -43,7 +43,7 @@ function takes and returns, in which units and shapes, and what the function ref
 def public_names() -> list[str]:
     """Return the full names of what the package declares public; of a module, those of its own."""
     names: list[str] = []
-    for name in unitlens.__all__:
+    for name in (*unitlens.__all__, "plot"):  # loaded when it is first used, not in `__all__`
         value = getattr(unitlens, name)
         if isinstance(value, ModuleType):
             names += [f"unitlens.{name}.{inner}" for inner in value.__all__]
@@ -55,6 +55,8 @@ def public_names() -> list[str]:
 def home(full_name: str) -> str:
     """Return the module that defines a name."""
     _, _, name = full_name.partition(".")
+    if name.startswith("plot."):
+        return "unitlens.plot"
     return unitlens._HOMES[name.partition(".")[0]]  # noqa: SLF001 - the one list of homes
 
 

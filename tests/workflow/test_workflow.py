@@ -11,10 +11,12 @@ import sys
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib import pyplot as plt
 from workflow_runs import ROOT, TINY, environment, planned_jobs, run, snakemake
 
 import unitlens as ul
 from local_clusters import local_cluster
+from tutorial_cells import OWN, TUTORIALS, code_cells
 from unitlens.analysis.curve_summaries import area_under_curve, random_orders
 from unitlens.config.measurements import ActivationSpec
 from unitlens.config.reading import parse_config
@@ -117,15 +119,21 @@ def test_results__of_a_kept_epoch_are_another_network(finished):
         results.class_statistics(run, "all")
 
 
-def test_tutorial__blocks_on_stored_networks_run(finished, monkeypatch, capsys):
+def test_questions__are_asked_of_stored_networks(finished, monkeypatch):
     monkeypatch.chdir(finished)
-    blocks = re.findall(r"```py\n(.*?)```", (ROOT / "docs/tutorial.md").read_text(), re.DOTALL)
-    names = {"ul": ul, "results": ul.open_results("results")}
-    for block in blocks:
-        exec(block, names)
+    page = (TUTORIALS / "questions.md").read_text()
+    cells = code_cells(page[page.index("\n## A new experiment") :], without=OWN)
+    results = ul.open_results("results")
+    run = str(results.runs["run"].values[1])
+    names = {"ul": ul, "plt": plt, "results": results, "memorised": run}
+    names["units"] = results.units.sel(run=run)
+    for cell in cells:
+        exec(cell, names)
+    plt.close("all")
 
-    assert len(blocks) == 3
-    assert len(capsys.readouterr().out) > 200
+    assert len(cells) == 3
+    assert names["difference"].sizes["unit"] == 40
+    assert np.isfinite(names["difference"]).all()
 
 
 def test_workflow__sets_the_paper_beside_its_results(finished):

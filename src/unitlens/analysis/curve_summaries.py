@@ -119,6 +119,21 @@ def random_orders(
     return curves.isel(order=np.flatnonzero(selected))
 
 
+def interpolate(curves: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Return all ablated fractions, and the accuracy of each run and order at each of them.
+
+    The accuracy is linear between the points of a curve. It is NaN for an order that a run lacks.
+    """
+    fractions = curves["ablated_fraction"].values
+    x = np.unique(fractions[np.isfinite(fractions)])
+    accuracy = curves["accuracy"].transpose("run", "order", "ablated").values
+    rows = np.full((*accuracy.shape[:2], x.size), np.nan)
+    for run, order in np.argwhere(np.isfinite(accuracy).any(-1)):
+        known = np.isfinite(accuracy[run, order])
+        rows[run, order] = np.interp(x, fractions[run, known], accuracy[run, order, known])
+    return x, rows
+
+
 def noise_scale_at(noise: xr.Dataset, *, accuracy: float = 0.5) -> xr.DataArray:
     """Compute the noise scale at which the accuracy, averaged over draws, falls to a level.
 

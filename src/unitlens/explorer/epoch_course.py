@@ -11,7 +11,7 @@ from unitlens.explorer.keyboard_design import describe_chart
 from unitlens.explorer.page_panes import note, section_heading
 from unitlens.explorer.unit_facts import measure_places
 from unitlens.explorer.unit_source import UnitSource
-from unitlens.figures.style import COLOURS
+from unitlens.plot.style import COLOURS
 
 DRAWN = ("selectivity", "mutual_information", "loss_increase")
 _DASHES = ("solid", "dashed", "dotted")

@@ -28,7 +28,7 @@ from unitlens.explorer.run_comparison import compared_runs, comparison_table
 from unitlens.explorer.text_panes import colour_key, text_line, titled_part
 from unitlens.explorer.training_lines import training_plots
 from unitlens.explorer.unit_columns import UnitColumns, short_names
-from unitlens.figures.style import COLOURS
+from unitlens.plot.style import COLOURS
 
 if TYPE_CHECKING:
     from panel.viewable import Viewable

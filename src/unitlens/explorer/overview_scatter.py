@@ -13,7 +13,7 @@ from unitlens.explorer.axis_scales import AxisScale, Values, fit_scale
 from unitlens.explorer.keyboard_design import described
 from unitlens.explorer.point_colours import PointColours, colour_points
 from unitlens.explorer.unit_columns import Rows, UnitColumns
-from unitlens.figures.style import GREY
+from unitlens.plot.style import GREY
 
 DRAWN_SINGLY = 20_000  # units up to which each is a mark of its own
 WIDTH, HEIGHT = 560, 430  # pixels of the plot, without its histograms

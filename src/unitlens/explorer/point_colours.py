@@ -7,7 +7,7 @@ import numpy as np
 
 from unitlens.explorer.axis_scales import Values
 from unitlens.explorer.unit_columns import Rows, UnitColumns
-from unitlens.figures.style import COLOURS
+from unitlens.plot.style import COLOURS
 
 LAYER, RUN = "layer", "run"
 OTHER = "other"

@@ -8,7 +8,7 @@ import numpy as np
 
 from unitlens.explorer.axis_scales import Values
 from unitlens.explorer.keyboard_design import described
-from unitlens.figures.style import COLOURS
+from unitlens.plot.style import COLOURS
 
 MOST_RUNS = len(COLOURS)
 WIDTH = 380  # pixels of a plot: two beside each other on a page of 800

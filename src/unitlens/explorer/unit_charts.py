@@ -9,7 +9,7 @@ import xarray as xr
 
 from unitlens.errors import cut, printable
 from unitlens.explorer.keyboard_design import describe_chart
-from unitlens.figures.style import COLOURS, GREY
+from unitlens.plot.style import COLOURS, GREY
 
 if TYPE_CHECKING:
     from bokeh.plotting import figure as Figure  # noqa: N812  (a class by a lower-case name)

@@ -11,14 +11,13 @@ from unitlens.analysis.run_groups import RunGroup, group_runs, rows_of
 from unitlens.catalogue.values import BASES, VALUES
 from unitlens.figures.curves import (
     Curve,
-    accuracy_label,
     curve_of,
-    draw_ablation_axes,
-    draw_curve,
+    draw_chance,
     require_curves,
 )
 from unitlens.figures.needs import KIND, UnmetNeedError, figure, finding
-from unitlens.figures.style import DASHES, colour, legend_below, marker, new_figure
+from unitlens.plot.curve_plots import ablation_curve
+from unitlens.plot.style import DASHES, colour, legend_below, marker, new_figure
 from unitlens.tables.results import Results
 
 if TYPE_CHECKING:
@@ -150,23 +149,23 @@ def _draw_variants(
     for place, (axes, (group, curves)) in enumerate(zip(panels.flat, kinds, strict=False)):
         for name, curve in curves.items():
             _draw_variant(axes, name, curve, styles.index(name.partition(",")[0]))
-        draw_ablation_axes(axes, results, group.runs)
+        draw_chance(axes, results, group.runs)
         is_lowest = place >= len(kinds) - columns
         _label_ablated(axes, ablated, is_lowest=is_lowest, is_narrow=columns == COLUMNS)
+        if place % columns:
+            axes.set_ylabel("")
         if len(kinds) > 1:
             axes.set_title(group.label, fontsize=8.5)
     for empty in panels.flat[len(kinds) :]:
         empty.set_axis_off()
-    for axes in panels[:, 0]:
-        axes.set_ylabel(accuracy_label(results, "curves"))
     legend_below(drawn, list(panels.flat[: len(kinds)]), title=title)
     return drawn
 
 
 def _draw_variant(axes: "Axes", name: str, curve: Curve, style: int) -> None:
-    draw_curve(
-        axes,
-        curve,
+    ablation_curve(
+        curve.table,
+        ax=axes,
         color=colour(style),
         linestyle=DASHES[1] if name.endswith(", up") else DASHES[0],
         marker=marker(style),

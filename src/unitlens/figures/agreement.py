@@ -15,7 +15,6 @@ from unitlens.analysis.measure_agreement import (
 from unitlens.analysis.measure_agreement import measure_agreement as mean_correlations
 from unitlens.analysis.run_groups import rows_of
 from unitlens.catalogue.measures import LABELS
-from unitlens.figures.layer_axes import depth_colours, label_layers, units_by_depth
 from unitlens.figures.needs import (
     UnmetNeedError,
     figure,
@@ -28,17 +27,16 @@ from unitlens.figures.needs import (
     titles_of,
 )
 from unitlens.figures.scatter import ScatterRow, draw_scatter
-from unitlens.figures.style import GREY, draw_share, draw_zero, scale_symlog, stack_rows
 from unitlens.figures.wording import percent, tell_by_dataset
+from unitlens.plot.layer_axes import depth_colours, label_layers, units_by_depth
+from unitlens.plot.layer_plots import measure_agreement as draw_agreement
+from unitlens.plot.style import GREY, draw_share, draw_zero, scale_symlog, stack_rows
 from unitlens.tables.results import Results
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure, SubFigure
-    from matplotlib.image import AxesImage
+    from matplotlib.figure import Figure
 
 DROP = "preferred_class_drop"
-LIGHT = 0.6  # correlations of a larger size are written in white
 
 
 @figure
@@ -123,34 +121,9 @@ def measure_agreement(results: Results, runs: Sequence[str]) -> "Figure":
     matrices = [_correlation_matrix(results, group.runs) for group in groups]
     heights = [1.4 + 0.42 * matrix.sizes["measure"] for matrix in matrices]
     drawn, bands = stack_rows(heights, titles_of(groups))
-    for band, matrix in zip(bands, matrices, strict=True):
-        _draw_matrix(band, matrix)
+    for band, group in zip(bands, groups, strict=True):
+        draw_agreement(rows_of(results.units, group.runs), ax=band.subplots())
     return drawn
-
-
-def _draw_matrix(band: "SubFigure", matrix: xr.DataArray) -> None:
-    axes = band.subplots()
-    image = draw_matrix(axes, matrix)
-    band.colorbar(image, ax=axes, label="Spearman correlation", shrink=0.8)
-
-
-def draw_matrix(axes: "Axes", matrix: xr.DataArray) -> "AxesImage":
-    """Draw the correlations of each two measures below the diagonal, with their numbers."""
-    size = matrix.sizes["measure"]
-    names = [LABELS.get(name, name) for name in matrix["measure"].values.tolist()]
-    values = np.where(np.tri(size, k=-1, dtype=bool), matrix.values, np.nan)[1:, :-1]
-    image = axes.imshow(values, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
-    for row, column in np.argwhere(np.isfinite(values)).tolist():
-        value = float(values[row, column])
-        shade = "white" if abs(value) > LIGHT else "black"
-        axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=shade, fontsize=8.5)
-    axes.set_xticks(range(size - 1), names[:-1], rotation=40, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(size - 1), names[1:])
-    axes.grid(visible=False)
-    axes.tick_params(length=0)
-    axes.set_xlabel("measure")
-    axes.set_ylabel("measure")
-    return image
 
 
 @finding

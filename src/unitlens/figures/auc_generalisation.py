@@ -9,17 +9,12 @@ import xarray as xr
 from unitlens.analysis.curve_summaries import first_crossing, random_orders
 from unitlens.analysis.generalisation import best_and_worst
 from unitlens.analysis.run_groups import RunGroup, group_runs, rows_of
-from unitlens.figures.curves import (
-    HALF,
-    Curve,
-    accuracy_label,
-    curve_over_networks,
-    draw_ablation_axes,
-    draw_curve,
-)
+from unitlens.figures.curves import HALF, Curve, curve_of, draw_chance
 from unitlens.figures.needs import UnmetNeedError, figure, finding, require_runs, require_values
-from unitlens.figures.style import COLOURS, MARKERS, colour, legend_below, marker, new_figure
-from unitlens.figures.wording import auc_correlation, mean_spread, networks, percent
+from unitlens.figures.wording import auc_correlation, mean_spread, percent
+from unitlens.plot.canvas import networks
+from unitlens.plot.curve_plots import ablation_curve
+from unitlens.plot.style import COLOURS, MARKERS, colour, legend_below, marker, new_figure
 from unitlens.tables.results import Results
 
 if TYPE_CHECKING:
@@ -120,13 +115,13 @@ def same_data_curves(results: Results, runs: Sequence[str]) -> "Figure":
     """Draw the ablation curves of the networks that generalise best and worst."""
     drawn = new_figure(height=4.3)
     axes = drawn.subplots()
-    for place, (curve, error) in enumerate(_best_and_worst_curves(results, runs)):
+    for curve, error in _best_and_worst_curves(results, runs):
         label = (
             f"{curve.group.label}  (error {mean_spread(error)}, AUC {mean_spread(curve.summary)})"
         )
-        draw_curve(axes, curve, color=colour(place), marker=marker(place), label=label)
-    draw_ablation_axes(axes, results, runs)
-    axes.set_ylabel(accuracy_label(results, "curves"))
+        over_networks = curve.table.mean("order", keep_attrs=True)  # the band is over networks
+        ablation_curve(over_networks, label=label, ax=axes)
+    draw_chance(axes, results, runs)
     legend_below(drawn, [axes])
     return drawn
 
@@ -162,7 +157,7 @@ def _best_and_worst_curves(results: Results, runs: Sequence[str]) -> list[tuple[
         members = specs["run"].values[places].tolist()
         group = RunGroup(f"{name} {networks(places.size)}", {}, tuple(members))
         orders = random_orders(rows_of(results.curves, members))
-        curves.append((curve_over_networks(group, orders), 1 - accuracy[places]))
+        curves.append((curve_of(group, orders), 1 - accuracy[places]))
     return curves
 
 

@@ -6,13 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from unitlens.analysis.run_groups import group_runs, rows_of
-from unitlens.figures.curves import (
-    Curve,
-    ablation_curves,
-    accuracy_label,
-    draw_ablation_axes,
-    draw_curve,
-)
+from unitlens.figures.curves import Curve, ablation_curves, draw_chance
 from unitlens.figures.needs import (
     UnmetNeedError,
     figure,
@@ -21,8 +15,9 @@ from unitlens.figures.needs import (
     require_table,
     require_values,
 )
-from unitlens.figures.style import DASHES, MARKERS, colour, legend_below, new_figure
 from unitlens.figures.wording import mean_spread, percent
+from unitlens.plot.curve_plots import ablation_curve
+from unitlens.plot.style import DASHES, MARKERS, colour, legend_below, new_figure
 from unitlens.tables.results import Results
 
 if TYPE_CHECKING:
@@ -41,16 +36,15 @@ def batch_norm_ablation(results: Results, runs: Sequence[str]) -> "Figure":
     corruptions = sorted({curve.setting("corruption") for curve in curves})
     for curve, name in zip(curves, _curve_names(curves), strict=True):
         flag = _flag(curve)
-        draw_curve(
-            axes,
-            curve,
+        ablation_curve(
+            curve.table,
+            ax=axes,
             color=colour(1 - flag),
             linestyle=DASHES[corruptions.index(curve.setting("corruption")) % len(DASHES)],
             marker=MARKERS[1 - flag],
             label=f"{name}  (AUC {mean_spread(curve.summary)})",
         )
-    draw_ablation_axes(axes, results, runs)
-    axes.set_ylabel(accuracy_label(results, "curves"))
+    draw_chance(axes, results, runs)
     legend_below(drawn, [axes])
     return drawn
 

@@ -2,16 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
-from unitlens.analysis.curve_summaries import area_under_curve, noise_scale_at, random_orders
+from unitlens.analysis.curve_summaries import (
+    area_under_curve,
+    interpolate,
+    noise_scale_at,
+    random_orders,
+)
 from unitlens.analysis.run_groups import RunGroup, group_runs, rows_of
 from unitlens.figures.needs import UnmetNeedError, require_runs, require_table, require_values
-from unitlens.figures.style import GREY
 from unitlens.figures.wording import known_mean
+from unitlens.plot.style import GREY
 from unitlens.tables.results import Results
 
 if TYPE_CHECKING:
@@ -29,18 +34,20 @@ class Curve:
     ----------
     group
         The runs.
+    table
+        The rows of the runs in the table "curves" or "noise", as they are drawn.
     x
         Share of units ablated, or scale of the noise.
-    mean, spread
-        Mean and standard deviation of the accuracy at each `x`, over orders or draws and over runs.
+    mean
+        Mean of the accuracy at each `x`, over orders or draws and over runs.
     summary
         One number per run: the area under the curve, or the noise scale at half accuracy.
     """
 
     group: RunGroup
+    table: xr.Dataset
     x: np.ndarray
     mean: np.ndarray
-    spread: np.ndarray
     summary: np.ndarray
 
     def at(self, x: float) -> float:
@@ -77,34 +84,10 @@ def ablation_curves(results: Results, runs: Sequence[str], fields: Sequence[str]
 
 
 def curve_of(group: RunGroup, curves: xr.Dataset) -> Curve:
-    """Return mean and standard deviation over the orders and runs of a group's curves."""
+    """Return the mean over the orders and runs of a group's curves."""
     x, rows = interpolate(curves)
     areas = area_under_curve(curves).mean("order").values
-    both = (0, 1)
-    return Curve(group, x, np.nanmean(rows, both), np.nanstd(rows, both), areas)
-
-
-def curve_over_networks(group: RunGroup, curves: xr.Dataset) -> Curve:
-    """Return mean and standard deviation over networks, each averaged over its orders."""
-    x, rows = interpolate(curves)
-    means = np.nanmean(rows, axis=1)
-    areas = area_under_curve(curves).mean("order").values
-    return Curve(group, x, means.mean(0), means.std(0), areas)
-
-
-def interpolate(curves: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Return all ablated fractions, and the accuracy of each run and order at each of them.
-
-    The accuracy is linear between the points of a curve. It is NaN for an order that a run lacks.
-    """
-    fractions = curves["ablated_fraction"].values
-    x = np.unique(fractions[np.isfinite(fractions)])
-    accuracy = curves["accuracy"].transpose("run", "order", "ablated").values
-    rows = np.full((*accuracy.shape[:2], x.size), np.nan)
-    for run, order in np.argwhere(np.isfinite(accuracy).any(-1)):
-        known = np.isfinite(accuracy[run, order])
-        rows[run, order] = np.interp(x, fractions[run, known], accuracy[run, order, known])
-    return x, rows
+    return Curve(group, curves, x, np.nanmean(rows, (0, 1)), areas)
 
 
 def noise_curves(results: Results, runs: Sequence[str], fields: Sequence[str]) -> list[Curve]:
@@ -126,7 +109,7 @@ def noise_curves(results: Results, runs: Sequence[str], fields: Sequence[str]) -
         rows = own["accuracy"].values.reshape(-1, own.sizes["noise_scale"])
         halves = noise_scale_at(own, accuracy=HALF).values
         x = own["noise_scale"].values
-        curves.append(Curve(group, x, np.nanmean(rows, 0), np.nanstd(rows, 0), halves))
+        curves.append(Curve(group, own, x, np.nanmean(rows, 0), halves))
     return curves
 
 
@@ -151,13 +134,6 @@ def require_curves(results: Results, runs: Sequence[str], name: str) -> xr.Datas
     return table
 
 
-def draw_curve(axes: "Axes", curve: Curve, **style: Any) -> None:
-    """Draw the mean as a line and one standard deviation to either side as a band."""
-    axes.plot(curve.x, curve.mean, **style)
-    low, high = curve.mean - curve.spread, curve.mean + curve.spread
-    axes.fill_between(curve.x, low, high, color=style["color"], alpha=0.15, linewidth=0)
-
-
 def draw_chance(axes: "Axes", results: Results, runs: Sequence[str]) -> None:
     """Draw the accuracy of guessing, if all runs have the same number of classes."""
     classes = set(rows_of(results.runs, runs)["classes"].values.tolist())
@@ -174,19 +150,3 @@ def draw_chance(axes: "Axes", results: Results, runs: Sequence[str]) -> None:
         color=GREY,
         fontsize=8.5,
     )
-
-
-def accuracy_label(results: Results, table: str) -> str:
-    """Return the name of the accuracy axis, with the split that the table's attributes name."""
-    split = getattr(results, table).attrs.get("split", "")
-    return f"{split} accuracy".strip()
-
-
-def draw_ablation_axes(axes: "Axes", results: Results, runs: Sequence[str]) -> None:
-    """Draw chance, and name the axis of the ablated share; the name tells the number of units."""
-    draw_chance(axes, results, runs)
-    units = rows_of(results.curves, runs)["ablated_units"].max("ablated").values
-    of = f" of {int(units[0]):,}" if len(set(units.tolist())) == 1 else ""
-    axes.set_xlabel(f"units ablated (share{of})")
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1.03)

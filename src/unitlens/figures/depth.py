@@ -1,32 +1,28 @@
 """Selectivity and importance of units over the depth of networks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from unitlens.analysis.correlations import rank_correlations
 from unitlens.analysis.run_groups import group_runs, rows_of
-from unitlens.catalogue.measures import LABELS
-from unitlens.figures.layer_axes import label_layers, units_by_depth
 from unitlens.figures.needs import figure, finding, require_runs, require_units
-from unitlens.figures.style import colour, draw_zero, legend_below, marker, new_figure, scale_symlog
 from unitlens.figures.unit_correlations import IMPORTANCE
+from unitlens.plot.layer_axes import units_by_depth
+from unitlens.plot.layer_plots import selectivity_by_depth
+from unitlens.plot.style import colour, draw_zero, legend_below, marker, new_figure, scale_symlog
 from unitlens.tables.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-IMPORTANCE_LABEL = "loss increase (nats)"
-
 
 @figure
 def selectivity_depth(results: Results, runs: Sequence[str]) -> "Figure":
     """Draw median and quartiles of selectivity by depth, in a panel for each model."""
-    drawn, panels = _draw_depth(results, runs, "selectivity", LABELS["selectivity"])
-    panels[0].set_ylim(0, 1)
-    return drawn
+    return _draw_depth(results, runs, "selectivity")[0]
 
 
 @finding
@@ -38,7 +34,7 @@ def selectivity_depth_finding(results: Results, runs: Sequence[str]) -> str:
 @figure
 def importance_depth(results: Results, runs: Sequence[str]) -> "Figure":
     """Draw median and quartiles of importance by depth, in a panel for each model."""
-    drawn, panels = _draw_depth(results, runs, IMPORTANCE, IMPORTANCE_LABEL)
+    drawn, panels = _draw_depth(results, runs, IMPORTANCE)
     units = require_units(results, runs, (IMPORTANCE,))
     quartiles = [
         np.percentile(own[IMPORTANCE].values, (25, 50, 75))
@@ -57,7 +53,7 @@ def importance_depth_finding(results: Results, runs: Sequence[str]) -> str:
 
 
 def _draw_depth(
-    results: Results, runs: Sequence[str], variable: str, label: str
+    results: Results, runs: Sequence[str], variable: str
 ) -> tuple["Figure", list["Axes"]]:
     units = require_units(results, runs, (variable,))
     specs = require_runs(results, runs)
@@ -66,34 +62,15 @@ def _draw_depth(
     panels = drawn.subplots(1, len(models), sharey=True, squeeze=False)[0]
     styles: dict[str, int] = {}
     for axes, model in zip(panels, models, strict=True):
-        for place, group in enumerate(group_runs(rows_of(specs, model.runs))):
+        for group in group_runs(rows_of(specs, model.runs)):
             style = styles.setdefault(group.label, len(styles))
+            line = {"color": colour(style), "marker": marker(style)}
             own = rows_of(units, group.runs)
-            values = {depth: of[variable].values for depth, of in units_by_depth(own).items()}
-            draw_quartiles(axes, values, group.label, place, style)
-        label_layers(axes, rows_of(units, model.runs))
+            selectivity_by_depth(own, variable=variable, label=group.label, ax=axes, **line)
         axes.set_title(str(model.values["model"]))
-    panels[0].set_ylabel(label)
+        axes.label_outer()
     legend_below(drawn, panels)
     return drawn, list(panels)
-
-
-def draw_quartiles(
-    axes: "Axes", values: Mapping[int, np.ndarray], label: str, place: int, style: int
-) -> None:
-    """Draw the quartiles at each depth, moved aside by the place of the group in its panel."""
-    low, middle, high = np.array([np.percentile(v, (25, 50, 75)) for v in values.values()]).T
-    axes.errorbar(
-        np.array(list(values)) + 0.09 * place - 0.09,
-        middle,
-        yerr=(middle - low, high - middle),
-        color=colour(style),
-        marker=marker(style),
-        linewidth=1.4,
-        elinewidth=1.1,
-        capsize=2,
-        label=label,
-    )
 
 
 def _finding(

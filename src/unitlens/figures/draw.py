@@ -11,9 +11,9 @@ from unitlens.analysis.run_groups import members_of
 from unitlens.catalogue.figures import FIGURES
 from unitlens.errors import TableError, nearest
 from unitlens.figures.needs import FINDING, Draw, Tell, UndrawnFigureError
-from unitlens.figures.style import draw_note, save
 from unitlens.hashed_files import hash_file, write_json
 from unitlens.local_files import write_whole
+from unitlens.plot.style import draw_note, save
 from unitlens.progress import track
 from unitlens.provenance.file_provenance import FileProvenance
 from unitlens.reproduction.page_files import FIGURES_RECORD, writing_pages

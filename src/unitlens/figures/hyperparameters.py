@@ -7,8 +7,8 @@ import numpy as np
 
 from unitlens.analysis.generalisation import SelectionRates, selection_rates, setting_means
 from unitlens.figures.needs import UnmetNeedError, figure, finding, require_runs, require_values
-from unitlens.figures.style import GREY, colour, draw_share, legend_below, new_figure
 from unitlens.figures.wording import auc_correlation
+from unitlens.plot.style import GREY, colour, draw_share, legend_below, new_figure
 from unitlens.tables.results import Results
 
 if TYPE_CHECKING:

@@ -11,23 +11,14 @@ from unitlens.figures.curves import (
     HALF,
     Curve,
     ablation_curves,
-    accuracy_label,
-    draw_ablation_axes,
     draw_chance,
-    draw_curve,
     noise_curves,
 )
 from unitlens.figures.needs import UnmetNeedError, figure, finding, runs_by_dataset
-from unitlens.figures.style import (
-    DASHES,
-    GREY,
-    colour,
-    legend_below,
-    log_ticks,
-    marker,
-    new_figure,
-)
-from unitlens.figures.wording import mean_spread, networks, tell_by_dataset
+from unitlens.figures.wording import mean_spread, tell_by_dataset
+from unitlens.plot.canvas import networks
+from unitlens.plot.curve_plots import ablation_curve, noise_curve
+from unitlens.plot.style import DASHES, GREY, colour, legend_below, marker, new_figure
 from unitlens.tables.results import Results
 
 if TYPE_CHECKING:
@@ -41,12 +32,13 @@ def memorisation_ablation(results: Results, runs: Sequence[str]) -> "Figure":
     drawn, panels = _panels_by_dataset(results, runs)
     levels = _corruption_levels(results, runs)
     for axes, group in panels:
-        curves = ablation_curves(results, group.runs, ("corruption",))
-        _draw_levels(axes, curves, levels, group.label, "AUC")
-        draw_ablation_axes(axes, results, group.runs)
+        for curve in ablation_curves(results, group.runs, ("corruption",)):
+            style = _level_style(curve, levels, group.label, "AUC")
+            ablation_curve(curve.table, ax=axes, **style)
+        draw_chance(axes, results, group.runs)
         if len(panels) > 2:  # the label is too long for one line
             axes.set_xlabel(axes.get_xlabel().replace(" (", "\n("))
-    _finish_levels(drawn, panels, accuracy_label(results, "curves"))
+    _finish_levels(drawn, panels)
     return drawn
 
 
@@ -83,14 +75,14 @@ def memorisation_noise(results: Results, runs: Sequence[str]) -> "Figure":
     levels = _corruption_levels(results, runs)
     for axes, group in panels:
         axes.axhline(HALF, color=GREY, linewidth=1, linestyle=":", zorder=1)
-        curves = noise_curves(results, group.runs, ("corruption",))
-        _draw_levels(axes, curves, levels, group.label, "one half at")
+        for curve in noise_curves(results, group.runs, ("corruption",)):
+            style = _level_style(curve, levels, group.label, "one half at")
+            noise_curve(curve.table, ax=axes, **style)
         draw_chance(axes, results, group.runs)
-        log_ticks(axes)
-        axes.set_ylim(0, 1.03)
-        narrow = "\n" if len(panels) > 1 else " "
-        axes.set_xlabel(f"noise on all units{narrow}(standard deviations of each unit)")
-    _finish_levels(drawn, panels, accuracy_label(results, "noise"))
+        if len(panels) > 1:  # the label is too long for one line
+            text = axes.get_xlabel().replace(" (", "\n(")
+            axes.set_xlabel(text.replace(" of ", "\nof ") if len(panels) > 2 else text)
+    _finish_levels(drawn, panels)
     return drawn
 
 
@@ -135,29 +127,26 @@ def _corruption_levels(results: Results, runs: Sequence[str]) -> list[float]:
     return [float(level) for level in levels]
 
 
-def _draw_levels(
-    axes: "Axes", curves: Sequence[Curve], levels: Sequence[float], dataset: str, summary: str
-) -> None:
-    """Draw a line for each level of corruption.
+def _level_style(
+    curve: Curve, levels: Sequence[float], dataset: str, summary: str
+) -> dict[str, str]:
+    """Return label, colour and marker of the line of a level of corruption.
 
-    The legend tells the summary of each curve if there is one data set only; the legend of several
+    The label tells the summary of the curve if there is one data set only; the legend of several
     data sets has no room for it.
     """
-    is_only = dataset == ALL
-    for curve in curves:
-        place = levels.index(_corruption(curve))
-        more = f"  ({summary} {mean_spread(curve.summary)})" if is_only else ""
-        label = f"{_corruption(curve):g}{more}"
-        draw_curve(axes, curve, color=colour(place), marker=marker(place), label=label)
-    if not is_only:
-        axes.set_title(dataset, fontsize=9)
+    place = levels.index(_corruption(curve))
+    more = f"  ({summary} {mean_spread(curve.summary)})" if dataset == ALL else ""
+    label = f"{_corruption(curve):g}{more}"
+    return {"label": label, "color": colour(place), "marker": marker(place)}
 
 
-def _finish_levels(
-    drawn: "Figure", panels: "Sequence[tuple[Axes, RunGroup]]", accuracy: str
-) -> None:
-    """Name the accuracy axis of the first panel, and draw the legend of corruption levels."""
-    panels[0][0].set_ylabel(accuracy)
+def _finish_levels(drawn: "Figure", panels: "Sequence[tuple[Axes, RunGroup]]") -> None:
+    """Name the data sets and the accuracy once, and draw the legend of corruption levels."""
+    for axes, group in panels:
+        if group.label != ALL:
+            axes.set_title(group.label, fontsize=9)
+        axes.label_outer()
     legend_below(drawn, [axes for axes, _ in panels], title="label corruption")
 
 
@@ -173,15 +162,13 @@ def dropout_ablation(results: Results, runs: Sequence[str]) -> "Figure":
         place = corruptions.index(_corruption(curve))
         dash = DASHES[fractions.index(_dropout(curve)) % len(DASHES)]
         label = f"dropout {_dropout(curve):g}, corruption {_corruption(curve):g}"
-        draw_curve(
-            axes, curve, color=colour(place), linestyle=dash, marker=marker(place), label=label
-        )
+        line = {"color": colour(place), "linestyle": dash, "marker": marker(place)}
+        ablation_curve(curve.table, label=label, ax=axes, **line)
     for fraction in filter(None, fractions):
         axes.axvline(fraction, color=GREY, linewidth=1.2, zorder=1)
         text: dict[str, Any] = {"ha": "right", "va": "bottom", "color": GREY, "fontsize": 8.5}
         axes.text(fraction - 0.004, 0.17, f"dropout {fraction:g}", rotation=90, **text)
-    draw_ablation_axes(axes, results, runs)
-    axes.set_ylabel(accuracy_label(results, "curves"))
+    draw_chance(axes, results, runs)
     legend_below(drawn, [axes])
     return drawn
 

@@ -14,7 +14,7 @@ import xarray as xr
 
 from unitlens.analysis.run_groups import ALL, RunGroup, group_runs, rows_of
 from unitlens.errors import TableError, nearest
-from unitlens.figures.style import styled
+from unitlens.plot.style import styled
 from unitlens.tables.results import Results
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from unitlens.figures.needs import (
     require_runs,
     require_values,
 )
-from unitlens.figures.style import colour, legend_below, marker, new_figure
 from unitlens.figures.wording import known_mean, mean_spread
+from unitlens.plot.style import colour, legend_below, marker, new_figure
 from unitlens.tables.results import Results
 
 if TYPE_CHECKING:

@@ -7,17 +7,17 @@ import numpy as np
 import xarray as xr
 
 from unitlens.analysis.correlations import rank_correlations
-from unitlens.figures.layer_axes import depth_colours, label_layers, layer_names, legend_depths
 from unitlens.figures.needs import runs_by_dataset, titles_of
-from unitlens.figures.style import GREY, draw_legend, draw_zero, stack_rows
-from unitlens.figures.wording import networks
+from unitlens.plot.canvas import networks
+from unitlens.plot.layer_axes import depth_colours, label_layers, layer_names, legend_depths
+from unitlens.plot.style import GREY, draw_legend, draw_zero, remove_legend, stack_rows
+from unitlens.plot.unit_scatter import measure_scatter
 from unitlens.tables.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-MOST_POINTS = 4000  # more dots would hide each other and make an SVG of megabytes
 MOST_NAMES = 6  # layers that the legend names; of more layers, the first and the last
 P_LEVEL = 0.05
 
@@ -58,7 +58,8 @@ def draw_scatter(
 
 def _draw_dots(figure: "SubFigure", units: xr.Dataset, x: str, y: str) -> ScatterRow:
     axes, side = figure.subplots(1, 2, width_ratios=(2.1, 1))
-    draw_units(axes, units, x, y)
+    measure_scatter(units, x, y, ax=axes)
+    remove_legend(axes)  # the axes at the side show the correlations
     shades = depth_colours(units["depth"].values.tolist())
     names = layer_names(units)
     # Not named by `label`: matplotlib hides labels that begin with an underscore.
@@ -68,25 +69,6 @@ def _draw_dots(figure: "SubFigure", units: xr.Dataset, x: str, y: str) -> Scatte
     }
     draw_legend(figure, marks, title="layer")
     return ScatterRow(axes, side, units)
-
-
-def draw_units(axes: "Axes", units: xr.Dataset, x: str, y: str) -> int:
-    """Draw units by two variables, in the colours of their layers; return how many were drawn."""
-    depths = units["depth"].values
-    shades = depth_colours(depths.tolist())
-    shown = _sample_points(depths.size)
-    colours = np.array([shades[depth] for depth in depths[shown].tolist()])
-    xs, ys = units[x].values[shown], units[y].values[shown]
-    axes.scatter(
-        xs, ys, s=9, c=colours, alpha=0.55, linewidths=0, rasterized=shown.size > MOST_POINTS // 4
-    )
-    return int(shown.size)
-
-
-def _sample_points(size: int) -> np.ndarray:
-    """Return the positions of all points, or of a seeded sample of them, in random order."""
-    order = np.random.default_rng(0).permutation(size)  # no layer always lies on top
-    return order[:MOST_POINTS]
 
 
 def draw_correlations(axes: "Axes", units: xr.Dataset, target: str, measure: str) -> None:

@@ -9,20 +9,17 @@ import xarray as xr
 from unitlens.analysis.measure_agreement import layer_means
 from unitlens.analysis.run_groups import rows_of
 from unitlens.catalogue.measures import LABELS
-from unitlens.figures.layer_axes import (
-    depth_colours,
-    layer_names,
-    legend_depths,
-)
 from unitlens.figures.needs import figure, finding, require_kept, require_runs, require_units
-from unitlens.figures.style import (
+from unitlens.figures.wording import known_mean
+from unitlens.plot.canvas import networks
+from unitlens.plot.layer_axes import depth_colours, layer_names, legend_depths
+from unitlens.plot.style import (
     draw_legend,
     draw_zero,
     epoch_ticks,
     new_figure,
     scale_symlog,
 )
-from unitlens.figures.wording import known_mean, networks
 from unitlens.tables.results import Results
 
 if TYPE_CHECKING:

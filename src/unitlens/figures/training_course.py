@@ -18,7 +18,8 @@ from unitlens.figures.needs import (
     require_runs,
     require_table,
 )
-from unitlens.figures.style import (
+from unitlens.plot.canvas import networks
+from unitlens.plot.style import (
     DASHES,
     colour,
     draw_legend,
@@ -26,9 +27,9 @@ from unitlens.figures.style import (
     legend_below,
     marker,
     new_figure,
-    whole_numbers,
+    remove_legend,
 )
-from unitlens.figures.wording import networks
+from unitlens.plot.training_plot import training_course
 from unitlens.tables.results import Results
 
 if TYPE_CHECKING:
@@ -115,16 +116,8 @@ def auc_over_training(results: Results, runs: Sequence[str]) -> "Figure":
         style = {"color": colour(place), "markersize": 5}
         prefix = "" if alone else f"{course.label}: "
         upper.plot(course.epochs, course.auc, marker=marker(place), label=f"{prefix}AUC", **style)
-        for number, (loss, dash) in enumerate(LOSSES.items(), 1):
-            shade = colour(number if alone else place)
-            label = f"{prefix}{loss.replace('_', ' ')}"
-            losses = course.history
-            lower.plot(losses["epoch"], losses[loss], color=shade, linestyle=dash, label=label)
+        training_course(course.history, label="" if alone else course.label, ax=lower)
     upper.set_ylabel("AUC")
-    lower.set_ylabel("loss (nats)")
-    lower.set_xlabel("epoch of training")
-    lower.set_ylim(0, None)
-    whole_numbers(lower)
     legend_below(drawn, [upper, lower])
     return drawn
 
@@ -159,8 +152,8 @@ def early_stopping(results: Results, runs: Sequence[str]) -> "Figure":
         _draw_course(panels, course, colour(labels.index(course.label)))
     upper, middle, lower = panels
     upper.set_ylabel("AUC")
-    middle.set_ylabel("loss (nats)")
-    middle.set_ylim(0, None)
+    middle.set_xlabel("")
+    remove_legend(middle)
     lower.set_ylabel("test accuracy")
     epoch_ticks(lower, np.unique(np.concatenate([course.epochs for course in courses])))
     _draw_stopping_legend(drawn, lower, labels)
@@ -173,9 +166,7 @@ def _draw_course(panels: "Sequence[Axes]", course: TrainingCourse, shade: str) -
     style: dict[str, Any] = {"color": shade, "marker": ".", "linewidth": 1.4, "alpha": 0.85}
     upper.plot(course.epochs, course.auc, **style)
     lower.plot(course.epochs, course.test_accuracy, **style)
-    losses = course.history
-    for loss, dash in LOSSES.items():
-        middle.plot(losses["epoch"], losses[loss], color=shade, linestyle=dash, linewidth=1.4)
+    training_course(course.history, ax=middle, color=shade, linewidth=1.4)
     for name, axes, values in (
         ("auc", upper, course.auc),
         ("test_loss", middle, course.test_loss),

@@ -12,8 +12,8 @@ from unitlens.figures.scatter import (
     draw_scatter,
     tell_correlation,
 )
-from unitlens.figures.style import draw_zero, log_ticks, scale_symlog
 from unitlens.figures.wording import tell_by_dataset
+from unitlens.plot.style import draw_zero, log_ticks, scale_symlog
 from unitlens.tables.results import Results
 
 if TYPE_CHECKING:

@@ -57,11 +57,6 @@ def auc_correlation(auc: np.ndarray, other: np.ndarray, what: str, over: str) ->
     )
 
 
-def networks(count: int) -> str:
-    """Return "1 network" or "n networks"."""
-    return f"{count} network" if count == 1 else f"{count} networks"
-
-
 def percent(share: float) -> str:
     """Return a share in percent, rounded to whole numbers.
 

@@ -4,11 +4,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from unitlens.extras import naming_extras
-from unitlens.figures.style import STYLE, WIDTH, show_dollars
+from unitlens.plot.style import STYLE, WIDTH, show_dollars
 from unitlens.variables.declarations import VARIABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import xarray as xr
     from matplotlib.axes import Axes
@@ -39,13 +39,18 @@ def drawing_on(ax: "Axes | None", *, height: float = 3.8, width: float = WIDTH) 
         show_dollars(ax)
 
 
-def draw_marks(axes: "Axes", *, beside: bool, title: str = "") -> None:
-    """Draw the legend of everything on the axes that has a label.
+def draw_marks(
+    axes: "Axes", marks: "Mapping[str, Any] | None" = None, *, beside: bool, title: str = ""
+) -> None:
+    """Draw a legend on the axes.
 
     Parameters
     ----------
     axes
         The axes.
+    marks
+        The marks by their texts; those of everything on the axes that has a label if None.
+        Matplotlib leaves out labels that begin with an underscore, which a layer's name may.
     beside
         Whether the legend stands to the right of the axes, where it covers no data. A figure of
         the caller may have no room there.
@@ -55,6 +60,8 @@ def draw_marks(axes: "Axes", *, beside: bool, title: str = "") -> None:
     place: dict[str, Any] = {"loc": "best"}
     if beside:
         place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "borderaxespad": 0}
+    if marks is not None:
+        place |= {"handles": list(marks.values()), "labels": list(marks)}
     legend = axes.legend(title=title or None, **place)
     legend.get_title().set_fontsize(9)
 
@@ -62,6 +69,11 @@ def draw_marks(axes: "Axes", *, beside: bool, title: str = "") -> None:
 def drawn_before(axes: "Axes") -> int:
     """Return how many labelled things the axes have: the place of the next colour."""
     return len(axes.get_legend_handles_labels()[1])
+
+
+def networks(count: int) -> str:
+    """Return "1 network" or "n networks"."""
+    return f"{count} network" if count == 1 else f"{count} networks"
 
 
 def axis_text(table: "xr.Dataset", name: str) -> str:

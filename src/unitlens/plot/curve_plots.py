@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from unitlens.analysis.curve_summaries import RANDOM_ORDER
-from unitlens.figures.curves import interpolate
-from unitlens.figures.style import colour, log_ticks, marker
-from unitlens.figures.wording import networks
-from unitlens.plot.canvas import axis_text, draw_marks, drawing_on, drawn_before
+from unitlens.analysis.curve_summaries import RANDOM_ORDER, interpolate
+from unitlens.plot.canvas import axis_text, draw_marks, drawing_on, drawn_before, networks
 from unitlens.plot.needed_tables import need_dimensions, need_variables
+from unitlens.plot.style import colour, log_ticks, marker
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +19,12 @@ _NOISE = "what unitlens.noise_robustness returns, or the noise of unitlens.open_
 
 
 def ablation_curve(
-    curves: xr.Dataset, *, variable: str = "accuracy", label: str = "", ax: "Axes | None" = None
+    curves: xr.Dataset,
+    *,
+    variable: str = "accuracy",
+    label: str = "",
+    ax: "Axes | None" = None,
+    **line: Any,
 ) -> "Axes":
     """Draw the accuracy against the share of units ablated.
 
@@ -38,9 +41,14 @@ def ablation_curve(
     variable
         ``accuracy`` or ``loss``, or another variable of `curves` on the same dimensions.
     label
-        Name of the line in the legend; by default the number of orders, and of networks.
+        Name of the line in the legend; by default the number of orders, and of networks. Where the
+        table has several kinds of orders, the name of the kind follows.
     ax
-        Axes to draw into; a new figure with one axes if None.
+        Axes to draw into; a new figure with one axes if None. The name of the horizontal axis
+        tells the number of units where it is the same in all calls with the same axes.
+    line
+        Properties of the line as Matplotlib names them, such as ``color`` and ``linestyle``; by
+        default the next colour and marker of the palette.
 
     Returns
     -------
@@ -69,17 +77,20 @@ def ablation_curve(
     need_variables(curves, (variable, "ablated_fraction"), _CURVES)
     need_dimensions(curves, variable, ("run", "order", "ablated"), _CURVES)
     table = _with_dimensions(curves, variable)
+    kinds = _kinds_of_order(table)
     with drawing_on(ax) as axes:
-        for kind, places in _kinds_of_order(table).items():
+        name, earlier = f"units ablated (share{_units_text(table)})", axes.get_xlabel()
+        is_other = drawn_before(axes) > 0 and earlier != name
+        for kind, places in kinds.items():
             x, rows = interpolate(table.isel(order=places))
             rows = rows.reshape(-1, x.size)
             text = ": ".join(filter(None, (label, kind)))
-            if kind == _random_text(len(places)):
+            if len(kinds) == 1 or kind == _random_text(len(places)):
                 text = label or kind
             if table.sizes["run"] > 1 and not label:
                 text = f"{text}, {networks(table.sizes['run'])}"
-            _draw_mean(axes, x, rows[np.isfinite(rows).any(1)], text)
-        axes.set_xlabel(f"units ablated (share{_units_text(table)})")
+            _draw_mean(axes, x, rows[np.isfinite(rows).any(1)], text, **line)
+        axes.set_xlabel("units ablated (share)" if is_other else name)
         axes.set_ylabel(_score_text(curves, variable))
         axes.set_xlim(0, 1)
         _limit(axes, variable)
@@ -88,7 +99,12 @@ def ablation_curve(
 
 
 def noise_curve(
-    noise: xr.Dataset, *, variable: str = "accuracy", label: str = "", ax: "Axes | None" = None
+    noise: xr.Dataset,
+    *,
+    variable: str = "accuracy",
+    label: str = "",
+    ax: "Axes | None" = None,
+    **line: Any,
 ) -> "Axes":
     """Draw the accuracy against the scale of the noise on all units.
 
@@ -108,6 +124,8 @@ def noise_curve(
     ax
         Axes to draw into; a new figure with one axes if None. The horizontal axis becomes
         logarithmic; it is linear up to the smallest scale where a scale is 0.
+    line
+        Properties of the line, as of :func:`unitlens.plot.ablation_curve`.
 
     Returns
     -------
@@ -140,7 +158,7 @@ def noise_curve(
     if count > 1 and not label:
         text = f"{text}, {networks(count)}"
     with drawing_on(ax) as axes:
-        _draw_mean(axes, x[known], rows[:, known], text)
+        _draw_mean(axes, x[known], rows[:, known], text, **line)
         if x.min() > 0:
             log_ticks(axes)
         else:
@@ -182,6 +200,7 @@ def _kinds_of_order(table: xr.Dataset) -> dict[str, list[int]]:
     kinds: dict[str, list[int]] = {}
     for (family, *settings), places in families.items():
         kind = _random_text(len(places)) if family.endswith("random-") else family
+        kind = kind or _orders_text(len(places), "")
         if family.endswith("-random-"):  # further curves: of another value or basis
             kind = (
                 f"{kind} ({', '.join(filter(None, settings)) or family.removesuffix('-random-')})"
@@ -191,17 +210,22 @@ def _kinds_of_order(table: xr.Dataset) -> dict[str, list[int]]:
 
 
 def _random_text(count: int) -> str:
-    return f"{count} random order{'s' * (count != 1)}"
+    return _orders_text(count, "random ")
 
 
-def _draw_mean(axes: "Axes", x: np.ndarray, rows: np.ndarray, label: str) -> None:
+def _orders_text(count: int, sort: str) -> str:
+    return f"{count} {sort}order{'s' * (count != 1)}"
+
+
+def _draw_mean(axes: "Axes", x: np.ndarray, rows: np.ndarray, label: str, **line: Any) -> None:
     """Draw the mean of rows as a line, and one standard deviation to either side as a band."""
     place = drawn_before(axes)
     mean, spread = np.nanmean(rows, 0), np.nanstd(rows, 0)
-    axes.plot(x, mean, color=colour(place), marker=marker(place), label=label)
+    style = {"color": colour(place), "marker": marker(place)} | line
+    (drawn,) = axes.plot(x, mean, label=label, **style)
     if len(rows) > 1:
-        style: dict[str, Any] = {"color": colour(place), "alpha": 0.15, "linewidth": 0}
-        axes.fill_between(x, mean - spread, mean + spread, **style)
+        shade: dict[str, Any] = {"color": drawn.get_color(), "alpha": 0.15, "linewidth": 0}
+        axes.fill_between(x, mean - spread, mean + spread, **shade)
 
 
 def _units_text(table: xr.Dataset) -> str:

@@ -1,7 +1,7 @@
 """Measures of units layer by layer: their quartiles by depth, and how far they agree."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -9,18 +9,19 @@ import xarray as xr
 from unitlens.analysis.correlations import FEWEST_FOR_P
 from unitlens.analysis.measure_agreement import GROUPS
 from unitlens.analysis.measure_agreement import measure_agreement as mean_correlations
-from unitlens.catalogue.measures import AGREEMENT_SCORES
+from unitlens.catalogue.measures import AGREEMENT_SCORES, LABELS
 from unitlens.errors import TableError
-from unitlens.figures.agreement import draw_matrix
-from unitlens.figures.depth import draw_quartiles
-from unitlens.figures.layer_axes import label_layers, units_by_depth
 from unitlens.plot.canvas import axis_text, draw_marks, drawing_on, drawn_before
+from unitlens.plot.layer_axes import label_layers, units_by_depth
 from unitlens.plot.needed_tables import need_dimensions, need_variables
+from unitlens.plot.style import colour, marker
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
 
 _SELECTIVITY = "what unitlens.class_selectivity returns, or the units of unitlens.open_results(...)"
+LIGHT = 0.6  # correlations of a larger size are written in white
 _MEASURES = (
     "the units of unitlens.open_results(...), or xarray.merge of what several measures return, "
     "such as unitlens.class_selectivity and unitlens.mutual_information"
@@ -33,6 +34,7 @@ def selectivity_by_depth(
     variable: str = "selectivity",
     label: str = "",
     ax: "Axes | None" = None,
+    **line: Any,
 ) -> "Axes":
     """Draw the median and the quartiles of class selectivity in each layer.
 
@@ -49,6 +51,9 @@ def selectivity_by_depth(
         Name of the line in the legend; by default the number of units.
     ax
         Axes to draw into; a new figure with one axes if None.
+    line
+        Properties of the line as Matplotlib names them, such as ``color`` and ``linestyle``; by
+        default the next colour and marker of the palette.
 
     Returns
     -------
@@ -82,12 +87,10 @@ def selectivity_by_depth(
     values = {depth: own[variable].values for depth, own in units_by_depth(shown).items()}
     text = f"{known.sum():,} units" + (f", {(~known).sum():,} without" if not known.all() else "")
     with drawing_on(ax) as axes:
-        place, limits = drawn_before(axes), axes.get_xlim()
-        draw_quartiles(axes, values, label or text, place, place)
-        label_layers(axes, shown)
-        if place:  # layers of earlier calls stay in sight
-            low, high = axes.get_xlim()
-            axes.set_xlim(min(low, limits[0]), max(high, limits[1]))
+        place = drawn_before(axes)
+        style = {"color": colour(place), "marker": marker(place)} | line
+        _draw_quartiles(axes, values, label or text, place, **style)
+        label_layers(axes, shown, adds=place > 0)
         axes.set_ylabel(f"{axis_text(units, variable)}\n(median and quartiles)")
         if variable == "selectivity":
             axes.set_ylim(0, 1)
@@ -156,8 +159,41 @@ def measure_agreement(
             "correlation needs; pass a table of wider layers"
         )
     with drawing_on(ax, height=1.6 + 0.42 * len(measures)) as axes:
-        image = draw_matrix(axes, matrix)
+        image = _draw_matrix(axes, matrix)
         axes.figure.colorbar(image, ax=axes, label="Spearman correlation", shrink=0.8)
         layers = matrix.attrs["layers"]
         axes.set_xlabel(f"measure (mean over {layers} layers)" if layers > 1 else "measure")
     return axes
+
+
+def _draw_quartiles(
+    axes: "Axes", values: Mapping[int, np.ndarray], label: str, place: int, **style: Any
+) -> None:
+    """Draw the quartiles at each depth, moved aside by the place of the line on its axes."""
+    low, middle, high = np.array([np.percentile(v, (25, 50, 75)) for v in values.values()]).T
+    axes.errorbar(
+        np.array(list(values)) + 0.09 * place - 0.09,
+        middle,
+        yerr=(middle - low, high - middle),
+        label=label,
+        **{"linewidth": 1.4, "elinewidth": 1.1, "capsize": 2} | style,
+    )
+
+
+def _draw_matrix(axes: "Axes", matrix: xr.DataArray) -> "AxesImage":
+    """Draw the correlations of each two measures below the diagonal, with their numbers."""
+    size = matrix.sizes["measure"]
+    names = [LABELS.get(name, name) for name in matrix["measure"].values.tolist()]
+    values = np.where(np.tri(size, k=-1, dtype=bool), matrix.values, np.nan)[1:, :-1]
+    image = axes.imshow(values, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
+    for row, column in np.argwhere(np.isfinite(values)).tolist():
+        value = float(values[row, column])
+        shade = "white" if abs(value) > LIGHT else "black"
+        axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=shade, fontsize=8.5)
+    axes.set_xticks(range(size - 1), names[:-1], rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(size - 1), names[1:])
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
+    axes.set_xlabel("measure")
+    axes.set_ylabel("measure")
+    return image

@@ -1,14 +1,13 @@
 """The course of training: loss or accuracy after every epoch."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from unitlens.figures.style import DASHES, colour, whole_numbers
-from unitlens.figures.wording import networks
-from unitlens.plot.canvas import axis_text, draw_marks, drawing_on, drawn_before
+from unitlens.plot.canvas import axis_text, draw_marks, drawing_on, drawn_before, networks
 from unitlens.plot.needed_tables import need_dimensions, need_variables
+from unitlens.plot.style import DASHES, colour, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +19,12 @@ _HISTORY = (
 
 
 def training_course(
-    history: xr.Dataset, *, score: str = "loss", label: str = "", ax: "Axes | None" = None
+    history: xr.Dataset,
+    *,
+    score: str = "loss",
+    label: str = "",
+    ax: "Axes | None" = None,
+    **line: Any,
 ) -> "Axes":
     """Draw a score on the training set and on the test set after every epoch.
 
@@ -38,6 +42,9 @@ def training_course(
         Name of the networks in the legend; by default their number where there are several.
     ax
         Axes to draw into; a new figure with one axes if None.
+    line
+        Properties of all lines as Matplotlib names them, such as ``color``; by default the next
+        colour of the palette.
 
     Returns
     -------
@@ -66,16 +73,16 @@ def training_course(
     known = [name for name in names if name in getattr(history, "variables", ())] or names
     need_variables(history, (*known, "epoch"), source)
     with drawing_on(ax) as axes:
-        shade = colour(drawn_before(axes) // len(known))
+        style = {"color": colour(drawn_before(axes) // len(known))} | line
         for name in known:
             need_dimensions(history, name, ("run", "epoch"), source)
-            dash = splits[name.partition("_")[0]]
+            dashed = {"linestyle": splits[name.partition("_")[0]]} | style
             rows = np.atleast_2d(history[name].transpose(..., "epoch").values)
             text = _label(name, label, len(rows))
             for row in rows[np.isfinite(rows).any(1)]:
                 seen = np.isfinite(row)
                 epochs = history["epoch"].values[seen]
-                axes.plot(epochs, row[seen], color=shade, linestyle=dash, label=text)
+                axes.plot(epochs, row[seen], label=text, **dashed)
                 text = "_"  # one mark in the legend for all networks
         axes.set_xlabel("epoch of training")
         axes.set_ylabel(axis_text(history, known[-1]).removeprefix("test ").removeprefix("train "))

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from unitlens.figures.style import COLOURS, GREY, draw_zero
 from unitlens.plot.canvas import axis_text, drawing_on
 from unitlens.plot.needed_tables import need_dimensions, need_variables, one_unit, unit_name
+from unitlens.plot.style import COLOURS, GREY, draw_zero
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +27,8 @@ def class_profile(unit: xr.Dataset, *, ax: "Axes | None" = None) -> "Axes":
     r"""Draw the mean activation of one unit over the samples of each class.
 
     The bar of the largest mean has a colour of its own. Lines are the standard error of the mean,
-    the root of the variance over the number of samples of the class, where the table has both.
+    the sample standard deviation (n - 1) over the root of the number n of samples of the class,
+    where the table has variances and numbers. The mean of a class of one sample has no line.
 
     Parameters
     ----------
@@ -68,7 +69,8 @@ def class_profile(unit: xr.Dataset, *, ax: "Axes | None" = None) -> "Axes":
     means, errors = own["class_mean"].values, None
     if {"class_variance", "count"} <= set(own.variables):
         with np.errstate(divide="ignore", invalid="ignore"):
-            errors = np.sqrt(own["class_variance"].values / own["count"].values)
+            count = own["count"].values  # class_variance is the mean square, over n
+            errors = np.sqrt(own["class_variance"].values / np.where(count > 1, count - 1, np.nan))
     with drawing_on(ax, height=3.2) as axes:
         _draw_classes(axes, own, means, errors)
         axes.set_ylabel("mean activation" + ("" if errors is None else "\n(± standard error)"))

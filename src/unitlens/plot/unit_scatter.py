@@ -7,11 +7,10 @@ import xarray as xr
 
 from unitlens.analysis.correlations import FEWEST_FOR_P, rank_correlations
 from unitlens.errors import TableError
-from unitlens.figures.layer_axes import depth_colours, layer_names, legend_depths
-from unitlens.figures.scatter import draw_units
-from unitlens.figures.style import GREY, linear_size
 from unitlens.plot.canvas import axis_text, draw_marks, drawing_on
+from unitlens.plot.layer_axes import depth_colours, layer_names, legend_depths
 from unitlens.plot.needed_tables import need_dimensions, need_variables
+from unitlens.plot.style import GREY, linear_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +19,7 @@ _UNITS = (
     "a table of units that has both variables: the units of unitlens.open_results(...), or "
     "xarray.merge of what a measure and unitlens.unit_ablation return"
 )
+MOST_POINTS = 4000  # more dots would hide each other and make an SVG of megabytes
 MOST_LAYERS = 12  # in the legend; of more layers, the first and the last
 WIDE = 30  # ratio of the largest to the median size above which an axis is symmetric-logarithmic
 
@@ -84,17 +84,38 @@ def measure_scatter(
         raise TableError(f"no unit of the table has both '{x}' and '{y}'; pass {_UNITS}")
     shown = units.isel(unit=np.flatnonzero(both))
     with drawing_on(ax, width=7.6) as axes:
-        drawn = draw_units(axes, shown, x, y)
+        drawn = _draw_units(axes, shown, x, y)
         names = layer_names(shown)
         shades = depth_colours(list(names))
         texts = _correlations(shown, x, y)
+        marks = {}
         for depth in legend_depths(names, MOST_LAYERS):
-            axes.scatter([], [], s=28, color=shades[depth], label=f"{names[depth]}: {texts[depth]}")
+            text = f"{names[depth]}: {texts[depth]}"
+            marks[text] = axes.scatter([], [], s=28, color=shades[depth], label=text)
         _name_axis(axes, "x", shown, x)
         _name_axis(axes, "y", shown, y)
         _note(axes, drawn, int(both.sum()), both.size)
-        draw_marks(axes, beside=ax is None, title="layer: Spearman correlation")
+        draw_marks(axes, marks, beside=ax is None, title="layer: Spearman correlation")
     return axes
+
+
+def _draw_units(axes: "Axes", units: xr.Dataset, x: str, y: str) -> int:
+    """Draw units by two variables, in the colours of their layers; return how many were drawn."""
+    depths = units["depth"].values
+    shades = depth_colours(depths.tolist())
+    shown = _sample_points(depths.size)
+    colours = np.array([shades[depth] for depth in depths[shown].tolist()])
+    xs, ys = units[x].values[shown], units[y].values[shown]
+    axes.scatter(
+        xs, ys, s=9, c=colours, alpha=0.55, linewidths=0, rasterized=shown.size > MOST_POINTS // 4
+    )
+    return int(shown.size)
+
+
+def _sample_points(size: int) -> np.ndarray:
+    """Return the positions of all points, or of a seeded sample of them, in random order."""
+    order = np.random.default_rng(0).permutation(size)  # no layer always lies on top
+    return order[:MOST_POINTS]
 
 
 def _correlations(units: xr.Dataset, x: str, y: str) -> dict[int, str]:

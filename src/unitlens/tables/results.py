@@ -72,7 +72,11 @@ class Results:
 
     @cached_property
     def units(self) -> xr.Dataset:
-        """One row a unit of all runs; select by ``units.sel(run=..., layer=..., channel=...)``."""
+        """One row a unit of all runs; select by ``units.sel(run=..., layer=..., channel=...)``.
+
+        xarray leaves these names, an index, out of data frames. A data frame has them by
+        ``units[variables].drop_indexes(units.xindexes, errors="ignore").to_dataframe()``.
+        """
         return index_units(self._table("units"))
 
     @cached_property

@@ -109,6 +109,9 @@ class UnitIndex(Index):
     position: arithmetic keeps the units that both tables have, in the order of the first table.
     The units of one network, ``units.sel(run="...")``, are named by layer and channel alone, as in
     a table of one network: the two are combined as they are.
+
+    xarray leaves the coordinates of an index that is not of pandas out of a data frame:
+    ``table.drop_indexes(["layer", "channel"]).to_dataframe()`` has them as columns.
     """
 
     def __init__(self, variables: Mapping[Any, xr.Variable]) -> None:

@@ -179,7 +179,7 @@ def test_import__does_without_a_home_that_can_be_written(tmp_path):
     program = """
 import numpy as np, xarray as xr
 import unitlens as ul
-import unitlens.figures.style, matplotlib.pyplot
+import unitlens.plot.style, matplotlib.pyplot
 from unitlens.compilation import compiled
 
 @compiled()

@@ -13,7 +13,7 @@ from unitlens.explorer.overview_scatter import UnitScatter
 from unitlens.explorer.point_colours import colour_points
 from unitlens.explorer.unit_columns import UnitColumns, UnitName
 from unitlens.explorer.unit_link import link_to_unit, unit_of_link
-from unitlens.figures.style import COLOURS
+from unitlens.plot.style import COLOURS
 
 # Bokeh 3.9 calls pandas with an argument that pandas 4 will lack.
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")

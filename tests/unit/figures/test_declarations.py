@@ -29,7 +29,7 @@ MODULE = '''
 """A figure of the test accuracy of networks."""
 
 from unitlens.figures.needs import figure, finding, require_runs, require_values
-from unitlens.figures.style import new_figure
+from unitlens.plot.style import new_figure
 
 
 @figure

@@ -1,5 +1,6 @@
 """The documentation site builds without a warning, its links lead somewhere, it asks no network."""
 
+import inspect
 import re
 import subprocess
 import sys
@@ -36,7 +37,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """The site; the tutorial that runs the workflow is run by `make docs` alone, in CI."""
+    """The site; the tutorials that train longest are run by `make docs` alone, in CI."""
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "--quiet", "-b", "html"]
     done = subprocess.run(
@@ -87,10 +88,15 @@ def test_pages__load_nothing_but_files_of_the_site(site, pages):
         assert not re.search(r"(url\(|@import)\s*[\"']?(https?:)?//", style.read_text()), style
 
 
-def test_api_reference__has_a_page_of_every_public_name(site):
-    for name in unitlens.__all__:
-        page = site / "api" / "generated" / f"unitlens.{name}.html"
-        assert page.is_file() or list(page.parent.glob(f"unitlens.{name}.*.html")), name
+def test_api_reference__has_a_page_of_every_public_name_with_an_example(site):
+    names = {name: getattr(unitlens, name) for name in unitlens.__all__}
+    names |= {f"plot.{name}": getattr(unitlens.plot, name) for name in unitlens.plot.__all__}
+    assert len(names) >= 50
+    for name, value in names.items():
+        page = (site / "api" / "generated" / f"unitlens.{name}.html").read_text()
+        if inspect.isfunction(value):  # the examples run as doctests
+            assert ">Examples<" in page, name
+            assert "&gt;&gt;&gt; " in page, name
 
 
 def test_tutorials__show_what_came_out(site):

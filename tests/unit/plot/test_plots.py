@@ -26,6 +26,13 @@ def made():
     return model, dataset, stats, ablation, units
 
 
+def unit_activations(made, channel):
+    """The activations of a unit of the first ReLU on every sample."""
+    model, dataset, *_ = made
+    with torch.no_grad():
+        return model[:3](dataset.tensors[0])[:, channel].double().numpy()
+
+
 @pytest.fixture(autouse=True)
 def _close():
     yield
@@ -68,6 +75,64 @@ def test_ablation_curve__draws_orders_by_a_measure_and_other_values_apart():
 
     assert labels(ax) == ["net", "net: selectivity-descending", "net: 2 random orders (mean)"]
     np.testing.assert_allclose(ax.lines[2].get_ydata(), accuracy[3:].mean(0))
+
+
+def test_ablation_curve__of_one_kind_of_order_bears_the_label_alone():
+    curves = xr.Dataset(
+        {"accuracy": (("order", "ablated"), [[1.0, 0.2]])},
+        coords={"order": ["selectivity-descending"], "ablated_fraction": ("ablated", [0.0, 1.0])},
+    )
+    ax = ul.plot.ablation_curve(curves)
+    ul.plot.ablation_curve(curves, label="most selective first", ax=ax)
+
+    assert labels(ax) == ["selectivity-descending", "most selective first"]
+
+
+def test_ablation_curve__tells_the_number_of_units_only_where_all_networks_have_it():
+    def curves(units):
+        return xr.Dataset(
+            {"accuracy": ("ablated", [1.0, 0.2])},
+            coords={
+                "ablated_fraction": ("ablated", [0.0, 1.0]),
+                "ablated_units": ("ablated", [0, units]),
+            },
+        )
+
+    ax = ul.plot.ablation_curve(curves(48))
+    assert labels(ax) == ["1 order"]
+    ul.plot.ablation_curve(curves(48), ax=ax)
+    assert ax.get_xlabel() == "units ablated (share of 48)"
+    ul.plot.ablation_curve(curves(96), ax=ax)
+    assert ax.get_xlabel() == "units ablated (share)"
+    ul.plot.ablation_curve(curves(96), ax=ax)
+    assert ax.get_xlabel() == "units ablated (share)"
+
+
+def test_lines__take_the_properties_that_the_user_names():
+    curves = xr.Dataset(
+        {"accuracy": (("order", "ablated"), [[1.0, 0.2], [1.0, 0.4]])},
+        coords={
+            "order": ["random-0", "random-1"],
+            "ablated_fraction": ("ablated", [0.0, 1.0]),
+        },
+    )
+    noise = xr.Dataset(
+        {"accuracy": (("draw", "noise_scale"), [[0.9, 0.5], [0.9, 0.3]])},
+        coords={"noise_scale": [0.5, 2.0]},
+    )
+    history = xr.Dataset({"test_loss": ("epoch", [2.0, 1.0])}, coords={"epoch": [0, 1]})
+    units = xr.Dataset(
+        {"selectivity": ("unit", [0.1, 0.2])},
+        coords={"layer": ("unit", ["a", "a"]), "depth": ("unit", [0, 0])},
+    )
+    line = {"color": "#123456", "linewidth": 3.5}
+    for drawn in (
+        ul.plot.ablation_curve(curves, **line),
+        ul.plot.noise_curve(noise, **line),
+        ul.plot.training_course(history, **line),
+        ul.plot.selectivity_by_depth(units, **line),
+    ):
+        assert (drawn.lines[0].get_color(), drawn.lines[0].get_linewidth()) == ("#123456", 3.5)
 
 
 def test_curves__of_several_networks_tell_how_many(made):
@@ -125,6 +190,17 @@ def test_measure_scatter__tells_the_correlation_within_each_layer(made):
     assert ax.collections[0].get_offsets().shape == (28, 2)
 
 
+def test_measure_scatter__names_layers_that_begin_with_an_underscore():
+    units = xr.Dataset(
+        {"selectivity": ("unit", [0.1, 0.2]), "loss_increase": ("unit", [1.0, 2.0])},
+        coords={"layer": ("unit", ["_swish"] * 2), "depth": ("unit", [0, 0])},
+    )
+    ax = ul.plot.measure_scatter(units)
+
+    (text,) = ax.get_legend().get_texts()
+    assert text.get_text() == "_swish: undefined (2 units, fewer than 10)"
+
+
 def test_measure_scatter__says_what_it_does_not_draw():
     size = 5000
     rng = np.random.default_rng(0)
@@ -150,6 +226,25 @@ def test_selectivity_by_depth__keeps_the_layers_of_an_earlier_call(made):
     medians = [float(units.sel(layer=layer).selectivity.median()) for layer in ("2", "4")]
     np.testing.assert_allclose(ax.lines[0].get_ydata(), medians)
     assert ax.get_xlim() == (-0.5, 1.5)
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["2", "4"]
+
+
+def test_selectivity_by_depth__numbers_layers_that_networks_name_differently():
+    def layers(*names):
+        depths = range(len(names))
+        return xr.Dataset(
+            {"selectivity": ("unit", [0.5] * len(names))},
+            coords={"layer": ("unit", list(names)), "depth": ("unit", list(depths))},
+        )
+
+    ax = ul.plot.selectivity_by_depth(layers("relu1", "relu2"))
+    ul.plot.selectivity_by_depth(layers("conv1", "relu2", "relu3"), ax=ax)
+    names = [text.get_text() for text in ax.get_xticklabels()]
+    assert names == ["layer 0", "relu2", "relu3"]
+
+    ul.plot.selectivity_by_depth(layers(*"abcdefgh"), ax=ax)
+    ul.plot.selectivity_by_depth(layers("a", "b"), ax=ax)
+    assert (ax.get_xlabel(), ax.get_xlim()) == ("depth of the layer", (-0.5, 7.5))
 
 
 def test_measure_agreement__is_the_mean_over_layers_with_ten_units():
@@ -174,10 +269,25 @@ def test_class_profile__has_means_and_their_standard_errors(made):
     ax = ul.plot.class_profile(unit)
 
     np.testing.assert_allclose([bar.get_height() for bar in ax.patches], unit.class_mean)
+    own = unit_activations(made, 3)[::3]  # the samples of class 0
     (low, high), *_ = ax.collections[0].get_segments()
-    error = np.sqrt(unit.class_variance.values[0] / 30)
-    assert (high - low)[1] == pytest.approx(2 * error)
+    assert (high - low)[1] == pytest.approx(2 * own.std(ddof=1) / np.sqrt(30), rel=1e-5)
     assert ax.get_xlabel() == "class (unit 3 of layer 2)"
+
+
+def test_class_profile__draws_no_error_for_a_class_of_one_sample():
+    unit = xr.Dataset(
+        {
+            "class_mean": ("class", [1.0, 2.0]),
+            "class_variance": ("class", [0.0, 0.5]),
+            "count": ("class", [1, 3]),
+        }
+    )
+    ax = ul.plot.class_profile(unit)
+
+    of_one, (lower, upper) = ax.collections[0].get_segments()
+    assert len(of_one) == 0
+    assert (upper - lower)[1] == pytest.approx(2 * np.sqrt(0.5 / 2))
 
 
 def test_class_damage__has_the_drops_of_one_unit(made):

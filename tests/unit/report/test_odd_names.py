@@ -124,7 +124,7 @@ def test_paper__shows_names_as_they_are(pages):
 def test_figures__draw_dollar_signs(tmp_path):
     from matplotlib.figure import Figure
 
-    from unitlens.figures.style import save
+    from unitlens.plot.style import save
 
     figure = Figure()
     axes = figure.subplots()

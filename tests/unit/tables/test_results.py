@@ -6,13 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib import pyplot as plt
 
 from synthetic_results import default_networks, network, write_results
+from tutorial_cells import OWN, TUTORIALS, code_cells
 from unitlens.errors import TableError
 from unitlens.store.reader import open_activations
 from unitlens.tables.results import Results, open_results
 
-TUTORIAL = Path(__file__).parents[3] / "docs" / "tutorial.md"
+QUESTIONS = TUTORIALS / "questions.md"
 
 
 @pytest.fixture(scope="module")
@@ -152,17 +154,24 @@ def test_repr__lists_networks_and_tables(directory):
     assert re.search(r"\.history +not made", repr(open_results(directory).checkpoints))
 
 
-def test_tutorial__runs_in_order(directory, monkeypatch, capsys):
+def test_questions__are_answered_by_any_results_folder(directory, monkeypatch, capsys):
     monkeypatch.setattr("unitlens.store.reader.open_activations", fake_activations, raising=False)
     monkeypatch.chdir(directory.parent)
     for made in default_networks():
         path = directory / made.name / "test" / "activations.zarr"
         path.mkdir(parents=True, exist_ok=True)
-    blocks = re.findall(r"```python\n(.*?)```", TUTORIAL.read_text(), re.DOTALL)
-    space = {"__name__": "tutorial"}
+    page = QUESTIONS.read_text()
+    asked = page[page.index("import matplotlib") - len("```{code-cell} ipython3\n") :]
+    cells = code_cells(asked[: asked.index("\n## A new experiment")], without=OWN)
+    space = {"__name__": "questions"}
 
-    for block in blocks:
-        exec(compile(block, str(TUTORIAL), "exec"), space)
+    for cell in cells:
+        exec(compile(cell, str(QUESTIONS), "exec"), space)
+    plt.close("all")
 
-    assert len(re.findall(r"^## \d+\. .*\?$", TUTORIAL.read_text(), re.MULTILINE)) == 10
-    assert len(capsys.readouterr().out) > 2000
+    assert len(re.findall(r"^## \d+\. .*\?$", page, re.MULTILINE)) == 10
+    assert len(cells) >= 20
+    frame, units = space["frame"], space["results"].units
+    for name in ("run", "epoch", "layer", "channel"):
+        assert frame[name].tolist() == units[name].values.tolist()
+    assert "largest drop of a class among them: 0." in capsys.readouterr().out

@@ -78,6 +78,23 @@ def test_selection__of_one_network_is_combined_with_a_table_of_that_network():
     assert chosen.sel(layer="relu1", channel=1)["value"].item() == 6.0
 
 
+def test_data_frame__has_the_names_of_units_where_the_index_is_dropped():
+    """As the docstring of `Results.units` says; xarray leaves out the coordinates of the index."""
+    names = {"run": ("unit", ["a"] * 5), "epoch": ("unit", [3] * 5)}
+    runs = xr.Dataset({"value": ("unit", np.arange(5.0))}, unit_coordinates(FIRST) | names)
+    runs = index_units(runs.assign_coords({"class": [0, 1]}))
+    for table in (runs, runs.sel(run="a")):
+        own = table[["value"]].drop_indexes(table.xindexes, errors="ignore")
+        frame = own.to_dataframe()
+
+        assert len(frame) == 5
+        assert frame["layer"].tolist() == ["relu1"] * 2 + ["relu2"] * 3
+        assert frame["channel"].tolist() == [0, 1, 0, 1, 2]
+        assert frame["run"].tolist() == ["a"] * 5
+    single = units()[["value"]].drop_indexes(["layer", "channel"]).to_dataframe()
+    assert set(single.columns) == {"value", "layer", "depth", "channel"}
+
+
 def test_units__that_are_there_twice_or_named_otherwise_are_refused():
     twice = xr.concat([units(), units()], "unit")
     with pytest.raises(TableError, match="unit layer = relu1, channel = 0 more than once"):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from unitlens.figures.style import whole_numbers
+from unitlens.plot.style import whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,9 +50,25 @@ def legend_depths(names: Mapping[int, str], most: int) -> list[int]:
     return list(names) if len(names) <= most else [min(names), max(names)]
 
 
-def label_layers(axes: "Axes", units: xr.Dataset) -> None:
-    """Name the layers on the horizontal axis, or number the layers where they are many."""
+def label_layers(axes: "Axes", units: xr.Dataset, *, adds: bool = False) -> None:
+    """Name the layers on the horizontal axis, or number the layers where they are many.
+
+    Parameters
+    ----------
+    axes
+        The axes.
+    units
+        Table of units.
+    adds
+        Whether the axes show layers already, which then keep their names. A depth at which the
+        names differ is numbered.
+    """
     names = layer_names(units)
+    if adds:
+        earlier = _labelled_layers(axes)
+        differ = {depth for depth in names if earlier.get(depth, names[depth]) != names[depth]}
+        joined = earlier | names | {depth: f"layer {depth}" for depth in differ}
+        names = {depth: joined[depth] for depth in sorted(joined)}
     if len(names) <= MOST_TICKS:
         axes.set_xticks(list(names), list(names.values()))
         axes.tick_params(axis="x", labelrotation=30 if len(names) > 3 else 0)
@@ -61,3 +77,12 @@ def label_layers(axes: "Axes", units: xr.Dataset) -> None:
         axes.set_xlabel("depth of the layer")
         whole_numbers(axes)
     axes.set_xlim(min(names) - 0.5, max(names) + 0.5)
+
+
+def _labelled_layers(axes: "Axes") -> dict[int, str]:
+    """Return the names at the depths of axes that :func:`label_layers` has labelled."""
+    if axes.get_xlabel() == "layer":
+        places = zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+        return {round(place): text.get_text() for place, text in places}
+    low, high = axes.get_xlim()
+    return {depth: f"layer {depth}" for depth in range(int(np.ceil(low)), int(high) + 1)}

@@ -126,12 +126,19 @@ def show_dollars(figure: "Figure | Axes") -> None:
 
 
 def legend_below(figure: "Figure", panels: "Sequence[Axes]", *, title: str = "") -> None:
-    """Draw one legend of all panels under the figure, where the legend covers no data."""
+    """Draw one legend of all panels under the figure, in place of the legends on the panels."""
     marks: dict[str, Any] = {}
     for axes in panels:
+        remove_legend(axes)
         handles, labels = axes.get_legend_handles_labels()
         marks |= dict(zip(labels, handles, strict=True))
     draw_legend(figure, marks, title=title)
+
+
+def remove_legend(axes: "Axes") -> None:
+    """Remove the legend that a plot has drawn on its axes."""
+    if (legend := axes.get_legend()) is not None:
+        legend.remove()
 
 
 def draw_legend(figure: "FigureBase", marks: dict[str, Any], *, title: str = "") -> None:
