@@ -52,6 +52,7 @@ from unitlens.config.runs import dataset_name, run_identity
 from unitlens.errors import UnitlensError, printable
 from unitlens.hashed_files import hash_values, write_json
 from unitlens.planning.job_parts import PartCounter
+from unitlens.planning.job_sizes import JobSizes
 from unitlens.planning.network_checks import check_networks, networks_can_be_built
 from unitlens.planning.network_steps import step_code
 from unitlens.planning.plan import make_plan
@@ -245,6 +246,33 @@ def get_site(section):
     def find(wildcards):
         settings = getattr(PLAN.settings_of(wildcards.network), section)
         return Untracked(settings.site())
+
+    return find
+
+
+JOB_SIZES = JobSizes(PLAN)
+
+
+def asks_scheduler():
+    """Tell whether jobs are submitted somewhere: only there the estimates are worth their time."""
+    return workflow.executor_plugin is not None and not workflow.local_exec
+
+
+def get_memory(rule, megabytes):
+    """Find the memory of a job, which grows with each try; without a scheduler it is a number."""
+
+    def find(wildcards, attempt):
+        asked = JOB_SIZES.megabytes(rule) if asks_scheduler() else megabytes
+        return attempt * asked
+
+    return find
+
+
+def get_minutes(rule):
+    """Find the time limit of a job, which grows with each try; there is none without a scheduler."""
+
+    def find(wildcards, attempt, threads):
+        return attempt * JOB_SIZES.minutes(rule, threads) if asks_scheduler() else None
 
     return find
 
