@@ -8,7 +8,7 @@ from setuptools.command.build_py import build_py
 
 # Where they lie in the repository; in the wheel they lie in unitlens/workflow, beside each other
 # as here, so that their paths to each other hold.
-WORKFLOW = ("Snakefile", "config.yaml", "workflow", "envs", "presets", "profiles")
+WORKFLOW = ("config.yaml", "workflow", "envs", "presets", "profiles")
 
 
 class BuildWithWorkflow(build_py):

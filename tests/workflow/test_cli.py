@@ -92,7 +92,10 @@ def test_validate__lists_the_networks():
     done = run(["unitlens", "validate", str(ROOT / "config.yaml")])
 
     assert done.returncode == 0, done.stderr
-    assert "mnist5k-mlp-corrupt0.5-seed1-" in done.stdout
+    shared = "(memorisation, course)  dataset.corruption=0.5"
+    assert re.search(
+        rf"^mnist5k-mlp-corrupt0.5-seed1-\w+  {re.escape(shared)}$", done.stdout, re.MULTILINE
+    )
 
 
 def test_estimate__says_bytes_files_hours_and_memory():

@@ -41,7 +41,7 @@ def test_rules__have_a_subcommand_each():
 
 
 def test_snakefile__is_short():
-    assert len((ROOT / "Snakefile").read_text().splitlines()) <= 50
+    assert len((ROOT / "workflow/Snakefile").read_text().splitlines()) <= 50
 
 
 def test_snakemake_lint__is_clean():
@@ -57,7 +57,9 @@ def test_snakefmt__is_clean():
 
 
 def test_captions__that_are_files_are_named_by_a_rule():
-    rules = (ROOT / "workflow/rules/report.smk").read_text() + (ROOT / "Snakefile").read_text()
+    rules = (ROOT / "workflow/rules/report.smk").read_text() + (
+        ROOT / "workflow/Snakefile"
+    ).read_text()
     named = re.findall(r'"[./\w]*report/(\w+\.rst)"', rules)
 
     assert sorted(named) == sorted(path.name for path in (ROOT / "workflow/report").iterdir())

@@ -17,7 +17,7 @@ from unitlens.workflow.workflow_files import SNAKEFILE
 pytestmark = pytest.mark.slow
 
 SOURCES = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "src")
-WORKFLOW = ("Snakefile", "config.yaml", "workflow", "envs", "presets", "profiles")
+WORKFLOW = ("config.yaml", "workflow", "envs", "presets", "profiles")
 TINY = {
     "experiments": {
         "tiny": {
@@ -177,4 +177,4 @@ def test_module__with_a_prefix_is_refused(start, tmp_path):
 
 
 def test_repository__has_its_workflow_at_its_top():
-    assert str(ROOT / "Snakefile") == SNAKEFILE
+    assert str(ROOT / "workflow/Snakefile") == SNAKEFILE

@@ -31,7 +31,8 @@ rule record_activations:
         "../../envs/networks.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=get_memory("record_activations", 4000),
+        runtime=get_minutes("record_activations"),
         gpu=0,
         gres="",
     params:
@@ -60,7 +61,8 @@ rule record_part:
         "../../envs/networks.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=get_memory("record_part", 4000),
+        runtime=get_minutes("record_part"),
         gpu=0,
         gres="",
     params:

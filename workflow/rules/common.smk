@@ -1,6 +1,7 @@
 """What the rules share: the plan of the configuration and the functions that look into it."""
 
 import glob
+import importlib.util
 import json
 import os
 import re
@@ -9,13 +10,40 @@ from pathlib import Path
 from shlex import quote
 
 from snakemake.logging import logger
+from snakemake.settings.types import DeploymentMethod
 
 # The rules run the code beside the Snakefile, in whichever environment they are given; what is
 # planned and which code is hashed must be of the same source. A wheel has the files of the workflow
 # in a folder of the package itself.
-ROOT = Path(workflow.current_basedir).parents[1]
+ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
 if (ROOT / "src/unitlens").is_dir():
     sys.path.insert(0, str(ROOT / "src"))
+
+# What the plan is made with. The other packages are needed by the jobs, in the environments of these.
+VERSION = "0.8.0"
+PACKAGES = {
+    "numpy": "numpy",
+    "pydantic": "pydantic",
+    "unitlens": f"unitlens=={VERSION}",
+    "xxhash": "xxhash",
+}
+lacking = [
+    asked for name, asked in PACKAGES.items() if not importlib.util.find_spec(name)
+]
+if lacking:
+    sys.exit(
+        "unitlens: the environment of Snakemake lacks what the plan is made with; run: "
+        f"{sys.executable} -m pip install {' '.join(lacking)}"
+    )
+
+from unitlens import __version__ as INSTALLED
+
+# A workflow that was deployed from elsewhere runs the installed code.
+if INSTALLED != VERSION:
+    sys.exit(
+        f"unitlens: these rules are of unitlens {VERSION}, but {INSTALLED} is installed; "
+        f"run: {sys.executable} -m pip install unitlens=={VERSION}"
+    )
 
 from unitlens.catalogue.datasets import DATASETS
 from unitlens.config.measurements import MEASUREMENT_FILES, PERTURBATIONS
@@ -24,7 +52,8 @@ from unitlens.config.runs import dataset_name, run_identity
 from unitlens.errors import UnitlensError, printable
 from unitlens.hashed_files import hash_values, write_json
 from unitlens.planning.job_parts import PartCounter
-from unitlens.planning.network_checks import check_networks
+from unitlens.planning.job_sizes import JobSizes
+from unitlens.planning.network_checks import check_networks, networks_can_be_built
 from unitlens.planning.needed_packages import check_packages
 from unitlens.planning.network_steps import step_code
 from unitlens.planning.plan import make_plan
@@ -50,10 +79,33 @@ except UnitlensError as error:
 
 onstart:
     # Dry runs and listings do not come here: they run nothing of the user's.
+    can_build = networks_can_be_built()
+    if not can_build and not workflow.deployment_settings.deployment_method:
+        sys.exit(
+            "unitlens: the environment of Snakemake has no torch, which the jobs need; add --sdm "
+            f"conda, or run: {sys.executable} -m pip install unitlens[workflow]=={VERSION}"
+        )
     try:
-        check_networks(PLAN, run_code=True)
+        unchecked = check_networks(PLAN, run_code=can_build)
     except UnitlensError as error:
         sys.exit(f"unitlens: {printable(error)}")
+    if not can_build and unchecked:
+        logger.warning(
+            f"unitlens: not checked before work, since the environment of Snakemake has no torch: "
+            f"{', '.join(unchecked)}; a mistake there is told by the first job that meets it"
+        )
+
+
+# The image of the Dockerfile, which --sdm apptainer runs all jobs in.
+if "UNITLENS_CONTAINER" in os.environ:
+
+    container: os.environ["UNITLENS_CONTAINER"]
+
+elif DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method:
+    sys.exit(
+        "unitlens: --sdm apptainer needs the image of the Dockerfile; build it, and name it: "
+        f"export UNITLENS_CONTAINER=unitlens-{VERSION}.sif (docs/installation.md)"
+    )
 
 
 # Not by shell.prefix, which rules of another workflow share that uses this one as a module.
@@ -202,6 +254,33 @@ def get_site(section):
     return find
 
 
+JOB_SIZES = JobSizes(PLAN)
+
+
+def asks_scheduler():
+    """Tell whether jobs are submitted somewhere: only there the estimates are worth their time."""
+    return workflow.executor_plugin is not None and not workflow.local_exec
+
+
+def get_memory(rule, megabytes):
+    """Find the memory of a job, which grows with each try; without a scheduler it is a number."""
+
+    def find(wildcards, attempt):
+        asked = JOB_SIZES.megabytes(rule) if asks_scheduler() else megabytes
+        return attempt * asked
+
+    return find
+
+
+def get_minutes(rule):
+    """Find the time limit of a job, which grows with each try; there is none without a scheduler."""
+
+    def find(wildcards, attempt, threads):
+        return attempt * JOB_SIZES.minutes(rule, threads) if asks_scheduler() else None
+
+    return find
+
+
 def get_code(section):
     """Find the digest of the code of a step."""
     return lambda wildcards: step_code(section)
@@ -286,7 +365,8 @@ def get_command():
         return " ".join(
             ["unitlens run", *(quote(os.path.relpath(file)) for file in files)]
         )
-    named = [quote(os.path.relpath(file, workflow.basedir)) for file in files]
+    start = ROOT if workflow.main_snakefile == SNAKEFILE else workflow.basedir
+    named = [quote(os.path.relpath(file, start)) for file in files]
     return " ".join(
         ["snakemake --cores all", *(["--configfile", *named] if named else [])]
     )

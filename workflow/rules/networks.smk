@@ -54,7 +54,8 @@ rule train:
         "../../envs/networks.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=get_memory("train", 4000),
+        runtime=get_minutes("train"),
         gpu=0,
         gres="",
     params:

@@ -29,7 +29,8 @@ rule unit_ablation:
         "../../envs/networks.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=get_memory("unit_ablation", 4000),
+        runtime=get_minutes("unit_ablation"),
         gpu=0,
         gres="",
     params:
@@ -59,7 +60,8 @@ rule cumulative_ablation:
         "../../envs/networks.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=get_memory("cumulative_ablation", 4000),
+        runtime=get_minutes("cumulative_ablation"),
         gpu=0,
         gres="",
     params:
@@ -88,7 +90,8 @@ rule noise_robustness:
         "../../envs/networks.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=get_memory("noise_robustness", 4000),
+        runtime=get_minutes("noise_robustness"),
         gpu=0,
         gres="",
     params:
@@ -118,7 +121,8 @@ rule perturb_part:
         "../../envs/networks.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=get_memory("perturb_part", 4000),
+        runtime=get_minutes("perturb_part"),
         gpu=0,
         gres="",
     params:

@@ -22,7 +22,8 @@ rule class_statistics:
         "../../envs/analysis.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=get_memory("class_statistics", 2000),
+        runtime=get_minutes("class_statistics"),
     params:
         network=subpath(output.train, ancestor=2),
         settings=get_settings("statistics"),
@@ -48,7 +49,8 @@ rule unit_measures:
         "../../envs/analysis.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=get_memory("unit_measures", 2000),
+        runtime=get_minutes("unit_measures"),
     params:
         network=subpath(output[0], parent=True),
         settings=get_settings("measures"),
@@ -73,7 +75,8 @@ rule principal_components:
         "../../envs/analysis.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=get_memory("principal_components", 2000),
+        runtime=get_minutes("principal_components"),
     params:
         network=subpath(output[0], parent=True),
         settings=get_settings("principal_components"),

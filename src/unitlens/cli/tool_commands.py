@@ -1,5 +1,6 @@
 """Subcommands for people: what a configuration will do, which layers a model has, verification."""
 
+import itertools
 import json
 import sys
 from collections.abc import Sequence
@@ -49,13 +50,17 @@ DEFAULT = (Path("config.yaml"),)
 
 def validate(config: ConfigFiles = None, *, run_code: RunCode = False) -> None:
     """Check a configuration and list the networks that it names. No code of its own is run."""
+    from unitlens.config.swept_marks import swept_values
     from unitlens.planning.network_checks import check_networks
     from unitlens.planning.plan import make_plan
 
     plan = make_plan(read_config(*(config or DEFAULT)))
     unchecked = check_networks(plan, run_code=run_code)
     for name, run in plan.runs.items():
-        say(f"{name}  ({', '.join(run.experiments)})")
+        sweeps = [plan.config.experiments[experiment].sweep for experiment in run.experiments]
+        values = swept_values(run.spec, itertools.chain(*sweeps))
+        swept = "".join(f"  {key}={json.dumps(value)}" for key, value in values.items())
+        say(f"{name}  ({', '.join(run.experiments)}){swept}")
     _say_unchecked(unchecked)
     say(f"{len(plan.runs)} networks, {len(plan.kept_epochs)} kept epochs: the file holds")
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from unitlens.config.measurements import MeasurementSpec
 from unitlens.config.networks import DatasetSpec, ModelSpec, RunSpec
 from unitlens.config.overrides import shared_settings
 from unitlens.config.sweeps import combine_values, refuse_same_networks
+from unitlens.config.swept_marks import file_name_part, swept_marks
 from unitlens.errors import ConfigError
 
 DIGITS = 12  # hexadecimal, at the end of the names of runs and of data sets
@@ -61,18 +62,18 @@ def expand_runs(config: Config) -> dict[str, Run]:
         one network with different settings.
     """
     settings = {name: config.measurements_of(name) for name in config.experiments}
-    runs: dict[str, Run] = {}
+    runs: dict[str, Run] = {}  # by identity
     for experiment, family in config.experiments.items():
         own: dict[str, dict[str, Any]] = {}
         for values in combine_values(experiment, family):
             spec = parse_at(RunSpec, values, ("experiments", experiment))
-            name = run_name(spec)
             same = own.setdefault(spec.model_dump_json(), values)
             if same is not values:
                 refuse_same_networks(experiment, family.sweep, same, values)
+            name, identity = run_name(spec, family.sweep), run_identity(spec)
             run = Run(name, spec, (experiment,), settings[experiment])
-            runs[name] = _joined(runs[name], run) if name in runs else run
-    return {name: _measured(run, settings) for name, run in runs.items()}
+            runs[identity] = _joined(runs[identity], run) if identity in runs else run
+    return {run.name: _measured(run, settings) for run in runs.values()}
 
 
 def _joined(old: Run, new: Run) -> Run:
@@ -120,8 +121,15 @@ def _identity_values(spec: RunSpec) -> dict[str, Any]:
     return spec.model_dump(mode="json", exclude=excluded)
 
 
-def run_name(spec: RunSpec) -> str:
+def run_name(spec: RunSpec, sweep: Iterable[str] = ()) -> str:
     """Return the readable name of a run, with the identity at its end.
+
+    Parameters
+    ----------
+    spec
+        The specification of the run.
+    sweep
+        The swept keys of the experiment, whose values the name shows.
 
     Examples
     --------
@@ -133,15 +141,16 @@ def run_name(spec: RunSpec) -> str:
     ...         "seed": 1,
     ...     }
     ... )
-    >>> run_name(spec).rsplit("-", 1)[0]
-    'mnist-mlp-corrupt0.5-seed1'
+    >>> run_name(spec, ["training.epochs"]).rsplit("-", 1)[0]
+    'mnist-mlp-corrupt0.5-epochs3-seed1'
     """
-    parts = [_plain(spec.dataset.name), _plain(spec.model.name)]
+    parts = [file_name_part(spec.dataset.name), file_name_part(spec.model.name)]
     if spec.dataset.corruption:
         parts.append(f"corrupt{spec.dataset.corruption:g}")
     parts += _marks(spec.model)
     if spec.training and spec.training.selectivity_regulariser:
         parts.append(f"alpha{spec.training.selectivity_regulariser:g}")
+    parts += swept_marks(spec, sweep)
     return "-".join([*parts, f"seed{spec.seed}", run_identity(spec)])
 
 
@@ -204,12 +213,7 @@ def is_kept_epoch(network: str) -> bool:
 def dataset_name(spec: DatasetSpec) -> str:
     """Return the name of a prepared data set. Label corruption does not change the name."""
     values = spec.model_dump(mode="json", exclude={"corruption", "files"})
-    return f"{_plain(spec.name)}-{_digest(values)}"
-
-
-def _plain(name: str) -> str:
-    """Return a name as part of a file name."""
-    return "".join(c if c.isalnum() or c == "_" else "." for c in name)
+    return f"{file_name_part(spec.name)}-{_digest(values)}"
 
 
 def _digest(values: Any) -> str:

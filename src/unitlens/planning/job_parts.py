@@ -11,6 +11,7 @@ from unitlens.config.perturbation import (
 )
 from unitlens.planning import rates
 from unitlens.planning.job_estimates import JobEstimator, Machine
+from unitlens.planning.network_checks import networks_can_be_built
 from unitlens.planning.plan import Plan, settings_key
 
 HOURS_OF_A_JOB = 1 / 6
@@ -78,13 +79,14 @@ class PartCounter:
     def _hours_of(self, network: str) -> dict[str, tuple[float, float]]:
         """Return the hours of each perturbation, of a single job and of what several repeat.
 
-        Nothing is returned where the user's code would run.
+        Nothing is returned where the user's code would run, or where no network can be built.
         """
         run = self._plan.run_of(network)
         key = settings_key(run)
         if key not in self._hours:
             self._hours[key] = {}
-            if ":" not in run.spec.model.name and ":" not in run.spec.dataset.name:
+            own_code = ":" in run.spec.model.name or ":" in run.spec.dataset.name
+            if not own_code and networks_can_be_built():
                 from unitlens.planning.described_networks import describe_network
 
                 described = describe_network(run, Path(self._plan.config.data))

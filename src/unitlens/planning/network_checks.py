@@ -7,6 +7,7 @@ demand only.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,7 @@ def check_networks(plan: Plan, *, run_code: bool = False) -> tuple[str, ...]:
     Returns
     -------
     The keys of the configuration whose networks or data sets were not built, because this runs
-    the user's code.
+    the user's code, or because this environment has no torch.
 
     Raises
     ------
@@ -58,8 +59,16 @@ def check_networks(plan: Plan, *, run_code: bool = False) -> tuple[str, ...]:
         if functions and not run_code:
             unchecked |= dict.fromkeys(functions)
         elif run.spec.model.name not in MODEL_FAMILIES or _named_layers(plan, run):
-            _check_model(plan, run)
+            if networks_can_be_built():
+                _check_model(plan, run)
+            else:
+                unchecked[_model_key(run)] = None
     return tuple(unchecked)
+
+
+def networks_can_be_built() -> bool:
+    """Tell whether this environment has torch. That of Snakemake alone may be without it."""
+    return find_spec("torch") is not None
 
 
 def without_user_code(plan: Plan) -> Plan:

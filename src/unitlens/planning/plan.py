@@ -1,12 +1,23 @@
 """The plan of a configuration: its networks, and the measurements of each network."""
 
+import os
+import re
 from collections.abc import Container
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from unitlens.config.experiments import Config
 from unitlens.config.measurements import MEASUREMENT_FILES, MeasurementSpec
 from unitlens.config.networks import DatasetSpec
-from unitlens.config.runs import Run, dataset_name, expand_runs, network_name, run_of_network
+from unitlens.config.runs import (
+    DIGITS,
+    Run,
+    dataset_name,
+    expand_runs,
+    network_name,
+    run_of_network,
+)
 
 
 @dataclass(frozen=True)
@@ -131,6 +142,9 @@ class Plan:
 def make_plan(config: Config) -> Plan:
     """Expand a configuration into its plan.
 
+    A network whose folder is there already keeps the name of that folder: the identity at the end
+    of the name counts, and the rest of a name changes with what the experiments sweep.
+
     Parameters
     ----------
     config
@@ -141,7 +155,24 @@ def make_plan(config: Config) -> Plan:
     ConfigError
         As :func:`unitlens.config.runs.expand_runs`.
     """
-    return Plan(config, expand_runs(config))
+    folders = _folders_by_identity(Path(config.results))
+    runs = (
+        run
+        if run.name in (found := folders.get(run.name[-DIGITS:], [run.name]))
+        else replace(run, name=min(found))
+        for run in expand_runs(config).values()
+    )
+    return Plan(config, {run.name: run for run in runs})
+
+
+def _folders_by_identity(results: Path) -> dict[str, list[str]]:
+    """Return the names of the folders of networks that are there, by their last digits."""
+    folders: dict[str, list[str]] = {}
+    with suppress(OSError), os.scandir(results) as entries:
+        for entry in entries:
+            if re.search(rf"-[0-9a-f]{{{DIGITS}}}$", entry.name) and entry.is_dir():
+                folders.setdefault(entry.name[-DIGITS:], []).append(entry.name)
+    return folders
 
 
 def shape_key(run: Run) -> tuple[str, str]:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 _ROOM = Path(__file__).resolve().parent
 
-IN_REPOSITORY = not (_ROOM / "Snakefile").is_file()
+IN_REPOSITORY = not (_ROOM / "workflow" / "Snakefile").is_file()
 ROOT = _ROOM.parents[2] if IN_REPOSITORY else _ROOM
 PRESETS = ROOT / "presets"
 PROFILES = ROOT / "profiles"
 CONFIG = ROOT / "config.yaml"
 
 # The Snakefile of the workflow, for `module unitlens: snakefile: SNAKEFILE` in another one.
-SNAKEFILE = str(ROOT / "Snakefile")
+SNAKEFILE = str(ROOT / "workflow" / "Snakefile")

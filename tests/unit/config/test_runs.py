@@ -60,6 +60,58 @@ def test_run_name__is_readable_and_ends_in_the_identity():
     assert len({name.rsplit("-", 1)[1] for name in names}) == len(names)
 
 
+def test_run_name__shows_each_swept_value():
+    sweep = {
+        "training.learning_rate": [0.1, "1e-3"],
+        "training.batch_size": [64],
+        "training.schedule": [{"name": "cosine"}],
+        "model.widths": [[64, 32]],
+        "dataset.corruption": [0.5],
+    }
+
+    names = [name.rsplit("-", 1)[0] for name in runs_of(one=family(sweep=sweep, seeds=[1]))]
+
+    marks = "batch64-schedulecosine-widths64x32-seed1"
+    assert names[0] == f"mnist5k-mlp-corrupt0.5-lr0.1-{marks}"
+    assert names[1] == f"mnist5k-mlp-corrupt0.5-lr0.001-{marks}"
+
+
+def test_run_name__of_long_values_can_name_a_file():
+    sweep = {"model": [{"name": "mlp", "widths": list(range(1, 200))}], "training.epochs": [7]}
+
+    (name,) = runs_of(one=family(sweep=sweep, seeds=[1]))
+
+    assert len(name) < 150
+    assert "epochs7" in name
+
+
+def test_run_name__of_two_experiments_is_that_of_the_first():
+    swept = family(sweep={"training.learning_rate": [0.1, 0.2]}, seeds=[1])
+    plain = family(sweep={}, seeds=[1], training={"epochs": 5, "learning_rate": 0.2})
+
+    first = list(runs_of(one=swept, two=plain))
+    second = list(runs_of(two=plain, one=swept))
+
+    assert [len(first), len(second)] == [2, 2]
+    assert "lr0.2" in first[1]
+    assert "lr" not in second[0]
+    assert first[1][-12:] == second[0][-12:]
+
+
+def test_plan__keeps_the_names_of_folders_that_are_there(tmp_path):
+    def names(**changes):
+        values = {"results": str(tmp_path), "experiments": {"one": family(seeds=[1], **changes)}}
+        return list(make_plan(parse_config(values)).runs)
+
+    (former,) = names(sweep={}, training={"epochs": 5, "learning_rate": 0.2})
+    (tmp_path / former).mkdir()
+
+    swept = names(sweep={"training.learning_rate": [0.1, 0.2]})
+
+    assert swept[1] == former
+    assert "lr0.1" in swept[0]
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -13,49 +13,11 @@ from packaging.requirements import Requirement
 
 from unitlens.errors import MissingPackageError
 from unitlens.extras import EXTRAS, naming_extras, require
+from visible_packages import seeing_alone
 
 ROOT = Path(__file__).parents[3]
 DECLARED = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
-# The start of a program that finds, of all installed packages, those that `pip install unitlens`
-# brings: its dependencies, and theirs.
-CORE_ALONE = """
-import re, sys
-from importlib.machinery import PathFinder
-from importlib.metadata import PackageNotFoundError, packages_distributions, requires
-from packaging.requirements import Requirement
-
-def canonical(name):
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-there, waiting = set(), [canonical(Requirement(text).name) for text in DEPENDENCIES]
-while waiting:
-    name = waiting.pop()
-    if name not in there:
-        there.add(name)
-        try:
-            needed = [Requirement(text) for text in requires(name) or []]
-        except PackageNotFoundError:  # where a marker leaves it out
-            continue
-        waiting += [
-            canonical(one.name) for one in needed if not one.marker or one.marker.evaluate()
-        ]
-hidden = {
-    top
-    for top, names in packages_distributions().items()
-    if not there & set(map(canonical, names)) and top != "unitlens"
-}
-assert {"h5netcdf", "matplotlib", "torchvision", "typer", "snakemake"} <= hidden
-
-class CoreFinder(PathFinder):
-    @classmethod
-    def find_spec(cls, name, path=None, target=None):
-        if name.partition(".")[0] in hidden:
-            return None
-        return PathFinder.find_spec(name, path, target)
-
-sys.meta_path[:] = [f for f in sys.meta_path if f is not PathFinder] + [CoreFinder]
-"""
 MEASURE = """
 import torch
 from torch.utils.data import TensorDataset
@@ -109,9 +71,10 @@ for call in (
 
 def run(code, directory):
     """Run a program with the core alone in a directory, and return what it prints."""
-    start = f"DEPENDENCIES = {DECLARED['dependencies']!r}\n{CORE_ALONE}"
+    hides = 'assert {"h5netcdf", "matplotlib", "torchvision", "typer", "snakemake"} <= hidden\n'
+    program = seeing_alone(DECLARED["dependencies"], hides + code)
     paths = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    command = [sys.executable, "-c", start + code]
+    command = [sys.executable, "-c", program]
     return subprocess.run(
         command, cwd=directory, env=paths, capture_output=True, text=True, check=False
     )
