@@ -17,7 +17,7 @@ ROOT = Path(workflow.current_basedir).parents[1]
 if (ROOT / "src/unitlens").is_dir():
     sys.path.insert(0, str(ROOT / "src"))
 
-from unitlens.catalogue.datasets import DATASETS
+from unitlens.catalogue.datasets import DATASETS, ImageFileSource
 from unitlens.config.measurements import MEASUREMENT_FILES, PERTURBATIONS
 from unitlens.config.reading import check_config_files, parse_config
 from unitlens.config.runs import dataset_name, run_identity
@@ -31,6 +31,8 @@ from unitlens.planning.plan_file import plan_values
 from unitlens.planning.stale_files import find_stale
 from unitlens.provenance.digests import code_digest
 from unitlens.provenance.user_source import user_code_digest
+from unitlens.workflow.array_jobs import check_array_jobs
+from unitlens.workflow.failed_jobs import OwnErrors
 from unitlens.workflow.jobs_source import put_first_on_path, source_folder
 from unitlens.workflow.workflow_files import IN_REPOSITORY, SNAKEFILE
 
@@ -40,6 +42,7 @@ try:
     PLAN = make_plan(parse_config(config))
     if workflow.is_main_process:
         check_networks(PLAN)
+        logger.addFilter(OwnErrors(workflow))
 except UnitlensError as error:
     sys.exit(f"unitlens: {printable(error)}")
 
@@ -47,6 +50,7 @@ except UnitlensError as error:
 onstart:
     # Dry runs and listings do not come here: they run nothing of the user's.
     try:
+        check_array_jobs(workflow)
         check_networks(PLAN, run_code=True)
     except UnitlensError as error:
         sys.exit(f"unitlens: {printable(error)}")
@@ -128,6 +132,30 @@ wildcard_constraints:
     part=r"\d+",
     of=r"\d+",
     perturbation="|".join(PERTURBATIONS),
+
+
+# With an executor for a cluster these run where Snakemake was started: they take seconds, less than
+# a queue. Of image files or very many networks they take longer, and are submitted like the others.
+def is_small(spec):
+    """Tell whether a data set is prepared in seconds: its arrays are read from few files."""
+    return spec.name in DATASETS and not isinstance(
+        DATASETS[spec.name].source, ImageFileSource
+    )
+
+
+if all(map(is_small, PLAN.datasets.values())):
+
+    localrules:
+        prepare_dataset,
+
+
+if len(PLAN.networks) <= 100:
+
+    localrules:
+        tabulate,
+        draw_figures,
+        compare_with_paper,
+        write_report,
 
 
 class Untracked:

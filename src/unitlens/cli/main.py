@@ -20,9 +20,16 @@ from unitlens.cli import (
     workflow_commands,
 )
 from unitlens.cli.terminal import printable_lines, say
-from unitlens.errors import UnitlensError, first_line, printable
+from unitlens.errors import (
+    HeldStoreError,
+    UnitlensError,
+    UsedUpMemoryError,
+    first_line,
+    printable,
+)
 from unitlens.extras import naming_extras
 from unitlens.memory_errors import lacks_memory
+from unitlens.workflow.failed_jobs import NOT_TRIED_AGAIN
 
 INTERRUPTED = 130  # exit status after Ctrl-C
 _REMEDIES = {
@@ -85,6 +92,8 @@ def _run() -> int:
         return INTERRUPTED
     except UnitlensError as error:
         _tell(str(error))
+        if _has_file() and not isinstance(error, UsedUpMemoryError | HeldStoreError):
+            logger.error(NOT_TRIED_AGAIN)
         return 2
     except BrokenPipeError:
         # The reader of a pipe went away (unitlens layers resnet50 | head).
