@@ -53,8 +53,8 @@ AccountingStorageType=accounting_storage/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=1
-# Jobs stay in squeue for five minutes, as by Slurm's own value.
-MinJobAge=300
+# Jobs stay in squeue until the tests have looked at them.
+MinJobAge=3600
 # A test waits for a time limit and for the end of a cancelled job.
 OverTimeLimit=0
 KillWait=2

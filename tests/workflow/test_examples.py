@@ -137,6 +137,22 @@ def test_jobs__use_the_cpu_where_nothing_else_is_said(tmp_path):
     assert " --gpu 1 " not in done.stdout
 
 
+@pytest.mark.parametrize("name", ["slurm", "slurm-gpu"])
+def test_profile__for_slurm_grows_the_memory_of_every_rule(name):
+    """The first try is given what the rule says, the second twice as much."""
+    entries = yaml.safe_load((ROOT / f"profiles/{name}/config.yaml").read_text())["set-resources"]
+    grown = [entry for entry in entries if ":mem_mb=" in entry]
+    rules = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    blocks = re.split(r"^rule ", rules, flags=re.MULTILINE)
+    declared = {
+        f"{block.partition(':')[0]}:mem_mb={found[1]} * attempt"
+        for block in blocks
+        if (found := re.search(r"^        mem_mb=(\d+),$", block, re.MULTILINE))
+    }
+    assert len(declared) == rules.count("mem_mb=") > 10
+    assert sorted(grown) == sorted(declared)
+
+
 def test_profile__for_gpus_names_every_rule_that_runs_networks():
     profiles = [
         yaml.safe_load((ROOT / f"profiles/{name}/config.yaml").read_text())["set-resources"]
