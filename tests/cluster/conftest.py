@@ -13,7 +13,9 @@ def slurm(tmp_path_factory):
     try:
         import snakemake_executor_plugin_slurm  # noqa: F401
     except ImportError:
-        reason = "the executor for Slurm is not installed; pip install 'unitlens[slurm]' installs it"
+        reason = (
+            "the executor for Slurm is not installed; pip install 'unitlens[slurm]' installs it"
+        )
     if reason and os.environ.get("UNITLENS_REQUIRE_SLURM"):
         pytest.fail(reason)
     if reason:

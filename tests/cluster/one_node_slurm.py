@@ -4,11 +4,11 @@
     sinfo; squeue; cd DIRECTORY; snakemake all --workflow-profile profiles/slurm
     python tests/cluster/one_node_slurm.py stop /tmp/slurm
 
-Debian's packages slurmctld, slurmd, slurm-client, slurm-wlm-basic-plugins and munge are needed. State,
-logs, spool and the key of munge lie in the folder; /etc/slurm/slurm.conf, /etc/slurm/gres.conf and
-/etc/slurm/cgroup.conf, the only places where the commands within a job look for the addresses, are
-backed up in the folder and restored. Only the processes that were started are ended, by their numbers.
-Everything listens on 127.0.0.1.
+Debian's packages slurmctld, slurmd, slurm-client, slurm-wlm-basic-plugins and munge are needed.
+State, logs, spool and the key of munge lie in the folder. The files slurm.conf, gres.conf and
+cgroup.conf of /etc/slurm, the only place where the commands within a job look for them, are
+backed up in the folder and restored. Only the processes that were started are ended, by their
+numbers. Everything listens on 127.0.0.1.
 """
 
 import os
@@ -142,7 +142,9 @@ def _write_configuration(folder):
     # What is counted as a GPU is none: jobs are given it, and find no CUDA.
     (ETC / "gres.conf").write_text("Name=gpu File=/dev/null\n")
     constrained = "ConstrainRAMSpace=yes\nConstrainSwapSpace=yes\n" if limited else ""
-    (ETC / "cgroup.conf").write_text(f"CgroupMountpoint={CGROUPS}\nCgroupAutomount=no\n{constrained}")
+    (ETC / "cgroup.conf").write_text(
+        f"CgroupMountpoint={CGROUPS}\nCgroupAutomount=no\n{constrained}"
+    )
 
 
 def _start_munge(folder):

@@ -26,7 +26,7 @@ def check_array_jobs(workflow: Any) -> None:
     arrays = getattr(workflow.executor_settings, "array_jobs", None)
     if not arrays:
         return
-    rules = Counter(job.rule.name for job in workflow.dag.needrun_jobs())
+    rules = Counter(job.rule.name for job in workflow.dag.needrun_jobs() if not job.is_local)
     count = sum(rules.values())
     named = {rule.strip() for rule in arrays.replace(";", ",").split(",")}
     if not any(rules[rule] > 1 for rule in rules if named & {rule, "all"}):
@@ -38,7 +38,7 @@ def check_array_jobs(workflow: Any) -> None:
     for name, limit in limits.items():
         if limit is not None and limit < count:
             raise ConfigError(
-                f"{name} is {limit}, but {count} jobs are to run, and with slurm-array-jobs "
-                f"({arrays}) those above the limit may never begin; give {name} at least that many, "
-                "or turn arrays off (remove slurm-array-jobs from the profile)"
+                f"{name} is {limit}, but {count} jobs are to be submitted, and with slurm-array-jobs "
+                f"({arrays}) those above the limit may never begin; give {name} at least that "
+                "many, or turn arrays off (remove slurm-array-jobs from the profile)"
             )

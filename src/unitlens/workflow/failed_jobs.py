@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +45,12 @@ class OwnErrors(logging.Filter):
             return False
 
     def _take_tries(self, number: int) -> None:
-        jobs: Iterable[Any] = self._workflow.dag.jobs
-        for job in jobs:
+        for job in self._workflow.dag.jobs:
             if job.jobid == number:
-                job.attempt = max(job.attempt, job.restart_times + 1)
+                # Setting `attempt` has the resources computed anew, within Snakemake's event loop,
+                # which warns of it.
+                name = "_attempt" if hasattr(job, "_attempt") else "attempt"
+                setattr(job, name, max(job.attempt, job.restart_times + 1))
 
 
 def _last_line(path: Path) -> str:

@@ -1,9 +1,9 @@
 """Have a job stop in its middle, or need much memory, where a test asked for it by a file.
 
-`UNITLENS_TEST_REQUESTS` names a folder. A file `STEP.WORD` there asks the next job of the step whose
-command line has the word to stop once some of its work is saved. The job makes it `STEP.WORD.stopped`,
-with its number, and stands still until it is ended or a file `STEP.WORD.go` is there. A file
-`STEP.WORD.megabytes` asks each such job to take that much memory.
+`UNITLENS_TEST_REQUESTS` names a folder. A file `STEP.WORD` there asks the next job of the step
+whose command line has the word to stop once some of its work is saved. The job makes it
+`STEP.WORD.stopped`, with its number, and stands still until it is ended or a file `STEP.WORD.go` is
+there. A file `STEP.WORD.megabytes` asks each such job to take that much memory.
 """
 
 import os

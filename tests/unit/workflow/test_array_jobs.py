@@ -7,7 +7,11 @@ from unitlens.workflow.array_jobs import check_array_jobs
 
 
 def workflow(arrays, *, nodes=10, rate=100, rules=("train", "train", "train", "tabulate")):
-    jobs = [SimpleNamespace(rule=SimpleNamespace(name=name)) for name in rules]
+    names = [*rules, "write_plan"]
+    jobs = [
+        SimpleNamespace(rule=SimpleNamespace(name=name), is_local=name == "write_plan")
+        for name in names
+    ]
     return SimpleNamespace(
         executor_settings=SimpleNamespace(array_jobs=arrays),
         dag=SimpleNamespace(needrun_jobs=lambda: iter(jobs)),
@@ -20,7 +24,9 @@ def workflow(arrays, *, nodes=10, rate=100, rules=("train", "train", "train", "t
 def test_limits_below_the_jobs__are_refused_with_arrays(arrays):
     with pytest.raises(ConfigError, match=r"jobs is 3, but 4 jobs .* give jobs at least that many"):
         check_array_jobs(workflow(arrays, nodes=3))
-    with pytest.raises(ConfigError, match=r"max-jobs-per-timespan is 3, but 4 jobs are to run"):
+    with pytest.raises(
+        ConfigError, match=r"max-jobs-per-timespan is 3, but 4 jobs are to be submitted"
+    ):
         check_array_jobs(workflow(arrays, rate=3))
 
 

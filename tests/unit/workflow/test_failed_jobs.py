@@ -36,7 +36,8 @@ def test_job_that_ended_by_its_own_error__has_no_tries_left(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "2026 INFO epoch 3\n", f"2026 ERROR {NOT_TRIED_AGAIN}\n2026 INFO epoch 1\n", "\xff"]
+    "text",
+    ["", "2026 INFO epoch 3\n", f"2026 ERROR {NOT_TRIED_AGAIN}\n2026 INFO epoch 1\n", "\xff"],
 )
 def test_job_that_was_stopped__keeps_its_tries(text, tmp_path):
     log = tmp_path / "train.log"
