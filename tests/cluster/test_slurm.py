@@ -105,6 +105,28 @@ def wait_for(path, driver):
     return path.read_text()
 
 
+def cancel_as_they_stop(requests, driver):
+    """Cancel a job of each step in its middle; leave another one to its time limit."""
+    to_cancel = {f"{step}.seed1" for step in ("train", "record-activations", "unit-ablation")}
+    out_of_time = {"unit-ablation.seed2"}
+    end = time.monotonic() + SECONDS
+    while to_cancel | out_of_time:
+        for name in to_cancel | out_of_time:
+            stopped = requests / f"{name}.stopped"
+            if not stopped.exists():
+                continue
+            if name in to_cancel:
+                assert run(["scancel", stopped.read_text()]).returncode == 0
+            else:  # it stands still until its time is over, and so does its next try
+                stopped.unlink()
+                (requests / name).touch()
+            to_cancel.discard(name)
+            out_of_time.discard(name)
+        assert time.monotonic() < end, f"waited for {to_cancel | out_of_time}\n{driver.output}"
+        assert driver.process.poll() is None, driver.output
+        time.sleep(0.1)
+
+
 @pytest.fixture(scope="module")
 def told(slurm, tmp_path_factory):
     """Run the workflow over Slurm through all kinds of failures, and return what was seen."""
@@ -115,23 +137,18 @@ def told(slurm, tmp_path_factory):
         (requests / f"{step}.seed1").touch()
     (requests / "unit-ablation.seed2").touch()
     if one_node_slurm.limits_memory():
-        (requests / "class-statistics.seed1.megabytes").write_text("2500")
+        (requests / "train.seed2.megabytes").write_text("2000")
     profile = site_profile(directory)
     content = yaml.safe_load((profile / "config.yaml").read_text())
     # Ablation of the second network meets this time limit; a minute is Slurm's shortest.
     content["set-resources"].append("unit_ablation:runtime=attempt")
+    content["set-resources"].remove("train:mem_mb=4000 * attempt")
+    content["set-resources"].append("train:mem_mb=1500 * attempt")
     (profile / "config.yaml").write_text(yaml.safe_dump(content))
 
     seen = SimpleNamespace(directory=directory, jobs={})
     first = Driver(directory, profile)
-    for step in ("train", "record-activations", "unit-ablation"):
-        number = wait_for(requests / f"{step}.seed1.stopped", first)
-        assert run(["scancel", number]).returncode == 0
-        if step == "train":
-            wait_for(requests / "unit-ablation.seed2.stopped", first)
-            # It stands still until its time is over, and so does its next try.
-            (requests / "unit-ablation.seed2.stopped").unlink()
-            (requests / "unit-ablation.seed2").touch()
+    cancel_as_they_stop(requests, first)
     wait_for(requests / "unit-ablation.seed2.stopped", first)
     first.process.send_signal(signal.SIGKILL)
     first.end()
@@ -223,11 +240,11 @@ def test_job_out_of_time__is_given_more(told):
 def test_job_out_of_memory__is_given_more(told):
     if not one_node_slurm.limits_memory():
         pytest.skip("this machine has no control groups of version 1, by which memory is limited")
-    jobs = of_rule(told.jobs, "class_statistics")
+    jobs = of_rule(told.jobs, "train")
     ended = jobs[jobs["state"] == "OUT_OF_MEMORY"]
     assert len(ended) == 1
-    assert ended["memory"].str.startswith("2").all()
-    assert jobs[jobs["state"] == "COMPLETED"]["memory"].str.startswith("4").any()
+    assert ended["memory"].str.startswith("150").all()
+    assert jobs[jobs["state"] == "COMPLETED"]["memory"].str.startswith("300").any()
 
 
 def test_driver_that_was_killed__leaves_a_lock(told):

@@ -38,7 +38,7 @@ def check_array_jobs(workflow: Any) -> None:
     for name, limit in limits.items():
         if limit is not None and limit < count:
             raise ConfigError(
-                f"{name} is {limit}, but {count} jobs are to be submitted, and with slurm-array-jobs "
-                f"({arrays}) those above the limit may never begin; give {name} at least that "
-                "many, or turn arrays off (remove slurm-array-jobs from the profile)"
+                f"{name} is {limit}, but {count} jobs are to be submitted, and with "
+                f"slurm-array-jobs ({arrays}) those above the limit may never begin; give {name} "
+                "at least that many, or turn arrays off (remove slurm-array-jobs from the profile)"
             )

@@ -40,11 +40,17 @@ class Stop:
         self._request.unlink()
         stopped = self._request.with_name(f"{self._request.name}.stopped")
         partial = stopped.with_suffix(".partial")
-        partial.write_text(os.environ["SLURM_JOB_ID"])
+        partial.write_text(job_number())
         partial.rename(stopped)
         go = self._request.with_name(f"{self._request.name}.go")
         while not go.exists():
             time.sleep(0.1)
+
+
+def job_number():
+    """Return the job's number; the number of an array's last job alone means the whole array."""
+    array, task = map(os.environ.get, ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"))
+    return f"{array}_{task}" if array else os.environ["SLURM_JOB_ID"]
 
 
 def stop_training(stop):
