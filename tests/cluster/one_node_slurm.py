@@ -168,7 +168,16 @@ def _end(pid):
         os.kill(pid, signal.SIGTERM)
     except ProcessLookupError:
         return
-    _wait(lambda: not Path(f"/proc/{pid}").exists(), f"the end of process {pid}")
+    if not _wait(lambda: not _runs(pid), "its end", must=False):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _runs(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"  # ended, and not yet asked for by the process that is its parent
 
 
 def _output(*command):
@@ -182,8 +191,9 @@ def _wait(holds, what, *, must=True):
         if time.monotonic() > end:
             if must:
                 sys.exit(f"waited {SECONDS} s for {what}")
-            return
+            return False
         time.sleep(0.1)
+    return True
 
 
 def _free_port():

@@ -78,8 +78,11 @@ class Driver:
         return self._log.read_text()
 
     def end(self):
-        """Wait for its end, and return its status."""
-        return self.process.wait(SECONDS)
+        """Wait for its end, and return its status. It is not left running."""
+        try:
+            return self.process.wait(SECONDS)
+        finally:
+            self.process.kill()
 
 
 def job_states():
@@ -148,9 +151,11 @@ def told(slurm, tmp_path_factory):
 
     seen = SimpleNamespace(directory=directory, jobs={})
     first = Driver(directory, profile)
-    cancel_as_they_stop(requests, first)
-    wait_for(requests / "unit-ablation.seed2.stopped", first)
-    first.process.send_signal(signal.SIGKILL)
+    try:
+        cancel_as_they_stop(requests, first)
+        wait_for(requests / "unit-ablation.seed2.stopped", first)
+    finally:
+        first.process.send_signal(signal.SIGKILL)
     first.end()
     seen.first, seen.jobs_of_first = first.output, job_states()
 
