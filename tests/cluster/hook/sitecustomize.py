@@ -11,8 +11,6 @@ import sys
 import time
 from pathlib import Path
 
-SAVES = 2  # of a state, after which a job stops
-
 
 def install(folder):
     command = sys.orig_argv
@@ -26,16 +24,18 @@ def install(folder):
         if kind == ["megabytes"]:
             taken.append(bytearray(int(request.read_text()) * 2**20))
         elif not kind:
-            STOPS[step](Stop(request))
+            STOPS[step](request)
 
 
 class Stop:
-    def __init__(self, request):
-        self._request, self._times = request, 0
+    """Stops at the first or a later call of :meth:`count`."""
+
+    def __init__(self, request, calls=1):
+        self._request, self._left = request, calls
 
     def count(self, *_):
-        self._times += 1
-        if self._times < SAVES or not self._request.exists():
+        self._left -= 1
+        if self._left > 0 or not self._request.exists():
             return
         self._request.unlink()
         stopped = self._request.with_name(f"{self._request.name}.stopped")
@@ -53,26 +53,26 @@ def job_number():
     return f"{array}_{task}" if array else os.environ["SLURM_JOB_ID"]
 
 
-def stop_training(stop):
+def stop_training(request):
     from unitlens.training import resume_state
 
     # The pause between saves also grows with what a save takes.
     resume_state.SECONDS_BETWEEN_SAVES, resume_state.SAVING_SHARE = 0.0, 1e9
-    after(resume_state.ResumeFolder, "save", stop)
+    after(resume_state.ResumeFolder, "save", Stop(request))
 
 
-def stop_recording(stop):
+def stop_recording(request):
     from unitlens.recording.forward_passes import Recording
 
     # The first of the two splits is whole when the second begins.
-    before(Recording, "fill", stop)
+    before(Recording, "fill", Stop(request, 2))
 
 
-def stop_ablation(stop):
+def stop_ablation(request):
     from unitlens.perturbation import summed_batches
 
     summed_batches.SECONDS_BETWEEN_SAVES, summed_batches.SAVING_SHARE = 0.0, 1e9
-    after(summed_batches.SavedSums, "save", stop)
+    after(summed_batches.SavedSums, "save", Stop(request))
 
 
 def after(owner, name, stop):
