@@ -51,6 +51,10 @@ class StoreError(UnitlensError):
     """An activation store is incomplete, damaged, locked, or of another run."""
 
 
+class HeldStoreError(StoreError):
+    """Another process writes the same store, network or set of tables now."""
+
+
 class TableError(UnitlensError, ValueError):
     """A table lacks a variable, has wrong dimensions, or belongs to another schema."""
 

@@ -137,6 +137,17 @@ def test_jobs__use_the_cpu_where_nothing_else_is_said(tmp_path):
     assert " --gpu 1 " not in done.stdout
 
 
+def test_rules__ask_for_memory_by_their_own_estimates():
+    rules = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    blocks = re.split(r"^ *rule ", rules, flags=re.MULTILINE)[1:]
+    asked = re.compile(r'^ +mem_mb=get_memory\("(\w+)", \d+\),$', re.MULTILINE)
+    named = [(block.partition(":")[0], asked.findall(block)) for block in blocks]
+
+    with_memory = [rule for rule, found in named if found]
+    assert len(with_memory) == rules.count("mem_mb=") > 10
+    assert all(found == [rule] for rule, found in named if found)
+
+
 def test_profile__for_gpus_names_every_rule_that_runs_networks():
     profiles = [
         yaml.safe_load((ROOT / f"profiles/{name}/config.yaml").read_text())["set-resources"]

@@ -50,7 +50,7 @@ def test_experiment_in_a_new_folder__is_accepted(line, tmp_path):
 @pytest.mark.parametrize("line", DRY)
 def test_workflow_commands__are_accepted(line, tmp_path):
     """Each is planned to its end; what the data holds is the job of the jobs."""
-    if "--workflow-profile" in line:  # the executor plugin is no dependency of the tests
+    if "--workflow-profile" in line:  # planned without Slurm's executor
         profile = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
         profile = {key: value for key, value in profile.items() if "slurm" not in f"{key}{value}"}
         (tmp_path / "slurm").mkdir()

@@ -1,11 +1,12 @@
 """What an error of a step asks for is done to the letter, and Snakemake then mends the rest."""
 
+import copy
 import re
 import shutil
 from pathlib import Path
 
 import pytest
-from workflow_runs import snakemake
+from workflow_runs import TINY, snakemake
 
 import unitlens as ul
 from unitlens.errors import StoreError
@@ -131,3 +132,16 @@ def test_removed_store__is_recorded_again_as_its_error_says(finished, again):
     assert mended.returncode == 0, mended.stdout + mended.stderr
     assert manifest.read_bytes() == (finished / manifest.relative_to(again)).read_bytes()
     ul.open_activations(store)["relu1"].activation.compute()
+
+
+def test_error_of_a_job__is_told_once_whatever_the_retries(tmp_path):
+    config = copy.deepcopy(TINY)
+    config["experiments"]["memo"]["dataset"] = {"name": "mnist"}
+    config |= {"data": "nowhere", "download": False}
+
+    done = snakemake(tmp_path, "--retries", "2", "--show-failed-logs", config=config)
+
+    assert done.returncode != 0
+    assert len(re.findall(r"^unitlens: .*nowhere", done.stderr, re.MULTILINE)) == 1
+    assert "the job is not tried again" in done.stderr
+    assert "Trying to restart" not in done.stderr

@@ -96,7 +96,7 @@ rule merge_activations:
         "../../envs/networks.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=get_memory("merge_activations", 2000),
     params:
         network=subpath(output.train, ancestor=2),
         settings=get_settings("activations"),

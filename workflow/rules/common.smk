@@ -45,7 +45,7 @@ if INSTALLED != VERSION:
         f"run: {sys.executable} -m pip install unitlens=={VERSION}"
     )
 
-from unitlens.catalogue.datasets import DATASETS
+from unitlens.catalogue.datasets import DATASETS, ImageFileSource
 from unitlens.config.measurements import MEASUREMENT_FILES, PERTURBATIONS
 from unitlens.config.reading import check_config_files, parse_config
 from unitlens.config.runs import dataset_name, run_identity
@@ -61,6 +61,8 @@ from unitlens.planning.plan_file import plan_values
 from unitlens.planning.stale_files import find_stale
 from unitlens.provenance.digests import code_digest
 from unitlens.provenance.user_source import user_code_digest
+from unitlens.workflow.array_jobs import check_array_jobs
+from unitlens.workflow.failed_jobs import OwnErrors
 from unitlens.workflow.jobs_source import put_first_on_path, source_folder
 from unitlens.workflow.workflow_files import IN_REPOSITORY, SNAKEFILE
 
@@ -73,6 +75,7 @@ try:
         if not workflow.deployment_settings.deployment_method:
             check_packages(PLAN)
         check_networks(PLAN)
+        logger.addFilter(OwnErrors(workflow))
 except UnitlensError as error:
     sys.exit(f"unitlens: {printable(error)}")
 
@@ -86,6 +89,7 @@ onstart:
             f"conda, or run: {sys.executable} -m pip install unitlens[workflow]=={VERSION}"
         )
     try:
+        check_array_jobs(workflow)
         unchecked = check_networks(PLAN, run_code=can_build)
     except UnitlensError as error:
         sys.exit(f"unitlens: {printable(error)}")
@@ -186,6 +190,30 @@ wildcard_constraints:
     perturbation="|".join(PERTURBATIONS),
 
 
+# With an executor for a cluster these run where Snakemake was started: they take seconds, less than
+# a queue. Of image files or very many networks they take longer, and are submitted like the others.
+def is_small(spec):
+    """Tell whether a data set is prepared in seconds: its arrays are read from few files."""
+    return spec.name in DATASETS and not isinstance(
+        DATASETS[spec.name].source, ImageFileSource
+    )
+
+
+if all(map(is_small, PLAN.datasets.values())):
+
+    localrules:
+        prepare_dataset,
+
+
+if len(PLAN.networks) <= 100:
+
+    localrules:
+        tabulate,
+        draw_figures,
+        compare_with_paper,
+        write_report,
+
+
 class Untracked:
     """A parameter that changes no result: Snakemake does not compare it with that of before."""
 
@@ -263,11 +291,11 @@ def asks_scheduler():
 
 
 def get_memory(rule, megabytes):
-    """Find the memory of a job, which grows with each try; without a scheduler it is a number."""
+    """Find the memory of a job: a number at least, more by the estimate, and more at each try."""
 
     def find(wildcards, attempt):
-        asked = JOB_SIZES.megabytes(rule) if asks_scheduler() else megabytes
-        return attempt * asked
+        estimated = JOB_SIZES.megabytes(rule) if asks_scheduler() else 0
+        return attempt * max(megabytes, estimated)
 
     return find
 

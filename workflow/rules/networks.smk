@@ -19,7 +19,7 @@ rule prepare_dataset:
         "../../envs/networks.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=get_memory("prepare_dataset", 4000),
     params:
         spec=get_dataset_spec,
         data=Untracked(PLAN.config.data),

@@ -154,7 +154,7 @@ rule merge_tables:
         "../../envs/networks.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=get_memory("merge_tables", 2000),
     params:
         network=subpath(output[0], parent=True),
         perturbation=subpath(output[0], basename=True, strip_suffix=".nc"),

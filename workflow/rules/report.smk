@@ -31,7 +31,7 @@ rule draw_figures:
         "../../envs/analysis.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=get_memory("draw_figures", 2000),
     params:
         results=subpath(input[0], parent=True),
         figures=json.dumps(PLAN.config.figures),
@@ -60,7 +60,7 @@ rule compare_with_paper:
         "../../envs/analysis.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=get_memory("compare_with_paper", 2000),
     params:
         results=subpath(input[0], parent=True),
         claims=json.dumps(PLAN.config.paper),
@@ -86,7 +86,7 @@ rule save_explorer:
         "../../envs/explorer.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=get_memory("save_explorer", 4000),
     params:
         results=subpath(input[0], parent=True),
         code=code_digest("save_explorer"),
@@ -112,7 +112,7 @@ rule write_report:
         "../../envs/analysis.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=get_memory("write_report", 2000),
     params:
         results=subpath(output[0], parent=True),
         paper=f"--paper {quote(f'{RESULTS}/paper.csv')}" if PLAN.config.compared else "",

@@ -37,7 +37,7 @@ rule tabulate:
         "../../envs/analysis.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=get_memory("tabulate", 4000),
     params:
         code=code_digest("tabulate"),
     shell:

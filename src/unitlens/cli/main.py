@@ -20,9 +20,16 @@ from unitlens.cli import (
     workflow_commands,
 )
 from unitlens.cli.terminal import printable_lines, say
-from unitlens.errors import UnitlensError, first_line, printable
+from unitlens.errors import (
+    HeldStoreError,
+    UnitlensError,
+    UsedUpMemoryError,
+    first_line,
+    printable,
+)
 from unitlens.extras import naming_extras
 from unitlens.memory_errors import lacks_memory
+from unitlens.workflow.failed_jobs import NOT_TRIED_AGAIN
 
 INTERRUPTED = 130  # exit status after Ctrl-C
 _REMEDIES = {
@@ -84,7 +91,7 @@ def _run() -> int:
         _tell("interrupted; run the same command again to go on")
         return INTERRUPTED
     except UnitlensError as error:
-        _tell(str(error))
+        _tell(str(error), is_lasting=not isinstance(error, UsedUpMemoryError | HeldStoreError))
         return 2
     except BrokenPipeError:
         # The reader of a pipe went away (unitlens layers resnet50 | head).
@@ -115,10 +122,11 @@ def _cause_outside(error: Exception) -> str:
     return ""
 
 
-def _tell(message: str) -> None:
+def _tell(message: str, *, is_lasting: bool = False) -> None:
     line = printable(f"unitlens: {message}")
     if _has_file():
-        logger.error("%s\n%s", line, printable_lines(traceback.format_exc()))
+        end = f"\n{NOT_TRIED_AGAIN}" if is_lasting else ""
+        logger.error("%s\n%s%s", line, printable_lines(traceback.format_exc()).rstrip(), end)
     say(line, to_errors=True)
 
 

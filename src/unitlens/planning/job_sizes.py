@@ -10,11 +10,9 @@ from unitlens.planning.plan import Plan
 from unitlens.planning.stages import Stage
 
 MEMORY_MARGIN = 1.5  # of the estimated bytes
-LEAST_MB = 2000
 HOUR_MARGIN = 3  # of the estimated hours: processors and disks differ
 START_MINUTES = 15  # of a job that has next to nothing to do, on a busy file system
 MOST_MINUTES = 24 * 60  # sites seldom allow more; a job that is ended goes on in its next try
-UNKNOWN_MB = 4000
 UNKNOWN_MINUTES = 240
 RATED_THREADS = 2  # of the machine that the rates were measured on
 
@@ -35,7 +33,7 @@ class JobSizes:
     plan: Plan
 
     def megabytes(self, rule: str) -> int:
-        """Return the memory to ask for a job.
+        """Return the memory to ask for a job, by the estimate.
 
         Parameters
         ----------
@@ -44,12 +42,10 @@ class JobSizes:
 
         Returns
         -------
-        Megabytes: one and a half times the estimate, 2,000 at least; where networks are of unknown
-        size, 4,000 at least.
+        Megabytes: one and a half times the estimate; 0 for a rule that has none.
         """
         stage = self._stages.get(rule)
-        known = max(LEAST_MB, ceil(MEMORY_MARGIN * stage.memory / 1e6)) if stage else 0
-        return max(known, UNKNOWN_MB if self._has_unknown or not stage else 0)
+        return ceil(MEMORY_MARGIN * stage.memory / 1e6) if stage else 0
 
     def minutes(self, rule: str, threads: int = 1) -> int:
         """Return the time limit to ask for a job.

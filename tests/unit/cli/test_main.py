@@ -11,7 +11,8 @@ import pytest
 
 from unitlens.cli import main as main_module
 from unitlens.cli.job import open_log
-from unitlens.errors import ConfigError
+from unitlens.errors import ConfigError, HeldStoreError, UsedUpMemoryError
+from unitlens.workflow.failed_jobs import NOT_TRIED_AGAIN
 
 SOURCE = Path(__file__).parents[3] / "src"
 CONFIG = """\
@@ -110,6 +111,29 @@ def test_run__escapes_in_the_log_too(told, tmp_path, monkeypatch):
     assert "unitlens: a\\x1b[2J" in log.read_text()
     assert "Traceback" in log.read_text()
     assert "\x1b" not in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (ConfigError("a = 1: must be 2"), False),
+        (UsedUpMemoryError("too little memory"), True),
+        (HeldStoreError("the store x is being written by process 1 on node1"), True),
+        (OSError(errno.ENOSPC, "x", "results/a.nc"), True),
+        (RuntimeError("?"), True),
+    ],
+)
+def test_run__ends_the_log_with_whether_another_try_is_vain(
+    told, tmp_path, monkeypatch, error, again
+):
+    log = tmp_path / "job.log"
+    monkeypatch.setattr(main_module.logger, "handlers", [])
+    open_log(log)
+
+    told(error)
+
+    logging.captureWarnings(capture=False)
+    assert log.read_text().splitlines()[-1].endswith(NOT_TRIED_AGAIN) != again
 
 
 def test_validate__is_safe_for_a_terminal_and_in_any_locale(tmp_path):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from unitlens.errors import StoreError
+from unitlens.errors import HeldStoreError
 from unitlens.store.backend.files import make_directory, writing
 from unitlens.store.backend.lease import HeldError, hold_lease
 from unitlens.store.backend.places import is_remote
@@ -43,7 +43,7 @@ def only_writer(
 
     Raises
     ------
-    StoreError
+    HeldStoreError
         Where another process, named in the message, still holds the lock.
     """
     with writing(path.parent):
@@ -76,7 +76,7 @@ def hold_lock(place: Path, what: str, *, wait: float = WAIT_SECONDS) -> Iterator
 
     Raises
     ------
-    StoreError
+    HeldStoreError
         Where another process, named in the message, still holds the lock.
 
     Examples
@@ -93,14 +93,14 @@ def hold_lock(place: Path, what: str, *, wait: float = WAIT_SECONDS) -> Iterator
                 make_directory(place.parent)
                 held.enter_context(_hold_file(place, wait))
         except HeldError as error:
-            raise StoreError(
+            raise HeldStoreError(
                 f"{what} is being written by {error}; wait for it to end, then run again"
             ) from None
         yield
 
 
 def check_unwritten(path: Path, part: Part) -> None:
-    """Raise StoreError where another part than `part` of a store is being written."""
+    """Raise HeldStoreError where another part than `part` of a store is being written."""
     for other in find_parts(path, "lock"):
         if other != part:
             with _held(path, other, 0):
@@ -116,7 +116,7 @@ def _held(path: Path, part: Part, wait: float) -> Iterator[None]:
                 held.enter_context(hold(part.lock(path), wait))
         except HeldError as error:
             target = f"the store {path}" if part == WHOLE else f"{part} of the store {path}"
-            raise StoreError(
+            raise HeldStoreError(
                 f"{target} is being written by {error}; wait for it to end, then record again"
             ) from None
         yield
