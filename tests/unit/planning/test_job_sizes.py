@@ -51,7 +51,7 @@ def test_job_sizes__are_those_of_the_largest_network():
 def test_job_sizes__of_a_small_network_leave_room_for_a_start():
     sizes = JobSizes(plan_of(small=SMALL))
 
-    assert 0 < sizes.megabytes("train") < 1000
+    assert 0 < sizes.megabytes("train") < 2000  # by itself; the rule says the least
     assert 15 <= sizes.minutes("train") <= 16
 
 
