@@ -29,7 +29,9 @@ from unitlens.planning.network_steps import step_code
 from unitlens.planning.plan import make_plan
 from unitlens.planning.plan_file import plan_values
 from unitlens.planning.stale_files import find_stale
+from unitlens.planning.table_files import table_files
 from unitlens.provenance.digests import code_digest
+from unitlens.provenance.misfits import STORE_FILES
 from unitlens.provenance.user_source import user_code_digest
 from unitlens.workflow.jobs_source import put_first_on_path, source_folder
 from unitlens.workflow.workflow_files import IN_REPOSITORY, SNAKEFILE
@@ -61,8 +63,12 @@ if workflow.modifier.path_modifier.replace_prefix(RESULTS) != RESULTS:
         "unitlens: the module statement must not have prefix or replace_prefix: files are found by "
         f"results = {RESULTS!r}; set results in the configuration that the module is given"
     )
+# Whether files lie with a storage provider, and a job finds on its disk what its rule declares and
+# nothing else. Then what lies beside a declared file is declared, too. On a disk that all jobs share
+# it is not: Snakemake would remove it before a job and after a failure, and jobs go on with it.
+STORED = workflow.storage_settings.default_storage_provider is not None
 # Each file that does not fit the plan, with the reason; jobs of this run look at their own files.
-STALE = find_stale(PLAN) if workflow.is_main_process else {}
+STALE = find_stale(PLAN) if workflow.is_main_process and not STORED else {}
 
 
 def force_stale():
@@ -78,6 +84,8 @@ def force_stale():
 
 def count_parts(network):
     """Return of how many parts a network is recorded: a finished recording keeps its number."""
+    if STORED:
+        return PLAN.settings_of(network).activations.parts
     directory = f"{RESULTS}/{network}"
     splits = [f"{directory}/{split}/activations.json" for split in ("train", "test")]
     if all(map(os.path.isfile, splits)) and not STALE.keys() & set(splits):
@@ -97,6 +105,8 @@ PART_COUNTER = PartCounter(PLAN)
 
 def count_perturbation_parts(network, perturbation):
     """Return of how many parts a table is joined: a finished table keeps its number."""
+    if STORED:
+        return PART_COUNTER.count(network, perturbation)
     directory = f"{RESULTS}/{network}"
     table = f"{directory}/{perturbation}.nc"
     if os.path.isfile(table) and table not in STALE:
@@ -113,6 +123,18 @@ IN_TABLE_PARTS = "|".join(
     if count_perturbation_parts(network, perturbation) > 1
 )
 IN_TABLE_PARTS = f"({IN_TABLE_PARTS or '(?!)'})"
+
+
+def where_stored(*files):
+    """Return files that are declared only where jobs share no disk."""
+    return list(files) if STORED else []
+
+
+RECORDS = where_stored(*[f"{RESULTS}/{run}/checkpoint.json" for run in PLAN.runs])
+TABLE_FOLDERS, TABLE_FILES = (
+    where_stored(*[f"{RESULTS}/{name}" for name in names])
+    for names in table_files(PLAN)
+)
 
 
 pathvars:
@@ -148,6 +170,14 @@ def get_run_spec(wildcards):
     return Untracked(PLAN.runs[wildcards.run].spec.model_dump(mode="json"))
 
 
+def get_kept_epochs(wildcards, output):
+    """Find the folders of a run's kept epochs as tar is told them: no rule declares their number."""
+    kept = [name for name in PLAN.kept_epochs if name.startswith(f"{wildcards.run}/")]
+    folder = quote(os.path.dirname(output.record))
+    names = " ".join(name.rpartition("/")[2] for name in kept)
+    return Untracked(f"--directory {folder} {names or '--files-from /dev/null'}")
+
+
 def get_identity(wildcards):
     """Find what makes a run another network."""
     return run_identity(PLAN.runs[wildcards.run].spec)
@@ -160,7 +190,12 @@ def get_dataset_spec(wildcards):
 
 
 def get_weights(wildcards):
-    """Find the weights file that a run starts from, so that another one is noticed."""
+    """Find the weights file that a run starts from, so that another one is noticed.
+
+    Where jobs share no disk, the file is of the machines that they run on, as raw data is.
+    """
+    if STORED:
+        return []
     weights = getattr(PLAN.runs[wildcards.run].spec.model, "weights", None)
     return weights if weights and not weights.startswith("torchvision:") else []
 
@@ -169,7 +204,13 @@ def get_dataset(wildcards):
     """Find the prepared data set of a run, or of the run that a network belongs to."""
     force_stale()
     name = getattr(wildcards, "run", None) or wildcards.network
-    return f"{RESULTS}/datasets/{dataset_name(PLAN.run_of(name).spec.dataset)}/dataset.json"
+    return prepared_files(dataset_name(PLAN.run_of(name).spec.dataset))
+
+
+def prepared_files(dataset):
+    """Name what is declared of a prepared data set: its record, or the folder with all its files."""
+    folder = f"{RESULTS}/datasets/{dataset}"
+    return folder if STORED else f"{folder}/dataset.json"
 
 
 def find_network(wildcards):
@@ -237,7 +278,16 @@ def get_perturbation(find):
 
 def get_checkpoint(wildcards):
     """Find what is declared of a network: kept epochs come with the end of their run."""
-    return f"{RESULTS}/{PLAN.run_of(find_network(wildcards)).name}/checkpoint.json"
+    network = find_network(wildcards)
+    of_run = f"{RESULTS}/{PLAN.run_of(network).name}/checkpoint.json"
+    weights = f"{RESULTS}/{network}/checkpoint"
+    beside = where_stored(f"{weights}.json", f"{weights}.safetensors")
+    return list(dict.fromkeys([of_run, *beside]))
+
+
+def get_record(wildcards):
+    """Find the record of a network for a rule that asks only whether its training failed."""
+    return where_stored(*get_checkpoint(wildcards)[:1])
 
 
 def get_measures(section):
@@ -272,7 +322,17 @@ def get_tables(wildcards):
         for section, kind in MEASUREMENT_FILES.items()
         for network in PLAN.measured(section)
     ]
-    return files + [f"{RESULTS}/{run}/checkpoint.json" for run in PLAN.runs]
+    files += [f"{RESULTS}/{run}/checkpoint.json" for run in PLAN.runs]
+    return files + where_stored(
+        *[f"{RESULTS}/{run}/history.nc" for run in PLAN.runs],
+        *[f"{RESULTS}/{network}/checkpoint.json" for network in PLAN.kept_epochs],
+        *[
+            f"{RESULTS}/{network}/{file}"
+            for network in PLAN.recorded()
+            for file in STORE_FILES
+        ],
+        *map(prepared_files, PLAN.datasets),
+    )
 
 
 def get_command():

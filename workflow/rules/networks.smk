@@ -10,7 +10,11 @@ rule prepare_dataset:
     input:
         get_nothing,
     output:
-        update("<results>/datasets/{dataset}/dataset.json"),
+        (
+            directory("<results>/datasets/{dataset}")
+            if STORED
+            else update("<results>/datasets/{dataset}/dataset.json")
+        ),
     log:
         "<logs>/prepare_dataset/{dataset}.log",
     benchmark:
@@ -32,6 +36,7 @@ rule prepare_dataset:
     shell:
         "python -m unitlens prepare-dataset --spec {params.spec:q} --data {params.data:q}"
         " {params.download} --code {params.code} --user-code={params.user} --log {log:q} {output:q}"
+        + ("/dataset.json" if STORED else "")
 
 
 rule train:
@@ -46,6 +51,7 @@ rule train:
         record=update("<results>/{run}/checkpoint.json"),
         weights=update("<results>/{run}/checkpoint.safetensors"),
         history=update("<results>/{run}/history.nc"),
+        kept=where_stored("<results>/{run}/kept_epochs.tar"),
     log:
         "<logs>/train/{run}.log",
     benchmark:
@@ -65,6 +71,28 @@ rule train:
         user=lambda wildcards: user_code_digest(
             PLAN.runs[wildcards.run].spec.model.name
         ),
+        kept=get_kept_epochs,
     shell:
         "python -m unitlens train --spec {params.spec:q} --code {params.code}"
         " --user-code={params.user} --failed-runs {params.failed} --threads {threads} --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q} {input.dataset:q} {output.record:q}"
+        + (" && tar --create --file {output.kept:q} {params.kept}" if STORED else "")
+
+
+if STORED:
+
+    localrules:
+        unpack_epoch,
+
+    rule unpack_epoch:
+        """Unpack the network of a kept epoch."""
+        input:
+            "<results>/{run}/kept_epochs.tar",
+        output:
+            "<results>/{run}/{epoch}/checkpoint.json",
+            "<results>/{run}/{epoch}/checkpoint.safetensors",
+        wildcard_constraints:
+            epoch=r"epoch-\d{4}",
+        params:
+            folder=subpath(input[0], parent=True),
+        shell:
+            "tar --extract --file {input:q} --directory {params.folder:q} {wildcards.epoch}"

@@ -10,6 +10,8 @@ rule draw_figures:
     """Draw the figures that the configuration asks for, each with what it shows."""
     input:
         "<results>/tables.json",
+        TABLE_FOLDERS,
+        TABLE_FILES,
     output:
         [
             report(
@@ -46,6 +48,9 @@ rule compare_with_paper:
     input:
         "<results>/tables.json",
         "<results>/figures/figures.json",
+        TABLE_FOLDERS,
+        TABLE_FILES,
+        RECORDS,
     output:
         table="<results>/paper.csv",
         record="<results>/paper.json",
@@ -77,7 +82,14 @@ rule write_report:
     input:
         [f"{RESULTS}/figures/{figure}.svg" for figure in PLAN.config.figures],
         "<results>/figures/figures.json",
-        "<results>/paper.csv" if PLAN.config.compared else [],
+        paper="<results>/paper.csv" if PLAN.config.compared else [],
+        beside=where_stored(
+            "<results>/tables.json",
+            *[f"{RESULTS}/figures/{figure}.rst" for figure in PLAN.config.figures],
+            *(["<results>/paper.json"] if PLAN.config.compared else []),
+        ),
+        folders=TABLE_FOLDERS,
+        files=TABLE_FILES,
     output:
         report("<results>/report.html", caption="../report/page.rst", category="Page"),
     log:
@@ -91,7 +103,9 @@ rule write_report:
         mem_mb=2000,
     params:
         results=subpath(output[0], parent=True),
-        paper=f"--paper {quote(f'{RESULTS}/paper.csv')}" if PLAN.config.compared else "",
+        paper=lambda wildcards, input: (
+            f"--paper {quote(str(input.paper))}" if PLAN.config.compared else ""
+        ),
         code=code_digest("write_report"),
     shell:
         "python -m unitlens write-report --code {params.code} --log {log:q} {params.paper}"

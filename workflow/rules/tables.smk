@@ -29,6 +29,8 @@ rule tabulate:
         plan="<results>/plan.json",
     output:
         update("<results>/tables.json"),
+        folders=[directory(table) for table in TABLE_FOLDERS],
+        files=TABLE_FILES,
     log:
         "<logs>/tabulate.log",
     benchmark:
@@ -41,4 +43,5 @@ rule tabulate:
     params:
         code=code_digest("tabulate"),
     shell:
-        "python -m unitlens tabulate --plan {input.plan:q} --code {params.code} --log {log:q} {output:q}"
+        "python -m unitlens tabulate --plan {input.plan:q} --code {params.code} --log {log:q} "
+        + ("{output[0]:q}" if STORED else "{output:q}")

@@ -19,6 +19,7 @@ from unitlens.cli import (
     training_commands,
     workflow_commands,
 )
+from unitlens.cli.located_stores import with_location
 from unitlens.cli.terminal import printable_lines, say
 from unitlens.errors import UnitlensError, first_line, printable
 from unitlens.extras import naming_extras
@@ -52,9 +53,18 @@ ROOMS = (
     workflow_commands,
     explorer_commands,
 )
+# Subcommands that record stores to whether they finish them.
+RECORDING = {
+    recording_commands.record_activations: True,
+    recording_commands.record_part: False,
+    recording_commands.merge_activations: True,
+}
 for room in ROOMS:
     for command in room.COMMANDS:
-        app.command()(command)
+        finishes = RECORDING.get(command)
+        app.command()(
+            command if finishes is None else with_location(command, finishes=finishes)
+        )
 
 
 def main() -> NoReturn:

@@ -10,7 +10,18 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "test")
 
-Prepared = Annotated[Path, typer.Argument(help="dataset.json of the prepared data set.")]
+
+def _record_of(path: Path) -> Path:
+    """Return the record of a prepared data set that is named by its directory."""
+    return path / "dataset.json" if path.is_dir() else path
+
+
+Prepared = Annotated[
+    Path,
+    typer.Argument(
+        help="dataset.json of the prepared data set, or its directory.", callback=_record_of
+    ),
+]
 Network = Annotated[Path, typer.Argument(help="Directory of the network.")]
 
 
