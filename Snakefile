@@ -30,3 +30,4 @@ rule all:
             f"{RESULTS}/{network}/principal_components.nc"
             for network in PLAN.measured("principal_components")
         ],
+        where_stored(*[f"{RESULTS}/{table}" for table in TABLE_FOLDERS]),

@@ -29,6 +29,7 @@ from unitlens.planning.network_steps import step_code
 from unitlens.planning.plan import make_plan
 from unitlens.planning.plan_file import plan_values
 from unitlens.planning.stale_files import find_stale
+from unitlens.planning.store_locations import check_locations, stores_elsewhere
 from unitlens.planning.table_files import table_files
 from unitlens.provenance.digests import code_digest
 from unitlens.provenance.misfits import STORE_FILES
@@ -36,19 +37,28 @@ from unitlens.provenance.user_source import user_code_digest
 from unitlens.workflow.jobs_source import put_first_on_path, source_folder
 from unitlens.workflow.workflow_files import IN_REPOSITORY, SNAKEFILE
 
+# Whether files lie with a storage provider, and a job finds on its disk what its rule declares and
+# nothing else. Then what lies beside a declared file is declared, too. On a disk that all jobs share
+# it is not: Snakemake would remove it before a job and after a failure, and jobs go on with it.
+STORED = workflow.storage_settings.default_storage_provider is not None
+
 try:
     if workflow.is_main_process:
         check_config_files(workflow.configfiles)
     PLAN = make_plan(parse_config(config))
     if workflow.is_main_process:
         check_networks(PLAN)
+        check_locations(PLAN, stored=STORED)
+    # Each file that does not fit the plan, with the reason; jobs of this run look at their own.
+    STALE = find_stale(PLAN) if workflow.is_main_process and not STORED else {}
 except UnitlensError as error:
     sys.exit(f"unitlens: {printable(error)}")
 
 
 onstart:
-    # Dry runs and listings do not come here: they run nothing of the user's.
+    # Dry runs and listings do not come here: they run nothing of the user's, and write nothing.
     try:
+        check_locations(PLAN, stored=STORED, write=True)
         check_networks(PLAN, run_code=True)
     except UnitlensError as error:
         sys.exit(f"unitlens: {printable(error)}")
@@ -63,12 +73,19 @@ if workflow.modifier.path_modifier.replace_prefix(RESULTS) != RESULTS:
         "unitlens: the module statement must not have prefix or replace_prefix: files are found by "
         f"results = {RESULTS!r}; set results in the configuration that the module is given"
     )
-# Whether files lie with a storage provider, and a job finds on its disk what its rule declares and
-# nothing else. Then what lies beside a declared file is declared, too. On a disk that all jobs share
-# it is not: Snakemake would remove it before a job and after a failure, and jobs go on with it.
-STORED = workflow.storage_settings.default_storage_provider is not None
-# Each file that does not fit the plan, with the reason; jobs of this run look at their own files.
-STALE = find_stale(PLAN) if workflow.is_main_process and not STORED else {}
+if STORED and (RESULTS.startswith("..") or os.path.isabs(RESULTS)):
+    sys.exit(
+        f"unitlens: results = {RESULTS!r} must be a path inside the working directory where files "
+        "lie with a storage provider, which puts it under its prefix; name the place by "
+        "--default-storage-prefix"
+    )
+if workflow.is_main_process and not STORED:
+    for place, count in stores_elsewhere(PLAN).items():
+        logger.warning(
+            f"unitlens: the stores of activations of {count} networks stay {place}, not where "
+            "activations.location says; to move those of a network, remove its train/activations.json "
+            "and test/activations.json: they are recorded again"
+        )
 
 
 def force_stale():
@@ -131,10 +148,24 @@ def where_stored(*files):
 
 
 RECORDS = where_stored(*[f"{RESULTS}/{run}/checkpoint.json" for run in PLAN.runs])
-TABLE_FOLDERS, TABLE_FILES = (
-    where_stored(*[f"{RESULTS}/{name}" for name in names])
-    for names in table_files(PLAN)
+PICTURES, CAPTIONS, DRAWINGS = (
+    where_stored(
+        *[f"{RESULTS}/figures/{figure}.{kind}" for figure in PLAN.config.figures]
+    )
+    for kind in ("png", "rst", "svg")
 )
+TABLE_FOLDERS, TABLE_FILES = table_files(PLAN)
+
+
+def tar(action, packed, names=()):
+    """Write the end of a shell command: the files beside a tar file go into it, or come out of it."""
+    beside = " ".join(map(quote, names))
+    return f"tar --{action} --file {packed} --directory $(dirname {packed}) {beside}"
+
+
+UNPACK_TABLES = tar("extract", "{input.packed:q}") + "&& " if STORED else ""
+# All files of a prepared data set, whatever their names.
+PREPARED = ("--exclude=*.tar", "--exclude=./.*", ".")
 
 
 pathvars:
@@ -170,12 +201,11 @@ def get_run_spec(wildcards):
     return Untracked(PLAN.runs[wildcards.run].spec.model_dump(mode="json"))
 
 
-def get_kept_epochs(wildcards, output):
-    """Find the folders of a run's kept epochs as tar is told them: no rule declares their number."""
+def get_kept_epochs(wildcards):
+    """Find the folders of the kept epochs of a run, as tar is told them."""
     kept = [name for name in PLAN.kept_epochs if name.startswith(f"{wildcards.run}/")]
-    folder = quote(os.path.dirname(output.record))
     names = " ".join(name.rpartition("/")[2] for name in kept)
-    return Untracked(f"--directory {folder} {names or '--files-from /dev/null'}")
+    return Untracked(names or "--files-from /dev/null")
 
 
 def get_identity(wildcards):
@@ -208,9 +238,10 @@ def get_dataset(wildcards):
 
 
 def prepared_files(dataset):
-    """Name what is declared of a prepared data set: its record, or the folder with all its files."""
-    folder = f"{RESULTS}/datasets/{dataset}"
-    return folder if STORED else f"{folder}/dataset.json"
+    """Name what is declared of a prepared data set: its record, or all its files in one."""
+    return (
+        f"{RESULTS}/datasets/{dataset}/{'prepared.tar' if STORED else 'dataset.json'}"
+    )
 
 
 def find_network(wildcards):

@@ -10,11 +10,7 @@ rule prepare_dataset:
     input:
         get_nothing,
     output:
-        (
-            directory("<results>/datasets/{dataset}")
-            if STORED
-            else update("<results>/datasets/{dataset}/dataset.json")
-        ),
+        update(prepared_files("{dataset}")),
     log:
         "<logs>/prepare_dataset/{dataset}.log",
     benchmark:
@@ -36,7 +32,7 @@ rule prepare_dataset:
     shell:
         "python -m unitlens prepare-dataset --spec {params.spec:q} --data {params.data:q}"
         " {params.download} --code {params.code} --user-code={params.user} --log {log:q} {output:q}"
-        + ("/dataset.json" if STORED else "")
+        + (" && " + tar("create", "{output:q}", PREPARED) if STORED else "")
 
 
 rule train:
@@ -75,13 +71,14 @@ rule train:
     shell:
         "python -m unitlens train --spec {params.spec:q} --code {params.code}"
         " --user-code={params.user} --failed-runs {params.failed} --threads {threads} --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q} {input.dataset:q} {output.record:q}"
-        + (" && tar --create --file {output.kept:q} {params.kept}" if STORED else "")
+        + (
+            " && " + tar("create", "{output.kept:q}") + "{params.kept}"
+            if STORED
+            else ""
+        )
 
 
 if STORED:
-
-    localrules:
-        unpack_epoch,
 
     rule unpack_epoch:
         """Unpack the network of a kept epoch."""
@@ -92,7 +89,5 @@ if STORED:
             "<results>/{run}/{epoch}/checkpoint.safetensors",
         wildcard_constraints:
             epoch=r"epoch-\d{4}",
-        params:
-            folder=subpath(input[0], parent=True),
         shell:
-            "tar --extract --file {input:q} --directory {params.folder:q} {wildcards.epoch}"
+            tar("extract", "{input:q}") + "{wildcards.epoch}"

@@ -10,8 +10,7 @@ rule draw_figures:
     """Draw the figures that the configuration asks for, each with what it shows."""
     input:
         "<results>/tables.json",
-        TABLE_FOLDERS,
-        TABLE_FILES,
+        packed=where_stored("<results>/tables.tar"),
     output:
         [
             report(
@@ -25,6 +24,7 @@ rule draw_figures:
         ],
         captions=[f"{RESULTS}/figures/{figure}.rst" for figure in PLAN.config.figures],
         findings="<results>/figures/figures.json",
+        pictures=PICTURES,
     log:
         "<logs>/draw_figures.log",
     benchmark:
@@ -39,7 +39,8 @@ rule draw_figures:
         figures=json.dumps(PLAN.config.figures),
         code=code_digest("draw_figures"),
     shell:
-        "python -m unitlens draw-figures --figures {params.figures:q} --code {params.code} --log {log:q}"
+        UNPACK_TABLES
+        + "python -m unitlens draw-figures --figures {params.figures:q} --code {params.code} --log {log:q}"
         " {params.results:q} {output.findings:q}"
 
 
@@ -48,9 +49,9 @@ rule compare_with_paper:
     input:
         "<results>/tables.json",
         "<results>/figures/figures.json",
-        TABLE_FOLDERS,
-        TABLE_FILES,
+        DRAWINGS + PICTURES + CAPTIONS,
         RECORDS,
+        packed=where_stored("<results>/tables.tar"),
     output:
         table="<results>/paper.csv",
         record="<results>/paper.json",
@@ -73,7 +74,8 @@ rule compare_with_paper:
         command=get_command(),
         code=code_digest("compare_with_paper"),
     shell:
-        "python -m unitlens compare-with-paper --claims {params.claims:q} --code {params.code}"
+        UNPACK_TABLES
+        + "python -m unitlens compare-with-paper --claims {params.claims:q} --code {params.code}"
         " --causes {params.causes:q} --command {params.command:q} --log {log:q} {params.results:q} {output.table:q}"
 
 
@@ -83,13 +85,9 @@ rule write_report:
         [f"{RESULTS}/figures/{figure}.svg" for figure in PLAN.config.figures],
         "<results>/figures/figures.json",
         paper="<results>/paper.csv" if PLAN.config.compared else [],
-        beside=where_stored(
-            "<results>/tables.json",
-            *[f"{RESULTS}/figures/{figure}.rst" for figure in PLAN.config.figures],
-            *(["<results>/paper.json"] if PLAN.config.compared else []),
-        ),
-        folders=TABLE_FOLDERS,
-        files=TABLE_FILES,
+        tables=where_stored("<results>/tables.json"),
+        packed=where_stored("<results>/tables.tar"),
+        figures=PICTURES + CAPTIONS,
     output:
         report("<results>/report.html", caption="../report/page.rst", category="Page"),
     log:
@@ -108,5 +106,6 @@ rule write_report:
         ),
         code=code_digest("write_report"),
     shell:
-        "python -m unitlens write-report --code {params.code} --log {log:q} {params.paper}"
+        UNPACK_TABLES
+        + "python -m unitlens write-report --code {params.code} --log {log:q} {params.paper}"
         " {params.results:q} {output:q}"

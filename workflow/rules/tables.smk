@@ -29,8 +29,7 @@ rule tabulate:
         plan="<results>/plan.json",
     output:
         update("<results>/tables.json"),
-        folders=[directory(table) for table in TABLE_FOLDERS],
-        files=TABLE_FILES,
+        packed=where_stored("<results>/tables.tar"),
     log:
         "<logs>/tabulate.log",
     benchmark:
@@ -44,4 +43,26 @@ rule tabulate:
         code=code_digest("tabulate"),
     shell:
         "python -m unitlens tabulate --plan {input.plan:q} --code {params.code} --log {log:q} "
-        + ("{output[0]:q}" if STORED else "{output:q}")
+        + (
+            "{output[0]:q} && "
+            + tar("create", "{output.packed:q}", TABLE_FOLDERS + TABLE_FILES)
+            if STORED
+            else "{output:q}"
+        )
+
+
+if STORED:
+
+    # Its outputs are folders: of jobs on other machines, the storage plugin for S3 (0.3) misses these.
+    localrules:
+        unpack_tables,
+
+    rule unpack_tables:
+        """Unpack the tables where they lie, so that they can be read there."""
+        input:
+            "<results>/tables.tar",
+        output:
+            [directory(f"{RESULTS}/{table}") for table in TABLE_FOLDERS],
+            [f"{RESULTS}/{table}" for table in TABLE_FILES],
+        shell:
+            tar("extract", "{input:q}")

@@ -62,9 +62,7 @@ RECORDING = {
 for room in ROOMS:
     for command in room.COMMANDS:
         finishes = RECORDING.get(command)
-        app.command()(
-            command if finishes is None else with_location(command, finishes=finishes)
-        )
+        app.command()(command if finishes is None else with_location(command, finishes=finishes))
 
 
 def main() -> NoReturn:

@@ -38,6 +38,11 @@ def find_stale(plan: Plan) -> dict[str, str]:
     Returns
     -------
     Path of each file to what does not fit, in words.
+
+    Raises
+    ------
+    StoreError
+        Where a store that is needed lies at a URL that cannot be reached.
     """
     results = Path(plan.config.results)
     if not results.is_dir():
@@ -117,6 +122,7 @@ def _incomplete_stores(
 ) -> dict[str, str]:
     """Return the stores that lack files, but not a removed store that no other file needs."""
     from unitlens.store.format.manifest import check_whole, read_manifest
+    from unitlens.store.located import locate_store, reach_location
 
     incomplete = {}
     others = [name for name in expected if name not in STORE_FILES]
@@ -127,8 +133,10 @@ def _incomplete_stores(
             continue
         if not store.is_dir() and not is_used:
             continue
+        reach_location(store)
         try:
-            check_whole(store, read_manifest(store))
+            place = locate_store(store)
+            check_whole(place, read_manifest(place))
         except StoreError as error:
             incomplete[name] = str(error)
     return incomplete

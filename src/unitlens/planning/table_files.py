@@ -25,8 +25,9 @@ def table_files(plan: Plan) -> tuple[list[str], list[str]]:
     >>> experiment = {"dataset": {"name": "digits"}, "model": {"name": "mlp"}, "training": {}}
     >>> alone = dict.fromkeys(("unit_ablation", "cumulative_ablation", "noise_robustness"))
     >>> plan = make_plan(parse_config({"experiments": {"e": experiment}, "measurements": alone}))
-    >>> table_files(plan)
-    (['history.zarr', 'runs.zarr', 'units.zarr'], ['history.parquet', 'runs.parquet', 'units.parquet'])
+    >>> table_files(plan)  # doctest: +NORMALIZE_WHITESPACE
+    (['history.zarr', 'runs.zarr', 'units.zarr'],
+     ['history.parquet', 'runs.parquet', 'units.parquet'])
     """
     names = {"history", "runs"}
     of_runs = [name for name in ("measures", *PERTURBATIONS) if _measures_runs(plan, name)]

@@ -55,6 +55,22 @@ def locate_store(path: str | Path) -> Path:
     return _check_same(place, manifest, locate(location))
 
 
+def reach_location(path: Path) -> None:
+    """Raise StoreError where the store of a manifest lies at a place that cannot be reached.
+
+    Parameters
+    ----------
+    path
+        Where the store would lie beside the manifest.
+    """
+    manifest = _sound_manifest(path)
+    location = named_location(manifest) if manifest is not None else None
+    if location is not None:
+        store = locate(location)
+        with reaching(store):
+            manifest_path(store).exists()
+
+
 @contextmanager
 def placing_stores(places: Mapping[Path, Path]) -> Iterator[None]:
     """Have stores recorded at other places.
