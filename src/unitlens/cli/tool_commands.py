@@ -51,9 +51,11 @@ def validate(config: ConfigFiles = None, *, run_code: RunCode = False) -> None:
     """Check a configuration and list the networks that it names. No code of its own is run."""
     from unitlens.planning.network_checks import check_networks
     from unitlens.planning.plan import make_plan
+    from unitlens.planning.store_locations import check_locations
 
     plan = make_plan(read_config(*(config or DEFAULT)))
     unchecked = check_networks(plan, run_code=run_code)
+    check_locations(plan)
     for name, run in plan.runs.items():
         say(f"{name}  ({', '.join(run.experiments)})")
     _say_unchecked(unchecked)

@@ -22,9 +22,10 @@ def table_files(plan: Plan) -> tuple[list[str], list[str]]:
     --------
     >>> from unitlens.config.reading import parse_config
     >>> from unitlens.planning.plan import make_plan
-    >>> experiment = {"dataset": {"name": "digits"}, "model": {"name": "mlp"}, "training": {}}
+    >>> training = {"epochs": 1}
+    >>> run = {"dataset": {"name": "digits"}, "model": {"name": "mlp"}, "training": training}
     >>> alone = dict.fromkeys(("unit_ablation", "cumulative_ablation", "noise_robustness"))
-    >>> plan = make_plan(parse_config({"experiments": {"e": experiment}, "measurements": alone}))
+    >>> plan = make_plan(parse_config({"experiments": {"e": run}, "measurements": alone}))
     >>> table_files(plan)  # doctest: +NORMALIZE_WHITESPACE
     (['history.zarr', 'runs.zarr', 'units.zarr'],
      ['history.parquet', 'runs.parquet', 'units.parquet'])

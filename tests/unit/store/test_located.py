@@ -58,7 +58,9 @@ def test_store__elsewhere_is_repaired_there(tmp_path, dataset):
     shard = store / "1/activation/c/0/0"
     shard.unlink()
 
-    with pytest.raises(StoreError, match=rf"{store} is not whole: the shard '1/activation/c/0/0' is missing"):
+    with pytest.raises(
+        StoreError, match=rf"{store} is not whole: the shard '1/activation/c/0/0' is missing"
+    ):
         ul.open_activations(path)
     ul.repair_activations(mlp(), dataset, path)
 

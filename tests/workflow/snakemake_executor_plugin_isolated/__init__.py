@@ -1,10 +1,9 @@
-"""An executor of Snakemake for tests: each job runs in a folder of its own, as on a machine of its own.
+"""An executor of Snakemake for tests: each job runs in its own folder, as on its own machine.
 
 A job finds there what the workflow itself consists of, and what Snakemake brings from the storage.
 The folders stay under ``machines``, so that a test can look at what a job has left.
 """
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,7 +12,7 @@ from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 from snakemake_interface_executor_plugins.settings import CommonSettings
 
-SOURCES = ("Snakefile", "workflow", "envs", "profiles", "config.yaml", "tiny.yaml")
+SOURCES = ("Snakefile", "workflow", "envs", "tiny.yaml")
 
 common_settings = CommonSettings(
     non_local_exec=True,
@@ -32,9 +31,8 @@ class Executor(RemoteExecutor):
         machine = Path("machines", f"{job.name}-{job.jobid}").absolute()
         machine.mkdir(parents=True)
         for name in SOURCES:
-            if os.path.exists(name):
-                copy = shutil.copytree if os.path.isdir(name) else shutil.copy
-                copy(name, machine / name)
+            copy = shutil.copytree if Path(name).is_dir() else shutil.copy
+            copy(name, machine / name)
         command = self.format_job_exec(job)
         log = (machine / "job.log").open("w")
         process = subprocess.Popen(
