@@ -21,7 +21,7 @@ from unitlens.catalogue.datasets import DATASETS
 from unitlens.config.measurements import MEASUREMENT_FILES, PERTURBATIONS
 from unitlens.config.reading import check_config_files, parse_config
 from unitlens.config.runs import dataset_name, run_identity
-from unitlens.errors import UnitlensError, printable
+from unitlens.errors import UnitlensError, first_line, printable
 from unitlens.hashed_files import hash_values, write_json
 from unitlens.planning.job_parts import PartCounter
 from unitlens.planning.network_checks import check_networks
@@ -30,6 +30,7 @@ from unitlens.planning.plan import make_plan
 from unitlens.planning.plan_file import plan_values
 from unitlens.planning.stale_files import find_stale
 from unitlens.planning.store_locations import check_locations, stores_elsewhere
+from unitlens.planning.stored_files import find_stale_in_storage
 from unitlens.planning.table_files import table_files
 from unitlens.provenance.digests import code_digest
 from unitlens.provenance.misfits import STORE_FILES
@@ -79,7 +80,38 @@ if STORED and (RESULTS.startswith("..") or os.path.isabs(RESULTS)):
         "lie with a storage provider, which puts it under its prefix; name the place by "
         "--default-storage-prefix"
     )
-if workflow.is_main_process and not STORED:
+
+
+def stored_object(name):
+    """Return an object of the storage by its path in the results folder."""
+    prefix = (workflow.storage_settings.default_storage_prefix or "").rstrip("/")
+    provider = workflow.storage_registry.default_storage_provider
+    return provider.object(
+        f"{prefix}/{RESULTS}/{name}" if prefix else f"{RESULTS}/{name}"
+    )
+
+
+def fetch_stored(names, folder):
+    """Copy those files of the storage to a folder that it holds."""
+    for name in names:
+        stored = stored_object(name)
+        if stored.exists():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stored.set_local_path(path)
+            stored.retrieve_object()
+
+
+if workflow.is_main_process and STORED:
+    try:
+        stale = find_stale_in_storage(PLAN, fetch_stored)
+    except Exception as error:
+        sys.exit(
+            f"unitlens: the storage cannot be read ({type(error).__name__}: {first_line(error)}); "
+            "check --default-storage-prefix and the credentials"
+        )
+    STALE = {str(stored_object(name).local_path()): why for name, why in stale.items()}
+elif workflow.is_main_process:
     for place, count in stores_elsewhere(PLAN).items():
         logger.warning(
             f"unitlens: the stores of activations of {count} networks stay {place}, not where "

@@ -10,7 +10,8 @@ rule prepare_dataset:
     input:
         get_nothing,
     output:
-        update(prepared_files("{dataset}")),
+        update("<results>/datasets/{dataset}/dataset.json"),
+        packed=where_stored("<results>/datasets/{dataset}/prepared.tar"),
     log:
         "<logs>/prepare_dataset/{dataset}.log",
     benchmark:
@@ -31,8 +32,12 @@ rule prepare_dataset:
         user=lambda wildcards: user_code_digest(PLAN.datasets[wildcards.dataset].name),
     shell:
         "python -m unitlens prepare-dataset --spec {params.spec:q} --data {params.data:q}"
-        " {params.download} --code {params.code} --user-code={params.user} --log {log:q} {output:q}"
-        + (" && " + tar("create", "{output:q}", PREPARED) if STORED else "")
+        " {params.download} --code {params.code} --user-code={params.user} --log {log:q} "
+        + (
+            "{output[0]:q} && " + tar("create", "{output.packed:q}", PREPARED)
+            if STORED
+            else "{output:q}"
+        )
 
 
 rule train:

@@ -4,63 +4,80 @@ The subcommands are wrapped, not changed: where a store lies changes no number, 
 change the digest of what records.
 """
 
-import inspect
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from unitlens.cli.job import Site
 from unitlens.cli.opening import SPLITS
 from unitlens.config.measurements import ActivationSpec
 from unitlens.config.reading import parse_section
 from unitlens.errors import DatasetError, ModelError
 from unitlens.failed_network import failure_of
-from unitlens.hashed_files import hash_values, read_json
-from unitlens.provenance.misfits import CHECKPOINT, STORE_FILES
+from unitlens.hashed_files import HASH, hash_values, read_json, write_json
+from unitlens.provenance.misfits import CHECKPOINT, STORE_FILES, read_values
 from unitlens.store.backend.files import names_in
 from unitlens.store.backend.places import locate
-from unitlens.store.located import placing_stores, write_location
+from unitlens.store.located import LOCATION, placing_stores, write_location
 
 AGAIN = "remove the file and run snakemake again"
 _HASH_DIGITS = 12
+Command = Callable[..., None]
 
 logger = logging.getLogger("unitlens")
 
 
-def with_location(command: Callable[..., None], *, finishes: bool) -> Callable[..., None]:
-    """Return a recording subcommand whose stores lie where its option ``--site`` says.
-
-    Parameters
-    ----------
-    command
-        The subcommand: a function of ``dataset``, ``network``, ``settings`` and ``code``.
-    finishes
-        Whether the subcommand finishes the stores. Then their manifests are written to the
-        directory of the network, too.
-    """
-    signature = inspect.signature(command)
-    takes_site = "site" in signature.parameters
-    option = inspect.Parameter(
-        "site", inspect.Parameter.KEYWORD_ONLY, default="{}", annotation=Site
-    )
-    parameters = {"site": option, **signature.parameters}
+def recorded_at_location(command: Command) -> Command:
+    """Return a subcommand that records a network, whose stores lie where ``--site`` says."""
 
     @wraps(command)
     def located(**given: Any) -> None:
-        site = given["site"] if takes_site else given.pop("site")
-        section = parse_section(ActivationSpec, given["settings"], site)
-        with recording_elsewhere(
-            given["network"], given["dataset"], section, given["code"], finishes=finishes
-        ):
+        section = parse_section(ActivationSpec, given["settings"], given["site"])
+        with _elsewhere(section, given, finishes=True):
             command(**given)
 
-    ordered = sorted(parameters.values(), key=lambda parameter: parameter.kind)
-    located.__signature__ = signature.replace(parameters=ordered)  # type: ignore[attr-defined]
-    located.__annotations__ = {"site": Site, **command.__annotations__}
     return located
+
+
+def part_at_location(command: Command) -> Command:
+    """Return a subcommand that records a part; the file of the part states the location."""
+
+    @wraps(command)
+    def located(**given: Any) -> None:
+        section = parse_section(ActivationSpec, given["settings"], given["site"])
+        with _elsewhere(section, given, finishes=False):
+            command(**given)
+        if section.location is not None:
+            part = read_values(given["output"]) or {}
+            values = {name: value for name, value in part.items() if name != HASH}
+            write_json(given["output"], {**values, LOCATION: section.location})
+
+    return located
+
+
+def merged_at_location(command: Command) -> Command:
+    """Return a subcommand that merges parts, whose store lies where the parts were recorded."""
+
+    @wraps(command)
+    def located(**given: Any) -> None:
+        section = parse_section(ActivationSpec, given["settings"])
+        parts = (given["network"] / "parts").glob("*-of-*.json")
+        last = max(parts, key=lambda part: part.stat().st_mtime_ns, default=None)
+        location = (read_values(last) or {}).get(LOCATION) if last is not None else None
+        section = section.model_copy(update={"location": location})
+        with _elsewhere(section, given, finishes=True):
+            command(**given)
+
+    return located
+
+
+def _elsewhere(
+    section: ActivationSpec, given: Mapping[str, Any], *, finishes: bool
+) -> AbstractContextManager[None]:
+    network, dataset, code = (given[name] for name in ("network", "dataset", "code"))
+    return recording_elsewhere(network, dataset, section, code, finishes=finishes)
 
 
 @contextmanager

@@ -19,7 +19,11 @@ from unitlens.cli import (
     training_commands,
     workflow_commands,
 )
-from unitlens.cli.located_stores import with_location
+from unitlens.cli.located_stores import (
+    merged_at_location,
+    part_at_location,
+    recorded_at_location,
+)
 from unitlens.cli.terminal import printable_lines, say
 from unitlens.errors import UnitlensError, first_line, printable
 from unitlens.extras import naming_extras
@@ -53,16 +57,16 @@ ROOMS = (
     workflow_commands,
     explorer_commands,
 )
-# Subcommands that record stores to whether they finish them.
-RECORDING = {
-    recording_commands.record_activations: True,
-    recording_commands.record_part: False,
-    recording_commands.merge_activations: True,
+# Subcommands that record stores, which may lie elsewhere.
+LOCATED = {
+    recording_commands.record_activations: recorded_at_location,
+    recording_commands.record_part: part_at_location,
+    recording_commands.merge_activations: merged_at_location,
 }
 for room in ROOMS:
     for command in room.COMMANDS:
-        finishes = RECORDING.get(command)
-        app.command()(command if finishes is None else with_location(command, finishes=finishes))
+        located = LOCATED.get(command)
+        app.command()(located(command) if located else command)
 
 
 def main() -> NoReturn:

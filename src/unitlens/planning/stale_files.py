@@ -78,8 +78,18 @@ def _stale_datasets(plan: Plan, results: Path) -> Iterator[tuple[str, str]]:
             yield str(directory / "dataset.json"), reason
 
 
-def _changed_code(stated: Mapping[str, Any], step: str, function: str) -> str | None:
-    """Return which code has changed since a file was made, in words."""
+def changed_code(stated: Mapping[str, Any], step: str, function: str) -> str | None:
+    """Return which code has changed since a file was made, in words.
+
+    Parameters
+    ----------
+    stated
+        What the file states: ``code`` and ``user_code``, or neither.
+    step
+        The step that makes the file.
+    function
+        The user's function that the step calls, or another name.
+    """
     now = {"code": step_code(step), "user_code": user_code_digest(function)}
     for key, digest in now.items():
         if stated.get(key, digest) != digest:
@@ -114,7 +124,7 @@ def _missing_file(results: Path, name: str, spec: RunSpec) -> str | None:
 def _checkpoint_difference(record: Mapping[str, Any], spec: RunSpec, plan: Plan) -> str | None:
     if record.get("failed") and plan.config.failed_runs == "stop":
         return "its training failed, and failed_runs is stop"
-    return _changed_code(record.get("origin_parts") or {}, "train", spec.model.name)
+    return changed_code(record.get("origin_parts") or {}, "train", spec.model.name)
 
 
 def _incomplete_stores(
