@@ -100,7 +100,7 @@ def test_jobs__with_results_in_a_storage_of_files(finished, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert not (tmp_path / "work/results").exists()
     stored = tmp_path / "stored/results"
-    check_equal(stored, finished, ("unit_measures.nc", "unit_ablation.nc", "noise_robustness.nc"))
+    check_equal(stored, finished, ("unit_measures.nc", "noise_robustness.nc"))
     results, local = ul.open_results(stored), ul.open_results(finished / "results")
     mine = local.units.isel(unit=local.units.run.values == name_of_network(finished))
     assert (results.units.loss_increase.values == mine.loss_increase.values).all()

@@ -186,18 +186,28 @@ PICTURES, CAPTIONS, DRAWINGS = (
     )
     for kind in ("png", "rst", "svg")
 )
+COMPARISON = [
+    f"{RESULTS}/paper.{kind}"
+    for kind in where_stored("json", "md")
+    if PLAN.config.compared
+]
 TABLE_FOLDERS, TABLE_FILES = table_files(PLAN)
-
-
-def tar(action, packed, names=()):
-    """Write the end of a shell command: the files beside a tar file go into it, or come out of it."""
-    beside = " ".join(map(quote, names))
-    return f"tar --{action} --file {packed} --directory $(dirname {packed}) {beside}"
-
-
-UNPACK_TABLES = tar("extract", "{input.packed:q}") + "&& " if STORED else ""
+TABLES = " ".join(TABLE_FOLDERS + TABLE_FILES)
 # All files of a prepared data set, whatever their names.
-PREPARED = ("--exclude=*.tar", "--exclude=./.*", ".")
+PREPARED = "--exclude='*.tar' --exclude='./.*' ."
+
+
+def pack(written, packed, names):
+    """Write the end of a command that packs what lies beside the file that it has written."""
+    return f"{written} && tar --create --file {packed} --directory $(dirname {packed}) {names}"
+
+
+def unpack(packed, names=""):
+    """Write a command that unpacks a tar file where it lies."""
+    return f"tar --extract --file {packed} --directory $(dirname {packed}) {names}"
+
+
+UNPACK_TABLES = f"{unpack('{input.packed:q}')} && " if STORED else ""
 
 
 pathvars:

@@ -34,7 +34,7 @@ rule prepare_dataset:
         "python -m unitlens prepare-dataset --spec {params.spec:q} --data {params.data:q}"
         " {params.download} --code {params.code} --user-code={params.user} --log {log:q} "
         + (
-            "{output[0]:q} && " + tar("create", "{output.packed:q}", PREPARED)
+            pack("{output[0]:q}", "{output.packed:q}", PREPARED)
             if STORED
             else "{output:q}"
         )
@@ -75,11 +75,11 @@ rule train:
         kept=get_kept_epochs,
     shell:
         "python -m unitlens train --spec {params.spec:q} --code {params.code}"
-        " --user-code={params.user} --failed-runs {params.failed} --threads {threads} --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q} {input.dataset:q} {output.record:q}"
+        " --user-code={params.user} --failed-runs {params.failed} --threads {threads} --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q} {input.dataset:q} "
         + (
-            " && " + tar("create", "{output.kept:q}") + "{params.kept}"
+            pack("{output.record:q}", "{output.kept:q}", "{params.kept}")
             if STORED
-            else ""
+            else "{output.record:q}"
         )
 
 
@@ -95,4 +95,4 @@ if STORED:
         wildcard_constraints:
             epoch=r"epoch-\d{4}",
         shell:
-            tar("extract", "{input:q}") + "{wildcards.epoch}"
+            unpack("{input:q}", "{wildcards.epoch}")

@@ -88,6 +88,7 @@ rule write_report:
         tables=where_stored("<results>/tables.json"),
         packed=where_stored("<results>/tables.tar"),
         figures=PICTURES + CAPTIONS,
+        comparison=COMPARISON,
     output:
         report("<results>/report.html", caption="../report/page.rst", category="Page"),
     log:

@@ -44,8 +44,7 @@ rule tabulate:
     shell:
         "python -m unitlens tabulate --plan {input.plan:q} --code {params.code} --log {log:q} "
         + (
-            "{output[0]:q} && "
-            + tar("create", "{output.packed:q}", TABLE_FOLDERS + TABLE_FILES)
+            pack("{output[0]:q}", "{output.packed:q}", TABLES)
             if STORED
             else "{output:q}"
         )
@@ -65,4 +64,4 @@ if STORED:
             [directory(f"{RESULTS}/{table}") for table in TABLE_FOLDERS],
             [f"{RESULTS}/{table}" for table in TABLE_FILES],
         shell:
-            tar("extract", "{input:q}")
+            unpack("{input:q}")

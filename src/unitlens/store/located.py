@@ -12,6 +12,7 @@ from pathlib import Path
 
 from unitlens.errors import StoreError
 from unitlens.local_files import flush_directory
+from unitlens.store.backend.files import names_in
 from unitlens.store.backend.places import is_remote, locate, reaching
 from unitlens.store.format.journal import remove_journal
 from unitlens.store.format.layout import journal_path, manifest_path
@@ -43,9 +44,7 @@ def locate_store(path: str | Path) -> Path:
     'acts.zarr'
     """
     place = locate(path)
-    if is_remote(place):
-        return place
-    placed = _PLACED.get({}).get(place.absolute())
+    placed = None if is_remote(place) else _PLACED.get({}).get(place.absolute())
     if placed is not None:
         return placed
     manifest = _sound_manifest(place)
@@ -125,7 +124,7 @@ def _sound_manifest(path: Path) -> Manifest | None:
 
     Whoever reads the store tells what is missing or damaged.
     """
-    if path.exists():
+    if names_in(path):
         return None
     with suppress(StoreError):
         return read_manifest(path)
