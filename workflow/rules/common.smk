@@ -49,22 +49,31 @@ from unitlens.catalogue.datasets import DATASETS, ImageFileSource
 from unitlens.config.measurements import MEASUREMENT_FILES, PERTURBATIONS
 from unitlens.config.reading import check_config_files, parse_config
 from unitlens.config.runs import dataset_name, run_identity
-from unitlens.errors import UnitlensError, printable
+from unitlens.errors import UnitlensError, first_line, printable
 from unitlens.hashed_files import hash_values, write_json
 from unitlens.planning.job_parts import PartCounter
 from unitlens.planning.job_sizes import JobSizes
 from unitlens.planning.network_checks import check_networks, networks_can_be_built
 from unitlens.planning.needed_packages import check_packages
-from unitlens.planning.network_steps import step_code
+from unitlens.planning.network_steps import NETWORK_STEPS, step_code
 from unitlens.planning.plan import make_plan
 from unitlens.planning.plan_file import plan_values
 from unitlens.planning.stale_files import find_stale
+from unitlens.planning.store_locations import check_locations, stores_elsewhere
+from unitlens.planning.stored_files import find_stale_in_storage
+from unitlens.planning.table_files import table_files
 from unitlens.provenance.digests import code_digest
+from unitlens.provenance.misfits import STORE_FILES
 from unitlens.provenance.user_source import user_code_digest
 from unitlens.workflow.array_jobs import check_array_jobs
 from unitlens.workflow.failed_jobs import OwnErrors
 from unitlens.workflow.jobs_source import put_first_on_path, source_folder
 from unitlens.workflow.workflow_files import IN_REPOSITORY, SNAKEFILE
+
+# Whether files lie with a storage provider, and a job finds on its disk what its rule declares and
+# nothing else. Then what lies beside a declared file is declared, too. On a disk that all jobs share
+# it is not: Snakemake would remove it before a job and after a failure, and jobs go on with it.
+STORED = workflow.storage_settings.default_storage_provider is not None
 
 try:
     if workflow.is_main_process:
@@ -75,13 +84,16 @@ try:
         if not workflow.deployment_settings.deployment_method:
             check_packages(PLAN)
         check_networks(PLAN)
+        check_locations(PLAN, stored=STORED)
         logger.addFilter(OwnErrors(workflow))
+    # Each file that does not fit the plan, with the reason; jobs of this run look at their own.
+    STALE = find_stale(PLAN) if workflow.is_main_process and not STORED else {}
 except UnitlensError as error:
     sys.exit(f"unitlens: {printable(error)}")
 
 
 onstart:
-    # Dry runs and listings do not come here: they run nothing of the user's.
+    # Dry runs and listings do not come here: they run nothing of the user's, and write nothing.
     can_build = networks_can_be_built()
     if not can_build and not workflow.deployment_settings.deployment_method:
         sys.exit(
@@ -90,6 +102,7 @@ onstart:
         )
     try:
         check_array_jobs(workflow)
+        check_locations(PLAN, stored=STORED, write=True)
         unchecked = check_networks(PLAN, run_code=can_build)
     except UnitlensError as error:
         sys.exit(f"unitlens: {printable(error)}")
@@ -121,8 +134,50 @@ if workflow.modifier.path_modifier.replace_prefix(RESULTS) != RESULTS:
         "unitlens: the module statement must not have prefix or replace_prefix: files are found by "
         f"results = {RESULTS!r}; set results in the configuration that the module is given"
     )
-# Each file that does not fit the plan, with the reason; jobs of this run look at their own files.
-STALE = find_stale(PLAN) if workflow.is_main_process else {}
+if STORED and (RESULTS.startswith("..") or os.path.isabs(RESULTS)):
+    sys.exit(
+        f"unitlens: results = {RESULTS!r} must be a path inside the working directory where files "
+        "lie with a storage provider, which puts it under its prefix; name the place by "
+        "--default-storage-prefix"
+    )
+
+
+def stored_object(name):
+    """Return an object of the storage by its path in the results folder."""
+    prefix = (workflow.storage_settings.default_storage_prefix or "").rstrip("/")
+    provider = workflow.storage_registry.default_storage_provider
+    return provider.object(
+        f"{prefix}/{RESULTS}/{name}" if prefix else f"{RESULTS}/{name}"
+    )
+
+
+def fetch_stored(names, folder):
+    """Copy those files of the storage to a folder that it holds."""
+    for name in names:
+        stored = stored_object(name)
+        if stored.exists():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stored.set_local_path(path)
+            stored.retrieve_object()
+
+
+if workflow.is_main_process and STORED:
+    try:
+        stale = find_stale_in_storage(PLAN, fetch_stored)
+    except Exception as error:
+        sys.exit(
+            f"unitlens: the storage cannot be read ({type(error).__name__}: {first_line(error)}); "
+            "check --default-storage-prefix and the credentials"
+        )
+    STALE = {str(stored_object(name).local_path()): why for name, why in stale.items()}
+elif workflow.is_main_process:
+    for place, count in stores_elsewhere(PLAN).items():
+        logger.warning(
+            f"unitlens: the stores of activations of {count} networks stay {place}, not where "
+            "activations.location says; to move those of a network, remove its train/activations.json "
+            "and test/activations.json: they are recorded again"
+        )
 
 
 def force_stale():
@@ -138,6 +193,8 @@ def force_stale():
 
 def count_parts(network):
     """Return of how many parts a network is recorded: a finished recording keeps its number."""
+    if STORED:
+        return PLAN.settings_of(network).activations.parts
     directory = f"{RESULTS}/{network}"
     splits = [f"{directory}/{split}/activations.json" for split in ("train", "test")]
     if all(map(os.path.isfile, splits)) and not STALE.keys() & set(splits):
@@ -157,6 +214,8 @@ PART_COUNTER = PartCounter(PLAN)
 
 def count_perturbation_parts(network, perturbation):
     """Return of how many parts a table is joined: a finished table keeps its number."""
+    if STORED:
+        return PART_COUNTER.count(network, perturbation)
     directory = f"{RESULTS}/{network}"
     table = f"{directory}/{perturbation}.nc"
     if os.path.isfile(table) and table not in STALE:
@@ -173,6 +232,55 @@ IN_TABLE_PARTS = "|".join(
     if count_perturbation_parts(network, perturbation) > 1
 )
 IN_TABLE_PARTS = f"({IN_TABLE_PARTS or '(?!)'})"
+
+
+def where_stored(*files):
+    """Return files that are declared only where jobs share no disk."""
+    return list(files) if STORED else []
+
+
+RECORDS = where_stored(*[f"{RESULTS}/{run}/checkpoint.json" for run in PLAN.runs])
+PICTURES, CAPTIONS, DRAWINGS = (
+    where_stored(
+        *[f"{RESULTS}/figures/{figure}.{kind}" for figure in PLAN.config.figures]
+    )
+    for kind in ("png", "rst", "svg")
+)
+COMPARISON = [
+    f"{RESULTS}/paper.{kind}"
+    for kind in where_stored("json", "md")
+    if PLAN.config.compared
+]
+TABLE_FOLDERS, TABLE_FILES = table_files(PLAN)
+TABLES = " ".join(TABLE_FOLDERS + TABLE_FILES)
+# All files of a prepared data set, whatever their names.
+PREPARED = "--exclude='*.tar' --exclude='./.*' ."
+
+
+def pack(written, packed, names):
+    """Write the end of a command that packs what lies beside the file that it has written."""
+    return f'{written} && tar --create --file {packed} --directory "$(dirname {packed})" {names}'
+
+
+def unpack(packed, names=""):
+    """Write a command that unpacks a tar file where it lies."""
+    return f'tar --extract --file {packed} --directory "$(dirname {packed})" {names}'
+
+
+UNPACK_TABLES = f"{unpack('{input.packed:q}')} && " if STORED else ""
+UNPACK_PREPARED = ""
+if STORED:
+    of_each = unpack('"$packed"')
+    UNPACK_PREPARED = f"for packed in {{input.prepared:q}}; do {of_each}; done && "
+# What the pages of units are made from, beside the tables.
+OF_UNITS = where_stored(
+    *[
+        f"{RESULTS}/{network}/{file}"
+        for network in PLAN.runs
+        if network in PLAN.summarised()
+        for file in (*STORE_FILES, *NETWORK_STEPS["class_statistics"].files)
+    ]
+)
 
 
 pathvars:
@@ -232,6 +340,13 @@ def get_run_spec(wildcards):
     return Untracked(PLAN.runs[wildcards.run].spec.model_dump(mode="json"))
 
 
+def get_kept_epochs(wildcards):
+    """Find the folders of the kept epochs of a run, as tar is told them."""
+    kept = [name for name in PLAN.kept_epochs if name.startswith(f"{wildcards.run}/")]
+    names = " ".join(name.rpartition("/")[2] for name in kept)
+    return Untracked(names or "--files-from /dev/null")
+
+
 def get_identity(wildcards):
     """Find what makes a run another network."""
     return run_identity(PLAN.runs[wildcards.run].spec)
@@ -244,7 +359,12 @@ def get_dataset_spec(wildcards):
 
 
 def get_weights(wildcards):
-    """Find the weights file that a run starts from, so that another one is noticed."""
+    """Find the weights file that a run starts from, so that another one is noticed.
+
+    Where jobs share no disk, the file is of the machines that they run on, as raw data is.
+    """
+    if STORED:
+        return []
     weights = getattr(PLAN.runs[wildcards.run].spec.model, "weights", None)
     return weights if weights and not weights.startswith("torchvision:") else []
 
@@ -253,7 +373,14 @@ def get_dataset(wildcards):
     """Find the prepared data set of a run, or of the run that a network belongs to."""
     force_stale()
     name = getattr(wildcards, "run", None) or wildcards.network
-    return f"{RESULTS}/datasets/{dataset_name(PLAN.run_of(name).spec.dataset)}/dataset.json"
+    return prepared_files(dataset_name(PLAN.run_of(name).spec.dataset))
+
+
+def prepared_files(dataset):
+    """Name what is declared of a prepared data set: its record, or all its files in one."""
+    return (
+        f"{RESULTS}/datasets/{dataset}/{'prepared.tar' if STORED else 'dataset.json'}"
+    )
 
 
 def find_network(wildcards):
@@ -348,7 +475,16 @@ def get_perturbation(find):
 
 def get_checkpoint(wildcards):
     """Find what is declared of a network: kept epochs come with the end of their run."""
-    return f"{RESULTS}/{PLAN.run_of(find_network(wildcards)).name}/checkpoint.json"
+    network = find_network(wildcards)
+    of_run = f"{RESULTS}/{PLAN.run_of(network).name}/checkpoint.json"
+    weights = f"{RESULTS}/{network}/checkpoint"
+    beside = where_stored(f"{weights}.json", f"{weights}.safetensors")
+    return list(dict.fromkeys([of_run, *beside]))
+
+
+def get_record(wildcards):
+    """Find the record of a network for a rule that asks only whether its training failed."""
+    return where_stored(*get_checkpoint(wildcards)[:1])
 
 
 def get_measures(section):
@@ -383,7 +519,17 @@ def get_tables(wildcards):
         for section, kind in MEASUREMENT_FILES.items()
         for network in PLAN.measured(section)
     ]
-    return files + [f"{RESULTS}/{run}/checkpoint.json" for run in PLAN.runs]
+    files += [f"{RESULTS}/{run}/checkpoint.json" for run in PLAN.runs]
+    return files + where_stored(
+        *[f"{RESULTS}/{run}/history.nc" for run in PLAN.runs],
+        *[f"{RESULTS}/{network}/checkpoint.json" for network in PLAN.kept_epochs],
+        *[
+            f"{RESULTS}/{network}/{file}"
+            for network in PLAN.recorded()
+            for file in STORE_FILES
+        ],
+        *map(prepared_files, PLAN.datasets),
+    )
 
 
 def get_command():

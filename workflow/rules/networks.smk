@@ -11,6 +11,7 @@ rule prepare_dataset:
         get_nothing,
     output:
         update("<results>/datasets/{dataset}/dataset.json"),
+        packed=where_stored("<results>/datasets/{dataset}/prepared.tar"),
     log:
         "<logs>/prepare_dataset/{dataset}.log",
     benchmark:
@@ -31,7 +32,12 @@ rule prepare_dataset:
         user=lambda wildcards: user_code_digest(PLAN.datasets[wildcards.dataset].name),
     shell:
         "python -m unitlens prepare-dataset --spec {params.spec:q} --data {params.data:q}"
-        " {params.download} --code {params.code} --user-code={params.user} --log {log:q} {output:q}"
+        " {params.download} --code {params.code} --user-code={params.user} --log {log:q} "
+        + (
+            pack("{output[0]:q}", "{output.packed:q}", PREPARED)
+            if STORED
+            else "{output:q}"
+        )
 
 
 rule train:
@@ -46,6 +52,7 @@ rule train:
         record=update("<results>/{run}/checkpoint.json"),
         weights=update("<results>/{run}/checkpoint.safetensors"),
         history=update("<results>/{run}/history.nc"),
+        kept=where_stored("<results>/{run}/kept_epochs.tar"),
     log:
         "<logs>/train/{run}.log",
     benchmark:
@@ -66,6 +73,27 @@ rule train:
         user=lambda wildcards: user_code_digest(
             PLAN.runs[wildcards.run].spec.model.name
         ),
+        kept=get_kept_epochs,
     shell:
         "python -m unitlens train --spec {params.spec:q} --code {params.code}"
-        " --user-code={params.user} --failed-runs {params.failed} --threads {threads} --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q} {input.dataset:q} {output.record:q}"
+        " --user-code={params.user} --failed-runs {params.failed} --threads {threads} --gpu {resources.gpu} --gres={resources.gres:q} --log {log:q} {input.dataset:q} "
+        + (
+            pack("{output.record:q}", "{output.kept:q}", "{params.kept}")
+            if STORED
+            else "{output.record:q}"
+        )
+
+
+if STORED:
+
+    rule unpack_epoch:
+        """Unpack the network of a kept epoch."""
+        input:
+            "<results>/{run}/kept_epochs.tar",
+        output:
+            "<results>/{run}/{epoch}/checkpoint.json",
+            "<results>/{run}/{epoch}/checkpoint.safetensors",
+        wildcard_constraints:
+            epoch=r"epoch-\d{4}",
+        shell:
+            unpack("{input:q}", "{wildcards.epoch}")

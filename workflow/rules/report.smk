@@ -10,6 +10,7 @@ rule draw_figures:
     """Draw the figures that the configuration asks for, each with what it shows."""
     input:
         "<results>/tables.json",
+        packed=where_stored("<results>/tables.tar"),
     output:
         [
             report(
@@ -23,6 +24,7 @@ rule draw_figures:
         ],
         captions=[f"{RESULTS}/figures/{figure}.rst" for figure in PLAN.config.figures],
         findings="<results>/figures/figures.json",
+        pictures=PICTURES,
     log:
         "<logs>/draw_figures.log",
     benchmark:
@@ -37,7 +39,8 @@ rule draw_figures:
         figures=json.dumps(PLAN.config.figures),
         code=code_digest("draw_figures"),
     shell:
-        "python -m unitlens draw-figures --figures {params.figures:q} --code {params.code} --log {log:q}"
+        UNPACK_TABLES
+        + "python -m unitlens draw-figures --figures {params.figures:q} --code {params.code} --log {log:q}"
         " {params.results:q} {output.findings:q}"
 
 
@@ -46,6 +49,9 @@ rule compare_with_paper:
     input:
         "<results>/tables.json",
         "<results>/figures/figures.json",
+        DRAWINGS + PICTURES + CAPTIONS,
+        RECORDS,
+        packed=where_stored("<results>/tables.tar"),
     output:
         table="<results>/paper.csv",
         record="<results>/paper.json",
@@ -68,7 +74,8 @@ rule compare_with_paper:
         command=get_command(),
         code=code_digest("compare_with_paper"),
     shell:
-        "python -m unitlens compare-with-paper --claims {params.claims:q} --code {params.code}"
+        UNPACK_TABLES
+        + "python -m unitlens compare-with-paper --claims {params.claims:q} --code {params.code}"
         " --causes {params.causes:q} --command {params.command:q} --log {log:q} {params.results:q} {output.table:q}"
 
 
@@ -76,6 +83,10 @@ rule save_explorer:
     """Write one page of all units, and of those that matter most, that works offline."""
     input:
         "<results>/tables.json",
+        packed=where_stored("<results>/tables.tar"),
+        prepared=where_stored(*map(prepared_files, PLAN.datasets)),
+        records=RECORDS,
+        statistics=OF_UNITS,
     output:
         "<results>/explorer.html",
     log:
@@ -91,7 +102,9 @@ rule save_explorer:
         results=subpath(input[0], parent=True),
         code=code_digest("save_explorer"),
     shell:
-        "python -m unitlens save-explorer --code {params.code} --log {log:q}"
+        UNPACK_TABLES
+        + UNPACK_PREPARED
+        + "python -m unitlens save-explorer --code {params.code} --log {log:q}"
         " {params.results:q} {output:q}"
 
 
@@ -100,8 +113,12 @@ rule write_report:
     input:
         [f"{RESULTS}/figures/{figure}.svg" for figure in PLAN.config.figures],
         "<results>/figures/figures.json",
-        "<results>/paper.csv" if PLAN.config.compared else [],
-        "<results>/explorer.html" if PLAN.config.explorer else [],
+        paper="<results>/paper.csv" if PLAN.config.compared else [],
+        tables=where_stored("<results>/tables.json"),
+        packed=where_stored("<results>/tables.tar"),
+        figures=PICTURES + CAPTIONS,
+        comparison=COMPARISON,
+        explorer="<results>/explorer.html" if PLAN.config.explorer else [],
     output:
         report("<results>/report.html", caption="../report/page.rst", category="Page"),
     log:
@@ -115,13 +132,14 @@ rule write_report:
         mem_mb=get_memory("write_report", 2000),
     params:
         results=subpath(output[0], parent=True),
-        paper=f"--paper {quote(f'{RESULTS}/paper.csv')}" if PLAN.config.compared else "",
-        explorer=(
-            f"--explorer {quote(f'{RESULTS}/explorer.html')}"
-            if PLAN.config.explorer
-            else ""
+        paper=lambda wildcards, input: (
+            f"--paper {quote(str(input.paper))}" if PLAN.config.compared else ""
+        ),
+        explorer=lambda wildcards, input: (
+            f"--explorer {quote(str(input.explorer))}" if PLAN.config.explorer else ""
         ),
         code=code_digest("write_report"),
     shell:
-        "python -m unitlens write-report --code {params.code} --log {log:q} {params.paper}"
+        UNPACK_TABLES
+        + "python -m unitlens write-report --code {params.code} --log {log:q} {params.paper}"
         " {params.explorer} {params.results:q} {output:q}"

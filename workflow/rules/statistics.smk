@@ -11,6 +11,7 @@ rule class_statistics:
     input:
         "<results>/{network}/train/activations.json",
         "<results>/{network}/test/activations.json",
+        get_record,
     output:
         train="<results>/{network}/train/class_statistics.nc",
         test="<results>/{network}/test/class_statistics.nc",
@@ -39,6 +40,7 @@ rule unit_measures:
         norms="<results>/{network}/l1_norm.nc",
         train="<results>/{network}/train/class_statistics.nc",
         test="<results>/{network}/test/class_statistics.nc",
+        record=get_record,
     output:
         "<results>/{network}/unit_measures.nc",
     log:
@@ -65,6 +67,7 @@ rule principal_components:
     input:
         "<results>/{network}/train/activations.json",
         "<results>/{network}/test/activations.json",
+        get_record,
     output:
         "<results>/{network}/principal_components.nc",
     log:

@@ -29,6 +29,7 @@ rule tabulate:
         plan="<results>/plan.json",
     output:
         update("<results>/tables.json"),
+        packed=where_stored("<results>/tables.tar"),
     log:
         "<logs>/tabulate.log",
     benchmark:
@@ -41,4 +42,26 @@ rule tabulate:
     params:
         code=code_digest("tabulate"),
     shell:
-        "python -m unitlens tabulate --plan {input.plan:q} --code {params.code} --log {log:q} {output:q}"
+        "python -m unitlens tabulate --plan {input.plan:q} --code {params.code} --log {log:q} "
+        + (
+            pack("{output[0]:q}", "{output.packed:q}", TABLES)
+            if STORED
+            else "{output:q}"
+        )
+
+
+if STORED:
+
+    # Its outputs are folders: of jobs on other machines, the storage plugin for S3 (0.3) misses these.
+    localrules:
+        unpack_tables,
+
+    rule unpack_tables:
+        """Unpack the tables where they lie, so that they can be read there."""
+        input:
+            "<results>/tables.tar",
+        output:
+            [directory(f"{RESULTS}/{table}") for table in TABLE_FOLDERS],
+            [f"{RESULTS}/{table}" for table in TABLE_FILES],
+        shell:
+            unpack("{input:q}")

@@ -19,6 +19,11 @@ from unitlens.cli import (
     training_commands,
     workflow_commands,
 )
+from unitlens.cli.located_stores import (
+    merged_at_location,
+    part_at_location,
+    recorded_at_location,
+)
 from unitlens.cli.terminal import printable_lines, say
 from unitlens.errors import (
     HeldStoreError,
@@ -59,9 +64,16 @@ ROOMS = (
     workflow_commands,
     explorer_commands,
 )
+# Subcommands that record stores, which may lie elsewhere.
+LOCATED = {
+    recording_commands.record_activations: recorded_at_location,
+    recording_commands.record_part: part_at_location,
+    recording_commands.merge_activations: merged_at_location,
+}
 for room in ROOMS:
     for command in room.COMMANDS:
-        app.command()(command)
+        located = LOCATED.get(command)
+        app.command()(located(command) if located else command)
 
 
 def main() -> NoReturn:

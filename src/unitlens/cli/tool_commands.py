@@ -53,9 +53,11 @@ def validate(config: ConfigFiles = None, *, run_code: RunCode = False) -> None:
     from unitlens.config.swept_marks import swept_values
     from unitlens.planning.network_checks import check_networks
     from unitlens.planning.plan import make_plan
+    from unitlens.planning.store_locations import check_locations
 
     plan = make_plan(read_config(*(config or DEFAULT)))
     unchecked = check_networks(plan, run_code=run_code)
+    check_locations(plan)
     for name, run in plan.runs.items():
         sweeps = [plan.config.experiments[experiment].sweep for experiment in run.experiments]
         values = swept_values(run.spec, itertools.chain(*sweeps))

@@ -74,8 +74,9 @@ class MapSpec(Strict):
 class ActivationSpec(FunctionSettings):
     """How activations are recorded."""
 
-    workflow_keys: ClassVar = frozenset({"parts"})
-    site_keys: ClassVar = frozenset({"batch_size", "workers", "limit_gb", "parts"})
+    workflow_keys: ClassVar = frozenset({"parts", "location"})
+    site_keys: ClassVar = frozenset({"batch_size", "workers", "limit_gb", "parts", "location"})
+    later_keys: ClassVar = frozenset({"location"})
 
     layers: LayerChoice = None
     reduce: Reductions = Field(
@@ -103,6 +104,11 @@ class ActivationSpec(FunctionSettings):
     )
     maps: MapSpec | None = Field(
         None, description="feature maps that are kept whole for some samples; null: none"
+    )
+    location: Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="folder or URL, such as s3://bucket/activations, of the stores of activations; "
+        "finished stores stay where they are; null: beside the other results of their network",
     )
 
     @model_validator(mode="after")

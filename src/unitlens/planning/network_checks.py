@@ -104,15 +104,25 @@ def _named_layers(plan: Plan, run: Run) -> dict[str, NamedLayers]:
     for section in SECTIONS_WITH_LAYERS:
         choice = getattr(getattr(run.measurements, section), "layers", None)
         if isinstance(choice, tuple):
-            named[f"{_section(plan, run, section)}.layers"] = choice
+            named[f"{section_key(plan, run, section)}.layers"] = choice
     maps = run.measurements.activations.maps
     if maps is not None and isinstance(maps.layers, tuple):
-        named[f"{_section(plan, run, 'activations')}.maps.layers"] = maps.layers
+        named[f"{section_key(plan, run, 'activations')}.maps.layers"] = maps.layers
     return named
 
 
-def _section(plan: Plan, run: Run, section: str) -> str:
-    """Return the key of a run's section of measurements: of an experiment, or of all."""
+def section_key(plan: Plan, run: Run, section: str) -> str:
+    """Return the key of a run's section of measurements: of an experiment, or of all.
+
+    Parameters
+    ----------
+    plan
+        The plan of a configuration.
+    run
+        A run of the plan.
+    section
+        Name of the section.
+    """
     for name in run.experiments:
         if section in plan.config.experiments[name].measurements:
             return f"experiments.{name}.measurements.{section}"
@@ -165,9 +175,9 @@ def _check_recorded(plan: Plan, network: "UnitNetwork", run: Run) -> None:
         missing = [layer.name for layer in network.choose(section.layers) if layer not in recorded]
         if missing:
             raise ConfigError(
-                f"{_section(plan, run, name)}.layers (for {run.spec.model.name}): layer "
+                f"{section_key(plan, run, name)}.layers (for {run.spec.model.name}): layer "
                 f"'{missing[0]}' is not recorded, but {name} needs the measures of its units; name "
-                f"it in {_section(plan, run, 'activations')}.layers"
+                f"it in {section_key(plan, run, 'activations')}.layers"
             )
 
 
@@ -180,7 +190,7 @@ def _check_maps(plan: Plan, network: "UnitNetwork", run: Run) -> None:
     try:
         choose_map_layers(settings.maps, network.choose(settings.layers))
     except LayerError as error:
-        where = f"{_section(plan, run, 'activations')} (for {run.spec.model.name})"
+        where = f"{section_key(plan, run, 'activations')} (for {run.spec.model.name})"
         raise ConfigError(f"{where}: {error}") from error
 
 

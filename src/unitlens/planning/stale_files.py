@@ -38,6 +38,11 @@ def find_stale(plan: Plan) -> dict[str, str]:
     Returns
     -------
     Path of each file to what does not fit, in words.
+
+    Raises
+    ------
+    StoreError
+        Where a store that is needed lies at a URL that cannot be reached.
     """
     results = Path(plan.config.results)
     if not results.is_dir():
@@ -73,8 +78,18 @@ def _stale_datasets(plan: Plan, results: Path) -> Iterator[tuple[str, str]]:
             yield str(directory / "dataset.json"), reason
 
 
-def _changed_code(stated: Mapping[str, Any], step: str, function: str) -> str | None:
-    """Return which code has changed since a file was made, in words."""
+def changed_code(stated: Mapping[str, Any], step: str, function: str) -> str | None:
+    """Return which code has changed since a file was made, in words.
+
+    Parameters
+    ----------
+    stated
+        What the file states: ``code`` and ``user_code``, or neither.
+    step
+        The step that makes the file.
+    function
+        The user's function that the step calls, or another name.
+    """
     now = {"code": step_code(step), "user_code": user_code_digest(function)}
     for key, digest in now.items():
         if stated.get(key, digest) != digest:
@@ -109,7 +124,7 @@ def _missing_file(results: Path, name: str, spec: RunSpec) -> str | None:
 def _checkpoint_difference(record: Mapping[str, Any], spec: RunSpec, plan: Plan) -> str | None:
     if record.get("failed") and plan.config.failed_runs == "stop":
         return "its training failed, and failed_runs is stop"
-    return _changed_code(record.get("origin_parts") or {}, "train", spec.model.name)
+    return changed_code(record.get("origin_parts") or {}, "train", spec.model.name)
 
 
 def _incomplete_stores(
@@ -117,6 +132,7 @@ def _incomplete_stores(
 ) -> dict[str, str]:
     """Return the stores that lack files, but not a removed store that no other file needs."""
     from unitlens.store.format.manifest import check_whole, read_manifest
+    from unitlens.store.located import locate_store, reach_location
 
     incomplete = {}
     others = [name for name in expected if name not in STORE_FILES]
@@ -127,8 +143,10 @@ def _incomplete_stores(
             continue
         if not store.is_dir() and not is_used:
             continue
+        reach_location(store)
         try:
-            check_whole(store, read_manifest(store))
+            place = locate_store(store)
+            check_whole(place, read_manifest(place))
         except StoreError as error:
             incomplete[name] = str(error)
     return incomplete

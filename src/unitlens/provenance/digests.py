@@ -29,6 +29,7 @@ NEUTRAL = (
     "unitlens.store.backend.lease",
     "unitlens.store.backend.lock",
     "unitlens.store.former_stores",
+    "unitlens.store.located",
     "unitlens.store.verify",
     "unitlens.variables",
 )

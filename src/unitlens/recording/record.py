@@ -27,7 +27,6 @@ from unitlens.recording.open_recording import open_recording
 from unitlens.recording.origin import Origin
 from unitlens.recording.store_comparison import StoreComparison
 from unitlens.store.backend.lock import check_unwritten, only_writer
-from unitlens.store.backend.places import locate
 from unitlens.store.description import find_description
 from unitlens.store.format.encoding import DEFAULT_CODEC
 from unitlens.store.format.journal import remove_journal
@@ -35,6 +34,7 @@ from unitlens.store.format.layout import DEFAULT_LAYOUT, check_path, manifest_pa
 from unitlens.store.format.manifest import Contents, Manifest
 from unitlens.store.format.parts import WHOLE, Part, find_parts, make_part
 from unitlens.store.format.store_estimate import estimate_store
+from unitlens.store.located import locate_store as locate
 from unitlens.store.resume import remove_store
 from unitlens.store.writer import REPLACE, StoreWriter, is_recorded
 

@@ -21,9 +21,9 @@ from unitlens.recording.open_recording import open_recording
 from unitlens.recording.origin import IDENTITIES, Origin
 from unitlens.recording.store_comparison import StoreComparison
 from unitlens.store.backend.lock import only_writer
-from unitlens.store.backend.places import locate
 from unitlens.store.damage import find_damage
 from unitlens.store.description import StoreDescription, describe_store
+from unitlens.store.located import locate_store as locate
 from unitlens.store.resume import WriteState
 from unitlens.store.verify import StoreReport, verify_activations
 from unitlens.store.writer import StoreWriter

@@ -7,7 +7,6 @@ from pathlib import Path
 from unitlens.errors import StoreError
 from unitlens.store.backend.files import file_sizes, remove
 from unitlens.store.backend.lock import only_writer
-from unitlens.store.backend.places import locate
 from unitlens.store.description import StoreDescription, describe_header
 from unitlens.store.format.decoding import DamageError
 from unitlens.store.format.hierarchy import restore_metadata, sweep
@@ -15,6 +14,7 @@ from unitlens.store.format.journal import CompleteShard, read_journal, remove_jo
 from unitlens.store.format.layout import StoredArray, journal_path, manifest_path
 from unitlens.store.format.manifest import read_manifest
 from unitlens.store.format.parts import WHOLE, find_parts
+from unitlens.store.located import locate_store as locate
 from unitlens.store.resume import JournalEntries, Shards, WriteState, read_entries, read_entry
 from unitlens.store.writer import StoreWriter, is_recorded
 

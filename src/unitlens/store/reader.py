@@ -12,7 +12,6 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from unitlens.errors import StoreError, first_line
-from unitlens.store.backend.places import locate
 from unitlens.store.format.decoding import DamageError, Index, ShardFiles
 from unitlens.store.format.layout import (
     ACTIVATION,
@@ -31,6 +30,7 @@ from unitlens.store.format.manifest import (
     check_whole,
     read_manifest,
 )
+from unitlens.store.located import locate_store as locate
 from unitlens.variables.declarations import VARIABLES
 
 logger = logging.getLogger("unitlens")

@@ -9,7 +9,6 @@ import numpy as np
 
 from unitlens.errors import StoreError
 from unitlens.progress import track
-from unitlens.store.backend.places import locate
 from unitlens.store.format.decoding import DamageError, ShardFiles
 from unitlens.store.format.journal import CompleteShard, Values, describe_shard
 from unitlens.store.format.layout import (
@@ -27,6 +26,7 @@ from unitlens.store.format.manifest import (
     faults,
     read_manifest,
 )
+from unitlens.store.located import locate_store as locate
 
 CLASSED = ("label", "true_label", "prediction")
 

@@ -158,11 +158,12 @@ class Results:
         TableError
             Where there is no such run, or its activations were not recorded.
         """
+        from unitlens.store.located import locate_store
         from unitlens.store.reader import open_activations
 
         network = self._network(run, epoch)
         path = network / split / "activations.zarr"
-        if not path.exists():
+        if not locate_store(path).exists():
             manifest = path.with_suffix(".json")
             state = (
                 f"are gone ({path} does not exist); remove {manifest}, then record them again"
