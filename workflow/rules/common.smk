@@ -67,7 +67,11 @@ from unitlens.provenance.misfits import STORE_FILES
 from unitlens.provenance.user_source import user_code_digest
 from unitlens.workflow.array_jobs import check_array_jobs
 from unitlens.workflow.failed_jobs import OwnErrors
-from unitlens.workflow.jobs_source import put_first_on_path, source_folder
+from unitlens.workflow.jobs_source import (
+    container_image,
+    put_first_on_path,
+    source_folder,
+)
 from unitlens.workflow.workflow_files import IN_REPOSITORY, SNAKEFILE
 
 # Whether files lie with a storage provider, and a job finds on its disk what its rule declares and
@@ -114,9 +118,9 @@ onstart:
 
 
 # The image of the Dockerfile, which --sdm apptainer runs all jobs in.
-if "UNITLENS_CONTAINER" in os.environ:
+if container_image() is not None:
 
-    container: os.environ["UNITLENS_CONTAINER"]
+    container: container_image()
 
 elif DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method:
     sys.exit(

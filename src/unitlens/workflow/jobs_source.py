@@ -42,3 +42,8 @@ def put_first_on_path(folder: Path) -> None:
     before = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     others = [entry for entry in before if entry and entry != str(folder)]
     os.environ["PYTHONPATH"] = os.pathsep.join((str(folder), *others))
+
+
+def container_image() -> str | None:
+    """Return the image that the site names for all jobs, in the variable UNITLENS_CONTAINER."""
+    return os.environ.get("UNITLENS_CONTAINER")
