@@ -14,6 +14,7 @@ include: "workflow/rules/networks.smk"
 include: "workflow/rules/activations.smk"
 include: "workflow/rules/statistics.smk"
 include: "workflow/rules/perturbation.smk"
+include: "workflow/rules/small_networks.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/report.smk"
 

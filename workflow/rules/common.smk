@@ -25,7 +25,13 @@ from unitlens.errors import UnitlensError, printable
 from unitlens.hashed_files import hash_values, write_json
 from unitlens.planning.job_parts import PartCounter
 from unitlens.planning.network_checks import check_networks
-from unitlens.planning.network_steps import step_code
+from unitlens.planning.network_steps import NETWORK_STEPS, step_code
+from unitlens.planning.one_job import RULE as ONE_JOB_RULE
+from unitlens.planning.one_job import (
+    STEPS_OF_ONE_JOB,
+    networks_of_one_job,
+    steps_values,
+)
 from unitlens.planning.plan import make_plan
 from unitlens.planning.plan_file import plan_values
 from unitlens.planning.stale_files import find_stale
@@ -65,15 +71,54 @@ if workflow.modifier.path_modifier.replace_prefix(RESULTS) != RESULTS:
 STALE = find_stale(PLAN) if workflow.is_main_process else {}
 
 
+_PREPARED = []
+
+
 def force_stale():
     """Have Snakemake make the files again that do not fit the plan, and tell why.
 
     Input functions call this while the jobs are gathered, before Snakemake decides what to run.
     """
     jobs = workflow.dag
-    for path in STALE.keys() - jobs.forcefiles:
-        logger.info(f"unitlens: {path} does not fit: {STALE[path]}")
+    if jobs in _PREPARED:
+        return
+    _PREPARED.append(jobs)
+    for path, reason in STALE.items():
+        logger.info(f"unitlens: {path} does not fit: {reason}")
     jobs.forcefiles.update(STALE)
+    forget_other_rules(workflow.persistence)
+
+
+def forget_other_rules(persistence):
+    """Have Snakemake forget how a file was made that another rule would make now.
+
+    A network that one job measures now may have been measured by several jobs, or the other way
+    round: then settings and inputs of another rule would be compared. The file itself states what
+    it was made from, and is judged by that.
+    """
+    remembered = persistence.metadata
+    of_one_job = {
+        f"{RESULTS}/{network}/{file}"
+        for network in ONE_JOB
+        for step in STEPS_OF_ONE_JOB
+        for file in NETWORK_STEPS[step].files
+    }
+
+    def metadata(path):
+        record = remembered(path)
+        if record is None or not str(path).startswith(f"{RESULTS}/"):
+            return record
+        by_one_job = record.rule.endswith(ONE_JOB_RULE)
+        return record if by_one_job == (str(path) in of_one_job) else None
+
+    persistence.metadata = metadata
+
+
+# Networks that one job measures, as patterns of these and of all others. A process that Snakemake
+# starts for a job is told the rule, and need not know them.
+ONE_JOB = networks_of_one_job(PLAN, STALE) if workflow.is_main_process else []
+OF_ONE_JOB = "(?:" + ("|".join(map(re.escape, ONE_JOB)) or "(?!)") + ")"
+OF_SEVERAL_JOBS = rf"(?!{OF_ONE_JOB}/(?!epoch-))[^/]+(/epoch-\d{{4}})?"
 
 
 def count_parts(network):
@@ -196,6 +241,11 @@ def get_site(section):
         return Untracked(settings.site())
 
     return find
+
+
+def get_steps(wildcards):
+    """Find the steps of a network that one job measures; each file states what it is made from."""
+    return Untracked(steps_values(PLAN, wildcards.network))
 
 
 def get_code(section):
