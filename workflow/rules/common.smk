@@ -114,11 +114,20 @@ def forget_other_rules(persistence):
     persistence.metadata = metadata
 
 
-# Networks that one job measures, as patterns of these and of all others. A process that Snakemake
-# starts for a job is told the rule, and need not know them.
+def match_networks(names, others):
+    """Write a pattern of networks by the shorter list: by their names, or by those of all others."""
+    listed = min(names, others, key=len)
+    pattern = f"(?:{'|'.join(map(re.escape, listed)) or '(?!)'})"
+    return pattern if listed is names else rf"(?!{pattern}/(?!epoch-)){NETWORK}"
+
+
+NETWORK = r"[^/]+(?:/epoch-\d{4})?"
+# Networks that one job measures. A process that Snakemake starts for a job is told the rule, and
+# need not know them.
 ONE_JOB = networks_of_one_job(PLAN, STALE) if workflow.is_main_process else []
-OF_ONE_JOB = "(?:" + ("|".join(map(re.escape, ONE_JOB)) or "(?!)") + ")"
-OF_SEVERAL_JOBS = rf"(?!{OF_ONE_JOB}/(?!epoch-))[^/]+(/epoch-\d{{4}})?"
+SEVERAL_JOBS = sorted({*PLAN.networks} - {*ONE_JOB})
+OF_ONE_JOB = match_networks(ONE_JOB, SEVERAL_JOBS)
+OF_SEVERAL_JOBS = match_networks(SEVERAL_JOBS, ONE_JOB)
 
 
 def count_parts(network):
@@ -169,7 +178,7 @@ pathvars:
 wildcard_constraints:
     dataset=r"[^/]+",
     run=r"[^/]+",
-    network=r"[^/]+(/epoch-\d{4})?",
+    network=NETWORK,
     part=r"\d+",
     of=r"\d+",
     perturbation="|".join(PERTURBATIONS),

@@ -53,7 +53,7 @@ _worked_until = [0.0]  # processor time of this process at the end of the last w
 
 @contextmanager
 def work() -> Iterator[None]:
-    """Account for the time of the work itself; what came before it, since work ended, is start-up."""
+    """Account for the time of the work itself; what came before it is start-up."""
     before = time.process_time()
     start_up = before - _worked_until[0]
     start = time.monotonic()
