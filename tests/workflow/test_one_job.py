@@ -111,8 +111,8 @@ def test_one_jobs_results__are_not_made_again_by_several_jobs(again, settings):
 
 
 def test_network__that_became_large_makes_just_the_large_table_again(again):
-    """With a hundred thousand draws the estimate is far above that of a small network."""
-    large = planned(again, changed(noise_robustness={"draws": 100_000}))
+    """With a hundred million draws the estimate is far above that of a small network."""
+    large = planned(again, changed(noise_robustness={"draws": 100_000_000}))
 
     assert large == {"noise_robustness": 2}
 
