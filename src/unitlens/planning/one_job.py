@@ -1,9 +1,11 @@
 """Networks so small that one job does all their measurements."""
 
+import hashlib
 from collections.abc import Container, Iterator
 from math import inf
 from pathlib import Path
 
+from unitlens.catalogue.datasets import DATASETS, ImageFileSource
 from unitlens.config.measurements import PERTURBATIONS
 from unitlens.config.runs import dataset_name
 from unitlens.errors import UnitlensError
@@ -11,6 +13,7 @@ from unitlens.planning import rates
 from unitlens.planning.job_estimates import JobEstimator, Machine
 from unitlens.planning.network_steps import NETWORK_STEPS, step_code
 from unitlens.planning.plan import Plan, settings_key
+from unitlens.provenance.kept_values import kept_value
 from unitlens.provenance.misfits import CHECKPOINT
 
 # A process starts in two to three seconds of processor time: of six steps that take a minute
@@ -77,7 +80,17 @@ def _is_parted(plan: Plan, network: str) -> bool:
 
 
 def _seconds(plan: Plan, network: str) -> float:
-    """Return the estimated seconds of all steps of a network; no number where none can be told."""
+    """Return the estimated seconds of all steps of a network, as kept where files say nothing."""
+    run = plan.run_of(network)
+    declared = DATASETS.get(run.spec.dataset.name)
+    if declared is None or isinstance(declared.source, ImageFileSource):
+        return _estimate(plan, network)
+    key = hashlib.sha256("\0".join(settings_key(run)).encode()).hexdigest()
+    return float(kept_value(f"seconds of {key}", lambda: str(_estimate(plan, network))))
+
+
+def _estimate(plan: Plan, network: str) -> float:
+    """Return the estimated seconds of all steps of a network; endless where none can be told."""
     from unitlens.planning.described_networks import describe_network
 
     try:

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from unitlens.provenance import digests, kept_digests, source
+from unitlens.provenance import digests, kept_values, source
 from unitlens.provenance.digests import code_digest, reached_symbols
 
 RULES = [
@@ -126,7 +126,7 @@ def edited(tmp_path, monkeypatch):
 
 def forget():
     cached = (code_digest, reached_symbols, source.define, source._parse, source._file)
-    for function in (*cached, kept_digests._state):
+    for function in (*cached, kept_values._state):
         function.cache_clear()
 
 
@@ -290,7 +290,7 @@ def test_kept_digest__is_of_the_present_source(edited):
     folder = source.PACKAGE / "provenance/__pycache__"
     forget()
     before = code_digest("unit_measures")
-    (kept,) = folder.glob("digests-*.json")
+    (kept,) = folder.glob("values-*.json")
     forget()
     text = kept.read_text().replace(before, "0" * 12)
     kept.write_text(text)
@@ -300,4 +300,4 @@ def test_kept_digest__is_of_the_present_source(edited):
     forget()
 
     assert code_digest("unit_measures") == before
-    assert len(list(folder.glob("digests-*.json"))) == 1
+    assert len(list(folder.glob("values-*.json"))) == 1

@@ -1,4 +1,4 @@
-"""Digests that are kept on disk for as long as no file of the package changes.
+"""Values that follow from the package alone, kept on disk until a file of the package changes.
 
 To follow all names of the package takes 1.7 s of processor time, at each start of the workflow
 and of each of its jobs on a cluster. To hash the files of the package takes .03 s.
@@ -17,35 +17,35 @@ from unitlens.provenance import source
 _SUFFIXES = (".py", ".html", ".css")
 
 
-def kept_digest(name: str, compute: Callable[[], str]) -> str:
-    """Return a digest from the disk, or compute and keep it.
+def kept_value(name: str, compute: Callable[[], str]) -> str:
+    """Return a value from the disk, or compute and keep it.
 
     Parameters
     ----------
     name
-        Name of the digest.
+        Name of the value; it names all that the value depends on beside the package.
     compute
-        Function that computes the digest from the files of the package.
+        Function that computes the value.
 
     Returns
     -------
-    The digest. Nothing is kept where the folder of the package cannot be written.
+    The value. Nothing is kept where the folder of the package cannot be written.
     """
-    path = source.PACKAGE / "provenance" / "__pycache__" / f"digests-{_state()}.json"
-    digests = _read(path)
-    if name not in digests:
-        digests[name] = compute()
+    path = source.PACKAGE / "provenance" / "__pycache__" / f"values-{_state()}.json"
+    values = _read(path)
+    if name not in values:
+        values[name] = compute()
         with suppress(OSError):
             path.parent.mkdir(exist_ok=True)
             with replacing(path) as partial:
-                partial.write_text(json.dumps(digests))
+                partial.write_text(json.dumps(values))
             _remove_others(path)
-    return digests[name]
+    return values[name]
 
 
 @cache
 def _state() -> str:
-    """Return a hash of the paths and contents of all files that a digest may cover."""
+    """Return a hash of the paths and contents of all files that a value may follow from."""
     state, folder = hashlib.sha256(), source.PACKAGE
     for file in sorted(path for path in folder.rglob("*") if path.suffix in _SUFFIXES):
         content = file.read_bytes()
@@ -63,7 +63,7 @@ def _read(path: Path) -> dict[str, str]:
 
 
 def _remove_others(path: Path) -> None:
-    """Remove the digests of earlier states of the package."""
-    for other in path.parent.glob("digests-*.json"):
+    """Remove the values of earlier states of the package."""
+    for other in path.parent.glob("values-*.json"):
         if other != path:
             other.unlink(missing_ok=True)
