@@ -33,6 +33,7 @@ def with_experiments(**experiments):
 MEMO = TINY["experiments"]["memo"]
 CLEAN = {**MEMO, "sweep": {}, "seeds": [2]}
 ONE_NETWORK = {"train": 1, "record_activations": 1, "class_statistics": 1, "unit_measures": 1}
+ONE_NETWORK |= {"principal_components": 1}
 ONE_NETWORK |= {"unit_ablation": 1, "cumulative_ablation": 2, "noise_robustness": 1}
 
 

@@ -235,7 +235,8 @@ def test_estimate__counts_the_jobs_that_snakemake_plans(tmp_path):
 
 
 def test_workflow__runs_only_what_curves_alone_need(tmp_path):
-    config = changed(measures=None, unit_ablation=None, noise_robustness=None)
+    alone = dict.fromkeys(("measures", "principal_components", "unit_ablation", "noise_robustness"))
+    config = changed(**alone)
     curve = config["measurements"]["cumulative_ablation"]
     curve |= {"also": [{"basis": "random"}, {"value": "position_mean"}], "checkpoints": False}
     config["experiments"]["memo"]["sweep"] = {}

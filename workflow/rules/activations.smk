@@ -27,6 +27,8 @@ rule record_activations:
         "<logs>/record_activations/{network}.log",
     benchmark:
         "<benchmarks>/record_activations/{network}.tsv"
+    wildcard_constraints:
+        network=OF_SEVERAL_JOBS,
     conda:
         "../../envs/networks.yaml"
     threads: 1

@@ -56,6 +56,12 @@ from unitlens.planning.job_sizes import JobSizes
 from unitlens.planning.network_checks import check_networks, networks_can_be_built
 from unitlens.planning.needed_packages import check_packages
 from unitlens.planning.network_steps import NETWORK_STEPS, step_code
+from unitlens.planning.one_job import RULE as ONE_JOB_RULE
+from unitlens.planning.one_job import (
+    STEPS_OF_ONE_JOB,
+    networks_of_one_job,
+    steps_values,
+)
 from unitlens.planning.plan import make_plan
 from unitlens.planning.plan_file import plan_values
 from unitlens.planning.stale_files import find_stale
@@ -146,145 +152,7 @@ if STORED and (RESULTS.startswith("..") or os.path.isabs(RESULTS)):
     )
 
 
-def stored_object(name):
-    """Return an object of the storage by its path in the results folder."""
-    prefix = (workflow.storage_settings.default_storage_prefix or "").rstrip("/")
-    provider = workflow.storage_registry.default_storage_provider
-    return provider.object(
-        f"{prefix}/{RESULTS}/{name}" if prefix else f"{RESULTS}/{name}"
-    )
-
-
-def fetch_stored(names, folder):
-    """Copy those files of the storage to a folder that it holds."""
-    for name in names:
-        stored = stored_object(name)
-        if stored.exists():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            stored.set_local_path(path)
-            stored.retrieve_object()
-
-
-if workflow.is_main_process and STORED:
-    try:
-        stale = find_stale_in_storage(PLAN, fetch_stored)
-    except Exception as error:
-        sys.exit(
-            f"unitlens: the storage cannot be read ({type(error).__name__}: {first_line(error)}); "
-            "check --default-storage-prefix and the credentials"
-        )
-    STALE = {str(stored_object(name).local_path()): why for name, why in stale.items()}
-elif workflow.is_main_process:
-    for place, count in stores_elsewhere(PLAN).items():
-        logger.warning(
-            f"unitlens: the stores of activations of {count} networks stay {place}, not where "
-            "activations.location says; to move those of a network, remove its train/activations.json "
-            "and test/activations.json: they are recorded again"
-        )
-
-
-def force_stale():
-    """Have Snakemake make the files again that do not fit the plan, and tell why.
-
-    Input functions call this while the jobs are gathered, before Snakemake decides what to run.
-    """
-    jobs = workflow.dag
-    for path in STALE.keys() - jobs.forcefiles:
-        logger.info(f"unitlens: {path} does not fit: {STALE[path]}")
-    jobs.forcefiles.update(STALE)
-
-
-def count_parts(network):
-    """Return of how many parts a network is recorded: a finished recording keeps its number."""
-    if STORED:
-        return PLAN.settings_of(network).activations.parts
-    directory = f"{RESULTS}/{network}"
-    splits = [f"{directory}/{split}/activations.json" for split in ("train", "test")]
-    if all(map(os.path.isfile, splits)) and not STALE.keys() & set(splits):
-        made = glob.glob(f"{glob.escape(directory)}/parts/1-of-*.json")
-        return int(made[0].rpartition("-")[2].removesuffix(".json")) if made else 1
-    return PLAN.settings_of(network).activations.parts
-
-
-# Networks that are recorded in parts, as a pattern; of none, one that nothing matches.
-IN_PARTS = "|".join(
-    re.escape(network) for network in PLAN.networks if count_parts(network) > 1
-)
-IN_PARTS = f"({IN_PARTS or '(?!)'})"
-
-PART_COUNTER = PartCounter(PLAN)
-
-
-def count_perturbation_parts(network, perturbation):
-    """Return of how many parts a table is joined: a finished table keeps its number."""
-    if STORED:
-        return PART_COUNTER.count(network, perturbation)
-    directory = f"{RESULTS}/{network}"
-    table = f"{directory}/{perturbation}.nc"
-    if os.path.isfile(table) and table not in STALE:
-        made = glob.glob(f"{glob.escape(directory)}/parts/{perturbation}/1-of-*.nc")
-        return int(made[0].rpartition("-")[2].removesuffix(".nc")) if made else 1
-    return PART_COUNTER.count(network, perturbation)
-
-
-# Tables that are joined of parts, as a pattern.
-IN_TABLE_PARTS = "|".join(
-    re.escape(f"{network}/{perturbation}")
-    for perturbation in PERTURBATIONS
-    for network in PLAN.measured(perturbation)
-    if count_perturbation_parts(network, perturbation) > 1
-)
-IN_TABLE_PARTS = f"({IN_TABLE_PARTS or '(?!)'})"
-
-
-def where_stored(*files):
-    """Return files that are declared only where jobs share no disk."""
-    return list(files) if STORED else []
-
-
-RECORDS = where_stored(*[f"{RESULTS}/{run}/checkpoint.json" for run in PLAN.runs])
-PICTURES, CAPTIONS, DRAWINGS = (
-    where_stored(
-        *[f"{RESULTS}/figures/{figure}.{kind}" for figure in PLAN.config.figures]
-    )
-    for kind in ("png", "rst", "svg")
-)
-COMPARISON = [
-    f"{RESULTS}/paper.{kind}"
-    for kind in where_stored("json", "md")
-    if PLAN.config.compared
-]
-TABLE_FOLDERS, TABLE_FILES = table_files(PLAN)
-TABLES = " ".join(TABLE_FOLDERS + TABLE_FILES)
-# All files of a prepared data set, whatever their names.
-PREPARED = "--exclude='*.tar' --exclude='./.*' ."
-
-
-def pack(written, packed, names):
-    """Write the end of a command that packs what lies beside the file that it has written."""
-    return f'{written} && tar --create --file {packed} --directory "$(dirname {packed})" {names}'
-
-
-def unpack(packed, names=""):
-    """Write a command that unpacks a tar file where it lies."""
-    return f'tar --extract --file {packed} --directory "$(dirname {packed})" {names}'
-
-
-UNPACK_TABLES = f"{unpack('{input.packed:q}')} && " if STORED else ""
-UNPACK_PREPARED = ""
-if STORED:
-    of_each = unpack('"$packed"')
-    UNPACK_PREPARED = f"for packed in {{input.prepared:q}}; do {of_each}; done && "
-# What the pages of units are made from, beside the tables.
-OF_UNITS = where_stored(
-    *[
-        f"{RESULTS}/{network}/{file}"
-        for network in PLAN.runs
-        if network in PLAN.summarised()
-        for file in (*STORE_FILES, *NETWORK_STEPS["class_statistics"].files)
-    ]
-)
+NETWORK = r"[^/]+(?:/epoch-\d{4})?"
 
 
 pathvars:
@@ -296,34 +164,10 @@ pathvars:
 wildcard_constraints:
     dataset=r"[^/]+",
     run=r"[^/]+",
-    network=r"[^/]+(/epoch-\d{4})?",
+    network=NETWORK,
     part=r"\d+",
     of=r"\d+",
     perturbation="|".join(PERTURBATIONS),
-
-
-# With an executor for a cluster these run where Snakemake was started: they take seconds, less than
-# a queue. Of image files or very many networks they take longer, and are submitted like the others.
-def is_small(spec):
-    """Tell whether a data set is prepared in seconds: its arrays are read from few files."""
-    return spec.name in DATASETS and not isinstance(
-        DATASETS[spec.name].source, ImageFileSource
-    )
-
-
-if all(map(is_small, PLAN.datasets.values())):
-
-    localrules:
-        prepare_dataset,
-
-
-if len(PLAN.networks) <= 100:
-
-    localrules:
-        tabulate,
-        draw_figures,
-        compare_with_paper,
-        write_report,
 
 
 class Untracked:
@@ -413,31 +257,9 @@ def get_site(section):
     return find
 
 
-JOB_SIZES = JobSizes(PLAN)
-
-
-def asks_scheduler():
-    """Tell whether jobs are submitted somewhere: only there the estimates are worth their time."""
-    return workflow.executor_plugin is not None and not workflow.local_exec
-
-
-def get_memory(rule, megabytes):
-    """Find the memory of a job: a number at least, more by the estimate, and more at each try."""
-
-    def find(wildcards, attempt):
-        estimated = JOB_SIZES.megabytes(rule) if asks_scheduler() else 0
-        return attempt * max(megabytes, estimated)
-
-    return find
-
-
-def get_minutes(rule):
-    """Find the time limit of a job, which grows with each try; there is none without a scheduler."""
-
-    def find(wildcards, attempt, threads):
-        return attempt * JOB_SIZES.minutes(rule, threads) if asks_scheduler() else None
-
-    return find
+def get_steps(wildcards):
+    """Find the steps of a network that one job measures; each file states what it is made from."""
+    return Untracked(steps_values(PLAN, wildcards.network))
 
 
 def get_code(section):

@@ -25,6 +25,8 @@ rule unit_ablation:
         "<logs>/unit_ablation/{network}.log",
     benchmark:
         "<benchmarks>/unit_ablation/{network}.tsv"
+    wildcard_constraints:
+        network=OF_SEVERAL_JOBS,
     conda:
         "../../envs/networks.yaml"
     threads: 1
@@ -56,6 +58,8 @@ rule cumulative_ablation:
         "<logs>/cumulative_ablation/{network}.log",
     benchmark:
         "<benchmarks>/cumulative_ablation/{network}.tsv"
+    wildcard_constraints:
+        network=OF_SEVERAL_JOBS,
     conda:
         "../../envs/networks.yaml"
     threads: 1
@@ -86,6 +90,8 @@ rule noise_robustness:
         "<logs>/noise_robustness/{network}.log",
     benchmark:
         "<benchmarks>/noise_robustness/{network}.tsv"
+    wildcard_constraints:
+        network=OF_SEVERAL_JOBS,
     conda:
         "../../envs/networks.yaml"
     threads: 1

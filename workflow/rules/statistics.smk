@@ -19,6 +19,8 @@ rule class_statistics:
         "<logs>/class_statistics/{network}.log",
     benchmark:
         "<benchmarks>/class_statistics/{network}.tsv"
+    wildcard_constraints:
+        network=OF_SEVERAL_JOBS,
     conda:
         "../../envs/analysis.yaml"
     threads: 1
@@ -47,6 +49,8 @@ rule unit_measures:
         "<logs>/unit_measures/{network}.log",
     benchmark:
         "<benchmarks>/unit_measures/{network}.tsv"
+    wildcard_constraints:
+        network=OF_SEVERAL_JOBS,
     conda:
         "../../envs/analysis.yaml"
     threads: 1

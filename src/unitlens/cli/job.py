@@ -30,7 +30,12 @@ Gres = Annotated[
 
 
 def open_log(path: Path | None) -> None:
-    """Send the log to a file, or to the terminal where none is named."""
+    """Send the log to a file, or to the terminal where none is named.
+
+    A step of a job that has opened its log already writes to that log.
+    """
+    if path is None and logger.handlers:
+        return
     handler: logging.Handler = logging.StreamHandler()
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,16 +48,21 @@ def open_log(path: Path | None) -> None:
     logging.getLogger("py.warnings").addHandler(handler)
 
 
+_worked_until = [0.0]  # processor time of this process at the end of the last work
+
+
 @contextmanager
 def work() -> Iterator[None]:
     """Account for the time of the work itself; what came before it is start-up."""
-    start_up = time.process_time()
+    before = time.process_time()
+    start_up = before - _worked_until[0]
     start = time.monotonic()
     yield
+    _worked_until[0] = time.process_time()
     logger.info(
         "work %.2f s, %.2f s of processor; start-up %.2f s of processor",
         time.monotonic() - start,
-        time.process_time() - start_up,
+        _worked_until[0] - before,
         start_up,
     )
 

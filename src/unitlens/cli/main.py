@@ -13,6 +13,7 @@ import typer
 from unitlens.cli import (
     analysis_commands,
     explorer_commands,
+    network_commands,
     perturbation_commands,
     recording_commands,
     tool_commands,
@@ -60,6 +61,7 @@ ROOMS = (
     recording_commands,
     analysis_commands,
     perturbation_commands,
+    network_commands,
     tool_commands,
     workflow_commands,
     explorer_commands,

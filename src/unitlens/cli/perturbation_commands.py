@@ -21,7 +21,6 @@ from unitlens.config.reading import parse_section
 from unitlens.errors import ArgumentError, SavedSumsError, TableError
 from unitlens.hashed_files import read_trailer
 from unitlens.provenance.file_provenance import DATASET, WEIGHTS, FileProvenance
-from unitlens.store.backend.netcdf import read_netcdf, write_netcdf
 from unitlens.store.backend.places import is_remote
 
 if TYPE_CHECKING:
@@ -139,6 +138,7 @@ def merge_tables(
     """Join the tables of the parts of a perturbation to that of the whole."""
     open_log(log)
     from unitlens.perturbation.merge_tables import merge_tables
+    from unitlens.store.backend.netcdf import read_netcdf, write_netcdf
 
     section = parse_section(_section_of(perturbation), settings)
     job = StepJob(perturbation, section, code, network)
@@ -187,6 +187,8 @@ def _perturb(
     part
         Number of the part from 0, and number of parts; None for the whole.
     """
+    from unitlens.store.backend.netcdf import write_netcdf
+
     if job.is_left_out():
         return
     more = {"device": device(), "part": part}

@@ -25,7 +25,6 @@ from unitlens.config.reading import parse_section
 from unitlens.errors import ArgumentError, StoreError
 from unitlens.failed_network import FAILED, failure_of
 from unitlens.hashed_files import write_json
-from unitlens.store.backend.netcdf import write_netcdf
 
 if TYPE_CHECKING:
     from unitlens.stored_network import StoredNetwork
@@ -177,6 +176,7 @@ def _record(
 
 def _write_norms(job: StepJob) -> None:
     from unitlens.model.weights import l1_norms
+    from unitlens.store.backend.netcdf import write_netcdf
 
     stored = job.stored
     example, *_ = stored.dataset(SPLITS[-1]).batch([0])

@@ -1,6 +1,5 @@
 """Where dask computes for a subcommand: threads of its process, or a cluster that is there."""
 
-import asyncio
 import json
 import logging
 from collections.abc import Iterator
@@ -12,7 +11,6 @@ import typer
 
 from unitlens.errors import ArgumentError
 from unitlens.provenance.digests import code_digest
-from unitlens.store.backend.places import locate
 
 logger = logging.getLogger("unitlens")
 
@@ -59,6 +57,8 @@ def dask_scheduler(scheduler: str | None, threads: int, directory: Path) -> Iter
 
 def seen_from(directory: str) -> tuple[str, bool]:
     """Return the digest of the code that is here, and whether there is such a directory."""
+    from unitlens.store.backend.places import locate
+
     return code_digest("class_statistics", "principal_components"), locate(directory).is_dir()
 
 
@@ -71,6 +71,8 @@ def _connect(scheduler: str) -> Any:
             f"--scheduler {scheduler} needs the package distributed, which is not installed; "
             "pip install 'unitlens[distributed]'"
         ) from error
+    import asyncio
+
     try:
         asyncio.run(asyncio.wait_for(_shake_hands(address), ANSWER))
     except ValueError as error:

@@ -6,6 +6,8 @@ from math import ceil
 
 from unitlens.planning import rates
 from unitlens.planning.network_checks import networks_can_be_built, without_user_code
+from unitlens.planning.one_job import RULE as ONE_JOB
+from unitlens.planning.one_job import SECONDS_OF_ONE_JOB, STEPS_OF_ONE_JOB
 from unitlens.planning.plan import Plan
 from unitlens.planning.stages import Stage
 
@@ -83,4 +85,10 @@ class JobSizes:
         from unitlens.planning.plan_estimate import estimate_plan
 
         found = estimate_plan(self._known, gflops=rates.PASSES.value, read_mb=rates.READ.value)
-        return {stage.rule: stage for stage in found.stages}
+        stages = {stage.rule: stage for stage in found.stages}
+        if found.of_one_job:
+            memory = max(stages[step].memory for step in STEPS_OF_ONE_JOB if step in stages)
+            hours = SECONDS_OF_ONE_JOB / 3600
+            whole = hours * found.of_one_job
+            stages[ONE_JOB] = Stage(ONE_JOB, found.of_one_job, whole, hours, memory)
+        return stages

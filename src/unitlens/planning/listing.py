@@ -78,7 +78,12 @@ def assumptions(estimate: PlanEstimate) -> tuple[str, ...]:
     machine = estimate.machine
     passes = ", ".join(f"{name} {macs / 1e6:,.4g}" for name, macs in estimate.forward.items())
     maps, neurons = rates.MAPS.value, rates.NEURONS.value
+    small = (
+        f"Networks that one job measures (measure_network): {estimate.of_one_job}; the rows of its "
+        "steps count them."
+    )
     return (
+        *([small] if estimate.of_one_job else []),
         f"Million multiply-adds of one sample's forward pass: {passes}.",
         f"GFLOP/s in forward passes (--gflops): {machine.gflops:g}.",
         f"MB/s from the disk (--read-mb): {machine.read_mb:g}.",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from unitlens.errors import ArgumentError
 from unitlens.planning import rates
 from unitlens.planning.job_estimates import Machine, compressed_bytes
+from unitlens.planning.one_job import networks_of_one_job
 from unitlens.planning.plan import Plan, settings_key, shape_key
 from unitlens.planning.stages import Stage, plan_stages
 
@@ -62,12 +63,15 @@ class PlanEstimate:
         Rules of the workflow.
     machine
         Speed of the machine.
+    of_one_job
+        Number of networks whose steps one job does. `stages` counts such a job by its steps.
     """
 
     forward: dict[str, int]
     stores: tuple[StoreGroup, ...]
     stages: tuple[Stage, ...]
     machine: Machine
+    of_one_job: int
 
 
 def estimate_plan(
@@ -117,6 +121,7 @@ def estimate_plan(
         ),
         stages=plan_stages(plan, descriptions, machine),
         machine=machine,
+        of_one_job=len(networks_of_one_job(plan)),
     )
 
 

@@ -50,10 +50,30 @@ def find_stale(plan: Plan) -> dict[str, str]:
     stale = dict(_stale_datasets(plan, results)) | dict(_stale_checkpoints(plan, results))
     for network, files in expected_provenances(plan).items():
         directory = results / network
-        misfits = find_misfits(directory, files | _parts(directory, files))
-        for name, reason in (misfits | _incomplete_stores(directory, files, misfits)).items():
+        found = stale_network_files(directory, files, _parts(directory, files))
+        for name, reason in found.items():
             stale[f"{results}/{network}/{name}"] = reason
     return stale | dict(_stale_tables(results)) | dict(_stale_plan(plan, results))
+
+
+def stale_network_files(
+    directory: Path,
+    files: Mapping[str, FileProvenance],
+    parts: Mapping[str, FileProvenance] | None = None,
+) -> dict[str, str]:
+    """Return the files of one network that must be made again, each with the reason.
+
+    Parameters
+    ----------
+    directory
+        Directory of the network.
+    files
+        Path of each file in the directory to the provenance that it must have.
+    parts
+        The same of parts of tables.
+    """
+    misfits = find_misfits(directory, {**files, **(parts or {})})
+    return misfits | _incomplete_stores(directory, files, misfits)
 
 
 def _parts(directory: Path, files: Mapping[str, FileProvenance]) -> dict[str, FileProvenance]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+from unitlens.provenance.kept_values import kept_value
 from unitlens.provenance.source import (
     Symbol,
     define,
@@ -59,7 +60,10 @@ def code_digest(*commands: str) -> str:
     >>> code_digest("unit_measures") == code_digest("unit_ablation")
     False
     """
-    return _digest(set().union(*(reached_symbols(command) for command in commands)))
+    return kept_value(
+        "code of " + " ".join(commands),
+        lambda: _digest(set().union(*(reached_symbols(command) for command in commands))),
+    )
 
 
 @cache

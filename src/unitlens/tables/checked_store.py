@@ -14,7 +14,7 @@ from zarr.storage import WrapperStore
 
 from unitlens.errors import TableError, first_line
 from unitlens.hashed_files import hash_bytes
-from unitlens.store.backend.places import zarr_store
+from unitlens.store.backend.zarr_places import zarr_store
 from unitlens.tables.tables_record import AGAIN
 
 _MEANWHILE = "or the tables were joined anew since they were opened"

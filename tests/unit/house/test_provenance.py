@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from unitlens.provenance import digests, source
+from unitlens.provenance import digests, kept_values, source
 from unitlens.provenance.digests import code_digest, reached_symbols
 
 RULES = [
@@ -130,8 +130,9 @@ def edited(tmp_path, monkeypatch):
 
 
 def forget():
-    for cached in (code_digest, reached_symbols, source.define, source._parse, source._file):
-        cached.cache_clear()
+    cached = (code_digest, reached_symbols, source.define, source._parse, source._file)
+    for function in (*cached, kept_values._state):
+        function.cache_clear()
 
 
 WORK = "def work():\n    from unitlens.zz_low import g\n    return g()\n"
@@ -287,3 +288,21 @@ def test_reach__of_a_rule(rule):
 )
 def test_edit__changes_the_digests_of_just_those_rules(edited, module, old, new, rules):
     assert edited(module, old, new) == set(rules.split())
+
+
+def test_kept_digest__is_of_the_present_source(edited):
+    """A digest is read from the disk where no file has changed, and computed anew where one has."""
+    folder = source.PACKAGE / "provenance/__pycache__"
+    forget()
+    before = code_digest("unit_measures")
+    (kept,) = folder.glob("values-*.json")
+    forget()
+    text = kept.read_text().replace(before, "0" * 12)
+    kept.write_text(text)
+    assert code_digest("unit_measures") == "0" * 12  # it is read, not computed
+    path = source.PACKAGE / "errors.py"
+    path.write_text(path.read_text() + "\n")
+    forget()
+
+    assert code_digest("unit_measures") == before
+    assert len(list(folder.glob("values-*.json"))) == 1

@@ -53,6 +53,9 @@ def test_job_sizes__of_a_small_network_leave_room_for_a_start():
 
     assert 0 < sizes.megabytes("train") < 2000  # by itself; the rule says the least
     assert 15 <= sizes.minutes("train") <= 16
+    # One job measures it: as much memory as its largest step, a minute, thrice, at half the speed.
+    assert sizes.megabytes("measure_network") == sizes.megabytes("unit_ablation") > 2000
+    assert sizes.minutes("measure_network") == 21
 
 
 def test_job_sizes__ask_for_a_day_at_most():

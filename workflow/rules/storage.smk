@@ -1,0 +1,91 @@
+"""Files that lie with a storage provider, where jobs share no disk.
+
+Without a storage provider nothing here is declared: `where_stored` returns no file.
+"""
+
+
+def stored_object(name):
+    """Return an object of the storage by its path in the results folder."""
+    prefix = (workflow.storage_settings.default_storage_prefix or "").rstrip("/")
+    provider = workflow.storage_registry.default_storage_provider
+    return provider.object(
+        f"{prefix}/{RESULTS}/{name}" if prefix else f"{RESULTS}/{name}"
+    )
+
+
+def fetch_stored(names, folder):
+    """Copy those files of the storage to a folder that it holds."""
+    for name in names:
+        stored = stored_object(name)
+        if stored.exists():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stored.set_local_path(path)
+            stored.retrieve_object()
+
+
+if workflow.is_main_process and STORED:
+    try:
+        stale = find_stale_in_storage(PLAN, fetch_stored)
+    except Exception as error:
+        sys.exit(
+            f"unitlens: the storage cannot be read ({type(error).__name__}: {first_line(error)}); "
+            "check --default-storage-prefix and the credentials"
+        )
+    STALE = {str(stored_object(name).local_path()): why for name, why in stale.items()}
+elif workflow.is_main_process:
+    for place, count in stores_elsewhere(PLAN).items():
+        logger.warning(
+            f"unitlens: the stores of activations of {count} networks stay {place}, not where "
+            "activations.location says; to move those of a network, remove its train/activations.json "
+            "and test/activations.json: they are recorded again"
+        )
+
+
+def where_stored(*files):
+    """Return files that are declared only where jobs share no disk."""
+    return list(files) if STORED else []
+
+
+RECORDS = where_stored(*[f"{RESULTS}/{run}/checkpoint.json" for run in PLAN.runs])
+PICTURES, CAPTIONS, DRAWINGS = (
+    where_stored(
+        *[f"{RESULTS}/figures/{figure}.{kind}" for figure in PLAN.config.figures]
+    )
+    for kind in ("png", "rst", "svg")
+)
+COMPARISON = [
+    f"{RESULTS}/paper.{kind}"
+    for kind in where_stored("json", "md")
+    if PLAN.config.compared
+]
+TABLE_FOLDERS, TABLE_FILES = table_files(PLAN)
+TABLES = " ".join(TABLE_FOLDERS + TABLE_FILES)
+# All files of a prepared data set, whatever their names.
+PREPARED = "--exclude='*.tar' --exclude='./.*' ."
+
+
+def pack(written, packed, names):
+    """Write the end of a command that packs what lies beside the file that it has written."""
+    return f'{written} && tar --create --file {packed} --directory "$(dirname {packed})" {names}'
+
+
+def unpack(packed, names=""):
+    """Write a command that unpacks a tar file where it lies."""
+    return f'tar --extract --file {packed} --directory "$(dirname {packed})" {names}'
+
+
+UNPACK_TABLES = f"{unpack('{input.packed:q}')} && " if STORED else ""
+UNPACK_PREPARED = ""
+if STORED:
+    of_each = unpack('"$packed"')
+    UNPACK_PREPARED = f"for packed in {{input.prepared:q}}; do {of_each}; done && "
+# What the pages of units are made from, beside the tables.
+OF_UNITS = where_stored(
+    *[
+        f"{RESULTS}/{network}/{file}"
+        for network in PLAN.runs
+        if network in PLAN.summarised()
+        for file in (*STORE_FILES, *NETWORK_STEPS["class_statistics"].files)
+    ]
+)
