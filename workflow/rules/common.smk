@@ -203,8 +203,8 @@ def pack(written, packed, names):
 
 
 def unpack(packed, names=""):
-    """Write a command that unpacks a tar file where it lies."""
-    return f"tar --extract --file {packed} --directory $(dirname {packed}) {names}"
+    """Write a command that unpacks a tar file where it lies, to files that are newer than it."""
+    return f"tar --extract --touch --file {packed} --directory $(dirname {packed}) {names}"
 
 
 UNPACK_TABLES = f"{unpack('{input.packed:q}')} && " if STORED else ""
