@@ -115,8 +115,9 @@ elif workflow.is_main_process:
     for place, count in stores_elsewhere(PLAN).items():
         logger.warning(
             f"unitlens: the stores of activations of {count} networks stay {place}, not where "
-            "activations.location says; to move those of a network, remove its train/activations.json "
-            "and test/activations.json: they are recorded again"
+            "activations.location says; to move those of a network, remove its two files "
+            f"activations.json and name them: snakemake --cores all {RESULTS}/NETWORK/train/"
+            f"activations.json {RESULTS}/NETWORK/test/activations.json"
         )
 
 
@@ -204,7 +205,9 @@ def pack(written, packed, names):
 
 def unpack(packed, names=""):
     """Write a command that unpacks a tar file where it lies, to files that are newer than it."""
-    return f"tar --extract --touch --file {packed} --directory $(dirname {packed}) {names}"
+    return (
+        f"tar --extract --touch --file {packed} --directory $(dirname {packed}) {names}"
+    )
 
 
 UNPACK_TABLES = f"{unpack('{input.packed:q}')} && " if STORED else ""
