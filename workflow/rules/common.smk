@@ -180,6 +180,11 @@ def where_stored(*files):
     return list(files) if STORED else []
 
 
+def kept_where_shared(file):
+    """Return an output that stays for its job to look at; a storage cannot keep it (Snakemake 9)."""
+    return file if STORED else update(file)
+
+
 RECORDS = where_stored(*[f"{RESULTS}/{run}/checkpoint.json" for run in PLAN.runs])
 PICTURES, CAPTIONS, DRAWINGS = (
     where_stored(
