@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from workflow_runs import ROOT, TINY, environment, run, snakemake
+from workflow_runs import ROOT, TINY, environment, planned_jobs, run, snakemake
 
 import unitlens as ul
 from unitlens.errors import TableError
@@ -128,3 +128,23 @@ def test_location__that_not_all_jobs_reach_is_refused_before_any_runs(tmp_path, 
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("unitlens:")]
     assert message in line
     assert not (tmp_path / "stored").exists()
+
+
+def test_location__that_finished_stores_do_not_lie_at_is_told(finished, tmp_path):
+    shutil.copytree(finished / "results", tmp_path / "results")
+    shutil.copytree(finished / ".snakemake/metadata", tmp_path / ".snakemake/metadata")
+    config = copy.deepcopy(TINY)
+    config["measurements"]["activations"] |= {"location": "acts"}
+
+    done = snakemake(tmp_path, "--dry-run", "all", config=config)
+
+    told = done.stdout + done.stderr
+    assert "unitlens: the stores of activations of 2 networks stay beside the other results" in told
+    # The comparison names the file of the configuration, which lies elsewhere now.
+    assert planned_jobs(done) == {"compare_with_paper": 1, "write_report": 1, "all": 1, "total": 3}
+    network = f"results/{name_of_network(finished)}"
+    files = [f"{network}/{split}/activations.json" for split in ("train", "test")]
+    for file in files:  # as it says
+        (tmp_path / file).unlink()
+    again = snakemake(tmp_path, "--dry-run", *files, config=config)
+    assert planned_jobs(again) == {"record_activations": 1, "total": 1}

@@ -10,7 +10,7 @@ rule prepare_dataset:
     input:
         get_nothing,
     output:
-        update("<results>/datasets/{dataset}/dataset.json"),
+        kept_where_shared("<results>/datasets/{dataset}/dataset.json"),
         packed=where_stored("<results>/datasets/{dataset}/prepared.tar"),
     log:
         "<logs>/prepare_dataset/{dataset}.log",
@@ -49,9 +49,9 @@ rule train:
         dataset=get_dataset,
         weights=get_weights,
     output:
-        record=update("<results>/{run}/checkpoint.json"),
-        weights=update("<results>/{run}/checkpoint.safetensors"),
-        history=update("<results>/{run}/history.nc"),
+        record=kept_where_shared("<results>/{run}/checkpoint.json"),
+        weights=kept_where_shared("<results>/{run}/checkpoint.safetensors"),
+        history=kept_where_shared("<results>/{run}/history.nc"),
         kept=where_stored("<results>/{run}/kept_epochs.tar"),
     log:
         "<logs>/train/{run}.log",

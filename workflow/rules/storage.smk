@@ -37,14 +37,20 @@ elif workflow.is_main_process:
     for place, count in stores_elsewhere(PLAN).items():
         logger.warning(
             f"unitlens: the stores of activations of {count} networks stay {place}, not where "
-            "activations.location says; to move those of a network, remove its train/activations.json "
-            "and test/activations.json: they are recorded again"
+            "activations.location says; to move those of a network, remove its two files "
+            f"activations.json and name them: snakemake --cores all {RESULTS}/NETWORK/train/"
+            f"activations.json {RESULTS}/NETWORK/test/activations.json"
         )
 
 
 def where_stored(*files):
     """Return files that are declared only where jobs share no disk."""
     return list(files) if STORED else []
+
+
+def kept_where_shared(file):
+    """Return an output that stays for its job to look at; a storage cannot keep it (Snakemake 9)."""
+    return file if STORED else update(file)
 
 
 RECORDS = where_stored(*[f"{RESULTS}/{run}/checkpoint.json" for run in PLAN.runs])
@@ -71,8 +77,8 @@ def pack(written, packed, names):
 
 
 def unpack(packed, names=""):
-    """Write a command that unpacks a tar file where it lies."""
-    return f'tar --extract --file {packed} --directory "$(dirname {packed})" {names}'
+    """Write a command that unpacks a tar file where it lies, to files that are newer than it."""
+    return f'tar --extract --touch --file {packed} --directory "$(dirname {packed})" {names}'
 
 
 UNPACK_TABLES = f"{unpack('{input.packed:q}')} && " if STORED else ""

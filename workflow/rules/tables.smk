@@ -28,7 +28,7 @@ rule tabulate:
         files=get_tables,
         plan="<results>/plan.json",
     output:
-        update("<results>/tables.json"),
+        kept_where_shared("<results>/tables.json"),
         packed=where_stored("<results>/tables.tar"),
     log:
         "<logs>/tabulate.log",

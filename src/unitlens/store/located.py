@@ -148,6 +148,8 @@ def _check_same(path: Path, manifest: Manifest, store: Path) -> Path:
 
 
 def _remedy(path: Path) -> str:
+    manifest = manifest_path(path)
     return (
-        f"remove {manifest_path(path)} and record again, with snakemake where it recorded the store"
+        f"remove {manifest} and record again; where snakemake recorded the store, name the file: "
+        f"snakemake --cores all {manifest}"
     )
