@@ -162,8 +162,10 @@ def told(slurm, tmp_path_factory):
     seen.locked_status, seen.locked = locked.end(), locked.output
     unlocking = Driver(directory, profile, "--unlock")
     seen.unlocked_status = unlocking.end()
-    # The job of the killed driver still stands in the middle of the ablation.
-    beside = Driver(directory, profile, "--retries", "0")
+    # The job of the killed driver still stands in the middle of this ablation.
+    network = next((directory / "results").glob("digits-*seed2-*")).name
+    target = f"results/{network}/unit_ablation.nc"
+    beside = Driver(directory, profile, "--retries", "0", target)
     seen.beside_status, seen.beside = beside.end(), beside.output
     (requests / "unit-ablation.seed2.go").touch()
     end = time.monotonic() + SECONDS
