@@ -152,8 +152,8 @@ class _Explorer:
             self._tab.value = "Unit"
         return [overview.view(), self._unit.view()]
 
-    def _open(self, row: int) -> None:
-        self._unit.open(row)
+    def _open(self, unit: UnitName) -> None:
+        self._unit.open_named(unit)
         self._tab.value = "Unit"
 
     def _link(self, unit: UnitName) -> None:
