@@ -9,12 +9,13 @@ import xarray as xr
 from unitlens.errors import UnitlensError
 from unitlens.explorer.closest_part import closest_part
 from unitlens.explorer.epoch_course import course_part
+from unitlens.explorer.given_source import source_of_activations
 from unitlens.explorer.kept_epochs import epoch_words
 from unitlens.explorer.number_parts import class_part, measures_part
 from unitlens.explorer.page_panes import OnUnit, note, unit_button
 from unitlens.explorer.recording_choice import RecordingChoice, WantedRecording
 from unitlens.explorer.unit_samples import samples_part
-from unitlens.explorer.unit_source import UnitSource, opened_source, source_of_activations
+from unitlens.explorer.unit_source import UnitSource, opened_source
 
 if TYPE_CHECKING:
     import panel as pn

@@ -9,11 +9,12 @@ import pytest
 import unitlens as ul
 from small_stores import SMALL, make_columns, make_contents, write_store
 from synthetic_results import default_networks, write_results
+from unitlens.explorer.given_source import source_of_activations
 from unitlens.explorer import closest_part
 from unitlens.explorer.run_tab import RunTab
 from unitlens.explorer.sample_tab import SampleTab
 from unitlens.explorer.unit_page import page_of_source
-from unitlens.explorer.unit_source import source_of_activations, source_of_run
+from unitlens.explorer.unit_source import source_of_run
 from unitlens.store.format import decoding
 from unitlens.tables.checked_store import CheckedTableStore
 
