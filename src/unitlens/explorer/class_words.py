@@ -58,10 +58,10 @@ def damage_classes(source: UnitSource, damage: xr.Dataset) -> str:
     if not _permuted(source, split):
         return f"{line}, by their labels."
     return (
-        f"{line}, by the labels that the network was trained on, of which a share of "
-        f"{source.corruption:g} was permuted: the samples of one such class show all classes. A "
-        "unit can therefore respond to the images of one class, and damage another: the label that "
-        "the network memorised for some of these images."
+        f"{line}, by the labels that the network was trained on, {100 * source.corruption:g} % of "
+        "which were permuted: the samples of one such class show all classes. A unit can therefore "
+        "respond to the images of one class, and damage another: the label that the network "
+        "memorised for some of these images."
     )
 
 

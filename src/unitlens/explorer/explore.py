@@ -42,9 +42,11 @@ def explore(
     -------
     A Panel object. Of a results folder, five tabs: all units, with two measures against each
     other; one unit; layers and runs; kept epochs of one run; one sample. Of an own model, the page
-    of one unit after another. In a notebook, the object shows itself as the last line of a cell; it
-    is live there where ``jupyter_bokeh`` is installed beside JupyterLab (``pip install
-    jupyter_bokeh``). In a script that ``panel serve`` runs, call ``.servable()``. Numbers are read
+    of one unit after another. In a notebook, the object shows itself as the last line of a cell,
+    without network. It is live in JupyterLab by the extension ``pyviz_comms``, which comes with
+    Panel: where JupyterLab has an environment of its own, ``pip install pyviz_comms`` there. In
+    VS Code, ``pip install jupyter_bokeh``. In a script that ``panel serve`` runs, call
+    ``.servable()``. Numbers are read
     when they are first shown. A table that the results lack is left out with a line.
 
     Raises
@@ -70,7 +72,13 @@ def explore(
     """
     import panel as pn
 
-    pn.extension("tabulator", design=keyboard_design(), notifications=False)
+    pn.extension("tabulator", inline=True)  # a notebook, too, shows it without network
+    shown = _shown(results, importance, dataset)
+    shown.design = keyboard_design()  # of this object alone: a notebook may hold others of Panel
+    return shown
+
+
+def _shown(results: Any, importance: xr.Dataset | None, dataset: Any) -> "Viewable":
     if results is None or isinstance(results, xr.DataTree):
         from unitlens.explorer.own_units import own_units
 

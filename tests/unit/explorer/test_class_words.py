@@ -56,7 +56,7 @@ def test_damage__says_samples_split_and_that_labels_were_permuted(corruption, sp
     assert line.startswith(f"Damage: 2000 samples of {split} over which the unit was ablated")
     assert "(clamped to zero)" in line
     assert ("the images of one class, and damage another" in line) == memorised
-    assert ("a share of 1 was permuted" in line) == memorised
+    assert ("100 % of which were permuted" in line) == memorised
     assert ("by their labels." in line) != memorised
 
 
