@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from unitlens.errors import ArgumentError, UnitlensError
-from unitlens.explorer.keyboard_design import keyboard_design
+from unitlens.explorer.keyboard_design import with_focus_marked
 from unitlens.explorer.text_panes import heading, text_line
 from unitlens.explorer.unit_columns import UnitName
 from unitlens.explorer.unit_link import link_to_unit, unit_of_link
@@ -73,9 +73,7 @@ def explore(
     import panel as pn
 
     pn.extension("tabulator", inline=True)  # a notebook, too, shows it without network
-    shown = _shown(results, importance, dataset)
-    shown.design = keyboard_design()  # of this object alone: a notebook may hold others of Panel
-    return shown
+    return with_focus_marked(_shown(results, importance, dataset))
 
 
 def _shown(results: Any, importance: xr.Dataset | None, dataset: Any) -> "Viewable":
