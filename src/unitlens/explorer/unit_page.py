@@ -192,7 +192,8 @@ def _parts(source: UnitSource, layer: str, channel: int, go: OnUnit | None) -> l
         column = source.column(layer, channel)
     except UnitlensError as error:
         why = {"activations": f"activations are left out: {error}"}
-        source = replace(source, activations=None, missing={**source.missing, **why})
+        missing = {**source.missing, **why}
+        source = replace(source, activations=None, missing=missing, named=source.names)
         column = None
     notes = [*source.missing.values(), *source.doubts]
     parts = [

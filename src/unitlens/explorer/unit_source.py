@@ -61,7 +61,7 @@ class UnitSource:
     epoch
         The kept epoch that the units are of; None at the end of training.
     named
-        A table that names the units of the network where neither activations nor measures do.
+        A table that names the units of the network where its activations do not.
     course
         The table of the units of the network at each epoch that was measured, the last the end of
         training, by words for the epoch; empty where no kept epoch was measured.
@@ -119,13 +119,21 @@ class UnitSource:
         """The channels of each layer, in the order of the forward pass."""
         if self.activations is not None:
             return {layer.name: layer.channel for layer in self._layers.values()}
-        tables = (self.units, self.statistics, self.named)
+        tables = (self.named, self.units, self.statistics)
         table = next((one for one in tables if one is not None), None)
         if table is None:
             return {}
         layers = table["layer"].values
         channels = table["channel"].values.astype(np.int64)
         return {str(name): channels[layers == name] for name in dict.fromkeys(layers.tolist())}
+
+    @property
+    def names(self) -> xr.Dataset:
+        """A table with the layer and the channel of each unit, and nothing else."""
+        sizes = [channels.size for channels in self.channels.values()]
+        layers = np.repeat(np.array(list(self.channels), object), sizes)
+        channels = np.concatenate(list(self.channels.values()))
+        return xr.Dataset(coords={"layer": ("unit", layers), "channel": ("unit", channels)})
 
     @cached_property
     def _layers(self) -> dict[str, ActivationLayer]:
