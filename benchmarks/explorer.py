@@ -171,7 +171,7 @@ class Visit:
 
     def unit(self, run, layer, channel):
         """Choose a unit in the lists of the tab."""
-        if self._title() == f"{layer}, channel {channel} of {run.name}":
+        if self._title() == (run.name, f"{layer} · unit {channel}"):
             return
         self.page.get_by_label("run", exact=True).select_option(index=run.place)
         self.page.get_by_label("layer", exact=True).select_option(layer)
@@ -183,18 +183,18 @@ class Visit:
         self._whole(other_than=before)
 
     def _title(self):
-        told = self.page.get_by_text(re.compile(r", channel \d+ of "))
-        return told.first.inner_text() if told.count() else ""
+        """Return the run and the name of the unit that is shown; nothing before the first."""
+        head = self.page.locator("div:has(> h2)").filter(has_text=" · unit ")
+        return tuple(head.first.inner_text().splitlines()[:2]) if head.count() else ()
 
-    def _whole(self, other_than=""):
+    def _whole(self, other_than=()):
         """Wait until the page of another unit is there; all its parts come at once."""
         end = time.perf_counter() + WAIT / 1000
-        while self._title() in ("", other_than):
+        while self._title() in ((), other_than):
             self.page.wait_for_timeout(5)
             if time.perf_counter() > end:
                 raise TimeoutError(f"no other unit than {other_than!r} is shown")
-        layer, channel = re.match(r"(.*), channel (\d+) of ", self._title()).groups()
-        self.page.get_by_role("heading", name=f"{layer} · unit {channel}", exact=True).wait_for()
+        self.page.get_by_text("Place in its layer", exact=True).wait_for()
 
     def sample(self):
         """Open the tab of a sample."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from unitlens.errors import ArgumentError, UnitlensError
-from unitlens.explorer.keyboard_design import keyboard_design
+from unitlens.explorer.keyboard_design import with_focus_marked
 from unitlens.explorer.text_panes import heading, text_line
 from unitlens.explorer.unit_columns import UnitName
 from unitlens.explorer.unit_link import link_to_unit, unit_of_link
@@ -42,9 +42,11 @@ def explore(
     -------
     A Panel object. Of a results folder, five tabs: all units, with two measures against each
     other; one unit; layers and runs; kept epochs of one run; one sample. Of an own model, the page
-    of one unit after another. In a notebook, the object shows itself as the last line of a cell; it
-    is live there where ``jupyter_bokeh`` is installed beside JupyterLab (``pip install
-    jupyter_bokeh``). In a script that ``panel serve`` runs, call ``.servable()``. Numbers are read
+    of one unit after another. In a notebook, the object shows itself as the last line of a cell,
+    without network. It is live in JupyterLab by the extension ``pyviz_comms``, which comes with
+    Panel: where JupyterLab has an environment of its own, ``pip install pyviz_comms`` there. In
+    VS Code, ``pip install jupyter_bokeh``. In a script that ``panel serve`` runs, call
+    ``.servable()``. Numbers are read
     when they are first shown. A table that the results lack is left out with a line.
 
     Raises
@@ -70,7 +72,11 @@ def explore(
     """
     import panel as pn
 
-    pn.extension("tabulator", design=keyboard_design(), notifications=False)
+    pn.extension("tabulator", inline=True)  # a notebook, too, shows it without network
+    return with_focus_marked(_shown(results, importance, dataset))
+
+
+def _shown(results: Any, importance: xr.Dataset | None, dataset: Any) -> "Viewable":
     if results is None or isinstance(results, xr.DataTree):
         from unitlens.explorer.own_units import own_units
 
@@ -152,8 +158,8 @@ class _Explorer:
             self._tab.value = "Unit"
         return [overview.view(), self._unit.view()]
 
-    def _open(self, row: int) -> None:
-        self._unit.open(row)
+    def _open(self, unit: UnitName) -> None:
+        self._unit.open_named(unit)
         self._tab.value = "Unit"
 
     def _link(self, unit: UnitName) -> None:

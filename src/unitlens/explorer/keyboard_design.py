@@ -11,14 +11,31 @@ _FOCUS = (
 
 
 @cache
-def keyboard_design() -> Any:
+def _keyboard_design() -> Any:
     """Return Panel's own design, in which what has the keyboard's focus is plainly marked."""
     from panel.theme import Inherit
     from panel.theme.native import Native
     from panel.viewable import Viewable
 
     modifiers: dict[Any, Any] = {Viewable: {"stylesheets": [Inherit, _FOCUS]}}
-    return type("KeyboardDesign", (Native,), {"modifiers": modifiers})
+    return type("KeyboardDesign", (Native,), {"modifiers": modifiers})()
+
+
+def with_focus_marked(view: Any) -> Any:
+    """Return a view in which what has the keyboard's focus is plainly marked.
+
+    Other objects of Panel stay as they are: a notebook may show some beside the view.
+
+    Parameters
+    ----------
+    view
+        The view. Parts that are added to it later are marked too.
+    """
+    import panel as pn
+
+    # Panel's templates apply a design to all that they hold by this hook.
+    hook = _keyboard_design()._apply_hooks
+    return pn.Column(view, hooks=[hook], margin=0, sizing_mode="stretch_width")
 
 
 def described(words: str) -> Any:

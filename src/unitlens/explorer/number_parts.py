@@ -6,7 +6,8 @@ from typing import Any
 
 import xarray as xr
 
-from unitlens.explorer.page_panes import section_heading
+from unitlens.explorer.class_words import ablation_facts, activation_classes, damage_classes
+from unitlens.explorer.page_panes import section_heading, small_line
 from unitlens.explorer.unit_charts import (
     MOST_CLASSES,
     damage_chart,
@@ -52,14 +53,20 @@ def class_part(
     if column is not None and profile is not None:
         chart = quantile_chart(class_quantiles(column), names)
         charts.append(("Activations by class: quartiles, 5 to 95 %, extremes", chart))
-    if units is not None:
-        charts += _damage_charts(units, channel, names, notes)
+    damage = [] if units is None else _damage_charts(units, channel, names, notes)
+    charts += damage
     if profile is not None and profile.sizes["class"] > MOST_CLASSES:
         notes.append(_few_classes("activations", profile.sizes["class"]))
     if not charts:
         return []
+    lines = [activation_classes(source, column)] if profile is not None else []
+    lines += [damage_classes(source, units)] if units is not None and damage else []
     cards = [_chart_card(title, chart) for title, chart in charts]
-    return [section_heading("Classes"), pn.FlexBox(*cards, sizing_mode="stretch_width", gap="12px")]
+    return [
+        section_heading("Classes"),
+        *(small_line(line) for line in lines),
+        pn.FlexBox(*cards, sizing_mode="stretch_width", gap="12px"),
+    ]
 
 
 def _damage_charts(
@@ -76,10 +83,9 @@ def _damage_charts(
             continue
         words = f"{quantity.capitalize()} by class without the unit"
         if damage[variable].any() or damage[f"{variable}_se"].any():
-            title = f"{words}, ± 1 standard error{_ablation_words(units)}"
-            charts.append((title, damage_chart(damage, variable, names)))
+            charts.append((f"{words}, ± 1 standard error", damage_chart(damage, variable, names)))
         else:
-            notes.append(f"{words}{_ablation_words(units)}: exactly 0 in every class")
+            notes.append(f"{words}{_over(units)}: exactly 0 in every class")
     if damage.sizes["class"] > MOST_CLASSES:
         notes.append(_few_classes("damage", damage.sizes["class"]))
     return charts
@@ -89,17 +95,10 @@ def _few_classes(what: str, classes: int) -> str:
     return f"charts of {what} show the {MOST_CLASSES} classes with the largest sizes, of {classes}"
 
 
-def _ablation_words(units: xr.Dataset) -> str:
-    """Return over which samples units were ablated, where the table says so."""
-    attributes = units.attrs
-    for prefix in ("unit_ablation_", ""):
-        samples = attributes.get(f"{prefix}samples")
-        if samples is not None:
-            split = attributes.get(f"{prefix}split", "")
-            value = attributes.get(f"{prefix}value", "")
-            clamped = f"; clamped to {value}" if value else ""
-            return f" ({samples} samples{f' of {split}' if split else ''}{clamped})"
-    return ""
+def _over(units: xr.Dataset) -> str:
+    samples, split, value = ablation_facts(units)
+    clamped = f"; clamped to {value}" if value else ""
+    return f" ({samples} samples{f' of {split}' if split else ''}{clamped})" if samples else ""
 
 
 def _chart_card(title: str, chart: Any) -> Any:

@@ -1,6 +1,7 @@
 """The overview: two measures of all units against each other, and a table of the selection."""
 
 from collections.abc import Callable
+from functools import partial
 from io import BytesIO, StringIO
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,8 @@ from unitlens.explorer.axis_scales import SCALES
 from unitlens.explorer.overview_scatter import HEIGHT, WIDTH, UnitScatter
 from unitlens.explorer.point_colours import colour_choices
 from unitlens.explorer.text_panes import as_text, colour_key, heading, text_line
-from unitlens.explorer.unit_columns import Rows, UnitColumns
+from unitlens.explorer.unit_columns import Rows, UnitColumns, UnitName
+from unitlens.explorer.unit_table import UnitTable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +28,6 @@ IN_TABLE = (
     "loss_increase",
     "accuracy_drop",
 )
-_ROWS_OF_A_PAGE = 14
 _BESIDE_THE_PLOT = 210  # pixels for the histogram and the scale of colours
 
 
@@ -38,10 +39,10 @@ class Overview:
     columns
         The units.
     open_unit
-        Called with the row of a unit that was clicked.
+        Called with the name of a unit that was clicked.
     """
 
-    def __init__(self, columns: UnitColumns, open_unit: Callable[[int], None]) -> None:
+    def __init__(self, columns: UnitColumns, open_unit: Callable[[UnitName], None]) -> None:
         import panel as pn
 
         self._columns, self._open_unit = columns, open_unit
@@ -68,30 +69,6 @@ class Overview:
             widget.param.watch(self._draw, "value")
         self._draw()
 
-    def _new_table(self, frame: "pd.DataFrame") -> Any:
-        import panel as pn
-        from bokeh.models.widgets.tables import ScientificFormatter
-
-        table = pn.widgets.Tabulator(
-            frame,
-            titles={name: as_text(self._title(name)) for name in frame.columns},
-            formatters={
-                name: ScientificFormatter(precision=3, power_limit_low=-3, power_limit_high=4)
-                for name in frame.columns[frame.dtypes == np.float64]
-            },
-            editors=dict.fromkeys(frame.columns),  # else each cell takes the keyboard's focus
-            disabled=True,
-            pagination="remote",
-            page_size=_ROWS_OF_A_PAGE,
-            show_index=False,
-            selectable=False,
-            layout="fit_data",
-            sizing_mode="stretch_width",
-            min_width=420,
-        )
-        table.on_click(self._clicked_row)
-        return table
-
     def _draw(self, *_: Any) -> None:
         from holoviews.streams import BoundsXY, Lasso, RangeXY, Tap
 
@@ -114,35 +91,36 @@ class Overview:
         drawn, points = self._scatter.draw()
         colours = self._scatter.colours
         self._key[:] = [colour_key(colours.label, colours.key)] if colours.names else []
-        BoundsXY(source=points).add_subscriber(self._boxed)
-        Lasso(source=points).add_subscriber(self._lassoed)
-        Tap(source=points).add_subscriber(self._tapped)
-        self._range = RangeXY(source=points)
+        # What is told of a plot belongs to its own axes and units, also where it comes late.
+        scatter, shown = self._scatter, RangeXY(source=points)
+        BoundsXY(source=points).add_subscriber(partial(self._boxed, scatter))
+        Lasso(source=points).add_subscriber(partial(self._lassoed, scatter))
+        Tap(source=points).add_subscriber(partial(self._tapped, scatter, shown))
         self._plot.object = drawn
         self._show_selection(
             self._scatter.rows, "Nothing is selected; the table holds all units that are drawn."
         )
 
-    def _boxed(self, bounds: Any) -> None:
-        if bounds is not None:
-            self._select(self._scatter.within(*bounds))
+    def _boxed(self, scatter: UnitScatter, bounds: Any) -> None:
+        if bounds is not None and scatter is self._scatter:
+            self._select(scatter.within(*bounds))
 
-    def _lassoed(self, geometry: Any) -> None:
-        if geometry is not None and len(geometry):
-            self._select(self._scatter.inside(np.asarray(geometry, np.float64)))
+    def _lassoed(self, scatter: UnitScatter, geometry: Any) -> None:
+        if geometry is not None and len(geometry) and scatter is self._scatter:
+            self._select(scatter.inside(np.asarray(geometry, np.float64)))
 
     def _select(self, rows: Rows) -> None:
         self._show_selection(rows, f"{rows.size:,} units are selected.")
 
-    def _tapped(self, x: Any, y: Any) -> None:
+    def _tapped(self, scatter: UnitScatter, shown: Any, x: Any, y: Any) -> None:
         if x is None or y is None:
             return
-        (x_low, x_high), (y_low, y_high) = self._scatter.ranges
-        x_low, x_high = self._range.x_range or (x_low, x_high)
-        y_low, y_high = self._range.y_range or (y_low, y_high)
-        row = self._scatter.nearest(x, y, x_high - x_low, y_high - y_low)
+        (x_low, x_high), (y_low, y_high) = scatter.ranges
+        x_low, x_high = shown.x_range or (x_low, x_high)
+        y_low, y_high = shown.y_range or (y_low, y_high)
+        row = scatter.nearest(x, y, x_high - x_low, y_high - y_low)
         if row is not None:
-            self._open_unit(row)
+            self._open_unit(self._columns.name_of(row))
 
     def _show_selection(self, rows: Rows, told: str) -> None:
         # The largest values of the y axis come first: most often the units that matter most.
@@ -153,7 +131,12 @@ class Overview:
             frame = frame.drop(columns="run")
         else:
             frame["run"] = frame["run"].cat.rename_categories(self._columns.short_runs)
-        self._table[:] = [self._new_table(frame)]
+        titles = {name: self._title(name) for name in frame.columns}
+        table = UnitTable(partial(self._unit_of, self.selected), frame, titles, self._open_unit)
+        self._table[:] = [table.view()]
+
+    def _unit_of(self, rows: Rows, at: int) -> UnitName:
+        return self._columns.name_of(int(rows[at]))
 
     def _title(self, name: str) -> str:
         return name if name in {"run", "layer", "channel"} else self._columns.label(name)
@@ -164,9 +147,6 @@ class Overview:
         if self._colour.value in there:
             names.insert(2, self._colour.value)
         return self._columns.frame(self.selected, list(dict.fromkeys(names)))
-
-    def _clicked_row(self, event: Any) -> None:
-        self._open_unit(int(self.selected[event.row]))
 
     def _csv(self) -> StringIO:
         return StringIO(self._frame().to_csv(index=False))

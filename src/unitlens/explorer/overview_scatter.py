@@ -19,6 +19,7 @@ DRAWN_SINGLY = 20_000  # units up to which each is a mark of its own
 WIDTH, HEIGHT = 560, 430  # pixels of the plot, without its histograms
 _BINS = 50
 _SCALE_OF_COLOURS = "viridis"
+_FAINTEST = 130  # of 255: how opaque a pixel is that holds one unit
 _REACH = 0.02  # share of an axis within which a click takes a point
 
 
@@ -92,7 +93,7 @@ class UnitScatter:
                     f" {label} is 0 or less for {without:,} units; a log axis has no place for it."
                 )
         if drawn > DRAWN_SINGLY:
-            told += " A pixel stands for all units there."
+            told += " A pixel stands for all units there: their colours mix, measures are averaged."
         return told
 
     def within(self, x_low: float, y_low: float, x_high: float, y_high: float) -> Rows:
@@ -219,15 +220,18 @@ class UnitScatter:
     def _shaded(self, colours: PointColours, *, live: bool) -> Any:
         import datashader as ds
         import holoviews as hv
-        from holoviews.operation.datashader import datashade, rasterize
+        from holoviews.operation.datashader import datashade, dynspread, rasterize
 
         _, x, y = self._placed
         frame = pd.DataFrame({"x": x, "y": y})
         size = {"width": WIDTH, "height": HEIGHT, "dynamic": live}
+        # A unit that stands alone is a mark of some pixels, as one pixel is hardly seen.
+        wide = {"threshold": 0.7, "max_px": 2, "shape": "square", "dynamic": live}
         if colours.categories is None:
             frame["colour"] = colours.numbers
             points = hv.Points(frame, ["x", "y"], ["colour"])
             drawn = rasterize(points, aggregator=ds.mean("colour"), **size)
+            drawn = dynspread(drawn, how="source", **wide)
             drawn = drawn.opts(cmap=_SCALE_OF_COLOURS, colorbar=True)
             return drawn.opts(
                 **self._options(),
@@ -238,8 +242,10 @@ class UnitScatter:
         frame["colour"] = pd.Categorical.from_codes(colours.categories, names)
         points = hv.Points(frame, ["x", "y"], ["colour"])
         drawn = datashade(
-            points, aggregator=ds.by("colour", ds.count()), color_key=colours.key, **size
-        )
+            points, aggregator=ds.by("colour", ds.count()), color_key=colours.key,
+            min_alpha=_FAINTEST, **size,
+        )  # fmt: skip
+        drawn = dynspread(drawn, how="over", **wide)
         tools = ["box_select", "lasso_select", "tap"]
         return drawn.opts(**self._options(), tools=tools, show_legend=False)
 

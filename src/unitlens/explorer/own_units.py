@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from unitlens.errors import UnitlensError
+from unitlens.explorer.given_source import source_of_activations
 from unitlens.explorer.page_panes import note
 from unitlens.explorer.unit_page import page_of_source
-from unitlens.explorer.unit_source import source_of_activations
 
 if TYPE_CHECKING:
     import panel as pn

@@ -25,6 +25,14 @@ def note(text: str) -> Any:
     return pn.pane.HTML(f"<div style='{style}'>{escape(text)}</div>", sizing_mode="stretch_width")
 
 
+def small_line(text: str) -> Any:
+    """Return a pane of one line in small letters that explains what is below it."""
+    import panel as pn
+
+    line = f"<small>{escape(text)}</small>"
+    return pn.pane.HTML(line, sizing_mode="stretch_width", margin=(0, 10))
+
+
 def section_heading(text: str) -> Any:
     """Return a pane with the heading of a part of the page."""
     import panel as pn

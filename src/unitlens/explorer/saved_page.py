@@ -1,6 +1,7 @@
 """The explorer as one page that needs no network: the overview, the top units, and their pages."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from unitlens.tables.results import Results
 from unitlens.tables.tables_record import RECORD
 
 MOST_BYTES = 10_000_000
+AT_ONCE = 32  # pages that are built before it is seen whether the file is too large
+NAMED = 20  # pages that are left out and named
 LEADING = 2  # units of largest value of each measure that have a page if no units are named
 
 
@@ -49,7 +52,8 @@ def save_explorer(
     units
         The units whose pages the file holds. If None: of each run the unit of largest loss
         increase, and of each measure the two units of largest value. The pages that come last are
-        left out, with a line, where the file would be larger than 10 MB.
+        left out, with a line, where the file would be larger than 10 MB; not many more pages are
+        built than the file holds.
     code
         Digest of the code that writes the page, for what the page says of itself.
 
@@ -58,12 +62,12 @@ def save_explorer(
     TableError
         Where the table has not one of these units, or the disk is full.
     """
-    start, titles, pages, end = _parts(results, units)
-    text = _html([*start, *_cards(titles, pages), *end])
-    kept = len(pages)
+    parts = _parts(results, units)
+    text, kept = parts.text(), len(parts.pages)
+    empty = parts.size(0) if len(text.encode()) > MOST_BYTES else 0
     while kept and len(text.encode()) > MOST_BYTES:
-        kept = _fitting(kept, len(text.encode()), len(_html([*start, *end]).encode()))
-        text = _html([*start, *_cards(titles, pages[:kept]), *end])
+        kept = _fitting(kept, len(text.encode()), empty)
+        text = parts.text(kept)
     stated = FileProvenance("save_explorer", {}, code, {RECORD: results.record.hash})
     origin = PROVENANCE.format(script_json(stated.to_values()))
     with writing_pages(Path(path).parent), replacing(Path(path)) as partial:
@@ -75,10 +79,24 @@ def _fitting(kept: int, size: int, empty: int) -> int:
     return max(0, min(kept - 1, kept * (MOST_BYTES - empty) // max(1, size - empty)))
 
 
-def _parts(
-    results: Results, units: Sequence[UnitName] | None
-) -> tuple[list[Any], list[str], list[Any], list[Any]]:
-    """Return what stands above the pages of units, their titles and contents, and what follows."""
+@dataclass(frozen=True)
+class _PageParts:
+    """What stands above the pages of units, their titles and what is built of them, the end."""
+
+    start: list[Any]
+    titles: list[str] = field(default_factory=list)
+    end: list[Any] = field(default_factory=list)
+    pages: list[Any] = field(default_factory=list)
+
+    def text(self, count: int | None = None) -> str:
+        """Return the file with the first pages of units, or with all that are built."""
+        return _html([*self.start, *_cards(self.titles, self.pages[:count]), *self.end])
+
+    def size(self, count: int | None = None) -> int:
+        return len(self.text(count).encode())
+
+
+def _parts(results: Results, units: Sequence[UnitName] | None) -> _PageParts:
     start: list[Any] = [heading("Units of trained networks")]
     start += [text_line(f"Left out: {run} ({why})") for run, why in results.failed.items()]
     try:
@@ -86,14 +104,18 @@ def _parts(
     except MissingTableError as error:
         if units:
             raise
-        return [*start, text_line(str(error))], [], [], []
+        return _PageParts([*start, text_line(str(error))])
     if units is None:
         units = most_important_units(columns) + units_of_largest_values(columns, LEADING)
     rows = list(dict.fromkeys(columns.row_of(unit) for unit in units))
     start += _overview(results, columns)
-    pages = [page_of(results, columns.name_of(row)) for row in rows]
     end = [part for name in ranking_measures(columns) for part in _ranking(columns, name)]
-    return start, titles_of_units(columns, rows), pages, end
+    parts = _PageParts(start, titles_of_units(columns, rows), end)
+    for count, row in enumerate(rows):
+        if count and count % AT_ONCE == 0 and parts.size() > MOST_BYTES:
+            break
+        parts.pages.append(page_of(results, columns.name_of(row)))
+    return parts
 
 
 def _overview(results: Results, columns: UnitColumns) -> list[Any]:
@@ -141,8 +163,10 @@ def _cards(titles: Sequence[str], pages: Sequence[Any]) -> list[Any]:
         layout = {"sizing_mode": "stretch_width", "margin": (3, 10)}
         parts.append(pn.Card(page, header=line, collapsed=closed, **layout))
     if left_out := titles[len(pages) :]:
+        more = len(left_out) - NAMED
+        named = [*left_out[:NAMED], *([f"{more} more units"] if more > 0 else [])]
         told = "Left out, for the page would be larger than 10 MB:"
-        parts.append(text_line(f"{told} {'; '.join(left_out)}."))
+        parts.append(text_line(f"{told} {'; '.join(named)}."))
     return parts
 
 

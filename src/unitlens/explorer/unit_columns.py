@@ -240,8 +240,8 @@ class UnitColumns:
             Names of the variables.
         """
         columns: dict[str, Any] = {
-            "run": pd.Categorical.from_codes(self.run_codes[rows], self.runs),
-            "layer": pd.Categorical.from_codes(self.layer_codes[rows], self.layers),
+            "run": pd.Categorical.from_codes(self.run_codes[rows], pd.Index(self.runs)),
+            "layer": pd.Categorical.from_codes(self.layer_codes[rows], pd.Index(self.layers)),
             "channel": self.channels[rows],
         }
         for name in names:

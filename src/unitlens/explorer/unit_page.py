@@ -9,12 +9,13 @@ import xarray as xr
 from unitlens.errors import UnitlensError
 from unitlens.explorer.closest_part import closest_part
 from unitlens.explorer.epoch_course import course_part
+from unitlens.explorer.given_source import source_of_activations
 from unitlens.explorer.kept_epochs import epoch_words
 from unitlens.explorer.number_parts import class_part, measures_part
 from unitlens.explorer.page_panes import OnUnit, note, unit_button
 from unitlens.explorer.recording_choice import RecordingChoice, WantedRecording
 from unitlens.explorer.unit_samples import samples_part
-from unitlens.explorer.unit_source import UnitSource, opened_source, source_of_activations
+from unitlens.explorer.unit_source import UnitSource, opened_source
 
 if TYPE_CHECKING:
     import panel as pn
@@ -32,6 +33,7 @@ def unit_page(
     wanted: WantedRecording | None = None,
     on_unit: OnUnit | None = None,
     live: bool = True,
+    titled: bool = True,
 ) -> "pn.Column":
     """Build the page of a unit of a results folder.
 
@@ -56,6 +58,9 @@ def unit_page(
         shows the chosen unit in place of this one.
     live
         Whether buttons work. If False, the page has none, for a file: closest units are words.
+    titled
+        Whether the name of the unit stands above the page. If False, the page begins with the
+        line on the run and the layer, and stands below a title of its own.
 
     Returns
     -------
@@ -74,9 +79,9 @@ def unit_page(
 
     if not live or split is not None:
         source = opened_source(results, run, split)
-        return _ShownUnit(source, layer, channel, run, on_unit, live=live).view
+        return _ShownUnit(source, layer, channel, run, on_unit, live=live, titled=titled).view
     choice = RecordingChoice(results, run, wanted or WantedRecording())
-    shown = _ShownUnit(choice.source, layer, channel, run, on_unit, live=live)
+    shown = _ShownUnit(choice.source, layer, channel, run, on_unit, live=live, titled=titled)
     choice.changed = shown.take
     return pn.Column(choice.view, shown.view, sizing_mode="stretch_width")
 
@@ -157,18 +162,22 @@ class _ShownUnit:
         on_unit: OnUnit | None,
         *,
         live: bool,
+        titled: bool = True,
     ) -> None:
         import panel as pn
 
         self.view = pn.Column(sizing_mode="stretch_width")
-        self._source, self._title = source, title
+        self._source, self._title, self._titled = source, title, titled
         self._steps = self._show if live and on_unit is None else None
         self._choose = (on_unit or self._show) if live else None
         self._show(layer, channel)
 
     def _show(self, layer: str, channel: int) -> None:
         self._unit = layer, channel
-        head = _header(self._source, layer, channel, self._title, self._steps)
+        if self._titled:
+            head = _header(self._source, layer, channel, self._title, self._steps)
+        else:
+            head = _line_below_title(self._source, layer, self._title)
         self.view[:] = [head, *_parts(self._source, layer, channel, self._choose)]
 
     def take(self, source: UnitSource) -> None:
@@ -183,7 +192,8 @@ def _parts(source: UnitSource, layer: str, channel: int, go: OnUnit | None) -> l
         column = source.column(layer, channel)
     except UnitlensError as error:
         why = {"activations": f"activations are left out: {error}"}
-        source = replace(source, activations=None, missing={**source.missing, **why})
+        missing = {**source.missing, **why}
+        source = replace(source, activations=None, missing=missing, named=source.names)
         column = None
     notes = [*source.missing.values(), *source.doubts]
     parts = [
@@ -200,12 +210,7 @@ def _header(source: UnitSource, layer: str, channel: int, title: str, go: OnUnit
     import panel as pn
 
     previous, following = source.neighbours(layer, channel)
-    count = source.channels[layer].size
-    words = f"Layer {layer}, {count} units"
-    words += f" · {epoch_words(source.epoch)}" if source.course or source.epoch is not None else ""
-    if column_count := _samples(source):
-        words += f" · activations over {column_count} samples"
-        words += f" of split {source.split}" if source.split else ""
+    words = _layer_words(source, layer)
     heading = f"<h2 style='margin:0'>{escape(layer)} · unit {channel}</h2>"
     above = f"<div>{escape(title)}</div>" if title else ""
     told = pn.pane.HTML(f"{above}{heading}<div>{escape(words)}</div>")
@@ -216,6 +221,21 @@ def _header(source: UnitSource, layer: str, channel: int, title: str, go: OnUnit
         for name, other in (("◀ previous unit", previous), ("next unit ▶", following))
     ]
     return pn.Column(told, pn.Row(*buttons), sizing_mode="stretch_width")
+
+
+def _line_below_title(source: UnitSource, layer: str, title: str) -> Any:
+    import panel as pn
+
+    return pn.pane.HTML(f"<div>{escape(title)} · {escape(_layer_words(source, layer))}</div>")
+
+
+def _layer_words(source: UnitSource, layer: str) -> str:
+    words = f"Layer {layer}, {source.channels[layer].size} units"
+    words += f" · {epoch_words(source.epoch)}" if source.course or source.epoch is not None else ""
+    if column_count := _samples(source):
+        words += f" · activations over {column_count} samples"
+        words += f" of split {source.split}" if source.split else ""
+    return words
 
 
 def _samples(source: UnitSource) -> int:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from unitlens.errors import UnitlensError
+from unitlens.explorer.class_words import sample_classes
 from unitlens.explorer.page_panes import heading_markup
 from unitlens.explorer.unit_facts import (
     mapped_responses,
@@ -54,7 +55,8 @@ def samples_part(
             _add(notes, f"feature maps are left out: {error}")
             continue
         strip = _strip(source, responses, maps, notes)
-        caption = f"{_CAPTION} {_MAP_CAPTION}" if mapped else _CAPTION
+        told = [_CAPTION, sample_classes(column), _MAP_CAPTION if mapped else ""]
+        caption = " ".join(filter(None, told))
         heading = f"{heading_markup(title)}<small>{caption}</small>"
         html = f"{heading}<div style='margin-top:6px'>{strip}</div>"
         parts.append(pn.pane.HTML(html, sizing_mode="stretch_width"))

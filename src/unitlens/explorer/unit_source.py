@@ -1,4 +1,4 @@
-"""Where the page of a unit takes its numbers from: a run of a results folder, or a user's own."""
+"""Where the page of a unit takes its numbers from, and the source that is a run of results."""
 
 import json
 from collections.abc import Sequence
@@ -28,7 +28,6 @@ from unitlens.explorer.kept_epochs import (
 )
 from unitlens.explorer.unit_facts import class_profile, profile_from_statistics
 from unitlens.statistics.activation_layers import ActivationLayer, activation_layers
-from unitlens.variables.unit_index import UNIT_NAMES, index_units
 
 if TYPE_CHECKING:
     from unitlens.tables.results import Results
@@ -62,10 +61,12 @@ class UnitSource:
     epoch
         The kept epoch that the units are of; None at the end of training.
     named
-        A table that names the units of the network where neither activations nor measures do.
+        A table that names the units of the network where its activations do not.
     course
         The table of the units of the network at each epoch that was measured, the last the end of
         training, by words for the epoch; empty where no kept epoch was measured.
+    corruption
+        Share of the samples of ``train`` whose labels were permuted before training; 0 without.
     """
 
     units: xr.Dataset | None = None
@@ -77,6 +78,7 @@ class UnitSource:
     epoch: int | None = None
     named: xr.Dataset | None = None
     course: dict[str, xr.Dataset] = field(default_factory=dict)
+    corruption: float = 0.0
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
@@ -117,13 +119,21 @@ class UnitSource:
         """The channels of each layer, in the order of the forward pass."""
         if self.activations is not None:
             return {layer.name: layer.channel for layer in self._layers.values()}
-        tables = (self.units, self.statistics, self.named)
+        tables = (self.named, self.units, self.statistics)
         table = next((one for one in tables if one is not None), None)
         if table is None:
             return {}
         layers = table["layer"].values
         channels = table["channel"].values.astype(np.int64)
         return {str(name): channels[layers == name] for name in dict.fromkeys(layers.tolist())}
+
+    @property
+    def names(self) -> xr.Dataset:
+        """A table with the layer and the channel of each unit, and nothing else."""
+        sizes = [channels.size for channels in self.channels.values()]
+        layers = np.repeat(np.array(list(self.channels), object), sizes)
+        channels = np.concatenate(list(self.channels.values()))
+        return xr.Dataset(coords={"layer": ("unit", layers), "channel": ("unit", channels)})
 
     @cached_property
     def _layers(self) -> dict[str, ActivationLayer]:
@@ -286,8 +296,9 @@ def source_of_run(
     except (UnitlensError, OSError) as error:
         missing["dataset"] = f"the samples themselves are left out: {error}"
     return UnitSource(
-        units, activations, statistics, dataset, chosen, missing, epoch, named, course
-    )
+        units, activations, statistics, dataset, chosen, missing, epoch, named, course,
+        _corruption(results, run),
+    )  # fmt: skip
 
 
 @lru_cache(OPENED)
@@ -333,6 +344,11 @@ def _check_run(results: "Results", run: str) -> None:
         results.activations(run, SPLITS[0])  # raises the error that names the run
 
 
+def _corruption(results: "Results", run: str) -> float:
+    runs = results.runs
+    return float(runs["corruption"].sel(run=run).item()) if "corruption" in runs else 0.0
+
+
 def _statistics(
     results: "Results", run: str, splits: Sequence[str], chosen: str, epoch: int | None
 ) -> tuple[xr.Dataset | None, str]:
@@ -342,52 +358,6 @@ def _statistics(
         except UnitlensError:
             continue
     return None, chosen
-
-
-def source_of_activations(
-    acts: xr.DataTree | None = None, importance: xr.Dataset | None = None, dataset: Any = None
-) -> UnitSource:
-    """Gather what a user has of the units of an own model.
-
-    Parameters
-    ----------
-    acts
-        What :func:`unitlens.open_activations` returns.
-    importance
-        What :func:`unitlens.unit_ablation` returns, or any table of units with ``layer`` and
-        ``channel`` on ``unit``: several tables joined by :func:`xarray.merge`.
-    dataset
-        The data set that the activations were recorded over.
-
-    Returns
-    -------
-    The source, in which the parts that were not given are missing.
-
-    Raises
-    ------
-    ArgumentError
-        Where neither `acts` nor `importance` is given, or `importance` names no units.
-    """
-    if acts is None and importance is None:
-        raise ArgumentError(
-            "acts = None and importance = None: there are no units to show; give the activations "
-            "of unitlens.open_activations or the table of unitlens.unit_ablation"
-        )
-    if importance is not None and any(name not in importance.coords for name in UNIT_NAMES):
-        raise ArgumentError(
-            "importance has no coordinates 'layer' and 'channel' on 'unit', which name its units; "
-            "give the table of unitlens.unit_ablation, or assign the coordinates"
-        )
-    missing = {}
-    if acts is None:
-        missing["activations"] = "activations are left out: acts was not given"
-    if importance is None:
-        missing["units"] = "measures and damage are left out: importance was not given"
-    if dataset is None:
-        missing["dataset"] = "the samples themselves are left out: dataset was not given"
-    units = None if importance is None else index_units(importance)
-    split = "" if acts is None else str(acts.attrs.get("split", ""))
-    return UnitSource(units, acts, None, dataset, split, missing)
 
 
 def _names_by_label(units: xr.Dataset) -> tuple[str, ...]:

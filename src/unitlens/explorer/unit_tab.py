@@ -33,7 +33,8 @@ def page_of(
     unit
         Name of the unit.
     open_unit
-        Opens another unit that the page names; None in a file, where nothing can be opened.
+        Opens another unit that the page names; None in a file, where nothing can be opened and
+        a title stands above the page.
     wanted
         The split and the epoch that were chosen last; None for the defaults.
     """
@@ -47,7 +48,7 @@ def page_of(
     try:
         return unit_page(
             results, unit.run, unit.layer, unit.channel,
-            wanted=wanted, on_unit=on_unit if live else None, live=live,
+            wanted=wanted, on_unit=on_unit if live else None, live=live, titled=live,
         )  # fmt: skip
     except UnitlensError as error:
         return text_line(str(error))

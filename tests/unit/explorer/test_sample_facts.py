@@ -7,8 +7,9 @@ from torch import nn
 
 import unitlens as ul
 from unitlens.errors import ArgumentError
+from unitlens.explorer.given_source import source_of_activations
 from unitlens.explorer.sample_facts import sample_label, sample_responses, strongest_units
-from unitlens.explorer.unit_source import UnitSource, source_of_activations
+from unitlens.explorer.unit_source import UnitSource
 
 SAMPLES, SHOWN = 40, 7
 

@@ -130,6 +130,22 @@ def test_save_explorer__leaves_out_the_last_pages_of_a_page_that_is_too_large(
     assert f"{units[0].layer}, channel {units[0].channel} of" not in told[:500]
 
 
+def test_save_explorer__builds_few_more_pages_than_fit(results, tmp_path, monkeypatch):
+    built, page_of = [], saved_page.page_of
+    monkeypatch.setattr(saved_page, "page_of", lambda *of: built.append(of) or page_of(*of))
+    monkeypatch.setattr(saved_page, "MOST_BYTES", 0)
+    monkeypatch.setattr(saved_page, "AT_ONCE", 2)
+    monkeypatch.setattr(saved_page, "NAMED", 1)
+    units = UnitColumns(results.units)
+    names = [units.name_of(row) for row in range(40)]
+    saved_page.save_explorer(results, tmp_path / "page.html", names)
+
+    assert len(built) == 2
+    told = page_text(tmp_path / "page.html").partition("larger than 10 MB: ")[2]
+    assert told.startswith(f"{names[0].layer}, channel 0 of ")
+    assert "39 more units." in told[:400]
+
+
 def test_save_explorer__without_a_table_of_units_has_a_line(tmp_path):
     without = ("unit_ablation", "unit_measures")
     made = write_results(tmp_path / "results", [network(("a",))], without=without)

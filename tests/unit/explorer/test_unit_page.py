@@ -9,10 +9,10 @@ import xarray as xr
 from torch import nn
 
 import unitlens as ul
+from unitlens.explorer.given_source import source_of_activations
 from unitlens.explorer.unit_charts import class_label, profile_chart, shown_classes
 from unitlens.explorer.unit_facts import class_profile
 from unitlens.explorer.unit_samples import doubt_of_labels, kept_maps
-from unitlens.explorer.unit_source import source_of_activations
 
 pn = pytest.importorskip("panel")
 

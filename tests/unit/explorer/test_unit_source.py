@@ -12,7 +12,8 @@ import unitlens as ul
 from small_stores import SMALL, make_columns, make_contents, write_store
 from synthetic_results import default_networks, write_results
 from unitlens.errors import ArgumentError, DatasetError, LayerError, TableError
-from unitlens.explorer.unit_source import _same_dataset, source_of_activations, source_of_run
+from unitlens.explorer.given_source import source_of_activations
+from unitlens.explorer.unit_source import _same_dataset, source_of_run
 from unitlens.store.format import decoding
 
 WIDE = {"relu1": 24, "relu2": 700}
