@@ -1,4 +1,4 @@
-"""Statistics on a cluster whose scheduler and workers are processes that dask's commands started."""
+"""Statistics on a cluster of processes that the commands of dask started."""
 
 import json
 import os
@@ -104,7 +104,8 @@ def test_tables__are_the_same_after_a_worker_was_killed(network, expected, tmp_p
         killer.join(timeout=10)
         assert workers[0].wait(timeout=10) == -signal.SIGKILL
         assert workers[1].poll() is None
-    assert killed and killed[0] < finished
+    assert killed
+    assert killed[0] < finished
     assert_same(found, expected)
 
 
