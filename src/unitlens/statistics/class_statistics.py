@@ -156,7 +156,7 @@ def _computed_in_turn(
     ends = np.cumsum([units for units, _ in states]) * unit_bytes
     turns = ends // _BYTES_AT_A_TIME
     for turn in np.unique(turns):
-        together = computed([states[at][1] for at in np.flatnonzero(turns == turn)])
+        together = computed([states[at][1] for at in np.flatnonzero(turns == turn).tolist()])
         together.reverse()
         while together:
             yield together.pop()
