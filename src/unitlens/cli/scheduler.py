@@ -119,7 +119,8 @@ def _check_cluster(client: Any, scheduler: str, directory: Path) -> None:
     """Refuse a cluster that would compute something else, or whose workers lack the files."""
     place = str(directory.absolute())
     ours, _ = seen_from(place)
-    workers = client.run(seen_from, place, on_error="return")
+    found_by = client.run(seen_from, place, on_error="return")
+    workers = {f"worker {address}": found for address, found in found_by.items()}
     for name, found in {"its scheduler": _on_scheduler(client, place), **workers}.items():
         if isinstance(found, Exception) or found[0] != ours:
             raise ArgumentError(
@@ -129,7 +130,7 @@ def _check_cluster(client: Any, scheduler: str, directory: Path) -> None:
     for name, (_, there) in workers.items():
         if not there:
             raise ArgumentError(
-                f"--scheduler {scheduler}: worker {name} does not see {place}, but must read it; "
+                f"--scheduler {scheduler}: {name} does not see {place}, but must read it; "
                 "use a file system that all workers share"
             )
     logger.info("computing on the dask cluster at %s, now %d workers", scheduler, len(workers))

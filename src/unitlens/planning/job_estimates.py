@@ -210,8 +210,8 @@ def _statistics_memory(network: "NetworkDescription") -> int:
     """Return the bytes of the class statistics: those of the pass, or of its end if more.
 
     The pass holds the states of finished layers, and the states of the widest layer that are not
-    yet merged. At the end there are the states, the table by layer and the table of all layers at
-    once, with two copies of the histograms.
+    yet merged. The end is counted with two copies of the histograms, which is an upper bound: the
+    states are copied to the table in turn, some 64 MiB at a time.
     """
     histogram = _histogram_bytes(network)
     classes = network.dataset.classes

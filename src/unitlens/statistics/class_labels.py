@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from dask.delayed import delayed
 
 from unitlens.errors import ArgumentError, TableError
 from unitlens.statistics.block_states import Integers
@@ -101,6 +103,16 @@ def choose_classes(labels: Integers, classes: int | Sequence[int] | None) -> Int
             "for more classes or select the samples first"
         )
     return class_labels
+
+
+def shared_index(labels: Integers, class_labels: Integers) -> Any:
+    """Return the delayed position of each sample's class, in the smallest type that holds it.
+
+    All blocks take the one array by its key, so that a graph holds the array once: a slice of it
+    in every task would be sent to a cluster once for every column of blocks.
+    """
+    index = np.searchsorted(class_labels, labels)
+    return delayed(index.astype(np.min_scalar_type(len(class_labels))))
 
 
 def _labels_of(classes: int | Sequence[int]) -> Integers:

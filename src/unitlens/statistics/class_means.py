@@ -15,7 +15,7 @@ from unitlens.statistics.activation_layers import (
 )
 from unitlens.statistics.block_states import Floats, Integers, Values, merge_by_tree
 from unitlens.statistics.blocks import column_slabs
-from unitlens.statistics.class_labels import By, choose_classes, sample_labels
+from unitlens.statistics.class_labels import By, choose_classes, sample_labels, shared_index
 from unitlens.variables.checks import annotate
 from unitlens.variables.unit_index import unit_coordinates
 
@@ -76,8 +76,8 @@ def class_means(
     labels = sample_labels(acts, by)
     class_labels = choose_classes(labels, classes)
     layers = activation_layers(acts)
-    index = np.searchsorted(class_labels, labels)
-    count = np.bincount(index, minlength=len(class_labels))
+    index = shared_index(labels, class_labels)
+    count = np.bincount(np.searchsorted(class_labels, labels), minlength=len(class_labels))
     logger.info("class means of %d layers, %d samples", len(layers), len(labels))
     sums = computed([_layer_sums(layer, index, len(class_labels)) for layer in layers])
     with np.errstate(invalid="ignore"):
@@ -90,7 +90,7 @@ def class_means(
     return annotate(table, "class_means")
 
 
-def _layer_sums(layer: ActivationLayer, index: Integers, classes: int) -> list[Any]:
+def _layer_sums(layer: ActivationLayer, index: Any, classes: int) -> list[Any]:
     """Return the delayed sums of each column of blocks of a layer."""
     blocks = layer.activation.data
     rows = np.cumsum((0, *blocks.chunks[0]))
@@ -98,8 +98,8 @@ def _layer_sums(layer: ActivationLayer, index: Integers, classes: int) -> list[A
     return [
         merge_by_tree(
             [
-                block_sums(block, index[first:last], classes)
-                for block, first, last in zip(column, rows[:-1], rows[1:], strict=True)
+                block_sums(block, index, first, classes)
+                for block, first in zip(column, rows[:-1], strict=True)
             ],
             np.add,
         )
@@ -107,13 +107,14 @@ def _layer_sums(layer: ActivationLayer, index: Integers, classes: int) -> list[A
     ]
 
 
-def _block_sums(values: Values, index: Integers, classes: int) -> Floats:
-    """Return the sums of a block, shape (classes, units)."""
+def _block_sums(values: Values, index: Integers, first: int, classes: int) -> Floats:
+    """Return the sums of the block from a sample on, shape (classes, units)."""
     from unitlens.statistics.block_kernels import block_sums as kernel
 
+    of_block = index[first : first + len(values)].astype(np.int64)
     sums = np.zeros((classes, values.shape[1]))
     for part, columns in column_slabs(values):
         sums_of_part = np.zeros((classes, part.shape[1]))
-        kernel(part, index, sums_of_part)
+        kernel(part, of_block, sums_of_part)
         sums[:, columns] = sums_of_part
     return sums

@@ -8,7 +8,7 @@ crowded, the bins adapt to a sample of the activations.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,11 +32,13 @@ from unitlens.statistics.block_states import (
     merge_by_tree,
 )
 from unitlens.statistics.blocks import block_statistics, merge_statistics
-from unitlens.statistics.class_labels import By, choose_classes, sample_labels
+from unitlens.statistics.class_labels import By, choose_classes, sample_labels, shared_index
 from unitlens.statistics.class_table import UnitStatistics, all_finite, described, statistics_table
 from unitlens.statistics.histograms import Bins, make_bins
 
 logger = logging.getLogger("unitlens")
+
+_BYTES_AT_A_TIME = 2**26  # of the states that are computed before they are copied to the table
 
 
 def class_statistics(
@@ -103,15 +105,16 @@ def class_statistics(
     labels = sample_labels(acts, by)
     class_labels = choose_classes(labels, classes)
     layers = activation_layers(acts)
-    index = np.searchsorted(class_labels, labels)
+    index = shared_index(labels, class_labels)
     states = [
-        _layer_states(
+        state
+        for layer, layer_range in zip(layers, layer_ranges(layers), strict=True)
+        for state in _layer_states(
             layer, index, len(class_labels), make_bins(*layer_range, fine_bins), strongest
         )
-        for layer, layer_range in zip(layers, layer_ranges(layers), strict=True)
     ]
     logger.info("class statistics of %d layers, %d samples", len(layers), len(labels))
-    parts = [part for states in computed(states) for part in states]
+    parts = _computed_in_turn(states, _unit_bytes(len(class_labels), fine_bins, strongest))
     table = statistics_table(parts, layers, class_labels, labels)
     doubts = {name: acts.attrs[name] for name in ("doubts",) if name in acts.attrs}
     return described(table.assign_attrs(doubts), acts.attrs, by)
@@ -127,10 +130,42 @@ def check_sizes(fine_bins: int, strongest: int) -> None:
         raise ArgumentError(f"strongest is {strongest}, but must be at least 1")
 
 
+def _unit_bytes(classes: int, fine_bins: int, strongest: int) -> int:
+    """Return the bytes of the state of one unit, of its bins, and of the strongest samples."""
+    return classes * (4 * (fine_bins + 1) + 4 * 8) + 8 * (fine_bins + 2) + 16 * strongest
+
+
+def _computed_in_turn(
+    states: Sequence[tuple[int, Any]], unit_bytes: int
+) -> Iterator[UnitStatistics]:
+    """Yield the computed states of all columns in their order, as many at a time as fit.
+
+    Parameters
+    ----------
+    states
+        Number of units of each column of blocks, and its delayed state.
+    unit_bytes
+        Bytes of one unit in a state.
+
+    Notes
+    -----
+    Where all columns are computed at once, all states are in memory beside the table that they are
+    copied to, and a cluster is sent all tasks in one message. No column is cut: the tree of its
+    merges, and so the bits of its numbers, depend on the blocks alone.
+    """
+    ends = np.cumsum([units for units, _ in states]) * unit_bytes
+    turns = ends // _BYTES_AT_A_TIME
+    for turn in np.unique(turns):
+        together = computed([states[at][1] for at in np.flatnonzero(turns == turn).tolist()])
+        together.reverse()
+        while together:
+            yield together.pop()
+
+
 def _layer_states(
-    layer: ActivationLayer, index: Integers, classes: int, bins: Bins, strongest: int
-) -> list[Any]:
-    """Return one delayed state for each column of blocks of a layer."""
+    layer: ActivationLayer, index: Any, classes: int, bins: Bins, strongest: int
+) -> list[tuple[int, Any]]:
+    """Return the number of units and the delayed state of each column of blocks of a layer."""
     blocks = layer.activation.data
     rows, columns = (np.cumsum((0, *sizes)) for sizes in blocks.chunks)
     state = delayed(_block_state, traverse=False)
@@ -145,10 +180,10 @@ def _layer_states(
         adapted = _adapted_bins(column, inside, bins[units])
         common = classes, adapted, strongest, floors[units], layer.name
         parts = [
-            state(block, index[first:last], first, *common)
-            for block, first, last in zip(column, rows[:-1], rows[1:], strict=True)
+            state(block, index, first, *common)
+            for block, first in zip(column, rows[:-1], strict=True)
         ]
-        states.append(merge_by_tree(parts, _merge))
+        states.append((ends[1] - ends[0], merge_by_tree(parts, _merge)))
     return states
 
 
@@ -179,7 +214,8 @@ def _block_state(
     floors: Floats,
     layer: str,
 ) -> UnitStatistics:
-    statistics = block_statistics(values, index, classes, bins, strongest, first, floors)
+    of_block = index[first : first + len(values)].astype(np.int64)
+    statistics = block_statistics(values, of_block, classes, bins, strongest, first, floors)
     moments = statistics.moments
     _check_range(moments, bins.finite & all_finite(moments), bins, layer)
     return UnitStatistics(statistics, bins)

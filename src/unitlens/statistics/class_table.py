@@ -1,7 +1,7 @@
 """The table of class statistics: how the table is built, and how measures read it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,14 +127,18 @@ def all_finite(moments: ClassMoments) -> Flags:
 
 
 def statistics_table(
-    parts: list[UnitStatistics], layers: list[ActivationLayer], classes: Integers, labels: Integers
+    parts: Iterable[UnitStatistics],
+    layers: list[ActivationLayer],
+    classes: Integers,
+    labels: Integers,
 ) -> xr.Dataset:
     """Return the table of class statistics.
 
     Parameters
     ----------
     parts
-        Statistics of some units each, in the order of the units.
+        Statistics of some units each, in the order of the units, at least one. Each part is copied
+        into the table before the next one is asked for, so that a generator need not keep them.
     layers
         The layers of the units.
     classes
@@ -142,16 +146,21 @@ def statistics_table(
     labels
         Label of each sample, shape (samples,).
     """
-    columns = [_columns(part, labels) for part in parts]
-    variables = {
-        name: (VARIABLES[name].dims, np.concatenate([column[name] for column in columns]))
-        for name in columns[0]
-    }
-    count = parts[0].statistics.moments.count
+    units = sum(len(layer.channel) for layer in layers)
+    arrays: dict[str, NDArray[Any]] = {}
+    first = 0
+    for part in parts:
+        stop = first + len(part.statistics.histogram)
+        for name, values in _columns(part, labels).items():
+            if name not in arrays:
+                arrays[name] = np.empty((units, *values.shape[1:]), values.dtype)
+            arrays[name][first:stop] = values
+        first, count, fine = stop, part.statistics.moments.count, part.bins.fine
+    variables = {name: (VARIABLES[name].dims, values) for name, values in arrays.items()}
     table = xr.Dataset(
         variables | {"count": ("class", count)},
         coords=unit_coordinates(layer.units for layer in layers) | {"class": classes},
-        attrs={"samples": int(count.sum()), "fine_bins": parts[0].bins.fine},
+        attrs={"samples": int(count.sum()), "fine_bins": fine},
     )
     return annotate(table, "class_statistics")
 

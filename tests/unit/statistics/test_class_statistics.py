@@ -1,3 +1,5 @@
+import tracemalloc
+
 import dask
 import numpy as np
 import pytest
@@ -282,6 +284,25 @@ def test_class_statistics__on_processes():
     with dask.config.set(scheduler="processes", num_workers=1):
         parts = class_statistics(activation_tree({"x": values}, labels, chunks=(100, 7)))
     assert_same(parts, whole)
+
+
+def test_class_statistics__needs_little_memory_beside_the_table(monkeypatch):
+    module = "unitlens.statistics.class_statistics"
+    rng, labels = np.random.default_rng(0), np.arange(60) % 20
+    layers = {f"relu{i}": np.maximum(rng.normal(size=(60, 300)), 0) for i in range(8)}
+    tree = activation_tree(layers, labels, chunks=(60, 150))
+    at_once = class_statistics(tree)
+    monkeypatch.setattr(f"{module}._BYTES_AT_A_TIME", 2**20)
+
+    tracemalloc.start()
+    with dask.config.set(scheduler="synchronous"):
+        in_turn = class_statistics(tree)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    xr.testing.assert_identical(in_turn, at_once)
+    assert at_once.nbytes > 2**24
+    assert peak < 1.4 * at_once.nbytes  # all states at once and the table: more than twice
 
 
 def test_class_statistics__reads_each_block_once():

@@ -123,8 +123,9 @@ def _table(layer: ActivationLayer, components: int) -> xr.Dataset:
     """Return the table of the first components of a layer."""
     logger.info("principal components of layer '%s', %d units", layer.name, len(layer.channel))
     state = layer_scatter(layer, finite=True)
-    variance, rows = _decomposed(state.scatter / state.count, components)
     total = state.scatter.trace() / state.count
+    covariance = np.divide(state.scatter, state.count, out=state.scatter)  # may be large: no copy
+    variance, rows = _decomposed(covariance, components)
     table = xr.Dataset(
         {
             "component": (("direction", "unit"), rows),
@@ -142,11 +143,15 @@ def _table(layer: ActivationLayer, components: int) -> xr.Dataset:
 
 
 def _decomposed(covariance: Floats, components: int) -> tuple[Floats, Floats]:
-    """Return the largest eigenvalues, descending, and their eigenvectors as rows, signed."""
+    """Return the largest eigenvalues, descending, and their eigenvectors as rows, signed.
+
+    The matrix is overwritten.
+    """
     from scipy.linalg import eigh
 
     # Divide and conquer: of LAPACK's drivers, this one's vectors are most nearly orthogonal.
-    variance, vectors = eigh(covariance, overwrite_a=True, check_finite=False, driver="evd")
+    # The transpose has the same entries in the order that LAPACK overwrites without a copy.
+    variance, vectors = eigh(covariance.T, overwrite_a=True, check_finite=False, driver="evd")
     variance, rows = variance[::-1][:components], vectors.T[::-1][:components]
     largest = np.take_along_axis(rows, np.abs(rows).argmax(axis=1)[:, None], axis=1)
     # Rounding may take the variance of a direction without variance below 0.
