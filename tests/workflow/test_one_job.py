@@ -172,3 +172,17 @@ def test_failure__of_one_step_keeps_the_finished_steps(small, tmp_path):
     assert not kept.exists()
     ours, theirs = (content_hashes(base / "results" / network.name) for base in (tmp_path, small))
     assert ours == theirs
+
+
+@pytest.mark.parametrize("rule", ["measure_network", "noise_robustness"])
+def test_job__of_a_process_of_its_own_makes_what_is_missing(again, rule):
+    """As jobs of clusters are started, which are told the rule by the process that planned."""
+    network, _ = networks(again)
+    content = (network / "noise_robustness.nc").read_bytes()
+    (network / "noise_robustness.nc").unlink()
+    job = ["--mode", "subprocess", "--nolock", "--force", "--allowed-rules", rule]
+
+    done = snakemake(again, *job, "--target-jobs", f"{rule}:network={network.name}", config=SMALL)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (network / "noise_robustness.nc").read_bytes() == content

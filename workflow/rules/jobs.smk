@@ -50,16 +50,18 @@ def match_networks(names, others):
     return pattern if listed is names else rf"(?!{pattern}/(?!epoch-)){NETWORK}"
 
 
-# Networks that one job measures. A process that Snakemake starts for a job is told the rule, and
-# need not know them.
-ONE_JOB = (
-    networks_of_one_job(PLAN, STALE)
-    if workflow.is_main_process and networks_can_be_built() and not STORED
-    else []
-)
-SEVERAL_JOBS = sorted({*PLAN.networks} - {*ONE_JOB})
-OF_ONE_JOB = match_networks(ONE_JOB, SEVERAL_JOBS)
-OF_SEVERAL_JOBS = match_networks(SEVERAL_JOBS, ONE_JOB)
+# Networks that one job measures. A process that Snakemake starts for a job is told the rule, which
+# may be of any network there.
+ONE_JOB, OF_ONE_JOB, OF_SEVERAL_JOBS = [], NETWORK, NETWORK
+if (
+    STORED
+):  # a job would find there nothing but what it declares, not the steps that are finished
+    OF_ONE_JOB = "(?!)"
+elif workflow.is_main_process:
+    ONE_JOB = networks_of_one_job(PLAN, STALE) if networks_can_be_built() else []
+    SEVERAL_JOBS = sorted({*PLAN.networks} - {*ONE_JOB})
+    OF_ONE_JOB = match_networks(ONE_JOB, SEVERAL_JOBS)
+    OF_SEVERAL_JOBS = match_networks(SEVERAL_JOBS, ONE_JOB)
 
 
 def count_parts(network):
