@@ -11,9 +11,9 @@ import xarray as xr
 from unitlens.errors import MissingTableError, TableError, first_line, nearest
 from unitlens.extras import naming_extras
 from unitlens.hashed_files import check_files
-from unitlens.store.backend.files import total_size
 from unitlens.store.backend.netcdf import read_components, read_netcdf
 from unitlens.store.backend.places import is_remote, locate
+from unitlens.tables.results_words import results_in_words
 from unitlens.tables.storage import TABLES, read_table
 from unitlens.tables.table_set import PARTIAL
 from unitlens.tables.tables_record import (
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from unitlens.data.split import SplitDataset
     from unitlens.stored_network import StoredNetwork
 
-SHOWN = 20  # runs that the repr lists
 WAIT_SECONDS = 2.0  # for a process that joins the tables anew
 _POLL_SECONDS = 0.05
 
@@ -332,27 +331,7 @@ class Results:
         return table
 
     def __repr__(self) -> str:
-        runs = self.runs
-        lines = [f"<unitlens.Results of {runs.sizes['run']} networks in {self.directory}>"]
-        for row in range(min(SHOWN, runs.sizes["run"])):
-            at = runs.isel(run=row)
-            lines.append(
-                f"  {at['run'].item()}  epoch {at['epoch'].item()}, accuracy "
-                f"train {at['train_accuracy'].item():.3f} test {at['test_accuracy'].item():.3f}"
-            )
-        if runs.sizes["run"] > SHOWN:
-            lines.append(f"  and {runs.sizes['run'] - SHOWN} more")
-        lines += [f"  left out: {run} ({reason})" for run, reason in self.failed.items()]
-        lines.append("tables")
-        lines += [f"  .{name:<13}{self._size(name)}" for name in TABLES]
-        return "\n".join(lines)
-
-    def _size(self, name: str) -> str:
-        path = self.directory / f"{name}.zarr"
-        if not self.has_table(name):
-            return "not made"
-        dims = " x ".join(f"{size} {dim}" for dim, size in getattr(self, name).sizes.items())
-        return f"{dims}, {total_size(path) / 1e6:.1f} MB"
+        return results_in_words(self)
 
 
 def open_results(directory: str | Path = "results") -> Results:
