@@ -1,7 +1,10 @@
 """How the explorer looks to those who use the keyboard or a screen reader."""
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from panel.viewable import Viewable
 
 # Panel's own mark is a grey dotted line of one pixel.
 _FOCUS = (
@@ -21,7 +24,7 @@ def _keyboard_design() -> Any:
     return type("KeyboardDesign", (Native,), {"modifiers": modifiers})()
 
 
-def with_focus_marked(view: Any) -> Any:
+def with_focus_marked(view: "Viewable") -> "Viewable":
     """Return a view in which what has the keyboard's focus is plainly marked.
 
     Other objects of Panel stay as they are: a notebook may show some beside the view.
@@ -34,7 +37,7 @@ def with_focus_marked(view: Any) -> Any:
     import panel as pn
 
     # Panel's templates apply a design to all that they hold by this hook.
-    hook = _keyboard_design()._apply_hooks
+    hook = _keyboard_design()._apply_hooks  # noqa: SLF001  (it has no public name)
     return pn.Column(view, hooks=[hook], margin=0, sizing_mode="stretch_width")
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unitlens.explorer.axis_scales import SCALES
+from unitlens.explorer.clicked_table import UnitTable
 from unitlens.explorer.overview_scatter import HEIGHT, WIDTH, UnitScatter
 from unitlens.explorer.point_colours import colour_choices
 from unitlens.explorer.text_panes import as_text, colour_key, heading, text_line
 from unitlens.explorer.unit_columns import Rows, UnitColumns, UnitName
-from unitlens.explorer.unit_table import UnitTable
 
 if TYPE_CHECKING:
     import pandas as pd

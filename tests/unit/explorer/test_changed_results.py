@@ -21,7 +21,7 @@ def button(page, start):
 
 
 def words_of(page):
-    shown = [pane for pane in page.select(pn.pane.HTML) + page.select(pn.pane.Str)]
+    shown = list(page.select(pn.pane.HTML) + page.select(pn.pane.Str))
     return " ".join(str(pane.object) for pane in shown)
 
 

@@ -64,7 +64,7 @@ def test_click__on_the_table_of_a_former_selection_opens_the_unit_of_its_row(
     overview, columns, opened
 ):
     former = table_of(overview)
-    (run,) = [one for one in overview.view().select(pn.widgets.MultiSelect)]
+    (run,) = list(overview.view().select(pn.widgets.MultiSelect))
     run.value = columns.runs[1:2]
     now = table_of(overview)
     assert unit_at(former, 2) != unit_at(now, 2) or former.value["run"][2] != now.value["run"][2]
@@ -103,7 +103,7 @@ def test_click__is_refused_until_the_browser_shows_the_page_and_the_order(
 
 def test_late_box__of_a_former_plot_selects_nothing(overview, columns):
     former = overview._scatter
-    (run,) = [one for one in overview.view().select(pn.widgets.MultiSelect)]
+    (run,) = list(overview.view().select(pn.widgets.MultiSelect))
     run.value = columns.runs[1:2]
     (x_low, x_high), (y_low, y_high) = former.ranges
     before = overview.selected.tolist()

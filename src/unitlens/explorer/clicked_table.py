@@ -52,7 +52,8 @@ class UnitTable:
         self.rows = self._made(frame, titles)
         # The browser writes each number that was sent into the other one. It does so after it has
         # taken what was sent before, the rows.
-        self._sent, self._shown = (pn.widgets.IntInput(value=0, visible=False) for _ in range(2))
+        self._sent: Any = pn.widgets.IntInput(value=0, visible=False)
+        self._shown = pn.widgets.IntInput(value=0, visible=False)
         self._sent.jslink(self._shown, value="value")
         self.rows.param.watch(self._count, ["page", "page_size", "sorters"])
         self.rows.on_click(self._clicked)
