@@ -1,6 +1,7 @@
 """Rank correlations between variables of units, such as measures and importance."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
@@ -14,6 +15,7 @@ MEASURES = (*IMPORTANCE_SCORES, "loss_increase_first_order")
 FEWEST = 3  # two pairs are always in perfect order
 # With fewer pairs the t distribution is a poor approximation: a perfect order of three has p = 0.
 FEWEST_FOR_P = 10
+_OF_CORRELATION = ("spearman", "p_value", "n")
 _OF_ESTIMATES = ("reliability", "spearman_corrected")  # columns where the target is estimated
 
 
@@ -79,23 +81,54 @@ def rank_correlations(
         measures = [name for name in MEASURES if name in units.variables]
     for name in (target, *measures, *by):
         _need(units, name)
-    values = {name: np.asarray(units[name].values, float) for name in (target, *measures)}
+    return _correlate(units, target, measures, [_group(units, by)])[0]
+
+
+@dataclass(frozen=True)
+class _Grouping:
+    """Groups of units: the coordinates of a group, and for each its values and its units."""
+
+    by: tuple[str, ...]
+    groups: Sequence[tuple[dict[str, object], np.ndarray]]
+
+
+def _correlate(
+    units: xr.Dataset, target: str, measures: Sequence[str], groupings: Sequence[_Grouping]
+) -> list[xr.Dataset]:
+    """Return the rows of each grouping of the units. One measure at a time is in memory."""
+    x = np.asarray(units[target].values, float)
     drawing = f"{target}_sampling_se"
     is_estimated = drawing in units.variables
     # An importance without an error of drawing is exact.
     errors = np.nan_to_num(np.asarray(units[drawing].values, float)) if is_estimated else None
-    rows = [
-        {**group, "target": target, "measure": measure}
-        | _spearman(
-            values[target][where],
-            values[measure][where],
-            None if errors is None else errors[where],
-        )
-        for group, where in _groups(units, by)
-        for measure in measures
+    columns = (*_OF_CORRELATION, *(_OF_ESTIMATES if is_estimated else ()))
+    sizes = [(len(grouping.groups), len(measures), len(columns)) for grouping in groupings]
+    found = [np.full(size, np.nan) for size in sizes]
+    for place, measure in enumerate(measures):
+        y = np.asarray(units[measure].values, float)
+        for grouping, numbers in zip(groupings, found, strict=True):
+            for row, (_, where) in enumerate(grouping.groups):
+                drawn = None if errors is None else errors[where]
+                row_of = _spearman(x[where], y[where], drawn)
+                numbers[row, place] = [row_of[name] for name in columns]
+    return [
+        _rows_of_groups(grouping, target, measures, dict(zip(columns, numbers.T, strict=True)))
+        for grouping, numbers in zip(groupings, found, strict=True)
     ]
-    columns = (*by, "target", "measure", "spearman", "p_value", "n")
-    return as_rows(rows, (*columns, *(_OF_ESTIMATES if is_estimated else ())))
+
+
+def _rows_of_groups(
+    grouping: _Grouping, target: str, measures: Sequence[str], numbers: Mapping[str, np.ndarray]
+) -> xr.Dataset:
+    """Return a row for each group and measure; `numbers` are of shape (measures, groups)."""
+    size = len(grouping.groups)
+    of_groups = as_rows([group for group, _ in grouping.groups], grouping.by)
+    rows = {name: array.values.repeat(len(measures)) for name, array in of_groups.items()}
+    rows["target"] = np.full(size * len(measures), target, object)
+    rows["measure"] = np.tile(np.array(measures, object), size)
+    rows |= {name: array.T.ravel() for name, array in numbers.items()}
+    rows["n"] = rows["n"].astype(np.int64)
+    return xr.Dataset({name: ("row", array) for name, array in rows.items()})
 
 
 def as_rows(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> xr.Dataset:
@@ -121,18 +154,26 @@ def _need(units: xr.Dataset, name: str) -> None:
         )
 
 
-def _groups(units: xr.Dataset, by: Sequence[str]) -> Iterator[tuple[dict[str, object], np.ndarray]]:
+def _group(units: xr.Dataset, by: Sequence[str], within: np.ndarray | None = None) -> _Grouping:
+    """Group the units at the positions `within`, or all units, by the values of coordinates."""
+    within = np.arange(units.sizes["unit"]) if within is None else within
+    return _Grouping(tuple(by), list(_groups(units, by, within)))
+
+
+def _groups(
+    units: xr.Dataset, by: Sequence[str], within: np.ndarray
+) -> Iterator[tuple[dict[str, object], np.ndarray]]:
     """Yield the values of the coordinates of each group, and the positions of its units."""
     import pandas as pd
 
     size = units.sizes["unit"]
     if not by:
-        yield {}, np.arange(size)
+        yield {}, within
         return
-    keys = pd.DataFrame({name: np.broadcast_to(units[name].values, size) for name in by})
+    keys = pd.DataFrame({name: np.broadcast_to(units[name].values, size)[within] for name in by})
     for values, part in keys.groupby(list(by), sort=False):
         plain = [value.item() if isinstance(value, np.generic) else value for value in values]
-        yield dict(zip(by, plain, strict=True)), part.index.to_numpy()
+        yield dict(zip(by, plain, strict=True)), within[part.index.to_numpy()]
 
 
 def _spearman(
@@ -176,7 +217,7 @@ def correlation_table(units: xr.Dataset, members: Mapping[str, Sequence[str]]) -
     Parameters
     ----------
     units
-        The table of all units.
+        The table of all units. Of its variables, one at a time is read.
     members
         Names of the runs of each experiment, by the experiment's name.
 
@@ -186,23 +227,31 @@ def correlation_table(units: xr.Dataset, members: Mapping[str, Sequence[str]]) -
     all networks of each experiment (epoch by epoch). Columns that do not apply to a row are empty,
     or -1.
     """
-    parts = [
-        _scoped(rank_correlations(units, by=("run", "epoch")), "run"),
-        _scoped(rank_correlations(units, by=("run", "epoch", "layer", "depth")), "layer"),
-    ]
+    import pandas as pd
+
+    groupings = {
+        ("run", ""): _group(units, ("run", "epoch")),
+        ("layer", ""): _group(units, ("run", "epoch", "layer", "depth")),
+    }
+    names = pd.Series(units["run"].values, dtype=object)
     for experiment, runs in members.items():
-        of_runs = units.isel(unit=np.flatnonzero(np.isin(units["run"].values, list(runs))))
-        if of_runs.sizes["unit"] == 0:
-            continue
-        by = ("epoch",) if _several_epochs(of_runs) else ()
-        pooled = rank_correlations(of_runs, by=by)
-        parts.append(_scoped(pooled, "pooled", experiment=experiment))
+        of_runs = np.flatnonzero(names.isin(list(runs)).to_numpy())
+        if of_runs.size:
+            by = ("epoch",) if _several_epochs(units, of_runs) else ()
+            groupings["pooled", experiment] = _group(units, by, of_runs)
+    measures = [name for name in MEASURES if name in units.variables]
+    tables = _correlate(units, "loss_increase", measures, list(groupings.values()))
+    parts = [
+        _scoped(rows, scope, experiment=experiment)
+        for (scope, experiment), rows in zip(groupings, tables, strict=True)
+    ]
     return annotate(xr.concat(parts, "row", data_vars="all"), "correlations")
 
 
-def _several_epochs(units: xr.Dataset) -> bool:
-    """Tell whether the units are of more than one epoch of a run."""
-    pairs = set(zip(units["run"].values.tolist(), units["epoch"].values.tolist(), strict=True))
+def _several_epochs(units: xr.Dataset, within: np.ndarray) -> bool:
+    """Tell whether the units at some positions are of more than one epoch of a run."""
+    names, epochs = (units[name].values[within].tolist() for name in ("run", "epoch"))
+    pairs = set(zip(names, epochs, strict=True))
     return len(pairs) > len({run for run, _ in pairs})
 
 

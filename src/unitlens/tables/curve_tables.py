@@ -108,4 +108,4 @@ def _stack_networks(
         plain, "run", join="outer", fill_value=fill, coords="minimal", compat="override"
     )
     joined = joined.assign_coords(identity.isel(run=list(tables)).coords)
-    return joined.assign_attrs(same_attributes(tables.values()))
+    return joined.assign_attrs(same_attributes(table.attrs for table in tables.values()))

@@ -7,7 +7,7 @@ from typing import Any
 
 from unitlens.config.runs import dataset_name, is_kept_epoch
 from unitlens.errors import TableError
-from unitlens.hashed_files import hash_values, read_json, read_trailer
+from unitlens.hashed_files import read_json, read_trailer
 from unitlens.provenance.file_provenance import DATASET, WEIGHTS, FileProvenance
 from unitlens.provenance.misfits import HISTORY
 from unitlens.store.format.manifest import read_manifest
@@ -37,9 +37,9 @@ class InputChecker:
         self._hashes: dict[str, str] = {}
 
     @property
-    def digest(self) -> str:
-        """Hash over the hashes of all files that were checked."""
-        return hash_values(self._hashes)
+    def hashes(self) -> dict[str, str]:
+        """Hash of each file that was checked, by its path in the directory of the networks."""
+        return dict(self._hashes)
 
     def check(self, network: str, record: RecordedNetwork, joined: list[str]) -> None:
         """Check the files of a network.

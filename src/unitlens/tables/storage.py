@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -117,17 +117,19 @@ def _padded(table: xr.Dataset) -> list[str]:
     return [name for name in ("accuracy", "train_loss") if name in table]
 
 
-def same_attributes(tables: Iterable[xr.Dataset], *, prefix: str = "") -> dict[str, object]:
+def same_attributes(
+    attributes: Iterable[Mapping[Any, Any]], *, prefix: str = ""
+) -> dict[str, object]:
     """Return the attributes on which all tables agree, apart from those of the schema.
 
     Parameters
     ----------
-    tables
-        The tables.
+    attributes
+        The attributes of each table.
     prefix
         Text before the name of each attribute.
     """
-    rows = [table.attrs for table in tables]
+    rows = list(attributes)
     devices = dict.fromkeys(str(row["device"]) for row in rows if "device" in row)
     if len(devices) > 1:
         logger.warning(

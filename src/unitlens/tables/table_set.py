@@ -16,42 +16,25 @@ from unitlens.provenance.file_provenance import FileProvenance
 from unitlens.store.backend.lock import hold_lock
 from unitlens.tables.storage import TABLES, tidy_frame, with_object_text
 from unitlens.tables.tables_record import FINAL, KEPT, RECORD, Sizes, TablesRecord
+from unitlens.tables.unit_blocks import UnitBlocks
 
 PARTIAL, EARLIER = ".tables.partial", ".tables.earlier"  # the new set, and the old one meanwhile
 _LOCK = ".tables.lock"
 _FLUSHES = 8  # at a time
 
-Tables = Mapping[str, xr.Dataset]
 
-
-def write_table_set(
-    directory: Path,
-    sets: Mapping[str, Tables],
-    *,
-    failed: Mapping[str, str],
-    provenance: FileProvenance,
-) -> TablesRecord:
-    """Write tables as ``{name}.zarr`` and ``{name}.parquet``, and their record ``tables.json``.
+@contextmanager
+def new_table_set(directory: Path) -> Iterator["NewTableSet"]:
+    """Give a new set of tables to write to, in place of the earlier set of a results directory.
 
     All files are written to a folder beside, flushed to the disk and renamed, the record last.
-    Where this fails, the earlier tables stay as they were. A process that is killed while it
+    Where the block raises, the earlier tables stay as they were. A process that is killed while it
     renames leaves no record, so that nobody reads a mixture.
 
     Parameters
     ----------
     directory
-        The results directory. Tables of an earlier call that are not among `sets` are removed.
-    sets
-        ``final`` to the tables over runs by their names, of :data:`TABLES`, and ``checkpoints`` to
-        those over kept epochs, which are written to a folder of that name.
-    failed
-        Each run that is left out, to the reason.
-    provenance
-        What the tables were made from.
-
-    Returns
-    -------
-    The record.
+        The results directory. Tables of an earlier call that are not written anew are removed.
 
     Raises
     ------
@@ -64,25 +47,99 @@ def write_table_set(
     with _writing(directory), _locked(directory):
         try:
             rmtree(partial, ignore_errors=True)
-            for of, tables in sets.items():
-                _write_tables(tables, partial / _folder(of))
-            names = [file.relative_to(partial) for file in partial.rglob("*") if file.is_file()]
-            record = TablesRecord(
-                tables={of: _sizes(tables) for of, tables in sets.items()},
-                files={name.as_posix(): hash_file(partial / name) for name in sorted(names)},
-                failed=dict(failed),
-                provenance=provenance.to_values(),
-            )
-            _flush(partial)
-            write_json(partial / RECORD, record.to_values())
-            _install(directory)
+            yield NewTableSet(directory)
         finally:
             rmtree(partial, ignore_errors=True)
-    return record
 
 
-def _folder(of: str) -> str:
-    return "" if of == FINAL else KEPT
+class NewTableSet:
+    """Tables that are being written: ``{name}.zarr``, ``{name}.parquet``, ``tables.json``.
+
+    Parameters
+    ----------
+    directory
+        The results directory.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        require("pyarrow")
+        self._directory, self._partial = directory, directory / PARTIAL
+        self._sizes: dict[str, Sizes] = {}
+
+    @contextmanager
+    def blocks(self) -> Iterator[Path]:
+        """Give a folder for what is needed while the tables are made, and is no table."""
+        folder = self._partial / "blocks"
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            rmtree(folder)
+
+    def write(self, of: str, name: str, table: xr.Dataset) -> None:
+        """Write a table whose numbers are in memory.
+
+        Parameters
+        ----------
+        of
+            ``final``, or ``checkpoints`` for a table over kept epochs.
+        name
+            Name of the table, of :data:`TABLES`.
+        table
+            The table.
+        """
+        plain, path = with_object_text(table), self._path(of, name)
+        plain.to_zarr(path.with_suffix(".zarr"), mode="w", zarr_format=3, consolidated=False)
+        tidy_frame(table, name).to_parquet(path.with_suffix(".parquet"), index=False)
+        self._note(of, name, table)
+
+    def write_units(self, of: str, blocks: UnitBlocks) -> xr.Dataset:
+        """Write the table of all units, and return it: its numbers are read when they are used.
+
+        Parameters
+        ----------
+        of
+            ``final``, or ``checkpoints`` for a table over kept epochs.
+        blocks
+            The units.
+        """
+        path = self._path(of, "units")
+        table = blocks.write_zarr(path.with_suffix(".zarr"))
+        blocks.write_parquet(path.with_suffix(".parquet"))
+        self._note(of, "units", table)
+        return table
+
+    def install(self, *, failed: Mapping[str, str], provenance: FileProvenance) -> TablesRecord:
+        """Give the new tables their names, and return their record.
+
+        Parameters
+        ----------
+        failed
+            Each run that is left out, to the reason.
+        provenance
+            What the tables were made from.
+        """
+        partial = self._partial
+        names = [file.relative_to(partial) for file in partial.rglob("*") if file.is_file()]
+        record = TablesRecord(
+            tables=self._sizes,
+            files={name.as_posix(): hash_file(partial / name) for name in sorted(names)},
+            failed=dict(failed),
+            provenance=provenance.to_values(),
+        )
+        _flush(partial)
+        write_json(partial / RECORD, record.to_values())
+        _install(self._directory)
+        return record
+
+    def _path(self, of: str, name: str) -> Path:
+        folder = self._partial / ("" if of == FINAL else KEPT)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / name
+
+    def _note(self, of: str, name: str, table: xr.Dataset) -> None:
+        sizes = {str(dim): size for dim, size in table.sizes.items()}
+        self._sizes.setdefault(of, {})[name] = sizes
 
 
 @contextmanager
@@ -112,22 +169,6 @@ def _refusal(directory: Path, error: OSError) -> str:
         f"the tables in {directory} cannot be written ({first_line(error)}); the earlier tables "
         "are as they were; mend this and run snakemake again"
     )
-
-
-def _write_tables(tables: Tables, directory: Path) -> None:
-    require("pyarrow")
-    directory.mkdir(parents=True)
-    for name, table in tables.items():
-        plain = with_object_text(table)
-        plain.to_zarr(directory / f"{name}.zarr", mode="w", zarr_format=3, consolidated=False)
-        tidy_frame(table, name).to_parquet(directory / f"{name}.parquet", index=False)
-
-
-def _sizes(tables: Tables) -> Sizes:
-    return {
-        name: {str(dim): size for dim, size in table.sizes.items()}
-        for name, table in tables.items()
-    }
 
 
 def _flush(directory: Path) -> None:

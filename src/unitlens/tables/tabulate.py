@@ -1,7 +1,7 @@
 """Join the files of all networks into the tables over all networks."""
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,15 +12,17 @@ from unitlens.config.measurements import MEASUREMENT_FILES
 from unitlens.config.runs import is_kept_epoch, run_of_network
 from unitlens.errors import TableError, nearest
 from unitlens.failed_network import failure_of
+from unitlens.hashed_files import hash_values
 from unitlens.provenance.file_provenance import FileProvenance
-from unitlens.store.backend.netcdf import read_netcdf
 from unitlens.tables.curve_tables import curve_table, history_table, noise_table
-from unitlens.tables.input_checks import ExpectedFiles, InputChecker
-from unitlens.tables.run_table import read_network_record, run_identity_table, run_table
-from unitlens.tables.table_set import Tables, write_table_set
+from unitlens.tables.input_checks import ExpectedFiles
+from unitlens.tables.network_batches import ReadNetworks, make_batches, read_batches
+from unitlens.tables.run_table import run_identity_table, run_table
+from unitlens.tables.storage import same_attributes
+from unitlens.tables.table_set import NewTableSet, new_table_set
 from unitlens.tables.tables_record import FINAL, KEPT, Sizes
-from unitlens.tables.unit_table import PARTS, unit_table
-from unitlens.variables.checks import validate
+from unitlens.tables.unit_blocks import UnitBlocks
+from unitlens.tables.unit_table import PARTS
 
 logger = logging.getLogger("unitlens")
 
@@ -35,6 +37,7 @@ def tabulate(
     measured: Mapping[str, Mapping[str, Collection[str]]] | None = None,
     expected: Mapping[str, ExpectedFiles] | None = None,
     provenance: FileProvenance = BY_HAND,
+    threads: int = 1,
 ) -> dict[str, Sizes]:
     """Write the tables over all runs, and the same tables over all kept epochs.
 
@@ -66,6 +69,9 @@ def tabulate(
     provenance
         What the tables are made from: step, settings and code. The hash of all files that are
         read is added to its inputs.
+    threads
+        Largest number of processes that read the files of networks. Few networks are read by one
+        process, as they are with 1. The tables are the same with any number.
 
     Returns
     -------
@@ -77,6 +83,14 @@ def tabulate(
         Where there is no network to tabulate, `measured` lacks an experiment of a network, a
         network has no ``checkpoint.json``, a file is damaged, does not follow its schema, or does
         not fit, or the disk is full.
+    UsedUpMemoryError
+        Where the system ended a process that reads files.
+
+    Notes
+    -----
+    Networks are read in batches of 32 MiB of units, or of one network that has more. A batch at a
+    time is in memory, for each of the processes, and so are curves and histories of all networks,
+    names of all units, and two variables of all units.
     """
     results = Path(results)
     files = {
@@ -84,23 +98,27 @@ def tabulate(
         for network, experiments in networks.items()
     }
     failed = _failed_networks(results, networks)
-    checker = InputChecker(results, expected)
-    sets: dict[str, Tables] = {}
-    for of, kept in ((FINAL, False), (KEPT, True)):
-        asked = {name: networks[name] for name in networks if is_kept_epoch(name) is kept}
-        known = list(dict.fromkeys(name for own in asked.values() for name in own))
-        joined = {name: own for name, own in asked.items() if name not in failed}
-        if joined:
-            sets[of] = _join_networks(results, joined, known, files, checker)
-    if FINAL not in sets:
+    if not any(name not in failed and not is_kept_epoch(name) for name in networks):
         raise TableError(_no_network(failed))
-    inputs = {**provenance.inputs, "networks": checker.digest}
-    record = write_table_set(
-        results,
-        sets,
-        failed={name: reason for name, reason in failed.items() if not is_kept_epoch(name)},
-        provenance=replace(provenance, inputs=inputs),
-    )
+    hashes: dict[str, str] = {}
+    with new_table_set(results) as new:
+        for of, kept in ((FINAL, False), (KEPT, True)):
+            asked = {name: networks[name] for name in networks if is_kept_epoch(name) is kept}
+            known = list(dict.fromkeys(name for own in asked.values() for name in own))
+            joined = {name: own for name, own in asked.items() if name not in failed}
+            if not joined:
+                continue
+            with new.blocks() as blocks:
+                measured_on = {name: files[name] for name in joined}
+                batches = make_batches(results, measured_on, expected, blocks)
+                read = list(read_batches(batches, threads))
+                hashes |= {file: digest for batch in read for file, digest in batch.hashes.items()}
+                _join_networks(new, of, joined, known, read)
+        inputs = {**provenance.inputs, "networks": hash_values(hashes)}
+        record = new.install(
+            failed={name: reason for name, reason in failed.items() if not is_kept_epoch(name)},
+            provenance=replace(provenance, inputs=inputs),
+        )
     return dict(record.tables)
 
 
@@ -143,71 +161,77 @@ def _no_network(failed: Mapping[str, str]) -> str:
 
 
 def _join_networks(
-    results: Path,
+    new: NewTableSet,
+    of: str,
     networks: Mapping[str, Sequence[str]],
     known: Sequence[str],
-    measured: Mapping[str, Collection[str]],
-    checker: InputChecker,
-) -> Tables:
-    """Return the tables over some networks, from the files of each network that exist.
+    read: Sequence[ReadNetworks],
+) -> None:
+    """Write the tables over some networks, from what the files of the networks hold.
 
     Parameters
     ----------
-    results
-        Directory of the networks.
+    new
+        What the tables are written to.
+    of
+        ``final``, or ``checkpoints`` for kept epochs.
     networks
         Name of each network to the experiments that use the network.
     known
         Names of all experiments.
-    measured
-        Name of each network to the schemas of the files that are joined.
-    checker
-        Checks the files of each network.
+    read
+        What the files hold, batch by batch.
     """
-    files = {name: measured[name] for name in networks}
-    records = [read_network_record(results, name) for name in networks]
-    for name, record in zip(networks, records, strict=True):
-        checker.check(name, record, [f"{schema}.nc" for schema in sorted(files[name])])
-    rows = [record.row for record in records]
+    rows = [row for batch in read for row in batch.rows]
     identity = run_identity_table(rows)
-    tables, places = _join_files(results, files, identity)
-    tables["runs"] = run_table(rows, list(networks.values()), tables, places, known)
-    if {"loss_increase", "selectivity"} <= set(tables.get("units", {})):
-        tables["correlations"] = correlation_table(tables["units"], _runs_of_experiments(networks))
-    logger.info("tables of %d networks: %s", len(networks), ", ".join(sorted(tables)))
-    return tables
-
-
-def _join_files(
-    results: Path, files: Mapping[str, Collection[str]], identity: xr.Dataset
-) -> tuple[dict[str, xr.Dataset], dict[str, list[int]]]:
-    """Return the tables for which files exist, and the positions of their networks."""
-    tables, places = {}, {}
-    parts = {part: _read_files(results, files, part) for part in PARTS}
-    if any(parts.values()):
-        tables["units"] = unit_table(parts, identity)
+    tables: dict[str, xr.Dataset] = {}
+    places: dict[str, list[int]] = {}
+    blocks = [(first, batch.units) for first, batch in _numbered(read) if batch.units]
+    if blocks:
+        attributes = _attributes_of_units(read)
+        tables["units"] = new.write_units(of, UnitBlocks(blocks, identity, attributes))
     for name, schema, join in (
         ("curves", "cumulative_ablation", curve_table),
         ("noise", "noise_robustness", noise_table),
         ("history", "history", history_table),
     ):
-        contents = _read_files(results, files, schema)
+        contents = _contents(read, schema)
         if contents:
             tables[name], places[name] = join(contents, identity), list(contents)
-    return tables, places
+            new.write(of, name, tables[name])
+    new.write(of, "runs", run_table(rows, list(networks.values()), tables, places, known))
+    names = [*tables, "runs"]
+    if {"loss_increase", "selectivity"} <= set(tables.get("units", {})):
+        members = _runs_of_experiments(networks)
+        new.write(of, "correlations", correlation_table(tables["units"], members))
+        names.append("correlations")
+    logger.info("tables of %d networks: %s", len(networks), ", ".join(sorted(names)))
 
 
-def _read_files(
-    results: Path, files: Mapping[str, Collection[str]], schema: str
-) -> dict[int, xr.Dataset]:
+def _numbered(read: Sequence[ReadNetworks]) -> Iterator[tuple[int, ReadNetworks]]:
+    """Yield each batch with the position of its first network."""
+    first = 0
+    for batch in read:
+        yield first, batch
+        first += len(batch.rows)
+
+
+def _contents(read: Sequence[ReadNetworks], schema: str) -> dict[int, xr.Dataset]:
     """Return the position of each network that has a file of a schema to the file's table."""
-    tables = {}
-    for place, (network, schemas) in enumerate(files.items()):
-        path = results / network / f"{schema}.nc"
-        if schema in schemas and path.exists():
-            tables[place] = read_netcdf(path).drop_encoding()
-            validate(tables[place], schema)
-    return tables
+    return {
+        first + place: table
+        for first, batch in _numbered(read)
+        for place, table in batch.curves[schema].items()
+    }
+
+
+def _attributes_of_units(read: Sequence[ReadNetworks]) -> dict[str, object]:
+    """Return the attributes that all tables of a part of the units share, by part and name."""
+    attributes: dict[str, object] = {}
+    for part in PARTS:
+        of_tables = (own for batch in read for own in batch.attributes[part])
+        attributes |= same_attributes(of_tables, prefix=f"{part}_")
+    return attributes
 
 
 def _runs_of_experiments(networks: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""The table of all units: measures and importance of every unit of every network."""
+"""The measures and the importance of the units of some networks, joined unit by unit."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from unitlens.tables.storage import same_attributes
-from unitlens.variables.checks import annotate
 from unitlens.variables.schemas import SCHEMAS
 from unitlens.variables.unit_index import UNIT_NAMES, UnitIndex
 
@@ -22,24 +20,28 @@ _FILL = {"f": np.nan, "i": -1, "u": -1, "b": False, "U": "", "O": "", "T": ""}
 NOT_MEASURED = "not measured"
 
 
-def unit_table(parts: Mapping[str, Mapping[int, xr.Dataset]], identity: xr.Dataset) -> xr.Dataset:
+def fill_value(variable: str, dtype: "np.dtype[Any]") -> object:
+    """Return the value of a variable for the units on which nothing was measured."""
+    return NOT_MEASURED if variable == "undefined" else _FILL[dtype.kind]
+
+
+def unit_rows(parts: Mapping[str, Mapping[int, xr.Dataset]]) -> xr.Dataset:
     """Join the measures and the importance of the units of networks.
 
     Parameters
     ----------
     parts
-        ``unit_measures`` and ``unit_ablation``, each to the position of a network in `identity`
-        to the network's table of that schema.
-    identity
-        Coordinates ``run`` and ``epoch`` of all networks on the dimension ``run``.
+        ``unit_measures`` and ``unit_ablation``, each to the position of a network to the network's
+        table of that schema.
 
     Returns
     -------
-    A table of the schema ``units``: the units of one network after another, by depth and channel.
-    Units are matched by layer and channel. A number that was not measured on a unit is NaN (-1
-    for classes), and ``undefined`` says "not measured". Data sets may have different classes, and
-    a split may lack some: values are matched by the label of the class, and are NaN for the
-    classes that a table lacks.
+    The variables of the schema ``units`` on the dimensions ``unit`` and ``class``, and the
+    coordinates ``network`` (the position), ``layer``, ``depth`` and ``channel``: the units of one
+    network after another, by depth and channel. Units are matched by layer and channel. A number
+    that was not measured on a unit is NaN (-1 for classes), and ``undefined`` says "not measured".
+    Data sets may have different classes, and a split may lack some: values are matched by the label
+    of the class, and are NaN for the classes that a table lacks.
     """
     keys = _unit_keys(parts)
     size = len(keys), _class_count(parts)
@@ -52,26 +54,11 @@ def unit_table(parts: Mapping[str, Mapping[int, xr.Dataset]], identity: xr.Datas
             having = {network: table for network, table in tables.items() if variable in table}
             if having and variable not in _COORDINATES:
                 variables[variable] = _fill(variable, having, rows, size)
-    network = keys["network"].to_numpy()
-    table = xr.Dataset(
-        variables,
-        coords={
-            "run": ("unit", identity["run"].values[network]),
-            "epoch": ("unit", identity["epoch"].values[network]),
-            **{name: ("unit", keys[name].to_numpy(kind)) for name, kind in _COORDINATES.items()},
-        },
-    )
-    if "class" in table.dims:
-        table = table.assign_coords({"class": np.arange(table.sizes["class"])})
-    return annotate(table.assign_attrs(_attributes(parts)), "units")
-
-
-def _attributes(parts: Mapping[str, Mapping[int, xr.Dataset]]) -> dict[str, object]:
-    """Return the attributes that all tables of a part share, by part and name."""
-    attributes: dict[str, object] = {}
-    for name, tables in parts.items():
-        attributes |= same_attributes(tables.values(), prefix=f"{name}_")
-    return attributes
+    columns = {"network": np.int64, **_COORDINATES}
+    coords: dict[str, Any] = {
+        name: ("unit", keys[name].to_numpy(kind)) for name, kind in columns.items()
+    }
+    return xr.Dataset(variables, coords=coords | {"class": np.arange(size[1])})
 
 
 def _unit_keys(parts: Mapping[str, Mapping[int, xr.Dataset]]) -> "pd.DataFrame":
@@ -132,7 +119,7 @@ def _fill(
     """
     first = next(iter(tables.values()))[variable]
     shape = size if "class" in first.dims else size[:1]
-    fill = NOT_MEASURED if variable == "undefined" else _FILL[first.dtype.kind]
+    fill = fill_value(variable, first.dtype)
     kinds = [table[variable].dtype for table in tables.values()]
     dtype = np.dtype(object) if first.dtype.kind in "UTO" else np.result_type(*kinds)
     out = np.full(shape, fill, dtype)
