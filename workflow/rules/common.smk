@@ -78,12 +78,15 @@ from unitlens.workflow.jobs_source import (
     put_first_on_path,
     source_folder,
 )
+from unitlens.workflow.long_lines import CutFileLists
 from unitlens.workflow.workflow_files import IN_REPOSITORY, SNAKEFILE
 
 # Whether files lie with a storage provider, and a job finds on its disk what its rule declares and
 # nothing else. Then what lies beside a declared file is declared, too. On a disk that all jobs share
 # it is not: Snakemake would remove it before a job and after a failure, and jobs go on with it.
 STORED = workflow.storage_settings.default_storage_provider is not None
+
+logger.addFilter(CutFileLists())
 
 try:
     if workflow.is_main_process:

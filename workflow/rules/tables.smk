@@ -36,13 +36,14 @@ rule tabulate:
         "<benchmarks>/tabulate.tsv"
     conda:
         "../../envs/analysis.yaml"
-    threads: 1
+    # One process reads a small experiment whole; the files of many networks are read by several.
+    threads: 4
     resources:
         mem_mb=get_memory("tabulate", 4000),
     params:
         code=code_digest("tabulate"),
     shell:
-        "python -m unitlens tabulate --plan {input.plan:q} --code {params.code} --log {log:q} "
+        "python -m unitlens tabulate --plan {input.plan:q} --code {params.code} --threads {threads} --log {log:q} "
         + (
             pack("{output[0]:q}", "{output.packed:q}", TABLES)
             if STORED

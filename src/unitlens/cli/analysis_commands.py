@@ -125,6 +125,7 @@ def tabulate(
     *,
     plan: Annotated[Path, typer.Option(help="plan.json of the workflow: networks, settings.")],
     code: Code = "",
+    threads: Annotated[int, typer.Option(min=1, help="Processes to read files with.")] = 1,
     log: Log = None,
 ) -> None:
     """Join everything about runs and units into the final tables."""
@@ -135,7 +136,7 @@ def tabulate(
     with work():
         values = read_json(plan, error=TableError, remedy=remedy)
         provenance = FileProvenance("tabulate", {"plan": hash_values(values)}, code)
-        tabulate(output.parent, **values, provenance=provenance)
+        tabulate(output.parent, **values, provenance=provenance, threads=threads)
 
 
 def draw_figures(
