@@ -1,6 +1,7 @@
 """The table of all units, written block by block: a block holds the units of some networks."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -146,17 +147,14 @@ class UnitBlocks:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        writer = None
-        try:
+        with ExitStack() as opened:
+            writer: pq.ParquetWriter | None = None
             for block in self._padded():
                 frame = tidy_frame(block, "units")
                 schema = writer.schema if writer else None
                 rows = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
-                writer = writer or pq.ParquetWriter(path, rows.schema)
+                writer = writer or opened.enter_context(pq.ParquetWriter(path, rows.schema))
                 writer.write_table(rows)
-        finally:
-            if writer:
-                writer.close()
 
     def _padded(self) -> Iterator[xr.Dataset]:
         """Yield each block as a table of the schema ``units`` with all variables and classes."""
@@ -189,7 +187,7 @@ class UnitBlocks:
                     missing = np.full(block.units, fill, object)
                     parts.append(_plain(file[name]) if name in file.files else missing)
                 columns["network"][-1] += first
-        arrays = {name: np.concatenate(parts) for name, parts in columns.items()}
+        arrays = {name: np.concatenate(columns.pop(name)) for name in list(columns)}
         size = {"unit": self._units, "class": self._classes}
         variables: dict[str, tuple[Dims, Any]] = {}
         for name, (dims, dtype, _) in self._variables.items():
@@ -206,27 +204,28 @@ class UnitBlocks:
     ) -> xr.Dataset:
         """Return variables as a table with the names of its units, by the number of a network."""
         network = arrays["network"] + first
+        columns = {name: self._identity[name].values[network] for name in ("run", "epoch")}
+        columns |= {name: arrays[name] for name in _NAMES}
         table = xr.Dataset(
-            variables,
-            coords={
-                "run": ("unit", self._identity["run"].values[network]),
-                "epoch": ("unit", self._identity["epoch"].values[network]),
-                **{name: ("unit", arrays[name]) for name in _NAMES},
-            },
+            {name: _variable(dims, values) for name, (dims, values) in variables.items()},
+            coords={name: _variable(("unit",), values) for name, values in columns.items()},
         )
         if "class" in table.dims:
             table = table.assign_coords({"class": np.arange(table.sizes["class"])})
         return annotate(table.assign_attrs(self._attributes), "units")
 
 
+def _variable(dims: Dims, values: Any) -> xr.Variable:
+    # Without the short way, xarray looks for dates among objects and copies each word.
+    return xr.Variable(dims, values, fastpath=values.dtype.kind == "O")
+
+
 def _plain(values: np.ndarray) -> np.ndarray:
     """Return text as Python strings, of which equal words are one object."""
     if values.dtype.kind != "U":
         return values
-    import pandas as pd
-
-    codes, words = pd.factorize(values.astype(object))
-    return np.asarray(words, object)[codes]
+    words, codes = np.unique(values, return_inverse=True)
+    return words.astype(object)[codes]
 
 
 def _chunks(array: xr.DataArray) -> tuple[int, ...]:
