@@ -140,7 +140,7 @@ def told(slurm, tmp_path_factory):
         (requests / f"{step}.seed1").touch()
     (requests / "unit-ablation.seed2").touch()
     if one_node_slurm.limits_memory():
-        (requests / "train.seed2.megabytes").write_text("2000")
+        (requests / "train.seed2.megabytes").write_text("1400")
     profile = site_profile(directory)
     content = yaml.safe_load((profile / "config.yaml").read_text())
     # Ablation of the second network meets this time limit; a minute is Slurm's shortest.

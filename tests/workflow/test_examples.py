@@ -158,4 +158,4 @@ def test_profile__for_gpus_names_every_rule_that_runs_networks():
     declared = [block.partition(":")[0] for block in blocks if "        gpu=0," in block]
     for resources in profiles:
         assert {entry.split(":")[0] for entry in resources if ":gpu=1" in entry} == set(declared)
-    assert len(declared) == 7
+    assert len(declared) == 8

@@ -14,7 +14,13 @@ from workflow_runs import ROOT, TINY, environment, run, snakemake
 import unitlens
 from visible_packages import seeing_alone
 
-PLANNING = ("snakemake", "numpy", "pydantic", "xxhash")
+# The plugins are found by Snakemake wherever modules are, and must be importable.
+PLUGINS = (
+    "snakemake-executor-plugin-slurm",
+    "snakemake-storage-plugin-fs",
+    "snakemake-storage-plugin-s3",
+)
+PLANNING = ("snakemake", "numpy", "pydantic", "xxhash", *PLUGINS)
 # An editable installation finds the package by a path, as everything else that is installed.
 BARE = f"""
 sys.path[:] = [path for path in sys.path if path != {str(ROOT / "src")!r}]
@@ -72,7 +78,7 @@ def test_snakemake_alone__starts_no_job_without_an_environment_for_jobs(tmp_path
 
 
 def test_snakemake_alone__names_what_the_plan_lacks(tmp_path):
-    done = bare_snakemake(tmp_path, "--dry-run", packages=["snakemake"])
+    done = bare_snakemake(tmp_path, "--dry-run", packages=["snakemake", *PLUGINS])
 
     assert done.returncode != 0
     assert last_line(done).endswith("-m pip install numpy xxhash")

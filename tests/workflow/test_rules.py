@@ -34,7 +34,7 @@ def test_rule__says_all_that_it_needs(name):
 def test_rules__have_a_subcommand_each():
     listed = run(["unitlens", "--help"]).stdout
 
-    assert len(RULES) == 19
+    assert len(RULES) == 20
     assert {name for name, text in RULES.items() if "    run:" in text} == OWN_RULES
     for name in sorted(RULES.keys() - OWN_RULES):
         assert name.replace("_", "-") in listed

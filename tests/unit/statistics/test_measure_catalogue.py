@@ -14,7 +14,7 @@ import pytest
 from activation_trees import activation_tree
 from unitlens.catalogue.measures import LABELS, MEASURES, ORDER_SCORES
 from unitlens.errors import TableError
-from unitlens.provenance import digests, source
+from unitlens.provenance import digests, kept_values, source
 from unitlens.provenance.digests import code_digest
 from unitlens.statistics.class_statistics import class_statistics
 from unitlens.variables.declarations import VARIABLES
@@ -178,7 +178,7 @@ def edited_digest(tmp_path, monkeypatch):
 
     def forget():
         cached = (code_digest, digests.reached_symbols)
-        for function in (*cached, source.define, source._parse, source._file):
+        for function in (*cached, source.define, source._parse, source._file, kept_values._state):
             function.cache_clear()
 
     package = tmp_path / "unitlens"
