@@ -165,10 +165,12 @@ def read_hashed(path: Path, *, error: type[UnitlensError], remedy: str) -> bytes
         raw = file.read()
     trailer = _parse_trailer(raw)
     if trailer is None:
-        raise error(_no_hash(path, remedy))
+        raise error(
+            f"{path} carries no hash at its end: it is cut off, or of unitlens before 0.3; {remedy}"
+        )
     content = raw[: len(raw) - trailer.size]
     if _make_trailer(xxhash.xxh3_128(content), trailer.provenance) != raw[len(content) :]:
-        raise error(_damaged(path, remedy))
+        raise error(f"{path} is damaged: its content differs from what was written; {remedy}")
     return content
 
 
@@ -176,7 +178,9 @@ def read_hashed(path: Path, *, error: type[UnitlensError], remedy: str) -> bytes
 def opened_hashed(path: Path, *, error: type[UnitlensError], remedy: str) -> Iterator[BinaryIO]:
     """Open a local file that :func:`replacing_hashed` wrote, after a check of its content.
 
-    The file is read once for the check, piece by piece: a large file needs no memory.
+    The file is read once for the check, piece by piece: a large file needs no memory. The readers
+    of whole files above and below share no code with this function: the steps of the workflow
+    compute with them, and a change there has finished networks made again.
 
     Parameters
     ----------
@@ -208,18 +212,13 @@ def opened_hashed(path: Path, *, error: type[UnitlensError], remedy: str) -> Ite
                 left -= len(piece)
             file.seek(0)
         if trailer is None:
-            raise error(_no_hash(path, remedy))
+            raise error(
+                f"{path} carries no hash at its end: it is cut off, or of unitlens before 0.3; "
+                f"{remedy}"
+            )
         if _make_trailer(total, trailer.provenance) != tail[-trailer.size :]:
-            raise error(_damaged(path, remedy))
+            raise error(f"{path} is damaged: its content differs from what was written; {remedy}")
         yield file
-
-
-def _no_hash(path: Path, remedy: str) -> str:
-    return f"{path} carries no hash at its end: it is cut off, or of unitlens before 0.3; {remedy}"
-
-
-def _damaged(path: Path, remedy: str) -> str:
-    return f"{path} is damaged: its content differs from what was written; {remedy}"
 
 
 @contextmanager
@@ -252,7 +251,13 @@ def read_trailer(path: Path) -> Trailer | None:
     """
     try:
         with path.open("rb") as file:
-            tail = _read_tail(file)
+            end = file.seek(0, 2)
+            file.seek(max(0, end - 2**12))
+            tail = file.read()
+            size = _trailer_size(tail)
+            if size is not None and size > len(tail):
+                file.seek(max(0, end - size))
+                tail = file.read()
     except OSError:
         return None
     return _parse_trailer(tail)

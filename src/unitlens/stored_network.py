@@ -2,8 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +14,7 @@ from torch import nn
 from unitlens.catalogue.values import BASES, VALUES
 from unitlens.config.networks import RunSpec
 from unitlens.config.runs import dataset_name
-from unitlens.data.dataset_record import read_record as read_dataset_record
+from unitlens.data.dataset_record import read_record
 from unitlens.data.prepare import load_dataset
 from unitlens.data.split import SplitDataset
 from unitlens.errors import DatasetError, ModelError
@@ -24,13 +23,8 @@ from unitlens.provenance.file_provenance import WEIGHTS as WEIGHTS_INPUT
 from unitlens.store.backend.files import read_files
 from unitlens.store.backend.netcdf import read_components, read_netcdf
 from unitlens.store.backend.places import is_remote, locate
-from unitlens.training.checkpoints import (
-    RECORD,
-    WEIGHTS,
-    CheckpointRecord,
-    load_checkpoint,
-    read_record,
-)
+from unitlens.training.checkpoints import RECORD, WEIGHTS, CheckpointRecord, load_checkpoint
+from unitlens.training.checkpoints import read_record as read_checkpoint_record
 from unitlens.training.probes import find_changed_output
 from unitlens.variables.checks import validate
 
@@ -102,38 +96,24 @@ class StoredNetwork:
 
     @cached_property
     def _loaded(self) -> tuple[nn.Module, CheckpointRecord]:
-        with self._on_disk(RECORD, WEIGHTS) as directory:
-            return load_checkpoint(directory)
-
-    @cached_property
-    def _spec(self) -> RunSpec:
-        """The specification of the run, for which the weights are not read."""
-        if "_loaded" in vars(self):
-            return self.record.spec
-        with self._on_disk(RECORD) as directory:
-            return read_record(directory / RECORD).spec
-
-    @contextmanager
-    def _on_disk(self, *names: str) -> Iterator[Path]:
-        """Give the directory of the network; of a network at a URL, a copy of some of its files."""
         if not is_remote(self.directory):
-            yield self.directory
-            return
+            return load_checkpoint(self.directory)
         with TemporaryDirectory() as copy:
+            names = (RECORD, WEIGHTS)
             for name, content in zip(names, read_files(self.directory, names), strict=True):
                 if content is None:
                     raise ModelError(
                         f"{self.directory} holds no network: {name} is missing; copy it there"
                     )
                 (Path(copy) / name).write_bytes(content)
-            yield Path(copy)
+            return load_checkpoint(Path(copy))
 
     @property
     def inputs(self) -> dict[str, str]:
         """Hashes of the weights and of the data set, as the provenance of a file states them."""
         return {
             WEIGHTS_INPUT: self.record.weights_hash,
-            DATASET: read_dataset_record(self._find_dataset()).content_hash,
+            DATASET: read_record(self._find_dataset()).content_hash,
         }
 
     def _check_outputs(self, model: nn.Module, record: CheckpointRecord) -> None:
@@ -155,18 +135,16 @@ class StoredNetwork:
             ``train``, with the labels that the network was trained on, or ``test``.
         """
         if split not in self._splits:
+            spec = self.record.spec
             self._splits[split] = load_dataset(
-                self._find_dataset(),
-                split,
-                corruption=self._spec.dataset.corruption,
-                seed=self._spec.seed,
+                self._find_dataset(), split, corruption=spec.dataset.corruption, seed=spec.seed
             )
         return self._splits[split]
 
     def _find_dataset(self) -> Path:
         if self._dataset_directory is not None:
             return Path(self._dataset_directory)
-        directory = self._run.parent / "datasets" / dataset_name(self._spec.dataset)
+        directory = self._run.parent / "datasets" / dataset_name(self.record.spec.dataset)
         if is_remote(directory):
             raise DatasetError(
                 f"the data set {directory} lies at a URL, but is read from a disk alone; copy the "
@@ -247,3 +225,39 @@ def reference_set(stored: StoredNetwork, values: Sequence[str]) -> SplitDataset 
     """Return the training set where one of the values is made from it, else None."""
     needed = any(VALUES[value].source == "reference" for value in values)
     return stored.dataset("train") if needed else None
+
+
+class NetworkOfResults(StoredNetwork):
+    """A network of finished results, whose data set opens without the weights.
+
+    The steps of the workflow compute with :class:`StoredNetwork`.
+    """
+
+    def dataset(self, split: str) -> SplitDataset:
+        """Return a split of the network's data set.
+
+        Parameters
+        ----------
+        split
+            ``train``, with the labels that the network was trained on, or ``test``.
+        """
+        if split not in self._splits:
+            self._splits[split] = load_dataset(
+                self._find_dataset(),
+                split,
+                corruption=self._spec.dataset.corruption,
+                seed=self._spec.seed,
+            )
+        return self._splits[split]
+
+    @cached_property
+    def _spec(self) -> RunSpec:
+        """The specification of the run, for which the weights are read at a URL alone."""
+        if "_loaded" in vars(self) or is_remote(self.directory):
+            return self.record.spec
+        return read_checkpoint_record(self.directory / RECORD).spec
+
+    def _find_dataset(self) -> Path:
+        if self._dataset_directory is not None or is_remote(self.directory):
+            return super()._find_dataset()
+        return self._run.parent / "datasets" / dataset_name(self._spec.dataset)

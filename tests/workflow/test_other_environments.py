@@ -81,7 +81,8 @@ def test_snakemake_alone__names_what_the_plan_lacks(tmp_path):
     done = bare_snakemake(tmp_path, "--dry-run", packages=["snakemake", *PLUGINS])
 
     assert done.returncode != 0
-    assert last_line(done).endswith("-m pip install numpy xxhash")
+    # Whether numpy is there, some plugin of Snakemake decides.
+    assert re.search(r"-m pip install (numpy )?xxhash$", last_line(done))
 
 
 @pytest.fixture

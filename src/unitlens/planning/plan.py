@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Container
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from unitlens.config.measurements import MEASUREMENT_FILES, MeasurementSpec
 from unitlens.config.networks import DatasetSpec
 from unitlens.config.runs import (
     DIGITS,
+    FORMER_DIGITS,
     Run,
     dataset_name,
     expand_runs,
@@ -156,13 +157,21 @@ def make_plan(config: Config) -> Plan:
         As :func:`unitlens.config.runs.expand_runs`.
     """
     folders = _folders_by_identity(Path(config.results))
-    runs = (
-        run
-        if run.name in (found := folders.get(run.name[-DIGITS:], [run.name]))
-        else replace(run, name=min(found))
-        for run in expand_runs(config).values()
-    )
+    runs = (_named_as_found(run, folders) for run in expand_runs(config).values())
     return Plan(config, {run.name: run for run in runs})
+
+
+def _named_as_found(run: Run, folders: Mapping[str, Sequence[str]]) -> Run:
+    """Return a run under the name of its folder, if there is one."""
+    identity = run.name[-DIGITS:]
+    found = folders.get(identity, ())
+    if run.name in found:
+        return run
+    if found:
+        return replace(run, name=min(found))
+    # A folder of unitlens before 0.3 is adopted by the training of this name.
+    former = folders.get(identity[:FORMER_DIGITS], ())
+    return replace(run, name=min(former) + identity[FORMER_DIGITS:]) if former else run
 
 
 def _folders_by_identity(results: Path) -> dict[str, list[str]]:
@@ -170,8 +179,9 @@ def _folders_by_identity(results: Path) -> dict[str, list[str]]:
     folders: dict[str, list[str]] = {}
     with suppress(OSError), os.scandir(results) as entries:
         for entry in entries:
-            if re.search(rf"-[0-9a-f]{{{DIGITS}}}$", entry.name) and entry.is_dir():
-                folders.setdefault(entry.name[-DIGITS:], []).append(entry.name)
+            digits = re.search(rf"-([0-9a-f]{{{FORMER_DIGITS}}}|[0-9a-f]{{{DIGITS}}})$", entry.name)
+            if digits and entry.is_dir():
+                folders.setdefault(digits[1], []).append(entry.name)
     return folders
 
 

@@ -30,8 +30,8 @@ from unitlens.progress import track
 from unitlens.recording.all_labels import confirm_labels, read_all_labels
 from unitlens.recording.kept_arrays import ActivationReducer
 from unitlens.recording.recorded_classes import RecordedClasses
-from unitlens.store.format.encoding import DEFAULT_CODEC, check_codec
-from unitlens.store.format.layout import MAP_SAMPLE, check_dtype
+from unitlens.store.format.encoding import check_codec
+from unitlens.store.format.layout import DEFAULT_CODEC, MAP_SAMPLE, check_dtype
 from unitlens.store.format.manifest import Contents
 from unitlens.store.writer import StoreWriter
 

@@ -28,9 +28,8 @@ from unitlens.recording.origin import Origin
 from unitlens.recording.store_comparison import StoreComparison
 from unitlens.store.backend.lock import check_unwritten, only_writer
 from unitlens.store.description import find_description
-from unitlens.store.format.encoding import DEFAULT_CODEC
 from unitlens.store.format.journal import remove_journal
-from unitlens.store.format.layout import DEFAULT_LAYOUT, check_path, manifest_path
+from unitlens.store.format.layout import DEFAULT_CODEC, DEFAULT_LAYOUT, check_path, manifest_path
 from unitlens.store.format.manifest import Contents, Manifest
 from unitlens.store.format.parts import WHOLE, Part, find_parts, make_part
 from unitlens.store.format.store_estimate import estimate_store

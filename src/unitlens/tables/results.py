@@ -11,7 +11,7 @@ import xarray as xr
 from unitlens.errors import MissingTableError, TableError, first_line, nearest
 from unitlens.extras import naming_extras
 from unitlens.hashed_files import check_files
-from unitlens.store.backend.netcdf import read_components, read_netcdf
+from unitlens.store.backend.netcdf import read_components, read_netcdf, read_variables
 from unitlens.store.backend.places import is_remote, locate
 from unitlens.tables.results_words import results_in_words
 from unitlens.tables.storage import TABLES, read_table
@@ -295,13 +295,13 @@ class Results:
                 f"the class statistics of {run} over split = {split!r} were not computed ({path} "
                 f"does not exist); set measurements.measures to {{}} and run: {COMMAND}"
             )
-        return read_netcdf(path, variables)
+        return read_netcdf(path) if variables is None else read_variables(path, variables)
 
     def _stored(self, run: str, epoch: int | None) -> "StoredNetwork":
         # The tables open without torch; a network does not.
-        from unitlens.stored_network import StoredNetwork
+        from unitlens.stored_network import NetworkOfResults
 
-        return StoredNetwork(self._network(run, epoch))
+        return NetworkOfResults(self._network(run, epoch))
 
     def _network(self, run: str, epoch: int | None) -> Path:
         names = list(map(str, self.runs["run"].values))

@@ -45,8 +45,8 @@ def adopt_former_folder(directory: Path, origin: NetworkOrigin) -> Path | None:
     """
     if not re.search(r"-[0-9a-f]{12}$", directory.name):
         return None
-    former = _former_folder(directory)
-    if former is None:
+    former = directory.with_name(former_name(directory.name))
+    if not (former / RECORD).is_file():
         return None
     if (directory / RECORD).exists():
         return former if _is_one_file(former / WEIGHTS, directory / WEIGHTS) else None
@@ -80,16 +80,6 @@ def remove_former_folder(former: Path) -> None:
         for name in (*OUTPUTS, *LOCK_FILES):
             (former / name).unlink(missing_ok=True)
         former.rmdir()
-
-
-def _former_folder(directory: Path) -> Path | None:
-    """Return the folder beside a run's that a former name of the run names, else None.
-
-    The digits count. The rest of the name shows what an experiment sweeps, and may be another.
-    """
-    ending = former_name(directory.name).rpartition("-")[2]
-    named = sorted(directory.parent.glob(f"*-{ending}"))
-    return next((folder for folder in named if (folder / RECORD).is_file()), None)
 
 
 def _move(source: Path, target: Path) -> None:

@@ -112,6 +112,18 @@ def test_plan__keeps_the_names_of_folders_that_are_there(tmp_path):
     assert "lr0.1" in swept[0]
 
 
+def test_plan__names_a_network_so_that_its_folder_of_six_digits_is_adopted(tmp_path):
+    sweep = {"training.learning_rate": [0.2]}
+    values = {"results": str(tmp_path), "experiments": {"one": family(seeds=[1], sweep=sweep)}}
+    (planned,) = make_plan(parse_config(values)).runs
+    (tmp_path / f"mnist5k-mlp-seed1-{planned[-12:-6]}").mkdir()
+
+    (found,) = make_plan(parse_config(values)).runs
+
+    assert planned.startswith("mnist5k-mlp-lr0.2-seed1-")
+    assert found == f"mnist5k-mlp-seed1-{planned[-12:]}"
+
+
 @pytest.mark.parametrize(
     "change",
     [

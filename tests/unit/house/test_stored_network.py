@@ -14,7 +14,7 @@ from unitlens.errors import DatasetError, ModelError
 from unitlens.hashed_files import read_json, write_json
 from unitlens.model.weights import weights_hash
 from unitlens.provenance.file_provenance import DATASET, WEIGHTS
-from unitlens.stored_network import StoredNetwork
+from unitlens.stored_network import NetworkOfResults, StoredNetwork
 from unitlens.training.train import train
 
 MODULE = """
@@ -157,7 +157,7 @@ def test_dataset__is_opened_without_the_weights(run):
     expected = StoredNetwork(run).dataset("test")
     (run / "checkpoint.safetensors").unlink()
 
-    assert StoredNetwork(run).dataset("test").identity == expected.identity
+    assert NetworkOfResults(run).dataset("test").identity == expected.identity
     with pytest.raises(ModelError, match="cannot load the weights"):
         _ = StoredNetwork(run).model
 

@@ -12,7 +12,8 @@ from recorded_networks import Samples, mlp, record_small
 from small_stores import make_columns, make_contents, write_store
 from unitlens.config.measurements import ActivationSpec
 from unitlens.errors import ArgumentError, StoreError
-from unitlens.store.format.encoding import CODECS, DEFAULT_CODEC
+from unitlens.store.format.encoding import CODECS
+from unitlens.store.format.layout import DEFAULT_CODEC
 from unitlens.store.writer import is_recorded
 
 

@@ -6,11 +6,10 @@ provenance is the attribute ``provenance`` of the table as well, as JSON.
 
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, BinaryIO, Final, Literal
+from typing import Any, Final, Literal
 
 import xarray as xr
 
@@ -60,16 +59,8 @@ def write_netcdf(
         table.to_netcdf(partial, engine=ENGINE, encoding=encoding)
 
 
-def read_netcdf(path: Path, variables: Iterable[str] | None = None) -> xr.Dataset:
+def read_netcdf(path: Path) -> xr.Dataset:
     """Read a table of one network, from a local path or the place of a URL.
-
-    Parameters
-    ----------
-    path
-        The file.
-    variables
-        Names of the variables that are read; all if None. Of a large local file, only these need
-        memory.
 
     Raises
     ------
@@ -79,23 +70,40 @@ def read_netcdf(path: Path, variables: Iterable[str] | None = None) -> xr.Datase
         Where h5netcdf is not installed.
     """
     require(ENGINE)
-    with _checked(path, whole=variables is None) as file:
+    content = read_hashed(path, error=TableError, remedy=AGAIN)
+    try:
+        return index_units(xr.load_dataset(io.BytesIO(content), engine=ENGINE))
+    except (OSError, ValueError, KeyError) as error:
+        raise TableError(f"{path} is no table ({first_line(error)}); {AGAIN}") from error
+
+
+def read_variables(path: Path, variables: Iterable[str]) -> xr.Dataset:
+    """Read some variables of a table of one network. Of a local file, only these need memory.
+
+    Parameters
+    ----------
+    path
+        The file, at a local path or the place of a URL.
+    variables
+        Names of the variables.
+
+    Raises
+    ------
+    TableError
+        Where the file is damaged or has not all of the variables.
+    MissingPackageError
+        Where h5netcdf is not installed.
+    """
+    names = list(variables)
+    if is_remote(path):
+        return read_netcdf(path)[names]
+    require(ENGINE)
+    with opened_hashed(path, error=TableError, remedy=AGAIN) as file:
         try:
             with xr.open_dataset(file, engine=ENGINE) as table:
-                asked = table if variables is None else table[list(variables)]
-                return index_units(asked.load())
+                return index_units(table[names].load())
         except (OSError, ValueError, KeyError) as error:
             raise TableError(f"{path} is no table ({first_line(error)}); {AGAIN}") from error
-
-
-@contextmanager
-def _checked(path: Path, *, whole: bool) -> Iterator[BinaryIO]:
-    """Give the content of a file that equals its hash: in memory where it is needed whole."""
-    if whole or is_remote(path):
-        yield io.BytesIO(read_hashed(path, error=TableError, remedy=AGAIN))
-        return
-    with opened_hashed(path, error=TableError, remedy=AGAIN) as file:
-        yield file
 
 
 def write_components(

@@ -17,7 +17,6 @@ from unitlens.store.backend.files import growing_file, writing
 from unitlens.store.format.journal import CompleteShard, ShardDescription, Values
 from unitlens.store.format.layout import StoredArray
 
-DEFAULT_CODEC = "lz4"
 _LZ4_LEVEL = 5
 _ZSTD_LEVEL = 1
 

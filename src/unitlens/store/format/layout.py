@@ -34,6 +34,7 @@ MAP_SAMPLE = "map_sample"
 RANGES = ("minimum", "maximum")
 _EQUAL_AT_ONE_POSITION = {"mean", "max"}
 DTYPES = ("float32", "float16")
+DEFAULT_CODEC = "lz4"  # of the codecs of encoding.py
 
 # Most units of a chunk, so that one unit's column is a small share of the bytes of a wide layer.
 CHUNK_UNITS = 128

@@ -9,8 +9,8 @@ from typing import Any
 
 from unitlens.errors import StoreError, first_line
 from unitlens.store.backend.files import file_sizes, names_in, read_files, write_whole
-from unitlens.store.format.encoding import DEFAULT_CODEC
 from unitlens.store.format.layout import (
+    DEFAULT_CODEC,
     MAP_SAMPLE,
     FeatureMaps,
     StoredArray,
