@@ -81,10 +81,20 @@ def unpack(packed, names=""):
     return f'tar --extract --touch --file {packed} --directory "$(dirname {packed})" {names}'
 
 
-UNPACK_TABLES = f"{unpack('{input.packed:q}')} && " if STORED else ""
+def unpack_once(packed):
+    """Write a command that unpacks a tar file where it lies, if no other job there has done so.
+
+    Jobs that run on one machine at a time share the copies of the storage's files.
+    """
+    mark = f'"$(dirname {packed})/.unpacked"'
+    unless = f"[ {mark} -nt {packed} ] || {{{{ {unpack(packed)} && touch {mark}; }}}}"
+    return f"( flock 9; {unless} ) 9< {packed}"
+
+
+UNPACK_TABLES = f"{unpack_once('{input.packed:q}')} && " if STORED else ""
 UNPACK_PREPARED = ""
 if STORED:
-    of_each = unpack('"$packed"')
+    of_each = unpack_once('"$packed"')
     UNPACK_PREPARED = f"for packed in {{input.prepared:q}}; do {of_each}; done && "
 # What the pages of units are made from, beside the tables.
 OF_UNITS = where_stored(

@@ -58,11 +58,15 @@ if STORED:
         unpack_tables,
 
     rule unpack_tables:
-        """Unpack the tables where they lie, so that they can be read there."""
+        """Unpack the tables where they lie, so that they can be read there.
+
+        Snakemake removes what is there before: jobs that read the tables come first.
+        """
         input:
-            "<results>/tables.tar",
+            packed="<results>/tables.tar",
+            readers="<results>/report.html",
         output:
             [directory(f"{RESULTS}/{table}") for table in TABLE_FOLDERS],
             [f"{RESULTS}/{table}" for table in TABLE_FILES],
         shell:
-            unpack("{input:q}")
+            unpack("{input.packed:q}")
