@@ -10,6 +10,10 @@ if TYPE_CHECKING:
 _FOCUS = (
     ":focus-visible { outline: 3px solid #0072B2 !important; outline-offset: -2px; "
     "box-shadow: none !important; }"
+    # A design of its own leaves buttons without a look.
+    " .bk-btn-default { background-color: #F3F3F3 !important; "
+    "border: 1px solid #C4C4C4 !important; }"
+    " .bk-btn-default.bk-active { background-color: #D9D9D9 !important; }"
 )
 
 

@@ -21,6 +21,7 @@ STRETCHED = (
 )
 
 Pixels = npt.NDArray[np.uint8]
+_FEW_SHADES = 16  # of images such as scikit-learn's digits, which would be black of 255 shades
 
 
 @dataclass(frozen=True)
@@ -182,13 +183,13 @@ def _as_image(array: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
 
 
 def _as_pixels(image: npt.NDArray[Any]) -> tuple[Pixels, str]:
-    if image.dtype == np.uint8:
+    if image.dtype == np.uint8 and image.max() > _FEW_SHADES:
         return image, ""
     values = image.astype(np.float64)
     low, high = np.nanmin(values), np.nanmax(values)
     if low >= 0 and high <= 1:
         return np.rint(255 * np.nan_to_num(values)).astype(np.uint8), ""
-    if image.dtype.kind in "iu" and low >= 0 and high <= 255:
+    if image.dtype.kind in "iu" and low >= 0 and _FEW_SHADES < high <= 255:
         return image.astype(np.uint8), ""
     scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
     return np.rint(255 * np.nan_to_num(scaled)).astype(np.uint8), STRETCHED

@@ -73,6 +73,17 @@ def test_user_items__are_read_where_they_are_shown_alone():
     assert views[0].note == ""
 
 
+def test_bytes_of_sixteen_shades__are_stretched_and_say_so():
+    """scikit-learn's digits hold 0 to 16, which is black of 255."""
+    shades = np.arange(16, dtype=np.uint8).reshape(1, 4, 4) + 1
+
+    shown = view_of(shades)
+
+    np.testing.assert_array_equal(shown.image, np.rint(17.0 * np.arange(16)).reshape(4, 4))
+    assert "stretched" in shown.note
+    assert view_of(shades * 15).note == ""
+
+
 def test_normalised_floats__are_stretched_and_say_so():
     image = np.linspace(-2.0, 3.0, 64).reshape(1, 8, 8)
 
