@@ -178,9 +178,9 @@ def read_hashed(path: Path, *, error: type[UnitlensError], remedy: str) -> bytes
 def opened_hashed(path: Path, *, error: type[UnitlensError], remedy: str) -> Iterator[BinaryIO]:
     """Open a local file that :func:`replacing_hashed` wrote, after a check of its content.
 
-    The file is read once for the check, piece by piece: a large file needs no memory. The readers
-    of whole files above and below share no code with this function: the steps of the workflow
-    compute with them, and a change there has finished networks made again.
+    The file is read once for the check, piece by piece: a large file needs no memory. The steps of
+    the workflow compute with :func:`read_hashed`, a change of which has finished networks made
+    again.
 
     Parameters
     ----------
@@ -202,21 +202,21 @@ def opened_hashed(path: Path, *, error: type[UnitlensError], remedy: str) -> Ite
         file = path.open("rb")
     with file:
         with reading(path, error=error, remedy=remedy):
-            tail = _read_tail(file)
-            trailer = _parse_trailer(tail)
+            trailer = read_trailer(path)
             left = file.seek(0, 2) - (trailer.size if trailer else 0)
             file.seek(0)
             total = xxhash.xxh3_128()
             while piece := file.read(min(_PIECE, left)):
                 total.update(piece)
                 left -= len(piece)
+            tail = file.read()
             file.seek(0)
         if trailer is None:
             raise error(
                 f"{path} carries no hash at its end: it is cut off, or of unitlens before 0.3; "
                 f"{remedy}"
             )
-        if _make_trailer(total, trailer.provenance) != tail[-trailer.size :]:
+        if _make_trailer(total, trailer.provenance) != tail:
             raise error(f"{path} is damaged: its content differs from what was written; {remedy}")
         yield file
 
@@ -261,18 +261,6 @@ def read_trailer(path: Path) -> Trailer | None:
     except OSError:
         return None
     return _parse_trailer(tail)
-
-
-def _read_tail(file: BinaryIO) -> bytes:
-    """Return bytes from the end of a file, among which its trailer is."""
-    end = file.seek(0, 2)
-    file.seek(max(0, end - 2**12))
-    tail = file.read()
-    size = _trailer_size(tail)
-    if size is not None and size > len(tail):
-        file.seek(max(0, end - size))
-        tail = file.read()
-    return tail
 
 
 def _trailer_size(raw: bytes) -> int | None:

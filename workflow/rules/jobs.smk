@@ -51,11 +51,10 @@ def match_networks(names, others):
 
 
 # Networks that one job measures. A process that Snakemake starts for a job is told the rule, which
-# may be of any network there.
+# may be of any network there. With a storage provider a job would find nothing but what it
+# declares, and not the steps that are finished.
 ONE_JOB, OF_ONE_JOB, OF_SEVERAL_JOBS = [], NETWORK, NETWORK
-if (
-    STORED
-):  # a job would find there nothing but what it declares, not the steps that are finished
+if STORED:
     OF_ONE_JOB = "(?!)"
 elif workflow.is_main_process:
     ONE_JOB = networks_of_one_job(PLAN, STALE) if networks_can_be_built() else []

@@ -54,11 +54,7 @@ def kept_epochs(results: "Results", run: str) -> list[int]:
     run
         Name of the run.
     """
-    try:
-        runs = results.checkpoints.runs
-    except UnitlensError:
-        return []
-    return _epochs_of(runs, run)
+    return _epochs_in(results, "runs", run)
 
 
 def runs_with_epochs(results: "Results") -> list[str]:
@@ -87,14 +83,15 @@ def measured_epochs(results: "Results", run: str) -> list[int]:
     run
         Name of the run.
     """
+    return _epochs_in(results, "units", run)
+
+
+def _epochs_in(results: "Results", name: str, run: str) -> list[int]:
+    """Return the kept epochs of a run in a table; none where the table cannot be read."""
     try:
-        units = results.checkpoints.units
+        table = getattr(results.checkpoints, name)
     except UnitlensError:
         return []
-    return _epochs_of(units, run)
-
-
-def _epochs_of(table: xr.Dataset, run: str) -> list[int]:
     epochs = table["epoch"].values[table["run"].values == run]
     return [int(epoch) for epoch in np.unique(epochs)]
 
