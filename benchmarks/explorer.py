@@ -64,8 +64,8 @@ class Server:
         self.address = self._process.stdout.readline().split()[0]
 
     def stop(self):
-        self._process.terminate()
-        self._process.wait()
+        with self._process:  # its pipe is closed too
+            self._process.terminate()
 
     def _number(self, file, key):
         text = Path(f"/proc/{self._process.pid}/{file}").read_text()
