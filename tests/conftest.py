@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import gc
 import logging
 import os
 import subprocess
@@ -32,6 +33,13 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 def pytest_collection_modifyitems(items):
     """Begin with the files of slow tests, so that no process of several is left with one."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left_open():
+    """Collect what the tests of a file left, so that a file left open is an error of theirs."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")
