@@ -4,6 +4,9 @@
 whose command line has the word to stop once some of its work is saved. The job makes it
 `STEP.WORD.stopped`, with its number, and stands still until it is ended or a file `STEP.WORD.go` is
 there. A file `STEP.WORD.megabytes` asks each such job to take that much memory.
+
+Snakemake looks after its jobs every two seconds: the executor waits ten seconds longer at each look
+that finds no finished job.
 """
 
 import os
@@ -14,6 +17,8 @@ from pathlib import Path
 
 def install(folder):
     command = sys.orig_argv
+    if "snakemake" in command[:4]:
+        look_often()
     if "unitlens" not in command[:4]:
         return
     step = command[command.index("unitlens") + 1]
@@ -25,6 +30,13 @@ def install(folder):
             taken.append(bytearray(int(request.read_text()) * 2**20))
         elif not kind:
             STOPS[step](request)
+
+
+def look_often():
+    from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+
+    pause = property(lambda _: 2, lambda *_: None)
+    RemoteExecutor.next_seconds_between_status_checks = pause
 
 
 class Stop:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlencode
 
 import numpy as np
 import pandas as pd
@@ -173,6 +174,36 @@ def test_unit__opens_by_a_row_has_a_link_and_steps_through_its_layer(wide, chrom
     wide.get_by_text("Next →").click()
     following = f"{layer} · unit {(int(channel) + 1) % 24}"
     wide.get_by_text(following, exact=True).wait_for()
+
+
+INK = """canvas => {
+    const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height)
+    const shades = new Set()
+    for (let at = 0; at < data.length; at += 4) {
+        shades.add(data[at] << 16 | data[at + 1] << 8 | data[at + 2])
+    }
+    return shades.size
+}"""  # colours in the picture of a canvas
+
+
+@pytest.mark.parametrize("width", [1300, 800])
+def test_unit__has_all_its_charts_drawn(chromium, address, folder, width):
+    """Charts of a network whose kept epochs are measured too."""
+    units = ul.open_results(folder).checkpoints.units
+    run, layer = (str(units[name].values[0]) for name in ("run", "layer"))
+    made = Visit(chromium, width)
+    made.page.goto(f"{address}?{urlencode({'run': run, 'layer': layer, 'channel': 0})}")
+    made.page.get_by_text("Over the epochs of training").wait_for()
+    charts = made.page.get_by_role("img").filter(has=made.page.locator("canvas"))
+    charts.nth(1).wait_for()
+    made.page.wait_for_timeout(500)
+
+    for chart in charts.all():
+        box = chart.bounding_box()
+        assert box["width"] > 200
+        assert box["height"] > 100
+        assert chart.locator("canvas").first.evaluate(INK) > 3
+    made.end(address)
 
 
 def test_unit__opens_by_a_row_of_another_page_and_order(wide, folder):
