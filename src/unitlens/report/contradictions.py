@@ -10,12 +10,14 @@ from unitlens.reproduction.claim_types import (
     ReportedNumber,
     ReportedOrder,
     ReportedSign,
+    has_known_sign,
 )
 from unitlens.reproduction.claims import PAPER_CLAIMS
 from unitlens.reproduction.compare import evidence_function
-from unitlens.reproduction.comparison_rows import number_text, paper_text
-from unitlens.reproduction.evidence import Evidence, NotMeasuredError, Runs
-from unitlens.reproduction.verdict import judge, paper_interval
+from unitlens.reproduction.evidence import Evidence
+from unitlens.reproduction.experiment_runs import NotMeasuredError, Runs
+from unitlens.reproduction.result_texts import number_text, paper_text
+from unitlens.reproduction.verdict import judge
 from unitlens.tables.results import Results
 
 _NAMES = {"mnist": "MNIST", "cifar10": "CIFAR-10", "imagenet": "ImageNet"}
@@ -37,10 +39,11 @@ def contradictions(results: Results, figure: str, experiments: Sequence[str]) ->
     -------
     A sentence for each finding of the paper that the figure is about and that comes out the other
     way: a direction or the sign of a correlation, where our 95 % interval lies wholly on the other
-    side of 0, or an order that holds in at most 5 % of the resamples. Numbers are not compared:
-    they depend on the size of networks and data set. Where the paper has the finding for several
-    data sets, only that of the data set of the networks counts (a part of the data set, such as
-    ``mnist5k`` of ``mnist``, counts as the data set).
+    side of 0, or an order of which a test shows the contrary. With fewer than three networks the
+    interval is that within the networks; the sentence then says that it tells nothing of others.
+    Numbers are not compared: they depend on the size of networks and data set. Where the paper has
+    the finding for several data sets, only that of the data set of the networks counts (a part of
+    the data set, such as ``mnist5k`` of ``mnist``, counts as the data set).
     """
     runs = Runs(results, members_of(results.runs, experiments, f"the figure {figure} shows"))
     groups = {name: group for name, group in PAPER_CLAIMS.items() if figure in group.figures}
@@ -77,13 +80,18 @@ def _is_direction(claim: Claim) -> bool:
 
 
 def _contradicts(claim: Claim, evidence: Evidence) -> bool:
-    finding = claim.finding
-    if isinstance(finding, ReportedNumber):
-        low, high = paper_interval(finding)
-        if low <= 0 <= high:  # the paper's sign is not known
-            return False
-        finding = ReportedSign(1 if finding.value > 0 else -1, "")
-    return judge(finding, evidence) == "differs"
+    """Return whether our result is on the other side of 0, or surely in another order."""
+    if evidence.missing:
+        return False
+    finding, estimate = claim.finding, evidence.estimate
+    if isinstance(finding, ReportedOrder):
+        return judge(claim, evidence) == "differs"
+    if estimate is None:
+        return False
+    if isinstance(finding, ReportedSign):
+        return estimate.side() * finding.sign < 0
+    known = isinstance(finding, ReportedNumber) and has_known_sign(finding)
+    return known and estimate.side() * finding.value < 0
 
 
 def _sentence(claim: Claim, group: ClaimGroup, evidence: Evidence) -> str:
@@ -91,22 +99,24 @@ def _sentence(claim: Claim, group: ClaimGroup, evidence: Evidence) -> str:
 
     Examples
     --------
+    >>> from unitlens.reproduction.estimates import Estimate
     >>> group = PAPER_CLAIMS["early_stopping"]
-    >>> ours = Evidence(value=0.02, low=0.01, high=0.03, over="orders", networks=1)
+    >>> ours = Evidence(Estimate(0.02, 0.002, df=3, over="networks"), networks=4)
     >>> print(_sentence(group.claims[0], group, ours))  # doctest: +ELLIPSIS
-    AUC at the end of training minus AUC at the least test loss is 0.020 (95 % interval 0.010 to ...
+    AUC at the end of training minus AUC at the least test loss is 0.020 (95 % interval 0.014 to ...
     """
-    if evidence.values:
-        ours = f"{', '.join(map(number_text, evidence.values))} over the levels"
+    estimate = evidence.estimate
+    if estimate is None:
+        ours = f"{', '.join(map(number_text, evidence.levels))} over the levels"
     else:
-        ours = (
-            f"{number_text(evidence.value)} (95 % interval {number_text(evidence.low)} to "
-            f"{number_text(evidence.high)} over {evidence.over})"
-        )
+        low, high = map(number_text, estimate.interval())
+        ours = f"{number_text(estimate.value)} (95 % interval {low} to {high} over {estimate.over})"
     count = f"{evidence.networks} network{'s' * (evidence.networks != 1)}"
     if evidence.networks > 1 and claim.quantity.startswith("rank correlation"):
         count = f"{count} on average"  # the correlation of each network, not of all their units
+    if not evidence.over_networks:
+        count += ", too few to tell of others"
     where = _NAMES.get(group.protocol.dataset, "") if group.protocol else ""
     on = f" on {where}" if where else ""
     quantity = claim.quantity[0].upper() + claim.quantity[1:]
-    return f"{quantity} is {ours}, of {count} here. The paper finds{on}: {paper_text(claim)}."
+    return f"{quantity} is {ours}, of {count}. The paper finds{on}: {paper_text(claim)}."

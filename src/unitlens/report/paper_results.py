@@ -12,13 +12,13 @@ from unitlens.reproduction.claim_types import (
     ReportedOrder,
     ReportedSign,
 )
-from unitlens.reproduction.claims import (
+from unitlens.reproduction.claims import PAPER_CLAIMS
+from unitlens.reproduction.paper_values import (
     ABLATED_MAPS,
     BEST_ERROR,
     DROPOUTS,
     LEVELS,
     MNIST_P_VALUE,
-    PAPER_CLAIMS,
     SETTINGS_IN_HALF,
     WITH_BATCH_NORM,
     WITHOUT_BATCH_NORM,

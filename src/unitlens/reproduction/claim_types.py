@@ -1,10 +1,14 @@
 """The kinds of results that ours are compared with, and how a claim states one."""
 
+import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 from unitlens.reproduction.protocol import PaperProtocol
 
 READING_ERROR = 0.01  # of a value that is read off a figure
+SMALL_CORRELATION = 0.3  # what a correlation near 0 must be told from
+Z = NormalDist().inv_cdf(0.975)  # of a two-sided 95 % interval
 
 
 @dataclass(frozen=True)
@@ -21,9 +25,14 @@ class ReportedNumber:
     correlation
         Whether the value is a correlation, whose sign is a finding of its own.
     n
-        Number of pairs that a correlation is over, 0 if unknown; it gives the value an interval.
+        Number of pairs that a correlation is over, 0 if unknown; it says whether the sign of the
+        correlation is known.
     text
         The value as text, where a decimal number would not do.
+    networks
+        Number of networks that the value is of: as many as known, else 1. Of a correlation over a
+        sweep the number of its settings, of a share of halves of the settings 2, for two halves
+        are independent.
     """
 
     value: float
@@ -31,6 +40,12 @@ class ReportedNumber:
     correlation: bool = False
     n: int = 0
     text: str = ""
+    networks: int = 1
+
+    @property
+    def reading(self) -> tuple[float, float]:
+        """The value minus and plus its reading error."""
+        return self.value - self.error, self.value + self.error
 
 
 @dataclass(frozen=True)
@@ -78,6 +93,24 @@ Finding = ReportedNumber | ReportedOrder | ReportedSign | OpenQuestion
 
 
 @dataclass(frozen=True)
+class Alternative:
+    """What would be seen if a finding did not hold.
+
+    Attributes
+    ----------
+    reason
+        The alternative in words.
+    values
+        The quantity then: one number, or several of which any may be true. For an order, the size
+        of a step between levels. Empty where our networks give the number: a share by chance, the
+        mean step.
+    """
+
+    reason: str
+    values: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
 class Claim:
     """A result of the paper or of later work, or an open question.
 
@@ -95,6 +128,10 @@ class Claim:
         How the finding is known, a letter: F read off the paper's own figures, D a slide deck
         that paraphrases the paper, R a replication's code or data, M recalled, I inferred, L said
         by later work; empty for an open question.
+    alternative
+        What would be seen if the finding did not hold. Each number and each order has one, and
+        each sign that holds without any relation as well; None for other claims, which a quantity
+        of 0 would leave undecided.
     """
 
     name: str
@@ -102,6 +139,7 @@ class Claim:
     quantity: str
     finding: Finding
     source: str = "F"
+    alternative: Alternative | None = None
 
 
 @dataclass(frozen=True)
@@ -126,31 +164,47 @@ class ClaimGroup:
     protocol: PaperProtocol | None = None
 
 
-def number_claim(
-    name: str,
-    figure: str,
-    quantity: str,
-    value: float,
-    error: float = READING_ERROR,
-    *,
-    source: str = "F",
-) -> Claim:
-    """Return the claim that a quantity has a value, with its reading error."""
-    return Claim(name, figure, quantity, ReportedNumber(value, error), source)
+def paper_interval(paper: ReportedNumber) -> tuple[float, float]:
+    """Return the smallest and the largest value that a reported number may stand for.
+
+    Parameters
+    ----------
+    paper
+        The number. A correlation over n pairs has Fisher's 95 % interval where that is wider than
+        the reading error.
+
+    Examples
+    --------
+    >>> paper_interval(ReportedNumber(0.5, 0.1))
+    (0.4, 0.6)
+    """
+    low, high = paper.reading
+    if paper.n > 3:
+        z, half = math.atanh(paper.value), Z / math.sqrt(paper.n - 3)
+        low, high = min(low, math.tanh(z - half)), max(high, math.tanh(z + half))
+    return low, high
 
 
-def correlation_claim(name: str, figure: str, quantity: str, value: float, n: int = 0) -> Claim:
-    """Return the claim that a correlation over n pairs has a value."""
-    return Claim(name, figure, quantity, ReportedNumber(value, correlation=True, n=n))
+def has_known_sign(paper: ReportedNumber) -> bool:
+    """Return whether all values that a reported number may stand for are on one side of 0."""
+    low, high = paper_interval(paper)
+    return low > 0 or high < 0
 
 
-def sign_claim(
-    name: str, figure: str, quantity: str, sign: int, text: str, *, source: str = "F"
-) -> Claim:
-    """Return the claim that a quantity has a sign, with the finding in words."""
-    return Claim(name, figure, quantity, ReportedSign(sign, text), source)
+def pairs_of_p_value(correlation: float, p_value: float) -> int:
+    """Return the number of pairs at which a correlation has a p-value.
 
+    Parameters
+    ----------
+    correlation
+        The correlation.
+    p_value
+        Its two-sided p-value, by Fisher's z.
 
-def question_claim(name: str, quantity: str) -> Claim:
-    """Return the open question whether a quantity is above or below 0."""
-    return Claim(name, "beyond", quantity, OpenQuestion(), "")
+    Examples
+    --------
+    >>> pairs_of_p_value(0.095, 0.288)
+    127
+    """
+    z = NormalDist().inv_cdf(1 - p_value / 2)
+    return round(3 + (z / math.atanh(correlation)) ** 2)

@@ -3,9 +3,10 @@
 import csv
 import json
 import logging
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from importlib import import_module
 from pathlib import Path
 from shlex import quote
@@ -17,13 +18,16 @@ from unitlens.hashed_files import hash_file, write_json
 from unitlens.local_files import replacing
 from unitlens.progress import track
 from unitlens.provenance.file_provenance import FileProvenance
+from unitlens.reproduction.causes import pair_networks
+from unitlens.reproduction.claim_types import OpenQuestion
 from unitlens.reproduction.comparison_rows import (
     ComparisonRow,
     GroupEvidence,
     cause_rows,
     group_rows,
 )
-from unitlens.reproduction.evidence import Evidence, Measurements, NotMeasuredError, Runs
+from unitlens.reproduction.evidence import Evidence, Measurements
+from unitlens.reproduction.experiment_runs import NotMeasuredError, Runs
 from unitlens.reproduction.follow_ups import CLAIM_GROUPS
 from unitlens.reproduction.markdown_page import write_page
 from unitlens.reproduction.page_files import (
@@ -32,6 +36,7 @@ from unitlens.reproduction.page_files import (
     read_figures_record,
     writing_pages,
 )
+from unitlens.reproduction.several_tests import holm
 from unitlens.reproduction.size_differences import size_differences
 from unitlens.reproduction.times import experiment_times
 from unitlens.tables.results import Results, open_results
@@ -85,13 +90,22 @@ def compare_with_paper(
         group: {name: _select_runs(opened, group, [name]) for name in of_group}
         for group, of_group in causes.items()
     }
-    rows: list[ComparisonRow] = []
+    measured: dict[tuple[str, str], GroupEvidence] = {}
     for group in track(CLAIM_GROUPS, "compare with the paper", total=len(CLAIM_GROUPS)):
-        main = _measure_group(group, main_runs.get(group), claims.get(group, ()), command)
-        rows += group_rows(group, main)
+        names = claims.get(group, ())
+        measured[group, ""] = _measure_group(group, main_runs.get(group), names, command)
         for experiment, runs in changed_runs.get(group, {}).items():
-            changed = _measure_group(group, runs, [experiment], command)
-            rows += cause_rows(group, causes[group][experiment], main, changed)
+            measured[group, experiment] = _measure_group(group, runs, [experiment], command)
+    measured = _adjust_questions(measured)
+    rows: list[ComparisonRow] = []
+    for (group, experiment), ours in measured.items():
+        if not experiment:
+            rows += group_rows(group, ours)
+            continue
+        main = main_runs.get(group)
+        pairs = pair_networks(main, changed_runs[group][experiment]) if main else {}
+        cause = causes[group][experiment]
+        rows += cause_rows(group, cause, measured[group, ""], ours, pairs)
     drawn = _drawn_figures(opened, directory / "figures")
     with writing_pages(directory):
         _write_table(rows, directory / "paper.csv")
@@ -132,6 +146,30 @@ def _measure_group(
     by_claim = {claim.name: _measure(measurements[claim.name]) for claim in declared.claims}
     again = f"{command} --config results=again {quote(_only(experiments))}"
     return GroupEvidence(by_claim, size_differences(declared.protocol, runs), again, experiments)
+
+
+def _adjust_questions(
+    measured: Mapping[tuple[str, str], GroupEvidence],
+) -> dict[tuple[str, str], GroupEvidence]:
+    """Adjust the p-values of all open questions together, those of extra experiments included."""
+    p_values = {
+        (key, claim.name): estimate.p_value()
+        for key, ours in measured.items()
+        for claim in CLAIM_GROUPS[key[0]].claims
+        if isinstance(claim.finding, OpenQuestion)
+        if (estimate := ours.by_claim[claim.name].estimate) and estimate.over_networks
+    }
+    known = {question: p for question, p in p_values.items() if not math.isnan(p)}
+    adjusted = dict(zip(known, holm(list(known.values())), strict=True))
+    return {
+        key: ours._replace(
+            by_claim={
+                name: replace(evidence, adjusted_p=adjusted.get((key, name), math.nan))
+                for name, evidence in ours.by_claim.items()
+            }
+        )
+        for key, ours in measured.items()
+    }
 
 
 def _only(experiments: Sequence[str]) -> str:

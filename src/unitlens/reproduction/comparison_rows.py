@@ -1,18 +1,17 @@
 """The rows of ``paper.csv``: a claim, the paper's result, ours and the verdict, as text."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
-from unitlens.reproduction.claim_types import (
-    Claim,
-    OpenQuestion,
-    ReportedNumber,
-    ReportedSign,
-)
+from unitlens.reproduction.causes import BaseNetwork, effect_of_cause
+from unitlens.reproduction.claim_types import Claim, ReportedOrder
 from unitlens.reproduction.evidence import Evidence
 from unitlens.reproduction.follow_ups import CLAIM_GROUPS
-from unitlens.reproduction.verdict import effect_of_cause, judge
+from unitlens.reproduction.result_texts import number_text, p_text, paper_text
+from unitlens.reproduction.several_tests import fall_p, rise_p
+from unitlens.reproduction.verdict import alternative_values, judge, power
 
 
 @dataclass(frozen=True)
@@ -42,19 +41,31 @@ class ComparisonRow:
     high
         Upper end of our 95 % interval.
     interval_over
-        What was resampled.
+        What the interval is over: networks, pairs of networks of one seed, settings, or the rows
+        within one or two networks.
     networks
         Number of networks.
     units
         Number of units.
     orders
         Number of random orders, or of draws of noise.
+    alternative
+        What would be seen if the finding did not hold: numbers.
+    reason
+        The alternative in words.
+    power
+        Probability that the verdict would have been "differs" had the alternative been true.
+    p
+        For an open question: the p-value, adjusted for the number of open questions.
     verdict
         Verdict by the rule.
     moved
-        With a cause: whether a number is nearer to the paper's than in the main row.
+        With a cause: whether a number is nearer to the paper's than in the main experiment.
     was
-        With a cause: the number of the main row, or its verdict if that was another.
+        With a cause: the number of the paired networks of the main experiment (of all its networks
+        where there are no pairs), or the verdict of the main row if that was another.
+    pairs
+        With a cause: number of pairs of networks behind the movement.
     reduction
         Differences in size between our experiments and the paper's.
     notes
@@ -79,9 +90,14 @@ class ComparisonRow:
     networks: str
     units: str
     orders: str
+    alternative: str
+    reason: str
+    power: str
+    p: str
     verdict: str
     moved: str
     was: str
+    pairs: str
     reduction: str
     notes: str
     command: str
@@ -115,7 +131,11 @@ def group_rows(group: str, ours: GroupEvidence) -> list[ComparisonRow]:
 
 
 def cause_rows(
-    group: str, cause: str, main: GroupEvidence, changed: GroupEvidence
+    group: str,
+    cause: str,
+    main: GroupEvidence,
+    changed: GroupEvidence,
+    pairs: Mapping[str, BaseNetwork],
 ) -> list[ComparisonRow]:
     """Return the rows of an extra experiment, one for each claim that was measured on it.
 
@@ -129,15 +149,25 @@ def cause_rows(
         Our results without the change.
     changed
         Our results with the change.
+    pairs
+        For each network with the change the network without it, of
+        :func:`unitlens.reproduction.causes.pair_networks`.
     """
     rows = []
     for claim, row in zip(CLAIM_GROUPS[group].claims, group_rows(group, changed), strict=True):
         effect = effect_of_cause(
-            claim.finding, main.by_claim[claim.name], changed.by_claim[claim.name]
+            claim, main.by_claim[claim.name], changed.by_claim[claim.name], pairs
         )
-        moved = f"surely {effect.movement}" if effect.sure else effect.movement or ""
-        was = _before_text(effect.before)
-        rows.append(replace(row, cause=cause, moved=moved, was=was))
+        rows.append(
+            replace(
+                row,
+                cause=cause,
+                moved=f"surely {effect.movement}" if effect.sure else effect.movement or "",
+                was=_before_text(effect.before),
+                pairs=str(effect.pairs or ""),
+                notes="; ".join(filter(None, (row.notes, effect.note))),
+            )
+        )
     return [row for row in rows if row.ours]
 
 
@@ -149,70 +179,63 @@ def _before_text(before: float | str | None) -> str:
 
 def _row(group: str, claim: Claim, ours: GroupEvidence) -> ComparisonRow:
     evidence = ours.by_claim[claim.name]
-    measured = not evidence.missing
-    has_interval = measured and evidence.over and not evidence.values
+    if evidence.missing:
+        return ComparisonRow(**_claim_columns(group, claim, ours), notes=evidence.missing)
     counts = {name: getattr(evidence, name) for name in ("networks", "units", "orders")}
-    return ComparisonRow(
-        group=group,
-        cause="",
-        claim=claim.name,
-        figure=claim.figure,
-        what=claim.quantity,
-        paper=paper_text(claim),
-        known=claim.source,
-        ours=_our_text(evidence) if measured else "",
-        low=number_text(evidence.low) if has_interval else "",
-        high=number_text(evidence.high) if has_interval else "",
-        interval_over=evidence.over if measured else "",
-        **{name: str(count) if measured and count else "" for name, count in counts.items()},
-        verdict=judge(claim.finding, evidence),
-        moved="",
-        was="",
-        reduction="; ".join(ours.differences),
-        notes="; ".join(evidence.notes) if measured else evidence.missing,
-        command=ours.command,
-        experiments=" ".join(ours.experiments),
-    )
+    columns = _claim_columns(group, claim, ours)
+    columns |= {name: str(count or "") for name, count in counts.items()}
+    columns |= _result_columns(evidence) | _power_columns(claim, evidence)
+    columns["verdict"] = judge(claim, evidence)
+    columns["p"] = p_text(evidence.adjusted_p)
+    return ComparisonRow(**columns, notes="; ".join(evidence.notes))
 
 
-def paper_text(claim: Claim) -> str:
-    """Return the reported result of a claim as text.
-
-    Examples
-    --------
-    >>> from unitlens.reproduction.claims import PAPER_CLAIMS
-    >>> claim = PAPER_CLAIMS["mnist_noise"].claims[0]
-    >>> claim.quantity, paper_text(claim)
-    ('noise scale at which train accuracy is one half, corruption 0.2', '1.9 ± 0.1')
-    """
-    finding = claim.finding
-    if isinstance(finding, ReportedSign):
-        return finding.text
-    if isinstance(finding, OpenQuestion):
-        return "an open question"
-    if isinstance(finding, ReportedNumber):
-        over = f" (n = {finding.n:,})" if finding.n else ""
-        value = finding.text or f"{finding.value:g}"
-        return f"{value} \N{PLUS-MINUS SIGN} {finding.error:.2g}{over}"
-    if not finding.strict:
-        return "in no strict order"
-    return " > ".join(f"{value:g}" for value in finding.values)
+def _claim_columns(group: str, claim: Claim, ours: GroupEvidence) -> dict[str, str]:
+    """Return all columns of a row but its notes, as for a claim that was not measured."""
+    columns = dict.fromkeys((field.name for field in fields(ComparisonRow)), "")
+    del columns["notes"]
+    return columns | {
+        "group": group,
+        "claim": claim.name,
+        "figure": claim.figure,
+        "what": claim.quantity,
+        "paper": paper_text(claim),
+        "known": claim.source,
+        "verdict": "not measured",
+        "reduction": "; ".join(ours.differences),
+        "command": ours.command,
+        "experiments": " ".join(ours.experiments),
+    }
 
 
-def _our_text(evidence: Evidence) -> str:
-    if not evidence.values:
-        return number_text(evidence.value)
-    values = ", ".join(map(number_text, evidence.values))
-    return f"{values} (falling in {100 * evidence.ordered:.0f} % of resamples)"
+def _result_columns(evidence: Evidence) -> dict[str, str]:
+    """Return our number with its interval, or the numbers of an order with its tests."""
+    estimate = evidence.estimate
+    if estimate is None:
+        values = ", ".join(map(number_text, evidence.levels))
+        overs = dict.fromkeys(step.over for step in evidence.steps)
+        over = " or ".join(filter(None, overs))
+        if evidence.over_networks:
+            falls, rises = fall_p(evidence.steps), rise_p(evidence.steps)
+            values += f" (strict fall: p {p_text(falls, '= ')}; a rise: p {p_text(rises, '= ')})"
+        return {"ours": values, "interval_over": over}
+    columns = {"ours": number_text(estimate.value), "interval_over": estimate.over}
+    if not estimate.over:
+        return columns
+    low, high = map(number_text, estimate.interval())
+    return columns | {"low": low, "high": high}
 
 
-def number_text(value: float) -> str:
-    """Return a number with three decimals, without a minus before zero.
-
-    Examples
-    --------
-    >>> number_text(-0.0001)
-    '0.000'
-    """
-    text = f"{value:.3f}"
-    return "0.000" if text == "-0.000" else text
+def _power_columns(claim: Claim, evidence: Evidence) -> dict[str, str]:
+    chance = power(claim, evidence)
+    if claim.alternative is None or math.isnan(chance):
+        return {}
+    values = alternative_values(claim.alternative, evidence)
+    finding, told = claim.finding, " or ".join(f"{value:.3g}" for value in values)
+    if isinstance(finding, ReportedOrder):
+        told = f"{'a rise' if finding.strict else 'falls'} by {told}"
+    return {
+        "alternative": told,
+        "reason": claim.alternative.reason,
+        "power": f"{chance:.2f}",
+    }

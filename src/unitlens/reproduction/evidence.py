@@ -1,22 +1,16 @@
-"""Our result beside a claim, and the networks that the result comes from."""
+"""Our result beside a claim: a number over networks, or the numbers and tests of an order."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-import xarray as xr
 
-from unitlens.analysis.curve_summaries import random_orders
-from unitlens.analysis.run_groups import rows_of
-from unitlens.reproduction.bootstrap import BootstrapEstimate, Floats, confidence_interval
-from unitlens.tables.results import Results
-
-MEMORISED = 0.99  # train accuracy, on the labels trained on, of a network that has memorised
-
-
-class NotMeasuredError(Exception):
-    """Our result of a claim does not exist; the text of the error says why."""
+from unitlens.reproduction.estimates import Estimate, NetworkValue
+from unitlens.reproduction.experiment_runs import Runs
+from unitlens.reproduction.network_means import FEWEST, estimate_mean, estimate_within
+from unitlens.reproduction.student_t import Floats, Statistic
 
 
 class Counts(NamedTuple):
@@ -27,6 +21,7 @@ class Counts(NamedTuple):
 
 
 NO_COUNTS = Counts()
+SHARE, CORRELATION = (0.0, 1.0), (-1.0, 1.0)  # bounds
 
 
 @dataclass(frozen=True)
@@ -35,197 +30,93 @@ class Evidence:
 
     Attributes
     ----------
-    value
-        The number.
-    low
-        Lower end of its 95 % interval.
-    high
-        Upper end of its 95 % interval.
-    over
-        What was resampled; empty where there was too little, and the interval is the number alone.
+    estimate
+        The number with its standard error; for an order, None.
     networks
         Number of networks.
     units
         Number of units, 0 where they play no part.
     orders
         Number of random orders, or of draws of noise, 0 where they play no part.
-    values
+    levels
         For an order: the number at each level.
-    ordered
-        For an order: the share of the resamples in which it holds.
+    steps
+        For an order: the difference of each level and the level before it.
+    alternative
+        The number that would be seen if the finding did not hold, where our networks give it.
+    adjusted_p
+        For an open question: the p-value, adjusted for the number of questions.
     missing
         The reason why there is no result; empty where there is one.
     notes
         Remarks on the networks.
     """
 
-    value: float = float("nan")
-    low: float = float("nan")
-    high: float = float("nan")
-    over: str = ""
+    estimate: Estimate | None = None
     networks: int = 0
     units: int = 0
     orders: int = 0
-    values: tuple[float, ...] = ()
-    ordered: float = float("nan")
+    levels: tuple[float, ...] = ()
+    steps: tuple[Estimate, ...] = ()
+    alternative: float = math.nan
+    adjusted_p: float = math.nan
     missing: str = ""
     notes: tuple[str, ...] = ()
+
+    @property
+    def over_networks(self) -> bool:
+        """Whether the result says something of networks beyond those that were measured."""
+        estimates = (*self.steps, *((self.estimate,) if self.estimate else ()))
+        return bool(estimates) and all(one.over_networks for one in estimates)
 
 
 # The name of each claim of a group, with the function that measures our result.
 Measurements = Iterator[tuple[str, Callable[[], Evidence]]]
 
 
-@dataclass(frozen=True)
-class Runs:
-    """Some rows of the table of runs.
-
-    Attributes
-    ----------
-    results
-        The results that the runs are from.
-    table
-        The rows.
-    """
-
-    results: Results
-    table: xr.Dataset = field(repr=False)
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the runs, in the order of the table."""
-        return [str(name) for name in self.table["run"].values]
-
-    def select(self, rows: np.ndarray) -> "Runs":
-        """Return the runs at some positions, or where a boolean mask is true."""
-        positions = np.flatnonzero(rows) if rows.dtype == bool else rows
-        return Runs(self.results, self.table.isel(run=positions))
-
-    def select_names(self, names: Iterable[str]) -> "Runs":
-        """Return the runs with some names, in the order of the table."""
-        return self.select(np.isin(self.table["run"].values, list(names)))
-
-    def select_equal(self, column: str, value: float) -> "Runs":
-        """Return the runs with a value in a column.
-
-        Raises
-        ------
-        NotMeasuredError
-            Where there is no such run.
-        """
-        runs = self.select(np.isclose(self.table[column].values.astype(float), value))
-        if not runs.names:
-            raise NotMeasuredError(f"no network has {column} = {value:g}")
-        return runs
-
-    def corruption_levels(self) -> list[float]:
-        """Return the levels of label corruption, ascending."""
-        return [float(level) for level in np.unique(self.table["corruption"].values)]
-
-    def random_curves(
-        self, value: str | None = None, basis: str | None = None
-    ) -> tuple["Runs", xr.Dataset]:
-        """Return the runs with cumulative ablation in random orders, and their curves.
-
-        Parameters
-        ----------
-        value
-            What units were clamped to; as in the main curves if None.
-        basis
-            The directions that were ablated; as in the main curves if None.
-
-        Raises
-        ------
-        NotMeasuredError
-            Where there are no such curves.
-        """
-        curves = random_orders(self.results.curves, value=value, basis=basis)
-        if not curves.sizes["order"]:
-            clamped = f" clamped to {value}" if value else ""
-            raise NotMeasuredError(f"no curves of {basis or 'units'}{clamped} were measured")
-        return self.with_curves(curves)
-
-    def with_curves(self, curves: xr.Dataset) -> tuple["Runs", xr.Dataset]:
-        """Return the runs that have some of the curves, and these curves.
-
-        Raises
-        ------
-        NotMeasuredError
-            Where no run has any.
-        """
-        table = rows_of(curves, self.names).transpose("run", "order", "ablated")
-        table = measured_networks(table, "cumulative ablation was not measured on these networks")
-        return self.select_names(table["run"].values), table
-
-    def units(self, *columns: str) -> xr.Dataset:
-        """Return the table of the units of all runs.
-
-        Parameters
-        ----------
-        columns
-            Variables that the table must have.
-
-        Raises
-        ------
-        NotMeasuredError
-            Where a variable is missing.
-        """
-        units = self.results.units
-        for name in columns:
-            if name not in units.variables:
-                raise NotMeasuredError(f"{name} was not measured")
-        return units
-
-    def memorisation_notes(self) -> tuple[str, ...]:
-        """Return a remark if networks have not learnt the labels that they were trained on."""
-        accuracy = self.table["train_accuracy"].values
-        short = accuracy < MEMORISED
-        if not short.any():
-            return ()
-        note = (
-            f"{short.sum()} of {short.size} networks have not memorised: train accuracy on their "
-            f"labels is under {MEMORISED:g} (lowest {accuracy.min():.3f})"
-        )
-        return (note,)
-
-
-def measured_networks(table: xr.Dataset, missing: str) -> xr.Dataset:
-    """Return the rows of a table of curves, on ``run`` first, that hold an accuracy.
+def estimate_over(
+    runs: Runs,
+    rows: Mapping[str, Floats],
+    statistic: Statistic,
+    word: str,
+    *,
+    resolution: float = 0.0,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+) -> Estimate:
+    """Estimate the mean over networks of a statistic of the rows of each network.
 
     Parameters
     ----------
-    table
-        The table.
-    missing
-        Text of the error where no row holds any.
+    runs
+        The networks, or more.
+    rows
+        The rows of each network, by its name: a row an order, draw, unit or epoch.
+    statistic
+        Function of the rows of one network.
+    word
+        What a row is, such as ``orders``.
+    resolution
+        Step of the grid on which the statistic lies; 0 without one.
+    bounds
+        Least and largest number that the statistic can be.
 
-    Raises
-    ------
-    NotMeasuredError
-        Where no row holds any.
+    Returns
+    -------
+    The mean, with its standard error over networks, or over the rows within them where there are
+    fewer than three.
     """
-    measured = np.isfinite(table["accuracy"].values).any((1, 2))
-    if not measured.any():
-        raise NotMeasuredError(missing)
-    return table.isel(run=np.flatnonzero(measured))
-
-
-def rows_by_run(table: xr.DataArray, dim: str) -> list[Floats]:
-    """Return, for each run, its values along a dimension, without rows that are not finite.
-
-    Parameters
-    ----------
-    table
-        Array on ``run``, `dim` and at most one more dimension.
-    dim
-        The dimension of the rows, such as ``order``.
-    """
-    runs = np.asarray(table.transpose("run", dim, ...).values, float)
-    return [rows[np.isfinite(rows).reshape(len(rows), -1).all(1)] for rows in runs]
+    seeds = dict(zip(runs.names, runs.table["seed"].values.tolist(), strict=True))
+    networks = [NetworkValue(run, seeds[run], statistic(own)) for run, own in rows.items()]
+    estimate = (
+        estimate_mean(networks, resolution=resolution)
+        if len(networks) >= FEWEST
+        else estimate_within(networks, list(rows.values()), statistic, word)
+    )
+    return replace(estimate, bounds=bounds)
 
 
 def estimate_evidence(
-    estimate: BootstrapEstimate,
+    estimate: Estimate,
     runs: Runs,
     counts: Counts = NO_COUNTS,
     notes: Sequence[str] = (),
@@ -243,41 +134,14 @@ def estimate_evidence(
     notes
         Remarks beside that on networks that have not memorised.
     """
-    low, high = confidence_interval(estimate)
+    known = np.isfinite(estimate.value)
+    equal = known and not estimate.within and estimate.se == 0
+    same = ("all networks have the very same value: how others scatter is not known",)
     return Evidence(
-        value=estimate.value,
-        low=low,
-        high=high,
-        over=estimate.over,
+        estimate,
         networks=len(runs.names),
         units=counts.units,
         orders=counts.orders,
-        missing="" if np.isfinite(estimate.value) else "the result is undefined on these networks",
-        notes=(*runs.memorisation_notes(), *notes),
-    )
-
-
-def order_evidence(estimates: Sequence[BootstrapEstimate], runs: Runs, counts: Counts) -> Evidence:
-    """Return the evidence that independent estimates fall strictly.
-
-    Parameters
-    ----------
-    estimates
-        The estimates, in the order in which they are to fall.
-    runs
-        The networks that they come from.
-    counts
-        Units and orders that they are over.
-    """
-    resamples = np.stack([estimate.resamples for estimate in estimates])
-    falling = (np.diff(resamples, axis=0) < 0).all(0)
-    over = " or ".join(dict.fromkeys(estimate.over for estimate in estimates))
-    return Evidence(
-        over=over if all(estimate.over for estimate in estimates) else "",
-        networks=len(runs.names),
-        units=counts.units,
-        orders=counts.orders,
-        values=tuple(estimate.value for estimate in estimates),
-        ordered=float(falling.mean()),
-        notes=runs.memorisation_notes(),
+        missing="" if known else "the result is undefined on these networks",
+        notes=(*runs.memorisation_notes(), *(same if equal else ()), *notes),
     )

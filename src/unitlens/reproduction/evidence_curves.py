@@ -2,25 +2,28 @@
 
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import xarray as xr
 
 from unitlens.analysis.curve_summaries import area_under_curve, first_crossing
 from unitlens.analysis.generalisation import best_and_worst
-from unitlens.reproduction.bootstrap import BootstrapEstimate, Floats, mean, mean_over_networks
-from unitlens.reproduction.claims import ABLATED_MAPS, DROPOUTS, LEVELS
+from unitlens.reproduction.estimates import Estimate
 from unitlens.reproduction.evidence import (
+    SHARE,
     Counts,
     Evidence,
     Measurements,
-    NotMeasuredError,
-    Runs,
     estimate_evidence,
-    order_evidence,
-    rows_by_run,
+    estimate_over,
 )
+from unitlens.reproduction.experiment_runs import NotMeasuredError, Runs, rows_by_run
+from unitlens.reproduction.network_means import difference
+from unitlens.reproduction.paper_values import ABLATED_MAPS, DROPOUTS, LEVELS
 from unitlens.reproduction.protocol import MAPS
+from unitlens.reproduction.several_tests import smallest
+from unitlens.reproduction.student_t import Floats, mean
 
 
 def mnist_ablation(runs: Runs) -> Measurements:
@@ -37,48 +40,48 @@ def robustness(runs: Runs) -> Measurements:
     yield "order", lambda: _auc_order(runs, corrupted)
 
 
-def _auc(
-    runs: Runs, key: int, value: str | None = None
-) -> tuple[BootstrapEstimate, Runs, xr.Dataset]:
+def _auc(runs: Runs, value: str | None = None) -> tuple[Estimate, Runs, xr.Dataset]:
     measured, curves = runs.random_curves(value)
     areas = rows_by_run(area_under_curve(curves), "order")
-    return mean_over_networks(areas, mean, "orders", key=key), measured, curves
+    return estimate_over(measured, areas, mean, "orders", bounds=SHARE), measured, curves
 
 
 def _level_auc(runs: Runs, level: float) -> Evidence:
-    estimate, measured, curves = _auc(runs.select_equal("corruption", level), 0)
+    estimate, measured, curves = _auc(runs.select_equal("corruption", level))
     return estimate_evidence(estimate, measured, count_curves(curves))
 
 
-def _auc_by_level(runs: Runs, levels: list[float]) -> tuple[list[BootstrapEstimate], Runs, Counts]:
+def _auc_by_level(runs: Runs, levels: list[float]) -> tuple[list[Estimate], Runs, Counts]:
     if len(levels) < 2:
         present = ", ".join(f"{level:g}" for level in levels) or "none"
         raise NotMeasuredError(
             f"the claim needs networks at several levels of corruption, but there is {present}"
         )
     measured, curves = runs.random_curves()
-    estimates = [
-        _auc(runs.select_equal("corruption", level), key)[0] for key, level in enumerate(levels)
-    ]
+    estimates = [_auc(runs.select_equal("corruption", level))[0] for level in levels]
     return estimates, measured, count_curves(curves)
 
 
 def _auc_order(runs: Runs, levels: list[float]) -> Evidence:
+    """Compare each level with the level before it."""
     at_levels = runs.select(np.isin(runs.table["corruption"].values, levels))
-    return order_evidence(*_auc_by_level(at_levels, levels))
+    estimates, measured, counts = _auc_by_level(at_levels, levels)
+    return Evidence(
+        networks=len(measured.names),
+        units=counts.units,
+        orders=counts.orders,
+        levels=tuple(estimate.value for estimate in estimates),
+        steps=tuple(difference(later, earlier) for earlier, later in pairwise(estimates)),
+        notes=measured.memorisation_notes(),
+    )
 
 
 def _uncorrupted_against_others(runs: Runs) -> Evidence:
-    """Compare the AUC at corruption 0 with the largest AUC at other levels."""
+    """Compare the AUC at corruption 0 with that at each other level."""
     runs.select_equal("corruption", 0)
     (clean, *others), measured, counts = _auc_by_level(runs, runs.corruption_levels())
-    largest = BootstrapEstimate(
-        max(other.value for other in others),
-        np.max([other.resamples for other in others], axis=0),
-        others[0].over,
-        min(other.n for other in others),
-    )
-    return estimate_evidence(clean.minus(largest), measured, counts)
+    least = smallest([difference(clean, other) for other in others])
+    return estimate_evidence(least, measured, counts)
 
 
 def same_data(runs: Runs) -> Measurements:
@@ -98,10 +101,10 @@ def _best_minus_worst(runs: Runs) -> Evidence:
     worst, worst_runs, _, worst_note = _extreme(runs, best=False)
     both = runs.select_names([*best_runs.names, *worst_runs.names])
     counts = count_curves(both.random_curves()[1])
-    return estimate_evidence(best.minus(worst), both, counts, (best_note, worst_note))
+    return estimate_evidence(difference(best, worst), both, counts, (best_note, worst_note))
 
 
-def _extreme(runs: Runs, *, best: bool) -> tuple[BootstrapEstimate, Runs, xr.Dataset, str]:
+def _extreme(runs: Runs, *, best: bool) -> tuple[Estimate, Runs, xr.Dataset, str]:
     """Return the ablated share at half accuracy of the best or worst networks.
 
     These are the five best or worst by test accuracy, or a quarter of all where there are fewer
@@ -118,23 +121,24 @@ def _extreme(runs: Runs, *, best: bool) -> tuple[BootstrapEstimate, Runs, xr.Dat
     error = 1 - float(extreme.table["test_accuracy"].mean())
     word = "best" if best else "worst"
     note = f"mean test error of the {word} {places.size}: {error:.3f}"
-    return *_half_ablated(extreme, int(best)), note
+    return *_half_ablated(extreme), note
 
 
-def _half_ablated(runs: Runs, key: int) -> tuple[BootstrapEstimate, Runs, xr.Dataset]:
+def _half_ablated(runs: Runs) -> tuple[Estimate, Runs, xr.Dataset]:
     measured, curves = runs.random_curves()
     networks = curve_points(curves)
-    too_low = np.array([points[:, 0, 1].mean() <= 0.5 for points in networks])
+    too_low = np.array([points[:, 0, 1].mean() <= 0.5 for points in networks.values()])
     if too_low.any():
         raise NotMeasuredError(f"accuracy starts under one half in {too_low.sum()} networks")
-    estimate = mean_over_networks(networks, fraction_at_half, "orders", key=key)
+    estimate = estimate_over(measured, networks, fraction_at_half, "orders", bounds=SHARE)
     return estimate, measured, curves
 
 
-def curve_points(curves: xr.Dataset) -> list[Floats]:
+def curve_points(curves: xr.Dataset) -> dict[str, Floats]:
     """Return the curves of each run, shape (order, point, 2): ablated fraction and accuracy."""
-    networks = []
-    for accuracy, fraction in zip(
+    networks = {}
+    for run, accuracy, fraction in zip(
+        curves["run"].values,
         curves["accuracy"].transpose("run", "order", "ablated").values,
         curves["ablated_fraction"].transpose("run", "ablated").values,
         strict=True,
@@ -142,7 +146,7 @@ def curve_points(curves: xr.Dataset) -> list[Floats]:
         orders = np.isfinite(accuracy).any(1)
         points = np.isfinite(accuracy[orders]).all(0)
         y = accuracy[orders][:, points]
-        networks.append(np.stack([np.broadcast_to(fraction[points], y.shape), y], -1))
+        networks[str(run)] = np.stack([np.broadcast_to(fraction[points], y.shape), y], -1)
     return networks
 
 
@@ -162,6 +166,7 @@ def _lost_at_dropout(runs: Runs, share: float) -> Evidence:
     return _curve_evidence(
         runs.select_equal("dropout", share),
         lambda points: _accuracy_at(points, 0.0) - _accuracy_at(points, share),
+        (-1.0, 1.0),
     )
 
 
@@ -169,15 +174,15 @@ def _past_dropout(runs: Runs, share: float) -> Evidence:
     """Compare uncorrupted with fully corrupted networks past the dropout fraction."""
     runs = runs.select_equal("dropout", share)
 
-    def accuracy_past(corruption: float, key: int) -> BootstrapEstimate:
-        _, curves = runs.select_equal("corruption", corruption).random_curves()
-        means = [_mean_past(points, share) for points in curve_points(curves)]
-        return mean_over_networks(means, mean, "orders", key=key)
+    def accuracy_past(corruption: float) -> Estimate:
+        measured, curves = runs.select_equal("corruption", corruption).random_curves()
+        means = {run: _mean_past(points, share) for run, points in curve_points(curves).items()}
+        return estimate_over(measured, means, mean, "orders")
 
     ends = runs.select(np.isin(runs.table["corruption"].values, (0.0, 1.0)))
     measured, curves = ends.random_curves()
-    difference = accuracy_past(0, 0).minus(accuracy_past(1, 1))
-    return estimate_evidence(difference, measured, count_curves(curves))
+    change = difference(accuracy_past(0), accuracy_past(1))
+    return estimate_evidence(change, measured, count_curves(curves))
 
 
 def _mean_past(points: Floats, share: float) -> Floats:
@@ -197,15 +202,17 @@ def batch_norm_ablation(runs: Runs) -> Measurements:
 
 def _batch_norm_accuracy(runs: Runs, flag: int, fraction: float) -> Evidence:
     return _curve_evidence(
-        runs.select_equal("batch_norm", flag), lambda points: _accuracy_at(points, fraction)
+        runs.select_equal("batch_norm", flag), lambda points: _accuracy_at(points, fraction), SHARE
     )
 
 
-def _curve_evidence(runs: Runs, summary: Callable[[Floats], Floats]) -> Evidence:
+def _curve_evidence(
+    runs: Runs, summary: Callable[[Floats], Floats], bounds: tuple[float, float]
+) -> Evidence:
     """Average a summary of each order's curve over orders and networks."""
     measured, curves = runs.random_curves()
-    summaries = [summary(points) for points in curve_points(curves)]
-    estimate = mean_over_networks(summaries, mean, "orders")
+    summaries = {run: summary(points) for run, points in curve_points(curves).items()}
+    estimate = estimate_over(measured, summaries, mean, "orders", bounds=bounds)
     return estimate_evidence(estimate, measured, count_curves(curves))
 
 
@@ -215,10 +222,10 @@ def _accuracy_at(points: Floats, fraction: float) -> Floats:
 
 
 def _batch_norm_difference(runs: Runs) -> Evidence:
-    with_it, _, _ = _auc(runs.select_equal("batch_norm", 1), 1)
-    without, _, _ = _auc(runs.select_equal("batch_norm", 0), 0)
+    with_it, _, _ = _auc(runs.select_equal("batch_norm", 1))
+    without, _, _ = _auc(runs.select_equal("batch_norm", 0))
     measured, curves = runs.random_curves()
-    return estimate_evidence(with_it.minus(without), measured, count_curves(curves))
+    return estimate_evidence(difference(with_it, without), measured, count_curves(curves))
 
 
 def clamping(runs: Runs) -> Measurements:
@@ -239,29 +246,23 @@ def auc_difference(runs: Runs, first: xr.Dataset, second: xr.Dataset) -> Evidenc
         Other curves. Where a network has as many orders of both, orders are paired; else the
         means over orders are compared.
     """
-    areas: list[dict[str, Floats]] = [
-        dict(
-            zip(
-                map(str, curves["run"].values),
-                rows_by_run(area_under_curve(curves), "order"),
-                strict=True,
-            )
-        )
-        for curves in (first, second)
-    ]
+    areas = [rows_by_run(area_under_curve(curves), "order") for curves in (first, second)]
     names = [name for name in areas[0] if name in areas[1]]
     if not names:
         raise NotMeasuredError("no network has both kinds of curves")
-    pairs = [(areas[0][name], areas[1][name]) for name in names]
-    differences = [
-        y - x if len(x) == len(y) else np.atleast_1d(y.mean() - x.mean()) for x, y in pairs
-    ]
-    estimate = mean_over_networks(differences, mean, "orders")
-    return estimate_evidence(estimate, runs.select_names(names), count_curves(second))
+    pairs = {name: (areas[0][name], areas[1][name]) for name in names}
+    changes = {
+        name: y - x if len(x) == len(y) else np.atleast_1d(y.mean() - x.mean())
+        for name, (x, y) in pairs.items()
+    }
+    both = runs.select_names(names)
+    return estimate_evidence(
+        estimate_over(both, changes, mean, "orders"), both, count_curves(second)
+    )
 
 
 def count_curves(curves: xr.Dataset) -> Counts:
     """Return the units ablated in all networks together, and the largest number of orders."""
     units = curves["ablated_units"].max("ablated").values.sum()
-    orders = max(map(len, rows_by_run(area_under_curve(curves), "order")))
+    orders = max(map(len, rows_by_run(area_under_curve(curves), "order").values()))
     return Counts(int(units), orders)

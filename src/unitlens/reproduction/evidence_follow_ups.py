@@ -12,14 +12,13 @@ from unitlens.analysis.measure_agreement import (
     layer_means,
     preferred_class_drop,
 )
-from unitlens.reproduction.bootstrap import BootstrapEstimate, Floats, mean, mean_over_networks
+from unitlens.reproduction.estimates import Estimate
 from unitlens.reproduction.evidence import (
     Counts,
     Evidence,
     Measurements,
-    NotMeasuredError,
-    Runs,
     estimate_evidence,
+    estimate_over,
 )
 from unitlens.reproduction.evidence_curves import auc_difference
 from unitlens.reproduction.evidence_units import (
@@ -28,6 +27,7 @@ from unitlens.reproduction.evidence_units import (
     rank_evidence,
     unit_rows,
 )
+from unitlens.reproduction.experiment_runs import NotMeasuredError, Runs
 from unitlens.reproduction.follow_ups import (
     BASES,
     LEVELS_COMPARED,
@@ -36,6 +36,8 @@ from unitlens.reproduction.follow_ups import (
     SCORES,
     STRENGTHS,
 )
+from unitlens.reproduction.network_means import difference
+from unitlens.reproduction.student_t import Floats, mean
 
 CLASS_DAMAGE = (
     "preferred_class",
@@ -147,7 +149,7 @@ def _preferred_class_rows(runs: Runs) -> dict[str, Floats]:
 
 def _mean_evidence(runs: Runs, values: Mapping[str, Floats], units: int | None = None) -> Evidence:
     """Return the mean over networks of the mean of each; of as many units as values by default."""
-    estimate = mean_over_networks(list(values.values()), mean, "units")
+    estimate = estimate_over(runs, values, mean, "units")
     counts = Counts(units=sum(map(len, values.values())) if units is None else units)
     return estimate_evidence(estimate, runs.select_names(values), counts)
 
@@ -179,16 +181,16 @@ def _regularised_minus_plain(runs: Runs, name: str, strength: float) -> Evidence
     regularised, plain = (
         runs.select_equal("selectivity_regulariser", alpha) for alpha in (strength, 0.0)
     )
-    difference = _mean_score(regularised, name, 0).minus(_mean_score(plain, name, 1))
-    both = runs.select_names([*regularised.names, *plain.names])
-    return estimate_evidence(difference, both)
+    change = difference(_mean_score(regularised, name), _mean_score(plain, name))
+    return estimate_evidence(change, runs.select_names([*regularised.names, *plain.names]))
 
 
-def _mean_score(runs: Runs, name: str, key: int) -> BootstrapEstimate:
+def _mean_score(runs: Runs, name: str) -> Estimate:
     scores = runs.table[name].values
     if not np.isfinite(scores).all():
         raise NotMeasuredError(f"{name} is not known of all these networks")
-    return mean_over_networks([np.array([score]) for score in scores], mean, "networks", key=key)
+    rows = {run: np.array([score]) for run, score in zip(runs.names, scores, strict=True)}
+    return estimate_over(runs, rows, mean, "networks")
 
 
 def selectivity_over_training(runs: Runs) -> Measurements:

@@ -7,18 +7,23 @@ import numpy as np
 
 from unitlens.analysis.curve_summaries import first_crossing, noise_scale_at
 from unitlens.analysis.run_groups import rows_of
-from unitlens.reproduction.bootstrap import BootstrapEstimate, Floats, mean_over_networks
-from unitlens.reproduction.claims import CIFAR10_SCALES, MNIST_SCALES
+from unitlens.reproduction.estimates import Estimate
 from unitlens.reproduction.evidence import (
     Counts,
     Evidence,
     Measurements,
+    estimate_evidence,
+    estimate_over,
+)
+from unitlens.reproduction.experiment_runs import (
     NotMeasuredError,
     Runs,
-    estimate_evidence,
     measured_networks,
     rows_by_run,
 )
+from unitlens.reproduction.network_means import difference
+from unitlens.reproduction.paper_values import CIFAR10_SCALES, MNIST_SCALES
+from unitlens.reproduction.student_t import Floats
 
 
 def mnist_noise(runs: Runs) -> Measurements:
@@ -38,7 +43,7 @@ def _half_scales(runs: Runs, levels: Iterable[float]) -> Measurements:
 
 
 def _half_scale_evidence(runs: Runs, level: float) -> Evidence:
-    estimate, measured, draws, notes = _half_scale(runs.select_equal("corruption", level), 0)
+    estimate, measured, draws, notes = _half_scale(runs.select_equal("corruption", level))
     return estimate_evidence(estimate, measured, Counts(orders=draws), notes)
 
 
@@ -48,15 +53,15 @@ def _fall_evidence(runs: Runs) -> Evidence:
     if len(levels) < 2:
         raise NotMeasuredError("the claim needs networks at several levels of corruption")
     ends = [runs.select_equal("corruption", level) for level in (levels[0], levels[-1])]
-    (least, clean, clean_draws, clean_notes), (most, corrupted, draws, notes) = (
-        _half_scale(of_level, key) for key, of_level in enumerate(ends)
+    (least, clean, clean_draws, clean_notes), (most, corrupted, draws, notes) = map(
+        _half_scale, ends
     )
     both = runs.select_names([*clean.names, *corrupted.names])
     counts = Counts(orders=max(clean_draws, draws))
-    return estimate_evidence(least.minus(most), both, counts, (*clean_notes, *notes))
+    return estimate_evidence(difference(least, most), both, counts, (*clean_notes, *notes))
 
 
-def _half_scale(runs: Runs, key: int) -> tuple[BootstrapEstimate, Runs, int, tuple[str, ...]]:
+def _half_scale(runs: Runs) -> tuple[Estimate, Runs, int, tuple[str, ...]]:
     """Return the noise scale at half accuracy with its networks, number of draws and notes."""
     noise = rows_of(runs.results.noise, runs.names).dropna("noise_scale", how="all")
     noise = noise.sortby("noise_scale").transpose("run", "draw", "noise_scale")
@@ -74,6 +79,7 @@ def _half_scale(runs: Runs, key: int) -> tuple[BootstrapEstimate, Runs, int, tup
     def half_scale(rows: Floats) -> float:
         return first_crossing(scales, rows.mean(0), 0.5, logarithmic=True)
 
+    measured = runs.select_names(noise["run"].values)
     draws = rows_by_run(noise["accuracy"], "draw")
-    estimate = mean_over_networks(draws, half_scale, "draws", key=key)
-    return estimate, runs.select_names(noise["run"].values), noise.sizes["draw"], notes
+    estimate = estimate_over(measured, draws, half_scale, "draws")
+    return estimate, measured, noise.sizes["draw"], notes

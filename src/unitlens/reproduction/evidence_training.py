@@ -1,5 +1,6 @@
 """Evidence from the course of training and from hyperparameter sweeps."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -7,29 +8,25 @@ import xarray as xr
 
 from unitlens.analysis.correlations import pearson
 from unitlens.analysis.curve_summaries import area_under_curve
-from unitlens.analysis.generalisation import selection_rates, setting_means
-from unitlens.analysis.run_groups import rows_of
-from unitlens.reproduction.bootstrap import (
-    SEED,
-    BootstrapEstimate,
-    Floats,
-    mean,
-    mean_over_networks,
-    pooled_statistic,
-)
-from unitlens.reproduction.claims import SETTINGS_IN_HALF, TOP_SHARES
+from unitlens.analysis.generalisation import setting_means
+from unitlens.analysis.run_groups import group_runs, rows_of
 from unitlens.reproduction.evidence import (
+    CORRELATION,
     Counts,
     Evidence,
     Measurements,
-    NotMeasuredError,
-    Runs,
     estimate_evidence,
-    rows_by_run,
+    estimate_over,
 )
+from unitlens.reproduction.experiment_runs import NotMeasuredError, Runs
+from unitlens.reproduction.paper_values import SETTINGS_IN_HALF, TOP_SHARES
+from unitlens.reproduction.setting_estimates import (
+    MIN_SETTINGS,
+    correlation_over_settings,
+    share_over_settings,
+)
+from unitlens.reproduction.student_t import Floats, mean
 
-HALVES, HALVES_PER_RESAMPLE = 1000, 200  # random halves of the settings
-SETTING_RESAMPLES = 200
 MIN_PAIRS = 3  # networks or epochs of a correlation
 Course = dict[int, tuple[Floats, float]]  # epoch: AUC of each order, test loss
 
@@ -44,10 +41,12 @@ def _courses(runs: Runs) -> dict[str, Course]:
     """Return AUC and test loss over the epochs of each run, the end of training last."""
     courses: dict[str, Course] = {}
     for results in (runs.results.checkpoints, runs.results):
-        table, curves = (rows_of(rows, runs.names) for rows in (results.runs, results.curves))
-        areas = rows_by_run(area_under_curve(Runs(results, table).random_curves()[1]), "order")
+        table = rows_of(results.runs, runs.names)
+        _, curves = Runs(results, table).random_curves()
+        areas = area_under_curve(curves).transpose("run", "order")
         losses = dict(zip(_run_epochs(table), table["test_loss"].values.tolist(), strict=True))
-        for (run, epoch), area in zip(_run_epochs(curves), areas, strict=True):
+        for (run, epoch), of_orders in zip(_run_epochs(curves), areas.values, strict=True):
+            area = of_orders[np.isfinite(of_orders)]
             if area.size:
                 courses.setdefault(run, {})[epoch] = area, losses[run, epoch]
     long = {
@@ -70,24 +69,24 @@ def _run_epochs(table: xr.Dataset) -> list[tuple[str, int]]:
 def _fall_of_auc(runs: Runs) -> Evidence:
     """Compare the AUC at the end of training with that at the least test loss."""
     courses = _courses(runs)
-    changes = []
-    for course in courses.values():
+    changes = {}
+    for run, course in courses.items():
         areas, losses = zip(*course.values(), strict=True)
         best = int(np.argmin(losses))
-        changes.append(areas[-1] - areas[best])  # all epochs have the same orders
-    estimate = mean_over_networks(changes, mean, "orders")
-    counts = Counts(orders=max(map(len, changes)))
+        changes[run] = areas[-1] - areas[best]  # all epochs have the same orders
+    estimate = estimate_over(runs, changes, mean, "orders")
+    counts = Counts(orders=max(map(len, changes.values())))
     return estimate_evidence(estimate, runs.select_names(courses), counts)
 
 
 def _auc_against_loss(runs: Runs) -> Evidence:
     courses = _courses(runs)
-    pairs = [
-        np.array([(area.mean(), loss) for area, loss in course.values()])
-        for course in courses.values()
-    ]
-    estimate = mean_over_networks(pairs, _pearson, "epochs")
-    epochs = f"{min(map(len, pairs))} epochs or more of each network"
+    pairs = {
+        run: np.array([(area.mean(), loss) for area, loss in course.values()])
+        for run, course in courses.items()
+    }
+    estimate = estimate_over(runs, pairs, _pearson, "epochs", bounds=CORRELATION)
+    epochs = f"{min(map(len, pairs.values()))} epochs or more of each network"
     orders = max(len(area) for course in courses.values() for area, _ in course.values())
     return estimate_evidence(estimate, runs.select_names(courses), Counts(orders=orders), [epochs])
 
@@ -108,58 +107,37 @@ def _runs_with_auc(runs: Runs) -> Runs:
 
 def _auc_against_accuracy(runs: Runs) -> Evidence:
     measured = _runs_with_auc(runs)
-    pairs = [measured.table[name].values for name in ("auc", "test_accuracy")]
-    # The rows are the networks themselves.
-    estimate = pooled_statistic([np.stack(pairs, 1)], _pearson, "networks")
-    return estimate_evidence(estimate, measured)
+    settings = [
+        np.stack([rows[name].values for name in ("auc", "test_accuracy")], 1)
+        for rows in (rows_of(measured.table, group.runs) for group in group_runs(measured.table))
+    ]
+    estimate = correlation_over_settings(settings)
+    return estimate_evidence(estimate, measured, notes=_setting_notes(len(settings)))
 
 
 def _selection_evidence(runs: Runs, top: int) -> Evidence:
     measured = _runs_with_auc(runs)
     settings = np.stack(setting_means(measured.table), 1)
-    if len(settings) < 2 * (top + 1):
+    half = len(settings) // 2
+    if half < top + 1:
         raise NotMeasuredError(
             f"half of {len(settings)} settings is no more than {top}: any selected setting is "
             f"among the top {top}"
         )
-    rng = np.random.default_rng((SEED, top))
-    resamples = [
-        selected_share(
-            settings[rng.integers(len(settings), size=len(settings))],
-            top,
-            halves=HALVES_PER_RESAMPLE,
-        )
-        for _ in range(SETTING_RESAMPLES)
-    ]
-    share = selected_share(settings, top)
-    estimate = BootstrapEstimate(share, np.array(resamples), "settings", len(settings))
-    half = len(settings) // 2
     by_chance = (
         f"each half has {half} of {len(settings)} settings: a random setting of a half is among "
         f"its top {top} with probability {top / half:.0%} (in the paper "
         f"{top / SETTINGS_IN_HALF:.0%}, of {SETTINGS_IN_HALF} settings)"
     )
-    return estimate_evidence(estimate, measured, notes=[by_chance])
+    notes = [*_setting_notes(len(settings)), by_chance]
+    evidence = estimate_evidence(share_over_settings(settings, top), measured, notes=notes)
+    return replace(evidence, alternative=top / half)
 
 
-def selected_share(settings: Floats, top: int, *, halves: int = HALVES) -> float:
-    """Return how often selecting by AUC finds a setting among the best by test accuracy.
-
-    Parameters
-    ----------
-    settings
-        AUC and test accuracy of each setting, shape (settings, 2).
-    top
-        Number of best settings of a half among which the selected setting must be.
-    halves
-        Number of random halves of the settings, seeded.
-
-    Returns
-    -------
-    The share of the halves; 1 where all settings of a half are among the best.
-    """
-    rates = selection_rates(*settings.T, subsets=halves, top=(top,), seed=SEED)
-    return rates.top.get(top, 1.0)
+def _setting_notes(settings: int) -> list[str]:
+    if settings >= MIN_SETTINGS:
+        return []
+    return [f"{settings} settings, of at least {MIN_SETTINGS} that an interval needs"]
 
 
 def _pearson(pairs: Floats) -> float:

@@ -6,22 +6,19 @@ from functools import partial
 import numpy as np
 
 from unitlens.analysis.correlations import spearman
-from unitlens.reproduction.bootstrap import (
-    Floats,
-    Statistic,
-    mean,
-    mean_over_networks,
-    pooled_statistic,
-)
 from unitlens.reproduction.evidence import (
+    CORRELATION,
+    SHARE,
     Counts,
     Evidence,
     Measurements,
-    NotMeasuredError,
-    Runs,
     estimate_evidence,
+    estimate_over,
 )
+from unitlens.reproduction.experiment_runs import NotMeasuredError, Runs
+from unitlens.reproduction.network_means import difference
 from unitlens.reproduction.protocol import CHANNELS
+from unitlens.reproduction.student_t import Floats, Statistic, mean
 
 MIN_UNITS = 4  # of a rank correlation
 UnitRows = Mapping[str, Floats]  # run: a row a unit, a column a variable
@@ -30,7 +27,7 @@ UnitRows = Mapping[str, Floats]  # run: a row a unit, a column a variable
 def batch_norm_selectivity(runs: Runs) -> Measurements:
     """Measure figure 6a: the distribution of class selectivity with and without batch norm."""
     name = "selectivity"
-    yield "mode", lambda: _distribution(runs, 1, name, lambda values: mode(values, 0.05))
+    yield "mode", lambda: _mode(runs, 1, name, 0.05)
     yield "high", lambda: _with_minus_without(runs, name, lambda values: mean(values > 0.7))
     yield "broad", lambda: _with_minus_without(runs, name, _interquartile_range)
     yield (
@@ -44,8 +41,11 @@ def batch_norm_selectivity(runs: Runs) -> Measurements:
 def batch_norm_information(runs: Runs) -> Measurements:
     """Measure figure 6b: the distribution of mutual information with and without batch norm."""
     name = "mutual_information"
-    yield "near-zero", lambda: _distribution(runs, 0, name, lambda values: mean(values < 0.05))
-    yield "mode", lambda: _distribution(runs, 1, name, lambda values: mode(values, 0.02))
+    yield (
+        "near-zero",
+        lambda: _distribution(runs, 0, name, lambda values: mean(values < 0.05), SHARE),
+    )
+    yield "mode", lambda: _mode(runs, 1, name, 0.02)
     yield "bump", lambda: _distribution(runs, 1, name, bump)
 
 
@@ -65,33 +65,67 @@ def _interquartile_range(values: Floats) -> float:
     return float(np.subtract(*np.percentile(values, (75, 25))))
 
 
-def _distribution(runs: Runs, flag: int, name: str, statistic: Statistic) -> Evidence:
-    """Return a statistic of the units of all networks with (1) or without (0) batch norm."""
-    measured, values = _pooled_values(runs.select_equal("batch_norm", flag), name)
-    estimate = pooled_statistic(values, statistic, "units")
-    return estimate_evidence(estimate, measured, Counts(units=sum(map(len, values))))
+def _mode(runs: Runs, flag: int, name: str, width: float) -> Evidence:
+    """Return the mean over networks of the mode of the units, in bins of a width."""
+    measured, values = _unit_values(runs.select_equal("batch_norm", flag), name)
+    estimate = estimate_over(
+        measured,
+        values,
+        lambda rows: mode(rows, width),
+        "units",
+        resolution=width,
+        bounds=(0.0, np.inf),
+    )
+    return estimate_evidence(estimate, measured, Counts(units=sum(map(len, values.values()))))
+
+
+def _distribution(
+    runs: Runs,
+    flag: int,
+    name: str,
+    statistic: Statistic,
+    bounds: tuple[float, float] = (-1.0, 1.0),
+) -> Evidence:
+    """Return the mean of a statistic of the units over networks with (1) or without (0) batch norm.
+
+    Parameters
+    ----------
+    runs
+        The networks.
+    flag
+        1 for those with batch norm, 0 for the others.
+    name
+        Variable of the units.
+    statistic
+        Function of the variable's values in one network.
+    bounds
+        Least and largest number that the statistic can be.
+    """
+    measured, values = _unit_values(runs.select_equal("batch_norm", flag), name)
+    estimate = estimate_over(measured, values, statistic, "units", bounds=bounds)
+    return estimate_evidence(estimate, measured, Counts(units=sum(map(len, values.values()))))
 
 
 def _with_minus_without(runs: Runs, name: str, statistic: Statistic) -> Evidence:
     """Return a statistic of the networks with batch norm minus that of the others."""
     (with_it, with_values), (without, without_values) = (
-        _pooled_values(runs.select_equal("batch_norm", flag), name) for flag in (1, 0)
+        _unit_values(runs.select_equal("batch_norm", flag), name) for flag in (1, 0)
     )
-    first, second = (
-        pooled_statistic(values, statistic, "units", key=key)
-        for key, values in enumerate((with_values, without_values))
+    change = difference(
+        estimate_over(with_it, with_values, statistic, "units"),
+        estimate_over(without, without_values, statistic, "units"),
     )
     both = runs.select_names([*with_it.names, *without.names])
-    units = sum(map(len, (*with_values, *without_values)))
-    return estimate_evidence(first.minus(second), both, Counts(units=units))
+    units = sum(map(len, (*with_values.values(), *without_values.values())))
+    return estimate_evidence(change, both, Counts(units=units))
 
 
-def _pooled_values(runs: Runs, name: str) -> tuple[Runs, list[Floats]]:
+def _unit_values(runs: Runs, name: str) -> tuple[Runs, dict[str, Floats]]:
     """Return the runs in which a variable of the units is known, and its values in each."""
     rows = {run: values[:, 0] for run, values in unit_rows(runs, name).items() if len(values)}
     if not rows:
         raise NotMeasuredError(f"{name} was not measured on these networks")
-    return runs.select_names(rows), list(rows.values())
+    return runs.select_names(rows), rows
 
 
 def unit_rows(runs: Runs, *names: str) -> dict[str, Floats]:
@@ -207,7 +241,7 @@ def rank_evidence(runs: Runs, rows: UnitRows, correlation: Statistic) -> Evidenc
     defined = {run: values for run, values in rows.items() if np.isfinite(correlation(values))}
     if not defined:
         raise NotMeasuredError("too few units have both values, or one of the two is constant")
-    estimate = mean_over_networks(list(defined.values()), correlation, "units")
+    estimate = estimate_over(runs, defined, correlation, "units", bounds=CORRELATION)
     counts = Counts(units=sum(map(len, defined.values())))
     return estimate_evidence(estimate, runs.select_names(defined), counts)
 

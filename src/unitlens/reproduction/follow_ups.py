@@ -2,7 +2,8 @@
 
 from unitlens.catalogue.comparisons import COMPARISONS
 from unitlens.catalogue.measures import LABELS
-from unitlens.reproduction.claim_types import Claim, ClaimGroup, question_claim, sign_claim
+from unitlens.reproduction.claim_makers import question_claim, sign_claim
+from unitlens.reproduction.claim_types import Claim, ClaimGroup
 from unitlens.reproduction.claims import PAPER_CLAIMS
 
 LEVELS_COMPARED = (0.0, 1.0)  # of label corruption

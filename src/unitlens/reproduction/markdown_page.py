@@ -8,13 +8,14 @@ from pathlib import Path
 from unitlens.catalogue.comparisons import COMPARISONS
 from unitlens.local_files import write_whole
 from unitlens.reproduction.follow_ups import CLAIM_GROUPS, FOLLOW_UP_CLAIMS
-from unitlens.reproduction.markdown_text import code_span, escape_markdown
-from unitlens.reproduction.times import ExperimentTime
-from unitlens.reproduction.verdict import RULE
+from unitlens.reproduction.markdown_text import code_span, escape_markdown, table_head
+from unitlens.reproduction.rule import RULE
+from unitlens.reproduction.times import ExperimentTime, times_table
+from unitlens.reproduction.verdict import AGREEMENTS
 
 CsvRow = Mapping[str, str]  # of paper.csv
 DrawnFigures = Mapping[str, set[str]]  # figure to the experiments that it shows
-COLUMNS = ("figure", "quantity", "paper", "ours", "n", "verdict")
+COLUMNS = ("figure", "quantity", "paper", "ours", "n", "power", "verdict")
 INTRODUCTION = """\
 # Comparison with the paper
 
@@ -25,10 +26,11 @@ of the results; `paper.csv` beside it has the same rows.
 
 A letter says how a result of the paper is known: F read off the paper's own figures, D a slide deck
 that paraphrases the paper, R a replication's code or data, M recalled, I inferred, L said by later
-work. The 95 % interval of our result stands in brackets: a seeded bootstrap (expanded percentiles)
-over networks where there are at least three, else over what the column n names last. Importance is
-the increase of the loss when a unit alone is ablated. Correlations of units are rank correlations
-within each network, averaged over networks.
+work. The 95 % interval of our result stands in brackets; it is over networks unless the column n
+names something else. The column "power" has the probability that the row would have come out
+against the paper if the number beside it were true. Importance is the increase of the loss when a
+unit alone is ablated. Correlations of units are rank correlations within each network, averaged
+over networks.
 
 ## The rule
 
@@ -37,14 +39,6 @@ BEYOND = """\
 # Beyond the paper
 
 Claims of later work and open questions, on the same networks.
-"""
-TIMES = """\
-## Time
-
-Wall time is the sum over all jobs of an experiment, each with its start. Processor time is what
-Snakemake samples, which misses the last seconds of a job. Wall time is longer where other work ran
-on the machine. The share of training is that of wall time. A network of several experiments counts
-in each of these, and once in all.
 """
 
 
@@ -80,7 +74,7 @@ def write_page(
             parts.append(BEYOND)
         parts += _section(name, of_group, drawn, shown)
     if times:
-        parts += _times_table(times)
+        parts += times_table(times)
     write_whole(directory / "paper.md", "\n".join(parts).encode())
 
 
@@ -99,7 +93,7 @@ def paper_rows(rows: Sequence[CsvRow]) -> list[CsvRow]:
 
 def _overview(groups: Mapping[str, Sequence[CsvRow]]) -> list[str]:
     """Tabulate the verdicts of each group and the effects of suspected causes."""
-    lines = _table_head(("figure", "results", "verdicts", "suspected causes"))
+    lines = table_head(("figure", "results", "verdicts", "suspected causes"))
     for name, rows in groups.items():
         figures = ", ".join(dict.fromkeys(row["figure"] for row in rows))
         verdicts = _count_verdicts([row for row in rows if not row["cause"]])
@@ -113,8 +107,12 @@ def _overview(groups: Mapping[str, Sequence[CsvRow]]) -> list[str]:
 
 
 def verdict_summary(rows: Sequence[CsvRow]) -> str:
-    """Return a sentence with the number of rows of each verdict."""
-    return f"Verdicts of {len(rows)} results: {_count_verdicts(rows)}."
+    """Return two sentences: the number of rows of each verdict, and of agreements."""
+    agreements = sum(row["verdict"] in AGREEMENTS for row in rows)
+    return (
+        f"Verdicts of {len(rows)} results: {_count_verdicts(rows)}. {agreements} are agreements "
+        "that could have failed."
+    )
 
 
 def _count_verdicts(rows: Sequence[CsvRow]) -> str:
@@ -130,12 +128,13 @@ def experiment_blocks(rows: Sequence[CsvRow]) -> Iterator[tuple[str, list[CsvRow
 
 def row_cells(row: CsvRow) -> tuple[str, ...]:
     """Return the texts of a row in the order of :data:`COLUMNS`."""
-    return (*_result_cells(row), row["verdict"] + _effect_text(row))
+    return (*_result_cells(row), row["verdict"] + _verdict_detail(row))
 
 
 def _result_cells(row: CsvRow) -> tuple[str, ...]:
     paper = f"{row['paper']} ({row['known']})" if row["known"] else row["paper"]
-    return row["figure"], row["what"], paper, _our_cell(row), sample_sizes(row)
+    power = f"{row['power']} against {row['alternative']}" if row["power"] else ""
+    return row["figure"], row["what"], paper, _our_cell(row), sample_sizes(row), power
 
 
 def _our_cell(row: CsvRow) -> str:
@@ -146,7 +145,7 @@ def _our_cell(row: CsvRow) -> str:
 
 
 def sample_sizes(row: CsvRow) -> str:
-    """Return the numbers of networks, units and orders of a row, and what was resampled."""
+    """Return the numbers of networks, units and orders of a row, and what its interval is over."""
     if not row["ours"]:
         return ""
     noise = "noise_robustness" in COMPARISONS[row["group"]].needs
@@ -161,11 +160,17 @@ def _plural(number: int, word: str) -> str:
     return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
 
 
-def _effect_text(row: CsvRow) -> str:
-    """Return the effect of a suspected cause on one result."""
+def _verdict_detail(row: CsvRow) -> str:
+    """Return the p-value of an open question, and the effect of a suspected cause on a result."""
+    p_value = f" (p {_equals(row['p'])})" if row["p"] else ""
     if row["moved"]:
-        return f"; {row['moved']}: was {row['was']}"
-    return f"; was {row['was']}" if row["was"] else ""
+        pairs = _plural(int(row["pairs"]), "pair") if row["pairs"] else "not paired"
+        return f"{p_value}; {row['moved']}: was {row['was']} ({pairs})"
+    return f"{p_value}; was {row['was']}" if row["was"] else p_value
+
+
+def _equals(p_value: str) -> str:
+    return p_value if p_value.startswith("<") else f"= {p_value}"
 
 
 def remarks(rows: Sequence[CsvRow]) -> list[str]:
@@ -178,17 +183,27 @@ def remarks(rows: Sequence[CsvRow]) -> list[str]:
 
     Returns
     -------
-    The effect of a suspected cause, the differences in size from the paper, and the notes of
-    rows; rows with the same notes share a remark.
+    The effect of a suspected cause, the differences in size from the paper, the alternatives that
+    the powers are against, and the notes of rows; rows with the same notes share a remark.
     """
     lines = _cause_remarks(rows)
     if rows[0]["group"] not in FOLLOW_UP_CLAIMS:
         lines.append(f"Differences in size from the paper: {rows[0]['reduction'] or 'none known'}.")
-    claims_of_note: dict[str, list[str]] = {}
+    reasons = _claims_by_text(rows, "reason")
+    if reasons:
+        told = "; ".join(f"{', '.join(of)}: {reason}" for reason, of in reasons.items())
+        lines.append(f"Alternatives of the column power: {told}.")
+    notes = _claims_by_text(rows, "notes")
+    return [*lines, *(f"{', '.join(of)}: {note}." for note, of in notes.items())]
+
+
+def _claims_by_text(rows: Sequence[CsvRow], column: str) -> dict[str, list[str]]:
+    """Return the claims of each text that a column has."""
+    claims: dict[str, list[str]] = {}
     for row in rows:
-        if row["notes"]:
-            claims_of_note.setdefault(row["notes"], []).append(row["claim"])
-    return [*lines, *(f"{', '.join(claims)}: {note}." for note, claims in claims_of_note.items())]
+        if row[column]:
+            claims.setdefault(row[column], []).append(row["claim"])
+    return claims
 
 
 def _cause_remarks(rows: Sequence[CsvRow]) -> list[str]:
@@ -250,15 +265,11 @@ def _section(name: str, rows: Sequence[CsvRow], drawn: DrawnFigures, shown: set[
 
 
 def _markdown_table(rows: Sequence[CsvRow]) -> list[str]:
-    lines = _table_head(COLUMNS)
+    lines = table_head(COLUMNS)
     for row in rows:
-        cells = (*_result_cells(row), f"**{row['verdict']}**{_effect_text(row)}")
+        cells = (*_result_cells(row), f"**{row['verdict']}**{_verdict_detail(row)}")
         lines.append("| " + " | ".join(cells) + " |")
     return lines
-
-
-def _table_head(columns: Sequence[str]) -> list[str]:
-    return ["| " + " | ".join(columns) + " |", "| --- " * len(columns) + "|"]
 
 
 def _figures(
@@ -271,25 +282,3 @@ def _figures(
     shown.update(new)
     lines = [f"![{name.replace('_', ' ')}](figures/{name}.svg)\n" for name in new]
     return [*lines, f"See also the figure above: {', '.join(above)}.\n"] if above else lines
-
-
-def _times_table(times: Sequence[ExperimentTime]) -> list[str]:
-    columns = (
-        "experiment",
-        "networks",
-        "jobs",
-        "minutes",
-        "processor minutes",
-        "training",
-        "longest other rule",
-    )
-    lines = [TIMES, *_table_head(columns)]
-    for time in times:
-        share = time.longest_rule_seconds / time.seconds
-        longest = f"{time.longest_rule.replace('_', ' ')} {share:.0%}" if time.longest_rule else ""
-        lines.append(
-            f"| {escape_markdown(time.experiment)} | {time.networks} | {time.jobs} "
-            f"| {time.seconds / 60:.1f} | {time.processor_seconds / 60:.1f} "
-            f"| {time.training_seconds / time.seconds:.0%} | {longest} |"
-        )
-    return [*lines, ""]

@@ -1,6 +1,7 @@
 """Names and commands of users in Markdown: shown as they are, never read as markup."""
 
 import re
+from collections.abc import Sequence
 
 
 def escape_markdown(text: str) -> str:
@@ -25,3 +26,14 @@ def code_span(text: str) -> str:
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     pad = " " if "`" in text else ""
     return f"{fence}{pad}{text}{pad}{fence}"
+
+
+def table_head(columns: Sequence[str]) -> list[str]:
+    """Return the first two lines of a table in Markdown.
+
+    Examples
+    --------
+    >>> table_head(["figure", "paper"])
+    ['| figure | paper |', '| --- | --- |']
+    """
+    return ["| " + " | ".join(columns) + " |", "| --- " * len(columns) + "|"]

@@ -10,7 +10,7 @@ from unitlens.config.networks import RunSpec
 from unitlens.config.runs import dataset_name
 from unitlens.errors import TableError
 from unitlens.hashed_files import read_json
-from unitlens.reproduction.evidence import Runs
+from unitlens.reproduction.experiment_runs import Runs
 from unitlens.reproduction.protocol import CURVES, RANDOM_ORDERS, PaperProtocol
 from unitlens.store.backend.netcdf import read_netcdf
 from unitlens.tables.run_table import read_network_record

@@ -5,8 +5,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from unitlens.reproduction.markdown_text import escape_markdown, table_head
 from unitlens.tables.results import Results
 
+TIMES = """\
+## Time
+
+Wall time is the sum over all jobs of an experiment, each with its start. Processor time is what
+Snakemake samples, which misses the last seconds of a job. Wall time is longer where other work ran
+on the machine. The share of training is that of wall time. A network of several experiments counts
+in each of these, and once in all.
+"""
 TRAIN = "train"
 ALL = "all"
 
@@ -116,3 +125,26 @@ def _processor_seconds(row: Mapping[str, str]) -> float:
         return float(row["cpu_time"])
     except ValueError:
         return float(row["s"])
+
+
+def times_table(times: Sequence[ExperimentTime]) -> list[str]:
+    """Return a table of times in Markdown, with its heading."""
+    columns = (
+        "experiment",
+        "networks",
+        "jobs",
+        "minutes",
+        "processor minutes",
+        "training",
+        "longest other rule",
+    )
+    lines = [TIMES, *table_head(columns)]
+    for time in times:
+        share = time.longest_rule_seconds / time.seconds
+        longest = f"{time.longest_rule.replace('_', ' ')} {share:.0%}" if time.longest_rule else ""
+        lines.append(
+            f"| {escape_markdown(time.experiment)} | {time.networks} | {time.jobs} "
+            f"| {time.seconds / 60:.1f} | {time.processor_seconds / 60:.1f} "
+            f"| {time.training_seconds / time.seconds:.0%} | {longest} |"
+        )
+    return [*lines, ""]

@@ -25,7 +25,7 @@ from unitlens.catalogue.figures import FIGURES
 from unitlens.config.runs import dataset_name
 from unitlens.errors import TableError
 from unitlens.hashed_files import read_json, write_json
-from unitlens.reproduction.bootstrap import (
+from unitlens.reproduction.student_t import (
     confidence_interval,
     mean,
     mean_over_networks,

@@ -1,0 +1,46 @@
+"""The rule by which our results are compared with the paper's, as the page states it."""
+
+RULE = """\
+* **Ours.** A result is a number of each network, averaged over networks; a statistic of units (a
+  mode, a share, a quantile) is taken in each network first. The brackets hold the 95 % interval of
+  Student's t over n networks, with n - 1 degrees of freedom. A difference between two groups of
+  networks is that of networks of one seed where both groups have the same seeds (paired t), else
+  Welch's. A correlation or a share over the settings of a sweep has an interval over the settings,
+  which are independent while their networks are not.
+* **Too few networks.** With fewer than three networks (or six settings) a row has no verdict. The
+  brackets then hold the spread over orders, draws or units within the networks, which says nothing
+  of other networks.
+* **The paper's scatter.** A value of the paper is that of m networks (one where m is not known),
+  which are taken to scatter as ours do. The difference between our mean and the paper's value then
+  has the variance s\N{SUPERSCRIPT TWO} / n + s\N{SUPERSCRIPT TWO} / m, where s is the standard
+  deviation between our networks, and n - 1 degrees of freedom. To this comes the reading error: .01
+  for a value read off a figure, one unit of the last digit for a value given as "near" or "about".
+* **Numbers.** A number **differs** where the 95 % interval of that difference lies wholly beyond
+  the reading error. Else the number **agrees** if the row could have failed, and is **compatible**
+  if not. A correlation that differs has the **same direction** where our interval lies on the side
+  of 0 on which the paper's correlation surely is. A correlation over a known number k of pairs is
+  surely on one side where Fisher's 95 % interval, tanh(artanh r \N{PLUS-MINUS SIGN}
+  1.96 / sqrt(k - 3)), is.
+* **Could the row have failed?** The power is the probability that the row would have come out as
+  **differs** had a stated alternative been true, with our standard error and the noncentral t
+  distribution (for a share over settings, the normal distribution). A row whose power is under .8
+  could hardly have failed: it is compatible at most, and is not counted as an agreement.
+* **Directions.** The sign of a difference or of a correlation is the **same direction** where our
+  interval lies wholly on the paper's side of 0, **differs** where it lies wholly on the other side,
+  and is **undecided** else. Where the paper finds a negative relation or none, the direction
+  differs only where our interval lies wholly above 0. Where one group is compared with several
+  others, the smallest of the differences counts.
+* **Orders.** A strict fall over levels is the **same order** where each step from one level to the
+  next is below 0 by a one-sided test at 5 % (all must hold, so that no correction is needed). It
+  **differs** where some step is above 0 after Holm's correction, and is **undecided** else. Where
+  the paper finds no strict order, a step that surely rises is the same order, and a strict fall
+  differs. The power of an order is a lower bound.
+* **Open questions** beyond the paper are answered **above 0** or **below 0** by t tests, whose p
+  are adjusted by Holm for all open questions of this page; at p above .05 they are **undecided**.
+* **Suspected causes** are tested by extra experiments, each of which changes one thing. Each of
+  their networks is compared with the network of the same seed (and level) in the main experiment. A
+  number is **nearer**, **farther** or **as near**, by its distance from the paper's value plus or
+  minus the reading error; **surely**, where that holds for all changes in the 95 % interval of at
+  least three pairs (paired t). A network that is the very same in both experiments is left out.
+* A result without a number of ours is **not measured**.
+"""
