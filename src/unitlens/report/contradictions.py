@@ -90,8 +90,9 @@ def _contradicts(claim: Claim, evidence: Evidence) -> bool:
         return False
     if isinstance(finding, ReportedSign):
         return estimate.side() * finding.sign < 0
-    known = isinstance(finding, ReportedNumber) and has_known_sign(finding)
-    return known and estimate.side() * finding.value < 0
+    if not isinstance(finding, ReportedNumber) or not has_known_sign(finding):
+        return False
+    return estimate.side() * finding.value < 0
 
 
 def _sentence(claim: Claim, group: ClaimGroup, evidence: Evidence) -> str:

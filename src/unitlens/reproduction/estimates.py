@@ -133,7 +133,7 @@ class Estimate:
         low, high = self.interval(level)
         if not self.se > 0:
             return 0
-        return (low > 0) - (high < 0)
+        return int(low > 0) - int(high < 0)
 
     def _se_beside(self, others: int) -> float:
         return self.se * math.sqrt(1 + self.n / others) if others else self.se

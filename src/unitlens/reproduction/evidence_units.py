@@ -61,6 +61,10 @@ def bump(values: Floats) -> float:
     return float(at - ((values >= 0.3) & (values < 0.5)).mean() / 2)
 
 
+def _near_zero(values: Floats) -> float:
+    return mean(values < 0.05)
+
+
 def _interquartile_range(values: Floats) -> float:
     return float(np.subtract(*np.percentile(values, (75, 25))))
 

@@ -11,6 +11,7 @@ Floats = npt.NDArray[np.float64]
 Statistic = Callable[[Floats], float]
 
 LEVEL = 0.95
+ROUNDING = 1e-12  # by which equal numbers may differ, as a share of the largest
 LARGEST_SHIFT = 37.0  # of a noncentral t; beyond, its tail is 0 or 1
 
 
@@ -61,13 +62,15 @@ def mean(values: npt.NDArray[Any]) -> float:
 def mean_error(values: Floats) -> Floats:
     """Return the standard error of the mean along the last axis.
 
+    It is exactly 0 where the values are equal but for rounding.
+
     Examples
     --------
     >>> round(float(mean_error(np.array([1.0, 2.0, 3.0]))), 3)
     0.577
     """
     error: Floats = values.std(-1, ddof=1) / np.sqrt(values.shape[-1])
-    return error
+    return np.where(np.ptp(values, -1) <= ROUNDING * abs(values).max(-1), 0.0, error)
 
 
 def welch(first: Floats, second: Floats) -> tuple[Floats, Floats]:
