@@ -89,7 +89,7 @@ _RUN, _ROW = ("run",), ("row",)
 NETWORKS = declare(
     # runs
     Variable("auc", _RUN, "f", "1", "AUC", "mean accuracy over the cumulative ablation curve of random orders, trapezoid over the ablated fraction"),
-    Variable("auc_normalized", _RUN, "f", "1", "normalised AUC", "AUC divided by the largest of the table"),
+    Variable("auc_normalized", _RUN, "f", "1", "normalised AUC", "AUC divided by the largest of the table; for pictures only: the largest of noisy numbers is too large, the more so the more networks there are"),
     Variable("train_accuracy", _RUN, "f", "1", "train accuracy", "accuracy on the training set, scored against the labels trained on"),
     Variable("test_accuracy", _RUN, "f", "1", "test accuracy", "accuracy on the test set"),
     Variable("train_loss", _RUN, "f", "nats", "train loss", "mean cross-entropy on the training set"),

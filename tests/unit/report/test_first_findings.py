@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from scipy.stats import t
 
 from synthetic_results import network, write_results
 from unitlens.figures.draw import draw_figures
@@ -12,6 +13,7 @@ from unitlens.report.first_findings import first_findings
 from unitlens.report.page import write_report
 from unitlens.reproduction.claim_types import ReportedNumber
 from unitlens.reproduction.claims import PAPER_CLAIMS
+from unitlens.reproduction.estimates import Estimate
 from unitlens.reproduction.evidence import Evidence
 from unitlens.tables.results import open_results
 
@@ -65,6 +67,7 @@ def test_contradiction__is_told_where_auc_rises_to_the_end(page):
     (told,) = contradictions(rising, "early_stopping", ["memorisation"])
 
     assert told.startswith("AUC at the end of training minus AUC at the least test loss is 0.")
+    assert "over orders within one network), of 1 network, too few to tell of others." in told
     assert told.endswith("The paper finds on MNIST: AUC falls when train and test loss diverge.")
 
 
@@ -89,7 +92,8 @@ def test_correlation__contradicts_where_both_signs_are_known(value, n, ours, con
     claim = PAPER_CLAIMS["early_stopping"].claims[1]
     finding = ReportedNumber(value, correlation=True, n=n)
     claim = type(claim)(claim.name, claim.figure, claim.quantity, finding)
-    evidence = Evidence(value=sum(ours) / 2, low=ours[0], high=ours[1], over="networks")
+    middle, half = sum(ours) / 2, (ours[1] - ours[0]) / 2
+    evidence = Evidence(Estimate(middle, half / t.ppf(0.975, 3), 3, 4, "networks"))
 
     assert of_paper._contradicts(claim, evidence) is contrary
 

@@ -118,7 +118,7 @@ def test_paper__shows_names_as_they_are(pages):
     assert CAUSE in page.text
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     widths = {len(re.findall(r"(?<!\\)\|", row)) for row in rows}
-    assert widths == {5, 7}  # of the overview and of the results
+    assert widths == {5, 8}  # of the overview and of the results
 
 
 def test_figures__draw_dollar_signs(tmp_path):

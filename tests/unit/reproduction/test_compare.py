@@ -371,6 +371,19 @@ def test_correlation__has_the_interval_of_a_jackknife_over_settings(compared):
     assert row["networks"] == "16"
 
 
+def test_normalised_auc__plays_no_part(compared):
+    """It divides by the largest of the table, a maximum of noisy numbers."""
+    results = open_results(compared[0])
+    for group, claim in (("hyperparameter_selection", "correlation"), ("regulariser", "auc-0.1")):
+        own = members_of(results.runs, CLAIMS[group], "a test names")
+        without = own.assign(auc_normalized=("run", np.full(own.sizes["run"], np.nan)))
+        measured, again = (
+            dict(evidence_function(group)(Runs(results, table)))[claim]()
+            for table in (own, without)
+        )
+        assert repr(measured) == repr(again)
+
+
 def test_measure_orders__take_the_ends_of_a_measure(compared):
     directory, rows = compared
     curves = open_results(directory).curves

@@ -119,8 +119,8 @@ def test_correlation_near_zero__has_no_direction_to_share():
 
     assert claim.finding.n == pytest.approx(14_464, abs=2)
     assert not has_known_sign(claim.finding)
-    assert judge(claim, ours(-0.35, -0.19)) == "differs"
-    assert judge(claim, ours(-0.05, 0.03)) == "agrees"
+    assert judge(claim, ours(-0.35, -0.19, n=4)) == "differs"
+    assert judge(claim, ours(-0.05, 0.03, n=4)) == "agrees"
     assert judge(claim, ours(-0.4, 0.3, n=4)) == "compatible"
 
 
