@@ -113,25 +113,32 @@ class Estimate:
         )
 
     def p_below(self) -> float:
-        """Return the one-sided p-value of "below 0"; NaN where no scatter is known."""
+        """Return the one-sided p-value of "below 0"; NaN where there is no standard error.
+
+        Where all networks have the very same number, how others scatter is not known: the p-value
+        is then that of a sign test, 1 / 2 ** n.
+        """
         from scipy.stats import t
 
-        if not self.se > 0:
-            return math.nan
-        return float(t.cdf(self._scaled(self.value) / self.se, self.df))
+        if self.se > 0 or math.isnan(self.se):
+            return float(t.cdf(self._scaled(self.value) / self.se, self.df))
+        if self.value == 0:
+            return 0.5
+        chance = 0.5**self.n
+        return chance if self.value < 0 else 1 - chance
 
     def p_value(self) -> float:
-        """Return the two-sided p-value of "not 0"; NaN where no scatter is known."""
+        """Return the two-sided p-value of "not 0"; NaN where there is no standard error."""
         below = self.p_below()
         return 2 * min(below, 1 - below)
 
     def side(self, level: float = LEVEL) -> int:
         """Return 1 or -1 where the interval lies above or below 0, else 0.
 
-        The side is 0 as well where all networks have the very same number: no scatter is known.
+        Where all networks have the very same number, the p-value of the sign test decides.
         """
         low, high = self.interval(level)
-        if not self.se > 0:
+        if math.isnan(self.se) or (self.se == 0 and self.p_value() > 1 - level):
             return 0
         return int(low > 0) - int(high < 0)
 

@@ -136,7 +136,7 @@ def estimate_evidence(
     """
     known = np.isfinite(estimate.value)
     equal = known and not estimate.within and estimate.se == 0
-    same = ("all networks have the very same value: how others scatter is not known",)
+    same = ("all networks have the very same value, whose sign is judged by a sign test",)
     return Evidence(
         estimate,
         networks=len(runs.names),

@@ -110,8 +110,8 @@ def verdict_summary(rows: Sequence[CsvRow]) -> str:
     """Return two sentences: the number of rows of each verdict, and of agreements."""
     agreements = sum(row["verdict"] in AGREEMENTS for row in rows)
     return (
-        f"Verdicts of {len(rows)} results: {_count_verdicts(rows)}. {agreements} are agreements "
-        "that could have failed."
+        f"Verdicts of {len(rows)} results: {_count_verdicts(rows)}. Agreements, each of which could "
+        f"have failed: {agreements}."
     )
 
 
@@ -152,7 +152,8 @@ def sample_sizes(row: CsvRow) -> str:
     words = {"networks": "network", "units": "unit", "orders": "draw" if noise else "order"}
     parts = [_plural(int(row[column]), word) for column, word in words.items() if row[column]]
     if row["interval_over"] != "networks":
-        parts.append(f"over {row['interval_over']}" if row["interval_over"] else "no interval")
+        over = row["interval_over"]
+        parts.append(f"interval over {over}" if over else "no interval")
     return ", ".join(parts)
 
 

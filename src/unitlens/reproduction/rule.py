@@ -37,6 +37,8 @@ RULE = """\
   differs. The power of an order is a lower bound.
 * **Open questions** beyond the paper are answered **above 0** or **below 0** by t tests, whose p
   are adjusted by Holm for all open questions of this page; at p above .05 they are **undecided**.
+  Where all networks have the very same number, a sign test (p = 2 / 2^n) stands in for the t test,
+  here and for directions and orders.
 * **Suspected causes** are tested by extra experiments, each of which changes one thing. Each of
   their networks is compared with the network of the same seed (and level) in the main experiment. A
   number is **nearer**, **farther** or **as near**, by its distance from the paper's value plus or

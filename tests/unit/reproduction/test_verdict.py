@@ -231,11 +231,17 @@ def test_too_few_networks__have_no_verdict():
     assert judge(order, Evidence(levels=(0.5, 0.1), steps=(step,))) == "too few networks"
 
 
-def test_equal_networks__decide_no_sign():
-    """All have the very same value: how others scatter is not known."""
-    assert judge(NEGATIVE, Evidence(over([-0.1, -0.1, 0.2 - 0.3]))) == "undecided"
+@pytest.mark.parametrize(
+    ("n", "verdict"), [(3, "undecided"), (5, "undecided"), (6, "same direction")]
+)
+def test_sign_of_equal_networks__is_that_of_a_sign_test(n, verdict):
+    """All have the very same value: how others scatter is not known. 2 / 2 ** 6 is .031."""
+    evidence = Evidence(over([-0.1] * (n - 1) + [0.2 - 0.3]))
+
+    assert judge(NEGATIVE, evidence) == verdict
     question = Claim("a", "beyond", "a", OpenQuestion(), "")
-    assert judge(question, Evidence(over([0.25, 0.25, 0.25]))) == "undecided"
+    assert (judge(question, evidence) == "below 0") == (n == 6)
+    assert evidence.estimate.p_value() == pytest.approx(2 * 0.5**n)
 
 
 def test_what_is_missing__is_not_measured():
