@@ -109,10 +109,8 @@ def _overview(groups: Mapping[str, Sequence[CsvRow]]) -> list[str]:
 def verdict_summary(rows: Sequence[CsvRow]) -> str:
     """Return two sentences: the number of rows of each verdict, and of agreements."""
     agreements = sum(row["verdict"] in AGREEMENTS for row in rows)
-    return (
-        f"Verdicts of {len(rows)} results: {_count_verdicts(rows)}. Agreements, each of which could "
-        f"have failed: {agreements}."
-    )
+    counts = f"Verdicts of {len(rows)} results: {_count_verdicts(rows)}."
+    return f"{counts} Agreements, each of which could have failed: {agreements}."
 
 
 def _count_verdicts(rows: Sequence[CsvRow]) -> str:
