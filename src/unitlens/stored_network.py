@@ -35,8 +35,8 @@ class StoredNetwork:
     Parameters
     ----------
     directory
-        Directory of the network, ``{results}/{run}`` or ``{results}/{run}/epoch-0005``: a path
-        or a URL.
+        Directory of the network, ``{results}/{run}``, ``{results}/{run}/epoch-0005`` or
+        ``{results}/{run}/epoch-0000.25``: a path or a URL.
     dataset_directory
         Directory of the prepared data set of the network; ``{results}/datasets/{name}`` if None.
     """
@@ -230,8 +230,14 @@ def reference_set(stored: StoredNetwork, values: Sequence[str]) -> SplitDataset 
 class NetworkOfResults(StoredNetwork):
     """A network of finished results, whose data set opens without the weights.
 
-    The steps of the workflow compute with :class:`StoredNetwork`.
+    The steps of the workflow compute with :class:`StoredNetwork`, and are given the data set.
     """
+
+    @property
+    def _run(self) -> Path:
+        """The directory of the run, which may hold this network as a kept epoch."""
+        is_kept = re.fullmatch(r"epoch-\d+(\.\d+)?", self.directory.name)
+        return self.directory.parent if is_kept else self.directory
 
     def dataset(self, split: str) -> SplitDataset:
         """Return a split of the network's data set.

@@ -155,7 +155,7 @@ if STORED and (RESULTS.startswith("..") or os.path.isabs(RESULTS)):
     )
 
 
-NETWORK = r"[^/]+(?:/epoch-\d{4})?"
+NETWORK = r"[^/]+(?:/epoch-\d{4}(?:\.\d+)?)?"
 
 
 pathvars:

@@ -94,6 +94,6 @@ if STORED:
             "<results>/{run}/{epoch}/checkpoint.json",
             "<results>/{run}/{epoch}/checkpoint.safetensors",
         wildcard_constraints:
-            epoch=r"epoch-\d{4}",
+            epoch=r"epoch-\d{4}(?:\.\d+)?",
         shell:
             unpack("{input:q}", "{wildcards.epoch}")

@@ -145,7 +145,7 @@ FIGURES: dict[str, FigureDeclaration] = {
             module="training_course",
             title="Robustness to ablation over the course of training",
             caption="Area under the cumulative ablation curve at the kept epochs (above), train "
-            "and test loss after every epoch (below).",
+            "and test loss after every epoch and at the kept epochs between (below).",
             needs=("cumulative_ablation",),
             needs_kept=("cumulative_ablation",),
         ),
@@ -198,10 +198,10 @@ FIGURES: dict[str, FigureDeclaration] = {
             module="training_course",
             title="Stopping training by robustness to ablation or by test loss",
             caption="Area under the cumulative ablation curve at the kept epochs (above), train "
-            "and test loss after every epoch (middle), test accuracy at the kept epochs (below). "
-            "Squares mark the kept epoch with the largest area, circles that with the least test "
-            "loss. The cost of a stop is the best test accuracy of all kept epochs minus the test "
-            "accuracy at the stop.",
+            "and test loss after every epoch and at the kept epochs between (middle), test "
+            "accuracy at the kept epochs (below). Squares mark the kept epoch with the largest "
+            "area, circles that with the least test loss. The cost of a stop is the best test "
+            "accuracy of all kept epochs minus the test accuracy at the stop.",
             needs=("cumulative_ablation",),
             needs_kept=("cumulative_ablation",),
         ),

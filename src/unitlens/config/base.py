@@ -28,6 +28,21 @@ Section = TypeVar("Section", bound=BaseModel)
 Value = TypeVar("Value", bound=Hashable)
 
 
+def refuse_bool(value: Any) -> Any:
+    """Return a value of the configuration that is no truth value.
+
+    Raises
+    ------
+    ValueError
+        Where it is one.
+    """
+    if isinstance(value, bool):
+        raise ValueError(  # noqa: TRY004  (pydantic makes a line of it)
+            "must not be a truth value; write a number, or a word such as no in quotes"
+        )
+    return value
+
+
 class Strict(BaseModel):
     """A frozen section of the configuration that refuses unknown keys."""
 
@@ -47,11 +62,8 @@ class Strict(BaseModel):
     def _refuse_bool_as_number(cls, value: Any, info: ValidationInfo) -> Any:
         """Refuse ``epochs: true``, which Python would take for 1."""
         annotation = cls.model_fields[str(info.field_name)].annotation
-        if isinstance(value, bool) and bool not in (annotation, *get_args(annotation)):
-            raise ValueError(
-                "must not be a truth value; write a number, or a word such as no in quotes"
-            )
-        return value
+        takes_bool = bool in (annotation, *get_args(annotation))
+        return value if takes_bool else refuse_bool(value)
 
 
 class FunctionSettings(Strict):
@@ -263,7 +275,10 @@ _TAGS = {
     "samples": {"one": "", "several": ""},
     "parts": {"number": "", "word": ""},
     "memory_gb": {"number": "", "word": ""},
+    "checkpoints": {"list": "", "series": "LookSeries"},
 }
+# The same for the entries of a list.
+_ENTRY_TAGS = {"name": "", "declared": "DeclaredLayer", "number": "", "series": "LookSeries"}
 
 
 # The remedies for values of another kind, where those of pydantic speak of Python's types.
@@ -302,8 +317,8 @@ def _tagged(location: Sequence[Any]) -> list[tuple[str, str | None]]:
 def _section_of_tag(key: str, part: str) -> str | None:
     if key == "model":  # its tags are the names of sections
         return part if part.endswith("Spec") else None
-    if key.isdecimal() and part in ("name", "declared"):  # of an entry of layers
-        return "DeclaredLayer" if part == "declared" else ""
+    if key.isdecimal() and part in _ENTRY_TAGS:
+        return _ENTRY_TAGS[part]
     return _TAGS.get(key, {}).get(part)
 
 

@@ -85,7 +85,11 @@ def _type(value: dict[str, Any]) -> str:
 def _plain_type(value: dict[str, Any]) -> str:
     kind = value.get("type", "any")
     if kind == "array":
-        return f"list of {_type(value['items'])}" if value.get("items") else "list"
+        items = value.get("items")
+        if not items:
+            return "list"
+        several = items.get("anyOf") or items.get("oneOf")
+        return f"list of ({_type(items)})" if several else f"list of {_type(items)}"
     if kind == "object":
         inner = value.get("additionalProperties")
         return f"name to {_type(inner)}" if isinstance(inner, dict) else "mapping"

@@ -20,6 +20,7 @@ from unitlens.catalogue.datasets import (
     TorchvisionSource,
 )
 from unitlens.config.base import Strict
+from unitlens.config.looks import Looks
 from unitlens.errors import nearest
 from unitlens.user_code import refuse_standard_library
 
@@ -320,9 +321,11 @@ class TrainingSpec(Strict):
         description="alpha of loss = cross-entropy - alpha x mean selectivity "
         "(Leavitt & Morcos 2020)",
     )
-    checkpoints: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+    checkpoints: Looks = Field(
         (),
-        description="kept epochs: epochs after which the network is stored (0: before training)",
+        description="kept epochs: epochs after which the network is stored (0: before training; "
+        "0.25: after a quarter of the first epoch's batches, to the nearest batch), as a list of "
+        "numbers and of {every, until}, or as one {every, until}",
     )
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ from typing import Any
 
 from unitlens.config.base import parse_at
 from unitlens.config.experiments import Config
+from unitlens.config.looks import look_folder
 from unitlens.config.measurements import MeasurementSpec
 from unitlens.config.networks import DatasetSpec, ModelSpec, RunSpec
 from unitlens.config.overrides import shared_settings
@@ -174,18 +175,17 @@ def former_name(name: str) -> str:
     return name[: FORMER_DIGITS - DIGITS]
 
 
-def network_name(run: str, epoch: int | None = None) -> str:
+def network_name(run: str, epoch: float | None = None) -> str:
     """Return the name of a network of a run: at the end of training, or after a kept epoch.
 
     Examples
     --------
-    >>> (
-    ...     network_name("mnist-mlp-seed1-3fa9c1d0e52b"),
-    ...     network_name("mnist-mlp-seed1-3fa9c1d0e52b", 5),
-    ... )
-    ('mnist-mlp-seed1-3fa9c1d0e52b', 'mnist-mlp-seed1-3fa9c1d0e52b/epoch-0005')
+    >>> network_name("mnist-mlp-seed1-3fa9c1d0e52b")
+    'mnist-mlp-seed1-3fa9c1d0e52b'
+    >>> network_name("mnist-mlp-seed1-3fa9c1d0e52b", 5)
+    'mnist-mlp-seed1-3fa9c1d0e52b/epoch-0005'
     """
-    return run if epoch is None else f"{run}/epoch-{epoch:04d}"
+    return run if epoch is None else f"{run}/{look_folder(epoch)}"
 
 
 def run_of_network(network: str) -> str:

@@ -8,6 +8,7 @@ from unitlens.errors import MissingTableError, UnitlensError
 from unitlens.explorer.epoch_units import joined_epochs
 from unitlens.explorer.kept_epochs import (
     END,
+    EPOCH,
     epoch_words,
     kept_epochs,
     not_kept,
@@ -63,10 +64,10 @@ class EpochTab:
         self._run = pn.widgets.Select(label="run", options=options, width=330)
         epochs = self._epochs()
         self._epoch = pn.widgets.DiscreteSlider(
-            label="epoch", options=epochs, value=epochs[0], width=330
+            label="epoch", options=epochs, value=epochs[0], width=330, formatter=EPOCH
         )
         self._other = pn.widgets.DiscreteSlider(
-            label="compared with epoch", options=epochs, value=END, width=330
+            label="compared with epoch", options=epochs, value=END, width=330, formatter=EPOCH
         )
         self._order = pn.widgets.Select(label="order of ablation", options=self._order_kinds())
         self._x, self._y = (pn.widgets.Select(label=axis, width=330) for axis in ("x", "y"))
@@ -98,10 +99,9 @@ class EpochTab:
         self._draw()
 
     @property
-    def _chosen(self) -> tuple[int | None, int | None]:
+    def _chosen(self) -> tuple[float | None, float | None]:
         first, second = (
-            None if slider.value == END else int(slider.value)
-            for slider in (self._epoch, self._other)
+            None if slider.value == END else slider.value for slider in (self._epoch, self._other)
         )
         return first, second
 
@@ -132,17 +132,17 @@ class EpochTab:
         self._body[:] = [pn.Column(key, *parts, sizing_mode="stretch_width")]
 
     def _rows(
-        self, table: str, lines: list[tuple[str, int | None]]
+        self, table: str, lines: list[tuple[str, float | None]]
     ) -> list[tuple[str, xr.Dataset]]:
         return [(colour, self._row(table, epoch)) for colour, epoch in lines]
 
-    def _row(self, table: str, epoch: int | None) -> xr.Dataset:
+    def _row(self, table: str, epoch: float | None) -> xr.Dataset:
         holder = self._results if epoch is None else self._results.checkpoints
         if epoch is not None and table in _SECTIONS and not holder.has_table(table):
             raise MissingTableError(not_kept(table, section=_SECTIONS[table]))
         return row_of(getattr(holder, table), self._run.value, epoch)
 
-    def _layer_lines(self, lines: list[tuple[str, int | None]]) -> list[LayerLine]:
+    def _layer_lines(self, lines: list[tuple[str, float | None]]) -> list[LayerLine]:
         run = self._run.value
         return [
             LayerLine(colour, UnitColumns(units_of(self._results, run, epoch)), run)
@@ -190,12 +190,12 @@ class EpochTab:
         names = [epoch_words(epoch) for epoch in chosen]
         return comparison_table(compared_runs(xr.concat(rows, "run", join="exact"), names))
 
-    def _numbers(self, epoch: int | None) -> xr.Dataset:
+    def _numbers(self, epoch: float | None) -> xr.Dataset:
         row = self._row("runs", epoch).drop_dims("experiment", errors="ignore")
         words = {"run": [epoch_words(epoch)]}
         return row.reset_coords("epoch").expand_dims("run").assign_coords(words)
 
 
-def _marks(lines: list[tuple[str, int | None]]) -> dict[int, str]:
+def _marks(lines: list[tuple[str, float | None]]) -> dict[float, str]:
     """Return the kept epochs with their colours, to mark them in the history."""
     return {epoch: colour for colour, epoch in lines if epoch is not None}

@@ -10,7 +10,7 @@ _NAMES = ("run", "layer", "channel", "depth")
 
 
 def joined_epochs(
-    first: xr.Dataset, second: xr.Dataset, epochs: tuple[int | None, int | None]
+    first: xr.Dataset, second: xr.Dataset, epochs: tuple[float | None, float | None]
 ) -> xr.Dataset:
     """Return the measures of units at two epochs in one table.
 

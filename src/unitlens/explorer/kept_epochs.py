@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from unitlens.config.looks import epoch_text
 from unitlens.errors import MissingTableError, UnitlensError
 from unitlens.tables.tables_record import COMMAND
 
@@ -12,20 +13,21 @@ if TYPE_CHECKING:
     from unitlens.tables.results import Results
 
 END = "end of training"
+EPOCH = "%.10g"  # how a slider writes an epoch
 
 
-def epoch_words(epoch: int | None) -> str:
+def epoch_words(epoch: float | None) -> str:
     """Return the words for an epoch, None for the end of training.
 
     Examples
     --------
-    >>> epoch_words(4), epoch_words(None)
-    ('epoch 4', 'end of training')
+    >>> epoch_words(4), epoch_words(0.25), epoch_words(None)
+    ('epoch 4', 'epoch 0.25', 'end of training')
     """
-    return END if epoch is None else f"epoch {epoch}"
+    return END if epoch is None else f"epoch {epoch_text(epoch)}"
 
 
-def not_kept(what: str, epoch: int | None = None, section: str = "measures") -> str:
+def not_kept(what: str, epoch: float | None = None, section: str = "measures") -> str:
     """Return the line that something was not measured at a kept epoch.
 
     Parameters
@@ -37,14 +39,14 @@ def not_kept(what: str, epoch: int | None = None, section: str = "measures") -> 
     section
         The section of the measurements that measures it.
     """
-    at = "any kept epoch" if epoch is None else f"epoch {epoch}"
+    at = "any kept epoch" if epoch is None else epoch_words(epoch)
     return (
         f"there are no {what} of {at}; set measurements.{section}.checkpoints to true and run: "
         f"{COMMAND}"
     )
 
 
-def kept_epochs(results: "Results", run: str) -> list[int]:
+def kept_epochs(results: "Results", run: str) -> list[float]:
     """Return the kept epochs of a run that the results have tables of, in order.
 
     Parameters
@@ -73,7 +75,7 @@ def runs_with_epochs(results: "Results") -> list[str]:
     return list(dict.fromkeys(map(str, results.checkpoints.runs["run"].values)))
 
 
-def measured_epochs(results: "Results", run: str) -> list[int]:
+def measured_epochs(results: "Results", run: str) -> list[float]:
     """Return the kept epochs of a run whose units were measured, in order.
 
     Parameters
@@ -86,17 +88,17 @@ def measured_epochs(results: "Results", run: str) -> list[int]:
     return _epochs_in(results, "units", run)
 
 
-def _epochs_in(results: "Results", name: str, run: str) -> list[int]:
+def _epochs_in(results: "Results", name: str, run: str) -> list[float]:
     """Return the kept epochs of a run in a table; none where the table cannot be read."""
     try:
         table = getattr(results.checkpoints, name)
     except UnitlensError:
         return []
     epochs = table["epoch"].values[table["run"].values == run]
-    return [int(epoch) for epoch in np.unique(epochs)]
+    return [int(epoch) if epoch == int(epoch) else float(epoch) for epoch in np.unique(epochs)]
 
 
-def units_of(results: "Results", run: str, epoch: int | None) -> xr.Dataset:
+def units_of(results: "Results", run: str, epoch: float | None) -> xr.Dataset:
     """Return the units of a run at an epoch.
 
     Parameters
@@ -125,7 +127,7 @@ def units_of(results: "Results", run: str, epoch: int | None) -> xr.Dataset:
     return units.isel(unit=rows)
 
 
-def row_of(table: xr.Dataset, run: str, epoch: int | None) -> xr.Dataset:
+def row_of(table: xr.Dataset, run: str, epoch: float | None) -> xr.Dataset:
     """Return the row of a run in a table that has one a run, or one a run and kept epoch.
 
     Parameters

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from unitlens.errors import UnitlensError
-from unitlens.explorer.kept_epochs import END, kept_epochs
+from unitlens.explorer.kept_epochs import END, EPOCH, kept_epochs
 from unitlens.explorer.unit_source import OPENED, SPLITS, UnitSource, opened_source
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class WantedRecording:
     """
 
     split: str | None = None
-    epoch: int | None = None
+    epoch: float | None = None
 
 
 class RecordingChoice:
@@ -54,7 +54,12 @@ class RecordingChoice:
         self._results, self._run, self._wanted = results, run, wanted
         epochs = kept_epochs(results, run)
         self._epoch = pn.widgets.DiscreteSlider(
-            label="epoch", options=[*epochs, END], value=END, width=330, visible=bool(epochs)
+            label="epoch",
+            options=[*epochs, END],
+            value=END,
+            width=330,
+            visible=bool(epochs),
+            formatter=EPOCH,
         )
         if wanted.epoch in epochs:
             self._epoch.value = wanted.epoch
@@ -65,8 +70,8 @@ class RecordingChoice:
         self._split.param.watch(self._take_split, "value")
 
     @property
-    def _shown_epoch(self) -> int | None:
-        return None if self._epoch.value == END else int(self._epoch.value)
+    def _shown_epoch(self) -> float | None:
+        return None if self._epoch.value == END else self._epoch.value
 
     @property
     def source(self) -> UnitSource:
@@ -99,7 +104,7 @@ class RecordingChoice:
 
 
 @lru_cache(8 * OPENED)
-def _recorded_splits(results: "Results", run: str, epoch: int | None) -> tuple[str, ...]:
+def _recorded_splits(results: "Results", run: str, epoch: float | None) -> tuple[str, ...]:
     found = []
     for name in SPLITS:
         try:

@@ -47,7 +47,7 @@ def draw_lines(
     *,
     ticks: Mapping[int, str] | None = None,
     log_x: bool = False,
-    marked: Mapping[int, str] | None = None,
+    marked: Mapping[float, str] | None = None,
 ) -> Any:
     """Draw lines, one colour a run and one dash a kind of line.
 

@@ -11,7 +11,7 @@ from unitlens.explorer.run_lines import RunLine, draw_lines
 
 
 def training_plots(
-    histories: Sequence[tuple[str, xr.Dataset]], marked: Mapping[int, str] | None = None
+    histories: Sequence[tuple[str, xr.Dataset]], marked: Mapping[float, str] | None = None
 ) -> list[Any]:
     """Draw accuracy and loss over the epochs, of the training and the test set.
 

@@ -75,7 +75,7 @@ class UnitSource:
     dataset: Any = None
     split: str = ""
     missing: dict[str, str] = field(default_factory=dict)
-    epoch: int | None = None
+    epoch: float | None = None
     named: xr.Dataset | None = None
     course: dict[str, xr.Dataset] = field(default_factory=dict)
     corruption: float = 0.0
@@ -244,7 +244,7 @@ class UnitSource:
 
 
 def source_of_run(
-    results: "Results", run: str, split: str | None = None, epoch: int | None = None
+    results: "Results", run: str, split: str | None = None, epoch: float | None = None
 ) -> UnitSource:
     """Open what a results folder holds of the units of one run.
 
@@ -303,7 +303,7 @@ def source_of_run(
 
 @lru_cache(OPENED)
 def opened_source(
-    results: "Results", run: str, split: str | None = None, epoch: int | None = None
+    results: "Results", run: str, split: str | None = None, epoch: float | None = None
 ) -> UnitSource:
     """Return :func:`source_of_run`, which stays open for the next units and samples of the run.
 
@@ -319,7 +319,7 @@ def _course(results: "Results", run: str, missing: dict[str, str]) -> dict[str, 
     """Return the units at each measured epoch of a run that kept some."""
     if not kept_epochs(results, run):
         return {}
-    epochs: list[int | None] = [*measured_epochs(results, run), None]
+    epochs: list[float | None] = [*measured_epochs(results, run), None]
     if len(epochs) == 1:
         missing["course"] = f"its place over the epochs is left out: {not_kept('measures')}"
     try:
@@ -350,7 +350,7 @@ def _corruption(results: "Results", run: str) -> float:
 
 
 def _statistics(
-    results: "Results", run: str, splits: Sequence[str], chosen: str, epoch: int | None
+    results: "Results", run: str, splits: Sequence[str], chosen: str, epoch: float | None
 ) -> tuple[xr.Dataset | None, str]:
     for name in splits:
         try:

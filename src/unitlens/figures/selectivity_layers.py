@@ -9,6 +9,7 @@ import xarray as xr
 from unitlens.analysis.measure_agreement import layer_means
 from unitlens.analysis.run_groups import rows_of
 from unitlens.catalogue.measures import LABELS
+from unitlens.config.looks import epoch_text
 from unitlens.figures.needs import figure, finding, require_kept, require_runs, require_units
 from unitlens.figures.wording import known_mean
 from unitlens.plot.canvas import networks
@@ -68,8 +69,9 @@ def selectivity_over_training_finding(results: Results, runs: Sequence[str]) -> 
     ends = [layers.isel(row=np.flatnonzero(epochs == epoch)) for epoch in trained[[0, -1]]]
     first, last = ({name: known_mean(end[name].values) for name in OVER_TRAINING} for end in ends)
     count = networks(len(set(layers["run"].values.tolist())))
+    first_epoch, last_epoch = map(epoch_text, trained[[0, -1]])
     changes = (
-        f"From epoch {trained[0]} to epoch {trained[-1]} the mean class selectivity of a layer "
+        f"From epoch {first_epoch} to epoch {last_epoch} the mean class selectivity of a layer "
         f"goes from {first['selectivity']:.2f} to {last['selectivity']:.2f}, the mean loss "
         f"increase of a unit from {first['loss_increase']:.2g} to {last['loss_increase']:.2g} nats "
         f"({count})."

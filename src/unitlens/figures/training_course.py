@@ -10,6 +10,7 @@ import xarray as xr
 from unitlens.analysis.correlations import pearson
 from unitlens.analysis.generalisation import EarlyStop, early_stops
 from unitlens.analysis.run_groups import group_runs, rows_of
+from unitlens.config.looks import epoch_text
 from unitlens.figures.needs import (
     UnmetNeedError,
     figure,
@@ -58,7 +59,7 @@ class TrainingCourse:
     auc, test_loss, test_accuracy
         Scores at `epochs`.
     history
-        Losses after every epoch, on the dimension ``epoch``.
+        Losses after every epoch and at the kept epochs between, on the dimension ``epoch``.
     """
 
     label: str
@@ -82,11 +83,12 @@ def _courses(results: Results, runs: Sequence[str]) -> list[TrainingCourse]:
     history = require_table(results, "history")
     courses = []
     for run in specs["run"].values.tolist():
-        scores = _scores_by_epoch([rows_of(kept, [run]), rows_of(specs, [run])])
+        looks = rows_of(kept, [run])
+        scores = _scores_by_epoch([looks, rows_of(specs, [run])])
         own = rows_of(history, [run])
         if scores.sizes["run"] > 1 and own.sizes["run"]:
             epochs, auc, loss, accuracy = (scores[key].values for key in ("epoch", *SCORES))
-            losses = own.isel(run=0).dropna("epoch", how="all")
+            losses = _with_looks(own.isel(run=0).dropna("epoch", how="all"), looks)
             courses.append(TrainingCourse(labels[run], epochs, auc, loss, accuracy, losses))
     if not courses:
         raise UnmetNeedError(
@@ -103,6 +105,16 @@ def _scores_by_epoch(tables: Sequence[xr.Dataset]) -> xr.Dataset:
     scores = scores.sortby("epoch")
     scores = scores.isel(run=np.flatnonzero(np.isfinite(scores["auc"].values)))
     return scores.isel(run=np.unique(scores["epoch"].values, return_index=True)[1])
+
+
+def _with_looks(history: xr.Dataset, looks: xr.Dataset) -> xr.Dataset:
+    """Return the history of a run with the scores at its looks inside of epochs."""
+    inside = looks.isel(run=np.flatnonzero(looks["epoch"].values % 1))
+    if not inside.sizes["run"]:
+        return history
+    columns = {name: ("epoch", inside[name].values) for name in history.data_vars}
+    rows = xr.Dataset(columns, {"epoch": inside["epoch"].values})
+    return xr.concat([history.drop_vars("run", errors="ignore"), rows], "epoch").sortby("epoch")
 
 
 @figure
@@ -127,11 +139,12 @@ def auc_over_training_finding(results: Results, runs: Sequence[str]) -> str:
     """Tell when AUC is largest, when test loss is least, and the correlation of the two."""
     course, *others = _courses(results, runs)
     best = int(np.argmax(course.auc))
+    largest = epoch_text(course.epochs[best])
     losses = course.history["test_loss"].values
-    least = int(course.history["epoch"].values[np.nanargmin(losses)])
+    least = epoch_text(course.history["epoch"].values[np.nanargmin(losses)])
     of = f" (the first of {len(others) + 1} networks)" if others else ""
     first = (
-        f"AUC is largest after epoch {course.epochs[best]} ({course.auc[best]:.2f}) and ends at "
+        f"AUC is largest after epoch {largest} ({course.auc[best]:.2f}) and ends at "
         f"{course.auc[-1]:.2f}; test loss is least after epoch {least} ({np.nanmin(losses):.2f}) "
         f"and ends at {losses[np.isfinite(losses)][-1]:.2f}{of}."
     )

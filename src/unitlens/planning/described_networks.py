@@ -120,9 +120,10 @@ class NetworkDescription:
         )
 
     def scoring(self, training: TrainingSpec | None) -> Work:
-        """Return the work of scoring both splits before training and after each epoch."""
-        epochs = training.epochs if training else 0
-        samples = (epochs + 1) * sum(self.dataset.samples.values())
+        """Return the work of scoring both splits before training, after epochs and at looks."""
+        epochs, looks = (training.epochs, training.checkpoints) if training else (0, ())
+        times = 1 + epochs + sum(look != int(look) for look in looks)
+        samples = times * sum(self.dataset.samples.values())
         return Work(samples * self.forward, samples)
 
     def training(self, training: TrainingSpec | None) -> Work:

@@ -16,6 +16,7 @@ from unitlens.config.measurements import PERTURBATIONS
 from unitlens.config.networks import MODEL_FAMILIES
 from unitlens.config.runs import Run
 from unitlens.errors import ArgumentError, ConfigError, LayerError, UnitlensError, shown
+from unitlens.planning.look_checks import check_looks
 from unitlens.planning.plan import Plan, settings_key
 from unitlens.user_code import find_problem
 
@@ -46,8 +47,10 @@ def check_networks(plan: Plan, *, run_code: bool = False) -> tuple[str, ...]:
     ------
     ConfigError
         Where torchvision has no such model, a user's function cannot be found or imported, a
-        weights file is missing, or a named layer does not exist. The message names the key.
+        weights file is missing, a named layer does not exist, or kept epochs fall on one batch. The
+        message names the key.
     """
+    check_looks(plan)
     unchecked: dict[str, None] = {}
     for run in _with_distinct_models(plan):
         functions = dict(_user_functions(run))

@@ -26,7 +26,7 @@ class Plan:
     """The runs of a configuration, their networks, and the measurements of each network.
 
     A run has a network at the end of training (named ``{run}``) and one after each kept epoch
-    (``{run}/epoch-0005``).
+    (``{run}/epoch-0005``, ``{run}/epoch-0000.25``).
 
     Attributes
     ----------

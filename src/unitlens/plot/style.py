@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from unitlens.config.looks import epoch_text
 from unitlens.local_files import replacing
 
 if TYPE_CHECKING:
@@ -174,10 +175,15 @@ def log_ticks(axes: "Axes") -> None:
 
 
 def epoch_ticks(axes: "Axes", epochs: np.ndarray) -> None:
-    """Make the horizontal axis logarithmic from epoch 1 on, with ticks at some of the epochs."""
+    """Make the horizontal axis logarithmic from epoch 1 on, with ticks at some of the epochs.
+
+    Of many epochs, whole ones are ticks.
+    """
     axes.set_xscale("symlog", linthresh=1, linscale=0.6)
-    shown = epochs[:: -(-epochs.size // MOST_EPOCHS)]
-    axes.set_xticks(shown, [str(epoch) for epoch in shown])
+    whole = epochs[epochs == np.floor(epochs)]
+    named = whole if 2 * whole.size >= MOST_EPOCHS else epochs
+    shown = named[:: -(-named.size // MOST_EPOCHS)]
+    axes.set_xticks(shown, [epoch_text(epoch) for epoch in shown])
     axes.minorticks_off()
     axes.set_xlim(0.9 * epochs.min() if epochs.min() else -0.15, 1.1 * epochs.max())
     axes.set_xlabel("epoch of training (logarithmic from 1 on)")

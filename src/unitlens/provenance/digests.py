@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from unitlens.provenance.kept_values import kept_value
+from unitlens.provenance.same_results import SAME_RESULTS
 from unitlens.provenance.source import (
     Symbol,
     define,
@@ -42,7 +43,8 @@ def code_digest(*commands: str) -> str:
 
     The digest covers the definition of each subcommand and all definitions of unitlens that it
     uses, directly or not. Comments, docstrings, annotations, log messages, texts of errors, the
-    places of definitions and the modules of :data:`NEUTRAL` change nothing.
+    places of definitions and the modules of :data:`NEUTRAL` change nothing. Code that
+    :data:`~unitlens.provenance.same_results.SAME_RESULTS` names has the digest of the code before.
 
     Parameters
     ----------
@@ -60,10 +62,19 @@ def code_digest(*commands: str) -> str:
     >>> code_digest("unit_measures") == code_digest("unit_ablation")
     False
     """
-    return kept_value(
-        "code of " + " ".join(commands),
-        lambda: _digest(set().union(*(reached_symbols(command) for command in commands))),
-    )
+    digest = kept_value("code of " + " ".join(commands), lambda: digest_as_written(*commands))
+    return SAME_RESULTS.get(digest, digest)
+
+
+def digest_as_written(*commands: str) -> str:
+    """Return the digest of the code of subcommands, also where it is known to change no result.
+
+    Parameters
+    ----------
+    commands
+        Names of subcommands.
+    """
+    return _digest(set().union(*(reached_symbols(command) for command in commands)))
 
 
 @cache

@@ -28,7 +28,7 @@ from unitlens.reproduction.setting_estimates import (
 from unitlens.reproduction.student_t import Floats, mean
 
 MIN_PAIRS = 3  # networks or epochs of a correlation
-Course = dict[int, tuple[Floats, float]]  # epoch: AUC of each order, test loss
+Course = dict[float, tuple[Floats, float]]  # epoch: AUC of each order, test loss
 
 
 def early_stopping(runs: Runs) -> Measurements:
@@ -61,9 +61,9 @@ def _courses(runs: Runs) -> dict[str, Course]:
     return long
 
 
-def _run_epochs(table: xr.Dataset) -> list[tuple[str, int]]:
+def _run_epochs(table: xr.Dataset) -> list[tuple[str, float]]:
     epochs = table["epoch"].values
-    return [(str(run), int(at)) for run, at in zip(table["run"].values, epochs, strict=True)]
+    return [(str(run), float(at)) for run, at in zip(table["run"].values, epochs, strict=True)]
 
 
 def _fall_of_auc(runs: Runs) -> Evidence:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
+from unitlens.config.runs import network_name
 from unitlens.errors import MissingTableError, TableError, first_line, nearest
 from unitlens.extras import naming_extras
 from unitlens.hashed_files import check_files
@@ -136,7 +137,7 @@ class Results:
         """
         check_files(self._networks, self.record.files, error=TableError, remedy=AGAIN)
 
-    def activations(self, run: str, split: str, *, epoch: int | None = None) -> xr.DataTree:
+    def activations(self, run: str, split: str, *, epoch: float | None = None) -> xr.DataTree:
         """Open the activations of a run.
 
         Parameters
@@ -146,7 +147,7 @@ class Results:
         split
             ``train`` or ``test``.
         epoch
-            A kept epoch; the end of training if not given.
+            A kept epoch, such as 4 or 0.25; the end of training if not given.
 
         Returns
         -------
@@ -175,7 +176,9 @@ class Results:
             )
         return open_activations(path)
 
-    def principal_components(self, run: str, *, epoch: int | None = None) -> dict[str, xr.Dataset]:
+    def principal_components(
+        self, run: str, *, epoch: float | None = None
+    ) -> dict[str, xr.Dataset]:
         """Read the principal components of a run's layers.
 
         Parameters
@@ -183,7 +186,7 @@ class Results:
         run
             Name of the run.
         epoch
-            A kept epoch; the end of training if not given.
+            A kept epoch, such as 4 or 0.25; the end of training if not given.
 
         Returns
         -------
@@ -204,7 +207,7 @@ class Results:
         return read_components(path)
 
     @naming_extras()
-    def network(self, run: str, *, epoch: int | None = None) -> "nn.Module":
+    def network(self, run: str, *, epoch: float | None = None) -> "nn.Module":
         """Build the network of a run, with its weights.
 
         Parameters
@@ -212,7 +215,7 @@ class Results:
         run
             Name of the run.
         epoch
-            A kept epoch; the end of training if not given.
+            A kept epoch, such as 4 or 0.25; the end of training if not given.
 
         Returns
         -------
@@ -263,7 +266,7 @@ class Results:
         run: str,
         split: str,
         *,
-        epoch: int | None = None,
+        epoch: float | None = None,
         variables: Sequence[str] | None = None,
     ) -> xr.Dataset:
         """Read the class statistics of a run, with the samples of largest activation.
@@ -275,7 +278,7 @@ class Results:
         split
             ``train`` or ``test``.
         epoch
-            A kept epoch; the end of training if not given.
+            A kept epoch, such as 4 or 0.25; the end of training if not given.
         variables
             Names of the variables that are read, such as ``class_mean``; all if not given.
             Histograms and strongest samples take most of the memory.
@@ -297,19 +300,19 @@ class Results:
             )
         return read_netcdf(path) if variables is None else read_variables(path, variables)
 
-    def _stored(self, run: str, epoch: int | None) -> "StoredNetwork":
+    def _stored(self, run: str, epoch: float | None) -> "StoredNetwork":
         # The tables open without torch; a network does not.
         from unitlens.stored_network import NetworkOfResults
 
         return NetworkOfResults(self._network(run, epoch))
 
-    def _network(self, run: str, epoch: int | None) -> Path:
+    def _network(self, run: str, epoch: float | None) -> Path:
         names = list(map(str, self.runs["run"].values))
         if run not in names:
             raise TableError(
                 f"run = {run!r}: there is none in {self.directory}; {nearest(run, names)}"
             )
-        return self._networks / (run if epoch is None else f"{run}/epoch-{epoch:04d}")
+        return self._networks / network_name(run, epoch)
 
     def _table(self, name: str) -> xr.Dataset:
         path = self.directory / f"{name}.zarr"

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from unitlens.config.looks import epoch_text
 from unitlens.store.backend.files import total_size
 from unitlens.tables.storage import TABLES
 
@@ -24,7 +25,7 @@ def results_in_words(results: "Results") -> str:
     for row in range(min(SHOWN, runs.sizes["run"])):
         at = runs.isel(run=row)
         lines.append(
-            f"  {at['run'].item()}  epoch {at['epoch'].item()}, accuracy "
+            f"  {at['run'].item()}  epoch {epoch_text(at['epoch'].item())}, accuracy "
             f"train {at['train_accuracy'].item():.3f} test {at['test_accuracy'].item():.3f}"
         )
     if runs.sizes["run"] > SHOWN:

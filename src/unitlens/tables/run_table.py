@@ -16,6 +16,7 @@ from unitlens.config.runs import run_of_network
 from unitlens.errors import TableError
 from unitlens.hashed_files import read_json
 from unitlens.tables.unit_table import NOT_MEASURED
+from unitlens.training.look_steps import trained_epochs
 from unitlens.variables.checks import annotate
 
 AGAIN = "remove the file and run snakemake again"
@@ -66,7 +67,8 @@ def read_network_record(directory: Path, network: str) -> RecordedNetwork:
     try:
         scores = {name: float(record[name]) for name in SCORES}
         spec = parse_at(RunSpec, record["spec"], (str(path), "spec"))
-        own = {"epoch": int(record["epoch"]), "classes": int(record["classes"])}
+        epoch = trained_epochs(int(record["epoch"]), record.get("origin_parts") or {})
+        own = {"epoch": epoch, "classes": int(record["classes"])}
         row = {"run": run_of_network(network)} | own | scores | _setting_columns(spec)
         return RecordedNetwork(row, spec, str(record["weights_hash"]))
     except (KeyError, TypeError) as error:
@@ -134,13 +136,17 @@ def _flatten(values: Mapping[str, Any], prefix: str) -> dict[str, str]:
 def run_identity_table(records: Sequence[Mapping[str, Any]]) -> xr.Dataset:
     """Return the coordinates ``run`` and ``epoch`` of networks, on the dimension ``run``.
 
+    Epochs are integers, or numbers of floating point where a network was kept inside an epoch.
+
     Parameters
     ----------
     records
         Row of each network, of :attr:`RecordedNetwork.row`.
     """
     names = np.array([record["run"] for record in records], object)
-    epochs = np.array([record["epoch"] for record in records], np.int64)
+    told = [record["epoch"] for record in records]
+    whole = all(isinstance(epoch, int) for epoch in told)
+    epochs = np.array(told, np.int64 if whole else np.float64)
     return xr.Dataset(coords={"run": names, "epoch": ("run", epochs)})
 
 

@@ -150,9 +150,10 @@ def run_epoch(
     epoch: int,
     device: torch.device,
     interruption: Interruption | None = None,
+    last_step: int | None = None,
     after_step: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """Train a network for one pass over the training set.
+    """Train a network for one pass over the training set, or for a part of the pass.
 
     All random numbers (order, augmentation, dropout) follow from the seed and the epoch. They
     come from PyTorch's global generators, so the call belongs inside of
@@ -175,7 +176,10 @@ def run_epoch(
     device
         Device to compute on.
     interruption
-        Point at which the epoch was interrupted and goes on; None for a whole epoch.
+        Point at which the epoch was interrupted and goes on; None for its beginning.
+    last_step
+        Number of finished steps of the epoch at which the call ends; None for its end. The
+        interruption at this point goes on with the same bits.
     after_step
         Called after each step with the number of finished steps.
     """
@@ -187,7 +191,7 @@ def run_epoch(
         first_step = interruption.step
         restore_generators(interruption.generators, device)
     order = seeded(seed, "order", epoch).permutation(len(dataset))
-    batches = split_order(order, spec.batch_size)[first_step:]
+    batches = split_order(order, spec.batch_size)[first_step:last_step]
     term = SelectivityTerm(spec.selectivity_regulariser)
     model.train()
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from unitlens.config.looks import epoch_text, look_folder
 from unitlens.config.networks import RunSpec
 from unitlens.data.split import SplitDataset
 from unitlens.errors import ModelError
@@ -22,6 +23,7 @@ from unitlens.training.checkpoints import (
     writing_network,
 )
 from unitlens.training.history import check_history, read_history, write_history
+from unitlens.training.look_steps import LOOK, trained_epochs
 from unitlens.training.network_origin import NetworkOrigin
 from unitlens.training.probes import find_changed_output, probe_outputs
 from unitlens.training.scoring import score
@@ -106,13 +108,15 @@ class FinishedNetwork:
                 )
         return record
 
-    def _check_kept(self, epoch: int, final: CheckpointRecord) -> None:
-        directory = self.directory / epoch_name(epoch)
+    def _check_kept(self, epoch: float, final: CheckpointRecord) -> None:
+        directory = self.directory / look_folder(epoch)
         record = self._check_network(directory)
         difference = self._origin.find_difference(record)
-        if difference is not None or record.epoch != min(epoch, final.epoch):
+        trained = trained_epochs(record.epoch, record.origin_parts)
+        if difference is not None or trained != min(epoch, final.epoch):
             raise ModelError(
-                f"the network {directory} is of another training or epoch ({record.epoch}); {AGAIN}"
+                f"the network {directory} is of another training or epoch ({epoch_text(trained)}); "
+                f"{AGAIN}"
             )
 
     def refresh(self) -> None:
@@ -121,7 +125,7 @@ class FinishedNetwork:
         if record.failed:
             write_failure(self.directory, self._refreshed(record, self.directory))
             return
-        for name in map(epoch_name, kept_epochs(self._spec)):
+        for name in map(look_folder, kept_epochs(self._spec)):
             folder = self.directory / name
             write_record(folder, self._refreshed(read_record(folder / RECORD), folder))
         history = read_history(self.directory, record)
@@ -132,10 +136,11 @@ class FinishedNetwork:
         write_record(self.directory, record)
 
     def _refreshed(self, record: CheckpointRecord, directory: Path) -> CheckpointRecord:
+        look = {name: text for name, text in record.origin_parts.items() if name == LOOK}
         update: dict[str, Any] = {
             "spec": self._spec,
             "origin": "",
-            "origin_parts": self._origin.parts,
+            "origin_parts": self._origin.parts | look,
         }
         if not record.probes and not record.failed:
             update["probes"] = probe_outputs(load_checkpoint(directory)[0], self._test_set)
@@ -157,17 +162,12 @@ def write_failure(directory: Path, record: CheckpointRecord) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         for epoch in kept_epochs(record.spec):
             for name in (RECORD, WEIGHTS):
-                (directory / epoch_name(epoch) / name).unlink(missing_ok=True)
+                (directory / look_folder(epoch) / name).unlink(missing_ok=True)
         for name in (WEIGHTS, HISTORY):
             write_hashed(directory / name, text)
     write_record(directory, record)
 
 
-def kept_epochs(spec: RunSpec) -> tuple[int, ...]:
-    """Return the epochs after which the network of a run is kept."""
+def kept_epochs(spec: RunSpec) -> tuple[float, ...]:
+    """Return the epochs after which the network of a run is kept, ascending."""
     return spec.training.checkpoints if spec.training else ()
-
-
-def epoch_name(epoch: int) -> str:
-    """Return the name of the directory of a kept epoch."""
-    return f"epoch-{epoch:04d}"

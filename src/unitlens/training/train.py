@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from unitlens.config.looks import epoch_text, look_folder
 from unitlens.config.networks import ConvNetSpec, RunSpec, TrainingSpec
 from unitlens.data.prepare import load_dataset
 from unitlens.data.split import SplitDataset
@@ -29,12 +30,12 @@ from unitlens.training.checkpoints import (
 from unitlens.training.epochs import Interruption, make_optimizer, run_epoch
 from unitlens.training.finished_network import (
     FinishedNetwork,
-    epoch_name,
     kept_epochs,
     write_failure,
 )
 from unitlens.training.former_names import adopt_former_folder, remove_former_folder
-from unitlens.training.history import write_history
+from unitlens.training.history import Scores, write_history
+from unitlens.training.look_steps import LOOK, count_steps, find_crowded_look, steps_of_looks
 from unitlens.training.models import build_model
 from unitlens.training.network_origin import NetworkOrigin, hash_texts
 from unitlens.training.probes import probe_outputs
@@ -72,8 +73,8 @@ def train(
         Directory of the prepared data set.
     directory
         Directory of the run: ``checkpoint.safetensors`` and ``checkpoint.json``, ``history.nc``,
-        and ``epoch-0005`` for a kept epoch. A kept epoch after an early stop holds the network at
-        the stop.
+        and ``epoch-0005`` for a kept epoch, ``epoch-0000.25`` for one kept inside an epoch. A kept
+        epoch after an early stop holds the network at the stop.
     device
         Device to compute on.
     code
@@ -87,8 +88,8 @@ def train(
     Raises
     ------
     ModelError
-        Where the network cannot be built, does not fit the data, its loss is not finite, or it
-        cannot be written.
+        Where the network cannot be built, does not fit the data, its loss is not finite, it cannot
+        be written, or two kept epochs fall on one batch.
     DatasetError
         Where the data set is not prepared, or damaged.
     StoreError
@@ -173,6 +174,11 @@ class TrainingRun:
             dataset_directory, "train", corruption=corruption, seed=spec.seed
         )
         self.test_set = load_dataset(dataset_directory, "test")
+        batch_size = spec.training.batch_size if spec.training else 1
+        self._steps = count_steps(len(self.train_set), batch_size)
+        crowded = find_crowded_look(kept_epochs(spec), self._steps)
+        if crowded is not None:
+            raise ModelError(f"training.checkpoints: {crowded}")
         model = build_model(
             spec.model,
             input_shape=self.train_set.input_shape,
@@ -199,7 +205,7 @@ class TrainingRun:
     def give_up(self, reason: str) -> None:
         """Write why the training failed as the record of the network."""
         logger.warning("%s is left out, for its training failed: %s", self.directory, reason)
-        record = self._record(TrainingProgress([(NO_SCORE, NO_SCORE)]))
+        record = self._record(0, (NO_SCORE, NO_SCORE))
         failed = {"failed": reason, "weights_hash": "", "probes": ()}
         write_failure(self.directory, record.model_copy(update=failed))
         self.resume.remove()
@@ -214,7 +220,7 @@ class TrainingRun:
         with writing_network(self.directory):
             self.directory.mkdir(parents=True, exist_ok=True)
         self._write_kept_epochs(progress)
-        record = self._record(progress)
+        record = self._record(progress.epoch, progress.history[-1])
         write_history(self.directory, progress.history, record)
         save_checkpoint(self.directory, self.model, record)
         self.resume.remove()
@@ -237,7 +243,7 @@ class TrainingRun:
         else:
             logger.info("resuming after %d epochs and %d steps", progress.epoch, progress.step)
         for epoch in track(self._epochs(training, progress), "epochs", total=training.epochs):
-            self._train_epoch(training, optimizer, progress, epoch)
+            self._train_epoch(training, optimizer, progress)
             progress.step, progress.generators = 0, []
             progress.history.append(self._scores(epoch + 1))
             self._keep_epoch(progress)
@@ -250,11 +256,28 @@ class TrainingRun:
             yield progress.epoch
 
     def _train_epoch(
+        self, training: TrainingSpec, optimizer: torch.optim.Optimizer, progress: TrainingProgress
+    ) -> None:
+        """Train for one epoch, or for what is left of it, and keep the network at the looks.
+
+        The epoch is interrupted at each look as a kill interrupts it: what is computed for the look
+        leaves no trace in what follows.
+        """
+        looks = steps_of_looks(kept_epochs(self.spec), progress.epoch, self._steps)
+        for step in sorted(looks):
+            if step > progress.step:
+                self._train_steps(training, optimizer, progress, last_step=step)
+                progress.step, progress.generators = step, generator_states(self.device)
+            if step == progress.step:
+                self._keep_look(progress.epoch, looks[step])
+        self._train_steps(training, optimizer, progress)
+
+    def _train_steps(
         self,
         training: TrainingSpec,
         optimizer: torch.optim.Optimizer,
         progress: TrainingProgress,
-        epoch: int,
+        last_step: int | None = None,
     ) -> None:
         def save_if_due(step: int) -> None:
             if self.resume.is_due():
@@ -268,20 +291,21 @@ class TrainingRun:
             self.train_set,
             training,
             seed=self.spec.seed,
-            epoch=epoch,
+            epoch=progress.epoch,
             device=self.device,
             interruption=interrupted if progress.step else None,
+            last_step=last_step,
             after_step=save_if_due,
         )
 
-    def _scores(self, epoch: int) -> tuple[SplitScore, SplitScore]:
+    def _scores(self, epoch: float) -> Scores:
         """Score the network on the training and on the test set."""
         scores = tuple(self._score(split) for split in (self.train_set, self.test_set))
         if not all(math.isfinite(split.loss) for split in scores):
             remedy = "lower training.learning_rate" if epoch else "check the weights and the inputs"
             raise DivergenceError(
-                f"the loss after epoch {epoch} is {scores[0].loss} on the training set and "
-                f"{scores[1].loss} on the test set, but must be finite; {remedy}"
+                f"the loss after epoch {epoch_text(epoch)} is {scores[0].loss} on the training set "
+                f"and {scores[1].loss} on the test set, but must be finite; {remedy}"
             )
         return scores[0], scores[1]
 
@@ -295,22 +319,32 @@ class TrainingRun:
         removes the outputs of a job when the job starts.
         """
         if progress.epoch in kept_epochs(self.spec):
-            folder = self.resume.path / epoch_name(progress.epoch)
-            save_checkpoint(folder, self.model, self._record(progress))
+            folder = self.resume.path / look_folder(progress.epoch)
+            record = self._record(progress.epoch, progress.history[-1])
+            save_checkpoint(folder, self.model, record)
+
+    def _keep_look(self, epoch: int, look: float) -> None:
+        """Write the network of a look inside an epoch, as :meth:`_keep_epoch` does."""
+        record = self._record(epoch, self._scores(look))
+        parts = record.origin_parts | {LOOK: epoch_text(look)}
+        record = record.model_copy(update={"origin_parts": parts})
+        save_checkpoint(self.resume.path / look_folder(look), self.model, record)
 
     def _write_kept_epochs(self, progress: TrainingProgress) -> None:
         for epoch in kept_epochs(self.spec):
-            folder = self.directory / epoch_name(epoch)
+            folder = self.directory / look_folder(epoch)
             if epoch > progress.epoch:
-                save_checkpoint(folder, self.model, self._record(progress))
+                record = self._record(progress.epoch, progress.history[-1])
+                save_checkpoint(folder, self.model, record)
             else:
-                copy_checkpoint(self.resume.path / epoch_name(epoch), folder)
+                copy_checkpoint(self.resume.path / look_folder(epoch), folder)
 
-    def _record(self, progress: TrainingProgress) -> CheckpointRecord:
-        train_score, test_score = progress.history[-1]
+    def _record(self, epoch: int, scores: Scores) -> CheckpointRecord:
+        """Return the record of the network after some finished epochs, with these scores."""
+        train_score, test_score = scores
         return CheckpointRecord(
             spec=self.spec,
-            epoch=progress.epoch,
+            epoch=epoch,
             train_loss=train_score.loss,
             train_accuracy=train_score.accuracy,
             test_loss=test_score.loss,
