@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from unitlens.config.networks import RunSpec
-from unitlens.config.runs import run_name
+from unitlens.config.runs import network_name, run_name
 from unitlens.hashed_files import hash_bytes, write_json
 from unitlens.provenance.file_provenance import FileProvenance
 from unitlens.store.backend.netcdf import write_netcdf
@@ -58,7 +58,7 @@ def network(
     *,
     corruption: float = 0.0,
     seed: int = 0,
-    kept: tuple[int, ...] = (),
+    kept: tuple[float, ...] = (),
     dataset: str = "mnist5k",
     training: dict[str, Any] | None = None,
     **model: Any,
@@ -122,7 +122,7 @@ def write_networks(
         if "history" not in without:
             _save(history, directory / made.name, made.name, "history")
         for epoch in made.spec.training.checkpoints:
-            name = f"{made.name}/epoch-{epoch:04d}"
+            name = network_name(made.name, epoch)
             kept[name] = made.experiments
             _write_network(directory, made, name, history, epoch, rng, without)
     return final, kept
@@ -142,16 +142,18 @@ def _write_network(
     made: Network,
     name: str,
     history: xr.Dataset,
-    epoch: int,
+    epoch: float,
     rng: np.random.Generator,
     without: tuple[str, ...],
 ) -> None:
     place = directory / name
     place.mkdir(parents=True)
-    now = history.sel(epoch=epoch)
+    inside = epoch != int(epoch)
+    now = history.interp(epoch=epoch) if inside else history.sel(epoch=epoch)
     record = {
         "spec": made.spec.model_dump(mode="json"),
-        "epoch": epoch,
+        "epoch": int(epoch),
+        **({"origin_parts": {"look": f"{epoch}"}} if inside else {}),
         **{score: float(now[score]) for score in now.data_vars},
         "input_shape": [1, 28, 28],
         "classes": CLASSES,
@@ -181,7 +183,7 @@ def _save(table: xr.Dataset, place: Path, name: str, schema: str) -> None:
 
 
 def _tables(
-    made: Network, epoch: int, accuracy: float, rng: np.random.Generator
+    made: Network, epoch: float, accuracy: float, rng: np.random.Generator
 ) -> Iterator[tuple[str, xr.Dataset]]:
     robustness = made.robustness * (1 - 0.02 * max(0, epoch - 4))
     measures = unit_measures(made, rng)

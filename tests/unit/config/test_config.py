@@ -110,6 +110,43 @@ def test_parse_config__accepts_the_minimum():
             "experiments.memo.training: checkpoints must not lie after the last epoch, but [9] do",
         ),
         (
+            "experiments/memo/training/checkpoints",
+            [0.5, -0.5],
+            "experiments.memo.training.checkpoints.1 = -0.5: input should be greater than or equal",
+        ),
+        (
+            "experiments/memo/training/checkpoints",
+            [True],
+            "experiments.memo.training.checkpoints.0 = True: must not be a truth value",
+        ),
+        (
+            "experiments/memo/training/checkpoints",
+            {"every": 0, "until": 2},
+            "experiments.memo.training.checkpoints.every = 0: input should be greater than 0",
+        ),
+        (
+            "experiments/memo/training/checkpoints",
+            [0, {"evry": 0.25, "every": 1, "until": 2}],
+            "experiments.memo.training.checkpoints.1.evry is not a key of the configuration: "
+            "did you mean 'every'?",
+        ),
+        (
+            "experiments/memo/training/checkpoints",
+            {"every": 0.25, "until": 0.1},
+            "experiments.memo.training.checkpoints: until (0.1) must not lie before the first",
+        ),
+        (
+            "experiments/memo/training/checkpoints",
+            {"every": 0.001, "until": 2},
+            "experiments.memo.training.checkpoints: every = 0.001 and until = 2 ask for 2,000 kept "
+            "networks, but a series has at most 1,000",
+        ),
+        (
+            "experiments/memo/training/checkpoints",
+            {"every": 2.5, "until": 20},
+            "experiments.memo.training: checkpoints must not lie after the last epoch, but [",
+        ),
+        (
             "experiments/memo/sweep/dataset.corruption",
             [0, 1.2],
             "experiments.memo.dataset.corruption = 1.2: input should be less than or equal to 1",

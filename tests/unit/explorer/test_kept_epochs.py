@@ -7,7 +7,7 @@ import xarray as xr
 
 import unitlens as ul
 from small_stores import make_columns, make_contents, write_store
-from synthetic_results import KEPT, default_networks, write_results
+from synthetic_results import KEPT, default_networks, network, write_results
 from unitlens.errors import TableError
 
 pn = pytest.importorskip("panel")
@@ -134,6 +134,34 @@ def test_tab__compares_the_epochs_that_the_sliders_name(results, run):
         assert row[f"epoch {epoch}"] == f"{runs['test_accuracy'].values[at]:.4g}"
     assert "48 of 48 units are drawn" in words_of(view)
     assert "is no table" not in words_of(view)
+
+
+def test_tab__and_page_show_looks_inside_epochs(tmp_path):
+    looks = (0, 0.25, 1, 10.125)
+    made = network(("only",), kept=looks)
+    results = ul.open_results(write_results(tmp_path / "results", [made]))
+
+    view = EpochTab(results).view()
+    first, second = view.select(pn.widgets.DiscreteSlider)
+    assert first.options == [*looks, "end of training"]
+    assert [label.split("<b>")[1] for label in first.labels] == [
+        *("0</b>", "0.25</b>", "1</b>", "10.125</b>", "end of training</b>")
+    ]
+    slide(first, 0.25)
+    slide(second, 10.125)
+
+    (table,) = view.select(pn.widgets.Tabulator)
+    rows = table.value.set_index("differs in")
+    for look, row in zip(looks, results.checkpoints.runs["test_loss"].values, strict=True):
+        if look in (0.25, 10.125):
+            assert rows.loc["test loss (nats)"][f"epoch {look}"] == f"{row:.4g}"
+    assert "48 of 48 units are drawn" in words_of(view)
+    page = words_of(unit_page(results, made.name, "relu2", 5, wanted=WantedRecording(epoch=0.25)))
+    stored = xr.open_dataset(tmp_path / "results" / made.name / "epoch-0000.25/unit_measures.nc")
+    (at,) = np.flatnonzero((stored["layer"] == "relu2") & (stored["channel"] == 5))
+    assert f"<td>{float(stored['selectivity'][at]):.4g} (" in page
+    assert "epoch 0.25" in page
+    assert "epoch 1<" in page
 
 
 def test_tab__says_what_was_not_measured_at_an_epoch(tmp_path):

@@ -312,6 +312,51 @@ def test_early_stopping__costs_are_those_of_the_kept_epochs(results):
     assert f"training to the end {best - accuracy[-1]:.3f}." in finding
 
 
+LOOKS = (0, 0.25, 0.5, 1, 1.5, 2, 3, 4, 6, 8)
+
+
+@pytest.fixture(scope="module")
+def looked(tmp_path_factory):
+    """Return the results of a network that was kept inside of epochs, and the run."""
+    directory = tmp_path_factory.mktemp("looked")
+    made = network(("only",), corruption=0.5, kept=LOOKS)
+    return open_results(write_results(directory, [made])), made.name
+
+
+@pytest.mark.parametrize("name", ["auc_over_training", "early_stopping"])
+def test_training_course__has_points_inside_of_epochs(looked, name):
+    results, run = looked
+    kept = results.checkpoints.runs
+
+    figure = functions_of(name)[0](results, [run])
+
+    upper, losses, *_ = figure.axes
+    (auc,) = (line for line in upper.get_lines() if line.get_xdata().size)
+    assert auc.get_xdata().tolist() == [*LOOKS, 12]
+    np.testing.assert_array_equal(auc.get_ydata()[:-1], kept["auc"].values)
+    train, test = (line for line in losses.get_lines() if line.get_xdata().size)
+    assert test.get_xdata().tolist() == sorted({*LOOKS, *range(13)})
+    for line, column in ((train, "train_loss"), (test, "test_loss")):
+        drawn = dict(zip(line.get_xdata().tolist(), line.get_ydata().tolist(), strict=True))
+        assert [drawn[look] for look in LOOKS] == kept[column].values.tolist()
+    if name == "early_stopping":
+        figure.draw_without_rendering()
+        ticks = [label.get_text() for label in figure.axes[2].get_xticklabels()]
+        assert ticks == ["0", "1", "2", "3", "4", "6", "8", "12"]
+
+
+def test_training_course__names_parts_of_epochs(looked):
+    results, run = looked
+    kept = results.checkpoints.runs
+    best = kept["epoch"].values[np.argmax(kept["auc"].values)]
+
+    told = functions_of("auc_over_training")[1](results, [run])
+    changes = functions_of("selectivity_over_training")[1](results, [run])
+
+    assert f"AUC is largest after epoch {best:g} (" in told
+    assert "From epoch 0.25 to epoch 12 the mean" in changes
+
+
 def test_many_networks__have_no_legend_of_their_own(results):
     runs = runs_for(results, "same_data_auc")
     for name in ("same_data_auc", "same_data_curves", "hyperparameter_selection"):

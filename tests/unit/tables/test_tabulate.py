@@ -317,6 +317,40 @@ def test_units__classes_are_matched_by_label(tmp_path):
     assert units["class_accuracy_drop"].sizes["class"] == 10
 
 
+def test_tabulate__tells_looks_inside_epochs_by_parts_of_epochs(tmp_path):
+    looks = (0, 0.25, 1, 1.5)
+    made = network(("a",), kept=looks)
+
+    final, kept = write_networks(tmp_path, [made])
+    tabulate(tmp_path, final | kept)
+
+    results = open_results(tmp_path)
+    assert results.runs["epoch"].dtype == np.int64
+    assert results.history["epoch"].values.tolist() == list(range(13))
+    tables = results.checkpoints
+    for name in ("runs", "curves", "noise"):
+        assert getattr(tables, name)["epoch"].values.tolist() == list(looks)
+    units = {}
+    for look, folder in zip(looks, ("0000", "0000.25", "0001", "0001.5"), strict=True):
+        stored = tmp_path / made.name / f"epoch-{folder}" / "unit_measures.nc"
+        expected = xr.load_dataset(stored, engine="h5netcdf")["selectivity"].values
+        units[look] = tables.units.sel(run=made.name, epoch=look)["selectivity"].values
+        np.testing.assert_array_equal(units[look], expected)
+    frame = pd.read_parquet(tmp_path / "checkpoints/units.parquet")
+    np.testing.assert_array_equal(frame[frame["epoch"] == 0.25]["selectivity"], units[0.25])
+    of_runs = tables.correlations
+    rows = np.flatnonzero((of_runs["scope"] == "run") & (of_runs["measure"] == "selectivity"))
+    assert of_runs["epoch"].values[rows].tolist() == list(looks)
+    losses = [history_at(results, made.name, look) for look in looks]
+    np.testing.assert_allclose(tables.runs["test_loss"].values, losses)
+
+
+def history_at(results, run, look):
+    """Return the test loss between two epochs, as the made-up networks have it."""
+    own = results.history.sel(run=run)
+    return np.interp(look, own["epoch"].values, own["test_loss"].values)
+
+
 def test_tabulate__writes_runs_and_kept_epochs_apart(tmp_path):
     networks = [network(("a",), kept=(0, 2)), network(("b",), seed=1, kept=(4,))]
     final, kept = write_networks(tmp_path, networks)
@@ -338,6 +372,7 @@ def test_tabulate__writes_runs_and_kept_epochs_apart(tmp_path):
         "checkpoints": {"runs", "curves"},
     }
     assert sizes["checkpoints"]["curves"] == dict(results.checkpoints.curves.sizes)
+    assert results.checkpoints.runs["epoch"].dtype == np.int64
 
     assert set(tabulate(tmp_path, final, measured=measured)) == {"final"}
     with pytest.raises(TableError, match="no table of kept epochs"):
