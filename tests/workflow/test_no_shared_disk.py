@@ -57,6 +57,7 @@ def test_jobs__on_machines_of_their_own_with_results_and_stores_in_s3(finished, 
         copied = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
         copied(ROOT / source, tmp_path / source)
     config = one_network(f"{s3}/acts", unit_ablation=None, noise_robustness=None)
+    config["experiments"]["memo"]["training"]["checkpoints"] = [0.5, 1]
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
     command = [sys.executable, "-m", "snakemake", "all", "--executor", "isolated", "--jobs", "2"]
     command += ["--configfile", "tiny.yaml", *NO_SHARED_DISK, "s3"]
@@ -73,6 +74,10 @@ def test_jobs__on_machines_of_their_own_with_results_and_stores_in_s3(finished, 
     kept = "epoch-0001/cumulative_ablation.nc"
     check_equal(tmp_path / "got", finished, (*files, kept, "train/class_statistics.nc"))
     assert (tmp_path / "got/report.html").stat().st_size > 10_000
+    look = read_trailer(
+        tmp_path / "got" / name_of_network(finished) / "epoch-0000.5/cumulative_ablation.nc"
+    )
+    assert look is not None
 
     results, local = ul.open_results(f"{s3}/lab/results"), ul.open_results(finished / "results")
     name = name_of_network(finished)

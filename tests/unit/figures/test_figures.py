@@ -312,6 +312,40 @@ def test_early_stopping__costs_are_those_of_the_kept_epochs(results):
     assert f"training to the end {best - accuracy[-1]:.3f}." in finding
 
 
+@pytest.fixture(scope="module")
+def normed_mlps(tmp_path_factory):
+    """Return the results of MLPs with and without batch norm, and their runs."""
+    directory = tmp_path_factory.mktemp("normed")
+    made = [
+        network(("only",), **MLP, batch_norm=flag, seed=seed)
+        for flag in (True, False)
+        for seed in (0, 1)
+    ]
+    return open_results(write_results(directory, made)), [one.name for one in made]
+
+
+@pytest.mark.parametrize(
+    "name", ["batch_norm_ablation", "batch_norm_selectivity", "batch_norm_information"]
+)
+def test_batch_norm__of_mlps(normed_mlps, name):
+    results, runs = normed_mlps
+    draw, tell = functions_of(name)
+
+    figure = draw(results, runs)
+
+    figure.draw_without_rendering()
+    shown = " ".join(text.get_text() for text in figure.legends[0].get_texts())
+    assert "no batch norm" in shown
+    assert "nan" not in tell(results, runs)
+    if name == "batch_norm_ablation":
+        with_it, without = figure.axes[0].get_lines()[:2]
+        flags = results.runs["batch_norm"].values
+        for line, flag in ((with_it, 1), (without, 0)):
+            own = random_orders(results.curves.isel(run=np.flatnonzero(flags == flag)))
+            expected = own["accuracy"].mean(["run", "order"]).values
+            np.testing.assert_allclose(line.get_ydata(), expected)
+
+
 LOOKS = (0, 0.25, 0.5, 1, 1.5, 2, 3, 4, 6, 8)
 
 

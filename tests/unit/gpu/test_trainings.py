@@ -49,6 +49,17 @@ def test_train__has_the_weights_of_the_cpu(kind, digits, tmp_path):
     assert gpu.waits.total() <= 4 * steps + 40
 
 
+def test_looks__leave_no_trace_in_a_training_on_a_gpu(digits, tmp_path):
+    kind = TRAININGS["augmentation"] | TRAININGS["convnet"]
+    for name, looks in (("plain", []), ("looked", [0.25, 0.5, 1.5])):
+        with simulated_gpu():
+            train(run_spec(checkpoints=looks, **kind), digits, tmp_path / name, device="cuda")
+
+    plain, looked = (load_checkpoint(tmp_path / name)[1] for name in ("plain", "looked"))
+    assert looked.weights_hash == plain.weights_hash
+    assert len(list((tmp_path / "looked").glob("epoch-*/checkpoint.json"))) == 3
+
+
 def test_batches__of_a_prepared_set_are_normalised_on_the_gpu(digits):
     dataset = load_dataset(digits, "train")
     with simulated_gpu() as gpu:

@@ -5,7 +5,8 @@ import shutil
 import pytest
 
 from unitlens.provenance import digests, kept_values, source
-from unitlens.provenance.digests import code_digest, reached_symbols
+from unitlens.provenance.digests import code_digest, digest_as_written, reached_symbols
+from unitlens.provenance.same_results import SAME_RESULTS
 
 RULES = [
     "prepare_dataset",
@@ -288,6 +289,25 @@ def test_reach__of_a_rule(rule):
 )
 def test_edit__changes_the_digests_of_just_those_rules(edited, module, old, new, rules):
     assert edited(module, old, new) == set(rules.split())
+
+
+# Rules whose code has changed since a version, and makes the files of that version bit for bit.
+AS_BEFORE = {"train": "b8606ea81666"}  # 0.8.0
+
+
+@pytest.mark.parametrize("rule", AS_BEFORE)
+def test_code_digest__of_code_that_changes_no_result_is_that_of_before(rule):
+    assert code_digest(rule) == AS_BEFORE[rule], (
+        f"the code of {rule} has the digest {digest_as_written(rule)} now: where it still makes "
+        "the files of before bit for bit, name this digest in provenance/same_results.py; where it "
+        "does not, remove the entry there and here"
+    )
+
+
+def test_same_results__names_the_code_of_today_alone():
+    now = {digest_as_written(rule): before for rule, before in AS_BEFORE.items()}
+
+    assert now == SAME_RESULTS
 
 
 def test_kept_digest__is_of_the_present_source(edited):

@@ -14,6 +14,7 @@ from small_trainings import OUTPUTS, StoppingAfter, finishes, run_spec
 from unitlens.data.prepare import load_dataset, prepare_dataset
 from unitlens.errors import ModelError
 from unitlens.hashed_files import read_trailer, write_json
+from unitlens.provenance.digests import code_digest
 from unitlens.training.checkpoints import CheckpointRecord, load_checkpoint, read_record
 from unitlens.training.history import read_history, write_history
 from unitlens.training.network_origin import EARLIER_CODE, NetworkOrigin, hash_texts, specification
@@ -74,6 +75,18 @@ def as_written_by(version, directory, spec, digits, code, user_code=""):
     table = xr.load_dataset(history, engine="h5netcdf")
     history.unlink()
     table.to_netcdf(history, engine="h5netcdf")
+
+
+def test_train__takes_a_network_that_unitlens_0_8_has_trained(digits, tmp_path, untrainable):
+    """The digest of the code that trained it stands in its record."""
+    spec = run_spec(checkpoints=[0, 1])
+    train(spec, digits, tmp_path, code="b8606ea81666")
+    before = (tmp_path / "checkpoint.json").read_bytes()
+    untrainable()
+
+    train(spec, digits, tmp_path, code=code_digest("train"))
+
+    assert (tmp_path / "checkpoint.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("version", ["0.1", "0.2"])

@@ -315,6 +315,18 @@ def test_train__refuses_crowded_looks_before_it_trains(digits, tmp_path, untrain
     assert not list(tmp_path.rglob("checkpoint.json"))
 
 
+def test_train__that_fails_at_a_look_is_recorded_as_failed(digits, tmp_path):
+    spec = run_spec(learning_rate=1e30, checkpoints=[0.25, 1])
+    with pytest.raises(ModelError, match=r"loss after epoch 0\.25 is .*lower training\.learning"):
+        train(spec, digits, tmp_path)
+    train(spec, digits, tmp_path, failed="skip")
+
+    record = read_record(tmp_path / "checkpoint.json")
+    assert record.failed.startswith("the loss after epoch 0.25 is")
+    assert list(all_records(tmp_path)) == [""]
+    assert not (tmp_path / "resume").exists()
+
+
 # networks that are there already
 
 
