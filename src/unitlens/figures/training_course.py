@@ -179,7 +179,9 @@ def _draw_course(panels: "Sequence[Axes]", course: TrainingCourse, shade: str) -
     style: dict[str, Any] = {"color": shade, "marker": ".", "linewidth": 1.4, "alpha": 0.85}
     upper.plot(course.epochs, course.auc, **style)
     lower.plot(course.epochs, course.test_accuracy, **style)
-    training_course(course.history, ax=middle, color=shade, linewidth=1.4)
+    shown = course.history["epoch"].values >= course.epochs.min()
+    history = course.history.isel(epoch=np.flatnonzero(shown))
+    training_course(history, ax=middle, color=shade, linewidth=1.4)
     for name, axes, values in (
         ("auc", upper, course.auc),
         ("test_loss", middle, course.test_loss),

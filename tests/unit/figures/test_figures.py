@@ -379,6 +379,18 @@ def test_training_course__has_points_inside_of_epochs(looked, name):
         assert ticks == ["0", "1", "2", "3", "4", "6", "8", "12"]
 
 
+def test_early_stopping__without_the_untrained_network_has_no_losses_of_it(looked):
+    opened, run = open_results(looked[0].directory), looked[1]
+    opened.checkpoints.runs = opened.checkpoints.runs.isel(run=slice(1, None))
+
+    losses = functions_of("early_stopping")[0](opened, [run]).axes[1]
+
+    train, test = (line for line in losses.get_lines() if line.get_xdata().size)
+    assert test.get_xdata()[0] == train.get_xdata()[0] == 0.25
+    highest = opened.checkpoints.runs["test_loss"].values[0]
+    assert losses.get_ylim()[1] < 1.2 * highest
+
+
 def test_training_course__names_parts_of_epochs(looked):
     results, run = looked
     kept = results.checkpoints.runs
