@@ -55,7 +55,7 @@ from unitlens.planning.job_parts import PartCounter
 from unitlens.planning.job_sizes import JobSizes
 from unitlens.planning.network_checks import check_networks, networks_can_be_built
 from unitlens.planning.needed_packages import check_packages
-from unitlens.planning.network_steps import NETWORK_STEPS, step_code
+from unitlens.planning.network_steps import NETWORK_STEPS, present_codes, step_code
 from unitlens.planning.one_job import RULE as ONE_JOB_RULE
 from unitlens.planning.one_job import (
     STEPS_OF_ONE_JOB,

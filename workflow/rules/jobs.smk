@@ -16,6 +16,7 @@ def force_stale():
         logger.info(f"unitlens: {path} does not fit: {reason}")
     jobs.forcefiles.update(STALE)
     forget_other_rules(workflow.persistence)
+    take_earlier_code(workflow.persistence)
 
 
 def forget_other_rules(persistence):
@@ -39,6 +40,21 @@ def forget_other_rules(persistence):
             return record
         by_one_job = record.rule.endswith(ONE_JOB_RULE)
         return record if by_one_job == (str(path) in of_one_job) else None
+
+    persistence.metadata = metadata
+
+
+def take_earlier_code(persistence):
+    """Have Snakemake take code of an earlier version that is as good for the code of now."""
+    remembered = persistence.metadata
+    present = {repr(earlier): repr(now) for earlier, now in present_codes().items()}
+
+    def metadata(path):
+        record = remembered(path)
+        if record is None or present.keys().isdisjoint(record.params or ()):
+            return record
+        params = sorted(present.get(param, param) for param in record.params)
+        return record.model_copy(update={"params": params})
 
     persistence.metadata = metadata
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from unitlens.planning.plan import Plan
 from unitlens.provenance.digests import code_digest
+from unitlens.provenance.earlier_code import EARLIER_CODE
 from unitlens.provenance.file_provenance import FileProvenance
 from unitlens.provenance.misfits import STORE_FILES
 
@@ -50,6 +51,16 @@ def step_code(step: str) -> str:
     # One job records a network whole, or several jobs record it in parts: the files are the same.
     commands = (step, "record_part") if step == "record_activations" else (step,)
     return code_digest(*commands)
+
+
+def present_codes() -> dict[str, str]:
+    """Return digests of steps' code in earlier versions, each with that of now.
+
+    Files that state such a digest are as good as those of now.
+    """
+    return {
+        earlier: step_code(step) for step, digests in EARLIER_CODE.items() for earlier in digests
+    }
 
 
 def expected_provenances(plan: Plan) -> dict[str, dict[str, FileProvenance]]:

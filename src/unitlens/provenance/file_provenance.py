@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from unitlens.provenance.earlier_code import is_as_good
+
 WEIGHTS, DATASET = "weights", "dataset"
 _WORDS = {WEIGHTS: "network", DATASET: "data set"}
 
@@ -51,7 +53,8 @@ class FileProvenance:
         ----------
         expected
             The provenance that a new file would have. Inputs and a code that it does not state
-            are not compared.
+            are not compared. Code of an earlier version may be as good
+            (:mod:`unitlens.provenance.earlier_code`).
 
         Returns
         -------
@@ -72,6 +75,6 @@ class FileProvenance:
                 return f"it was computed from another {_WORDS.get(name, name)}"
         if self.step != expected.step:
             return f"it is of the step {self.step}, not {expected.step}"
-        if expected.code and self.code != expected.code:
+        if expected.code and not is_as_good(self.step, self.code, expected.code):
             return "the code of the step has changed"
         return None

@@ -12,7 +12,7 @@ from unitlens.model.element_sums import element_moments, has_maps
 from unitlens.model.layers import UnitLayer
 from unitlens.store.element_file import element_file, read_elements, write_elements
 from unitlens.store.element_moments import ElementMoments, join_moments, moments_of
-from unitlens.store.format.layout import StoredArray
+from unitlens.store.format.layout import ACTIVATION, Layout, plan_arrays
 from unitlens.store.format.manifest import Contents
 from unitlens.store.format.parts import Part
 
@@ -27,32 +27,23 @@ class ElementRecording:
 
     Parameters
     ----------
-    path
-        The store.
+    place
+        The file.
     contents
         Contents of the store.
-    part
-        Part of the shards that is recorded.
-    lacking
-        The array of each layer with maps, and its shards that are recorded now.
+    rows
+        Samples of each shard that is recorded now, by the name of the layer and the number of the
+        shard.
     """
 
     def __init__(
-        self,
-        path: Path,
-        contents: Contents,
-        part: Part,
-        lacking: Mapping[str, tuple[StoredArray, Sequence[int]]],
+        self, place: Path, contents: Contents, rows: Mapping[str, Mapping[int, slice]]
     ) -> None:
-        self._place, self._contents = element_file(path, part), contents
-        self._rows = {
-            name: {shard: array.rows(shard) for shard in shards}
-            for name, (array, shards) in lacking.items()
-        }
-        kept = read_elements(self._place, contents)
+        self._place, self._contents, self._rows = place, contents, rows
+        kept = read_elements(place, contents)
         self._complete: dict[str, dict[int, ElementMoments]] = {
-            name: {s: of for s, of in kept.get(name, {}).items() if s not in rows}
-            for name, rows in self._rows.items()
+            name: {s: moments for s, moments in kept.get(name, {}).items() if s not in of_layer}
+            for name, of_layer in rows.items()
         }
         self._growing: dict[tuple[str, int], ElementMoments] = {}
 
@@ -102,9 +93,10 @@ class ElementRecording:
 def element_recording(
     path: Path,
     contents: Contents,
-    part: Part,
     layers: Sequence[UnitLayer],
-    lacking: Mapping[str, tuple[StoredArray, Sequence[int]]],
+    missing: NDArray[np.bool_],
+    layout: Layout,
+    part: Part,
 ) -> ElementRecording | None:
     """Return what sums the moments of the elements of a recording; None where no layer has maps.
 
@@ -114,16 +106,22 @@ def element_recording(
         The store.
     contents
         Contents of the store.
-    part
-        Part of the shards that is recorded.
     layers
         The recorded layers.
-    lacking
-        Path of each array to the array and to its shards that are recorded now.
+    missing
+        Of each sample, whether it runs.
+    layout
+        Bytes of chunks and shards that the store aims at.
+    part
+        Part of the shards that is recorded.
     """
-    of_maps = {
-        layer.name: lacking[f"{layer.name}/activation"] for layer in layers if has_maps(layer)
-    }
-    if contents.of_positions or not any(shards for _, shards in of_maps.values()):
+    if contents.of_positions:
         return None
-    return ElementRecording(path, contents, part, of_maps)
+    arrays = plan_arrays(contents.layers, contents.samples, contents.dtype, layout)
+    by_path = {array.path: array for array in arrays}
+    rows: dict[str, dict[int, slice]] = {}
+    for layer in filter(has_maps, layers):
+        array = by_path[f"{layer.name}/{ACTIVATION}"]
+        of_part = {shard: array.rows(shard) for shard in part.shards(array)}
+        rows[layer.name] = {shard: of for shard, of in of_part.items() if missing[of].all()}
+    return ElementRecording(element_file(path, part), contents, rows) if rows else None

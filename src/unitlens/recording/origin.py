@@ -19,10 +19,12 @@ from unitlens.errors import ArgumentError
 from unitlens.model.inputs import tensors_in
 from unitlens.model.weights import modules_hash, weights_hash
 from unitlens.model.wrapped_modules import plain_modules, unwrap
+from unitlens.provenance.earlier_code import is_as_good
 
 FORMER_PROBES = 16
 BATCH = 16
-# Entries of a store's provenance that identify a model and a data set, and what each identifies.
+CODE = "code"  # entry of a store's provenance: the digest of the code that recorded it
+# Entries that identify a model and a data set, and what each identifies.
 IDENTITIES = {"weights_hash": "weights", "modules_hash": "modules", "dataset_identity": "data"}
 
 
@@ -80,14 +82,16 @@ class Origin:
     def matches(self, stored: Mapping[str, Any]) -> bool:
         """Tell whether a store's provenance states this origin.
 
-        Entries other than identities must be equal. ``modules_hash`` is compared where the store
-        has this entry.
+        Entries other than identities must be equal; the digest of the code may be one that is as
+        good. ``modules_hash`` is compared where the store has this entry.
         """
         others = [
-            {name: value for name, value in provenance.items() if name not in IDENTITIES}
+            {n: value for n, value in provenance.items() if n not in IDENTITIES and n != CODE}
             for provenance in (stored, self.provenance)
         ]
-        return others[0] == others[1] and self.find_difference(stored) is None
+        codes = (str(provenance.get(CODE, "")) for provenance in (stored, self.provenance))
+        is_same = others[0] == others[1] and is_as_good("record_activations", *codes)
+        return is_same and self.find_difference(stored) is None
 
     def find_difference(self, stored: Mapping[str, Any]) -> str | None:
         """Return the first identity in which a store's provenance differs, None where none does."""

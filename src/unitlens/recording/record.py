@@ -259,8 +259,9 @@ def _write_store(
             part=part,
             admit_parts=admit_parts,
         ) as writer:
-            layers = recording.layers
-            recording.fill(writer, element_recording(path, contents, part, layers, writer.lacking))
+            layers, missing = recording.layers, writer.missing
+            elements = element_recording(path, contents, layers, missing, DEFAULT_LAYOUT, part)
+            recording.fill(writer, elements)
             if part == WHOLE:
                 writer.add_doubts(recording.doubts)  # some may have come up
                 warn_of_nonfinite(path, writer.finish())

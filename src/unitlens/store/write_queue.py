@@ -102,11 +102,6 @@ class BandBuffer:
             return np.empty((self.array.chunks[0], *self.array.shape[1:]), self.array.dtype)
 
     @property
-    def lacking(self) -> list[int]:
-        """Numbers of the missing shards, ascending."""
-        return list(self._missing)
-
-    @property
     def missing(self) -> list[slice | list[int]]:
         """Samples of each missing shard, as an index of an array over all samples."""
         samples = (self._samples[self.array.rows(shard)] for shard in self._missing)

@@ -178,11 +178,6 @@ class StoreWriter:
                 lacking[samples] = True
         return lacking
 
-    @property
-    def lacking(self) -> dict[str, tuple[StoredArray, list[int]]]:
-        """Path of each array that is filled to the array and to the shards that it lacks."""
-        return {of.array.path: (of.array, of.lacking) for of in self._buffers}
-
     def append(self, first: int, columns: Mapping[str, Values]) -> None:
         """Take the next samples, and have the shards written that these samples complete.
 
