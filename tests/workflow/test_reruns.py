@@ -1,12 +1,17 @@
 """What runs again after an edit of the configuration, and in a folder that was copied."""
 
 import copy
+import os
 import shutil
+from dataclasses import replace
 
 import pytest
 from workflow_runs import TINY, planned_jobs, snakemake
 
 from unitlens.config.measurements import PERTURBATIONS
+from unitlens.planning.network_steps import step_code
+from unitlens.provenance.earlier_code import EARLIER_CODE
+from unitlens.store.format.manifest import read_manifest, write_manifest
 
 TAIL = {"write_plan", "tabulate", "draw_figures", "compare_with_paper", "write_report", "all"}
 
@@ -104,6 +109,26 @@ def test_key__that_changes_no_result_reruns_nothing(again, key):
         config[name] = {**config[name], **value} if isinstance(value, dict) else value
 
     assert not _beside_pages(snakemake(again, "--dry-run", "all", config=config))
+
+
+def test_code_of_before__that_is_as_good_reruns_nothing(again):
+    """The results, and what Snakemake remembers of them, state the digest of an earlier version."""
+    step = "record_activations"
+    now, earlier = step_code(step), EARLIER_CODE[step][0]
+    for file in (again / ".snakemake/metadata").iterdir():
+        file.write_text(file.read_text().replace(now, earlier))
+    for store in (again / "results").rglob("activations.zarr"):
+        manifest, place = read_manifest(store), store.with_suffix(".json")
+        provenance = {**manifest.contents.provenance, "code": earlier}
+        contents, times = replace(manifest.contents, provenance=provenance), place.stat()
+        write_manifest(store, replace(manifest, contents=contents))
+        os.utime(place, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    assert not _beside_pages(snakemake(again, "--dry-run", "all"))
+
+    for file in (again / ".snakemake/metadata").iterdir():
+        file.write_text(file.read_text().replace(earlier, "0123456789ab"))
+    assert step in _beside_pages(snakemake(again, "--dry-run", "all"))
 
 
 def test_threads__rerun_nothing(again):
