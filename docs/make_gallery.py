@@ -88,7 +88,7 @@ ul.plot.ablation_curve(its_curves, label="permuted labels", ax=ax)
 """,
     ),
     "noise_curve": (
-        "Accuracy against Gaussian noise on all units, in standard deviations of each unit.",
+        "Accuracy against noise on all units, in standard deviations of each unit's elements.",
         """\
 scales = [0.1, 0.2, 0.5, 1, 2, 5]
 variance = ul.empirical_variance(stats).variance

@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 import unitlens as ul
-from unitlens.perturbation.noise_robustness import standard_normal
+from unitlens.perturbation.normal_numbers import element_normal, standard_normal
 from unitlens.seeds import seeded
 
 FUNCTIONS = frozenset(
@@ -254,6 +254,8 @@ def assert_noise(network, noise, *, seed=0, variance=1.0):
     for draw in range(noise.sizes["draw"]):
         normal = standard_normal(seed, draw, 0, len(network.pairs), len(units)).double()
         parts = dict(zip(names, (normal * np.sqrt(variance)).split(counts, dim=1), strict=True))
+        if noise.attrs["per"] == "element":
+            parts |= dict(element_parts(network, seed, draw, variance))
         for number, scale in enumerate(noise.noise_scale.values):
             edits = {name: adding(network.axis(name), scale * part) for name, part in parts.items()}
             losses, hits = scores(network.model, network.pairs, edits)
@@ -262,9 +264,18 @@ def assert_noise(network, noise, *, seed=0, variance=1.0):
             assert abs(float(noise.accuracy[draw, number]) - hits.mean()) < 1e-12
 
 
+def element_parts(network, seed, draw, variance):
+    """Yield the noise of each layer of maps, with the units on axis 1."""
+    for name, activation in network.activations.items():
+        if activation.dim() > 2:
+            samples, *shape = by_unit(activation, network.axis(name)).movedim(1, -1).shape
+            normal = element_normal(seed, draw, range(samples), name, shape).double()
+            yield name, normal.movedim(-1, 1) * np.sqrt(variance)
+
+
 def adding(axis, noise):
     def edit(activation):
         units = by_unit(activation, axis)
-        units += noise.reshape(*noise.shape, *[1] * (units.dim() - 2))
+        units += noise.reshape(*noise.shape, *[1] * (units.dim() - noise.dim()))
 
     return edit

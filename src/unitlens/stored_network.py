@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import xarray as xr
 from torch import nn
 
@@ -23,6 +24,7 @@ from unitlens.provenance.file_provenance import WEIGHTS as WEIGHTS_INPUT
 from unitlens.store.backend.files import read_files
 from unitlens.store.backend.netcdf import read_components, read_netcdf
 from unitlens.store.backend.places import is_remote, locate
+from unitlens.store.element_file import recorded_variances
 from unitlens.training.checkpoints import RECORD, WEIGHTS, CheckpointRecord, load_checkpoint
 from unitlens.training.checkpoints import read_record as read_checkpoint_record
 from unitlens.training.probes import find_changed_output
@@ -188,6 +190,32 @@ def read_measures(stored: StoredNetwork) -> xr.Dataset:
     measures = read_netcdf(stored.directory / "unit_measures.nc")
     validate(measures, "unit_measures")
     return measures
+
+
+def noise_variances(stored: StoredNetwork) -> xr.Dataset:
+    """Return the variances that scale noise, over the training set.
+
+    Parameters
+    ----------
+    stored
+        The network.
+
+    Returns
+    -------
+    Dataset on ``unit`` with ``variance`` of every unit, and ``element_variance`` of the elements of
+    feature maps; NaN for units of other layers, and of layers whose elements' variance was not
+    recorded, as by unitlens before 0.9.
+    """
+    measures, inputs = read_measures(stored), stored.inputs
+    store = stored.directory / "train" / "activations.zarr"
+    recorded = recorded_variances(
+        store, weights_hash=inputs[WEIGHTS_INPUT], dataset_hash=inputs[DATASET]
+    )
+    elements = np.full(measures.sizes["unit"], np.nan)
+    for name, variances in recorded.items():
+        rows = np.flatnonzero(measures["layer"].values == name)
+        elements[rows] = variances[measures["channel"].values[rows]]
+    return measures[["variance"]].assign(element_variance=("unit", elements))
 
 
 def value_arguments(stored: StoredNetwork, value: str) -> dict[str, Any]:

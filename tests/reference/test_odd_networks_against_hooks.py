@@ -64,10 +64,11 @@ def test_cumulative_ablation__equals_whole_passes(network, value):
     assert_cumulative(network, curve, network.means() if value == "mean" else 0.0, seed=1)
 
 
-def test_noise_robustness__equals_whole_passes(network):
+@pytest.mark.parametrize("per", ["element", "unit"])
+def test_noise_robustness__equals_whole_passes(network, per):
     noise = ul.noise_robustness(
         network.model, network.pairs, [0.5, 2.0], variance=network.variance(0.3), draws=1,
-        batch_size=BATCH,
+        batch_size=BATCH, per=per,
     )  # fmt: skip
 
     assert_noise(network, noise, variance=0.3)

@@ -18,7 +18,7 @@ from networks_by_hand import (
     residual,
     widths,
 )
-from unitlens.perturbation.noise_robustness import standard_normal
+from unitlens.perturbation.normal_numbers import element_normal, standard_normal
 from unitlens.variables.unit_index import unit_coordinates
 
 # One of the networks depends on its batch.
@@ -133,9 +133,10 @@ def order_of(number, units, seed=1):
     return seeded(seed, "order", number).permutation(units)
 
 
+@pytest.mark.parametrize("per", ["element", "unit"])
 @pytest.mark.parametrize("batch_size", [SAMPLES, 8])
 @pytest.mark.parametrize("name", ["mlp", "convnet", "residual", "untraceable"])
-def test_noise_robustness__equals_the_same_noise_by_hooks(name, batch_size):
+def test_noise_robustness__equals_the_same_noise_by_hooks(name, batch_size, per):
     model, pairs, places, counts = setting(name)
     layers = ul.unit_layers(model, pairs.inputs)
     generator = np.random.default_rng(0)
@@ -146,15 +147,23 @@ def test_noise_robustness__equals_the_same_noise_by_hooks(name, batch_size):
     )
 
     noise = ul.noise_robustness(
-        model, pairs, [0.0, 0.5, 2.0], variance=variance, draws=2, seed=5, batch_size=batch_size
-    )
+        model, pairs, [0.0, 0.5, 2.0], variance=variance, draws=2, seed=5, batch_size=batch_size,
+        per=per,
+    )  # fmt: skip
 
+    deviations = torch.as_tensor(variance.values).sqrt().split(counts)
     for draw in range(2):
-        normal = standard_normal(5, draw, 0, SAMPLES, sum(counts)).double()
-        parts = (normal * torch.as_tensor(variance.values).sqrt()).split(counts, dim=1)
+        parts = [*standard_normal(5, draw, 0, SAMPLES, sum(counts)).double().split(counts, dim=1)]
+        for place, layer in enumerate(layers if per == "element" else ()):
+            if len(layer.shape) > 1:  # drawn with the units last
+                units, *positions = layer.shape
+                drawn = element_normal(5, draw, range(SAMPLES), layer.name, (*positions, units))
+                parts[place] = drawn.double().movedim(-1, 1)
+        for place, by_unit in enumerate(deviations):
+            parts[place] = parts[place] * by_unit.reshape(-1, *[1] * (parts[place].dim() - 2))
         for number, scale in enumerate([0.0, 0.5, 2.0]):
             edits = {
-                place: lambda a, n=scale * part: a + n.reshape(*n.shape, *[1] * (a.dim() - 2))
+                place: lambda a, n=scale * part: a + n.reshape(*n.shape, *[1] * (a.dim() - n.dim()))
                 for place, part in zip(places, parts, strict=True)
             }
             loss, hit = naive_scores(model, pairs, edits)

@@ -71,9 +71,9 @@ FIGURES: dict[str, FigureDeclaration] = {
             module="memorisation",
             title="Noise on the units of networks that memorise",
             caption="Accuracy against the scale of Gaussian noise added to all units at once, by "
-            "the fraction of training labels that was permuted. A scale of 1 is each unit's own "
-            "standard deviation. Lines are means over draws and seeds, bands one standard "
-            "deviation.",
+            "the fraction of training labels that was permuted. A scale of 1 is the standard "
+            "deviation of each unit's elements, or of each unit, as the axis says. Lines are means "
+            "over draws and seeds, bands one standard deviation.",
             needs=("noise_robustness",),
         ),
         FigureDeclaration(

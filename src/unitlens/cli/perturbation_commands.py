@@ -272,13 +272,14 @@ def _ablate_sets(
 
 def _add_noise(stored: "StoredNetwork", section: NoiseRobustnessSpec, **more: Any) -> "xr.Dataset":
     from unitlens.perturbation.noise_robustness import noise_robustness, noise_scales
-    from unitlens.stored_network import read_measures
+    from unitlens.stored_network import noise_variances
 
     noise = noise_robustness(
         stored.model,
         stored.dataset(section.split),
         noise_scales(**section.scales.model_dump()),
-        variance=read_measures(stored)["variance"],
+        variance=noise_variances(stored),
+        reference=stored.dataset("train") if section.per == "element" else None,
         **section.arguments(),
         seed=stored.seed,
         **more,

@@ -227,7 +227,7 @@ class NoiseRobustnessSpec(FunctionSettings):
     workflow_keys: ClassVar = frozenset({"split", "scales", "checkpoints", "parts"})
     later_keys: ClassVar = frozenset({"layers"})
     site_keys: ClassVar = frozenset({"workers", "memory_gb", "parts"})
-    needs_measures: ClassVar[bool] = True  # the variance of a unit scales the noise on the unit
+    needs_measures: ClassVar[bool] = True  # variances of units that are one number a sample
 
     @property
     def most_parts(self) -> int:
@@ -239,6 +239,12 @@ class NoiseRobustnessSpec(FunctionSettings):
     layers: LayerChoice = None
     scales: ScaleSpec = ScaleSpec()
     draws: PositiveInt = Field(10, description="independent draws of the noise at each scale")
+    per: Literal["element", "unit"] = Field(
+        "element",
+        description="what has noise of its own: each element of a feature map, scaled by the "
+        "standard deviation of the map's elements over samples and positions; or each unit, whose "
+        "positions all have one number, scaled by the standard deviation of their mean",
+    )
     score: TopScore = "top1"
     workers: LoadingProcesses = 0
     memory_gb: MemoryLimit = "auto"

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from unitlens.explorer.run_lines import WIDTH, draw_lines, mean_line
+from unitlens.plot.canvas import noise_text
 
 RANDOM = "random orders"
 _UNITS = {"accuracy": "", "loss": " (nats)"}
@@ -74,7 +75,8 @@ def noise_plots(noise: Sequence[tuple[str, xr.Dataset]]) -> list[Any]:
             lines.append(mean_line(colour, scales[positive], values))
             count = row.sizes["draw"]
         title = f"mean and range of {count} draws"
-        x_label = "noise scale (standard deviations of each unit)"
+        labels = dict.fromkeys(noise_text(row) for _, row in noise)
+        x_label = noise_text(xr.Dataset()) if len(labels) > 1 else next(iter(labels))
         drawn.append(plot_pane(draw_lines(lines, title, x_label, name + units, log_x=True)))
     return drawn
 

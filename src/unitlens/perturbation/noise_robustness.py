@@ -1,13 +1,13 @@
 """Noise robustness: add noise to all units together, scaled by each unit's variance."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import xarray as xr
-from torch import Tensor, nn
+from torch import nn
 
 from unitlens.data.items import ItemForm
 from unitlens.data.loading_workers import loading_workers
@@ -15,20 +15,18 @@ from unitlens.data.positions import Positions
 from unitlens.errors import ArgumentError
 from unitlens.given_arrays import as_array
 from unitlens.model.device_memory import MemoryLimit
-from unitlens.model.layers import UnitLayer
 from unitlens.model.outputs import OutputChoice
 from unitlens.model.precision import Precision
 from unitlens.perturbation.fitting_memory import fitting_memory
-from unitlens.perturbation.mean_scores import Baseline, VariantScores
+from unitlens.perturbation.noise_deviations import (
+    NoisePer,
+    NoiseVariance,
+    noise_deviations,
+)
+from unitlens.perturbation.noisy_passes import NoisyPasses
 from unitlens.perturbation.partial_calls import Checkpoint, Part, PartialCall, share
 from unitlens.perturbation.scores import Floats, ScoreChoice
-from unitlens.perturbation.session import Batch, LayerChoice, Session, Settings, open_session
-from unitlens.perturbation.summed_batches import summed_batches
-from unitlens.perturbation.values.unit_values import align_with_activations, values_by_unit
-from unitlens.seeds import derived_seed
-
-# Samples whose noise one random generator draws. Another number gives other noise for a seed.
-NOISE_BLOCK = 64
+from unitlens.perturbation.session import LayerChoice, Settings, open_session
 
 
 @fitting_memory
@@ -37,7 +35,9 @@ def noise_robustness(
     dataset: Any,
     scales: npt.ArrayLike,
     *,
-    variance: xr.Dataset | xr.DataArray | npt.ArrayLike,
+    variance: NoiseVariance = None,
+    reference: Any = None,
+    per: NoisePer = "element",
     layers: LayerChoice = None,
     draws: int = 10,
     seed: int = 0,
@@ -58,10 +58,11 @@ def noise_robustness(
 ) -> xr.Dataset:
     """Add Gaussian noise to all units of the layers together, and measure loss and accuracy.
 
-    The noise of a unit has mean 0 and standard deviation ``scale * sqrt(variance)``. It is drawn
-    for each sample, added after the nonlinearity, and not rectified again. A feature map is one
-    unit: it gets one number per sample, the same at all positions, so that the noise of its mean
-    over positions has the standard deviation above.
+    The noise has mean 0 and standard deviation ``scale * sqrt(variance)``. It is drawn for each
+    sample, added after the nonlinearity, and not rectified again. Each element of a feature map,
+    that is each position of it, has noise of its own, scaled by the variance of the map's elements
+    over samples and positions; or, with ``per="unit"``, all of them have the same number, scaled by
+    the variance of their mean.
 
     Parameters
     ----------
@@ -78,9 +79,21 @@ def noise_robustness(
     scales
         Scales of the noise, numbers of at least 0, shape (scales,).
     variance
-        Variance of every unit's activation, at least 0, usually over the training set: the result
-        of :func:`unitlens.empirical_variance`, or a DataArray on ``unit`` that is matched by its
-        coordinates ``layer`` and ``channel``, or one number per unit in order.
+        Variance of every unit, at least 0, usually over the training set. None: it is computed over
+        `reference`. A Dataset, which is matched by its coordinates ``layer`` and ``channel``: units
+        whose elements have noise of their own take ``element_variance``, all others ``variance``,
+        as :func:`unitlens.empirical_variance` gives it. Where it lacks ``element_variance``, that
+        is computed over `reference`, which must then be given. A DataArray of another name than
+        ``variance`` is matched alike, and an array has one number per unit in order; their numbers
+        are taken for the noise as it is.
+    reference
+        Data set over which variances are computed that `variance` does not give, usually the
+        training set, of the same form as `dataset`. It is run once. The data set that is scored if
+        None.
+    per
+        ``"element"``: each element of a feature map, or of any unit with several positions, has
+        noise of its own. ``"unit"``: a unit has one number per sample, the same at all positions.
+        Units that are one number per sample have the same noise by both.
     layers
         The layers to whose units noise is added: names as :func:`unitlens.unit_layers` lists them,
         names of modules or graph nodes, patterns, or results of :func:`unitlens.layer`; or a number
@@ -155,15 +168,15 @@ def noise_robustness(
     Returns
     -------
     Dataset of the schema ``noise_robustness`` on `draw` and `noise_scale`: ``accuracy``, and
-    ``loss`` in nats, means over the samples. Attributes: ``samples``, ``seed``, ``layers``,
-    ``score``, ``precision``, ``baseline_loss`` and ``baseline_accuracy`` of the network without
-    noise on the same samples.
+    ``loss`` in nats, means over the samples. Attributes: ``per``, ``samples``, ``seed``,
+    ``layers``, ``score``, ``precision``, ``baseline_loss`` and ``baseline_accuracy`` of the network
+    without noise on the same samples.
 
     Raises
     ------
     ArgumentError
         Where an argument is out of its range, or a unit has no variance or a variance that is not
-        a number of at least 0.
+        a number of at least 0, or `variance` lacks that of elements and no `reference` is given.
     LayerError
         Where the model has no layer of units.
     SavedSumsError
@@ -200,15 +213,17 @@ def noise_robustness(
         layers, samples, seed, batch_size, device, memory_gb, score, precision,
         output, ItemForm(target, collate_fn, ignore_index), positions,
         PartialCall("noise_robustness", part, checkpoint, {
-            "scales": checked, "variance": variance, "draws": draws,
+            "scales": checked, "variance": variance, "draws": draws, "per": per,
         }),
     )  # fmt: skip
     reading = loading_workers(workers, dataset)
     with reading, open_session(model, dataset, settings, "together") as session:
         own = share(draws, part, "draws")
-        noisy = _Noise(session, checked, _deviations(session, variance), own, seed)
+        deviations = noise_deviations(session, variance, reference, per)
+        noisy = NoisyPasses(session, checked, deviations, own, seed, per)
         noisy.add_all()
-        return noisy.table().assign_attrs(session.attributes(), **noisy.baseline.attributes())
+        attributes = {"per": per, **session.attributes(), **noisy.baseline.attributes()}
+        return noisy.table().assign_attrs(attributes)
 
 
 def noise_scales(minimum: float, maximum: float, points: int) -> Floats:
@@ -243,127 +258,3 @@ def _check_scales(scales: npt.ArrayLike) -> Floats:
     if outside.size:
         raise ArgumentError(f"scales holds {outside[0]}, but every scale must be at least 0")
     return array
-
-
-def _deviations(session: Session, variance: xr.Dataset | xr.DataArray | npt.ArrayLike) -> Floats:
-    """Return the standard deviation of every unit's activation, (units,)."""
-    given = variance.get("variance", variance) if isinstance(variance, xr.Dataset) else variance
-    array = values_by_unit(session, given, "variance")
-    outside = np.flatnonzero(~(np.isfinite(array) & (array >= 0)))
-    if outside.size:
-        raise ArgumentError(
-            f"variance holds {array[outside[0]]} for unit {outside[0]}, but must be at least 0 for "
-            "every unit"
-        )
-    return np.sqrt(array)
-
-
-def standard_normal(seed: int, draw: int, start: int, stop: int, units: int) -> Tensor:
-    """Return the normal numbers of one draw for the samples from `start` to `stop`.
-
-    Parameters
-    ----------
-    seed, draw
-        Seed and number of the draw.
-    start, stop
-        Positions among the scored samples.
-    units
-        Number of units of all layers.
-
-    Returns
-    -------
-    Shape (stop - start, units), float32, on the CPU.
-
-    Examples
-    --------
-    >>> whole, part = standard_normal(0, 0, 0, 5, 2), standard_normal(0, 0, 3, 5, 2)
-    >>> torch.equal(whole[3:], part)
-    True
-    """
-    blocks = range(start // NOISE_BLOCK, -(-stop // NOISE_BLOCK))
-    drawn = [_block(seed, draw, block, units) for block in blocks]
-    offset = blocks.start * NOISE_BLOCK
-    return torch.cat(drawn)[start - offset : stop - offset]
-
-
-def _block(seed: int, draw: int, block: int, units: int) -> Tensor:
-    generator = torch.Generator().manual_seed(derived_seed(seed, "noise", draw, block))
-    return torch.randn((NOISE_BLOCK, units), generator=generator, dtype=torch.float32)
-
-
-class _Noise:
-    """Scores under noise, one variant of the network per draw and scale.
-
-    Parameters
-    ----------
-    session
-        The session.
-    scales, deviations
-        Scales of the noise, and standard deviation of each unit's activation.
-    draws, seed
-        Numbers of the draws, and their seed.
-    """
-
-    def __init__(
-        self, session: Session, scales: Floats, deviations: Floats, draws: Sequence[int], seed: int
-    ) -> None:
-        self._session, self._scales, self._draws, self._seed = session, scales, draws, seed
-        self._factors = session.tensor(np.tile(scales, len(draws))).reshape(-1, 1, 1)
-        self._deviations = session.tensor(deviations)
-        # Start of the batch, first and last draw for which the noise is at hand.
-        self._drawn_for = (-1, -1, -1)
-        self._drawn: dict[int, dict[str, Tensor]] = {}
-        self._scores = VariantScores(session, len(draws) * len(scales))
-        self.baseline = Baseline()
-
-    def add_all(self) -> None:
-        """Score all draws and scales on all samples."""
-        for batch in summed_batches(
-            self._session,
-            (self.baseline, self._scores),
-            "noise robustness",
-            at_most=self._session.engine.samples_together,
-        ):
-            self._add(batch)
-
-    def _add(self, batch: Batch) -> None:
-        """Score all draws and scales on a batch."""
-        self.baseline.add(self._session, batch)
-
-        def add_noise(layer: UnitLayer, activations: Tensor, variants: slice) -> Tensor:
-            noise = self._noise(layer, batch, variants)
-            aligned = align_with_activations(noise, layer, activations.dim())
-            if len(activations) == len(noise):
-                return activations.add_(aligned)
-            return activations + aligned
-
-        count, engine = len(self._factors), self._session.engine
-        runs = engine.together(batch.inputs, count, add_noise, is_due=batch.is_due)
-        for variants, outputs in runs:
-            self._scores.add(variants, outputs, batch)
-
-    def _noise(self, layer: UnitLayer, batch: Batch, variants: slice) -> Tensor:
-        """Return the noise of a layer's units, (variants, samples, units)."""
-        places = [variant // len(self._scales) for variant in range(variants.start, variants.stop)]
-        draws = [self._draws[place] for place in places]
-        if self._drawn_for != (batch.start, draws[0], draws[-1]):
-            self._drawn_for = (batch.start, draws[0], draws[-1])
-            self._drawn = {draw: self._draw(batch, draw) for draw in dict.fromkeys(draws)}
-        drawn = torch.stack([self._drawn[draw][layer.name] for draw in draws])
-        return drawn.mul_(self._factors[variants])
-
-    def _draw(self, batch: Batch, draw: int) -> dict[str, Tensor]:
-        """Return the noise of one draw on a batch at scale 1, by the name of the layer."""
-        stop = batch.start + len(batch.inputs)
-        normal = standard_normal(self._seed, draw, batch.start, stop, self._session.units)
-        return self._session.split(normal.to(self._deviations) * self._deviations)
-
-    def table(self) -> xr.Dataset:
-        """Return accuracy and loss by draw and scale."""
-        shape = (len(self._draws), len(self._scales))
-        variables = {
-            name: (("draw", "noise_scale"), means.reshape(shape))
-            for name, means in self._scores.means().items()
-        }
-        coordinates = {"draw": np.array(self._draws), "noise_scale": self._scales}
-        return self._session.annotated(xr.Dataset(variables, coordinates), "noise_robustness")

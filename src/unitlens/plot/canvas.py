@@ -76,6 +76,20 @@ def networks(count: int) -> str:
     return f"{count} network" if count == 1 else f"{count} networks"
 
 
+def noise_text(noise: "xr.Dataset") -> str:
+    """Return the name of the axis of noise scales, by what has noise of its own in a table.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> noise_text(xr.Dataset(attrs={"per": "element"}))
+    "noise scale (standard deviations of a unit's elements)"
+    """
+    of = {"element": " of a unit's elements", "unit": " of each unit"}
+    # A table of networks with several kinds of noise does not say which.
+    return f"noise scale (standard deviations{of.get(str(noise.attrs.get('per')), '')})"
+
+
 def axis_text(table: "xr.Dataset", name: str) -> str:
     """Return the name of a variable for an axis, with its units.
 

@@ -7,7 +7,14 @@ import numpy as np
 import xarray as xr
 
 from unitlens.analysis.curve_summaries import RANDOM_ORDER, interpolate
-from unitlens.plot.canvas import axis_text, draw_marks, drawing_on, drawn_before, networks
+from unitlens.plot.canvas import (
+    axis_text,
+    draw_marks,
+    drawing_on,
+    drawn_before,
+    networks,
+    noise_text,
+)
 from unitlens.plot.needed_tables import need_dimensions, need_variables
 from unitlens.plot.style import colour, log_ticks, marker
 
@@ -164,7 +171,7 @@ def noise_curve(
         else:
             axes.set_xscale("symlog", linthresh=float(x[x > 0].min(initial=1)))
             axes.xaxis.set_major_formatter("{x:g}")
-        axes.set_xlabel("noise on all units (standard deviations of each unit)")
+        axes.set_xlabel(noise_text(noise))
         axes.set_ylabel(_score_text(noise, variable))
         _limit(axes, variable)
         draw_marks(axes, beside=False)

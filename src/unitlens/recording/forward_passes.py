@@ -28,6 +28,7 @@ from unitlens.model.network import UnitNetwork
 from unitlens.model.outputs import OutputChoice
 from unitlens.progress import track
 from unitlens.recording.all_labels import confirm_labels, read_all_labels
+from unitlens.recording.element_recording import ElementRecording, Reduce
 from unitlens.recording.kept_arrays import ActivationReducer
 from unitlens.recording.recorded_classes import RecordedClasses
 from unitlens.store.format.encoding import check_codec
@@ -146,15 +147,26 @@ class Recording:
             **({"doubts": list(self.doubts)} if self.doubts else {}),
         }
 
-    def fill(self, writer: StoreWriter) -> None:
-        """Run the samples that a store lacks, and append them to the store."""
+    def fill(self, writer: StoreWriter, elements: ElementRecording | None = None) -> None:
+        """Run the samples that a store lacks, and append them to the store.
+
+        Parameters
+        ----------
+        writer
+            The writer of the store.
+        elements
+            What sums the moments of the elements of feature maps in the same pass.
+        """
         missing = writer.missing
         # The batches are those of an undisturbed recording: others could change the last bits.
         indices = self.lacking(missing)
         if writer.first:
             message = "%s goes on at sample %d and runs %d of %d"
             logger.info(message, writer.path, writer.first, len(indices), len(missing))
-        for start, columns in self.columns(indices, f"recording {writer.path.name}"):
+        label = f"recording {writer.path.name}"
+        for start, columns in self.columns(indices, label, elements=elements):
+            if elements is not None:
+                elements.save(start + len(columns["index"]))
             writer.append(start, columns)
 
     def lacking(self, missing: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -179,7 +191,12 @@ class Recording:
         return confirm_labels(self.samples, labels, rows)
 
     def columns(
-        self, indices: NDArray[np.int64], label: str, *, batch_size: int | None = None
+        self,
+        indices: NDArray[np.int64],
+        label: str,
+        *,
+        batch_size: int | None = None,
+        elements: ElementRecording | None = None,
     ) -> Iterator[tuple[int, Columns]]:
         """Run samples batch by batch; yield the first sample and the columns of each batch.
 
@@ -193,6 +210,8 @@ class Recording:
             Label of the progress.
         batch_size
             Samples of a forward pass; by default those of the recording.
+        elements
+            What sums the moments of the elements of feature maps.
         """
         size = batch_size or self.batch_size
         batches = iterate_batches(
@@ -210,7 +229,9 @@ class Recording:
                 self._told = True
                 logger.warning(PADDING)
             map_rows = np.flatnonzero(np.isin(rows, self._map_samples))
-            reduce = partial(self._reducer.reduce, map_rows=map_rows)
+            reduce: Reduce = partial(self._reducer.reduce, map_rows=map_rows)
+            if elements is not None:
+                reduce = elements.observed(reduce, rows)
             logits, reduced = self.network.capture(inputs, self.layers, reduce)
             scores = self._classes.scores(logits, labels)
             columns = sample_columns(reduced, scores, rows, rows[map_rows])

@@ -19,6 +19,7 @@ from unitlens.model.layers import UnitLayer
 from unitlens.model.network import UnitNetwork
 from unitlens.model.outputs import OutputChoice, OutputReader, check_choice, classes_last
 from unitlens.progress import track
+from unitlens.recording.element_recording import ElementRecording
 from unitlens.recording.forward_passes import Columns, Recording, check_labels, sample_columns
 from unitlens.recording.recorded_classes import RecordedClasses, unscored
 
@@ -85,7 +86,12 @@ class PositionRecording(Recording):
         return np.searchsorted(starts, self._ranks, side="right")
 
     def columns(
-        self, indices: NDArray[np.int64], label: str, *, batch_size: int | None = None
+        self,
+        indices: NDArray[np.int64],
+        label: str,
+        *,
+        batch_size: int | None = None,
+        elements: ElementRecording | None = None,  # noqa: ARG002  a position is one element
     ) -> Iterator[tuple[int, Columns]]:
         """Run the items of some samples batch by batch; see :meth:`Recording.columns`."""
         size = batch_size or self.batch_size

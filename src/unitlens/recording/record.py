@@ -17,6 +17,7 @@ from unitlens.data.positions import Positions, whole_items
 from unitlens.data.samples import open_samples
 from unitlens.errors import ArgumentError, StoreError
 from unitlens.model.outputs import OutputChoice
+from unitlens.recording.element_recording import element_recording
 from unitlens.recording.forward_passes import (
     Recording,
     RecordingSettings,
@@ -28,6 +29,7 @@ from unitlens.recording.origin import Origin
 from unitlens.recording.store_comparison import StoreComparison
 from unitlens.store.backend.lock import check_unwritten, only_writer
 from unitlens.store.description import find_description
+from unitlens.store.element_file import remove_elements
 from unitlens.store.format.journal import remove_journal
 from unitlens.store.format.layout import DEFAULT_CODEC, DEFAULT_LAYOUT, check_path, manifest_path
 from unitlens.store.format.manifest import Contents, Manifest
@@ -227,6 +229,7 @@ def record_activations(
                 with only_writer(path):
                     _check_limit(path, recording.contents, limit_gb)
                     remove_store(path)
+                    remove_elements(path)
             _write_store(path, recording, origin, which, limit_gb)
     return path
 
@@ -256,7 +259,9 @@ def _write_store(
             part=part,
             admit_parts=admit_parts,
         ) as writer:
-            recording.fill(writer)
+            layers, missing = recording.layers, writer.missing
+            elements = element_recording(path, contents, layers, missing, DEFAULT_LAYOUT, part)
+            recording.fill(writer, elements)
             if part == WHOLE:
                 writer.add_doubts(recording.doubts)  # some may have come up
                 warn_of_nonfinite(path, writer.finish())

@@ -27,7 +27,8 @@ GLOSSARY = {
     "AUC": "area under the cumulative ablation curve: the mean accuracy while more and more "
     "units are ablated, from none to all; large for networks that depend on no single unit",
     "noise scale at half": "the scale of Gaussian noise on all units, in standard deviations of "
-    "each unit, at which accuracy falls to one half",
+    "each unit's elements, or of each unit where the experiment asks so, at which accuracy falls "
+    "to one half",
     "L1 norm": "the sum of the absolute incoming weights of a unit",
     "dead unit": "a unit that is zero on every sample",
     "rank correlation": "Spearman's: 1 or -1 where one value always rises or falls with the "

@@ -15,7 +15,7 @@ DIMENSIONS = {
     "order": "orders in which units, or directions, are ablated cumulatively",
     "ablated": "steps of a cumulative ablation, from none to all units, or directions",
     "draw": "independent draws of the noise",
-    "noise_scale": "standard deviation of the noise in units of each unit's own",
+    "noise_scale": "standard deviation of the noise in units of that of each unit's elements, or of each unit, as the attribute per says",
     "run": "trained networks",
     "epoch": "epochs of training",
     "experiment": "families of runs, as the configuration names them",

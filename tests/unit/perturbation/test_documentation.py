@@ -22,7 +22,7 @@ FUNCTIONS = [
 OWN = {
     "seed": {*FUNCTIONS},
     "value": {ul.direction_ablation},
-    "reference": {ul.direction_ablation},
+    "reference": {ul.direction_ablation, ul.noise_robustness},
     "rate": {ul.direction_ablation, ul.group_ablation},
     "tolerance": {ul.direction_ablation, ul.group_ablation},
     "layers": {ul.direction_ablation, ul.noise_robustness},

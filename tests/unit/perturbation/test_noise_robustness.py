@@ -10,7 +10,7 @@ from torch import nn
 import unitlens as ul
 from networks_by_hand import Pairs, convnet, mlp, naive_scores, random_pairs
 from unitlens.errors import ArgumentError
-from unitlens.perturbation.noise_robustness import NOISE_BLOCK, standard_normal
+from unitlens.perturbation.normal_numbers import NOISE_BLOCK, standard_normal
 from unitlens.variables.checks import validate
 from unitlens.variables.unit_index import unit_coordinates
 

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
 import unitlens as ul
+from unitlens.errors import ArgumentError
 
 CLASSES, UNITS, PAD = 3, 4, 0
 LENGTHS = (5, 2, 7, 3, 1, 6, 4, 2, 5, 3, 7)
@@ -134,3 +135,33 @@ def test_recordings__of_padded_texts_without_ignored_labels(tmp_path, pooled, ig
         )
     else:
         assert acts.attrs["ignored"] == len(items) - len(labels)
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_noise__of_padded_texts_does_not_depend_on_the_batch(pooled):
+    """A text has the same noise at each token, however long the texts beside it are."""
+    model, items, options = setting(pooled=pooled, ignored=-100, traced=True)
+    more = {"variance": np.ones(UNITS), "draws": 2, **options}
+
+    together, in_pairs = (
+        ul.noise_robustness(model, items, [0.5, 2.0], batch_size=size, **more) for size in (11, 2)
+    )
+
+    np.testing.assert_allclose(together["loss"], in_pairs["loss"], rtol=1e-5)
+    by_unit = ul.noise_robustness(model, items, [0.5, 2.0], per="unit", **more)
+    assert np.abs(together["loss"] - by_unit["loss"]).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "ablate",
+    [
+        ul.unit_ablation,
+        ul.cumulative_ablation,
+        lambda *given, **more: ul.group_ablation(*given, [[0, 1]], **more),
+    ],
+)
+def test_clamping__to_the_mean_of_each_position_is_refused_where_their_number_varies(ablate):
+    model, items, options = setting(pooled=True, ignored=-100, traced=True)
+
+    with pytest.raises(ArgumentError, match=r"layer 'relu'.*needs inputs that all give one shape"):
+        ablate(model, items, value="position_mean", batch_size=2, **options)

@@ -94,11 +94,18 @@ def calls(model: nn.Module, dataset: Any) -> dict[str, Call]:
         "draws": lambda **part: ul.noise_robustness(
             model, dataset, [0.1, 2.0], variance=np.ones(count), draws=5, **part
         ),
+        "draws of units": lambda **part: ul.noise_robustness(
+            model, dataset, [0.1, 2.0], variance=np.ones(count), draws=5, per="unit", **part
+        ),
+        "draws by a reference": lambda **part: ul.noise_robustness(
+            model, dataset, [0.1, 0.5, 2.0], draws=5, reference=dataset, **part
+        ),
     }
 
 
 CALLS = (
     "units", "drawn units", "groups", "directions", "orders", "orders of directions", "draws",
+    "draws of units", "draws by a reference",
 )  # fmt: skip
 
 

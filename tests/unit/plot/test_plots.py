@@ -135,6 +135,25 @@ def test_lines__take_the_properties_that_the_user_names():
         assert (drawn.lines[0].get_color(), drawn.lines[0].get_linewidth()) == ("#123456", 3.5)
 
 
+def test_noise_curve__says_of_what_the_standard_deviations_are(made):
+    model, dataset, *_ = made
+    of_elements, of_units = (
+        ul.noise_robustness(model, dataset, [0.5, 2.0], draws=1, per=per)
+        for per in ("element", "unit")
+    )
+
+    texts = [
+        ul.plot.noise_curve(noise).get_xlabel()
+        for noise in (of_elements, of_units, of_units.drop_attrs())
+    ]
+
+    assert texts == [
+        "noise scale (standard deviations of a unit's elements)",
+        "noise scale (standard deviations of each unit)",
+        "noise scale (standard deviations)",
+    ]
+
+
 def test_curves__of_several_networks_tell_how_many(made):
     model, dataset, stats, *_ = made
     curves = ul.cumulative_ablation(model, dataset, orders=2, points=3)

@@ -83,9 +83,11 @@ def estimate_store(
     arrays = (*filled, *plan_ranges(layers, dtype))
     groups = 1 + len(layers)
     bands = [array.band_nbytes for array in filled]
+    # One file more has the moments of the elements of feature maps.
+    beside = FILES_BESIDE_A_STORE + (not positions and any(of.positions > 1 for of in layers))
     return StoreEstimate(
         bytes=sum(array.nbytes for array in arrays),
-        files=sum(array.shard_count + 1 for array in arrays) + groups + FILES_BESIDE_A_STORE,
+        files=sum(array.shard_count + 1 for array in arrays) + groups + beside,
         memory=BANDS * sum(bands) + PENDING_BYTES,
     )
 
