@@ -9,7 +9,7 @@ from scipy import special
 Floats = npt.NDArray[np.float64]
 
 COVERAGE = 0.95
-_TAIL = (1 - COVERAGE) / 2
+TAIL = (1 - COVERAGE) / 2
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class MeasuredDrops:
     error
         Standard error of the drop.
     changed
-        Mean of the squared change of the hit: the share of the samples whose hit changes, where
-        hits are 0 or 1.
+        Mean over the samples of the squared change of the hit: the share of the samples whose hit
+        changes, where hits are 0 or 1.
     samples
         Number of samples that are drawn independently and tell as much as those measured; 0 without
         samples.
@@ -51,18 +51,21 @@ def interval_variables(
     by_class
         Drops over the samples of each class, (rows, classes); None where there are none.
     """
-    pairs = {"accuracy_drop": drop_interval(overall)}
-    if by_class is not None:
-        pairs["class_accuracy_drop"] = drop_interval(by_class)
-        pairs["class_accuracy_drop_max"] = largest_drop_interval(by_class)
-    return {
-        f"{name}_{end}": values
-        for name, pair in pairs.items()
-        for end, values in zip(("low", "high"), pair, strict=True)
+    low, high = drop_interval(overall)
+    variables = {"accuracy_drop_low": low, "accuracy_drop_high": high}
+    if by_class is None:
+        return variables
+    low, high = drop_interval(by_class)
+    lower, upper = largest_drop_interval(by_class, high)
+    return variables | {
+        "class_accuracy_drop_low": low,
+        "class_accuracy_drop_high": high,
+        "class_accuracy_drop_max_low": lower,
+        "class_accuracy_drop_max_high": upper,
     }
 
 
-def drop_interval(drops: MeasuredDrops, tail: float = _TAIL) -> tuple[Floats, Floats]:
+def drop_interval(drops: MeasuredDrops, tail: float = TAIL) -> tuple[Floats, Floats]:
     """Return the lower and the upper end of the interval of each drop.
 
     Parameters
@@ -78,29 +81,28 @@ def drop_interval(drops: MeasuredDrops, tail: float = _TAIL) -> tuple[Floats, Fl
     interval of a mean, drop -+ t error, with as many degrees of freedom as samples less one; NaN
     where no hit changes, since then nothing tells how much hits may change.
     """
-    samples, changed = np.asarray(drops.samples, np.float64), np.minimum(drops.changed, 1.0)
-    with np.errstate(invalid="ignore"):
-        lost = samples * np.maximum(changed + drops.drop, 0) / 2
-        gained = samples * np.maximum(changed - drops.drop, 0) / 2
-    low, high = paired_interval(lost, gained, samples, tail)
+    low, high = paired_interval(drops.drop, drops.changed, drops.samples, tail)
     if np.all(drops.are_shares):
         return low, high
     with np.errstate(invalid="ignore"):
-        margin = special.stdtrit(np.maximum(samples - 1, 1), 1 - tail) * drops.error
-        known = (samples > 1) & (drops.error > 0) & np.isfinite(drops.drop)
+        freedom = np.maximum(np.asarray(drops.samples) - 1, 1)
+        margin = special.stdtrit(freedom, 1 - tail) * drops.error
+        known = (drops.samples > 1) & (drops.error > 0) & np.isfinite(drops.drop)
     return (
         np.where(drops.are_shares, low, np.where(known, drops.drop - margin, np.nan)),
         np.where(drops.are_shares, high, np.where(known, drops.drop + margin, np.nan)),
     )
 
 
-def largest_drop_interval(by_class: MeasuredDrops) -> tuple[Floats, Floats]:
+def largest_drop_interval(by_class: MeasuredDrops, high: Floats) -> tuple[Floats, Floats]:
     """Return the ends of an interval for the largest of the drops of all classes.
 
     Parameters
     ----------
     by_class
         Drops by class, (rows, classes).
+    high
+        Upper ends of their intervals, (rows, classes).
 
     Returns
     -------
@@ -109,15 +111,15 @@ def largest_drop_interval(by_class: MeasuredDrops) -> tuple[Floats, Floats]:
     Notes
     -----
     The interval holds the largest of the drops that the classes have in truth, whichever class has
-    it; that it is looked for among noisy drops is taken into account. The largest drop is at most
-    the largest of the upper ends if the upper end holds for one class, the one that has it. It is
-    at least the largest of the lower ends if the lower ends of all k classes hold, each of which
-    therefore fails with probability 1 - (1 - tail)^(1 / k) (Sidak, J. Am. Stat. Assoc. 62, 1967);
-    the samples of different classes are independent of each other.
+    it; that it is looked for among noisy drops is allowed for. The largest drop is at most the
+    largest of the upper ends if the upper end holds for one class, the one that has it. It is at
+    least the largest of the lower ends if the lower ends of all k classes hold, each of which
+    therefore fails with probability 1 - (1 - tail)^(1 / k) (Sidak, "Rectangular confidence regions
+    for the means of multivariate normal distributions", J. Am. Stat. Assoc. 62, 1967); the samples
+    of different classes are independent of each other.
     """
     classes = max(np.count_nonzero(np.atleast_2d(by_class.samples).any(axis=0)), 1)
-    low, _ = drop_interval(by_class, -np.expm1(np.log1p(-_TAIL) / classes))
-    _, high = drop_interval(by_class)
+    low, _ = drop_interval(by_class, -np.expm1(np.log1p(-TAIL) / classes))
     return _largest(low), _largest(high)
 
 
@@ -129,16 +131,18 @@ def _largest(ends: Floats) -> Floats:
 
 
 def paired_interval(
-    lost: npt.ArrayLike, gained: npt.ArrayLike, samples: npt.ArrayLike, tail: float = _TAIL
+    drop: npt.ArrayLike, changed: npt.ArrayLike, samples: npt.ArrayLike, tail: float = TAIL
 ) -> tuple[Floats, Floats]:
     """Return an interval for the difference of two shares of the same samples.
 
     Parameters
     ----------
-    lost, gained
-        Number of samples that are hits only before, and only after; they need not be whole.
+    drop
+        The share before minus the share after.
+    changed
+        Share of the samples that count before or after, but not both times.
     samples
-        Number of samples.
+        Number of samples, which need not be whole.
     tail
         Probability with which the difference may lie below the interval, and above it.
 
@@ -150,25 +154,24 @@ def paired_interval(
     Notes
     -----
     The interval of Bonett & Price, "Adjusted Wald confidence interval for a difference of binomial
-    proportions based on paired data", J. Educ. Behav. Stat. 37, 2012, doi:10.3102/1076998611411915:
-    with one sample more in each of ``lost`` and ``gained``, two more in all,
+    proportions based on paired data", J. Educ. Behav. Stat. 37, 2012, doi:10.3102/1076998611411915.
+    With b samples that count only before and c that count only after, and one sample more of each,
 
-        b = (lost + 1) / (n + 2)    c = (gained + 1) / (n + 2)
-        b - c -+ z sqrt((b + c - (b - c)^2) / (n + 2))
+        p = (b + 1) / (n + 2)    q = (c + 1) / (n + 2)
+        p - q -+ z sqrt((p + q - (p - q)^2) / (n + 2))
 
     Examples
     --------
-    >>> low, high = paired_interval([0, 5], [0, 0], 100)
+    >>> low, high = paired_interval([0, 0.05], [0, 0.05], 100)
     >>> low.round(3).tolist(), high.round(3).tolist()
     ([-0.027, -0.001], [0.027, 0.099])
     """
-    n = np.asarray(samples, np.float64) + 2
-    before, after = (np.asarray(count, np.float64) + 1 for count in (lost, gained))
-    difference = (before - after) / n
-    variance = np.maximum((before + after) / n - difference**2, 0) / n
-    margin = -special.ndtri(tail) * np.sqrt(variance)
-    known = (n > 2) & np.isfinite(margin)
+    n = np.asarray(samples, np.float64)
+    middle = np.clip(drop, -1, 1) * (n / (n + 2))
+    variance = np.minimum(changed, 1) * (n / (n + 2)) + 2 / (n + 2) - middle**2
+    margin = -special.ndtri(tail) * np.sqrt(np.maximum(variance, 0) / (n + 2))
+    known = (n > 0) & np.isfinite(margin)
     return (
-        np.where(known, np.maximum(difference - margin, -1), np.nan),
-        np.where(known, np.minimum(difference + margin, 1), np.nan),
+        np.where(known, np.maximum(middle - margin, -1), np.nan),
+        np.where(known, np.minimum(middle + margin, 1), np.nan),
     )

@@ -1,5 +1,6 @@
 """Sums over paired samples of the changes of loss and hits by ablations, and their means."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -156,13 +157,14 @@ class PairedSums:
             add_at(sums, 0, rows, addend)
 
     def importance(self) -> dict[str, Floats]:
-        """Return mean changes and their standard errors by the name of the declared variable.
+        """Return mean changes and their errors by the name of the declared variable.
 
         The standard error is that of a mean of paired differences: their standard deviation (with
         n - 1) over the root of n. A mean over no sample is NaN, an error of fewer than two too.
         Accuracy drops have 95 % intervals beside it.
         """
-        return self._means() | self._intervals()
+        variables = self._means()
+        return variables | interval_variables(*self._drops(variables))
 
     def _means(self) -> dict[str, Floats]:
         samples = self._samples.cpu().numpy()
@@ -177,20 +179,18 @@ class PairedSums:
             variables |= most_damaged(drops, errors)
         return variables
 
-    def _intervals(self) -> dict[str, Floats]:
-        samples, (hits, squares) = self.samples, self._sums[2:].cpu().numpy()
-        overall = self._drops(hits.sum(1), squares.sum(1), samples.sum())
-        by_class = self._drops(hits, squares, samples) if self._are_classes else None
-        return interval_variables(overall, by_class)
-
-    def _drops(
-        self, hits: Floats, squares: Floats, samples: Floats | np.float64
-    ) -> MeasuredDrops:
-        """Return the accuracy drops that follow from sums of the changes of hits."""
-        mean, error = mean_and_error(-hits, squares, samples)
+    def _drops(self, means: Mapping[str, Floats]) -> list[MeasuredDrops]:
+        """Return the accuracy drops over all samples and, where there are classes, by class."""
+        samples, squares = self.samples, self._sums[3].cpu().numpy()
         are_shares = self._partial_hits.cpu().numpy() == 0
-        are_shares = are_shares.reshape(-1, *[1] * (hits.ndim - 1))
-        return MeasuredDrops(mean, error, squares / np.maximum(samples, 1), samples, are_shares)
+        drop, error = means["accuracy_drop"], means["accuracy_drop_se"]
+        changed, total = squares.sum(1) / max(samples.sum(), 1), samples.sum()
+        drops = [MeasuredDrops(drop, error, changed, total, are_shares)]
+        if self._are_classes:
+            drop, error = means["class_accuracy_drop"], means["class_accuracy_drop_se"]
+            changed = squares / np.maximum(samples, 1)
+            drops.append(MeasuredDrops(drop, error, changed, samples, are_shares[:, None]))
+        return drops
 
 
 def are_partial(hits: Tensor) -> Tensor:

@@ -125,17 +125,18 @@ class PositionSums:
         if self.classes:
             drops, errors = (variables[f"class_accuracy_drop{end}"] for end in ("", "_se"))
             variables |= most_damaged(drops, errors)
-        return variables | self._intervals()
+        return variables | interval_variables(*self._drops())
 
-    def _intervals(self) -> dict[str, Floats]:
+    def _drops(self) -> list[MeasuredDrops]:
+        """Return the accuracy drops over all positions and, where there are classes, by class."""
         hits, flips = self._sums[1].cpu().numpy(), self._flips.cpu().numpy()
         weights, are_shares = self._weights.cpu().numpy(), self._partial_hits.cpu().numpy() == 0
         hits[[0, 2]] *= -1
-        overall = drops_of_items(hits[..., -1], flips[:, -1], weights[:, -1], are_shares)
-        if not self.classes:
-            return interval_variables(overall)
-        of_classes = hits[..., :-1], flips[:, :-1], weights[:, None, :-1], are_shares[:, None]
-        return interval_variables(overall, drops_of_items(*of_classes))
+        drops = [drops_of_items(hits[..., -1], flips[:, -1], weights[:, -1], are_shares)]
+        if self.classes:
+            by_class = hits[..., :-1], flips[:, :-1], weights[:, None, :-1], are_shares[:, None]
+            drops.append(drops_of_items(*by_class))
+        return drops
 
     def _allocate(self, classes: int) -> None:
         size = _BYTES * self._rows * classes

@@ -13,6 +13,7 @@ is unbiased, and an unbiased estimate of its variance is
 Swensson & Wretman 1992, Model Assisted Survey Sampling, section 6.3).
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import ClassVar
 
@@ -146,7 +147,8 @@ class SampledSums(PairedSums):
         total = samples.sum()
         variances = self._variances.cpu().numpy()
         weights, drawn = self._flips.cpu().numpy()
-        variables = self._means() | self._intervals()
+        variables = self._means()
+        variables |= interval_variables(*self._estimated_drops(variables))
         over_samples = variables["loss_increase_se"]
         flips = variances[1] + _ratio(weights, drawn)
         overall = variances[1].sum(1) + _ratio(weights.sum(1), drawn.sum(1))
@@ -176,17 +178,15 @@ class SampledSums(PairedSums):
             "effective_samples": _effective_samples(over_samples, errors["loss_increase"], total),
         }
 
-    def _intervals(self) -> dict[str, Floats]:
-        samples, (hits, squares) = self.samples, self._sums[2:].cpu().numpy()
+    def _estimated_drops(self, means: Mapping[str, Floats]) -> Iterator[MeasuredDrops]:
+        """Yield the accuracy drops over all samples and by class, of which the pairs are drawn."""
         variances, (weights, drawn) = self._variances[1].cpu().numpy(), self._flips.cpu().numpy()
         one_more = _ratio(weights.sum(1), drawn.sum(1))
-        overall = self._drops(hits.sum(1), squares.sum(1), samples.sum())
-        overall = with_drawing(overall, variances.sum(1), one_more)
-        if not self._are_classes:
-            return interval_variables(overall)
+        overall, *by_class = self._drops(means)
+        yield with_drawing(overall, variances.sum(1), one_more)
         of_class = np.where(drawn > 0, _ratio(weights, drawn), one_more[:, None])
-        by_class = with_drawing(self._drops(hits, squares, samples), variances, of_class)
-        return interval_variables(overall, by_class)
+        for drops in by_class:
+            yield with_drawing(drops, variances, of_class)
 
 
 def with_drawing(drops: MeasuredDrops, variance: Floats, one_more: Floats) -> MeasuredDrops:
