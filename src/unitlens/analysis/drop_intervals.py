@@ -10,6 +10,7 @@ Floats = npt.NDArray[np.float64]
 
 COVERAGE = 0.95
 TAIL = (1 - COVERAGE) / 2
+_CELLS_AT_ONCE = 2**18  # of a row and a class, so that the arrays of the same size take some MB
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class MeasuredDrops:
     samples: Floats | np.float64
     are_shares: npt.NDArray[np.bool_] | bool = True
 
+    def of_rows(self, rows: slice) -> "MeasuredDrops":
+        """Return the drops of some rows of drops by class, (rows, classes)."""
+        fields = self.drop, self.error, self.changed, self.samples, self.are_shares
+        return MeasuredDrops(*(one[rows] if np.ndim(one) == 2 else one for one in fields))
+
 
 def interval_variables(
     overall: MeasuredDrops, by_class: MeasuredDrops | None = None
@@ -55,13 +61,18 @@ def interval_variables(
     variables = {"accuracy_drop_low": low, "accuracy_drop_high": high}
     if by_class is None:
         return variables
-    low, high = drop_interval(by_class)
-    lower, upper = largest_drop_interval(by_class, high)
+    ends, largest = np.empty((2, *by_class.drop.shape)), np.empty((2, len(by_class.drop)))
+    step = max(_CELLS_AT_ONCE // max(by_class.drop.shape[1], 1), 1)
+    for first in range(0, len(by_class.drop), step):
+        rows = slice(first, first + step)
+        drops = by_class.of_rows(rows)
+        ends[:, rows] = drop_interval(drops)
+        largest[:, rows] = largest_drop_interval(drops, ends[1, rows])
+    pairs = {"class_accuracy_drop": ends, "class_accuracy_drop_max": largest}
     return variables | {
-        "class_accuracy_drop_low": low,
-        "class_accuracy_drop_high": high,
-        "class_accuracy_drop_max_low": lower,
-        "class_accuracy_drop_max_high": upper,
+        f"{name}_{end}": values
+        for name, pair in pairs.items()
+        for end, values in zip(("low", "high"), pair, strict=True)
     }
 
 

@@ -125,18 +125,16 @@ class PositionSums:
         if self.classes:
             drops, errors = (variables[f"class_accuracy_drop{end}"] for end in ("", "_se"))
             variables |= most_damaged(drops, errors)
-        return variables | interval_variables(*self._drops())
+        columns = [-1, slice(None, -1)] if self.classes else [-1]  # of all classes, and by class
+        drops = [self._drops(mean[:, at], error[:, at], at) for at in columns]
+        return variables | interval_variables(*drops)
 
-    def _drops(self) -> list[MeasuredDrops]:
-        """Return the accuracy drops over all positions and, where there are classes, by class."""
-        hits, flips = self._sums[1].cpu().numpy(), self._flips.cpu().numpy()
-        weights, are_shares = self._weights.cpu().numpy(), self._partial_hits.cpu().numpy() == 0
-        hits[[0, 2]] *= -1
-        drops = [drops_of_items(hits[..., -1], flips[:, -1], weights[:, -1], are_shares)]
-        if self.classes:
-            by_class = hits[..., :-1], flips[:, :-1], weights[:, None, :-1], are_shares[:, None]
-            drops.append(drops_of_items(*by_class))
-        return drops
+    def _drops(self, mean: Floats, error: Floats, columns: int | slice) -> MeasuredDrops:
+        flips, weights = self._flips[:, columns].cpu().numpy(), self._weights[:, columns]
+        are_shares = self._partial_hits.cpu().numpy() == 0
+        if isinstance(columns, slice):
+            are_shares = are_shares[:, None]
+        return drops_of_items(mean, error, flips, weights.cpu().numpy(), are_shares)
 
     def _allocate(self, classes: int) -> None:
         size = _BYTES * self._rows * classes
@@ -172,19 +170,23 @@ class PositionSums:
 
 
 def drops_of_items(
-    hits: Floats, flips: Floats, weights: Floats, are_shares: npt.NDArray[np.bool_]
+    drop: Floats,
+    error: Floats,
+    flips: Floats,
+    weights: Floats,
+    are_shares: npt.NDArray[np.bool_],
 ) -> MeasuredDrops:
     """Return accuracy drops over the positions of items, with the effective number of positions.
 
     Parameters
     ----------
-    hits
-        Sums over items of the drop x of an item, of x^2 and of x n, with n the number of its
-        positions; (3, ...).
+    drop, error
+        Mean drop over positions, and its standard error over items.
     flips
         Sum over positions of the squared change of the hit.
     weights
-        Sums over items of n and of n^2, and the number k of items with a position; (3, ...).
+        Sums over items of the number n of their positions and of n^2, and the number of items with
+        a position; (3, ...), of a shape that broadcasts.
     are_shares
         Whether hits are 0 or 1.
 
@@ -199,7 +201,6 @@ def drops_of_items(
     the number of items where these are equally long.
     """
     parts, squares, items = weights
-    drop, error = ratio_and_error(hits, weights)
     with np.errstate(invalid="ignore", divide="ignore"):
         changed = flips / parts
         over_items = error**2 * (items - 1) / items
