@@ -4,7 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 from scipy import special
+
+from unitlens.variables.schemas import ACCURACY_DROPS
 
 Floats = npt.NDArray[np.float64]
 
@@ -74,6 +77,28 @@ def interval_variables(
         for name, pair in pairs.items()
         for end, values in zip(("low", "high"), pair, strict=True)
     }
+
+
+def interval_ends(table: xr.Dataset, name: str) -> tuple[Floats, Floats] | None:
+    """Return the lower and the upper ends of the intervals of a variable of a table.
+
+    Parameters
+    ----------
+    table
+        A table of units, directions or groups, or some rows of it.
+    name
+        Name of the variable.
+
+    Returns
+    -------
+    None where the variable is no accuracy drop, or where the table has no interval of it, as those
+    of unitlens before 0.9.
+    """
+    ends = [f"{name}_low", f"{name}_high"]
+    if name not in ACCURACY_DROPS or not set(ends) <= set(table.variables):
+        return None
+    low, high = (np.asarray(table[end].values, np.float64) for end in ends)
+    return (low, high) if np.isfinite(low).any() else None
 
 
 def drop_interval(drops: MeasuredDrops, tail: float = TAIL) -> tuple[Floats, Floats]:

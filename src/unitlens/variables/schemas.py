@@ -51,13 +51,10 @@ _CLASS_IMPORTANCE = (  # only where the targets are classes
     "class_accuracy_drop_max_se",
     "most_damaged_class",
 )
-_INTERVALS = ("accuracy_drop_low", "accuracy_drop_high")  # not in tables of unitlens before 0.9
-_CLASS_INTERVALS = (
-    "class_accuracy_drop_low",
-    "class_accuracy_drop_high",
-    "class_accuracy_drop_max_low",
-    "class_accuracy_drop_max_high",
-)
+# Variables with the ends of a 95 % interval over samples, `_low` and `_high`; not in tables of
+# unitlens before 0.9.
+ACCURACY_DROPS = ("accuracy_drop", "class_accuracy_drop", "class_accuracy_drop_max")
+_INTERVALS = tuple(f"{name}_{end}" for name in ACCURACY_DROPS for end in ("low", "high"))
 _FIRST_ORDER = ("loss_increase_first_order", "loss_increase_first_order_se")
 _SAMPLED = (  # only where pairs of a unit and a sample are drawn
     "loss_increase_sampling_se",
@@ -68,7 +65,7 @@ _SAMPLED = (  # only where pairs of a unit and a sample are drawn
     "effective_samples",
 )
 _CLASS_SAMPLED = ("class_loss_increase_sampling_se", "class_accuracy_drop_sampling_se")
-_OPTIONAL = (*_INTERVALS, *_CLASS_IMPORTANCE, *_CLASS_INTERVALS, *_SAMPLED, *_CLASS_SAMPLED)
+_OPTIONAL = (*_CLASS_IMPORTANCE, *_INTERVALS, *_SAMPLED, *_CLASS_SAMPLED)
 _OF_CLASSES = (
     *(of.name for m in MEASURES if m.of_classes for of in m.variables if of.name != "dead"),
     "class_mean",

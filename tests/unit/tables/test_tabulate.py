@@ -121,8 +121,8 @@ def test_units__of_earlier_versions_get_the_intervals_of_accuracy_drops(tmp_path
     units = open_results(tmp_path).units
     n, p, q = 60, (lost + 1) / 62, 1 / 62
     half = 1.959964 * np.sqrt((p + q - (p - q) ** 2) / (n + 2))
-    np.testing.assert_allclose(units["class_accuracy_drop_low"], p - q - half, rtol=1e-6)
-    np.testing.assert_allclose(units["class_accuracy_drop_high"], p - q + half, rtol=1e-6)
+    np.testing.assert_allclose(units["class_accuracy_drop_low"], p - q - half, atol=1e-7)
+    np.testing.assert_allclose(units["class_accuracy_drop_high"], p - q + half, atol=1e-7)
     inside = units["accuracy_drop_low"] < units["accuracy_drop"]
     assert (inside & (units["accuracy_drop"] < units["accuracy_drop_high"])).all()
     assert (units["class_accuracy_drop_max_low"] < units["class_accuracy_drop_max"]).all()
