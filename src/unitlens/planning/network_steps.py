@@ -44,32 +44,12 @@ NETWORK_STEPS = {
     )
 }
 
-# Digest of a step's code to the digest of earlier code whose numbers it gives, to the last bit,
-# beside new ones that follow from them. Any other change of the code ends this: then the files are
-# made again, unless the new digest is put here.
-EARLIER_CODES = {
-    # unit_ablation of 0.8, without the intervals of accuracy drops, which `tabulate` adds
-    "5dea409733cc": "4f7359f3419c",
-}
-
 
 def step_code(step: str) -> str:
-    """Return the digest by which the files of a step tell the code that they were computed with.
-
-    Parameters
-    ----------
-    step
-        Name of the step.
-
-    Returns
-    -------
-    The digest of the code, or of the earlier code that gives the same numbers: finished files of
-    that code fit, and are not made again.
-    """
+    """Return the digest of the code that a step computes with."""
     # One job records a network whole, or several jobs record it in parts: the files are the same.
     commands = (step, "record_part") if step == "record_activations" else (step,)
-    code = code_digest(*commands)
-    return EARLIER_CODES.get(code, code)
+    return code_digest(*commands)
 
 
 def expected_provenances(plan: Plan) -> dict[str, dict[str, FileProvenance]]:
