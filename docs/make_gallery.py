@@ -125,7 +125,7 @@ ax = ul.plot.class_profile(stats.isel(unit=best))
 """,
     ),
     "class_damage": (
-        "What the ablation of one unit costs each class, with standard errors.",
+        "What the ablation of one unit costs each class, with 95 % intervals.",
         """\
 ax = ul.plot.class_damage(importance.isel(unit=best))
 """,

@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
+from unitlens.analysis.drop_intervals import interval_ends
 from unitlens.explorer.class_words import ablation_facts, activation_classes, damage_classes
 from unitlens.explorer.page_panes import section_heading, small_line
 from unitlens.explorer.unit_charts import (
@@ -17,6 +20,8 @@ from unitlens.explorer.unit_charts import (
 from unitlens.explorer.unit_facts import class_damage, class_quantiles, measure_places
 from unitlens.explorer.unit_markup import places_table
 from unitlens.explorer.unit_source import UnitSource
+
+Ends = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
 def class_part(
@@ -82,13 +87,23 @@ def _damage_charts(
         if variable not in damage:
             continue
         words = f"{quantity.capitalize()} by class without the unit"
+        ends = interval_ends(damage, variable)
         if damage[variable].any() or damage[f"{variable}_se"].any():
-            charts.append((f"{words}, ± 1 standard error", damage_chart(damage, variable, names)))
+            lines = "± 1 standard error" if ends is None else "95 % intervals"
+            charts.append((f"{words}, {lines}", damage_chart(damage, variable, names)))
         else:
-            notes.append(f"{words}{_over(units)}: exactly 0 in every class")
+            notes.append(f"{words}{_over(units)}: exactly 0 in every class{_reach(ends)}")
     if damage.sizes["class"] > MOST_CLASSES:
         notes.append(_few_classes("damage", damage.sizes["class"]))
     return charts
+
+
+def _reach(ends: Ends | None) -> str:
+    """Tell how far the intervals of drops that are 0 reach."""
+    if ends is None:
+        return ""
+    low, high = np.nanmin(ends[0]), np.nanmax(ends[1])
+    return f", with 95 % intervals of at most {low:.2g} to {high:.2g}"
 
 
 def _few_classes(what: str, classes: int) -> str:
@@ -133,7 +148,8 @@ def measures_part(channel: int, units: xr.Dataset | None, notes: list[str]) -> l
         notes.append(f"the selectivity of this unit is not defined: {why}")
     words = (
         "Percentile: share of the layer's units with a smaller value, and half of those equal. "
-        "Measures are those of the table of units, whichever samples are shown above."
+        "Measures are those of the table of units, whichever samples are shown above. "
+        "[low, high]: 95 % interval; ±: standard error."
     )
     return [
         section_heading("Place in its layer"),

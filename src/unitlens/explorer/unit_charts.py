@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from unitlens.analysis.drop_intervals import interval_ends
 from unitlens.errors import cut, printable
 from unitlens.explorer.keyboard_design import describe_chart
 from unitlens.plot.style import COLOURS, GREY
@@ -64,7 +65,9 @@ def profile_chart(profile: xr.Dataset, names: Sequence[str]) -> "Figure":
 
 
 def damage_chart(damage: xr.Dataset, variable: str, names: Sequence[str]) -> "Figure":
-    """Draw the damage by class when a unit is ablated, with one standard error to either side.
+    """Draw the damage by class when a unit is ablated.
+
+    Lines are 95 % intervals where the table has them, else one standard error to either side.
 
     Parameters
     ----------
@@ -87,20 +90,12 @@ def _bars(
     from bokeh.models import ColumnDataSource, PrintfTickFormatter, Span, Whisker
 
     rows = table.isel({"class": places})
-    value, error = rows[variable].values, np.nan_to_num(rows[f"{variable}_se"].values)
     labels = _class_labels(rows, names)
-    columns = {
-        "x": np.arange(places.size),
-        "name": labels,
-        "value": value,
-        "error": rows[f"{variable}_se"].values,
-        "low": value - error,
-        "high": value + error,
-    }
-    source = ColumnDataSource(columns)
-    tips = [("class", "@name"), (label, "@value{%.4g} ± @error{%.2g}")]
-    chart = _class_figure(labels, label, tips, ("@value", "@error"))
-    chart.y_range.start, chart.y_range.end = _limits(0, *columns["low"], *columns["high"])
+    lines, words = _lines(rows, variable)
+    source = ColumnDataSource({"x": np.arange(places.size), "name": labels, **lines})
+    tips = [("class", "@name"), (label, words)]
+    chart = _class_figure(labels, label, tips, [f"@{name}" for name in lines])
+    chart.y_range.start, chart.y_range.end = _limits(0, *lines["low"], *lines["high"])
     chart.yaxis.formatter = PrintfTickFormatter(format="%.3g")
     chart.vbar(x="x", top="value", width=0.7, color=colour, alpha=0.85, source=source)
     whisker = Whisker(base="x", lower="low", upper="high", source=source, line_color="black")
@@ -109,6 +104,19 @@ def _bars(
     chart.add_layout(whisker)
     chart.add_layout(Span(location=0, dimension="width", line_color=GREY, line_width=1))
     return chart
+
+
+def _lines(rows: xr.Dataset, variable: str) -> tuple[dict[str, Any], str]:
+    """Return the columns of bars and of their lines, and what is told of a bar under the mouse."""
+    value, ends = rows[variable].values, interval_ends(rows, variable)
+    if ends is None:
+        error = rows[f"{variable}_se"].values
+        ends = (value - np.nan_to_num(error), value + np.nan_to_num(error))
+        columns, words = {"error": error}, "@value{%.4g} ± @error{%.2g}"
+    else:
+        columns, words = {}, "@value{%.4g}, 95 % interval @low{%.2g} to @high{%.2g}"
+    low, high = (np.where(np.isfinite(end), end, value) for end in ends)
+    return {"value": value, "low": low, "high": high, **columns}, words
 
 
 def _limits(*values: float) -> tuple[float, float]:

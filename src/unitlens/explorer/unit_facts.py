@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from unitlens.analysis.drop_intervals import interval_ends
 from unitlens.errors import ArgumentError
 from unitlens.seeds import seeded
 
@@ -40,10 +41,10 @@ def measure_places(units: xr.Dataset, channel: int) -> xr.Dataset:
 
     Returns
     -------
-    Dataset on the dimension ``measure``: ``value``; ``error``, the standard error where the table
-    has one; ``percentile``, the share in percent of the layer's units with a smaller value plus
-    half of those with an equal value; ``units``, the number of units that have a value and are
-    compared. The percentile is NaN where the unit has no value. The coordinates ``long_name``,
+    Dataset on the dimension ``measure``: ``value``; ``low`` and ``high``, the ends of a 95 %
+    interval, and ``error``, the standard error, where the table has them; ``percentile``, the share
+    in percent of the layer's units with a smaller value plus half of those with an equal value;
+    ``units``, the number of units that have a value and are compared. The percentile is NaN where the unit has no value. The coordinates ``long_name``,
     ``unit_of_measure`` and ``description`` say what the measures are.
 
     Raises
@@ -67,17 +68,20 @@ def measure_places(units: xr.Dataset, channel: int) -> xr.Dataset:
         values = units[name].values.astype(np.float64)
         value, known = values[at], values[~np.isnan(values)]
         error = float(units[f"{name}_se"].values[at]) if f"{name}_se" in units else np.nan
+        low, high = interval_ends(units.isel(unit=[at]), name) or ([np.nan], [np.nan])
         below = (known < value).sum() + 0.5 * (known == value).sum()
         percentile = 100 * below / known.size if not np.isnan(value) else np.nan
-        rows.append((value, error, percentile, known.size))
-    columns = np.array(rows, np.float64).reshape(-1, 4).T
+        rows.append((value, low[0], high[0], error, percentile, known.size))
+    columns = np.array(rows, np.float64).reshape(-1, 6).T
     attributes = [units[name].attrs for name in names]
     return xr.Dataset(
         {
             "value": ("measure", columns[0]),
-            "error": ("measure", columns[1]),
-            "percentile": ("measure", columns[2], {"units": "%"}),
-            "units": ("measure", columns[3].astype(np.int64)),
+            "low": ("measure", columns[1]),
+            "high": ("measure", columns[2]),
+            "error": ("measure", columns[3]),
+            "percentile": ("measure", columns[4], {"units": "%"}),
+            "units": ("measure", columns[5].astype(np.int64)),
         },
         coords={
             "measure": names,
@@ -204,8 +208,9 @@ def class_damage(units: xr.Dataset, channel: int) -> xr.Dataset | None:
     -------
     Dataset on the dimension ``class``: ``class_loss_increase`` (nats) and
     ``class_accuracy_drop``, each with its ``_se`` and, where pairs of unit and sample were drawn,
-    its ``_sampling_se``. Classes without a number are left out. None where the table has no
-    damage by class, or none for this unit.
+    its ``_sampling_se``; of the accuracy drop also the ends of its interval, ``_low`` and
+    ``_high``. Classes without a number are left out. None where the table has no damage by class,
+    or none for this unit.
     """
     names = [
         str(name)

@@ -47,10 +47,9 @@ def places_table(places: xr.Dataset) -> str:
 
 
 def _place_row(row: xr.Dataset) -> str:
-    value, error, percentile = (float(row[name]) for name in ("value", "error", "percentile"))
+    value, percentile = (float(row[name]) for name in ("value", "percentile"))
     unit = str(row["unit_of_measure"].item())
-    number = "none" if np.isnan(value) else f"{value:.4g}"
-    number += "" if np.isnan(error) else f" ± {error:.2g}"
+    number = "none" if np.isnan(value) else f"{value:.4g}{_uncertainty(row)}"
     number += "" if unit in {"1", ""} else f" {escape(unit)}"
     bar, rank = "", ""
     if not np.isnan(percentile):
@@ -59,6 +58,14 @@ def _place_row(row: xr.Dataset) -> str:
     name, why = escape(str(row["long_name"].item())), escape(str(row["description"].item()))
     cells = "".join(f"<td>{cell}</td>" for cell in (number, rank, bar))
     return f"<tr title='{why}'><th scope='row'>{name}</th>{cells}</tr>"
+
+
+def _uncertainty(row: xr.Dataset) -> str:
+    """Return the interval of a value, or else its standard error; empty where there is neither."""
+    low, high, error = (float(row[name]) for name in ("low", "high", "error"))
+    if not np.isnan(low):
+        return f" [{low:.2g}, {high:.2g}]"
+    return "" if np.isnan(error) else f" ± {error:.2g}"
 
 
 def sample_strip(

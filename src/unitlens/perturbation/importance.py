@@ -1,21 +1,19 @@
 """Importance: changes of loss and hits by ablations alone, their means and standard errors."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import xarray as xr
 from torch import Tensor
-from torch.nn import functional
 
 from unitlens.perturbation.engine.effects import Effect, SummedEffect
 from unitlens.perturbation.engine.perturbed_directions import Directions
-from unitlens.perturbation.engine.repeatable_sums import add_at
 from unitlens.perturbation.engine.sample_scores import SampleScores
-from unitlens.perturbation.mean_errors import mean_and_error, most_damaged
 from unitlens.perturbation.mean_scores import Baseline
+from unitlens.perturbation.paired_sums import PairedSums
 from unitlens.perturbation.position_scores import PositionScore
 from unitlens.perturbation.position_sums import PositionSums
 from unitlens.perturbation.saved_sums import Summed
@@ -36,132 +34,6 @@ class ImportanceSums(Summed, Protocol):
 AnySums = TypeVar("AnySums", bound=ImportanceSums)
 
 
-class PairedSums:
-    """Sums over samples of the changes of loss and hits, by row of a table and by class.
-
-    A row is a unit, direction or group that is ablated alone. A change is the score of a sample
-    under the ablation minus its score without. Samples that are never added count as unchanged.
-
-    Parameters
-    ----------
-    rows
-        Number of rows.
-    classes
-        Number of classes.
-    device
-        Device of the sums.
-    by_class
-        Whether to return the importance by class.
-
-    Attributes
-    ----------
-    classes
-        Number of classes. The number grows where a sample of a further class is counted.
-    """
-
-    summed: ClassVar[tuple[str, ...]] = ("classes", "_samples", "_sums")
-
-    def __init__(
-        self, rows: int, classes: int, device: torch.device, *, by_class: bool = True
-    ) -> None:
-        self.classes, self._are_classes = classes, by_class
-        self._samples = torch.zeros(classes, dtype=torch.float64, device=device)
-        # Of the loss, the squared loss, the hits and the squared hits.
-        self._sums = torch.zeros((4, rows, classes), dtype=torch.float64, device=device)
-
-    def count(self, classes: Tensor) -> None:
-        """Count the samples of a batch by class, before changes on the batch are added.
-
-        Parameters
-        ----------
-        classes
-            Class of each sample, (samples,).
-        """
-        counts = torch.bincount(classes, minlength=self.classes)
-        if len(counts) > self.classes:
-            padding = (0, len(counts) - self.classes)
-            self._samples = functional.pad(self._samples, padding)
-            self._sums = functional.pad(self._sums, padding)
-            self.classes = len(counts)
-        self._samples += counts
-
-    def add(self, rows: Tensor, classes: Tensor, loss: Tensor, hits: Tensor) -> None:
-        """Add changes, one for each pair of a row and a sample.
-
-        Parameters
-        ----------
-        rows, classes
-            Row and class of each pair, (pairs,).
-        loss, hits
-            Changes of loss and hit of each pair, float64 (pairs,).
-        """
-        self.add_terms(rows, classes, loss, loss**2, hits, hits**2)
-
-    def add_terms(
-        self,
-        rows: Tensor,
-        classes: Tensor,
-        loss: Tensor,
-        loss_squares: Tensor,
-        hits: Tensor,
-        hits_squares: Tensor,
-    ) -> None:
-        """Add one term to each sum for each pair of a row and a sample.
-
-        Parameters
-        ----------
-        rows, classes
-            Row and class of each pair, (pairs,).
-        loss, loss_squares, hits, hits_squares
-            Terms of the sums of the changes of loss and hits, and of their squares, float64
-            (pairs,).
-        """
-        cells = rows * self.classes + classes
-        terms = loss, loss_squares, hits, hits_squares
-        for sums, addend in zip(self._sums, terms, strict=True):
-            add_at(sums.view(-1), 0, cells, addend)
-
-    @property
-    def samples(self) -> Floats:
-        """Number of samples of each class that were counted, (classes,)."""
-        counts: Floats = self._samples.cpu().numpy()
-        return counts
-
-    def add_sums(
-        self, rows: Tensor, loss: Tensor, loss_squares: Tensor, hits: Tensor, hits_squares: Tensor
-    ) -> None:
-        """Add sums over samples of the changes and of their squares.
-
-        Parameters
-        ----------
-        rows
-            Rows of the table, (rows,).
-        loss, loss_squares, hits, hits_squares
-            Sums by class, each float64 (rows, classes).
-        """
-        added = (loss, loss_squares, hits, hits_squares)
-        for sums, addend in zip(self._sums, added, strict=True):
-            add_at(sums, 0, rows, addend)
-
-    def importance(self) -> dict[str, Floats]:
-        """Return mean changes and their standard errors by the name of the declared variable.
-
-        The standard error is that of a mean of paired differences: their standard deviation (with
-        n - 1) over the root of n. A mean over no sample is NaN, an error of fewer than two too.
-        """
-        samples = self._samples.cpu().numpy()
-        loss, loss_squares, hits, hits_squares = self._sums.cpu().numpy()
-        total = samples.sum()
-        variables = _named("loss_increase", loss.sum(1), loss_squares.sum(1), total)
-        variables |= _named("accuracy_drop", -hits.sum(1), hits_squares.sum(1), total)
-        if self._are_classes:
-            variables |= _named("class_loss_increase", loss, loss_squares, samples)
-            variables |= _named("class_accuracy_drop", -hits, hits_squares, samples)
-            drops, errors = (variables[f"class_accuracy_drop{suffix}"] for suffix in ("", "_se"))
-            variables |= most_damaged(drops, errors)
-        return variables
-
-
 Sums = PairedSums | PositionSums
 
 
@@ -169,14 +41,10 @@ def make_sums(session: Session, rows: int) -> Sums:
     """Return sums for the rows of a table, as the score of the session needs them."""
     if isinstance(session.score, PositionScore):
         return PositionSums(rows, session.score, session.memory_bytes, session.device)
-    return PairedSums(rows, session.classes, session.device, by_class=session.by_class)
-
-
-def _named(
-    name: str, total: Floats, squares: Floats, samples: Floats | np.float64
-) -> dict[str, Floats]:
-    mean, error = mean_and_error(total, squares, samples)
-    return {name: mean, f"{name}_se": error}
+    return PairedSums(
+        rows, session.classes, session.device, by_class=session.by_class,
+        are_shares=session.score.top is not None,
+    )  # fmt: skip
 
 
 def add_changes(
@@ -229,6 +97,7 @@ def begin_batch(
         sums.begin(batch.targets, logits)
     else:
         sums.count(batch.classes)
+        sums.see_hits(scores[1])
     return scores
 
 

@@ -3,17 +3,21 @@
 import logging
 from typing import ClassVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from unitlens.analysis.drop_intervals import MeasuredDrops, interval_variables
 from unitlens.model.outputs import classes_last
 from unitlens.perturbation.engine.repeatable_sums import add_at, repeatable_sums
 from unitlens.perturbation.mean_errors import most_damaged, ratio_and_error
+from unitlens.perturbation.paired_sums import are_partial
 from unitlens.perturbation.position_scores import PositionScore
 from unitlens.perturbation.scores import Floats
 
 logger = logging.getLogger("unitlens")
-_BYTES = 8 * 14  # of a row and a class: six sums, the means and errors of them, and between them
+_BYTES = 8 * 20  # of a row and a class: seven sums, means, errors, intervals, and between them
 
 
 class PositionSums:
@@ -42,7 +46,9 @@ class PositionSums:
         Why there is no importance by class; empty where there is one.
     """
 
-    summed: ClassVar[tuple[str, ...]] = ("classes", "left_out", "_weights", "_sums")
+    summed: ClassVar[tuple[str, ...]] = (
+        "classes", "left_out", "_weights", "_sums", "_flips", "_partial_hits",
+    )  # fmt: skip
 
     def __init__(
         self, rows: int, score: PositionScore, budget: float, device: torch.device
@@ -52,6 +58,10 @@ class PositionSums:
         # Of the loss and of the hits: (2, 3, rows, classes and all); no columns before a batch.
         self._sums = torch.zeros((2, 3, rows, 0), dtype=torch.float64, device=device)
         self._weights = torch.zeros((3, 0), dtype=torch.float64, device=device)
+        # Of the squared changes of the hits of single positions; and the number of hits and of
+        # changes that are not those of hits that are 0 or 1.
+        self._flips = torch.zeros((rows, 0), dtype=torch.float64, device=device)
+        self._partial_hits = torch.zeros(rows, dtype=torch.float64, device=device)
 
     def begin(self, targets: Tensor, logits: Tensor) -> None:
         """Take a batch: its targets, and the output of the unperturbed network.
@@ -66,6 +76,8 @@ class PositionSums:
         if not self._weights.shape[1]:
             self._allocate(classes_last(logits, targets).shape[-1])
         self._targets, self._before = targets, self._score.by_position(logits, targets)
+        if self._score.single.top is None:
+            self._partial_hits += are_partial(self._before[1]).sum()
         self._parts = self._by_class((targets != self._score.ignored).double(), targets)
         self._weights += torch.stack(
             [self._parts.sum(0), (self._parts**2).sum(0), (self._parts > 0).double().sum(0)]
@@ -87,11 +99,17 @@ class PositionSums:
             change = self._by_class(after - before[samples], targets)
             for of_row, addend in zip(sums, (change, change**2, change * parts), strict=True):
                 add_at(of_row, 0, rows, addend)
+        flips = ablated[1] - self._before[1][samples]
+        add_at(self._flips, 0, rows, self._by_class(flips**2, targets))
+        if self._score.single.top is None:
+            partial = are_partial(flips.abs()).flatten(1).sum(1)
+            add_at(self._partial_hits, 0, rows, partial.double())
 
     def importance(self) -> dict[str, Floats]:
         """Return mean changes and their standard errors by the name of the declared variable.
 
-        Means are over positions, and standard errors over items.
+        Means are over positions, standard errors over items, and intervals of accuracy drops over
+        the effective number of positions.
         """
         weights = self._weights.cpu().numpy()
         variables: dict[str, Floats] = {}
@@ -107,7 +125,16 @@ class PositionSums:
         if self.classes:
             drops, errors = (variables[f"class_accuracy_drop{end}"] for end in ("", "_se"))
             variables |= most_damaged(drops, errors)
-        return variables
+        columns = [-1, slice(None, -1)] if self.classes else [-1]  # of all classes, and by class
+        drops = [self._drops(mean[:, at], error[:, at], at) for at in columns]
+        return variables | interval_variables(*drops)
+
+    def _drops(self, mean: Floats, error: Floats, columns: int | slice) -> MeasuredDrops:
+        flips, weights = self._flips[:, columns].cpu().numpy(), self._weights[:, columns]
+        are_shares = self._partial_hits.cpu().numpy() == 0
+        if isinstance(columns, slice):
+            are_shares = are_shares[:, None]
+        return drops_of_items(mean, error, flips, weights.cpu().numpy(), are_shares)
 
     def _allocate(self, classes: int) -> None:
         size = _BYTES * self._rows * classes
@@ -127,6 +154,7 @@ class PositionSums:
         self._sums = torch.zeros(
             (2, 3, self._rows, columns), dtype=torch.float64, device=self._device
         )
+        self._flips = torch.zeros_like(self._sums[0, 0])
 
     def _by_class(self, values: Tensor, targets: Tensor) -> Tensor:
         """Sum numbers of positions (pairs, positions ...) by class, and over all: (pairs, ...)."""
@@ -139,3 +167,45 @@ class PositionSums:
         with repeatable_sums(flat.device):
             by_class.scatter_add_(1, places, flat)
         return torch.cat([by_class, total], dim=1)
+
+
+def drops_of_items(
+    drop: Floats,
+    error: Floats,
+    flips: Floats,
+    weights: Floats,
+    are_shares: npt.NDArray[np.bool_],
+) -> MeasuredDrops:
+    """Return accuracy drops over the positions of items, with the effective number of positions.
+
+    Parameters
+    ----------
+    drop, error
+        Mean drop over positions, and its standard error over items.
+    flips
+        Sum over positions of the squared change of the hit.
+    weights
+        Sums over items of the number n of their positions and of n^2, and the number of items with
+        a position; (3, ...), of a shape that broadcasts.
+    are_shares
+        Whether hits are 0 or 1.
+
+    Notes
+    -----
+    Positions of an item are not independent. The effective number of positions is that of
+    independent ones that would give the drop the variance that it has over items (Korn & Graubard,
+    "Confidence intervals for proportions with small expected number of positive counts estimated
+    from survey data", Survey Methodology 24, 1998), but at most their number. So that it is known
+    where no hit changes, one more flipped position is added to both variances, as if all positions
+    of an item flipped together: without any flip, the effective number is ``(sum n)^2 / sum n^2``,
+    the number of items where these are equally long.
+    """
+    parts, squares, items = weights
+    with np.errstate(invalid="ignore", divide="ignore"):
+        changed = flips / parts
+        over_items = error**2 * (items - 1) / items
+        one_more = 1 / parts
+        variance = np.maximum(changed - drop**2, 0) + one_more
+        effective = variance / (over_items + one_more * squares / parts**2)
+    known = np.where(items > 1, np.minimum(effective, parts), items)
+    return MeasuredDrops(drop, error, changed, known, are_shares)

@@ -19,8 +19,8 @@ FLOP = 2  # floating-point operations of a multiply-add
 PERTURBATION_BYTES = 2_000_000_000  # that perturbations take on a CPU by themselves
 COUNT_BYTES, NUMBER_BYTES = 4, 8  # of a count of a histogram, and of another number
 # Numbers for each unit and class: of a mergeable state of the class statistics, of their table,
-# and of unit ablation while it turns sums into means and standard errors.
-STATE_NUMBERS, TABLE_NUMBERS, ABLATION_NUMBERS = 4, 5, 10
+# and of unit ablation while it turns sums into means, standard errors and intervals.
+STATE_NUMBERS, TABLE_NUMBERS, ABLATION_NUMBERS = 4, 5, 13
 DECOMPOSITION_MATRICES = 5  # square matrices of a layer's units in memory during a decomposition
 MERGED_STATES = 4  # states of shards that are merged at a time, in a tree
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from unitlens.analysis.drop_intervals import interval_ends
 from unitlens.plot.canvas import axis_text, drawing_on
 from unitlens.plot.needed_tables import need_dimensions, need_variables, one_unit, unit_name
 from unitlens.plot.style import COLOURS, GREY, draw_zero
@@ -82,9 +83,10 @@ def class_damage(
 ) -> "Axes":
     r"""Draw what the ablation of one unit does to the accuracy of each class.
 
-    The bar of the largest drop has a colour of its own. Lines are the standard error, paired over
-    the samples of the class, where the table has it. The largest of several noisy drops is biased
-    upwards.
+    The bar of the largest drop has a colour of its own. Lines are 95 % intervals over the samples
+    of the class. Where the table has none, as for the loss increase and in tables of unitlens
+    before 0.9, they are the standard error, paired over samples. The largest of several noisy drops is
+    biased upwards.
 
     Parameters
     ----------
@@ -112,23 +114,34 @@ def class_damage(
     >>> unit = xr.Dataset(
     ...     {
     ...         "class_accuracy_drop": ("class", [0.0, 0.25]),
-    ...         "class_accuracy_drop_se": ("class", [0.01, 0.05]),
+    ...         "class_accuracy_drop_low": ("class", [-0.02, 0.15]),
+    ...         "class_accuracy_drop_high": ("class", [0.02, 0.33]),
     ...     }
     ... )
     >>> ax = ul.plot.class_damage(unit)
     >>> ax.get_ylabel(), [float(bar.get_height()) for bar in ax.patches]
-    ('accuracy drop of a class\n(± standard error)', [0.0, 0.25])
+    ('accuracy drop of a class\n(95 % intervals)', [0.0, 0.25])
     """
     need_variables(unit, (variable,), _ABLATION)
     own = one_unit(unit, "class_damage")
     need_dimensions(own, variable, ("class",), _ABLATION)
-    errors = own[f"{variable}_se"].values if f"{variable}_se" in own.variables else None
+    errors, words = _lines(own, variable)
     with drawing_on(ax, height=3.2) as axes:
         _draw_classes(axes, own, own[variable].values, errors)
         draw_zero(axes)
-        text = axis_text(own, variable)
-        axes.set_ylabel(text + ("" if errors is None else "\n(± standard error)"))
+        axes.set_ylabel(axis_text(own, variable) + words)
     return axes
+
+
+def _lines(unit: xr.Dataset, variable: str) -> tuple[np.ndarray | None, str]:
+    """Return the lengths of the lines of a variable below and above, and words for them."""
+    ends = interval_ends(unit, variable)
+    if ends is not None:
+        value = unit[variable].values
+        return np.maximum([value - ends[0], ends[1] - value], 0), "\n(95 % intervals)"
+    if f"{variable}_se" in unit.variables:
+        return unit[f"{variable}_se"].values, "\n(± standard error)"
+    return None, ""
 
 
 def _draw_classes(

@@ -10,6 +10,7 @@ from typing import Any
 
 import xarray as xr
 
+from unitlens.analysis.stored_drops import with_intervals
 from unitlens.errors import UsedUpMemoryError
 from unitlens.store.backend.netcdf import read_netcdf
 from unitlens.tables.input_checks import ExpectedFiles, InputChecker
@@ -171,6 +172,8 @@ def read_batch(batch: NetworkBatch) -> ReadNetworks:
         checker.check(network, record, [f"{schema}.nc" for schema in sorted(schemas)])
     curves = {schema: _without_descriptions(_read(batch, schema)) for schema in CURVES}
     parts = {part: _read(batch, part) for part in PARTS}
+    ablations = parts["unit_ablation"]
+    parts["unit_ablation"] = {place: with_intervals(own) for place, own in ablations.items()}
     return ReadNetworks(
         rows=[record.row for record in records],
         hashes=checker.hashes,

@@ -51,6 +51,10 @@ _CLASS_IMPORTANCE = (  # only where the targets are classes
     "class_accuracy_drop_max_se",
     "most_damaged_class",
 )
+# Variables with the ends of a 95 % interval over samples, `_low` and `_high`; not in tables of
+# unitlens before 0.9.
+ACCURACY_DROPS = ("accuracy_drop", "class_accuracy_drop", "class_accuracy_drop_max")
+_INTERVALS = tuple(f"{name}_{end}" for name in ACCURACY_DROPS for end in ("low", "high"))
 _FIRST_ORDER = ("loss_increase_first_order", "loss_increase_first_order_se")
 _SAMPLED = (  # only where pairs of a unit and a sample are drawn
     "loss_increase_sampling_se",
@@ -61,6 +65,7 @@ _SAMPLED = (  # only where pairs of a unit and a sample are drawn
     "effective_samples",
 )
 _CLASS_SAMPLED = ("class_loss_increase_sampling_se", "class_accuracy_drop_sampling_se")
+_OPTIONAL = (*_CLASS_IMPORTANCE, *_INTERVALS, *_SAMPLED, *_CLASS_SAMPLED)
 _OF_CLASSES = (
     *(of.name for m in MEASURES if m.of_classes for of in m.variables if of.name != "dead"),
     "class_mean",
@@ -147,24 +152,21 @@ SCHEMAS = {
             "unit_ablation",
             1,
             (*_WHERE, *_IMPORTANCE),
-            (*_CLASS_IMPORTANCE, *_FIRST_ORDER, *_SAMPLED, *_CLASS_SAMPLED),
+            (*_OPTIONAL, *_FIRST_ORDER),
         ),
         Schema(
             "direction_ablation",
             1,
             ("layer", "depth", *_IMPORTANCE),
-            (*_CLASS_IMPORTANCE, *_SAMPLED, *_CLASS_SAMPLED),
-            dims=_along(
-                "direction",
-                *("layer", "depth", *_IMPORTANCE, *_CLASS_IMPORTANCE, *_SAMPLED, *_CLASS_SAMPLED),
-            ),
+            _OPTIONAL,
+            dims=_along("direction", "layer", "depth", *_IMPORTANCE, *_OPTIONAL),
         ),
         Schema(
             "group_ablation",
             1,
             (*_IMPORTANCE, "group_size"),
-            (*_CLASS_IMPORTANCE, *_SAMPLED, *_CLASS_SAMPLED),
-            dims=_along("group", *_IMPORTANCE, *_CLASS_IMPORTANCE, *_SAMPLED, *_CLASS_SAMPLED),
+            _OPTIONAL,
+            dims=_along("group", *_IMPORTANCE, *_OPTIONAL),
         ),
         Schema("cumulative_ablation", 1, _CURVE, _VARIANT),
         Schema(
@@ -180,10 +182,8 @@ SCHEMAS = {
             (
                 *_MEASURES,
                 *_IMPORTANCE,
-                *_CLASS_IMPORTANCE,
+                *_OPTIONAL,
                 *_FIRST_ORDER,
-                *_SAMPLED,
-                *_CLASS_SAMPLED,
             ),
         ),
         Schema("runs", 1, (*_RUN_SCORES, *_SPEC, *_RUN_SUMMARY, "member")),

@@ -10,6 +10,7 @@ from small_stores import make_columns, make_contents, write_store
 from unitlens.errors import ArgumentError
 from unitlens.explorer import closest_units as closest
 from unitlens.explorer import unit_facts as facts
+from unitlens.explorer.unit_markup import places_table
 from unitlens.store.format import decoding
 from unitlens.store.format.layout import DEFAULT_LAYOUT
 
@@ -222,3 +223,29 @@ def test_bytes_read__are_those_of_the_chunks_that_are_decoded(tmp_path, monkeypa
     own_column = stated * 128 / 130  # which is read before the others
     assert stated < 40_000 * 130 * 4
     assert 0.3 * stated < sum(decoded) < 1.3 * (stated + own_column)
+
+
+def test_measure_places__have_the_intervals_of_accuracy_drops_alone():
+    units = xr.Dataset(
+        {
+            "loss_increase": ("unit", [0.5, 0.1]),
+            "loss_increase_se": ("unit", [0.02, 0.01]),
+            "loss_increase_low": ("unit", [0.4, 0.0]),  # of drawn pairs: holds that of all pairs
+            "loss_increase_high": ("unit", [0.6, 0.2]),
+            "accuracy_drop": ("unit", [0.125, 0.0]),
+            "accuracy_drop_se": ("unit", [0.03, 0.0]),
+            "accuracy_drop_low": ("unit", [0.07, -0.027]),
+            "accuracy_drop_high": ("unit", [0.19, 0.027]),
+        },
+        coords={"channel": ("unit", [0, 1])},
+    )
+    places = facts.measure_places(units, 0)
+    assert places["measure"].values.tolist() == ["loss_increase", "accuracy_drop"]
+    assert places["low"].values.tolist()[1:] == [0.07]
+    assert np.isnan(places["low"].values[0])
+
+    page = places_table(places)
+    assert "<td>0.125 [0.07, 0.19]</td>" in page
+    assert "<td>0.5 ± 0.02</td>" in page
+    earlier = units.drop_vars(["accuracy_drop_low", "accuracy_drop_high"])
+    assert "<td>0.125 ± 0.03</td>" in places_table(facts.measure_places(earlier, 0))

@@ -10,11 +10,18 @@ from torch import nn
 
 import unitlens as ul
 from unitlens.explorer.given_source import source_of_activations
-from unitlens.explorer.unit_charts import class_label, profile_chart, shown_classes
+from unitlens.explorer.unit_charts import (
+    class_label,
+    damage_chart,
+    profile_chart,
+    shown_classes,
+)
 from unitlens.explorer.unit_facts import class_profile
 from unitlens.explorer.unit_samples import doubt_of_labels, kept_maps
 
 pn = pytest.importorskip("panel")
+
+from bokeh.models import HoverTool  # noqa: E402
 
 from unitlens.explorer.unit_page import page_of_source, unit_of_activations  # noqa: E402
 
@@ -237,3 +244,45 @@ def test_shown_classes__are_the_largest_in_the_order_of_labels():
     assert 7 not in places
     assert places.tolist() == sorted(places.tolist())
     assert class_label(["cat"], 3) == "3"
+
+
+def whiskers(chart):
+    """Return the ends of the lines of a chart, and what is told of a bar under the mouse."""
+    source = chart.renderers[0].data_source
+    told = dict(chart.select_one({"type": HoverTool}).tooltips)
+    words = next(told[key] for key in told if key != "class")
+    return source.data["low"], source.data["high"], words
+
+
+def test_damage__has_lines_of_95_percent_intervals_and_of_errors_where_there_are_none(measured):
+    _, importance, _ = measured
+    damage = importance.isel(unit=2)
+    drop, error = damage["class_accuracy_drop"].values, damage["class_accuracy_drop_se"].values
+
+    low, high, told = whiskers(damage_chart(damage, "class_accuracy_drop", ["cat", "dog"]))
+    np.testing.assert_array_equal(low, damage["class_accuracy_drop_low"])
+    np.testing.assert_array_equal(high, damage["class_accuracy_drop_high"])
+    assert told == "@value{%.4g}, 95 % interval @low{%.2g} to @high{%.2g}"
+
+    ends = ["class_accuracy_drop_low", "class_accuracy_drop_high"]
+    low, high, told = whiskers(damage_chart(damage.drop_vars(ends), "class_accuracy_drop", []))
+    np.testing.assert_allclose((low, high), (drop - error, drop + error))
+    assert told == "@value{%.4g} ± @error{%.2g}"
+
+
+def test_page__tells_intervals_of_accuracy_drops(measured):
+    acts, importance, _ = measured
+    page = unit_of_activations(acts, "1", 2, importance=importance)
+    assert "Accuracy drop by class without the unit, 95 % intervals" in words_of(page)
+    assert "Loss increase by class without the unit, ± 1 standard error" in words_of(page)
+
+    still = importance.copy(deep=True)
+    for name in ("class_accuracy_drop", "class_accuracy_drop_se"):
+        still[name][:] = 0
+    still["class_accuracy_drop_low"][:], still["class_accuracy_drop_high"][:] = -0.06, 0.06
+    words = words_of(unit_of_activations(acts, "1", 2, importance=still))
+    assert "exactly 0 in every class, with 95 % intervals of at most -0.06 to 0.06" in words
+    earlier = still.drop_vars([name for name in still if str(name).endswith(("_low", "_high"))])
+    words = words_of(unit_of_activations(acts, "1", 2, importance=earlier))
+    assert "exactly 0 in every class" in words
+    assert "95 % intervals of at most" not in words

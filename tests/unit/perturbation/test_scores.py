@@ -9,7 +9,7 @@ from torch import nn
 import unitlens as ul
 from networks_by_hand import Pairs, clamp, mlp, naive_logits, random_pairs, relative, untraceable
 from unitlens.errors import ArgumentError, DatasetError, ModelError
-from unitlens.perturbation.importance import PairedSums
+from unitlens.perturbation.paired_sums import PairedSums
 from unitlens.perturbation.scores import make_score
 from unitlens.variables.checks import validate
 from unitlens.variables.unit_index import unit_coordinates
@@ -160,6 +160,7 @@ def test_unit_ablation__by_a_function_of_any_targets(build):
     assert "class" not in table.dims
     assert set(table.data_vars) == {
         "loss_increase", "loss_increase_se", "accuracy_drop", "accuracy_drop_se",
+        "accuracy_drop_low", "accuracy_drop_high",
     }  # fmt: skip
     assert table.attrs["score"] == "squared"
     assert table.loss_increase.attrs["units"] == ""

@@ -195,7 +195,7 @@ def test_memory__of_perturbations_is_their_budget_beside_weights_and_results():
 
     assert noise == rates.PROCESS_BYTES + weights + 2e9
     # of each unit and class four sums, four means and errors of them, two on the way
-    assert stage(estimate, "unit_ablation").memory == noise + 20 * 10 * 10 * 8
+    assert stage(estimate, "unit_ablation").memory == noise + 20 * 10 * 13 * 8
     more = estimate_plan(planned(noise_robustness={"memory_gb": 6.5}))
     assert stage(more, "noise_robustness").memory == noise + 4.5e9
 

@@ -334,6 +334,26 @@ def test_unit_images__are_those_of_largest_activation(made):
     assert ax.texts[0].get_text() == first
 
 
+def test_class_damage__has_lines_of_the_intervals_of_accuracy_drops(made):
+    _, _, _, ablation, _ = made
+    unit = ablation.isel(unit=3)
+
+    def lines(table):
+        ax = ul.plot.class_damage(table)
+        (bars,) = (one for one in ax.containers if hasattr(one, "errorbar"))
+        segments = np.array(bars.errorbar[2][0].get_segments())[:, :, 1]
+        return segments.T, ax.get_ylabel().split("\n")[1]
+
+    ends = ["class_accuracy_drop_low", "class_accuracy_drop_high"]
+    drawn, words = lines(unit)
+    np.testing.assert_allclose(drawn, [unit[end] for end in ends], atol=1e-12)
+    assert words == "(95 % intervals)"
+    drop, error = unit["class_accuracy_drop"].values, unit["class_accuracy_drop_se"].values
+    drawn, words = lines(unit.drop_vars(ends))  # as of unitlens 0.8
+    np.testing.assert_allclose(drawn, [drop - error, drop + error], atol=1e-12)
+    assert words == "(± standard error)"
+
+
 def test_given_axes__are_drawn_into_without_a_new_figure(made):
     _, dataset, stats, ablation, units = made
     axes = Figure(figsize=(12, 3)).subplots(1, 4)

@@ -99,6 +99,35 @@ def test_units__of_networks_without_classes_or_gradients_are_joined(tmp_path):
     assert of_run["n"].values.tolist() == [0, 48]
 
 
+def test_units__of_earlier_versions_get_the_intervals_of_accuracy_drops(tmp_path):
+    """Ten classes of 60 samples: errors tell how many hits changed, importance how many samples."""
+    made = network(("a",), seed=0)
+    final, _ = write_networks(tmp_path, [made])
+    path = tmp_path / made.name / "unit_ablation.nc"
+    table = xr.load_dataset(path, engine="h5netcdf").drop_encoding()
+    path.unlink()
+    lost = np.random.default_rng(0).binomial(60, 0.05, table["class_accuracy_drop"].shape)
+    spread = lost / 60 - (lost / 60) ** 2
+    table["class_accuracy_drop"][:] = lost / 60
+    table["class_accuracy_drop_se"][:] = np.sqrt(spread / 59)
+    share = lost.sum(1) / 600
+    table["accuracy_drop"][:] = share
+    table["accuracy_drop_se"][:] = np.sqrt((share - share**2) / 599)
+    table["loss_increase"][:] = table["class_loss_increase"].mean("class")
+    write_netcdf(table.assign_attrs(score="top1", samples=600), path)
+
+    tabulate(tmp_path, final)
+
+    units = open_results(tmp_path).units
+    n, p, q = 60, (lost + 1) / 62, 1 / 62
+    half = 1.959964 * np.sqrt((p + q - (p - q) ** 2) / (n + 2))
+    np.testing.assert_allclose(units["class_accuracy_drop_low"], p - q - half, atol=1e-7)
+    np.testing.assert_allclose(units["class_accuracy_drop_high"], p - q + half, atol=1e-7)
+    inside = units["accuracy_drop_low"] < units["accuracy_drop"]
+    assert (inside & (units["accuracy_drop"] < units["accuracy_drop_high"])).all()
+    assert (units["class_accuracy_drop_max_low"] < units["class_accuracy_drop_max"]).all()
+
+
 def test_runs__say_what_each_network_is(written):
     directory, networks = written
     runs = open_results(directory).runs.set_index(run="run")

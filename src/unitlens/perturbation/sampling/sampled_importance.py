@@ -195,7 +195,10 @@ class SampledAblation:
 
     def _sums(self) -> SampledSums:
         session, rows = self._session, len(self._numbers)
-        return SampledSums(rows, session.classes, session.device, by_class=session.by_class)
+        return SampledSums(
+            rows, session.classes, session.device, by_class=session.by_class,
+            are_shares=session.score.top is not None,
+        )  # fmt: skip
 
     def _add_batch(self, batch: Batch, baseline: Baseline, sums: SampledSums) -> None:
         """Ablate the drawn pairs of a batch, and add predictions, changes and the baseline."""
@@ -207,7 +210,7 @@ class SampledAblation:
         drawn = self._drawn(batch, probabilities, "pairs")
         changes = self._drawn_changes
         changes.begin(drawn)
-        self._add_changes(changes, batch, ablation, drawn, baseline)
+        sums.see_hits(self._add_changes(changes, batch, ablation, drawn, baseline))
         changes.check()
         rows, samples = drawn.nonzero(as_tuple=True)
         sums.add_drawn(
@@ -296,7 +299,7 @@ class SampledAblation:
         drawn: Tensor,
         baseline: Baseline | None,
         first: int = 0,
-    ) -> None:
+    ) -> Tensor:
         """Run the drawn pairs of a batch, and add their changes of loss and hits.
 
         Parameters
@@ -311,6 +314,10 @@ class SampledAblation:
             Scores of the unperturbed network, which are added to; None for the pilot.
         first
             Place of the batch's first sample among the samples of the changes.
+
+        Returns
+        -------
+        Hit of each sample under the unperturbed network.
         """
         session = self._session
         output, effects = ablation.outputs(drawn, batch.is_due)
@@ -322,6 +329,7 @@ class SampledAblation:
             rows, samples = effect.table_rows, effect.samples
             loss, hit = session.score.of_rows(effect.logits, batch.targets[samples])
             changes.add(rows, samples + first, loss - losses[samples], hit - hits[samples])
+        return hits
 
 
 def _pilot_positions(session: Session) -> Indices:

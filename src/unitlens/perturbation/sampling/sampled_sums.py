@@ -13,6 +13,8 @@ is unbiased, and an unbiased estimate of its variance is
 Swensson & Wretman 1992, Model Assisted Survey Sampling, section 6.3).
 """
 
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -21,8 +23,9 @@ from scipy import stats
 from torch import Tensor
 from torch.nn import functional
 
+from unitlens.analysis.drop_intervals import MeasuredDrops, interval_variables
 from unitlens.perturbation.engine.repeatable_sums import add_at
-from unitlens.perturbation.importance import PairedSums
+from unitlens.perturbation.paired_sums import PairedSums
 from unitlens.perturbation.scores import Floats
 
 COVERAGE = 0.95  # of an interval
@@ -41,6 +44,8 @@ class SampledSums(PairedSums):
         Device of the sums.
     by_class
         Whether to return the importance by class.
+    are_shares
+        Whether hits are known to be 0 or 1.
     """
 
     summed: ClassVar[tuple[str, ...]] = (
@@ -48,9 +53,15 @@ class SampledSums(PairedSums):
     )  # fmt: skip
 
     def __init__(
-        self, rows: int, classes: int, device: torch.device, *, by_class: bool = True
+        self,
+        rows: int,
+        classes: int,
+        device: torch.device,
+        *,
+        by_class: bool = True,
+        are_shares: bool = True,
     ) -> None:
-        super().__init__(rows, classes, device, by_class=by_class)
+        super().__init__(rows, classes, device, by_class=by_class, are_shares=are_shares)
         # Variances, times N^2, of the sums of loss changes and of hit changes, by class; and the
         # variances that one more flipped hit would have, summed, and the number of drawn pairs.
         self._variances = torch.zeros((2, rows, classes), dtype=torch.float64, device=device)
@@ -106,6 +117,7 @@ class SampledSums(PairedSums):
         hits
             Change of the hit, (pairs,).
         """
+        self.see_changes(rows, hits)
         inverse = 1 / probabilities
         errors = loss - predicted
         self.add_terms(
@@ -128,13 +140,15 @@ class SampledSums(PairedSums):
 
         The standard error of drawing pairs is that of the number that all pairs would give. The
         standard error over samples holds it too. For hits, one more flipped hit is assumed, at the
-        mean weight of the drawn pairs, so that no error is 0 because no flip was drawn.
+        mean weight of the drawn pairs, so that no error is 0 because no flip was drawn. Intervals
+        of accuracy drops hold what all samples like these would give.
         """
         samples = self.samples
         total = samples.sum()
         variances = self._variances.cpu().numpy()
         weights, drawn = self._flips.cpu().numpy()
-        variables = super().importance()
+        variables = self._means()
+        variables |= interval_variables(*self._estimated_drops(variables))
         over_samples = variables["loss_increase_se"]
         flips = variances[1] + _ratio(weights, drawn)
         overall = variances[1].sum(1) + _ratio(weights.sum(1), drawn.sum(1))
@@ -163,6 +177,47 @@ class SampledSums(PairedSums):
             "pairs": drawn.sum(1).astype(np.int64),
             "effective_samples": _effective_samples(over_samples, errors["loss_increase"], total),
         }
+
+    def _estimated_drops(self, means: Mapping[str, Floats]) -> Iterator[MeasuredDrops]:
+        """Yield the accuracy drops over all samples and by class, of which the pairs are drawn."""
+        variances, (weights, drawn) = self._variances[1].cpu().numpy(), self._flips.cpu().numpy()
+        one_more = _ratio(weights.sum(1), drawn.sum(1))
+        overall, *by_class = self._drops(means)
+        yield with_drawing(overall, variances.sum(1), one_more)
+        of_class = np.where(drawn > 0, _ratio(weights, drawn), one_more[:, None])
+        for drops in by_class:
+            yield with_drawing(drops, variances, of_class)
+
+
+def with_drawing(drops: MeasuredDrops, variance: Floats, one_more: Floats) -> MeasuredDrops:
+    """Return drops whose errors and numbers of samples take the drawing of pairs into account.
+
+    Parameters
+    ----------
+    drops
+        Estimates, with the errors over samples that all pairs would have.
+    variance
+        Variance, by drawing, of the sum of the changes of hits.
+    one_more
+        The term that one more flipped hit would add to it, on average: 0 where all pairs are drawn.
+
+    Notes
+    -----
+    The variance of the sum over ``n`` samples is ``n (changed - drop^2)`` with all pairs. Drawing
+    multiplies it by a factor, and the effective number of samples is n over this factor (Korn &
+    Graubard, "Confidence intervals for proportions with small expected number of positive counts
+    estimated from survey data", Survey Methodology 24, 1998). For the factor, one more flipped hit
+    is assumed, with the weight w that the term belongs to, ``w^2 - w``: where no flip was drawn,
+    the factor is w.
+    """
+    samples = np.asarray(drops.samples, np.float64)
+    drawing = variance + one_more
+    weight = (1 + np.sqrt(1 + 4 * one_more)) / 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        of_all = samples * np.maximum(drops.changed - drops.drop**2, 0)
+        factor = 1 + drawing / (of_all + weight)
+        error = np.hypot(drops.error, np.sqrt(drawing) / samples)
+    return replace(drops, error=error, samples=np.where(samples > 0, samples / factor, 0.0))
 
 
 def _ratio(numerators: Floats, denominators: Floats) -> Floats:
