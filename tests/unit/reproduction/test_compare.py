@@ -29,8 +29,10 @@ from unitlens.hashed_files import read_json, write_json
 from unitlens.reproduction.claims import PAPER_CLAIMS
 from unitlens.reproduction.compare import compare_with_paper, evidence_function
 from unitlens.reproduction.evidence import Measurements
-from unitlens.reproduction.evidence_curves import clamping, fraction_at_half
-from unitlens.reproduction.evidence_units import bump, correlation_within_layers, mode
+from unitlens.reproduction.evidence_curves import clamping
+from unitlens.reproduction.evidence_distributions import bump, mode
+from unitlens.reproduction.evidence_same_data import fraction_at_half
+from unitlens.reproduction.evidence_units import correlation_within_layers
 from unitlens.reproduction.experiment_runs import Runs
 from unitlens.reproduction.follow_ups import CLAIM_GROUPS, FOLLOW_UP_CLAIMS
 from unitlens.store.backend.netcdf import write_netcdf
@@ -165,7 +167,7 @@ def test_claims__have_the_values_of_the_paper():
     }
 
     assert values["mnist_ablation", "corruption 0.4"] == 0.44
-    assert values["same_data", "worst"] == 500 / 1536
+    assert values["same_data", "worst"] == 500 / 2816
     assert values["batch_norm_ablation", "with-1200"] == 0.52
     assert values["batch_norm_ablation", "without-800"] == 0.35
     assert values["cifar10_importance", "layer-10"] == -0.11
