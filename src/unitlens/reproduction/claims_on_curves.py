@@ -166,10 +166,8 @@ def dropout_claims() -> tuple[Claim, ...]:
     worse = "corruption 1: train accuracy at the end, largest minus least dropout fraction"
     return (
         *(claim for share in DROPOUTS for claim in _dropout_share_claims(share)),
-        sign_claim(
-            "later", "text", later, 1, "training converges later with more dropout", source="M"
-        ),
-        sign_claim("worse", "text", worse, -1, "to worse solutions with more dropout", source="M"),
+        sign_claim("later", "text", later, 1, "more dropout converges later", source="M"),
+        sign_claim("worse", "text", worse, -1, "more dropout ends in worse solutions", source="M"),
     )
 
 

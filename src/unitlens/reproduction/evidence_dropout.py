@@ -81,9 +81,8 @@ def _dropout_ends(runs: Runs, level: float) -> tuple[Runs, Runs]:
         raise NotMeasuredError(
             f"the claim needs networks of several dropout fractions, but there is {present}"
         )
-    return at_level.select_equal("dropout", fractions[-1]), at_level.select_equal(
-        "dropout", fractions[0]
-    )
+    largest, least = (at_level.select_equal("dropout", share) for share in fractions[[-1, 0]])
+    return largest, least
 
 
 def _later(runs: Runs, level: float) -> Evidence:
@@ -155,7 +154,5 @@ def _stop_notes(runs: Runs) -> list[str]:
     stopped = int((runs.table["epoch"].values < runs.table["epochs"].values).sum())
     if not stopped:
         return []
-    return [
-        f"{stopped} of {len(runs.names)} trainings were stopped at a train accuracy, which then is "
-        "that of the stop"
-    ]
+    note = f"{stopped} of {len(runs.names)} trainings were stopped at a train accuracy"
+    return [f"{note}, which is then theirs at the end"]

@@ -68,7 +68,12 @@ def _extreme(runs: Runs, *, best: bool) -> tuple[Estimate, Runs, xr.Dataset, str
     chosen = [settings[place] for place in places]
     extreme, curves = measured.select_names(sum(chosen, ())).random_curves()
     estimate = _half_ablated(extreme, curve_points(curves), chosen)
-    return estimate, extreme, curves, _error_note(chosen, 1 - float(means[places].mean()), best)
+    return (
+        estimate,
+        extreme,
+        curves,
+        _error_note(chosen, 1 - float(means[places].mean()), best=best),
+    )
 
 
 def _settings(runs: Runs) -> list[Setting]:
@@ -77,7 +82,7 @@ def _settings(runs: Runs) -> list[Setting]:
     return settings if len(settings) > 1 else [(run,) for run in runs.names]
 
 
-def _error_note(chosen: Sequence[Setting], error: float, best: bool) -> str:
+def _error_note(chosen: Sequence[Setting], error: float, *, best: bool) -> str:
     count = sum(map(len, chosen))
     many = f"{len(chosen)} settings ({count} networks)" if count > len(chosen) else str(count)
     return f"mean test error of the {'best' if best else 'worst'} {many}: {error:.3f}"

@@ -37,10 +37,10 @@ def _runs_with_auc(runs: Runs) -> Runs:
 
 
 def correlation_with_auc(runs: Runs, score: Callable[[Floats], Floats]) -> Evidence:
-    """Correlate AUC with a score of generalisation over all networks, with an interval over settings.
+    """Correlate AUC with a score of generalisation over all networks.
 
-    Where all networks have one setting, which differ by their seeds alone, each network counts as
-    a setting of its own.
+    The interval is over settings. Where all networks have one setting and differ by their seeds
+    alone, each network counts as a setting of its own.
 
     Parameters
     ----------

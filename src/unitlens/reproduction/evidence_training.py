@@ -134,10 +134,8 @@ def _stops(course: Course) -> Stops:
 
 def _stop_notes(stops: Mapping[str, Stops]) -> list[str]:
     peaks, least = ([getattr(of, name) for of in stops.values()] for name in Stops._fields[:2])
-    notes = [
-        f"AUC is largest at epoch {_range_text(peaks)}, test loss least at epoch "
-        f"{_range_text(least)}"
-    ]
+    peak_text, least_text = map(_range_text, (peaks, least))
+    notes = [f"AUC is largest at epoch {peak_text}, test loss least at epoch {least_text}"]
     unparted = sum(stop.least_loss == stop.last for stop in stops.values())
     if unparted:
         notes.append(

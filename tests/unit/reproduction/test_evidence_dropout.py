@@ -112,5 +112,5 @@ def test_stopped_trainings__are_told(results):
 def test_one_fraction__has_no_ends(results):
     runs = opened(results, REACHED).select_equal("dropout", 0.2)
 
-    with pytest.raises(NotMeasuredError, match="several dropout fractions, but there is 0.2"):
+    with pytest.raises(NotMeasuredError, match=r"several dropout fractions, but there is 0\.2"):
         dict(dropout(runs))["later"]()
