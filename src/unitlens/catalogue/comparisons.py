@@ -41,15 +41,17 @@ _DECLARATIONS = (
     Comparison("imagenet_ablation", "evidence_curves", "robustness", _CURVES),
     Comparison("mnist_noise", "evidence_noise", "mnist_noise", _NOISE),
     Comparison("cifar10_noise", "evidence_noise", "cifar10_noise", _NOISE),
-    Comparison("same_data", "evidence_curves", "same_data", _CURVES),
+    Comparison("same_data", "evidence_same_data", "same_data", _CURVES),
     Comparison("early_stopping", "evidence_training", "early_stopping", _CURVES, over_epochs=True),
-    Comparison(
-        "hyperparameter_selection", "evidence_training", "hyperparameter_selection", _CURVES
-    ),
-    Comparison("dropout", "evidence_curves", "dropout", _CURVES),
+    Comparison("hyperparameter_selection", "evidence_sweeps", "hyperparameter_selection", _CURVES),
+    Comparison("dropout", "evidence_dropout", "dropout", _CURVES),
     Comparison("batch_norm_ablation", "evidence_curves", "batch_norm_ablation", _CURVES),
-    Comparison("batch_norm_selectivity", "evidence_units", "batch_norm_selectivity", _MEASURES),
-    Comparison("batch_norm_information", "evidence_units", "batch_norm_information", _MEASURES),
+    Comparison(
+        "batch_norm_selectivity", "evidence_distributions", "batch_norm_selectivity", _MEASURES
+    ),
+    Comparison(
+        "batch_norm_information", "evidence_distributions", "batch_norm_information", _MEASURES
+    ),
     Comparison("mnist_importance", "evidence_units", "mnist_importance", _UNITS),
     Comparison("cifar10_importance", "evidence_units", "cifar10_importance", _UNITS),
     Comparison("imagenet_importance", "evidence_units", "imagenet_importance", _UNITS),
@@ -79,6 +81,11 @@ _DECLARATIONS = (
         _UNITS,
         over_epochs=True,
     ),
+    Comparison("mnist_selectivity_depth", "evidence_units", "selectivity_depth", _MEASURES),
+    Comparison("cifar10_selectivity_depth", "evidence_units", "selectivity_depth", _MEASURES),
+    Comparison("imagenet_selectivity_depth", "evidence_units", "selectivity_depth", _MEASURES),
+    Comparison("largest_auc", "evidence_training", "largest_auc", _CURVES, over_epochs=True),
+    Comparison("dropout_training", "evidence_dropout", "dropout_training", ()),
 )
 # In the order of the page.
 COMPARISONS: dict[str, Comparison] = {declared.name: declared for declared in _DECLARATIONS}

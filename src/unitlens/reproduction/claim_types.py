@@ -119,7 +119,8 @@ class Claim:
     name
         Name of the claim within its group.
     figure
-        Figure of the paper, ``appendix``, the later work, or ``beyond`` for an open question.
+        Figure of the paper, its ``text`` or ``appendix``, the later work, or ``beyond`` for an open
+        question.
     quantity
         The quantity that is measured.
     finding

@@ -22,7 +22,6 @@ from unitlens.reproduction.claims_on_units import (
 )
 from unitlens.reproduction.paper_values import (
     CIFAR10_SCALES,
-    DROPOUTS,
     IMAGENET_CORRELATION,
     IMAGENET_P_VALUE,
     MNIST_CORRELATION,
@@ -31,7 +30,7 @@ from unitlens.reproduction.paper_values import (
 )
 from unitlens.reproduction.protocol import (
     ABLATION,
-    CHANNELS,
+    ALL_MAPS,
     CURVES,
     MAPS,
     MEASURES,
@@ -60,7 +59,7 @@ PAPER_CLAIMS: dict[str, ClaimGroup] = {
         "Networks trained alike on the same data",
         ("same_data_curves", "same_data_auc"),
         same_data_claims(),
-        cifar10_protocol(CURVES, networks=200, ablated_units=MAPS),
+        cifar10_protocol(CURVES, networks=200, ablated_units=ALL_MAPS),
     ),
     "early_stopping": ClaimGroup(
         "AUC over training",
@@ -88,7 +87,7 @@ PAPER_CLAIMS: dict[str, ClaimGroup] = {
     "dropout": ClaimGroup(
         "Dropout",
         ("dropout_ablation",),
-        tuple(claim for share in DROPOUTS for claim in dropout_claims(share)),
+        dropout_claims(),
         mnist_protocol(CURVES, 2048, epochs=5000),
     ),
     "batch_norm_ablation": ClaimGroup(
@@ -124,7 +123,7 @@ PAPER_CLAIMS: dict[str, ClaimGroup] = {
     ),
     "cifar10_importance": importance_claims(
         "CIFAR-10",
-        (rank_claim("all", "7b", "all maps", -0.428, sum(CHANNELS)), *cifar10_layers_claims()),
+        (rank_claim("all", "7b", "all maps", -0.428, ALL_MAPS), *cifar10_layers_claims()),
         cifar10_protocol(ABLATION),
         "selectivity_depth",
     ),

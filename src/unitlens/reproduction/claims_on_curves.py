@@ -9,9 +9,13 @@ from unitlens.reproduction.claim_types import (
     ReportedNumber,
     ReportedOrder,
 )
+from unitlens.reproduction.experiment_runs import MEMORISED
 from unitlens.reproduction.paper_values import (
     ABLATED_MAPS,
+    BEST_MAPS,
     CLASSES,
+    DROPOUT_LEVELS,
+    DROPOUTS,
     EXTREMES,
     LEVELS,
     MNIST_MEANS,
@@ -19,8 +23,9 @@ from unitlens.reproduction.paper_values import (
     TOP_SHARES,
     WITH_BATCH_NORM,
     WITHOUT_BATCH_NORM,
+    WORST_MAPS,
 )
-from unitlens.reproduction.protocol import MAPS, PaperProtocol
+from unitlens.reproduction.protocol import ALL_MAPS, MAPS, PaperProtocol
 
 _MEAN_ACCURACY = "mean train accuracy over the whole ablation range"
 _HALF_ABLATED = "share of units ablated until accuracy is one half"
@@ -87,23 +92,25 @@ def noise_claims(
 
 
 def same_data_claims() -> tuple[Claim, ...]:
-    """Declare figure 3a: the ablated share at half accuracy at both ends of generalisation."""
-    best = ReportedNumber(1440 / MAPS, text="1,440/1,536", networks=EXTREMES)
-    worst = ReportedNumber(500 / MAPS, 100 / MAPS, text="500/1,536", networks=EXTREMES)
+    """Declare figures 3a and 3b: ablation at both ends of generalisation, and AUC beside it."""
+    ends = {"best": (BEST_MAPS, READING_ERROR), "worst": (WORST_MAPS, 100 / ALL_MAPS)}
+    shares = {name: maps / ALL_MAPS for name, (maps, _) in ends.items()}
+    others = {"best": "worst", "worst": "best"}
     return (
-        number_claim(
-            "best",
-            "3a",
-            f"{_HALF_ABLATED}, best generalisation",
-            best,
-            Alternative("the paper's value for the worst generalisation", (worst.value,)),
-        ),
-        number_claim(
-            "worst",
-            "3a",
-            f"{_HALF_ABLATED}, worst generalisation",
-            worst,
-            Alternative("the paper's value for the best generalisation", (best.value,)),
+        *(
+            number_claim(
+                name,
+                "3a",
+                f"{_HALF_ABLATED}, {name} generalisation",
+                ReportedNumber(
+                    shares[name], error, text=f"{maps:,}/{ALL_MAPS:,}", networks=EXTREMES
+                ),
+                Alternative(
+                    f"the paper's value for the {others[name]} generalisation",
+                    (round(shares[others[name]], 3),),
+                ),
+            )
+            for name, (maps, error) in ends.items()
         ),
         sign_claim(
             "falls",
@@ -111,6 +118,14 @@ def same_data_claims() -> tuple[Claim, ...]:
             f"{_HALF_ABLATED}, best minus worst generalisation",
             1,
             "networks that generalise better tolerate more ablation",
+        ),
+        sign_claim(
+            "correlation",
+            "3b",
+            "correlation of AUC and generalisation error (1 - test accuracy) over networks",
+            -1,
+            "the larger the AUC, the smaller the generalisation error",
+            source="M",
         ),
     )
 
@@ -142,7 +157,21 @@ def selection_claims() -> tuple[Claim, ...]:
     )
 
 
-def dropout_claims(share: float) -> tuple[Claim, ...]:
+def dropout_claims() -> tuple[Claim, ...]:
+    """Declare figure 5a, and how training of corrupted labels ends with more dropout."""
+    later = (
+        f"corruption 1: epochs until train accuracy {MEMORISED:g}, largest minus least dropout "
+        "fraction"
+    )
+    worse = "corruption 1: train accuracy at the end, largest minus least dropout fraction"
+    return (
+        *(claim for share in DROPOUTS for claim in _dropout_share_claims(share)),
+        sign_claim("later", "text", later, 1, "more dropout converges later", source="M"),
+        sign_claim("worse", "text", worse, -1, "more dropout ends in worse solutions", source="M"),
+    )
+
+
+def _dropout_share_claims(share: float) -> tuple[Claim, ...]:
     """Declare figure 5a for one dropout fraction."""
     lost = f"dropout {share:g}: accuracy lost when the dropout fraction is ablated"
     past = f"dropout {share:g}: mean accuracy past the dropout fraction, corruption 0 minus 1"
@@ -152,8 +181,17 @@ def dropout_claims(share: float) -> tuple[Claim, ...]:
         (round(share * (1 - 1 / CLASSES), 3),),
     )
     return (
-        # The paper gives no number: flat is taken as a loss within .05.
-        number_claim(f"flat-{share:g}", "5a", lost, ReportedNumber(0.0, 0.05), straight),
+        *(
+            # The paper gives no number: flat is taken as a loss within .05.
+            number_claim(
+                f"flat-{share:g}-{level:g}",
+                "5a",
+                f"{lost}, corruption {level:g}",
+                ReportedNumber(0.0, 0.05),
+                straight,
+            )
+            for level in DROPOUT_LEVELS
+        ),
         sign_claim(f"first-{share:g}", "5a", past, 1, first),
     )
 

@@ -7,8 +7,7 @@ from itertools import pairwise
 import numpy as np
 import xarray as xr
 
-from unitlens.analysis.curve_summaries import area_under_curve, first_crossing
-from unitlens.analysis.generalisation import best_and_worst
+from unitlens.analysis.curve_summaries import area_under_curve
 from unitlens.reproduction.estimates import Estimate
 from unitlens.reproduction.evidence import (
     SHARE,
@@ -20,7 +19,7 @@ from unitlens.reproduction.evidence import (
 )
 from unitlens.reproduction.experiment_runs import NotMeasuredError, Runs, rows_by_run
 from unitlens.reproduction.network_means import difference
-from unitlens.reproduction.paper_values import ABLATED_MAPS, DROPOUTS, LEVELS
+from unitlens.reproduction.paper_values import ABLATED_MAPS, LEVELS
 from unitlens.reproduction.protocol import MAPS
 from unitlens.reproduction.several_tests import smallest
 from unitlens.reproduction.student_t import Floats, mean
@@ -84,56 +83,6 @@ def _uncorrupted_against_others(runs: Runs) -> Evidence:
     return estimate_evidence(least, measured, counts)
 
 
-def same_data(runs: Runs) -> Measurements:
-    """Measure figure 3a: the ablated share at half accuracy, for best and worst generalisation."""
-    yield "best", lambda: _extreme_evidence(runs, best=True)
-    yield "worst", lambda: _extreme_evidence(runs, best=False)
-    yield "falls", lambda: _best_minus_worst(runs)
-
-
-def _extreme_evidence(runs: Runs, *, best: bool) -> Evidence:
-    estimate, extreme, curves, note = _extreme(runs, best=best)
-    return estimate_evidence(estimate, extreme, count_curves(curves), [note])
-
-
-def _best_minus_worst(runs: Runs) -> Evidence:
-    best, best_runs, _, best_note = _extreme(runs, best=True)
-    worst, worst_runs, _, worst_note = _extreme(runs, best=False)
-    both = runs.select_names([*best_runs.names, *worst_runs.names])
-    counts = count_curves(both.random_curves()[1])
-    return estimate_evidence(difference(best, worst), both, counts, (best_note, worst_note))
-
-
-def _extreme(runs: Runs, *, best: bool) -> tuple[Estimate, Runs, xr.Dataset, str]:
-    """Return the ablated share at half accuracy of the best or worst networks.
-
-    These are the five best or worst by test accuracy, or a quarter of all where there are fewer
-    than 20 networks.
-    """
-    measured, _ = runs.random_curves()
-    if len(measured.names) < 4:
-        raise NotMeasuredError(
-            f"the claim needs at least 4 networks, but there are {len(measured.names)}"
-        )
-    ends = best_and_worst(measured.table["test_accuracy"].values)
-    places = ends[0] if best else ends[1]
-    extreme = measured.select(places)
-    error = 1 - float(extreme.table["test_accuracy"].mean())
-    word = "best" if best else "worst"
-    note = f"mean test error of the {word} {places.size}: {error:.3f}"
-    return *_half_ablated(extreme), note
-
-
-def _half_ablated(runs: Runs) -> tuple[Estimate, Runs, xr.Dataset]:
-    measured, curves = runs.random_curves()
-    networks = curve_points(curves)
-    too_low = np.array([points[:, 0, 1].mean() <= 0.5 for points in networks.values()])
-    if too_low.any():
-        raise NotMeasuredError(f"accuracy starts under one half in {too_low.sum()} networks")
-    estimate = estimate_over(measured, networks, fraction_at_half, "orders", bounds=SHARE)
-    return estimate, measured, curves
-
-
 def curve_points(curves: xr.Dataset) -> dict[str, Floats]:
     """Return the curves of each run, shape (order, point, 2): ablated fraction and accuracy."""
     networks = {}
@@ -150,48 +99,6 @@ def curve_points(curves: xr.Dataset) -> dict[str, Floats]:
     return networks
 
 
-def fraction_at_half(points: Floats) -> float:
-    """Return the ablated fraction at which the mean curve first falls to one half."""
-    return first_crossing(points[0, :, 0], points[..., 1].mean(0), 0.5)
-
-
-def dropout(runs: Runs) -> Measurements:
-    """Measure figure 5a: accuracy lost at the dropout fraction, and accuracy past it."""
-    for share in DROPOUTS:
-        yield f"flat-{share:g}", partial(_lost_at_dropout, runs, share)
-        yield f"first-{share:g}", partial(_past_dropout, runs, share)
-
-
-def _lost_at_dropout(runs: Runs, share: float) -> Evidence:
-    return _curve_evidence(
-        runs.select_equal("dropout", share),
-        lambda points: _accuracy_at(points, 0.0) - _accuracy_at(points, share),
-        (-1.0, 1.0),
-    )
-
-
-def _past_dropout(runs: Runs, share: float) -> Evidence:
-    """Compare uncorrupted with fully corrupted networks past the dropout fraction."""
-    runs = runs.select_equal("dropout", share)
-
-    def accuracy_past(corruption: float) -> Estimate:
-        measured, curves = runs.select_equal("corruption", corruption).random_curves()
-        means = {run: _mean_past(points, share) for run, points in curve_points(curves).items()}
-        return estimate_over(measured, means, mean, "orders")
-
-    ends = runs.select(np.isin(runs.table["corruption"].values, (0.0, 1.0)))
-    measured, curves = ends.random_curves()
-    change = difference(accuracy_past(0), accuracy_past(1))
-    return estimate_evidence(change, measured, count_curves(curves))
-
-
-def _mean_past(points: Floats, share: float) -> Floats:
-    """Return the mean accuracy of each order over the ablated fractions from `share` on."""
-    x = np.unique([*points[0, :, 0], share])
-    x = x[x >= share]
-    return np.array([np.trapezoid(np.interp(x, *order.T), x) / (x[-1] - x[0]) for order in points])
-
-
 def batch_norm_ablation(runs: Runs) -> Measurements:
     """Measure figure 5b: accuracy at three fractions with and without batch norm, and the AUC."""
     for name, flag in (("with", 1), ("without", 0)):
@@ -201,22 +108,32 @@ def batch_norm_ablation(runs: Runs) -> Measurements:
 
 
 def _batch_norm_accuracy(runs: Runs, flag: int, fraction: float) -> Evidence:
-    return _curve_evidence(
-        runs.select_equal("batch_norm", flag), lambda points: _accuracy_at(points, fraction), SHARE
+    return curve_evidence(
+        runs.select_equal("batch_norm", flag), lambda points: accuracy_at(points, fraction), SHARE
     )
 
 
-def _curve_evidence(
+def curve_evidence(
     runs: Runs, summary: Callable[[Floats], Floats], bounds: tuple[float, float]
 ) -> Evidence:
-    """Average a summary of each order's curve over orders and networks."""
+    """Average a summary of each order's curve over orders and networks.
+
+    Parameters
+    ----------
+    runs
+        The networks.
+    summary
+        Function of the curves of a network, of :func:`curve_points`, to a number of each order.
+    bounds
+        Least and largest number that the summary can be.
+    """
     measured, curves = runs.random_curves()
     summaries = {run: summary(points) for run, points in curve_points(curves).items()}
     estimate = estimate_over(measured, summaries, mean, "orders", bounds=bounds)
     return estimate_evidence(estimate, measured, count_curves(curves))
 
 
-def _accuracy_at(points: Floats, fraction: float) -> Floats:
+def accuracy_at(points: Floats, fraction: float) -> Floats:
     """Return the accuracy of each order at an ablated fraction."""
     return np.array([np.interp(fraction, *order.T) for order in points])
 

@@ -1,15 +1,14 @@
-"""Evidence from the course of training and from hyperparameter sweeps."""
+"""Evidence from the course of training: AUC beside the test loss."""
 
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from unitlens.analysis.correlations import pearson
 from unitlens.analysis.curve_summaries import area_under_curve
-from unitlens.analysis.generalisation import setting_means
-from unitlens.analysis.run_groups import group_runs, rows_of
+from unitlens.analysis.run_groups import rows_of
 from unitlens.reproduction.evidence import (
     CORRELATION,
     Counts,
@@ -19,15 +18,9 @@ from unitlens.reproduction.evidence import (
     estimate_over,
 )
 from unitlens.reproduction.experiment_runs import NotMeasuredError, Runs
-from unitlens.reproduction.paper_values import SETTINGS_IN_HALF, TOP_SHARES
-from unitlens.reproduction.setting_estimates import (
-    MIN_SETTINGS,
-    correlation_over_settings,
-    share_over_settings,
-)
 from unitlens.reproduction.student_t import Floats, mean
 
-MIN_PAIRS = 3  # networks or epochs of a correlation
+MIN_PAIRS = 3  # epochs of a correlation
 Course = dict[float, tuple[Floats, float]]  # epoch: AUC of each order, test loss
 
 
@@ -91,53 +84,70 @@ def _auc_against_loss(runs: Runs) -> Evidence:
     return estimate_evidence(estimate, runs.select_names(courses), Counts(orders=orders), [epochs])
 
 
-def hyperparameter_selection(runs: Runs) -> Measurements:
-    """Measure figure 4c: AUC and test accuracy over networks, and selection by AUC."""
-    yield "correlation", lambda: _auc_against_accuracy(runs)
-    for top in TOP_SHARES:
-        yield f"top-{top}", partial(_selection_evidence, runs, top)
+def largest_auc(runs: Runs) -> Measurements:
+    """Measure whether AUC is largest before or after the epoch of the least test loss."""
+    yield "epochs", lambda: _peak_minus_least_loss(runs)
 
 
-def _runs_with_auc(runs: Runs) -> Runs:
-    measured = runs.select(np.isfinite(runs.table["auc"].values))
-    if len(measured.names) < MIN_PAIRS:
-        raise NotMeasuredError(f"only {len(measured.names)} networks have an AUC")
-    return measured
+def _peak_minus_least_loss(runs: Runs) -> Evidence:
+    """Compare the kept epoch of the largest mean AUC with that of the least test loss."""
+    courses = _courses(runs)
+    stops = {run: _stops(course) for run, course in courses.items()}
+    gaps = {run: np.array([stop.peak - stop.least_loss]) for run, stop in stops.items()}
+    squares = [stop.cells[0] ** 2 + stop.cells[1] ** 2 for stop in stops.values()]
+    resolution = float(np.sqrt(np.mean(squares)))
+    estimate = estimate_over(runs, gaps, mean, "epochs", resolution=resolution)
+    return estimate_evidence(estimate, runs.select_names(courses), notes=_stop_notes(stops))
 
 
-def _auc_against_accuracy(runs: Runs) -> Evidence:
-    measured = _runs_with_auc(runs)
-    settings = [
-        np.stack([rows[name].values for name in ("auc", "test_accuracy")], 1)
-        for rows in (rows_of(measured.table, group.runs) for group in group_runs(measured.table))
-    ]
-    estimate = correlation_over_settings(settings)
-    return estimate_evidence(estimate, measured, notes=_setting_notes(len(settings)))
+class Stops(NamedTuple):
+    """Where AUC is largest and test loss least in the course of a training.
+
+    Attributes
+    ----------
+    peak
+        Kept epoch of the largest mean AUC; the first of equal ones.
+    least_loss
+        Kept epoch of the least test loss.
+    last
+        The last epoch.
+    cells
+        Widths of the ranges of epochs that are nearer to `peak` than to other kept epochs, and
+        the same for `least_loss`.
+    """
+
+    peak: float
+    least_loss: float
+    last: float
+    cells: tuple[float, float]
 
 
-def _selection_evidence(runs: Runs, top: int) -> Evidence:
-    measured = _runs_with_auc(runs)
-    settings = np.stack(setting_means(measured.table), 1)
-    half = len(settings) // 2
-    if half < top + 1:
-        raise NotMeasuredError(
-            f"half of {len(settings)} settings is no more than {top}: any selected setting is "
-            f"among the top {top}"
+def _stops(course: Course) -> Stops:
+    epochs = np.array(list(course))
+    middles = (epochs[1:] + epochs[:-1]) / 2
+    widths = np.diff([epochs[0], *middles, epochs[-1]])
+    peak = int(np.argmax([areas.mean() for areas, _ in course.values()]))
+    least = int(np.argmin([loss for _, loss in course.values()]))
+    cells = float(widths[peak]), float(widths[least])
+    return Stops(float(epochs[peak]), float(epochs[least]), float(epochs[-1]), cells)
+
+
+def _stop_notes(stops: Mapping[str, Stops]) -> list[str]:
+    peaks, least = ([getattr(of, name) for of in stops.values()] for name in Stops._fields[:2])
+    peak_text, least_text = map(_range_text, (peaks, least))
+    notes = [f"AUC is largest at epoch {peak_text}, test loss least at epoch {least_text}"]
+    unparted = sum(stop.least_loss == stop.last for stop in stops.values())
+    if unparted:
+        notes.append(
+            f"in {unparted} of {len(stops)} networks test loss is least at the end of training, "
+            "so that the losses do not part"
         )
-    by_chance = (
-        f"each half has {half} of {len(settings)} settings: a random setting of a half is among "
-        f"its top {top} with probability {top / half:.0%} (in the paper "
-        f"{top / SETTINGS_IN_HALF:.0%}, of {SETTINGS_IN_HALF} settings)"
-    )
-    notes = [*_setting_notes(len(settings)), by_chance]
-    evidence = estimate_evidence(share_over_settings(settings, top), measured, notes=notes)
-    return replace(evidence, alternative=top / half)
+    return notes
 
 
-def _setting_notes(settings: int) -> list[str]:
-    if settings >= MIN_SETTINGS:
-        return []
-    return [f"{settings} settings, of at least {MIN_SETTINGS} that an interval needs"]
+def _range_text(epochs: Sequence[float]) -> str:
+    low, high = min(epochs), max(epochs)
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
 def _pearson(pairs: Floats) -> float:

@@ -1,4 +1,4 @@
-"""Evidence from single units: distributions and rank correlations of their measures."""
+"""Evidence from single units: rank correlations of their measures."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -8,7 +8,6 @@ import numpy as np
 from unitlens.analysis.correlations import spearman
 from unitlens.reproduction.evidence import (
     CORRELATION,
-    SHARE,
     Counts,
     Evidence,
     Measurements,
@@ -16,120 +15,11 @@ from unitlens.reproduction.evidence import (
     estimate_over,
 )
 from unitlens.reproduction.experiment_runs import NotMeasuredError, Runs
-from unitlens.reproduction.network_means import difference
 from unitlens.reproduction.protocol import CHANNELS
 from unitlens.reproduction.student_t import Floats, Statistic, mean
 
 MIN_UNITS = 4  # of a rank correlation
 UnitRows = Mapping[str, Floats]  # run: a row a unit, a column a variable
-
-
-def batch_norm_selectivity(runs: Runs) -> Measurements:
-    """Measure figure 6a: the distribution of class selectivity with and without batch norm."""
-    name = "selectivity"
-    yield "mode", lambda: _mode(runs, 1, name, 0.05)
-    yield "high", lambda: _with_minus_without(runs, name, lambda values: mean(values > 0.7))
-    yield "broad", lambda: _with_minus_without(runs, name, _interquartile_range)
-    yield (
-        "ends",
-        lambda: _with_minus_without(
-            runs, name, lambda values: mean((values < 0.02) | (values > 0.98))
-        ),
-    )
-
-
-def batch_norm_information(runs: Runs) -> Measurements:
-    """Measure figure 6b: the distribution of mutual information with and without batch norm."""
-    name = "mutual_information"
-    yield (
-        "near-zero",
-        lambda: _distribution(runs, 0, name, lambda values: mean(values < 0.05), SHARE),
-    )
-    yield "mode", lambda: _mode(runs, 1, name, 0.02)
-    yield "bump", lambda: _distribution(runs, 1, name, bump)
-
-
-def mode(values: Floats, width: float) -> float:
-    """Return the middle of the fullest bin; bins have the given width and start at 0."""
-    counts = np.bincount(np.floor(np.clip(values, 0, None) / width).astype(int))
-    return float((np.argmax(counts) + 0.5) * width)
-
-
-def bump(values: Floats) -> float:
-    """Return the share of values from .5 to .6 minus half the share of values from .3 to .5."""
-    at = ((values >= 0.5) & (values < 0.6)).mean()
-    return float(at - ((values >= 0.3) & (values < 0.5)).mean() / 2)
-
-
-def _near_zero(values: Floats) -> float:
-    return mean(values < 0.05)
-
-
-def _interquartile_range(values: Floats) -> float:
-    return float(np.subtract(*np.percentile(values, (75, 25))))
-
-
-def _mode(runs: Runs, flag: int, name: str, width: float) -> Evidence:
-    """Return the mean over networks of the mode of the units, in bins of a width."""
-    measured, values = _unit_values(runs.select_equal("batch_norm", flag), name)
-    estimate = estimate_over(
-        measured,
-        values,
-        lambda rows: mode(rows, width),
-        "units",
-        resolution=width,
-        bounds=(0.0, np.inf),
-    )
-    return estimate_evidence(estimate, measured, Counts(units=sum(map(len, values.values()))))
-
-
-def _distribution(
-    runs: Runs,
-    flag: int,
-    name: str,
-    statistic: Statistic,
-    bounds: tuple[float, float] = (-1.0, 1.0),
-) -> Evidence:
-    """Return the mean of a statistic of the units over networks with (1) or without (0) batch norm.
-
-    Parameters
-    ----------
-    runs
-        The networks.
-    flag
-        1 for those with batch norm, 0 for the others.
-    name
-        Variable of the units.
-    statistic
-        Function of the variable's values in one network.
-    bounds
-        Least and largest number that the statistic can be.
-    """
-    measured, values = _unit_values(runs.select_equal("batch_norm", flag), name)
-    estimate = estimate_over(measured, values, statistic, "units", bounds=bounds)
-    return estimate_evidence(estimate, measured, Counts(units=sum(map(len, values.values()))))
-
-
-def _with_minus_without(runs: Runs, name: str, statistic: Statistic) -> Evidence:
-    """Return a statistic of the networks with batch norm minus that of the others."""
-    (with_it, with_values), (without, without_values) = (
-        _unit_values(runs.select_equal("batch_norm", flag), name) for flag in (1, 0)
-    )
-    change = difference(
-        estimate_over(with_it, with_values, statistic, "units"),
-        estimate_over(without, without_values, statistic, "units"),
-    )
-    both = runs.select_names([*with_it.names, *without.names])
-    units = sum(map(len, (*with_values.values(), *without_values.values())))
-    return estimate_evidence(change, both, Counts(units=units))
-
-
-def _unit_values(runs: Runs, name: str) -> tuple[Runs, dict[str, Floats]]:
-    """Return the runs in which a variable of the units is known, and its values in each."""
-    rows = {run: values[:, 0] for run, values in unit_rows(runs, name).items() if len(values)}
-    if not rows:
-        raise NotMeasuredError(f"{name} was not measured on these networks")
-    return runs.select_names(rows), rows
 
 
 def unit_rows(runs: Runs, *names: str) -> dict[str, Floats]:
@@ -183,6 +73,11 @@ def information_importance(runs: Runs) -> Measurements:
     yield "all", lambda: _importance_correlation(runs, "mutual_information")
 
 
+def selectivity_depth(runs: Runs) -> Measurements:
+    """Measure whether units of deeper layers are more selective."""
+    yield "selectivity", lambda: _depth_correlation(runs)
+
+
 def l1_norm_selectivity(runs: Runs) -> Measurements:
     """Measure the appendix: L1 norm and selectivity, within layers.
 
@@ -215,6 +110,11 @@ def _importance_correlation(runs: Runs, name: str) -> Evidence:
             raise NotMeasuredError(f"units of {ablated} of {layers} layers only were ablated")
     pairs = {run: values[:, :2] for run, values in rows.items()}
     return rank_evidence(runs, pairs, rank_correlation)
+
+
+def _depth_correlation(runs: Runs) -> Evidence:
+    """Correlate the depth of the layer with selectivity over all units of each network."""
+    return rank_evidence(runs, unit_rows(runs, "depth", "selectivity"), rank_correlation)
 
 
 def _layer_correlation(runs: Runs, place: int, layers: int | None) -> Evidence:

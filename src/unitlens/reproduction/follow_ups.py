@@ -5,6 +5,7 @@ from unitlens.catalogue.measures import LABELS
 from unitlens.reproduction.claim_makers import question_claim, sign_claim
 from unitlens.reproduction.claim_types import Claim, ClaimGroup
 from unitlens.reproduction.claims import PAPER_CLAIMS
+from unitlens.reproduction.experiment_runs import MEMORISED
 
 LEVELS_COMPARED = (0.0, 1.0)  # of label corruption
 BASES = {"random": "random orthonormal directions", "principal_components": "principal components"}
@@ -109,6 +110,26 @@ def _selectivity_over_training() -> ClaimGroup:
     return ClaimGroup(title, ("selectivity_over_training",), claims)
 
 
+def _largest_auc() -> ClaimGroup:
+    quantity = "epoch of the largest AUC minus epoch of the least test loss, of the kept epochs"
+    title = "Is AUC largest when the losses part?"
+    return ClaimGroup(title, ("early_stopping",), (question_claim("epochs", quantity),))
+
+
+def _dropout_training() -> ClaimGroup:
+    ends = "largest minus least dropout fraction"
+    later = f"corruption 0: epochs until train accuracy {MEMORISED:g}, {ends}"
+    accuracy = f"corruption 0: test accuracy at the end, {ends}"
+    claims = (question_claim("later", later), question_claim("test_accuracy", accuracy))
+    return ClaimGroup("How does training on true labels end with more dropout?", (), claims)
+
+
+def _selectivity_depth(title: str) -> ClaimGroup:
+    quantity = "rank correlation of depth and class selectivity, all units"
+    title = f"Are units of deeper layers more selective? {title}"
+    return ClaimGroup(title, ("selectivity_depth",), (question_claim("selectivity", quantity),))
+
+
 FOLLOW_UP_CLAIMS: dict[str, ClaimGroup] = {
     "random_directions": _random_directions(),
     "mnist_measure_orders": _measure_orders("MNIST"),
@@ -122,6 +143,11 @@ FOLLOW_UP_CLAIMS: dict[str, ClaimGroup] = {
     "imagenet_l1_importance": _l1_norm_importance("ImageNet"),
     "regulariser": _regulariser(),
     "selectivity_over_training": _selectivity_over_training(),
+    "mnist_selectivity_depth": _selectivity_depth("MNIST"),
+    "cifar10_selectivity_depth": _selectivity_depth("CIFAR-10"),
+    "imagenet_selectivity_depth": _selectivity_depth("ImageNet"),
+    "largest_auc": _largest_auc(),
+    "dropout_training": _dropout_training(),
 }
 # In the order of the page: the paper's groups come first.
 CLAIM_GROUPS: dict[str, ClaimGroup] = {

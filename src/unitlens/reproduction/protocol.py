@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-MAPS = 1536  # feature maps of the last three layers of the paper's CIFAR-10 network
-CHANNELS = (64, 64, 128, 128, 128, 256, 256, 256, 512, 512, 512)
+CHANNELS = (64, 64, 128, 128, 128, 256, 256, 256, 512, 512, 512)  # of the CIFAR-10 network
+MAPS = sum(CHANNELS[-3:])  # of its last three layers: 1,536
+ALL_MAPS = sum(CHANNELS)  # 2,816
 RANDOM_ORDERS = 10  # (M)
 CURVES, NOISE = "cumulative_ablation", "noise_robustness"
 MEASURES, ABLATION = "unit_measures", "unit_ablation"

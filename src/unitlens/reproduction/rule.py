@@ -6,7 +6,8 @@ RULE = """\
   Student's t over n networks, with n - 1 degrees of freedom. A difference between two groups of
   networks is that of networks of one seed where both groups have the same seeds (paired t), else
   Welch's. A correlation or a share over the settings of a sweep has an interval over the settings,
-  which are independent while their networks are not.
+  which are independent while their networks are not; elsewhere the mean of a setting counts as one
+  number.
 * **Too few networks.** With fewer than three networks (or six settings) a row has no verdict. The
   brackets then hold the spread over orders, draws or units within the networks, which says nothing
   of other networks.

@@ -29,8 +29,10 @@ from unitlens.hashed_files import read_json, write_json
 from unitlens.reproduction.claims import PAPER_CLAIMS
 from unitlens.reproduction.compare import compare_with_paper, evidence_function
 from unitlens.reproduction.evidence import Measurements
-from unitlens.reproduction.evidence_curves import clamping, fraction_at_half
-from unitlens.reproduction.evidence_units import bump, correlation_within_layers, mode
+from unitlens.reproduction.evidence_curves import clamping
+from unitlens.reproduction.evidence_distributions import bump, mode
+from unitlens.reproduction.evidence_same_data import fraction_at_half
+from unitlens.reproduction.evidence_units import correlation_within_layers
 from unitlens.reproduction.experiment_runs import Runs
 from unitlens.reproduction.follow_ups import CLAIM_GROUPS, FOLLOW_UP_CLAIMS
 from unitlens.store.backend.netcdf import write_netcdf
@@ -73,6 +75,9 @@ CLAIMS = {
     "mnist_measure_agreement": ["memorisation"],
     "regulariser": ["regulariser"],
     "selectivity_over_training": ["memorisation"],
+    "cifar10_selectivity_depth": ["sweep"],
+    "largest_auc": ["memorisation"],
+    "dropout_training": ["dropout"],
 }
 
 
@@ -165,7 +170,7 @@ def test_claims__have_the_values_of_the_paper():
     }
 
     assert values["mnist_ablation", "corruption 0.4"] == 0.44
-    assert values["same_data", "worst"] == 500 / 1536
+    assert values["same_data", "worst"] == 500 / 2816
     assert values["batch_norm_ablation", "with-1200"] == 0.52
     assert values["batch_norm_ablation", "without-800"] == 0.35
     assert values["cifar10_importance", "layer-10"] == -0.11
@@ -250,30 +255,6 @@ def test_noise__is_the_scale_of_the_table_of_runs(compared):
     assert falls["interval_over"] == "pairs of one seed"
 
 
-def test_same_data__compares_the_quarters_of_best_and_worst_generalisation(compared):
-    directory, rows = compared
-    runs = runs_of(directory, "sweep")
-    order = np.argsort(runs["test_accuracy"].values)
-    curves = open_results(directory).curves
-    for name, places in (("worst", order[:4]), ("best", order[-4:])):
-        fractions = []
-        for run in runs["run"].values[places]:
-            own = curves.sel(run=run, order=[f"random-{i}" for i in range(4)])
-            accuracy, fraction = (
-                own["accuracy"].mean("order").values,
-                own["ablated_fraction"].values,
-            )
-            kept = np.isfinite(accuracy)
-            fractions.append(np.interp(-0.5, -accuracy[kept], fraction[kept]))
-        row = rows["same_data", name]
-        assert float(row["ours"]) == pytest.approx(np.mean(fractions), abs=1e-3)
-        assert interval_of(row) == pytest.approx(t_interval(fractions), abs=2e-3)
-    assert "mean test error of the best 4" in rows["same_data", "best"]["notes"]
-    of_ends = (rows["same_data", name] for name in ("best", "worst", "falls"))
-    counts = [(row["networks"], row["units"]) for row in of_ends]
-    assert counts == [("4", "160"), ("4", "160"), ("8", "320")]
-
-
 def test_early_stopping__is_over_the_kept_epochs_and_the_end(compared):
     directory, rows = compared
     results = open_results(directory)
@@ -288,20 +269,22 @@ def test_early_stopping__is_over_the_kept_epochs_and_the_end(compared):
     assert fall == pytest.approx(auc[-1] - auc[loss.argmin()], abs=6e-4)
 
 
-def test_dropout__loses_what_the_curve_loses_at_the_fraction(compared):
+@pytest.mark.parametrize("level", [0, 1])
+def test_dropout__loses_what_the_curve_of_a_level_loses_at_the_fraction(compared, level):
     directory, rows = compared
     curves = open_results(directory).curves
-    lost = []
-    for run in runs_of(directory, "dropout")["run"].values:
-        own = curves.sel(run=run)
-        for order in range(4):
-            curve = own["accuracy"].sel(order=f"random-{order}").values
-            kept = np.isfinite(curve)
-            at = np.interp(0.2, own["ablated_fraction"].values[kept], curve[kept])
-            lost.append(curve[0] - at)
+    (run,) = runs_of(directory, "dropout", corruption=level)["run"].values
+    own, lost = curves.sel(run=run), []
+    for order in range(4):
+        curve = own["accuracy"].sel(order=f"random-{order}").values
+        kept = np.isfinite(curve)
+        at = np.interp(0.2, own["ablated_fraction"].values[kept], curve[kept])
+        lost.append(curve[0] - at)
 
-    assert float(rows["dropout", "flat-0.2"]["ours"]) == pytest.approx(np.mean(lost), abs=6e-4)
-    assert rows["dropout", "flat-0.1"]["verdict"] == "not measured"
+    row = rows["dropout", f"flat-0.2-{level}"]
+    assert float(row["ours"]) == pytest.approx(np.mean(lost), abs=6e-4)
+    assert (row["networks"], row["interval_over"]) == ("1", "orders within one network")
+    assert rows["dropout", f"flat-0.1-{level}"]["verdict"] == "not measured"
 
 
 def test_importance__is_the_mean_rank_correlation_within_networks(compared):
@@ -316,6 +299,19 @@ def test_importance__is_the_mean_rank_correlation_within_networks(compared):
     assert float(row["ours"]) == pytest.approx(np.mean(correlations), abs=6e-4)
     assert row["interval_over"] == "networks"
     assert rows["cifar10_importance", "layer-1"]["notes"] == "these networks have 3 layers, not 11"
+
+
+def test_depth__is_correlated_with_selectivity_over_all_units_of_a_network(compared):
+    directory, rows = compared
+    units = open_results(directory).units
+    correlations = []
+    for run in runs_of(directory, "sweep")["run"].values:
+        own = units.isel(unit=np.flatnonzero(units["run"].values == run))
+        correlations.append(spearmanr(own["depth"], own["selectivity"]).statistic)
+
+    row = rows["cifar10_selectivity_depth", "selectivity"]
+    assert float(row["ours"]) == pytest.approx(np.mean(correlations), abs=6e-4)
+    assert interval_of(row) == pytest.approx(t_interval(correlations), abs=6e-4)
 
 
 def test_what_was_not_measured__says_why(compared):
