@@ -1,0 +1,247 @@
+"""The verdict on each conclusion of the paper, from the rows of ``paper.csv``."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple
+
+from unitlens.reproduction.claim_types import Claim, ReportedNumber, has_known_sign
+from unitlens.reproduction.claims import PAPER_CLAIMS
+from unitlens.reproduction.conclusions import CONCLUSIONS, Conclusion, ConclusionPart
+from unitlens.reproduction.row_texts import WEAK, CsvRow, could_hardly_fail, our_cell, plural
+from unitlens.reproduction.verdict import AGREEMENTS
+
+CONCLUSION_RULE = """\
+A conclusion is judged for each data set by its deciding rows, which are named below it. It
+**holds** where all deciding rows support it and all of its numbers agree. It **holds in direction**
+where all deciding rows support it, while some number differs or could not be tested; and **in
+part**, where some deciding rows support it, none contradicts it, and the others could not be
+tested. It **fails** where a deciding row surely contradicts it. It **could not be tested here**
+where every deciding row is undecided, compatible only (the row could hardly have failed), not
+measured, or of too few networks. Over several data sets, those where it could be tested count: it
+is **mixed** where it fails on some and not on others, else the weakest of their verdicts stands.
+"""
+ConclusionVerdict = Literal[
+    "holds",
+    "holds in direction",
+    "holds in part",
+    "mixed",
+    "fails",
+    "could not be tested here",
+]
+UNTESTED: ConclusionVerdict = "could not be tested here"
+_STRENGTH: tuple[ConclusionVerdict, ...] = ("holds", "holds in direction", "holds in part", "fails")
+Stand = Literal["supports", "contradicts", "open"]
+
+
+class PartVerdict(NamedTuple):
+    """The verdict on a conclusion for one data set.
+
+    Attributes
+    ----------
+    where
+        The data set with its preposition.
+    verdict
+        The verdict.
+    reason
+        The reason, without the data set and a full stop.
+    """
+
+    where: str
+    verdict: ConclusionVerdict
+    reason: str
+
+
+class JudgedConclusion(NamedTuple):
+    """The verdict on a conclusion.
+
+    Attributes
+    ----------
+    conclusion
+        The conclusion.
+    verdict
+        The verdict over all data sets.
+    parts
+        The verdict for each data set.
+    experiments
+        Experiments of its rows.
+    """
+
+    conclusion: Conclusion
+    verdict: ConclusionVerdict
+    parts: tuple[PartVerdict, ...]
+    experiments: tuple[str, ...]
+
+    @property
+    def told(self) -> str:
+        """The verdicts with their data sets, such as ``holds on MNIST, fails on CIFAR-10``."""
+        wheres: dict[str, list[str]] = {}
+        for part in self.parts:
+            wheres.setdefault(part.verdict, []).append(part.where)
+        return ", ".join(f"{verdict} {_listing(of)}" for verdict, of in wheres.items())
+
+    @property
+    def reason(self) -> str:
+        """The reasons of all data sets in one sentence."""
+        return "; ".join(f"{part.where} {part.reason}" for part in self.parts) + "."
+
+
+def judge_conclusions(rows: Iterable[CsvRow]) -> list[JudgedConclusion]:
+    """Judge the ten conclusions by :data:`CONCLUSION_RULE`.
+
+    Parameters
+    ----------
+    rows
+        Rows of ``paper.csv``; those of extra experiments do not count.
+
+    Returns
+    -------
+    The conclusions in the paper's order.
+    """
+    by_claim = {(row["group"], row["claim"]): row for row in rows if not row["cause"]}
+    return [_judge(conclusion, by_claim) for conclusion in CONCLUSIONS]
+
+
+def count_conclusions(judged: Sequence[JudgedConclusion]) -> str:
+    """Return a sentence with the number of conclusions of each verdict."""
+    counts = Counter(one.verdict for one in judged)
+    ordered: tuple[ConclusionVerdict, ...] = (*_STRENGTH[:3], "mixed", "fails", UNTESTED)
+    told = ", ".join(f"{name} ({counts[name]})" for name in ordered if counts[name])
+    return f"Verdicts on the {len(judged)} conclusions: {told}."
+
+
+def _judge(
+    conclusion: Conclusion, by_claim: dict[tuple[str, str], CsvRow]
+) -> JudgedConclusion:
+    parts, experiments = [], []
+    for part in conclusion.parts:
+        rows = [(by_claim[claim], decides) for claim, decides in part.claims() if claim in by_claim]
+        parts.append(_judge_part(part, rows))
+        experiments += [name for row, _ in rows for name in row["experiments"].split()]
+    return JudgedConclusion(
+        conclusion, _overall(parts), tuple(parts), tuple(dict.fromkeys(experiments))
+    )
+
+
+def _overall(parts: Sequence[PartVerdict]) -> ConclusionVerdict:
+    tested = {part.verdict for part in parts} - {UNTESTED}
+    if not tested:
+        return UNTESTED
+    if "fails" in tested and len(tested) > 1:
+        return "mixed"
+    return max(tested, key=_STRENGTH.index)
+
+
+def _judge_part(part: ConclusionPart, rows: Sequence[tuple[CsvRow, bool]]) -> PartVerdict:
+    deciding = [(row, stand_of(row, part.against)) for row, decides in rows if decides]
+    stands = Counter(stand for _, stand in deciding)
+    numbers = [row for row, decides in rows if not decides or _is_number(row)]
+    if stands["contradicts"]:
+        verdict: ConclusionVerdict = "fails"
+        told = _told_rows(deciding, "contradicts")
+    elif not stands["supports"]:
+        verdict, told = UNTESTED, _told_rows(deciding, "open")
+    else:
+        told = _told_rows(deciding, "supports")
+        if stands["open"]:
+            verdict = "holds in part"
+        elif all(row["verdict"] in AGREEMENTS and not _differs_in_size(row) for row in numbers):
+            verdict = "holds"
+        else:
+            verdict = "holds in direction"
+    counted = "" if verdict == UNTESTED else _told_numbers(numbers)
+    return PartVerdict(part.where, verdict, told + counted)
+
+
+def _claim(row: CsvRow) -> Claim:
+    claims = PAPER_CLAIMS[row["group"]].claims
+    return next(claim for claim in claims if claim.name == row["claim"])
+
+
+def _is_number(row: CsvRow) -> bool:
+    return isinstance(_claim(row).finding, ReportedNumber)
+
+
+def _differs_in_size(row: CsvRow) -> bool:
+    """Return whether a number differs, though its sign may be the paper's."""
+    return row["verdict"] == "differs" or (_is_number(row) and row["verdict"] == "same direction")
+
+
+def stand_of(row: CsvRow, against: int = 0) -> Stand:
+    """Return whether a deciding row supports or contradicts a conclusion, or leaves it open.
+
+    Parameters
+    ----------
+    row
+        The row of a claim of the paper.
+    against
+        As for :class:`unitlens.reproduction.conclusions.ConclusionPart`.
+
+    Returns
+    -------
+    For a correlation that differs in size from the paper's, the side of 0 on which its interval
+    lies decides; a row with another difference contradicts.
+    """
+    if row["verdict"] in AGREEMENTS:
+        return "supports"
+    if row["verdict"] != "differs":
+        return "open"
+    finding = _claim(row).finding
+    if not isinstance(finding, ReportedNumber) or not finding.correlation:
+        return "contradicts"
+    side = 1 if float(row["low"]) > 0 else -1 if float(row["high"]) < 0 else 0
+    if against:
+        return "contradicts" if side == against else "supports" if side else "open"
+    return "contradicts" if has_known_sign(finding) and side * finding.value < 0 else "open"
+
+
+def _told_rows(deciding: Sequence[tuple[CsvRow, Stand]], stand: Stand) -> str:
+    """Tell the first deciding row that stands so, and how many others do."""
+    own = [row for row, other in deciding if other == stand]
+    if not own:
+        return "nothing is measured"
+    row = own[0]
+    more = f" ({len(own)} of {plural(len(deciding), 'deciding row')} {_VERBS[stand]})"
+    return f"{_told_row(row)}{more if len(deciding) > 1 else ''}"
+
+
+_VERBS = {"supports": "support it", "contradicts": "contradict it", "open": "are open"}
+
+
+def _told_row(row: CsvRow) -> str:
+    """Tell a row in words, with its numbers."""
+    if not row["ours"]:
+        return f"nothing is measured ({row['notes']})"
+    told = f"the {row['what']}, is {our_cell(row)}" if "," in row["what"] else (
+        f"the {row['what']} is {our_cell(row)}"
+    )
+    paper = f"in the paper: {row['paper']}"
+    if row["verdict"] == "too few networks":
+        return f"{told} of {plural(int(row['networks']), 'network')} only ({paper})"
+    weak = f"; the row {WEAK}" if could_hardly_fail(row) else ""
+    return f"{told} ({row['verdict']}; {paper}{weak})"
+
+
+def _told_numbers(rows: Sequence[CsvRow]) -> str:
+    """Count the numbers that agree, differ, and could not be tested."""
+    if not rows:
+        return ""
+    differing = sum(_differs_in_size(row) for row in rows)
+    agreeing = sum(row["verdict"] in AGREEMENTS and not _differs_in_size(row) for row in rows)
+    counts = {
+        "agree": agreeing,
+        "differ": differing,
+        "could not be tested": len(rows) - agreeing - differing,
+    }
+    told = ", ".join(f"{count} {verb}" for verb, count in counts.items() if count)
+    return f" (of {plural(len(rows), 'number')}: {told})"
+
+
+def _listing(words: Sequence[str]) -> str:
+    """Return words with commas and a last "and".
+
+    Examples
+    --------
+    >>> _listing(["on MNIST", "on CIFAR-10", "on ImageNet"])
+    'on MNIST, on CIFAR-10 and on ImageNet'
+    """
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
