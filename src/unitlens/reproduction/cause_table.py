@@ -50,23 +50,23 @@ def cause_section(rows: Sequence[CsvRow]) -> list[str]:
     if not tested:
         return []
     lines = [INTRODUCTION, *table_head(CAUSE_COLUMNS)]
-    for cells in cause_rows_cells(tested):
-        lines.append("| " + " | ".join(cells) + " |")
+    for cause, *cells in cause_cells(tested):
+        lines.append("| " + " | ".join((escape_markdown(cause), *cells)) + " |")
     return [*lines, "", *(f"* {escape_markdown(text)}" for text in cause_remarks(tested)), ""]
 
 
-def cause_rows_cells(rows: Sequence[CsvRow]) -> list[tuple[str, ...]]:
+def cause_cells(rows: Sequence[CsvRow]) -> list[tuple[str, ...]]:
     """Return the cells of the table, in the order of :data:`CAUSE_COLUMNS`.
 
     The cause stands in the first row of its experiment and group only.
     """
-    cells = []
+    cells: list[tuple[str, ...]] = []
     for cause, block in _blocks(rows):
         for place, row in enumerate(block):
             first = "" if place else f"{row['experiments']}: {cause}"
             before = row["was"] if row["moved"] else ""
             shown = (row["figure"], row["what"], paper_cell(row), before, our_cell(row))
-            own = (escape_markdown(first), *shown, sample_sizes(row), cause_effect(row))
+            own = (first, *shown, sample_sizes(row), cause_effect(row))
             cells.append(own)
     return cells
 

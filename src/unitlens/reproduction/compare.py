@@ -122,12 +122,13 @@ def compare_with_paper(
         pairs = pair_networks(main, changed_runs[group][experiment]) if main else {}
         cause = causes[group][experiment]
         rows += cause_rows(group, cause, measured[group, ""], ours, pairs)
+    again = f"{command} --config results=again"
     content = PageContent(
         [asdict(row) for row in rows],
         experiment_times(opened),
         _drawn_figures(opened, directory / "figures"),
         opened.failed,
-        command,
+        again,
         protocol,
         tables,
     )
@@ -140,6 +141,7 @@ def compare_with_paper(
         values = {
             "files": {name: hash_file(directory / name) for name in files},
             "protocol": protocol,
+            "command": again,
             "provenance": FileProvenance("compare_with_paper", settings, code, inputs).to_values(),
         }
         write_json(directory / PAPER_RECORD, values)

@@ -2,12 +2,8 @@
 
 from collections.abc import Sequence
 
-from unitlens.reproduction.conclusion_verdicts import (
-    CONCLUSION_RULE,
-    JudgedConclusion,
-    count_conclusions,
-)
-from unitlens.reproduction.conclusions import ConclusionPart
+from unitlens.reproduction.conclusion_verdicts import JudgedConclusion, count_conclusions
+from unitlens.reproduction.conclusions import CONCLUSION_RULE, ConclusionPart
 from unitlens.reproduction.follow_ups import CLAIM_GROUPS
 from unitlens.reproduction.group_sections import DrawnFigures, draws, figure_line, heading_anchor
 from unitlens.reproduction.markdown_text import escape_markdown, table_head
@@ -35,9 +31,11 @@ def conclusion_section(
     lines += ["", CONCLUSION_RULE]
     for number, one in enumerate(judged, 1):
         heading = _heading(number, one)
-        lines += [f"### {heading}\n", one.conclusion.words]
-        lines += [f"{_bold_verdict(one)}.\n", f"{_capital(escape_markdown(one.reason))}\n"]
-        lines.append(f"{_deciding_text(one)}\n")
+        lines += [f"### {heading}\n", f"{one.conclusion.words}\n"]
+        for part in one.parts:
+            told = f"**{_capital(part.verdict)} {part.where}**: {escape_markdown(part.reason)}."
+            lines.append(f"* {told}")
+        lines += ["", f"{_deciding_text(one)}\n"]
         figure = one.conclusion.figure
         if draws(drawn, figure, one.experiments):
             shown.setdefault(figure, heading)
@@ -50,13 +48,11 @@ def _heading(number: int, judged: JudgedConclusion) -> str:
 
 
 def _bold_verdict(judged: JudgedConclusion) -> str:
-    """Return the verdict in bold, with the verdict of each data set where they differ."""
-    if judged.verdict == "mixed":
-        return f"**Mixed**: {judged.told}"
-    told = judged.told
-    return f"**{_capital(judged.verdict)}**{told.removeprefix(judged.verdict)}" if (
-        told.startswith(judged.verdict)
-    ) else f"**{_capital(judged.verdict)}**: {told}"
+    """Return the verdict in bold, with the data sets, whose verdicts stand where they differ."""
+    verdict, told = judged.verdict, judged.told
+    if len({part.verdict for part in judged.parts}) == 1:
+        return f"**{_capital(verdict)}**{told.removeprefix(verdict)}"
+    return f"**{_capital(verdict)}**: {told}"
 
 
 def _capital(text: str) -> str:

@@ -7,19 +7,9 @@ from typing import Literal, NamedTuple
 from unitlens.reproduction.claim_types import Claim, ReportedNumber, has_known_sign
 from unitlens.reproduction.claims import PAPER_CLAIMS
 from unitlens.reproduction.conclusions import CONCLUSIONS, Conclusion, ConclusionPart
-from unitlens.reproduction.row_texts import WEAK, CsvRow, could_hardly_fail, our_cell, plural
+from unitlens.reproduction.row_texts import WEAK, CsvRow, could_hardly_fail, our_cell
 from unitlens.reproduction.verdict import AGREEMENTS
 
-CONCLUSION_RULE = """\
-A conclusion is judged for each data set by its deciding rows, which are named below it. It
-**holds** where all deciding rows support it and all of its numbers agree. It **holds in direction**
-where all deciding rows support it, while some number differs or could not be tested; and **in
-part**, where some deciding rows support it, none contradicts it, and the others could not be
-tested. It **fails** where a deciding row surely contradicts it. It **could not be tested here**
-where every deciding row is undecided, compatible only (the row could hardly have failed), not
-measured, or of too few networks. Over several data sets, those where it could be tested count: it
-is **mixed** where it fails on some and not on others, else the weakest of their verdicts stands.
-"""
 ConclusionVerdict = Literal[
     "holds",
     "holds in direction",
@@ -81,12 +71,14 @@ class JudgedConclusion(NamedTuple):
 
     @property
     def reason(self) -> str:
-        """The reasons of all data sets in one sentence."""
-        return "; ".join(f"{part.where} {part.reason}" for part in self.parts) + "."
+        """The reasons of all data sets, a sentence each."""
+        return " ".join(
+            f"{part.where[0].upper()}{part.where[1:]}: {part.reason}." for part in self.parts
+        )
 
 
 def judge_conclusions(rows: Iterable[CsvRow]) -> list[JudgedConclusion]:
-    """Judge the ten conclusions by :data:`CONCLUSION_RULE`.
+    """Judge the ten conclusions by :data:`unitlens.reproduction.conclusions.CONCLUSION_RULE`.
 
     Parameters
     ----------
@@ -109,9 +101,7 @@ def count_conclusions(judged: Sequence[JudgedConclusion]) -> str:
     return f"Verdicts on the {len(judged)} conclusions: {told}."
 
 
-def _judge(
-    conclusion: Conclusion, by_claim: dict[tuple[str, str], CsvRow]
-) -> JudgedConclusion:
+def _judge(conclusion: Conclusion, by_claim: dict[tuple[str, str], CsvRow]) -> JudgedConclusion:
     parts, experiments = [], []
     for part in conclusion.parts:
         rows = [(by_claim[claim], decides) for claim, decides in part.claims() if claim in by_claim]
@@ -195,13 +185,14 @@ def stand_of(row: CsvRow, against: int = 0) -> Stand:
 
 
 def _told_rows(deciding: Sequence[tuple[CsvRow, Stand]], stand: Stand) -> str:
-    """Tell the first deciding row that stands so, and how many others do."""
+    """Tell the first deciding row that stands so, of those with a result, and how many do."""
     own = [row for row, other in deciding if other == stand]
     if not own:
         return "nothing is measured"
-    row = own[0]
-    more = f" ({len(own)} of {plural(len(deciding), 'deciding row')} {_VERBS[stand]})"
-    return f"{_told_row(row)}{more if len(deciding) > 1 else ''}"
+    row = next((row for row in own if row["ours"]), own[0])
+    if len(deciding) == 1:
+        return _told_row(row)
+    return f"{_told_row(row)}; deciding rows that {_VERBS[stand]}: {len(own)} of {len(deciding)}"
 
 
 _VERBS = {"supports": "support it", "contradicts": "contradict it", "open": "are open"}
@@ -211,12 +202,9 @@ def _told_row(row: CsvRow) -> str:
     """Tell a row in words, with its numbers."""
     if not row["ours"]:
         return f"nothing is measured ({row['notes']})"
-    told = f"the {row['what']}, is {our_cell(row)}" if "," in row["what"] else (
-        f"the {row['what']} is {our_cell(row)}"
-    )
+    comma = "," if "," in row["what"] else ""
+    told = f"the {row['what']}{comma} is {our_cell(row)}"
     paper = f"in the paper: {row['paper']}"
-    if row["verdict"] == "too few networks":
-        return f"{told} of {plural(int(row['networks']), 'network')} only ({paper})"
     weak = f"; the row {WEAK}" if could_hardly_fail(row) else ""
     return f"{told} ({row['verdict']}; {paper}{weak})"
 
@@ -232,16 +220,18 @@ def _told_numbers(rows: Sequence[CsvRow]) -> str:
         "differ": differing,
         "could not be tested": len(rows) - agreeing - differing,
     }
-    told = ", ".join(f"{count} {verb}" for verb, count in counts.items() if count)
-    return f" (of {plural(len(rows), 'number')}: {told})"
+    told = ", ".join(f"{verb} ({count})" for verb, count in counts.items() if count)
+    return f"; numbers and details that {told}"
 
 
 def _listing(words: Sequence[str]) -> str:
-    """Return words with commas and a last "and".
+    """Return data sets with commas and a last "and"; "on" stands once where all begin with it.
 
     Examples
     --------
     >>> _listing(["on MNIST", "on CIFAR-10", "on ImageNet"])
-    'on MNIST, on CIFAR-10 and on ImageNet'
+    'on MNIST, CIFAR-10 and ImageNet'
     """
+    if all(word.startswith("on ") for word in words):
+        words = [words[0], *(word.removeprefix("on ") for word in words[1:])]
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))

@@ -6,6 +6,17 @@ from fnmatch import fnmatchcase
 
 from unitlens.reproduction.claims import PAPER_CLAIMS
 
+CONCLUSION_RULE = """\
+A conclusion is judged for each data set by its deciding rows, which are named below it. It
+**holds** where all deciding rows support it and all of its numbers agree. It **holds in direction**
+where all deciding rows support it, while some number differs or could not be tested; and **in
+part**, where some deciding rows support it, none contradicts it, and the others could not be
+tested. It **fails** where a deciding row surely contradicts it. It **could not be tested here**
+where every deciding row is undecided, compatible only (the row could hardly have failed), not
+measured, or of too few networks. Over several data sets, those where it could be tested count: it
+is **mixed** where it fails on some and not on others, else the weakest of their verdicts stands.
+"""
+
 
 @dataclass(frozen=True)
 class ConclusionPart:
@@ -108,7 +119,9 @@ CONCLUSIONS = (
         "early_stopping",
         (
             ConclusionPart(
-                _MNIST, ("early_stopping/falls", "early_stopping/correlation"), ("early_stopping/*",)
+                _MNIST,
+                ("early_stopping/falls", "early_stopping/correlation"),
+                ("early_stopping/*",),
             ),
         ),
     ),

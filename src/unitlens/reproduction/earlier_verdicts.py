@@ -8,19 +8,23 @@ from pathlib import Path
 
 from unitlens.errors import TableError, nearest
 from unitlens.hashed_files import reading
+from unitlens.reproduction.follow_ups import CLAIM_GROUPS
 from unitlens.reproduction.markdown_text import escape_markdown, table_head
 from unitlens.reproduction.row_texts import CsvRow, our_cell
+from unitlens.reproduction.verdict import AGREEMENTS
 
 NEEDED = ("group", "claim", "figure", "what", "paper", "ours", "low", "high", "verdict")
-NO_RULE = "the rule (a table without the column rule is of unitlens 0.8 or before)"
+SIZES = ("networks", "units", "orders")
 EARLIER_COLUMNS = ("figure", "quantity", "earlier", "now", "what changed")
 INTRODUCTION = """\
 ## Appendix: earlier verdicts
 
-Each row whose verdict differs from that of an earlier table. What changed is what the columns of
-the two tables say: the rule, the paper's value, the experiments (the population), the seeds, the
-numbers of networks, units and orders, and the differences in size from the paper. A column that the
-earlier table lacks is not compared.
+Each row whose verdict differs from that of an earlier table; rows that went from "differs" to an
+agreement stand first. What changed is what the columns of the two tables say: the rule (a table
+without the column `rule` is of unitlens 0.8 or before, whose rule was another), the paper's value,
+the population (the experiments), the seeds, the numbers of networks, units and orders, and the
+protocol (the differences in size from the paper). The lists below each table have the details. A
+column that the earlier table lacks is not compared.
 """
 
 
@@ -88,29 +92,50 @@ def earlier_section(rows: Sequence[CsvRow], tables: Sequence[EarlierTable]) -> l
         return []
     lines = [INTRODUCTION]
     for table in tables:
-        lines.append(f"### Against {escape_markdown(table.name)}\n")
-        changed = changed_verdicts(rows, table)
-        if changed:
+        pairs = _changed_pairs(rows, table)
+        lines += [f"### Against {escape_markdown(table.name)}\n", _count_changes(pairs), ""]
+        if pairs:
             lines += table_head(EARLIER_COLUMNS)
-            lines += ["| " + " | ".join(cells) + " |" for cells in changed]
-        else:
-            lines.append("No verdict differs.")
-        lines += ["", *_other_claims(rows, table)]
+            lines += [f"| {' | '.join(_cells(*pair))} |" for pair in pairs]
+            lines.append("")
+        details = dict.fromkeys(text for pair in pairs if (text := _details(*pair)))
+        lines += [*(f"* {escape_markdown(text)}" for text in details), ""]
+        lines += _other_claims(rows, table)
     return lines
 
 
-def changed_verdicts(rows: Sequence[CsvRow], table: EarlierTable) -> list[tuple[str, ...]]:
-    """Return the cells of each row whose verdict differs, in the order of EARLIER_COLUMNS."""
+def _changed_pairs(rows: Sequence[CsvRow], table: EarlierTable) -> list[tuple[CsvRow, CsvRow]]:
+    """Return earlier and present row of each claim whose verdict differs, new agreements first."""
     earlier = {_key(row): row for row in table.rows}
-    cells = []
-    for row in rows:
-        before = earlier.get(_key(row))
-        if row["cause"] or before is None or before["verdict"] == row["verdict"]:
-            continue
-        changes = "; ".join(find_changes(before, row)) or "the numbers alone"
-        own = (row["figure"], row["what"], _told(before), _told(row), escape_markdown(changes))
-        cells.append(own)
-    return cells
+    pairs = [
+        (earlier[_key(row)], row)
+        for row in rows
+        if not row["cause"]
+        and _key(row) in earlier
+        and earlier[_key(row)]["verdict"] != row["verdict"]
+    ]
+    return sorted(pairs, key=lambda pair: not _is_new_agreement(*pair))
+
+
+def _is_new_agreement(before: CsvRow, now: CsvRow) -> bool:
+    return before["verdict"] == "differs" and now["verdict"] in (*AGREEMENTS, "compatible")
+
+
+def _count_changes(pairs: Sequence[tuple[CsvRow, CsvRow]]) -> str:
+    if not pairs:
+        return "No verdict differs."
+    agreements = sum(_is_new_agreement(*pair) for pair in pairs)
+    return f'Verdicts that differ: {len(pairs)}; from "differs" to an agreement: {agreements}.'
+
+
+def _cells(before: CsvRow, now: CsvRow) -> tuple[str, ...]:
+    """Return the cells of a row, in the order of :data:`EARLIER_COLUMNS`."""
+    changes = (
+        f"not measured now: {now['notes']}"
+        if not now["ours"]
+        else ("; ".join(find_changes(before, now)) or "the numbers alone")
+    )
+    return now["figure"], now["what"], _told(before), _told(now), escape_markdown(changes)
 
 
 def find_changes(before: CsvRow, now: CsvRow) -> list[str]:
@@ -120,32 +145,46 @@ def find_changes(before: CsvRow, now: CsvRow) -> list[str]:
     --------
     >>> before = {"rule": "a", "paper": "0.5", "networks": "3", "experiments": "wide"}
     >>> find_changes(before, before | {"networks": "5", "experiments": "deep"})
-    ['experiments deep, before wide', 'networks 5, before 3']
+    ['population', 'networks 5, before 3']
     """
-    changes = []
-    if "rule" not in before:
-        changes.append(NO_RULE)
-    elif before["rule"] != now["rule"]:
-        changes.append("the rule")
+    changes = ["rule"] if before.get("rule") != now["rule"] else []
     if _numbers(before["paper"]) != _numbers(now["paper"]):
-        changes.append(f"the paper's value {now['paper']}, before {before['paper']}")
-    for column in ("experiments", "seeds", "networks", "units", "orders"):
-        pair = now.get(column, ""), before.get(column, "")
-        if column in before and pair[0] != pair[1]:
-            changes.append(f"{column} {pair[0] or 'none'}, before {pair[1] or 'none'}")
-    return [*changes, *_size_changes(before, now)]
+        changes.append(f"the paper's value, before {before['paper']}")
+    changes += [
+        word
+        for column, word in (("experiments", "population"), ("seeds", "seeds"))
+        if column in before and before[column] != now[column]
+    ]
+    changes += [
+        f"{column} {now[column] or 'none'}, before {before[column] or 'none'}"
+        for column in SIZES
+        if column in before and before[column] != now[column]
+    ]
+    return [*changes, *(["protocol"] if any(_size_changes(before, now)) else [])]
 
 
-def _size_changes(before: CsvRow, now: CsvRow) -> list[str]:
-    """Return the differences in size from the paper that one of the rows has."""
+def _size_changes(before: CsvRow, now: CsvRow) -> tuple[list[str], list[str]]:
+    """Return the differences in size from the paper that are new, and those that are gone."""
     if "reduction" not in before:
-        return []
-    new, old = (row.get("reduction", "").split("; ") for row in (now, before))
-    texts = {
-        "differences in size from the paper that are new": [one for one in new if one not in old],
-        "that are gone": [one for one in old if one not in new],
-    }
-    return [f"{words}: {', '.join(of)}" for words, of in texts.items() if any(of)]
+        return [], []
+    new, old = (row["reduction"].split("; ") for row in (now, before))
+    return [one for one in new if one not in old], [one for one in old if one not in new]
+
+
+def _details(before: CsvRow, now: CsvRow) -> str:
+    """Return how population, seeds and protocol of a group changed; the rows of it share that."""
+    if not now["ours"]:
+        return ""
+    parts = [
+        f"{column} {now[column]}, before {before[column]}"
+        for column in ("experiments", "seeds")
+        if column in before and before[column] != now[column]
+    ]
+    new, old = (", ".join(filter(None, of)) for of in _size_changes(before, now))
+    parts += [f"new differences in size from the paper: {new}"] if new else []
+    parts += [f"differences in size that are gone: {old}"] if old else []
+    title = CLAIM_GROUPS[now["group"]].title
+    return f"{title}: {'; '.join(parts)}." if parts else ""
 
 
 def _numbers(text: str) -> list[str]:

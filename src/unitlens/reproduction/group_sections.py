@@ -24,7 +24,9 @@ def overview_table(groups: Mapping[str, Sequence[CsvRow]]) -> list[str]:
         main = [row for row in rows if not row["cause"]]
         figures = ", ".join(dict.fromkeys(row["figure"] for row in main))
         title = CLAIM_GROUPS[name].title
-        lines.append(f"| {figures} | [{title}](#{heading_anchor(title)}) | {count_verdicts(main)} |")
+        lines.append(
+            f"| {figures} | [{title}](#{heading_anchor(title)}) | {count_verdicts(main)} |"
+        )
     return [*lines, ""]
 
 

@@ -32,8 +32,8 @@ BEYOND = """\
 Claims of later work and open questions, measured on the networks of the comparison with Morcos et
 al. (ICLR 2018, arXiv 1803.06959). `unitlens compare-with-paper` writes this page beside `paper.md`,
 which has the rule behind the verdicts; `paper.csv` has the same rows. An open question is answered
-**above 0** or **below 0** by a p-value that is adjusted, by Holm's method, for all open questions of
-this page.
+**above 0** or **below 0** by a p-value that is adjusted, by Holm's method, for all open questions
+of this page.
 """
 READING = """\
 ## How to read the tables
@@ -45,6 +45,15 @@ names something else. The column "power" has the probability that the row would 
 against the paper if the number beside it were true; a row whose power is under .8 is marked as one
 that could hardly have failed. Importance is the increase of the loss when a unit alone is ablated.
 Correlations of units are rank correlations within each network, averaged over networks.
+"""
+AGAIN = """\
+ makes all results again, in the directory `again`. For some experiments only, add
+`'only=[NAME,NAME]'`; the column `experiments` of `paper.csv` has their names.
+"""
+PROTOCOL = """\
+The protocol of these results (rule, claims, networks, seeds and measurements) has the hash
+`{hash}`. The protocol that was fixed before the run states its own hash (docs/protocol.md in the
+repository of unitlens): the results are those of the fixed protocol where both are the same.
 """
 NO_PROTOCOL = """\
 The protocol of these results has no hash: the comparison was not made by the workflow.
@@ -66,7 +75,7 @@ class PageContent:
     failed
         Each network that the results leave out, to the reason.
     command
-        Command that makes all results again.
+        Command that makes all results again, in another directory.
     protocol
         Hash of the protocol of the results; empty where it is not known.
     earlier
@@ -134,21 +143,8 @@ def _groups(rows: Sequence[CsvRow], *, beyond: bool) -> dict[str, list[CsvRow]]:
 
 def _origin(content: PageContent) -> list[str]:
     """Return the command that makes all results, and the hash of their protocol."""
-    again = code_span(f"{content.command} --config results=again")
-    lines = [
-        "## How to reproduce this page\n",
-        f"{again} makes all results again, in the directory `again`. For some experiments only, add "
-        "`'only=[NAME,NAME]'`; the column `experiments` of `paper.csv` has their names.\n",
-    ]
-    if not content.protocol:
-        return [*lines, NO_PROTOCOL]
-    return [
-        *lines,
-        f"The protocol of these results (rule, claims, networks, seeds and measurements) has the "
-        f"hash `{content.protocol}`. The protocol that was fixed before the run states its own hash "
-        "(docs/protocol.md in the repository of unitlens): the results are those of the fixed "
-        "protocol where both are the same.\n",
-    ]
+    stated = PROTOCOL.format(hash=content.protocol) if content.protocol else NO_PROTOCOL
+    return [f"## How to reproduce this page\n\n{code_span(content.command)}{AGAIN}", stated]
 
 
 def _left_out(failed: Mapping[str, str]) -> list[str]:
