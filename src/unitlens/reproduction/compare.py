@@ -36,12 +36,7 @@ from unitlens.reproduction.markdown_page import (
     PageContent,
     write_pages,
 )
-from unitlens.reproduction.page_files import (
-    FIGURES_RECORD,
-    PAPER_RECORD,
-    read_figures_record,
-    writing_pages,
-)
+from unitlens.reproduction.page_files import PAPER_RECORD, drawn_figures, writing_pages
 from unitlens.reproduction.several_tests import holm
 from unitlens.reproduction.size_differences import size_differences
 from unitlens.reproduction.times import experiment_times
@@ -126,7 +121,7 @@ def compare_with_paper(
     content = PageContent(
         [asdict(row) for row in rows],
         experiment_times(opened),
-        _drawn_figures(opened, directory / "figures"),
+        drawn_figures(directory / "figures", opened.record),
         opened.failed,
         again,
         protocol,
@@ -216,14 +211,6 @@ def _only(experiments: Sequence[str]) -> str:
         for name in experiments
     )
     return f"only=[{','.join(names)}]"
-
-
-def _drawn_figures(results: Results, directory: Path) -> dict[str, set[str]]:
-    """Return the figures of a directory, each with the experiments that it shows."""
-    if not (directory / FIGURES_RECORD).exists():
-        return {}
-    figures = read_figures_record(directory, results.record)["figures"]
-    return {figure["name"]: set(figure["experiments"]) for figure in figures}
 
 
 def evidence_function(group: str) -> Callable[[Runs], Measurements]:

@@ -48,11 +48,9 @@ def _heading(number: int, judged: JudgedConclusion) -> str:
 
 
 def _bold_verdict(judged: JudgedConclusion) -> str:
-    """Return the verdict in bold, with the data sets, whose verdicts stand where they differ."""
-    verdict, told = judged.verdict, judged.told
-    if len({part.verdict for part in judged.parts}) == 1:
-        return f"**{_capital(verdict)}**{told.removeprefix(verdict)}"
-    return f"**{_capital(verdict)}**: {told}"
+    """Return the verdicts in bold, each with its data sets."""
+    told = ", ".join(f"**{verdict}** {where}" for verdict, where in judged.verdicts)
+    return f"**mixed**: {told}" if judged.verdict == "mixed" else told
 
 
 def _capital(text: str) -> str:

@@ -62,12 +62,17 @@ class JudgedConclusion(NamedTuple):
     experiments: tuple[str, ...]
 
     @property
-    def told(self) -> str:
-        """The verdicts with their data sets, such as ``holds on MNIST, fails on CIFAR-10``."""
+    def verdicts(self) -> list[tuple[str, str]]:
+        """Each verdict with its data sets."""
         wheres: dict[str, list[str]] = {}
         for part in self.parts:
             wheres.setdefault(part.verdict, []).append(part.where)
-        return ", ".join(f"{verdict} {_listing(of)}" for verdict, of in wheres.items())
+        return [(verdict, _listing(of)) for verdict, of in wheres.items()]
+
+    @property
+    def told(self) -> str:
+        """The verdicts with their data sets, such as ``holds on MNIST, fails on CIFAR-10``."""
+        return ", ".join(map(" ".join, self.verdicts))
 
     @property
     def reason(self) -> str:

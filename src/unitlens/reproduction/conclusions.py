@@ -127,7 +127,8 @@ CONCLUSIONS = (
     ),
     Conclusion(
         "Selection of hyperparameters",
-        "The area under the ablation curve selects hyperparameters about as well as test accuracy.",
+        "The area under the ablation curve, which needs no test data, follows test accuracy over "
+        "hyperparameters, so that it can select them.",
         "hyperparameter_selection",
         (
             ConclusionPart(

@@ -40,7 +40,8 @@ protocol.
 LETTERS = """\
 The letter after a result of the paper says how it is known: F read off the paper's own figures, D a
 slide deck that paraphrases the paper, R a replication's code or data, M recalled, I inferred, L
-said by later work. A row with an alternative counts as an agreement only if its power against the
+said by later work. A number of the paper is that of m networks or settings, one where no m stands
+beside it. A row with an alternative counts as an agreement only if its power against the
 alternative is at least .8.
 """
 POPULATIONS = """\
@@ -121,7 +122,7 @@ def _networks_text(claim: Claim) -> str:
     finding = claim.finding
     if not isinstance(finding, ReportedNumber) or finding.networks == 1:
         return ""
-    return f", of {finding.networks}"
+    return f", m = {finding.networks}"
 
 
 def _alternative_text(claim: Claim) -> str:
