@@ -59,7 +59,7 @@ KINDS = (
     FileKind("tables.json", ("tables.json",), OF_ALL[1:], ("tables",)),
     FileKind("tables", ("*.zarr/**/*", "checkpoints/*.zarr/**/*"), OF_ALL[1:], ("tables",)),
     FileKind("figures", ("figures/*.json", "figures/*.svg", "figures/*.rst"), OF_ALL[3:]),
-    FileKind("paper", ("paper.csv", "paper.md", "paper.json"), OF_ALL[3:]),
+    FileKind("paper", ("paper.csv", "paper.md", "beyond.md", "paper.json"), OF_ALL[3:]),
 )
 
 

@@ -29,7 +29,7 @@ FILES = (
 )
 TABLES = ("runs", "units", "curves", "noise", "history", "correlations")
 # Files for a person: nothing but the step that wrote them looks at them again.
-PAGES = ("paper.csv", "paper.md", "report.html")
+PAGES = ("paper.csv", "paper.md", "beyond.md", "report.html")
 
 
 def read_folder(folder, names):

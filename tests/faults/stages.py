@@ -259,7 +259,7 @@ class Workflow:
         places = ("results", "results/figures/figures.json")
         yield _stage("draw-figures", "", pictures, *figures, *places)
         claims = ("--claims", json.dumps(config.paper))
-        pages = ("paper.csv", "paper.md")
+        pages = ("paper.csv", "paper.md", "beyond.md")
         yield _stage("compare-with-paper", "", pages, *claims, "results", "results/paper.csv")
         paper = ("--paper", "results/paper.csv")
         page = ("results", "results/report.html")

@@ -71,6 +71,7 @@ from unitlens.planning.table_files import table_files
 from unitlens.provenance.digests import code_digest
 from unitlens.provenance.misfits import STORE_FILES
 from unitlens.provenance.user_source import user_code_digest
+from unitlens.reproduction.run_protocol import protocol_hash
 from unitlens.workflow.array_jobs import check_array_jobs
 from unitlens.workflow.failed_jobs import OwnErrors
 from unitlens.workflow.jobs_source import (

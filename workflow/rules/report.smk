@@ -2,7 +2,7 @@
 
 REQUIRED INPUTS: <results>/tables.json
 OUTPUTS: <results>/figures/{figure}.svg and .rst, <results>/paper.csv, <results>/paper.md,
-<results>/explorer.html, <results>/report.html
+<results>/beyond.md, <results>/explorer.html, <results>/report.html
 """
 
 
@@ -52,12 +52,15 @@ rule compare_with_paper:
         DRAWINGS + PICTURES + CAPTIONS,
         RECORDS,
         packed=where_stored("<results>/tables.tar"),
+        # On a disk that jobs share; elsewhere the file must be where the job looks for it.
+        earlier=[] if STORED else list(PLAN.config.earlier_comparisons),
     output:
         table="<results>/paper.csv",
         record="<results>/paper.json",
         page=report(
             "<results>/paper.md", caption="../report/paper.rst", category="Page"
         ),
+        beyond="<results>/beyond.md",
     log:
         "<logs>/compare_with_paper.log",
     benchmark:
@@ -72,11 +75,14 @@ rule compare_with_paper:
         claims=json.dumps(PLAN.config.paper),
         causes=json.dumps(PLAN.config.suspected_causes),
         command=get_command(),
+        earlier=" ".join(f"--earlier {quote(file)}" for file in PLAN.config.earlier_comparisons),
+        protocol=protocol_hash(PLAN.config),
         code=code_digest("compare_with_paper"),
     shell:
         UNPACK_TABLES
         + "python -m unitlens compare-with-paper --claims {params.claims:q} --code {params.code}"
-        " --causes {params.causes:q} --command {params.command:q} --log {log:q} {params.results:q} {output.table:q}"
+        " --causes {params.causes:q} --command {params.command:q} --protocol {params.protocol}"
+        " {params.earlier} --log {log:q} {params.results:q} {output.table:q}"
 
 
 rule save_explorer:

@@ -61,8 +61,8 @@ PICTURES, CAPTIONS, DRAWINGS = (
     for kind in ("png", "rst", "svg")
 )
 COMPARISON = [
-    f"{RESULTS}/paper.{kind}"
-    for kind in where_stored("json", "md")
+    f"{RESULTS}/{file}"
+    for file in where_stored("paper.json", "paper.md", "beyond.md")
     if PLAN.config.compared
 ]
 TABLE_FOLDERS, TABLE_FILES = table_files(PLAN)

@@ -158,7 +158,7 @@ def draw_figures(
 
 def compare_with_paper(
     results: Results,
-    output: Annotated[Path, typer.Argument(help="paper.csv to write, and paper.md beside it.")],
+    output: Annotated[Path, typer.Argument(help="paper.csv to write, with pages beside it.")],
     *,
     claims: Annotated[str, typer.Option(help="Group of results to its experiments, as JSON.")],
     causes: Annotated[
@@ -167,6 +167,13 @@ def compare_with_paper(
     command: Annotated[
         str, typer.Option(help="How the results were made, for the commands on the page.")
     ] = "snakemake --cores all",
+    earlier: Annotated[
+        list[Path] | None,
+        typer.Option(help="paper.csv of an earlier comparison, several times; for an appendix."),
+    ] = None,
+    protocol: Annotated[
+        str, typer.Option(help="Hash of the protocol, as unitlens protocol states it.")
+    ] = "",
     code: Code = "",
     log: Log = None,
 ) -> None:
@@ -182,6 +189,8 @@ def compare_with_paper(
             output.parent,
             causes=json.loads(causes),
             command=command,
+            earlier=earlier or (),
+            protocol=protocol,
             code=code,
         )
 

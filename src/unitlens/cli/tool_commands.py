@@ -166,4 +166,11 @@ def schema(
     say(config_reference() if markdown else json.dumps(config_schema(), indent=2))
 
 
-COMMANDS = (validate, estimate, layers, schema, verify)
+def protocol(config: ConfigFiles = None) -> None:
+    """Print what a comparison with the paper fixes before networks are trained, in Markdown."""
+    from unitlens.reproduction.protocol_page import protocol_page
+
+    say(protocol_page(read_config(*(config or DEFAULT))).rstrip())
+
+
+COMMANDS = (validate, estimate, layers, schema, protocol, verify)

@@ -76,6 +76,11 @@ class Config(Strict):
         description="group to extra experiments, each with a suspected cause, in words, of a "
         "difference from the paper; the results of the group are measured on each experiment",
     )
+    earlier_comparisons: tuple[str, ...] = Field(
+        (),
+        description="files paper.csv of earlier comparisons with the paper; paper.md has an "
+        "appendix of the verdicts that differ from theirs",
+    )
     explorer: bool = Field(
         default=False,
         description="whether the page explorer.html is made, which report.html links: all units, "

@@ -1,16 +1,15 @@
 """Gather what the report page shows, and write the page."""
 
 import base64
-import csv
 from importlib.metadata import version
 from importlib.resources import files
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from unitlens.local_files import write_whole
 from unitlens.provenance.file_provenance import FileProvenance
 from unitlens.report.chart import unit_chart
+from unitlens.report.comparison_part import read_comparison
 from unitlens.report.contradictions import contradictions
 from unitlens.report.explorer_link import link_to_explorer
 from unitlens.report.first_findings import first_findings
@@ -24,20 +23,7 @@ from unitlens.report.page_tables import (
 from unitlens.report.paper_results import IN_THE_PAPER
 from unitlens.report.script_data import script_json
 from unitlens.report.words import GLOSSARY, REFERENCE
-from unitlens.reproduction.follow_ups import CLAIM_GROUPS
-from unitlens.reproduction.markdown_page import (
-    COLUMNS,
-    experiment_blocks,
-    paper_rows,
-    remarks,
-    row_cells,
-    verdict_summary,
-)
-from unitlens.reproduction.page_files import (
-    read_figures_record,
-    read_paper_record,
-    writing_pages,
-)
+from unitlens.reproduction.page_files import read_figures_record, writing_pages
 from unitlens.tables.results import Results, open_results
 from unitlens.tables.tables_record import RECORD
 
@@ -101,7 +87,7 @@ def write_report(
         key_numbers=key_number_rows(opened),
         figures=shown,
         correlations=correlation_rows(opened),
-        comparison=None if paper is None else _read_comparison(Path(paper), opened),
+        comparison=None if paper is None else read_comparison(Path(paper), opened, shown),
         explorer=None
         if explorer is None
         else link_to_explorer(Path(explorer), Path(path), opened.record),
@@ -158,22 +144,3 @@ def _image_uri(directory: Path, name: str) -> str:
     images = {kind: path.read_bytes() for kind, path in paths.items()}
     kind = min(images, key=lambda key: len(images[key]))
     return f"data:image/{kind};base64,{base64.b64encode(images[kind]).decode()}"
-
-
-def _read_comparison(path: Path, results: Results) -> dict[str, Any]:
-    """Return the rows of ``paper.csv`` that have an experiment, by group and suspected cause."""
-    read_paper_record(path, results.record)
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    groups = [
-        {
-            "title": f"Suspected cause: {cause}" if cause else CLAIM_GROUPS[name].title,
-            "rows": [row_cells(row) for row in block],
-            "remarks": remarks(block),
-            "command": block[0]["command"],
-        }
-        for name, of_group in groupby(rows, key=lambda row: row["group"])
-        for cause, block in experiment_blocks(list(of_group))
-        if block[0]["command"]
-    ]
-    return {"summary": verdict_summary(paper_rows(rows)), "groups": groups, "columns": COLUMNS}

@@ -26,16 +26,17 @@ from unitlens.reproduction.comparison_rows import (
     cause_rows,
     group_rows,
 )
+from unitlens.reproduction.earlier_verdicts import read_earlier
 from unitlens.reproduction.evidence import Evidence, Measurements
 from unitlens.reproduction.experiment_runs import NotMeasuredError, Runs
 from unitlens.reproduction.follow_ups import CLAIM_GROUPS
-from unitlens.reproduction.markdown_page import write_page
-from unitlens.reproduction.page_files import (
-    FIGURES_RECORD,
-    PAPER_RECORD,
-    read_figures_record,
-    writing_pages,
+from unitlens.reproduction.markdown_page import (
+    BEYOND_PAGE,
+    PAPER_PAGE,
+    PageContent,
+    write_pages,
 )
+from unitlens.reproduction.page_files import PAPER_RECORD, drawn_figures, writing_pages
 from unitlens.reproduction.several_tests import holm
 from unitlens.reproduction.size_differences import size_differences
 from unitlens.reproduction.times import experiment_times
@@ -54,6 +55,8 @@ def compare_with_paper(
     *,
     causes: Mapping[str, Mapping[str, str]] | None = None,
     command: str = "snakemake --cores all",
+    earlier: Sequence[str | Path] = (),
+    protocol: str = "",
     code: str = "",
 ) -> None:
     """Compare our results with the paper's, each with a verdict by a stated rule.
@@ -66,15 +69,21 @@ def compare_with_paper(
         Group of claims (a key of :data:`unitlens.catalogue.comparisons.COMPARISONS`) to the
         experiments whose networks the claims are measured on.
     directory
-        Directory for ``paper.csv``, one row a claim, ``paper.md``, the page, and ``paper.json``,
-        written last: the hashes of both, and the tables that they come from. Claims of groups
-        without experiments are listed as not measured.
+        Directory for ``paper.csv``, one row a claim, the pages ``paper.md`` and ``beyond.md``, and
+        ``paper.json``, written last: the hashes of these, the tables that they come from, and the
+        hash of the protocol. Claims of groups without experiments are listed as not measured.
     causes
         Group of claims to extra experiments, each with the suspected cause of a difference that
         the experiment changes, in words. The claims of the group are measured on each.
     command
-        Command that made these results, quoted for the shell. With it the page says how to make
-        the networks of a group's experiments again, in another directory.
+        Command that made these results, quoted for the shell. With it the pages say how to make
+        the results again, in another directory.
+    earlier
+        Files ``paper.csv`` of earlier comparisons: the page has an appendix of the verdicts that
+        differ from theirs.
+    protocol
+        Hash of the protocol, of :func:`unitlens.reproduction.run_protocol.protocol_hash`; empty
+        where it is not known.
     code
         Digest of the code that compares, for ``paper.json``.
 
@@ -82,8 +91,10 @@ def compare_with_paper(
     ------
     TableError
         Where a group or an experiment does not exist, a file is damaged, the figures in the
-        folder ``figures`` of `directory` were drawn from other tables, or the disk is full.
+        folder ``figures`` of `directory` were drawn from other tables, a file of `earlier` is
+        missing or no such table, or the disk is full.
     """
+    tables = [read_earlier(Path(path)) for path in earlier]
     opened, directory, causes = open_results(results), Path(directory), causes or {}
     main_runs = {group: _select_runs(opened, group, names) for group, names in claims.items()}
     changed_runs = {
@@ -106,15 +117,26 @@ def compare_with_paper(
         pairs = pair_networks(main, changed_runs[group][experiment]) if main else {}
         cause = causes[group][experiment]
         rows += cause_rows(group, cause, measured[group, ""], ours, pairs)
-    drawn = _drawn_figures(opened, directory / "figures")
+    again = f"{command} --config results=again"
+    content = PageContent(
+        [asdict(row) for row in rows],
+        experiment_times(opened),
+        drawn_figures(directory / "figures", opened.record),
+        opened.failed,
+        again,
+        protocol,
+        tables,
+    )
     with writing_pages(directory):
         _write_table(rows, directory / "paper.csv")
-        times = experiment_times(opened)
-        write_page([asdict(row) for row in rows], times, directory, drawn, opened.failed)
+        write_pages(content, directory)
         settings = {"claims": {name: list(of) for name, of in claims.items()}, "causes": causes}
         inputs = {RECORD: opened.record.hash}
+        files = ("paper.csv", PAPER_PAGE, BEYOND_PAGE)
         values = {
-            "files": {name: hash_file(directory / name) for name in ("paper.csv", "paper.md")},
+            "files": {name: hash_file(directory / name) for name in files},
+            "protocol": protocol,
+            "command": again,
             "provenance": FileProvenance("compare_with_paper", settings, code, inputs).to_values(),
         }
         write_json(directory / PAPER_RECORD, values)
@@ -145,7 +167,9 @@ def _measure_group(
     measurements = dict(evidence_function(group)(runs))
     by_claim = {claim.name: _measure(measurements[claim.name]) for claim in declared.claims}
     again = f"{command} --config results=again {quote(_only(experiments))}"
-    return GroupEvidence(by_claim, size_differences(declared.protocol, runs), again, experiments)
+    differences = size_differences(declared.protocol, runs)
+    seeds = sorted(set(runs.table["seed"].values.tolist()))
+    return GroupEvidence(by_claim, differences, again, experiments, seeds)
 
 
 def _adjust_questions(
@@ -187,14 +211,6 @@ def _only(experiments: Sequence[str]) -> str:
         for name in experiments
     )
     return f"only=[{','.join(names)}]"
-
-
-def _drawn_figures(results: Results, directory: Path) -> dict[str, set[str]]:
-    """Return the figures of a directory, each with the experiments that it shows."""
-    if not (directory / FIGURES_RECORD).exists():
-        return {}
-    figures = read_figures_record(directory, results.record)["figures"]
-    return {figure["name"]: set(figure["experiments"]) for figure in figures}
 
 
 def evidence_function(group: str) -> Callable[[Runs], Measurements]:

@@ -10,6 +10,7 @@ from unitlens.reproduction.claim_types import Claim, ReportedOrder
 from unitlens.reproduction.evidence import Evidence
 from unitlens.reproduction.follow_ups import CLAIM_GROUPS
 from unitlens.reproduction.result_texts import number_text, p_text, paper_text
+from unitlens.reproduction.rule import RULE_HASH
 from unitlens.reproduction.several_tests import fall_p, rise_p
 from unitlens.reproduction.verdict import alternative_values, judge, power
 
@@ -74,6 +75,10 @@ class ComparisonRow:
         Command that makes the networks of the experiments again.
     experiments
         Names of the experiments, separated by blanks.
+    seeds
+        Seeds of the networks of the experiments, separated by blanks.
+    rule
+        Hash of the rule.
     """
 
     group: str
@@ -102,6 +107,8 @@ class ComparisonRow:
     notes: str
     command: str
     experiments: str
+    seeds: str
+    rule: str
 
 
 class GroupEvidence(NamedTuple):
@@ -117,12 +124,15 @@ class GroupEvidence(NamedTuple):
         Command that makes the networks of the experiments again.
     experiments
         Names of the experiments.
+    seeds
+        Seeds of the networks of the experiments.
     """
 
     by_claim: Mapping[str, Evidence]
     differences: Sequence[str] = ()
     command: str = ""
     experiments: Sequence[str] = ()
+    seeds: Sequence[int] = ()
 
 
 def group_rows(group: str, ours: GroupEvidence) -> list[ComparisonRow]:
@@ -205,6 +215,8 @@ def _claim_columns(group: str, claim: Claim, ours: GroupEvidence) -> dict[str, s
         "reduction": "; ".join(ours.differences),
         "command": ours.command,
         "experiments": " ".join(ours.experiments),
+        "seeds": " ".join(map(str, ours.seeds)),
+        "rule": RULE_HASH,
     }
 
 

@@ -52,6 +52,31 @@ def read_figures_record(directory: Path, tables: TablesRecord) -> dict[str, Any]
     return _read_record(path, tables, path)
 
 
+def drawn_figures(directory: Path, tables: TablesRecord) -> dict[str, set[str]]:
+    """Return the figures of a directory, each with the experiments that it shows.
+
+    Parameters
+    ----------
+    directory
+        Directory of the figures.
+    tables
+        The tables that the figures must have been drawn from.
+
+    Returns
+    -------
+    Name of each figure to its experiments; empty where no figures were drawn.
+
+    Raises
+    ------
+    TableError
+        Where the figures are damaged, or were drawn from other tables.
+    """
+    if not (directory / FIGURES_RECORD).exists():
+        return {}
+    figures = read_figures_record(directory, tables)["figures"]
+    return {figure["name"]: set(figure["experiments"]) for figure in figures}
+
+
 def read_paper_record(path: Path, tables: TablesRecord) -> dict[str, Any]:
     """Read the record beside ``paper.csv``, and check that file and the page.
 

@@ -1,5 +1,7 @@
 """The rule by which our results are compared with the paper's, as the page states it."""
 
+from unitlens.hashed_files import hash_values
+
 RULE = """\
 * **Ours.** A result is a number of each network, averaged over networks; a statistic of units (a
   mode, a share, a quantile) is taken in each network first. The brackets hold the 95 % interval of
@@ -37,7 +39,7 @@ RULE = """\
   the paper finds no strict order, a step that surely rises is the same order, and a strict fall
   differs. The power of an order is a lower bound.
 * **Open questions** beyond the paper are answered **above 0** or **below 0** by t tests, whose p
-  are adjusted by Holm for all open questions of this page; at p above .05 they are **undecided**.
+  are adjusted by Holm for all open questions of `beyond.md`; at p above .05 they are **undecided**.
   Where all networks have the very same number, a sign test (p = 2 / 2^n) stands in for the t test,
   here and for directions and orders.
 * **Suspected causes** are tested by extra experiments, each of which changes one thing. Each of
@@ -47,3 +49,5 @@ RULE = """\
   least three pairs (paired t). A network that is the very same in both experiments is left out.
 * A result without a number of ours is **not measured**.
 """
+# Of the words, wherever their lines break.
+RULE_HASH = hash_values(" ".join(RULE.split()))

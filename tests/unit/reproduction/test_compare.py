@@ -518,7 +518,10 @@ def test_causes__are_measured_by_the_same_claims(compared):
         assert row["ours"] == rows["dropout", row["claim"]]["ours"]
         assert row["moved"] in ("", "as near")
     text = (directory / "paper.md").read_text()
-    assert "### Suspected cause: another seed" in text
+    table = text.split("## Suspected causes")[1].split("\n## ")[0]
+    lines = [line for line in table.splitlines() if line.startswith("| ")]
+    assert len(lines) == 2 + len(tested)  # one table: head, rule below it, and a line a row
+    assert sum("another seed" in line for line in lines) == 1
 
 
 def test_questions__have_p_values_adjusted_for_their_number(compared):
@@ -559,8 +562,9 @@ def test_a_cause_alone__is_shown_where_its_group_is_not_measured(compared, tmp_p
         row["ours"] for (group, _), row in rows.items() if group == "dropout" and row["ours"]
     ]
     assert {row["was"] for row in tested} == {"not measured"}
-    section = (tmp_path / "paper.md").read_text().split("## Dropout")[1]
-    assert "### Suspected cause: another seed" in section.split("\n## ")[0]
+    table = (tmp_path / "paper.md").read_text().split("## Suspected causes")[1].split("\n## ")[0]
+    assert "| dropout: another seed | 5a |" in table
+    assert table.count("was not measured") == len(tested)
 
 
 def test_times__add_up_the_jobs_of_an_experiment(compared):
@@ -586,10 +590,45 @@ def test_times__of_all_count_a_network_of_two_experiments_once(tmp_path):
 
 
 def test_page__shows_a_picture_once(compared):
-    text = (compared[0] / "paper.md").read_text()
+    paper, beyond = ((compared[0] / name).read_text() for name in ("paper.md", "beyond.md"))
 
-    assert text.count("](figures/measure_orders.svg)") == 1
-    assert text.index("# Beyond the paper") < text.index("](figures/measure_orders.svg)")
+    assert paper.count("](figures/memorisation_noise.svg)") == 1
+    heading = paper[: paper.index("](figures/memorisation_noise.svg)")].rindex("### ")
+    assert paper[heading:].startswith("### Conclusion 2: Memorisation and noise")
+    assert beyond.count("](figures/measure_orders.svg)") == 1
+    assert "measure_orders" not in paper
+    assert "The figure memorisation noise stands under [Conclusion 2: " in paper
+
+
+def test_pages__have_the_rows_of_their_claims(compared):
+    """Each result stands on one page: the paper's on paper.md, others on beyond.md."""
+    directory, rows = compared
+    paper, beyond = ((directory / name).read_text() for name in ("paper.md", "beyond.md"))
+
+    for (group, _), row in rows.items():
+        own, other = (beyond, paper) if group in FOLLOW_UP_CLAIMS else (paper, beyond)
+        assert f"\n## {CLAIM_GROUPS[group].title}\n" in own
+        assert f"\n## {CLAIM_GROUPS[group].title}\n" not in other
+        if row["ours"]:
+            assert f"| {row['what']} | " in own
+    assert read_json(directory / "paper.json", error=TableError, remedy="")["files"].keys() == {
+        "paper.csv",
+        "paper.md",
+        "beyond.md",
+    }
+
+
+def test_page__marks_the_rows_that_could_hardly_have_failed(compared):
+    directory, rows = compared
+    text = (directory / "paper.md").read_text()
+    tables = text.split("## The rule")[1]
+
+    compatible = [row for row in rows.values() if row["verdict"] == "compatible"]
+    assert compatible
+    marked = tables.count("(could hardly have failed)")
+    weak = [row for row in rows.values() if row["power"] and float(row["power"]) < 0.8]
+    undecided = [row for row in weak if row["verdict"] == "undecided"]
+    assert marked == len(compatible) + len(undecided)
 
 
 def test_reduction__is_computed_from_the_specs(compared):
@@ -668,7 +707,10 @@ def test_page__has_rule_rows_pictures_and_commands(compared):
     assert "![memorisation noise](figures/memorisation_noise.svg)" in text
     assert "memorisation_ablation.svg" not in text
     assert "dropout_ablation.svg" not in text  # it draws another experiment
-    assert "snakemake --configfile x.yaml --config results=again 'only=[sweep]'" in text
+    assert text.count("snakemake --configfile x.yaml --config results=again") == 1  # for all rows
+    command = "snakemake --configfile x.yaml --config results=again 'only=[sweep]'"
+    assert rows["same_data", "best"]["command"] == command
+    assert rows["same_data", "best"]["seeds"] == "3 4"
 
 
 def test_same_results__give_the_same_files(compared, tmp_path):
