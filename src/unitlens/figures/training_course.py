@@ -19,6 +19,7 @@ from unitlens.figures.needs import (
     require_runs,
     require_table,
 )
+from unitlens.figures.paper_marks import NO_PAPER, PaperNumbers, draw_correlation_strip
 from unitlens.plot.canvas import networks
 from unitlens.plot.style import (
     DASHES,
@@ -52,6 +53,8 @@ class TrainingCourse:
 
     Attributes
     ----------
+    run
+        Name of the run.
     label
         Name of the group that the run belongs to.
     epochs
@@ -62,6 +65,7 @@ class TrainingCourse:
         Losses after every epoch and at the kept epochs between, on the dimension ``epoch``.
     """
 
+    run: str
     label: str
     epochs: np.ndarray
     auc: np.ndarray
@@ -89,7 +93,8 @@ def _courses(results: Results, runs: Sequence[str]) -> list[TrainingCourse]:
         if scores.sizes["run"] > 1 and own.sizes["run"]:
             epochs, auc, loss, accuracy = (scores[key].values for key in ("epoch", *SCORES))
             losses = _with_looks(own.isel(run=0).dropna("epoch", how="all"), looks)
-            courses.append(TrainingCourse(labels[run], epochs, auc, loss, accuracy, losses))
+            scored = (epochs, auc, loss, accuracy, losses)
+            courses.append(TrainingCourse(str(run), labels[run], *scored))
     if not courses:
         raise UnmetNeedError(
             "needs a run whose cumulative ablation was measured at several epochs; list "
@@ -118,20 +123,66 @@ def _with_looks(history: xr.Dataset, looks: xr.Dataset) -> xr.Dataset:
 
 
 @figure
-def auc_over_training(results: Results, runs: Sequence[str]) -> "Figure":
+def auc_over_training(
+    results: Results, runs: Sequence[str], *, paper: PaperNumbers = NO_PAPER
+) -> "Figure":
     """Draw AUC over the epochs of training, and below it train and test loss."""
     courses = _courses(results, runs)
     alone = len(courses) == 1
-    drawn = new_figure(height=5.4)
-    upper, lower = drawn.subplots(2, 1, sharex=True, height_ratios=(1, 1.1))
+    shades = [colour(place) for place in range(len(courses))]
+    drawn, (upper, lower), strips = _stacked_panels(5.4, (1, 1.1), courses, shades, paper)
     for place, course in enumerate(courses):
-        style = {"color": colour(place), "markersize": 5}
+        style: dict[str, Any] = {"color": shades[place], "markersize": 5}
         prefix = "" if alone else f"{course.label}: "
         upper.plot(course.epochs, course.auc, marker=marker(place), label=f"{prefix}AUC", **style)
         training_course(course.history, label="" if alone else course.label, ax=lower)
     upper.set_ylabel("AUC")
-    legend_below(drawn, [upper, lower])
+    legend_below(drawn, [upper, lower, *strips])
     return drawn
+
+
+def _stacked_panels(
+    height: float,
+    ratios: Sequence[float],
+    courses: Sequence[TrainingCourse],
+    shades: Sequence[str],
+    paper: PaperNumbers,
+) -> "tuple[Figure, list[Axes], list[Axes]]":
+    """Return a figure with panels above each other over the same epochs.
+
+    Parameters
+    ----------
+    height
+        Height of the figure in inches.
+    ratios
+        Heights of the panels, relative to each other.
+    courses
+        The courses of training.
+    shades
+        Colour of each course.
+    paper
+        The paper's numbers.
+
+    Returns
+    -------
+    The figure, the panels, and a lowest panel of correlations of AUC and test loss, ours beside
+    the paper's; no such panel where the paper's correlation is not to be shown.
+    """
+    number = paper.beside([course.run for course in courses]).get("correlation")
+    if number is None:
+        drawn = new_figure(height=height)
+        panels = drawn.subplots(len(ratios), 1, sharex=True, height_ratios=ratios).tolist()
+        return drawn, panels, []
+    drawn = new_figure(height=height + 0.8)
+    *panels, strip = drawn.subplots(len(ratios) + 1, 1, height_ratios=(*ratios, 0.14)).tolist()
+    for axes in panels[:-1]:
+        axes.sharex(panels[-1])
+        axes.tick_params(labelbottom=False)
+    ours: dict[str, list[float]] = {}
+    for course, shade in zip(courses, shades, strict=True):
+        ours.setdefault(shade, []).append(pearson(course.auc, course.test_loss))
+    draw_correlation_strip(strip, ours, number, "correlation of AUC and test loss over training")
+    return drawn, panels, [strip]
 
 
 @finding
@@ -155,21 +206,23 @@ def auc_over_training_finding(results: Results, runs: Sequence[str]) -> str:
 
 
 @figure
-def early_stopping(results: Results, runs: Sequence[str]) -> "Figure":
+def early_stopping(
+    results: Results, runs: Sequence[str], *, paper: PaperNumbers = NO_PAPER
+) -> "Figure":
     """Draw AUC, losses and test accuracy at kept epochs, and where either would stop training."""
     courses = _courses(results, runs)
     labels = list(dict.fromkeys(course.label for course in courses))
-    drawn = new_figure(height=6.8)
-    panels = drawn.subplots(3, 1, sharex=True)
-    for course in courses:
-        _draw_course(panels, course, colour(labels.index(course.label)))
+    shades = [colour(labels.index(course.label)) for course in courses]
+    drawn, panels, strips = _stacked_panels(6.8, (1, 1, 1), courses, shades, paper)
+    for course, shade in zip(courses, shades, strict=True):
+        _draw_course(panels, course, shade)
     upper, middle, lower = panels
     upper.set_ylabel("AUC")
     middle.set_xlabel("")
     remove_legend(middle)
     lower.set_ylabel("test accuracy")
     epoch_ticks(lower, np.unique(np.concatenate([course.epochs for course in courses])))
-    _draw_stopping_legend(drawn, lower, labels)
+    _draw_stopping_legend(drawn, lower, labels, strips)
     return drawn
 
 
@@ -193,7 +246,9 @@ def _draw_course(panels: "Sequence[Axes]", course: TrainingCourse, shade: str) -
         axes.scatter(course.epochs[place], values[place], **ring)
 
 
-def _draw_stopping_legend(drawn: "Figure", axes: "Axes", labels: Sequence[str]) -> None:
+def _draw_stopping_legend(
+    drawn: "Figure", axes: "Axes", labels: Sequence[str], strips: "Sequence[Axes]"
+) -> None:
     """Draw the legend of colours, lines and rings, of marks that are drawn without data."""
     marks: dict[str, Any] = {
         label: axes.plot([], [], color=colour(place), linewidth=3)[0]
@@ -205,6 +260,9 @@ def _draw_stopping_legend(drawn: "Figure", axes: "Axes", labels: Sequence[str]) 
         marks[loss.replace("_", " ")] = line
     for name, style in STOPS.values():
         marks[name] = axes.scatter([], [], facecolor="none", edgecolor="black", **style)
+    for strip in strips:
+        handles, texts = strip.get_legend_handles_labels()
+        marks |= dict(zip(texts, handles, strict=True))
     draw_legend(drawn, marks)
 
 
