@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-STRIP = 0.34  # width of the panel of means, as a share of the width of the panel of curves
+STRIP = 0.34  # width of all panels of means, as a share of the width of all panels of curves
 
 
 @figure
@@ -71,11 +71,11 @@ def _draw_means(
         style: dict[str, Any] = {"color": colour(place), "marker": marker(place)}
         axes.scatter(x, curve.summary, s=24, alpha=0.8, linewidths=0, **style)
         if (number := numbers.get(f"corruption {level:g}")) is not None:
-            draw_paper(axes, level, number)
+            draw_paper(axes, level, number, markersize=5.5)
     axes.set_xlim(-0.16, 1.16)
     axes.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
-    axes.set_xlabel("label\ncorruption")
-    axes.set_title("mean over\nthe range\n(a dot a network)", fontsize=8.5, color=GREY)
+    axes.set_xlabel("label corruption")
+    axes.set_title("mean over the range,\na dot a network", fontsize=8.5, color=GREY)
 
 
 @finding
@@ -109,6 +109,8 @@ def memorisation_noise(
     results: Results, runs: Sequence[str], *, paper: PaperNumbers = NO_PAPER
 ) -> "Figure":
     """Draw accuracy against the scale of the noise, a panel for a data set."""
+    from matplotlib.ticker import LogLocator
+
     drawn, panels, _ = _panels_by_dataset(results, runs)
     levels = _corruption_levels(results, runs)
     for axes, group in panels:
@@ -121,6 +123,8 @@ def memorisation_noise(
             if number is not None:
                 draw_paper(axes, number, HALF, face=style["color"])
         draw_chance(axes, results, group.runs)
+        if len(panels) > 2:  # no room for more ticks
+            axes.xaxis.set_major_locator(LogLocator())
         if len(panels) > 1:  # the label is too long for one line
             text = axes.get_xlabel().replace(" (", "\n(")
             axes.set_xlabel(text.replace(" of ", "\nof ") if len(panels) > 2 else text)
@@ -163,7 +167,8 @@ def _panels_by_dataset(
     """
     groups = runs_by_dataset(results, runs)
     with_strip = [bool(paper.beside(group.runs)) for group in groups]
-    widths = [width for more in with_strip for width in ((1.0, STRIP) if more else (1.0,))]
+    narrow = STRIP * len(groups) / max(1, sum(with_strip))
+    widths = [width for more in with_strip for width in ((1.0, narrow) if more else (1.0,))]
     drawn = new_figure(height=4.6 if any(with_strip) else 4.3)
     row = drawn.subplots(1, len(widths), sharey=True, squeeze=False, width_ratios=widths)[0]
     columns = iter(row)

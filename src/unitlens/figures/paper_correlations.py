@@ -76,6 +76,7 @@ def _draw_whole(row: ScatterRow, place: float, ours: np.ndarray, number: Reporte
         names = {depth: str(depth) for depth in shown}
     axes.set_xticks([*names, place], [*names.values(), ALL_UNITS])
     axes.set_xlim(axes.get_xlim()[0], place + 0.9)
+    axes.set_xlabel(f"{axes.get_xlabel()}\n({ALL_UNITS}: over all units)")
     axes.axvline(place - 0.9, color=GREY, linewidth=0.8)
     at = np.full(ours.size, place)
     axes.scatter(at, ours, s=26, facecolor="none", edgecolor=GREY, linewidth=1.2)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PAPER = "paper (reading error)"  # in legends
 PAPER_CAPTION = (
     "Diamonds are values that the paper reports, filled with the colour of ours where there are "
-    "several; their bars are the reading error."
+    "several; their bars are the reading error, hidden where it is smaller than the diamond."
 )
 _STYLE: dict[str, Any] = {
     "fmt": "D",

@@ -128,14 +128,17 @@ def auc_over_training(
 ) -> "Figure":
     """Draw AUC over the epochs of training, and below it train and test loss."""
     courses = _courses(results, runs)
-    alone = len(courses) == 1
-    shades = [colour(place) for place in range(len(courses))]
+    labels = list(dict.fromkeys(course.label for course in courses))
+    alone = len(labels) == 1
+    places = [labels.index(course.label) for course in courses]
+    shades = list(map(colour, places))
     drawn, (upper, lower), strips = _stacked_panels(5.4, (1, 1.1), courses, shades, paper)
-    for place, course in enumerate(courses):
-        style: dict[str, Any] = {"color": shades[place], "markersize": 5}
+    for place, course in zip(places, courses, strict=True):
+        style: dict[str, Any] = {"color": colour(place), "markersize": 5}
         prefix = "" if alone else f"{course.label}: "
         upper.plot(course.epochs, course.auc, marker=marker(place), label=f"{prefix}AUC", **style)
-        training_course(course.history, label="" if alone else course.label, ax=lower)
+        label = "" if alone else course.label
+        training_course(course.history, label=label, ax=lower, color=colour(place))
     upper.set_ylabel("AUC")
     legend_below(drawn, [upper, lower, *strips])
     return drawn
@@ -181,7 +184,8 @@ def _stacked_panels(
     ours: dict[str, list[float]] = {}
     for course, shade in zip(courses, shades, strict=True):
         ours.setdefault(shade, []).append(pearson(course.auc, course.test_loss))
-    draw_correlation_strip(strip, ours, number, "correlation of AUC and test loss over training")
+    name = "correlation of AUC and test loss over training (a dot a network)"
+    draw_correlation_strip(strip, ours, number, name)
     return drawn, panels, [strip]
 
 
