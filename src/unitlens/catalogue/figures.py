@@ -84,7 +84,7 @@ FIGURES: dict[str, FigureDeclaration] = {
         ),
         FigureDeclaration(
             name="dropout_ablation",
-            module="memorisation",
+            module="dropout_curves",
             title="Ablating units of networks trained with dropout",
             caption="Accuracy against the share of units ablated, for networks trained with "
             f"dropout. Vertical lines mark the dropout fraction. {_RANDOM_ORDERS}",
