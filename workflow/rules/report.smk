@@ -37,11 +37,12 @@ rule draw_figures:
     params:
         results=subpath(input[0], parent=True),
         figures=json.dumps(PLAN.config.figures),
+        paper=json.dumps(PLAN.config.paper),
         code=code_digest("draw_figures"),
     shell:
         UNPACK_TABLES
-        + "python -m unitlens draw-figures --figures {params.figures:q} --code {params.code} --log {log:q}"
-        " {params.results:q} {output.findings:q}"
+        + "python -m unitlens draw-figures --figures {params.figures:q} --paper {params.paper:q}"
+        " --code {params.code} --log {log:q} {params.results:q} {output.findings:q}"
 
 
 rule compare_with_paper:

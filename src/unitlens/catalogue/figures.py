@@ -29,6 +29,8 @@ class FigureDeclaration:
         Key of ``measurements.cumulative_ablation`` in which the compared curves differ: ``by``
         (an order by a measure beside random orders), ``value`` or ``basis`` (at least two each).
         None for a figure that compares no such curves.
+    shows_paper
+        Whether the function that draws takes the paper's numbers, as the keyword `paper`.
     """
 
     name: str
@@ -38,11 +40,13 @@ class FigureDeclaration:
     needs: tuple[str, ...]
     needs_kept: tuple[str, ...] = ()
     compares: Literal["by", "value", "basis"] | None = None
+    shows_paper: bool = False
 
 
 _RANDOM_ORDERS = (
     "Units of all measured layers are clamped to a given value in random orders, more and more "
-    "units together. Lines are means over orders and seeds, bands one standard deviation."
+    "units together. Lines are means over orders and networks, bands one standard deviation to "
+    "either side."
 )
 _UNITS_AND_LAYERS = (
     "Left: each dot is a unit. Right: each dot is the rank correlation within one layer of one "
@@ -65,6 +69,7 @@ FIGURES: dict[str, FigureDeclaration] = {
             caption="Accuracy against the share of units ablated, by the fraction of training "
             f"labels that was permuted. {_RANDOM_ORDERS}",
             needs=("cumulative_ablation",),
+            shows_paper=True,
         ),
         FigureDeclaration(
             name="memorisation_noise",
@@ -73,12 +78,13 @@ FIGURES: dict[str, FigureDeclaration] = {
             caption="Accuracy against the scale of Gaussian noise added to all units at once, by "
             "the fraction of training labels that was permuted. A scale of 1 is the standard "
             "deviation of each unit's elements, or of each unit, as the axis says. Lines are means "
-            "over draws and seeds, bands one standard deviation.",
+            "over draws and networks, bands one standard deviation to either side.",
             needs=("noise_robustness",),
+            shows_paper=True,
         ),
         FigureDeclaration(
             name="dropout_ablation",
-            module="memorisation",
+            module="dropout_curves",
             title="Ablating units of networks trained with dropout",
             caption="Accuracy against the share of units ablated, for networks trained with "
             f"dropout. Vertical lines mark the dropout fraction. {_RANDOM_ORDERS}",
@@ -91,6 +97,7 @@ FIGURES: dict[str, FigureDeclaration] = {
             caption="Accuracy against the share of units ablated, with and without batch norm. "
             f"{_RANDOM_ORDERS}",
             needs=("cumulative_ablation",),
+            shows_paper=True,
         ),
         FigureDeclaration(
             name="batch_norm_selectivity",
@@ -99,6 +106,7 @@ FIGURES: dict[str, FigureDeclaration] = {
             caption="Distribution of class selectivity over all units of the networks with and "
             "without batch norm.",
             needs=("measures",),
+            shows_paper=True,
         ),
         FigureDeclaration(
             name="batch_norm_information",
@@ -107,6 +115,7 @@ FIGURES: dict[str, FigureDeclaration] = {
             caption="Distribution of the mutual information between a unit's activation and the "
             "class, over all units of the networks with and without batch norm.",
             needs=("measures",),
+            shows_paper=True,
         ),
         FigureDeclaration(
             name="selectivity_importance",
@@ -115,6 +124,7 @@ FIGURES: dict[str, FigureDeclaration] = {
             caption="Increase of the loss when a unit alone is ablated, against its class "
             f"selectivity. {_NEAR_ZERO} {_UNITS_AND_LAYERS}",
             needs=("measures", "unit_ablation"),
+            shows_paper=True,
         ),
         FigureDeclaration(
             name="selectivity_l1_norm",
@@ -148,6 +158,7 @@ FIGURES: dict[str, FigureDeclaration] = {
             "and test loss after every epoch and at the kept epochs between (below).",
             needs=("cumulative_ablation",),
             needs_kept=("cumulative_ablation",),
+            shows_paper=True,
         ),
         FigureDeclaration(
             name="selectivity_depth",
@@ -180,8 +191,9 @@ FIGURES: dict[str, FigureDeclaration] = {
             caption="Accuracy against the share of units ablated in random orders, for the "
             f"networks that generalise best and worst on the same data. {_BEST_AND_WORST} Lines "
             "are means over networks, each averaged over its orders; bands are one standard "
-            "deviation.",
+            "deviation over networks to either side.",
             needs=("cumulative_ablation",),
+            shows_paper=True,
         ),
         FigureDeclaration(
             name="hyperparameter_selection",
@@ -192,6 +204,7 @@ FIGURES: dict[str, FigureDeclaration] = {
             "halves of the settings, the setting with the largest area is one of the best by "
             "test accuracy. Dashes: a setting picked at random.",
             needs=("cumulative_ablation",),
+            shows_paper=True,
         ),
         FigureDeclaration(
             name="early_stopping",
@@ -204,6 +217,7 @@ FIGURES: dict[str, FigureDeclaration] = {
             "accuracy of all kept epochs minus the test accuracy at the stop.",
             needs=("cumulative_ablation",),
             needs_kept=("cumulative_ablation",),
+            shows_paper=True,
         ),
         FigureDeclaration(
             name="clamping",
@@ -211,7 +225,8 @@ FIGURES: dict[str, FigureDeclaration] = {
             title="What units are clamped to",
             caption="Accuracy against the share of units ablated, by the value that the units are "
             "clamped to. Means are those of the training set. The units are ablated in random "
-            "orders. Lines are means over orders and seeds, bands one standard deviation.",
+            "orders. Lines are means over orders and networks, bands one standard deviation to "
+            "either side.",
             needs=("cumulative_ablation",),
             compares="value",
         ),
@@ -221,8 +236,8 @@ FIGURES: dict[str, FigureDeclaration] = {
             title="Units, random directions and principal components",
             caption="Accuracy against the share of directions ablated in random orders: the units "
             "themselves, random orthonormal directions of each layer, and the principal "
-            "components of each layer. Lines are means over orders and seeds, bands one standard "
-            "deviation.",
+            "components of each layer. Lines are means over orders and networks, bands one "
+            "standard deviation to either side.",
             needs=("cumulative_ablation",),
             compares="basis",
         ),
@@ -232,7 +247,8 @@ FIGURES: dict[str, FigureDeclaration] = {
             title="Ablating units in the order of a measure",
             caption="Accuracy against the share of units ablated in the order of a measure, from "
             "the largest value down (solid) or from the smallest value up (dashed), beside random "
-            "orders. Lines are means over orders and seeds, bands one standard deviation.",
+            "orders. Lines are means over orders and networks, bands one standard deviation to "
+            "either side.",
             needs=("cumulative_ablation",),
             compares="by",
         ),

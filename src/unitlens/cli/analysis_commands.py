@@ -144,6 +144,10 @@ def draw_figures(
     output: Annotated[Path, typer.Argument(help="figures.json to write.")],
     *,
     figures: Annotated[str, typer.Option(help="Figure to the experiments it shows, as JSON.")],
+    paper: Annotated[
+        str,
+        typer.Option(help="Group of the paper's results to the experiments beside it, as JSON."),
+    ] = "{}",
     code: Code = "",
     log: Log = None,
 ) -> None:
@@ -153,7 +157,7 @@ def draw_figures(
 
     wanted = {name: tuple(of) for name, of in json.loads(figures).items()}
     with work():
-        draw_figures(results, wanted, output.parent, code=code)
+        draw_figures(results, wanted, output.parent, paper=json.loads(paper), code=code)
 
 
 def compare_with_paper(

@@ -11,13 +11,14 @@ from unitlens.analysis.run_groups import RunGroup, group_runs, rows_of
 from unitlens.catalogue.values import BASES, VALUES
 from unitlens.figures.curves import (
     Curve,
+    curve_legend,
     curve_of,
     draw_chance,
     require_curves,
 )
 from unitlens.figures.needs import KIND, UnmetNeedError, figure, finding
 from unitlens.plot.curve_plots import ablation_curve
-from unitlens.plot.style import DASHES, colour, legend_below, marker, new_figure
+from unitlens.plot.style import DASHES, colour, marker, new_figure
 from unitlens.tables.results import Results
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def _draw_variants(
             axes.set_title(group.label, fontsize=8.5)
     for empty in panels.flat[len(kinds) :]:
         empty.set_axis_off()
-    legend_below(drawn, list(panels.flat[: len(kinds)]), title=title)
+    curve_legend(drawn, list(panels.flat[: len(kinds)]), title=title)
     return drawn
 
 

@@ -9,12 +9,21 @@ import xarray as xr
 from unitlens.analysis.curve_summaries import first_crossing, random_orders
 from unitlens.analysis.generalisation import best_and_worst
 from unitlens.analysis.run_groups import RunGroup, group_runs, rows_of
-from unitlens.figures.curves import HALF, Curve, curve_of, draw_chance
+from unitlens.figures.curves import HALF, Curve, curve_legend, curve_of, draw_chance
 from unitlens.figures.needs import UnmetNeedError, figure, finding, require_runs, require_values
+from unitlens.figures.paper_marks import NO_PAPER, PaperNumbers, draw_paper
 from unitlens.figures.wording import auc_correlation, mean_spread, percent
 from unitlens.plot.canvas import networks
 from unitlens.plot.curve_plots import ablation_curve
-from unitlens.plot.style import COLOURS, MARKERS, colour, legend_below, marker, new_figure
+from unitlens.plot.style import (
+    COLOURS,
+    GREY,
+    MARKERS,
+    colour,
+    legend_below,
+    marker,
+    new_figure,
+)
 from unitlens.tables.results import Results
 
 if TYPE_CHECKING:
@@ -22,6 +31,7 @@ if TYPE_CHECKING:
 
 MANY = 80  # networks; the dots of so many are small
 OTHERS = COLOURS[-1]
+ENDS = ("best", "worst")  # by test accuracy; names of the paper's claims as well
 AUC_LABEL = "area under the ablation curve (largest = 1)"
 
 
@@ -111,18 +121,29 @@ def same_data_auc_finding(results: Results, runs: Sequence[str]) -> str:
 
 
 @figure
-def same_data_curves(results: Results, runs: Sequence[str]) -> "Figure":
-    """Draw the ablation curves of the networks that generalise best and worst."""
+def same_data_curves(
+    results: Results, runs: Sequence[str], *, paper: PaperNumbers = NO_PAPER
+) -> "Figure":
+    """Draw the ablation curves of the networks that generalise best and worst.
+
+    The paper's numbers of maps at which accuracy is one half are drawn as shares.
+    """
     drawn = new_figure(height=4.3)
     axes = drawn.subplots()
-    for curve, error in _best_and_worst_curves(results, runs):
+    numbers = paper.beside(runs)
+    for place, (curve, error) in enumerate(_best_and_worst_curves(results, runs)):
         label = (
             f"{curve.group.label}  (error {mean_spread(error)}, AUC {mean_spread(curve.summary)})"
         )
         over_networks = curve.table.mean("order", keep_attrs=True)  # the band is over networks
-        ablation_curve(over_networks, label=label, ax=axes)
+        style = {"color": colour(place), "marker": marker(place)}
+        ablation_curve(over_networks, label=label, ax=axes, **style)
+        if (number := numbers.get(ENDS[place])) is not None:
+            draw_paper(axes, number, HALF, face=colour(place))
+    if numbers:
+        axes.axhline(HALF, color=GREY, linewidth=1, linestyle=":", zorder=1)
     draw_chance(axes, results, runs)
-    legend_below(drawn, [axes])
+    curve_legend(drawn, [axes], over="networks")
     return drawn
 
 
@@ -153,7 +174,7 @@ def _best_and_worst_curves(results: Results, runs: Sequence[str]) -> list[tuple[
     specs = _runs_on_same_data(results, runs)
     accuracy = specs["test_accuracy"].values
     curves = []
-    for name, places in zip(("best", "worst"), best_and_worst(accuracy), strict=True):
+    for name, places in zip(ENDS, best_and_worst(accuracy), strict=True):
         members = specs["run"].values[places].tolist()
         group = RunGroup(f"{name} {networks(places.size)}", {}, tuple(members))
         orders = random_orders(rows_of(results.curves, members))

@@ -1,12 +1,12 @@
 """Networks with batch norm beside networks without."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from unitlens.analysis.run_groups import group_runs, rows_of
-from unitlens.figures.curves import Curve, ablation_curves, draw_chance
+from unitlens.figures.curves import Curve, ablation_curves, curve_legend, draw_chance
 from unitlens.figures.needs import (
     UnmetNeedError,
     figure,
@@ -15,21 +15,32 @@ from unitlens.figures.needs import (
     require_table,
     require_values,
 )
+from unitlens.figures.paper_marks import NO_PAPER, PaperNumbers, draw_paper
 from unitlens.figures.wording import mean_spread, percent
 from unitlens.plot.curve_plots import ablation_curve
-from unitlens.plot.style import DASHES, MARKERS, colour, legend_below, new_figure
+from unitlens.plot.style import DASHES, GREY, MARKERS, colour, legend_below, new_figure
+from unitlens.reproduction.claim_types import ReportedNumber
+from unitlens.reproduction.paper_values import ABLATED_MAPS
+from unitlens.reproduction.protocol import MAPS
 from unitlens.tables.results import Results
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 NAMES = {1: "batch norm", 0: "no batch norm"}
 BINS = 25
+CLAIMED = {1: "with", 0: "without"}  # begins the names of the claims of a kind
 
 
 @figure
-def batch_norm_ablation(results: Results, runs: Sequence[str]) -> "Figure":
-    """Draw ablation curves with and without batch norm."""
+def batch_norm_ablation(
+    results: Results, runs: Sequence[str], *, paper: PaperNumbers = NO_PAPER
+) -> "Figure":
+    """Draw ablation curves with and without batch norm.
+
+    The paper's accuracies are at numbers of maps, drawn at their shares of the maps.
+    """
     curves = _curves(results, runs)
     drawn = new_figure(height=4.3)
     axes = drawn.subplots()
@@ -45,7 +56,12 @@ def batch_norm_ablation(results: Results, runs: Sequence[str]) -> "Figure":
             label=f"{name}  (AUC {mean_spread(curve.summary)})",
         )
     draw_chance(axes, results, runs)
-    legend_below(drawn, [axes])
+    numbers = paper.beside(runs)
+    for flag in sorted({_flag(curve) for curve in curves}):
+        for maps in ABLATED_MAPS:
+            if (number := numbers.get(f"{CLAIMED[flag]}-{maps}")) is not None:
+                draw_paper(axes, maps / MAPS, number, face=colour(1 - flag))
+    curve_legend(drawn, [axes])
     return drawn
 
 
@@ -98,9 +114,12 @@ def _require_flags(count: int) -> None:
 
 
 @figure
-def batch_norm_selectivity(results: Results, runs: Sequence[str]) -> "Figure":
+def batch_norm_selectivity(
+    results: Results, runs: Sequence[str], *, paper: PaperNumbers = NO_PAPER
+) -> "Figure":
     """Draw the distribution of class selectivity with and without batch norm."""
-    return _draw_distributions(_values(results, runs, "selectivity"), "class selectivity", 1.0)
+    groups = _values(results, runs, "selectivity")
+    return _draw_distributions(groups, "class selectivity", 1.0, paper.beside(runs))
 
 
 @finding
@@ -117,12 +136,15 @@ def batch_norm_selectivity_finding(results: Results, runs: Sequence[str]) -> str
 
 
 @figure
-def batch_norm_information(results: Results, runs: Sequence[str]) -> "Figure":
+def batch_norm_information(
+    results: Results, runs: Sequence[str], *, paper: PaperNumbers = NO_PAPER
+) -> "Figure":
     """Draw the distribution of mutual information with and without batch norm."""
     groups = _values(results, runs, "mutual_information")
     largest = np.concatenate(list(groups.values())).max()
     most = max(0.1, float(np.ceil(largest * 10) / 10))
-    return _draw_distributions(groups, "mutual information with the class (nats)", most)
+    label = "mutual information with the class (nats)"
+    return _draw_distributions(groups, label, most, paper.beside(runs))
 
 
 @finding
@@ -137,8 +159,13 @@ def batch_norm_information_finding(results: Results, runs: Sequence[str]) -> str
     )
 
 
-def _draw_distributions(groups: dict[str, np.ndarray], label: str, most: float) -> "Figure":
-    """Draw a histogram of the values of each group, from 0 to `most`."""
+def _draw_distributions(
+    groups: Mapping[str, np.ndarray],
+    label: str,
+    most: float,
+    numbers: Mapping[str, ReportedNumber],
+) -> "Figure":
+    """Draw a histogram of the values of each group, from 0 to `most`, under the paper's mode."""
     from matplotlib.ticker import MaxNLocator
 
     drawn = new_figure(height=3.9)
@@ -152,12 +179,23 @@ def _draw_distributions(groups: dict[str, np.ndarray], label: str, most: float) 
         axes.stairs(share, edges, color=shade, alpha=0.15, fill=True)
     axes.set_xlim(0, most)
     axes.set_ylim(0, None)
+    if NAMES[1] in groups and (number := numbers.get("mode")) is not None:
+        _draw_mode(axes, number)
     axes.set_xlabel(label)
     axes.set_ylabel("share of units")
     axes.yaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], nbins=8))
     axes.yaxis.set_major_formatter("{x:.0%}")
     legend_below(drawn, [axes])
     return drawn
+
+
+def _draw_mode(axes: "Axes", mode: ReportedNumber) -> None:
+    """Draw the paper's mode with batch norm over the distributions."""
+    axes.set_ylim(0, 1.14 * axes.get_ylim()[1])
+    across = axes.get_xaxis_transform()
+    draw_paper(axes, mode, 0.95, face=colour(0), transform=across)
+    place: dict[str, Any] = {"va": "center", "fontsize": 8.5, "color": GREY, "transform": across}
+    axes.text(mode.reading[1], 0.95, f"  mode, {NAMES[1]}", **place)
 
 
 def _values(results: Results, runs: Sequence[str], variable: str) -> dict[str, np.ndarray]:

@@ -16,11 +16,12 @@ from unitlens.analysis.curve_summaries import (
 from unitlens.analysis.run_groups import RunGroup, group_runs, rows_of
 from unitlens.figures.needs import UnmetNeedError, require_runs, require_table, require_values
 from unitlens.figures.wording import known_mean
-from unitlens.plot.style import GREY
+from unitlens.plot.style import GREY, legend_below
 from unitlens.tables.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MEASUREMENT = {"curves": "cumulative_ablation", "noise": "noise_robustness"}
 HALF = 0.5  # an accuracy, or a share of units, that findings report at
@@ -132,6 +133,33 @@ def require_curves(results: Results, runs: Sequence[str], name: str) -> xr.Datas
         )
     require_values(table, "accuracy")
     return table
+
+
+def curve_legend(
+    drawn: "Figure",
+    panels: "Sequence[Axes]",
+    *,
+    title: str = "",
+    over: str = "orders and networks",
+) -> None:
+    """Draw the legend of curves under the figure; its heading says what the bands are.
+
+    Parameters
+    ----------
+    drawn
+        The figure.
+    panels
+        The axes with the curves.
+    title
+        What the curves differ in.
+    over
+        What the bands are over.
+    """
+    from matplotlib.collections import PolyCollection
+
+    has_bands = any(isinstance(one, PolyCollection) for axes in panels for one in axes.collections)
+    bands = f"bands: one standard deviation to either side, over {over}" if has_bands else ""
+    legend_below(drawn, panels, title="\n".join(filter(None, (title, bands))))
 
 
 def draw_chance(axes: "Axes", results: Results, runs: Sequence[str]) -> None:

@@ -11,6 +11,13 @@ from unitlens.analysis.run_groups import members_of
 from unitlens.catalogue.figures import FIGURES
 from unitlens.errors import TableError, nearest
 from unitlens.figures.needs import FINDING, Draw, Tell, UndrawnFigureError
+from unitlens.figures.paper_marks import (
+    NO_PAPER,
+    PAPER_CAPTION,
+    PaperNumbers,
+    paper_numbers,
+    shows_paper,
+)
 from unitlens.hashed_files import hash_file, write_json
 from unitlens.local_files import write_whole
 from unitlens.plot.style import draw_note, save
@@ -31,6 +38,7 @@ def draw_figures(
     figures: Mapping[str, Sequence[str]],
     directory: str | Path,
     *,
+    paper: Mapping[str, Sequence[str]] | None = None,
     code: str = "",
 ) -> None:
     """Draw figures, and write their titles, captions and findings.
@@ -47,30 +55,41 @@ def draw_figures(
         ``figures.json``, written last, lists all figures in the order of `figures`, each with its
         name, title, caption, finding (two sentences with numbers) and experiments, the hash of
         each file, and the tables that the figures were drawn from.
+    paper
+        Group of the paper's results (a key of
+        :data:`unitlens.catalogue.comparisons.COMPARISONS`) to the experiments that are compared
+        with it. A figure that shows any of these experiments shows the paper's numbers beside
+        ours, and its caption says so. No figure shows any if None.
     code
         Digest of the code that draws, for ``figures.json``.
 
     Raises
     ------
     TableError
-        Where a figure or an experiment does not exist, the results lack what a figure needs, or
-        the disk is full. Where networks are left out of the results, for their training failed, a
-        picture with the reason takes the place of a figure that needs more than is left.
+        Where a figure, a group or an experiment does not exist, the results lack what a figure
+        needs, or the disk is full. Where networks are left out of the results, for their training
+        failed, a picture with the reason takes the place of a figure that needs more than is
+        left.
     """
     opened, directory = open_results(results), Path(directory)
     written = []
     with writing_pages(directory):
         for name, experiments in track(figures.items(), "draw figures", total=len(figures)):
             runs = runs_of(opened, experiments, name)
-            picture, told = _draw(opened, runs, name)
+            numbers = paper_numbers(opened, name, experiments, paper or {})
+            picture, told = _draw(opened, runs, name, numbers)
             save(picture, directory, name)
             declared = FIGURES[name]
-            words = {"title": declared.title, "caption": declared.caption, "finding": told}
+            caption = declared.caption + (f" {PAPER_CAPTION}" if shows_paper(picture) else "")
+            words = {"title": declared.title, "caption": caption, "finding": told}
             write_whole(directory / f"{name}.rst", report_caption(**words).encode())
             written.append({"name": name, **words, "experiments": list(experiments)})
             logger.info("drew %s from %d runs", name, len(runs))
         files = [f"{name}.{kind}" for name in figures for kind in ("svg", "png", "rst")]
-        settings = {name: list(of) for name, of in figures.items()}
+        settings = {
+            "figures": {name: list(of) for name, of in figures.items()},
+            "paper": {group: list(of) for group, of in (paper or {}).items()},
+        }
         inputs = {RECORD: opened.record.hash}
         values = {
             "figures": written,
@@ -80,11 +99,14 @@ def draw_figures(
         write_json(directory / FIGURES_RECORD, values)
 
 
-def _draw(results: Results, runs: Sequence[str], name: str) -> "tuple[Figure, str]":
+def _draw(
+    results: Results, runs: Sequence[str], name: str, paper: PaperNumbers = NO_PAPER
+) -> "tuple[Figure, str]":
     """Return a figure and its finding; a note of both where failed networks are what it lacks."""
     draw, tell = functions_of(name)
     try:
-        return draw(results, runs), tell(results, runs)
+        more = {"paper": paper} if FIGURES[name].shows_paper else {}
+        return draw(results, runs, **more), tell(results, runs)
     except UndrawnFigureError as reason:
         if not results.failed:
             raise

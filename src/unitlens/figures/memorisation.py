@@ -1,6 +1,6 @@
-"""Networks that memorise against networks that generalise: ablation, noise, dropout."""
+"""Networks that memorise against networks that generalise: ablation and noise."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -11,35 +11,71 @@ from unitlens.figures.curves import (
     HALF,
     Curve,
     ablation_curves,
+    curve_legend,
     draw_chance,
     noise_curves,
 )
-from unitlens.figures.needs import UnmetNeedError, figure, finding, runs_by_dataset
+from unitlens.figures.needs import figure, finding, runs_by_dataset
+from unitlens.figures.paper_marks import NO_PAPER, PaperNumbers, draw_paper
 from unitlens.figures.wording import mean_spread, tell_by_dataset
 from unitlens.plot.canvas import networks
 from unitlens.plot.curve_plots import ablation_curve, noise_curve
-from unitlens.plot.style import DASHES, GREY, colour, legend_below, marker, new_figure
+from unitlens.plot.style import GREY, colour, marker, new_figure
+from unitlens.reproduction.claim_types import ReportedNumber
 from unitlens.tables.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+STRIP = 0.34  # width of all panels of means, as a share of the width of all panels of curves
+
 
 @figure
-def memorisation_ablation(results: Results, runs: Sequence[str]) -> "Figure":
-    """Draw accuracy against the share of units ablated, a panel for a data set."""
-    drawn, panels = _panels_by_dataset(results, runs)
+def memorisation_ablation(
+    results: Results, runs: Sequence[str], *, paper: PaperNumbers = NO_PAPER
+) -> "Figure":
+    """Draw accuracy against the share of units ablated, a panel for a data set.
+
+    The paper reports means over the whole range, which are no points of the curves: they stand
+    beside ours in a narrow panel.
+    """
+    drawn, panels, strips = _panels_by_dataset(results, runs, paper)
     levels = _corruption_levels(results, runs)
     for axes, group in panels:
-        for curve in ablation_curves(results, group.runs, ("corruption",)):
+        curves = ablation_curves(results, group.runs, ("corruption",))
+        for curve in curves:
             style = _level_style(curve, levels, group.label, "AUC")
             ablation_curve(curve.table, ax=axes, **style)
         draw_chance(axes, results, group.runs)
         if len(panels) > 2:  # the label is too long for one line
             axes.set_xlabel(axes.get_xlabel().replace(" (", "\n("))
-    _finish_levels(drawn, panels)
+        if group.label in strips:
+            numbers = paper.beside(group.runs)
+            _draw_means(strips[group.label], curves, levels, numbers)
+    _finish_levels(drawn, panels, list(strips.values()))
     return drawn
+
+
+def _draw_means(
+    axes: "Axes",
+    curves: Sequence[Curve],
+    levels: Sequence[float],
+    numbers: Mapping[str, ReportedNumber],
+) -> None:
+    """Draw the mean accuracy over the whole range by level: a dot a network, and the paper's."""
+    for curve in curves:
+        level = _corruption(curve)
+        place = levels.index(level)
+        x = np.full(curve.summary.size, level)
+        style: dict[str, Any] = {"color": colour(place), "marker": marker(place)}
+        axes.scatter(x, curve.summary, s=24, alpha=0.8, linewidths=0, **style)
+        if (number := numbers.get(f"corruption {level:g}")) is not None:
+            draw_paper(axes, level, number, markersize=5.5)
+    axes.set_xlim(-0.16, 1.16)
+    axes.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
+    axes.set_xlabel("label corruption")
+    axes.set_title("mean over the range,\na dot a network", fontsize=8.5, color=GREY)
 
 
 @finding
@@ -69,20 +105,30 @@ def _tell_areas(results: Results, runs: Sequence[str]) -> str:
 
 
 @figure
-def memorisation_noise(results: Results, runs: Sequence[str]) -> "Figure":
+def memorisation_noise(
+    results: Results, runs: Sequence[str], *, paper: PaperNumbers = NO_PAPER
+) -> "Figure":
     """Draw accuracy against the scale of the noise, a panel for a data set."""
-    drawn, panels = _panels_by_dataset(results, runs)
+    from matplotlib.ticker import LogLocator
+
+    drawn, panels, _ = _panels_by_dataset(results, runs)
     levels = _corruption_levels(results, runs)
     for axes, group in panels:
+        numbers = paper.beside(group.runs)
         axes.axhline(HALF, color=GREY, linewidth=1, linestyle=":", zorder=1)
         for curve in noise_curves(results, group.runs, ("corruption",)):
             style = _level_style(curve, levels, group.label, "one half at")
             noise_curve(curve.table, ax=axes, **style)
+            number = numbers.get(f"corruption {_corruption(curve):g}")
+            if number is not None:
+                draw_paper(axes, number, HALF, face=style["color"])
         draw_chance(axes, results, group.runs)
+        if len(panels) > 2:  # no room for more ticks
+            axes.xaxis.set_major_locator(LogLocator())
         if len(panels) > 1:  # the label is too long for one line
             text = axes.get_xlabel().replace(" (", "\n(")
             axes.set_xlabel(text.replace(" of ", "\nof ") if len(panels) > 2 else text)
-    _finish_levels(drawn, panels)
+    _finish_levels(drawn, panels, over="draws and networks")
     return drawn
 
 
@@ -113,13 +159,25 @@ def _tell_half_accuracy(results: Results, runs: Sequence[str]) -> str:
 
 
 def _panels_by_dataset(
-    results: Results, runs: Sequence[str]
-) -> "tuple[Figure, list[tuple[Axes, RunGroup]]]":
-    """Return an empty figure and its panels, each with the runs of one data set."""
+    results: Results, runs: Sequence[str], paper: PaperNumbers = NO_PAPER
+) -> "tuple[Figure, list[tuple[Axes, RunGroup]], dict[str, Axes]]":
+    """Return an empty figure, its panels, each with the runs of one data set, and narrow panels.
+
+    The narrow panels stand to the right of the data sets with numbers of the paper.
+    """
     groups = runs_by_dataset(results, runs)
-    drawn = new_figure(height=4.3)
-    panels = drawn.subplots(1, len(groups), sharey=True, squeeze=False)[0]
-    return drawn, list(zip(panels, groups, strict=True))
+    with_strip = [bool(paper.beside(group.runs)) for group in groups]
+    narrow = STRIP * len(groups) / max(1, sum(with_strip))
+    widths = [width for more in with_strip for width in ((1.0, narrow) if more else (1.0,))]
+    drawn = new_figure(height=4.6 if any(with_strip) else 4.3)
+    row = drawn.subplots(1, len(widths), sharey=True, squeeze=False, width_ratios=widths)[0]
+    columns = iter(row)
+    panels, strips = [], {}
+    for group, more in zip(groups, with_strip, strict=True):
+        panels.append((next(columns), group))
+        if more:
+            strips[group.label] = next(columns)
+    return drawn, panels, strips
 
 
 def _corruption_levels(results: Results, runs: Sequence[str]) -> list[float]:
@@ -141,76 +199,26 @@ def _level_style(
     return {"label": label, "color": colour(place), "marker": marker(place)}
 
 
-def _finish_levels(drawn: "Figure", panels: "Sequence[tuple[Axes, RunGroup]]") -> None:
+def _finish_levels(
+    drawn: "Figure",
+    panels: "Sequence[tuple[Axes, RunGroup]]",
+    strips: "Sequence[Axes]" = (),
+    *,
+    over: str = "orders and networks",
+) -> None:
     """Name the data sets and the accuracy once, and draw the legend of corruption levels."""
     for axes, group in panels:
         if group.label != ALL:
             axes.set_title(group.label, fontsize=9)
         axes.label_outer()
-    legend_below(drawn, [axes for axes, _ in panels], title="label corruption")
-
-
-@figure
-def dropout_ablation(results: Results, runs: Sequence[str]) -> "Figure":
-    """Draw ablation curves of networks trained with dropout, and mark the dropout fraction."""
-    curves = _dropout_curves(results, runs)
-    drawn = new_figure(height=4.3)
-    axes = drawn.subplots()
-    fractions = sorted({_dropout(curve) for curve in curves})
-    corruptions = sorted({_corruption(curve) for curve in curves})
-    for curve in curves:
-        place = corruptions.index(_corruption(curve))
-        dash = DASHES[fractions.index(_dropout(curve)) % len(DASHES)]
-        label = f"dropout {_dropout(curve):g}, corruption {_corruption(curve):g}"
-        line = {"color": colour(place), "linestyle": dash, "marker": marker(place)}
-        ablation_curve(curve.table, label=label, ax=axes, **line)
-    for fraction in filter(None, fractions):
-        axes.axvline(fraction, color=GREY, linewidth=1.2, zorder=1)
-        text: dict[str, Any] = {"ha": "right", "va": "bottom", "color": GREY, "fontsize": 8.5}
-        axes.text(fraction - 0.004, 0.17, f"dropout {fraction:g}", rotation=90, **text)
-    draw_chance(axes, results, runs)
-    legend_below(drawn, [axes])
-    return drawn
-
-
-@finding
-def dropout_ablation_finding(results: Results, runs: Sequence[str]) -> str:
-    """Tell the accuracy lost up to the dropout fraction, and the accuracy left at one half."""
-    dropped = [curve for curve in _dropout_curves(results, runs) if _dropout(curve) > 0]
-    corruptions = sorted({_corruption(curve) for curve in dropped})
-    losses, left = [], []
-    for corruption in corruptions:
-        own = [curve for curve in dropped if _corruption(curve) == corruption]
-        loss = np.mean([curve.mean[0] - curve.at(_dropout(curve)) for curve in own])
-        at_half = np.mean([curve.at(HALF) for curve in own])
-        losses.append(f"{loss:.2f} at corruption {corruption:g}")
-        left.append(f"{at_half:.2f} at corruption {corruption:g}")
-    fractions = ", ".join(f"{value:g}" for value in sorted({_dropout(c) for c in dropped}))
-    return (
-        f"With as many units ablated as dropout dropped in training (dropout {fractions}), "
-        f"accuracy has fallen by {'; '.join(losses)}. With half of all units ablated, it is "
-        f"{'; '.join(left)}."
-    )
-
-
-def _dropout_curves(results: Results, runs: Sequence[str]) -> list[Curve]:
-    """Return the curves of runs whose dropout is known; at least one must have dropout."""
-    curves = ablation_curves(results, runs, ("dropout", "corruption"))
-    known = [curve for curve in curves if curve.group.values["dropout"] is not None]
-    if not any(_dropout(curve) > 0 for curve in known):
-        raise UnmetNeedError(
-            "needs a run that was trained with dropout, but none of its runs was; set "
-            "model.dropout in one of its experiments"
-        )
-    return known
+    for axes in strips:
+        axes.tick_params(labelleft=False)
+    every = [*(axes for axes, _ in panels), *strips]
+    curve_legend(drawn, every, title="label corruption", over=over)
 
 
 def _corruption(curve: Curve) -> float:
     return curve.setting("corruption")
-
-
-def _dropout(curve: Curve) -> float:
-    return curve.setting("dropout")
 
 
 def _falls(values: Sequence[float]) -> bool:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-Draw = Callable[[Results, Sequence[str]], "Figure"]
+Draw = Callable[..., "Figure"]  # of results and runs, and the numbers of the paper by keyword
 Tell = Callable[[Results, Sequence[str]], str]
 
 FINDING = "_finding"  # ends the name of the function that tells a figure's finding
@@ -43,7 +43,7 @@ class UndrawnFigureError(TableError):
     """A figure cannot be drawn from the results; the text begins with "the figure NAME"."""
 
 
-def figure(draw: Draw) -> Draw:
+def figure(draw: Callable[P, "Figure"]) -> Callable[P, "Figure"]:
     """Mark the function that draws a figure; the function bears the figure's name.
 
     The function draws in the style of all figures. Its :class:`UnmetNeedError` becomes an

@@ -56,7 +56,9 @@ def selectivity_over_training(results: Results, runs: Sequence[str]) -> "Figure"
     draw_zero(panels[2])
     epoch_ticks(panels[2], np.unique(layers["epoch"].values))
     shown = {names[depth]: lines[depth] for depth in legend_depths(names, MOST_NAMES)}
-    draw_legend(drawn, shown, title="layer")
+    several = len(set(layers["run"].values.tolist())) > 1
+    bands = "\nbands: least to largest value of the networks" if several else ""
+    draw_legend(drawn, shown, title=f"layer{bands}")
     return drawn
 
 

@@ -1,24 +1,15 @@
 """The course of training: scores at kept epochs, losses, and where training would stop."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from unitlens.analysis.correlations import pearson
-from unitlens.analysis.generalisation import EarlyStop, early_stops
-from unitlens.analysis.run_groups import group_runs, rows_of
 from unitlens.config.looks import epoch_text
-from unitlens.figures.needs import (
-    UnmetNeedError,
-    figure,
-    finding,
-    require_kept,
-    require_runs,
-    require_table,
-)
+from unitlens.figures.course_scores import TrainingCourse, training_courses
+from unitlens.figures.needs import figure, finding
+from unitlens.figures.paper_marks import NO_PAPER, PaperNumbers, draw_correlation_strip
 from unitlens.plot.canvas import networks
 from unitlens.plot.style import (
     DASHES,
@@ -37,7 +28,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SCORES = ("auc", "test_loss", "test_accuracy")
 LOSSES = {"train_loss": DASHES[1], "test_loss": DASHES[0]}  # each with its line
 MOST_NAMES = 8  # groups that the legend names; of more groups, colours repeat
 STOPS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -46,98 +36,77 @@ STOPS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-@dataclass(frozen=True)
-class TrainingCourse:
-    """The scores of a run at its kept epochs and at the end of training, and its history.
-
-    Attributes
-    ----------
-    label
-        Name of the group that the run belongs to.
-    epochs
-        The kept epochs and the last epoch, ascending.
-    auc, test_loss, test_accuracy
-        Scores at `epochs`.
-    history
-        Losses after every epoch and at the kept epochs between, on the dimension ``epoch``.
-    """
-
-    label: str
-    epochs: np.ndarray
-    auc: np.ndarray
-    test_loss: np.ndarray
-    test_accuracy: np.ndarray
-    history: xr.Dataset
-
-    @property
-    def stops(self) -> dict[str, EarlyStop]:
-        """Where AUC and test loss would stop training, and where training ends."""
-        return early_stops(self.auc, self.test_loss, self.test_accuracy)
-
-
-def _courses(results: Results, runs: Sequence[str]) -> list[TrainingCourse]:
-    """Return the courses of the runs whose AUC is known at several epochs."""
-    specs = require_runs(results, runs)
-    labels = {run: group.label for group in group_runs(specs) for run in group.runs}
-    kept = rows_of(require_kept(results).runs, runs)
-    history = require_table(results, "history")
-    courses = []
-    for run in specs["run"].values.tolist():
-        looks = rows_of(kept, [run])
-        scores = _scores_by_epoch([looks, rows_of(specs, [run])])
-        own = rows_of(history, [run])
-        if scores.sizes["run"] > 1 and own.sizes["run"]:
-            epochs, auc, loss, accuracy = (scores[key].values for key in ("epoch", *SCORES))
-            losses = _with_looks(own.isel(run=0).dropna("epoch", how="all"), looks)
-            courses.append(TrainingCourse(labels[run], epochs, auc, loss, accuracy, losses))
-    if not courses:
-        raise UnmetNeedError(
-            "needs a run whose cumulative ablation was measured at several epochs; list "
-            "training.checkpoints in one of its experiments and set "
-            "measurements.cumulative_ablation.checkpoints"
-        )
-    return courses
-
-
-def _scores_by_epoch(tables: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Return the scores of a run at each epoch with a known AUC, each epoch once."""
-    scores = xr.concat([table[list(SCORES)].reset_coords("epoch") for table in tables], "run")
-    scores = scores.sortby("epoch")
-    scores = scores.isel(run=np.flatnonzero(np.isfinite(scores["auc"].values)))
-    return scores.isel(run=np.unique(scores["epoch"].values, return_index=True)[1])
-
-
-def _with_looks(history: xr.Dataset, looks: xr.Dataset) -> xr.Dataset:
-    """Return the history of a run with the scores at its looks inside of epochs."""
-    inside = looks.isel(run=np.flatnonzero(looks["epoch"].values % 1))
-    if not inside.sizes["run"]:
-        return history
-    columns = {name: ("epoch", inside[name].values) for name in history.data_vars}
-    rows = xr.Dataset(columns, {"epoch": inside["epoch"].values})
-    return xr.concat([history.drop_vars("run", errors="ignore"), rows], "epoch").sortby("epoch")
-
-
 @figure
-def auc_over_training(results: Results, runs: Sequence[str]) -> "Figure":
+def auc_over_training(
+    results: Results, runs: Sequence[str], *, paper: PaperNumbers = NO_PAPER
+) -> "Figure":
     """Draw AUC over the epochs of training, and below it train and test loss."""
-    courses = _courses(results, runs)
-    alone = len(courses) == 1
-    drawn = new_figure(height=5.4)
-    upper, lower = drawn.subplots(2, 1, sharex=True, height_ratios=(1, 1.1))
-    for place, course in enumerate(courses):
-        style = {"color": colour(place), "markersize": 5}
+    courses = training_courses(results, runs)
+    labels = list(dict.fromkeys(course.label for course in courses))
+    alone = len(labels) == 1
+    places = [labels.index(course.label) for course in courses]
+    shades = list(map(colour, places))
+    drawn, (upper, lower), strips = _stacked_panels(5.4, (1, 1.1), courses, shades, paper)
+    for place, course in zip(places, courses, strict=True):
+        style: dict[str, Any] = {"color": colour(place), "markersize": 5}
         prefix = "" if alone else f"{course.label}: "
         upper.plot(course.epochs, course.auc, marker=marker(place), label=f"{prefix}AUC", **style)
-        training_course(course.history, label="" if alone else course.label, ax=lower)
+        label = "" if alone else course.label
+        training_course(course.history, label=label, ax=lower, color=colour(place))
     upper.set_ylabel("AUC")
-    legend_below(drawn, [upper, lower])
+    legend_below(drawn, [upper, lower, *strips])
     return drawn
+
+
+def _stacked_panels(
+    height: float,
+    ratios: Sequence[float],
+    courses: Sequence[TrainingCourse],
+    shades: Sequence[str],
+    paper: PaperNumbers,
+) -> "tuple[Figure, list[Axes], list[Axes]]":
+    """Return a figure with panels above each other over the same epochs.
+
+    Parameters
+    ----------
+    height
+        Height of the figure in inches.
+    ratios
+        Heights of the panels, relative to each other.
+    courses
+        The courses of training.
+    shades
+        Colour of each course.
+    paper
+        The paper's numbers.
+
+    Returns
+    -------
+    The figure, the panels, and a lowest panel of correlations of AUC and test loss, ours beside
+    the paper's; no such panel where the paper's correlation is not to be shown.
+    """
+    number = paper.beside([course.run for course in courses]).get("correlation")
+    if number is None:
+        drawn = new_figure(height=height)
+        panels = drawn.subplots(len(ratios), 1, sharex=True, height_ratios=ratios).tolist()
+        return drawn, panels, []
+    drawn = new_figure(height=height + 0.8)
+    *panels, strip = drawn.subplots(len(ratios) + 1, 1, height_ratios=(*ratios, 0.14)).tolist()
+    for axes in panels[:-1]:
+        axes.sharex(panels[-1])
+        axes.tick_params(labelbottom=False)
+    ours: dict[str, list[float]] = {}
+    for course, shade in zip(courses, shades, strict=True):
+        ours.setdefault(shade, []).append(pearson(course.auc, course.test_loss))
+    name = "correlation of AUC and test loss over training (a dot a network)"
+    draw_correlation_strip(strip, ours, number, name)
+    return drawn, panels, [strip]
 
 
 @finding
 def auc_over_training_finding(results: Results, runs: Sequence[str]) -> str:
     """Tell when AUC is largest, when test loss is least, and the correlation of the two."""
-    course, *others = _courses(results, runs)
+    course, *others = training_courses(results, runs)
     best = int(np.argmax(course.auc))
     largest = epoch_text(course.epochs[best])
     losses = course.history["test_loss"].values
@@ -155,21 +124,23 @@ def auc_over_training_finding(results: Results, runs: Sequence[str]) -> str:
 
 
 @figure
-def early_stopping(results: Results, runs: Sequence[str]) -> "Figure":
+def early_stopping(
+    results: Results, runs: Sequence[str], *, paper: PaperNumbers = NO_PAPER
+) -> "Figure":
     """Draw AUC, losses and test accuracy at kept epochs, and where either would stop training."""
-    courses = _courses(results, runs)
+    courses = training_courses(results, runs)
     labels = list(dict.fromkeys(course.label for course in courses))
-    drawn = new_figure(height=6.8)
-    panels = drawn.subplots(3, 1, sharex=True)
-    for course in courses:
-        _draw_course(panels, course, colour(labels.index(course.label)))
+    shades = [colour(labels.index(course.label)) for course in courses]
+    drawn, panels, strips = _stacked_panels(6.8, (1, 1, 1), courses, shades, paper)
+    for course, shade in zip(courses, shades, strict=True):
+        _draw_course(panels, course, shade)
     upper, middle, lower = panels
     upper.set_ylabel("AUC")
     middle.set_xlabel("")
     remove_legend(middle)
     lower.set_ylabel("test accuracy")
     epoch_ticks(lower, np.unique(np.concatenate([course.epochs for course in courses])))
-    _draw_stopping_legend(drawn, lower, labels)
+    _draw_stopping_legend(drawn, lower, labels, strips)
     return drawn
 
 
@@ -193,7 +164,9 @@ def _draw_course(panels: "Sequence[Axes]", course: TrainingCourse, shade: str) -
         axes.scatter(course.epochs[place], values[place], **ring)
 
 
-def _draw_stopping_legend(drawn: "Figure", axes: "Axes", labels: Sequence[str]) -> None:
+def _draw_stopping_legend(
+    drawn: "Figure", axes: "Axes", labels: Sequence[str], strips: "Sequence[Axes]"
+) -> None:
     """Draw the legend of colours, lines and rings, of marks that are drawn without data."""
     marks: dict[str, Any] = {
         label: axes.plot([], [], color=colour(place), linewidth=3)[0]
@@ -205,13 +178,16 @@ def _draw_stopping_legend(drawn: "Figure", axes: "Axes", labels: Sequence[str]) 
         marks[loss.replace("_", " ")] = line
     for name, style in STOPS.values():
         marks[name] = axes.scatter([], [], facecolor="none", edgecolor="black", **style)
+    for strip in strips:
+        handles, texts = strip.get_legend_handles_labels()
+        marks |= dict(zip(texts, handles, strict=True))
     draw_legend(drawn, marks)
 
 
 @finding
 def early_stopping_finding(results: Results, runs: Sequence[str]) -> str:
     """Tell where AUC and test loss would stop training, and the cost in test accuracy."""
-    courses = _courses(results, runs)
+    courses = training_courses(results, runs)
     epochs = {
         name: np.median([course.epochs[course.stops[name].place] for course in courses])
         for name in STOPS

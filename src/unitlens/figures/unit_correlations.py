@@ -5,6 +5,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from unitlens.figures.needs import figure, finding, require_units
+from unitlens.figures.paper_correlations import draw_paper_correlations
+from unitlens.figures.paper_marks import NO_PAPER, PaperNumbers
 from unitlens.figures.scatter import (
     ScatterRow,
     TakeUnits,
@@ -17,7 +19,6 @@ from unitlens.plot.style import draw_zero, log_ticks, scale_symlog
 from unitlens.tables.results import Results
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 L1_NORM = "L1 norm of the incoming weights"
@@ -25,12 +26,16 @@ IMPORTANCE = "loss_increase"
 
 
 @figure
-def selectivity_importance(results: Results, runs: Sequence[str]) -> "Figure":
+def selectivity_importance(
+    results: Results, runs: Sequence[str], *, paper: PaperNumbers = NO_PAPER
+) -> "Figure":
     """Draw each unit's selectivity against its importance, and their correlation by layer."""
-    drawn, panels = _draw_importance(results, runs, "selectivity")
-    for axes in panels:
-        axes.set_xlim(-0.02, 1.02)
-        axes.set_xlabel("class selectivity")
+    drawn, rows = _draw_importance(results, runs, "selectivity")
+    for row in rows:
+        row.axes.set_xlim(-0.02, 1.02)
+        row.axes.set_xlabel("class selectivity")
+        if numbers := paper.beside(row.units["run"].values.tolist()):
+            draw_paper_correlations(row, IMPORTANCE, "selectivity", numbers)
     return drawn
 
 
@@ -43,8 +48,8 @@ def selectivity_importance_finding(results: Results, runs: Sequence[str]) -> str
 @figure
 def information_importance(results: Results, runs: Sequence[str]) -> "Figure":
     """Draw each unit's information against its importance, and their correlation by layer."""
-    drawn, panels = _draw_importance(results, runs, "mutual_information")
-    for axes in panels:
+    drawn, rows = _draw_importance(results, runs, "mutual_information")
+    for axes, _, _ in rows:
         axes.set_xlabel("mutual information with the class (nats)")
     return drawn
 
@@ -58,8 +63,8 @@ def information_importance_finding(results: Results, runs: Sequence[str]) -> str
 @figure
 def l1_norm_importance(results: Results, runs: Sequence[str]) -> "Figure":
     """Draw each unit's L1 norm against its importance, and their correlation by layer."""
-    drawn, panels = _draw_importance(results, runs, "l1_norm")
-    for axes in panels:
+    drawn, rows = _draw_importance(results, runs, "l1_norm")
+    for axes, _, _ in rows:
         log_ticks(axes)
         axes.set_xlabel(L1_NORM)
     return drawn
@@ -92,14 +97,14 @@ def selectivity_l1_norm_finding(results: Results, runs: Sequence[str]) -> str:
 
 def _draw_importance(
     results: Results, runs: Sequence[str], measure: str
-) -> "tuple[Figure, list[Axes]]":
-    """Draw a measure against the loss increase; return the axes of the dots as well."""
+) -> "tuple[Figure, list[ScatterRow]]":
+    """Draw a measure against the loss increase."""
     drawn, rows = _draw_pair(results, runs, measure, IMPORTANCE)
     for axes, _, units in rows:
         scale_symlog(axes, units[IMPORTANCE].values)
         draw_zero(axes)
         axes.set_ylabel("loss increase when ablated (nats)")
-    return drawn, [row.axes for row in rows]
+    return drawn, rows
 
 
 def _tell_importance(results: Results, runs: Sequence[str], measure: str, name: str) -> str:

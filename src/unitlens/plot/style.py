@@ -152,7 +152,7 @@ def draw_legend(figure: "FigureBase", marks: dict[str, Any], *, title: str = "")
         ncols=max(1, min(len(marks), columns)),
         title=title or None,
     )
-    legend.get_title().set_fontsize(9)
+    legend.get_title().set(fontsize=9, multialignment="center")
 
 
 def whole_numbers(axes: "Axes") -> None:
