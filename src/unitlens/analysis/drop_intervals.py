@@ -1,6 +1,7 @@
 """Intervals for accuracy drops, which hold also where hits change rarely or not at all."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,8 +46,12 @@ class MeasuredDrops:
 
     def of_rows(self, rows: slice) -> "MeasuredDrops":
         """Return the drops of some rows of drops by class, (rows, classes)."""
+
+        def cut(values: Any) -> Any:
+            return values[rows] if np.ndim(values) == 2 else values
+
         fields = self.drop, self.error, self.changed, self.samples, self.are_shares
-        return MeasuredDrops(*(one[rows] if np.ndim(one) == 2 else one for one in fields))
+        return MeasuredDrops(*map(cut, fields))
 
 
 def interval_variables(

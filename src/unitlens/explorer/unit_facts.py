@@ -44,8 +44,9 @@ def measure_places(units: xr.Dataset, channel: int) -> xr.Dataset:
     Dataset on the dimension ``measure``: ``value``; ``low`` and ``high``, the ends of a 95 %
     interval, and ``error``, the standard error, where the table has them; ``percentile``, the share
     in percent of the layer's units with a smaller value plus half of those with an equal value;
-    ``units``, the number of units that have a value and are compared. The percentile is NaN where the unit has no value. The coordinates ``long_name``,
-    ``unit_of_measure`` and ``description`` say what the measures are.
+    ``units``, the number of units that have a value and are compared. The percentile is NaN where
+    the unit has no value. The coordinates ``long_name``, ``unit_of_measure`` and ``description``
+    say what the measures are.
 
     Raises
     ------

@@ -125,9 +125,12 @@ class PositionSums:
         if self.classes:
             drops, errors = (variables[f"class_accuracy_drop{end}"] for end in ("", "_se"))
             variables |= most_damaged(drops, errors)
-        columns = [-1, slice(None, -1)] if self.classes else [-1]  # of all classes, and by class
-        drops = [self._drops(mean[:, at], error[:, at], at) for at in columns]
-        return variables | interval_variables(*drops)
+        overall = self._drops(mean[:, -1], error[:, -1], -1)
+        if not self.classes:
+            return variables | interval_variables(overall)
+        of_classes = slice(None, -1)
+        by_class = self._drops(mean[:, of_classes], error[:, of_classes], of_classes)
+        return variables | interval_variables(overall, by_class)
 
     def _drops(self, mean: Floats, error: Floats, columns: int | slice) -> MeasuredDrops:
         flips, weights = self._flips[:, columns].cpu().numpy(), self._weights[:, columns]

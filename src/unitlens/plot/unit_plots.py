@@ -85,8 +85,8 @@ def class_damage(
 
     The bar of the largest drop has a colour of its own. Lines are 95 % intervals over the samples
     of the class. Where the table has none, as for the loss increase and in tables of unitlens
-    before 0.9, they are the standard error, paired over samples. The largest of several noisy drops is
-    biased upwards.
+    before 0.9, they are the standard error, paired over samples. The largest of several noisy drops
+    is biased upwards.
 
     Parameters
     ----------

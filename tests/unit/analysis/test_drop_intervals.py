@@ -156,9 +156,7 @@ def test_hits_that_are_no_shares__have_the_interval_of_a_mean():
         MeasuredDrops(drops.drop, drops.error, drops.changed, drops.samples, are_shares)
     )
     for row in (0, 2):
-        expected = stats.t.interval(
-            0.95, 49, -changes[row].mean(), stats.sem(changes[row])
-        )
+        expected = stats.t.interval(0.95, 49, -changes[row].mean(), stats.sem(changes[row]))
         np.testing.assert_allclose((low[row], high[row]), expected)
     assert np.isnan([low[1], high[1]]).all()
 
