@@ -75,7 +75,9 @@ rule compare_with_paper:
         claims=json.dumps(PLAN.config.paper),
         causes=json.dumps(PLAN.config.suspected_causes),
         command=get_command(),
-        earlier=" ".join(f"--earlier {quote(file)}" for file in PLAN.config.earlier_comparisons),
+        earlier=" ".join(
+            f"--earlier {quote(file)}" for file in PLAN.config.earlier_comparisons
+        ),
         protocol=protocol_hash(PLAN.config),
         code=code_digest("compare_with_paper"),
     shell:
