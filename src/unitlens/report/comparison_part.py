@@ -56,7 +56,7 @@ def read_comparison(
         "conclusions": [
             {
                 "words": one.conclusion.words,
-                "verdict": one.told,
+                "verdict": one.told[0].upper() + one.told[1:],
                 "reason": one.reason,
                 "figure": one.conclusion.figure if one.conclusion.figure in names else "",
             }

@@ -152,7 +152,13 @@ def test_page__sets_the_paper_beside_its_results(page, tmp_path):
     papers = [row for row in rows if row["group"] not in FOLLOW_UP_CLAIMS]
     assert f"Verdicts of {len(papers)} results: " in section
     assert all(row["ours"] in section and row["reduction"] in section for row in shown)
-    assert "only=[memorisation]" in section
+    assert "snakemake --configfile a.yaml --config results=again" in section
+    conclusions = section.split("<ol")[1].split("</ol>")[0]
+    assert conclusions.count("<li>") == 10
+    assert "Could not be tested here on CIFAR-10" in conclusions
+    first = next(row["ours"] for row in shown if row["claim"] == "order")
+    assert first in conclusions
+    assert '<a href="#memorisation_ablation">' in conclusions
     assert 'id="compared"' not in (page / "report.html").read_text()
     with pytest.raises(TableError, match=r"there is no .*nowhere.csv; make it"):
         write_report(page, page / "figures", path, paper=tmp_path / "nowhere.csv")

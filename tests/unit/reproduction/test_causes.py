@@ -215,5 +215,8 @@ def test_page__tells_the_movement_of_the_pairs(results, tmp_path):
     few = rows["a lower rate", "corruption 0"]
     assert (few["verdict"], few["pairs"]) == ("too few networks", "2")
     text = (tmp_path / "paper.md").read_text()
-    assert f"**{row['verdict']}**; {row['moved']}: was {row['was']} (3 pairs) |" in text
-    assert "* Not measured with this change: corruption 0.2, corruption 0.4" in text
+    assert f"{row['ours']} [{row['low']},\N{NO-BREAK SPACE}{row['high']}]" in text
+    line = next(line for line in text.splitlines() if "| slow: learning rate | 1a |" in line)
+    assert f"| {row['was']} | " in line
+    assert line.endswith(f"| {row['moved']} (3 pairs), {row['verdict']} |")
+    assert "not measured with this change: corruption 0.2, corruption 0.4" in text

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 from scipy.stats import nct, sem, spearmanr, t
+from typer.testing import CliRunner
 
 from synthetic_results import (
     CONVNET,
@@ -23,6 +24,7 @@ from synthetic_results import (
 from unitlens.analysis.run_groups import members_of
 from unitlens.catalogue.comparisons import COMPARISONS
 from unitlens.catalogue.figures import FIGURES
+from unitlens.cli.main import app
 from unitlens.config.runs import dataset_name
 from unitlens.errors import TableError
 from unitlens.hashed_files import read_json, write_json
@@ -799,3 +801,25 @@ def test_within_layers__averages_layers_whose_correlation_is_defined():
 
     assert correlation_within_layers(np.array(rows, float)) == pytest.approx(0)
     assert correlation_within_layers(np.array(rows[:5], float)) == pytest.approx(1)
+
+
+def test_command__takes_protocol_and_earlier_tables(compared, tmp_path):
+    directory, rows = compared
+    earlier = tmp_path / "first.csv"
+    with earlier.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows["mnist_noise", "falls"])
+        writer.writeheader()
+        writer.writerow(rows["mnist_noise", "falls"] | {"verdict": "differs", "networks": "12"})
+    wanted = ["--claims", '{"mnist_noise": ["memorisation"]}', "--protocol", "abc123"]
+    output = str(tmp_path / "paper.csv")
+
+    words = ["compare-with-paper", str(directory), output, *wanted, "--earlier", str(earlier)]
+    done = CliRunner().invoke(app, words)
+
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / "paper.md").read_text()
+    assert "hash\n`abc123`" in text
+    appendix = text.split("## Appendix: earlier verdicts")[1]
+    assert "| networks 6, before 12 |" in appendix
+    assert read_json(tmp_path / "paper.json", error=TableError, remedy="")["protocol"] == "abc123"
+    assert "Appendix" not in (directory / "paper.md").read_text()
