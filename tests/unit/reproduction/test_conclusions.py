@@ -115,7 +115,7 @@ def test_mixed_conclusion__is_told_by_data_set():
 
 
 def test_some_deciding_rows__hold_in_part_and_one_against_fails():
-    dropouts = {f"dropout/flat-{share:g}": "agrees" for share in (0.1, 0.2)}
+    dropouts = {f"dropout/flat-{share:g}-0": "agrees" for share in (0.1, 0.2)}
 
     partly = judged(6, dropouts)
     failed = judged(6, {**dropouts, "dropout/first-0.1": "differs"})
@@ -133,7 +133,7 @@ def test_some_deciding_rows__hold_in_part_and_one_against_fails():
         ("imagenet_importance/all", "-0.35", "-0.2", 1, "supports"),  # not more important
         ("imagenet_importance/all", "0.1", "0.3", 1, "contradicts"),
         ("imagenet_importance/all", "-0.1", "0.3", 1, "open"),
-        ("dropout/flat-0.1", "0.1", "0.3", 0, "contradicts"),  # no correlation
+        ("dropout/flat-0.1-0", "0.1", "0.3", 0, "contradicts"),  # no correlation
     ],
 )
 def test_number_that_differs__stands_by_the_side_of_its_interval(
