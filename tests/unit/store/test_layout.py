@@ -11,7 +11,7 @@ from unitlens.store.format.store_estimate import estimate_store
 
 
 def layer(name, units, depth=0):
-    return SimpleNamespace(name=name, depth=depth, units=units)
+    return SimpleNamespace(name=name, depth=depth, units=units, positions=1)
 
 
 def test_plan__small_layer_is_one_shard():
