@@ -11,7 +11,7 @@ from itertools import groupby
 import torch
 from torch.nn import functional
 
-from unitlens.perturbation.noise_robustness import standard_normal
+from unitlens.perturbation.normal_numbers import standard_normal
 
 
 def call_of(model, layer):

@@ -269,6 +269,8 @@ def unit_ablation(made: Network, measures: xr.Dataset, rng: np.random.Generator)
         "accuracy_drop_se": 0.1 * per_class.mean(1),
         "class_accuracy_drop_max": per_class.max(1),
         "class_accuracy_drop_max_se": 0.1 * per_class.max(1),
+        "class_accuracy_drop_max_low": 0.8 * per_class.max(1),
+        "class_accuracy_drop_max_high": 1.2 * per_class.max(1),
         "most_damaged_class": per_class.argmax(1),
         "loss_increase_first_order": 0.8 * increase,
         "loss_increase_first_order_se": 0.1 * np.abs(increase),

@@ -9,7 +9,6 @@ from unitlens.reproduction.claim_types import (
     ReportedNumber,
     ReportedOrder,
 )
-from unitlens.reproduction.experiment_runs import MEMORISED
 from unitlens.reproduction.paper_values import (
     ABLATED_MAPS,
     BEST_MAPS,
@@ -25,7 +24,7 @@ from unitlens.reproduction.paper_values import (
     WITHOUT_BATCH_NORM,
     WORST_MAPS,
 )
-from unitlens.reproduction.protocol import ALL_MAPS, MAPS, PaperProtocol
+from unitlens.reproduction.protocol import ALL_MAPS, MAPS, MEMORISED, PaperProtocol
 
 _MEAN_ACCURACY = "mean train accuracy over the whole ablation range"
 _HALF_ABLATED = "share of units ablated until accuracy is one half"

@@ -19,9 +19,10 @@ from unitlens.reproduction.evidence_curves import (
     curve_evidence,
     curve_points,
 )
-from unitlens.reproduction.experiment_runs import MEMORISED, NotMeasuredError, Runs
+from unitlens.reproduction.experiment_runs import NotMeasuredError, Runs
 from unitlens.reproduction.network_means import difference
 from unitlens.reproduction.paper_values import DROPOUT_LEVELS, DROPOUTS
+from unitlens.reproduction.protocol import MEMORISED
 from unitlens.reproduction.student_t import Floats, mean
 
 

@@ -8,10 +8,9 @@ import xarray as xr
 
 from unitlens.analysis.curve_summaries import random_orders
 from unitlens.analysis.run_groups import rows_of
+from unitlens.reproduction.protocol import MEMORISED
 from unitlens.reproduction.student_t import Floats
 from unitlens.tables.results import Results
-
-MEMORISED = 0.99  # train accuracy, on the labels trained on, of a network that has memorised
 
 
 class NotMeasuredError(Exception):

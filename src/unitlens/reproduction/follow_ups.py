@@ -5,7 +5,7 @@ from unitlens.catalogue.measures import LABELS
 from unitlens.reproduction.claim_makers import question_claim, sign_claim
 from unitlens.reproduction.claim_types import Claim, ClaimGroup
 from unitlens.reproduction.claims import PAPER_CLAIMS
-from unitlens.reproduction.experiment_runs import MEMORISED
+from unitlens.reproduction.protocol import MEMORISED
 
 LEVELS_COMPARED = (0.0, 1.0)  # of label corruption
 BASES = {"random": "random orthonormal directions", "principal_components": "principal components"}

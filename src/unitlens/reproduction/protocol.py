@@ -6,6 +6,7 @@ CHANNELS = (64, 64, 128, 128, 128, 256, 256, 256, 512, 512, 512)  # of the CIFAR
 MAPS = sum(CHANNELS[-3:])  # of its last three layers: 1,536
 ALL_MAPS = sum(CHANNELS)  # 2,816
 RANDOM_ORDERS = 10  # (M)
+MEMORISED = 0.99  # train accuracy, on the labels trained on, of a network that has memorised
 CURVES, NOISE = "cumulative_ablation", "noise_robustness"
 MEASURES, ABLATION = "unit_measures", "unit_ablation"
 
