@@ -122,7 +122,7 @@ class NoiseRace(Race):
         )
         return ul.noise_robustness(
             self.model, self.subject.dataset, self._scales, variance=variance, samples=samples,
-            draws=self.size.draws, seed=SEED,
+            draws=self.size.draws, seed=SEED, per="unit",
         )  # fmt: skip
 
     def first_call(self):
