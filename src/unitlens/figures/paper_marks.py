@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unitlens.analysis.run_groups import members_of
-from unitlens.catalogue.comparisons import COMPARISONS
-from unitlens.errors import TableError, nearest
 from unitlens.plot.style import GREY
 from unitlens.reproduction.claim_types import ReportedNumber
 from unitlens.reproduction.claims import PAPER_CLAIMS
+from unitlens.reproduction.experiment_runs import check_group
 from unitlens.tables.results import Results
 
 if TYPE_CHECKING:
@@ -101,10 +100,7 @@ def paper_numbers(
     """
     runs = {}
     for group, compared in paper.items():
-        if group not in COMPARISONS:
-            raise TableError(
-                f"the paper has no results called '{group}'; {nearest(group, COMPARISONS)}"
-            )
+        check_group(group)
         shown = [name for name in experiments if name in compared]
         if shown and group in PAPER_CLAIMS and figure in PAPER_CLAIMS[group].figures:
             members = members_of(results.runs, shown, f"paper.{group} names")

@@ -6,6 +6,7 @@ from unitlens.reproduction.follow_ups import CLAIM_GROUPS
 from unitlens.reproduction.markdown_text import escape_markdown, table_head
 from unitlens.reproduction.row_texts import (
     CsvRow,
+    claims_by_text,
     experiment_blocks,
     our_cell,
     paper_cell,
@@ -106,9 +107,6 @@ def cause_remarks(rows: Sequence[CsvRow]) -> list[str]:
         if missing:
             title = CLAIM_GROUPS[group].title
             lines.append(f"{experiments}, {title}: not measured with this change: {missing}.")
-        notes: dict[str, list[str]] = {}
-        for row in block:
-            if row["notes"]:
-                notes.setdefault(row["notes"], []).append(row["claim"])
+        notes = claims_by_text(block, "notes")
         lines += [f"{experiments}, {', '.join(of)}: {note}." for note, of in notes.items()]
     return lines

@@ -13,7 +13,7 @@ from shlex import quote
 
 from unitlens.analysis.run_groups import members_of
 from unitlens.catalogue.comparisons import COMPARISONS
-from unitlens.errors import MissingTableError, TableError, nearest
+from unitlens.errors import MissingTableError
 from unitlens.hashed_files import hash_file, write_json
 from unitlens.local_files import replacing
 from unitlens.progress import track
@@ -28,7 +28,7 @@ from unitlens.reproduction.comparison_rows import (
 )
 from unitlens.reproduction.earlier_verdicts import read_earlier
 from unitlens.reproduction.evidence import Evidence, Measurements
-from unitlens.reproduction.experiment_runs import NotMeasuredError, Runs
+from unitlens.reproduction.experiment_runs import NotMeasuredError, Runs, check_group
 from unitlens.reproduction.follow_ups import CLAIM_GROUPS
 from unitlens.reproduction.markdown_page import (
     BEYOND_PAGE,
@@ -144,10 +144,7 @@ def compare_with_paper(
 
 
 def _select_runs(results: Results, group: str, experiments: Sequence[str]) -> Runs:
-    if group not in COMPARISONS:
-        raise TableError(
-            f"the paper has no results called '{group}'; {nearest(group, COMPARISONS)}"
-        )
+    check_group(group)
     return Runs(results, members_of(results.runs, experiments, f"paper.{group} names"))
 
 

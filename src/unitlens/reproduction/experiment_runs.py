@@ -8,6 +8,8 @@ import xarray as xr
 
 from unitlens.analysis.curve_summaries import random_orders
 from unitlens.analysis.run_groups import rows_of
+from unitlens.catalogue.comparisons import COMPARISONS
+from unitlens.errors import TableError, nearest
 from unitlens.reproduction.protocol import MEMORISED
 from unitlens.reproduction.student_t import Floats
 from unitlens.tables.results import Results
@@ -128,6 +130,25 @@ class Runs:
             f"labels is under {MEMORISED:g} (lowest {accuracy.min():.3f})"
         )
         return (note,)
+
+
+def check_group(group: str) -> None:
+    """Check that a group of the paper's results exists.
+
+    Parameters
+    ----------
+    group
+        Name of the group.
+
+    Raises
+    ------
+    TableError
+        Where :data:`unitlens.catalogue.comparisons.COMPARISONS` has no group of this name.
+    """
+    if group not in COMPARISONS:
+        raise TableError(
+            f"the paper has no results called '{group}'; {nearest(group, COMPARISONS)}"
+        )
 
 
 def measured_networks(table: xr.Dataset, missing: str) -> xr.Dataset:

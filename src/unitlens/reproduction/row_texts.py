@@ -113,16 +113,24 @@ def remarks(rows: Sequence[CsvRow]) -> list[str]:
     lines = []
     if rows[0]["group"] not in FOLLOW_UP_CLAIMS:
         lines.append(f"Differences in size from the paper: {rows[0]['reduction'] or 'none known'}.")
-    reasons = _claims_by_text(rows, "reason")
+    reasons = claims_by_text(rows, "reason")
     if reasons:
         told = "; ".join(f"{', '.join(of)}: {reason}" for reason, of in reasons.items())
         lines.append(f"Alternatives of the column power: {told}.")
-    notes = _claims_by_text(rows, "notes")
+    notes = claims_by_text(rows, "notes")
     return [*lines, *(f"{', '.join(of)}: {note}." for note, of in notes.items())]
 
 
-def _claims_by_text(rows: Sequence[CsvRow], column: str) -> dict[str, list[str]]:
-    """Return the claims of each text that a column has."""
+def claims_by_text(rows: Sequence[CsvRow], column: str) -> dict[str, list[str]]:
+    """Return the names of the claims of each text that a column has.
+
+    Parameters
+    ----------
+    rows
+        Rows of ``paper.csv``.
+    column
+        Name of the column; rows without a text in the column are left out.
+    """
     claims: dict[str, list[str]] = {}
     for row in rows:
         if row[column]:

@@ -48,11 +48,12 @@ def populations(config: Config) -> dict[str, Population]:
     config
         A configuration. Extra experiments for suspected causes are left out.
     """
-    runs = expand_runs(config).values()
     groups: dict[str, list[str]] = {}
     for group, names in config.paper.items():
         for name in names:
             groups.setdefault(name, []).append(group)
+    # Each start of the workflow asks: runs are expanded only where any are compared.
+    runs = expand_runs(config).values() if groups else ()
     return {
         name: Population(
             family,
