@@ -36,6 +36,8 @@ SEPARATIONS = (0.5, 1.5, 3.0)  # deviation of the classes' means, in turn from u
 CLASSES = (2, 10, 100)
 SAMPLES = (300, 1000, 3000, 10_000, 30_000, 100_000)
 TAILS = (0.0, 0.5, 1.0, 2.0, 4.0)
+LEVELS = {"none": 0.0, "weak": 0.5, "strong": 1.5, "very strong": 3.0}  # deviation of the means
+DRAWS = 20  # of the labels, for the coverage
 ESTIMATORS = ("unitlens", "scikit-learn", "plug-in")
 
 
@@ -59,10 +61,10 @@ def true_information(means):
     return np.trapezoid(above.mean(axis=1), x[:, 0]) + at_zero.mean()
 
 
-def draw_units(samples, classes, units, *, tail=0.0, seed=0):
+def draw_units(samples, classes, units, *, tail=0.0, seed=0, separations=SEPARATIONS):
     """Draw units; `tail` > 0 makes x to (exp(tail x) - 1) / tail, which keeps the information."""
     rng = np.random.default_rng([seed, samples, classes])
-    spread = np.resize(SEPARATIONS, units)[:, None]
+    spread = np.resize(separations, units)[:, None]
     means = spread * rng.normal(size=(units, classes))
     labels = rng.integers(0, classes, samples)
     values = np.maximum(means[:, labels] + rng.normal(size=(units, samples)), 0).T
@@ -109,8 +111,44 @@ def measure(samples, classes, units):
         row[name] = (error.mean(), error.std(), np.abs(error).mean())
     stated = ours["mutual_information_se"].to_numpy()
     varies = stated > 0  # not dead
-    row["within"] = (np.abs(found[0] - drawn.truth) <= 2 * stated)[varies].mean()
+    row["within"] = (np.abs(found[0] - drawn.truth) <= 1.96 * stated)[varies].mean()
     return row
+
+
+def measure_coverage(samples, classes, level, units):
+    """Return how far off estimates are, what they state, and how often the truth is within."""
+    away, stated, truth = [], [], []
+    for seed in range(DRAWS):
+        share = units * 10 // DRAWS
+        drawn = draw_units(samples, classes, share, seed=seed + 1, separations=[LEVELS[level]])
+        ours = mutual_information(statistics_of(drawn))
+        known = ours["mutual_information_se"].to_numpy() > 0  # not dead
+        away.append((ours["mutual_information"].to_numpy() - drawn.truth)[known])
+        stated.append(ours["mutual_information_se"].to_numpy()[known])
+        truth.append(drawn.truth)
+    off, error = np.concatenate(away), np.concatenate(stated)
+    return {
+        "classes": classes, "samples": samples, "level": level,
+        "truth": np.concatenate(truth).mean(), "bias": off.mean(), "deviation": off.std(),
+        "stated": np.sqrt(np.mean(error**2)), "size": np.sqrt(np.mean(off**2)),
+        "within": (np.abs(off) <= 1.96 * error).mean(),
+    }  # fmt: skip
+
+
+def coverage_table(rows):
+    """Return the table of the errors that are stated, in thousandths of a nat."""
+    lines = [
+        "| classes | samples | information | true nats | bias, deviation | error | stated error | "
+        "within 1.96 errors |",
+        "| --- " * 8 + "|",
+    ]
+    lines += [
+        f"| {row['classes']} | {row['samples']:,} | {row['level']} | {row['truth']:.3f} | "
+        f"{1e3 * row['bias']:+.1f}, {1e3 * row['deviation']:.1f} | {1e3 * row['size']:.1f} | "
+        f"{1e3 * row['stated']:.1f} | {row['within']:.0%} |"
+        for row in rows
+    ]
+    return "\n".join(lines)
 
 
 def measure_tail(tail, fine_bins, units):
@@ -129,7 +167,7 @@ def table(rows):
     """Return the table of the errors, in thousandths of a nat."""
     names = " | ".join(f"{name}: mean, deviation, mean size" for name in ESTIMATORS)
     lines = [
-        f"| classes | samples | true nats | {names} | within 2 errors |",
+        f"| classes | samples | true nats | {names} | within 1.96 errors |",
         "| --- " * (4 + len(ESTIMATORS)) + "|",
     ]
     for row in rows:
@@ -212,7 +250,15 @@ def main(arguments=None):
     ]
     print(table(rows), "", sep="\n")
     tails = [measure_tail(t, fine, options.units) for t in TAILS for fine in (128, 1024)]
-    print(tail_table(tails))
+    print(tail_table(tails), "", sep="\n")
+    covered = [
+        measure_coverage(samples, classes, level, options.units)
+        for classes in (10, 100)
+        for samples in (1000, 3000, 10_000)
+        for level in LEVELS
+        if samples <= options.most
+    ]
+    print(coverage_table(covered))
     if options.figure:
         save(draw(rows), options.figure)
     return rows

@@ -43,7 +43,7 @@ def test_measure_tail__ours_is_as_near_where_tails_are_heavy():
     assert abs(heavy - light) < 0.002
 
 
-def test_main__prints_both_tables_and_draws(tmp_path, capsys, monkeypatch):
+def test_main__prints_all_tables_and_draws(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("information.TAILS", (0.0,))
     monkeypatch.setattr("information.CLASSES", (2, 10))
     monkeypatch.setattr("information.measure_tail", lambda tail, fine, _: (tail, fine, 9, 1, 2, 3))
@@ -54,6 +54,9 @@ def test_main__prints_both_tables_and_draws(tmp_path, capsys, monkeypatch):
     ]  # fmt: skip
     assert out.count("| 2 | 300 | ") == 1
     assert "| 0 | 1024 | 9 | 1000.0 | 2000.0 | 3000 |" in out
+    assert [line.split(" | ")[2] for line in out.splitlines() if "| 10 | 1,000 | " in line] == [
+        "none", "weak", "strong", "very strong"
+    ]  # fmt: skip
     assert (tmp_path / "f.svg").stat().st_size > 5000
 
 

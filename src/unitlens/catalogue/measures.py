@@ -147,7 +147,7 @@ MEASURES = (
         "information",
         (
             Variable("mutual_information", UNIT, "f", "nats", "mutual information", "mutual information of the binned activation and the class, corrected by the jackknife"),
-            Variable("mutual_information_se", UNIT, "f", "nats", "standard error of the mutual information", "of samples drawn independently, by the delta method; that binning loses information is not part of it"),
+            Variable("mutual_information_se", UNIT, "f", "nats", "error of the mutual information", "root mean square error as estimated: of samples drawn independently, with the bias that the correction leaves and what the bins lose"),
             Variable("mutual_information_bound", UNIT, "f", "nats", "bound on the error of the mutual information", "by how much the mutual information of equally filled bins may differ at most, whatever the order of the samples within the bins of the histogram"),
         ),
         labels={"mutual_information": "mutual information"},

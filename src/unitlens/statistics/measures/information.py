@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from unitlens.errors import ArgumentError
 from unitlens.statistics.block_states import Floats, Integers
 from unitlens.statistics.class_table import check_classes, on_units
+from unitlens.statistics.measures.information_errors import count_terms, information_error
 
 Counts = NDArray[np.integer[Any]]
 
@@ -33,9 +34,9 @@ def mutual_information(stats: xr.Dataset, *, bins: int | None = None) -> xr.Data
     Returns
     -------
     Dataset on ``unit``, in nats: ``mutual_information``, from 0 to the entropy of the class (the
-    attribute ``class_entropy``), its standard error ``mutual_information_se``, and
-    ``mutual_information_bound``, the largest error that binning may have caused. NaN where a unit
-    has non-finite activations, or there are no samples.
+    attribute ``class_entropy``), its error ``mutual_information_se``, and
+    ``mutual_information_bound``, by how much bins of the same number that are filled equally may
+    give another result. NaN where a unit has non-finite activations, or there are no samples.
 
     Raises
     ------
@@ -54,10 +55,10 @@ def mutual_information(stats: xr.Dataset, *, bins: int | None = None) -> xr.Data
     bins, for n samples on which the unit is not zero and k = exp(entropy of the class), which is
     the number of classes where all are equally large.
 
-    The standard error is that of the delta method, for samples drawn independently of each other
-    (Moddemeijer, "On estimation of entropy and mutual information of continuous distributions",
-    Signal Processing 16, 1989): N times its square is the variance over the samples of
-    ln p(bin, class) / p(bin) p(class).
+    The error is an estimate of the root mean square error, for samples drawn independently of each
+    other: the variance over such samples, with the squares of the bias that the jackknife leaves
+    and of the information that the bins lose. docs/information.md says in which share of cases the
+    truth lies within 1.96 errors of the estimate.
 
     Examples
     --------
@@ -107,7 +108,7 @@ def _information(stats: xr.Dataset, bins: int | None, entropy: float) -> Floats:
         zero = zero_bin(edges)
         numbers = default_bins(histogram, zero, entropy) if bins is None else bins
         joint = merge_bins(histogram, zero, numbers)
-        results[:2, known] = table_information(joint, samples)
+        results[:2, known] = table_information(joint, samples, joint.shape[2] // 2)
         results[2, known] = information_bounds(histogram, edges, numbers, joint, samples)
     return results
 
@@ -123,19 +124,22 @@ def default_bins(histogram: Counts, zero: Integers, entropy: float) -> Integers:
     return np.asarray(np.clip(number, 2, max(histogram.shape[2] // 2, 2)))
 
 
-def table_information(joint: Integers, samples: int) -> tuple[Floats, Floats]:
+def table_information(joint: Integers, samples: int, zero: int = -1) -> tuple[Floats, Floats]:
     """Return the jackknifed mutual information of tables of counts, and its error, in nats.
 
     Parameters
     ----------
     joint
-        Counts, shape (tables, rows, columns).
+        Counts, shape (tables, rows, columns), with bins of the activation in order as columns.
     samples
         Sum of the counts of each table.
+    zero
+        Column of the activation 0, which has no neighbours to be merged with; -1 for none.
 
     Returns
     -------
-    Mutual information and standard error by the delta method, shape (tables,) each.
+    Mutual information, and the error that it has when it is clipped at 0, shape (tables,) each. The
+    error is 0 where all samples are in one row or in one column.
 
     Notes
     -----
@@ -143,14 +147,16 @@ def table_information(joint: Integers, samples: int) -> tuple[Floats, Floats]:
     entropy with counts n_k is therefore
 
         D(N) - sum_k (n_k / N) D(n_k)        D(n) = n ln n - (n - 1) ln(n - 1)
+
+    Of the error: :mod:`unitlens.statistics.measures.information_errors`.
     """
-    from unitlens.statistics.measures.information_kernels import (
+    from unitlens.statistics.measures.information_table_kernels import (
         table_information as kernel,
     )
 
-    information, error = np.empty((2, len(joint)))
-    kernel(joint, samples, _logarithms(samples), information, error)
-    return information, error
+    results = np.empty((4, len(joint)))
+    kernel(joint, zero, samples, count_terms(samples), results)
+    return results[0], information_error(*results)
 
 
 def information_bounds(

@@ -46,54 +46,6 @@ def merge_bins(histogram, zero, numbers, most, merged):
 
 
 @compiled()
-def table_information(joint, samples, logs, information, error):
-    """Compute the jackknifed information of tables of counts and its standard error.
-
-    Parameters
-    ----------
-    joint
-        Counts, (tables, rows, columns).
-    samples
-        Sum of the counts of each table.
-    logs
-        ln n of the first numbers n, with 0 for n = 0.
-    information, error
-        The results, (tables,) each; both arrays are filled.
-    """
-    tables, rows, columns = joint.shape
-    of_rows, of_columns = np.empty(rows, np.int64), np.empty(columns, np.int64)
-    logs_of_columns = np.empty(columns)
-    whole, of_all = _log(samples, logs), _step(samples, logs)
-    for t in range(tables):
-        of_rows[:], of_columns[:] = 0, 0
-        for r in range(rows):
-            for c in range(columns):
-                of_rows[r] += joint[t, r, c]
-                of_columns[c] += joint[t, r, c]
-        total = of_all
-        for r in range(rows):
-            total -= _step(of_rows[r], logs)
-        for c in range(columns):
-            total -= _step(of_columns[c], logs)
-            logs_of_columns[c] = _log(of_columns[c], logs)
-        weight, mean, squares = 0, 0.0, 0.0
-        for r in range(rows):
-            row = whole - _log(of_rows[r], logs)
-            for c in range(columns):
-                n = joint[t, r, c]
-                if n == 0:
-                    continue
-                total += _step(n, logs)
-                surprise = _log(n, logs) - logs_of_columns[c] + row
-                weight += n
-                away = surprise - mean
-                mean += away * n / weight
-                squares += n * away * (surprise - mean)
-        information[t] = total / samples
-        error[t] = np.sqrt(squares) / samples
-
-
-@compiled()
 def information_bounds(histogram, zero, single, numbers, merged, samples, logs, bounds):
     """Compute by how much the order of the samples within fine bins may change the information.
 
