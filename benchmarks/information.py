@@ -137,9 +137,10 @@ def measure_coverage(samples, classes, level, units):
 
 def coverage_table(rows):
     """Return the table of the errors that are stated, in thousandths of a nat."""
+    names = ("information", "true nats", "bias, deviation", "error", "stated error")
+    names += ("within 1.96 errors",)
     lines = [
-        "| classes | samples | information | true nats | bias, deviation | error | stated error | "
-        "within 1.96 errors |",
+        f"| classes | samples | {' | '.join(names)} |",
         "| --- " * 8 + "|",
     ]
     lines += [

@@ -25,12 +25,12 @@ from scipy import special
 from unitlens.statistics.block_states import Floats
 
 _TABULATED = 2**16  # counts whose terms are looked up
-# Of what half as many bins lose, the share that is taken for what the bins lose: found by simulation
-# (docs/information.md).
+# Of what half as many bins lose, the share that is taken for what the bins lose: found by
+# simulation (docs/information.md).
 LOST_SHARE = 0.75
 JUMPS_END = 10  # count from which on Grassberger's jumps are left out
-# By how much a count of 0, 1, 2 and of more adds to the jackknife's variance in excess. Their mean over
-# a Poisson count is within .12 of its surplus of variance, whatever the mean of the count.
+# By how much a count of 0, 1, 2 and of more adds to the jackknife's variance in excess. Their mean
+# over a Poisson count is within .12 of its surplus of variance, whatever the mean of the count.
 SURPLUS = (0.0, 0.9, 3.7, 0.5)
 
 

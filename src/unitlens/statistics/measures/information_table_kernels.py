@@ -1,4 +1,4 @@
-"""The compiled loops over tables of counts: information and its error. Importing this imports numba."""
+"""The compiled loops over tables of counts. Importing this module imports numba."""
 
 import numpy as np
 
