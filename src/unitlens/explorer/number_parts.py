@@ -149,7 +149,8 @@ def measures_part(channel: int, units: xr.Dataset | None, notes: list[str]) -> l
     words = (
         "Percentile: share of the layer's units with a smaller value, and half of those equal. "
         "Measures are those of the table of units, whichever samples are shown above. "
-        "[low, high]: 95 % interval; ±: standard error, of mutual information the error as estimated."
+        "[low, high]: 95 % interval; ±: standard error, of mutual information the error as "
+        "estimated."
     )
     return [
         section_heading("Place in its layer"),
