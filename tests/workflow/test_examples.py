@@ -89,7 +89,14 @@ def test_presets__of_other_sizes_say_what_they_change():
 
 @pytest.mark.realdata
 @pytest.mark.parametrize(
-    "names", [["paper"], ["paper-2core"], ["paper-2core", "paper-causes"], ["paper-gpu"]]
+    "names",
+    [
+        ["paper"],
+        ["paper-2core"],
+        ["paper-2core", "paper-causes"],
+        ["paper-2core", "paper-causes", "paper-causes-width"],
+        ["paper-gpu"],
+    ],
 )
 def test_presets__of_the_paper_pass_a_dry_run(names, real_data, tmp_path):
     files = [ROOT / f"presets/{name}.yaml" for name in names]
