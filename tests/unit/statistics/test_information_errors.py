@@ -7,6 +7,7 @@ from scipy.special import digamma
 from scipy.stats import norm, poisson
 
 from activation_trees import activation_tree
+from information import true_information
 from unitlens.statistics.class_statistics import class_statistics
 from unitlens.statistics.measures.information import mutual_information, table_information
 from unitlens.statistics.measures.information_errors import LOST_SHARE, SURPLUS, count_terms
@@ -122,22 +123,11 @@ def test_terms__of_counts_beyond_those_looked_up_go_on():
     np.testing.assert_allclose(error * np.sqrt(2), smaller, rtol=0.02)
 
 
-def truth_of(means):
-    """Return the information of max(N(mean of the class, 1), 0), by quadrature."""
-    x = np.linspace(0, max(means.max(), 0) + 9, 4001)[:, None]
-    density = norm.pdf(x - means)
-    mean = density.mean(axis=1, keepdims=True)
-    above = density * np.log(np.maximum(density, 1e-300) / np.maximum(mean, 1e-300))
-    silent = norm.cdf(-means)
-    at_zero = silent * np.log(np.maximum(silent, 1e-300) / silent.mean())
-    return np.trapezoid(above.mean(axis=1), x[:, 0]) + at_zero.mean()
-
-
 def estimates(classes, samples, spread, units, seed):
     """Return estimates of drawn units over drawn labels less the truth, and their errors."""
     rng = np.random.default_rng([classes, samples, int(10 * spread), seed])
     means = spread * rng.normal(size=(units, classes))
-    truth = np.array([truth_of(row) for row in means]) if spread else 0.0
+    truth = np.array([true_information(row, points=4001) for row in means]) if spread else 0.0
     labels = rng.integers(0, classes, samples)
     values = np.maximum(means[:, labels] + rng.normal(size=(units, samples)), 0).T
     table = mutual_information(class_statistics(activation_tree({"x": values}, labels)))
