@@ -126,6 +126,26 @@ def find_problem(name: str) -> str:
     )
 
 
+def folder_of_module(name: str) -> Path | None:
+    """Return the folder on Python's path that holds a module, or the package around a module.
+
+    Parameters
+    ----------
+    name
+        Module. It is searched in the current directory first.
+
+    Returns
+    -------
+    The resolved folder; None where the module cannot be found or lies in no folder.
+    """
+    with _current_directory_importable():
+        spec = _find_module(name.partition(".")[0])
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    if spec is None or not (places or spec.has_location):
+        return None
+    return Path(places[0] if places else str(spec.origin)).resolve().parent
+
+
 def _find_module(name: str) -> ModuleSpec | None:
     """Find a module without importing the packages around it."""
     spec: ModuleSpec | None = None

@@ -4,6 +4,7 @@ import copy
 import csv
 import json
 import re
+import shlex
 import shutil
 import signal
 import sys
@@ -563,3 +564,24 @@ def test_workflow__refuses_a_layer_that_does_not_exist(tmp_path):
     assert "unitlens: measurements.unit_ablation.layers (for mlp):" in done.stderr
     assert "relu9" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_command_on_the_page__makes_the_results_as_it_stands(tmp_path):
+    """With the user's own code, which is found on PYTHONPATH, and settings on the command line."""
+    config = copy.deepcopy(TINY)
+    config["experiments"]["memo"]["model"] = {"name": "mine:build"}
+    (tmp_path / "own code").mkdir()
+    (tmp_path / "own code/mine.py").write_text("from own_network import build\n")
+    path = environment(PYTHONPATH=str(tmp_path / "own code"))
+    asked = ("--dry-run", "--printshellcmds", "results/paper.csv", "--config", "only=[memo]")
+
+    done = snakemake(tmp_path / "run", *asked, config=config, env=path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    job = next(line for line in done.stdout.splitlines() if "compare-with-paper" in line)
+    words = shlex.split(job)
+    command = words[words.index("--command") + 1]
+    assert command.startswith("PYTHONPATH=")
+    again = run(["bash", "-c", f"{command} results={tmp_path}/again --dry-run"], cwd=ROOT)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert planned_jobs(again)["train"] == 2

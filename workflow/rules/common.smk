@@ -53,7 +53,11 @@ from unitlens.errors import UnitlensError, first_line, printable
 from unitlens.hashed_files import hash_values, write_json
 from unitlens.planning.job_parts import PartCounter
 from unitlens.planning.job_sizes import JobSizes
-from unitlens.planning.network_checks import check_networks, networks_can_be_built
+from unitlens.planning.network_checks import (
+    check_networks,
+    networks_can_be_built,
+    user_functions,
+)
 from unitlens.planning.needed_packages import check_packages
 from unitlens.planning.network_steps import NETWORK_STEPS, step_code
 from unitlens.planning.one_job import RULE as ONE_JOB_RULE
@@ -80,6 +84,7 @@ from unitlens.workflow.jobs_source import (
     source_folder,
 )
 from unitlens.workflow.long_lines import CutFileLists
+from unitlens.workflow.repeated_command import repeated_command
 from unitlens.workflow.workflow_files import IN_REPOSITORY, SNAKEFILE
 
 # Whether files lie with a storage provider, and a job finds on its disk what its rule declares and
@@ -365,12 +370,11 @@ def get_tables(wildcards):
 def get_command():
     """Write the command that these results are made by, for a person to repeat."""
     files = workflow.overwrite_configfiles or []
-    if workflow.main_snakefile == SNAKEFILE and not IN_REPOSITORY:
-        return " ".join(
-            ["unitlens run", *(quote(os.path.relpath(file)) for file in files)]
-        )
-    start = ROOT if workflow.main_snakefile == SNAKEFILE else workflow.basedir
-    named = [quote(os.path.relpath(file, start)) for file in files]
-    return " ".join(
-        ["snakemake --cores all", *(["--configfile", *named] if named else [])]
-    )
+    of_unitlens = workflow.main_snakefile == SNAKEFILE and not IN_REPOSITORY
+    if of_unitlens:
+        program, start = "unitlens run", Path.cwd()
+    else:
+        program = "snakemake --cores all" + " --configfile" * bool(files)
+        start = ROOT if workflow.main_snakefile == SNAKEFILE else Path(workflow.basedir)
+    settings = workflow.config_settings.config
+    return repeated_command(program, files, settings, user_functions(PLAN), start)

@@ -86,6 +86,17 @@ def without_user_code(plan: Plan) -> Plan:
     return replace(plan, runs=runs)
 
 
+def user_functions(plan: Plan) -> tuple[str, ...]:
+    """Return the user's functions that a plan names, as module:function.
+
+    Parameters
+    ----------
+    plan
+        The plan of a configuration.
+    """
+    return tuple({name: None for run in plan.runs.values() for _, name in _user_functions(run)})
+
+
 def _user_functions(run: Run) -> Iterator[tuple[str, str]]:
     """Yield the key of each section of a run that names a module:function, with the name."""
     for section, name in (("dataset", run.spec.dataset.name), ("model", run.spec.model.name)):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from importlib import import_module
 from pathlib import Path
-from shlex import quote
+from shlex import quote, split
 
 from unitlens.analysis.run_groups import members_of
 from unitlens.catalogue.comparisons import COMPARISONS
@@ -76,8 +76,8 @@ def compare_with_paper(
         Group of claims to extra experiments, each with the suspected cause of a difference that
         the experiment changes, in words. The claims of the group are measured on each.
     command
-        Command that made these results, quoted for the shell. With it the pages say how to make
-        the results again, in another directory.
+        Command that made these results, quoted for the shell; ``--config`` stands last, if at all.
+        With it the pages say how to make the results again, in another directory.
     earlier
         Files ``paper.csv`` of earlier comparisons: the page has an appendix of the verdicts that
         differ from theirs.
@@ -117,7 +117,7 @@ def compare_with_paper(
         pairs = pair_networks(main, changed_runs[group][experiment]) if main else {}
         cause = causes[group][experiment]
         rows += cause_rows(group, cause, measured[group, ""], ours, pairs)
-    again = f"{command} --config results=again"
+    again = _in_another_directory(command)
     content = PageContent(
         [asdict(row) for row in rows],
         experiment_times(opened),
@@ -163,7 +163,7 @@ def _measure_group(
         return GroupEvidence({claim.name: missing for claim in declared.claims})
     measurements = dict(evidence_function(group)(runs))
     by_claim = {claim.name: _measure(measurements[claim.name]) for claim in declared.claims}
-    again = f"{command} --config results=again {quote(_only(experiments))}"
+    again = f"{_in_another_directory(command)} {quote(_only(experiments))}"
     differences = size_differences(declared.protocol, runs)
     seeds = sorted(set(runs.table["seed"].values.tolist()))
     return GroupEvidence(by_claim, differences, again, experiments, seeds)
@@ -191,6 +191,18 @@ def _adjust_questions(
         )
         for key, ours in measured.items()
     }
+
+
+def _in_another_directory(command: str) -> str:
+    """Return the command that makes the results in the directory ``again``.
+
+    Examples
+    --------
+    >>> _in_another_directory("snakemake --cores all --config device=cpu")
+    'snakemake --cores all --config device=cpu results=again'
+    """
+    option = "" if "--config" in split(command) else " --config"
+    return f"{command}{option} results=again"
 
 
 def _only(experiments: Sequence[str]) -> str:

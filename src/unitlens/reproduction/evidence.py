@@ -10,6 +10,7 @@ import numpy as np
 from unitlens.reproduction.estimates import Estimate, NetworkValue
 from unitlens.reproduction.experiment_runs import Runs
 from unitlens.reproduction.network_means import FEWEST, estimate_mean, estimate_within
+from unitlens.reproduction.setting_estimates import SETTINGS
 from unitlens.reproduction.student_t import Floats, Statistic
 
 
@@ -135,7 +136,7 @@ def estimate_evidence(
         Remarks beside that on networks that have not memorised.
     """
     known = np.isfinite(estimate.value)
-    equal = known and not estimate.within and estimate.se == 0
+    equal = known and not estimate.within and estimate.se == 0 and estimate.over != SETTINGS
     same = ("all networks have the very same value, whose sign is judged by a sign test",)
     return Evidence(
         estimate,

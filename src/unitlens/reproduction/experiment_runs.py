@@ -126,8 +126,8 @@ class Runs:
         if not short.any():
             return ()
         note = (
-            f"{short.sum()} of {short.size} networks have not memorised: train accuracy on their "
-            f"labels is under {MEMORISED:g} (lowest {accuracy.min():.3f})"
+            f"{short.sum()} of {short.size} networks did not memorise their labels: train accuracy "
+            f"is under {MEMORISED:g} (lowest {accuracy.min():.3f})"
         )
         return (note,)
 

@@ -210,7 +210,7 @@ def test_ablation__is_the_mean_auc_of_a_level(compared):
     assert interval_of(row) == pytest.approx(t_interval(auc), abs=6e-4)
     assert (row["networks"], row["units"], row["orders"]) == ("3", "144", "4")
     assert row["interval_over"] == "networks"
-    assert "3 of 3 networks have not memorised" in row["notes"]
+    assert "3 of 3 networks did not memorise their labels" in row["notes"]
     assert rows["mnist_ablation", "corruption 0"]["notes"] == ""
     assert rows["mnist_ablation", "corruption 0.2"]["notes"] == "no network has corruption = 0.2"
 

@@ -1,14 +1,20 @@
 """Estimates over networks and their tests, against SciPy and by hand."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy.stats import beta, norm, t, ttest_1samp, ttest_ind, ttest_rel
 
 from unitlens.reproduction.estimates import Estimate, NetworkValue
+from unitlens.reproduction.evidence import estimate_evidence
 from unitlens.reproduction.network_means import difference, estimate_mean, estimate_within
-from unitlens.reproduction.setting_estimates import ShareEstimate, correlation_over_settings
+from unitlens.reproduction.setting_estimates import (
+    ShareEstimate,
+    correlation_over_settings,
+    share_over_settings,
+)
 from unitlens.reproduction.student_t import exceeding_chance
 
 RNG = np.random.default_rng(0)
@@ -135,3 +141,24 @@ def test_share__has_clopper_and_pearsons_interval_of_its_effective_trials():
 @pytest.mark.parametrize(("shift", "chance"), [(1e9, 1.0), (-1e9, 0.0), (math.inf, 1.0)])
 def test_power__of_far_alternatives_is_plain(shift, chance):
     assert exceeding_chance(4.3, 2, shift) == chance
+
+
+@pytest.mark.parametrize("values", [[0.5] * 5, [0.4, 0.5, 0.6, 0.5, 0.5]])
+def test_sign_test__is_remarked_where_it_decides(values):
+    runs = SimpleNamespace(names=[*"abcde"], memorisation_notes=lambda: ("beside it",))
+
+    notes = estimate_evidence(estimate_mean(networks(values, range(5))), runs).notes
+
+    assert notes[0] == "beside it"
+    assert any("a sign test" in note for note in notes) == (len(set(values)) == 1)
+
+
+def test_share_of_all_halves__has_no_remark_on_a_sign_test():
+    settings = np.repeat(np.linspace(0, 1, 18)[:, None], 2, axis=1)  # AUC orders them as accuracy
+    runs = SimpleNamespace(names=[*"abcde"], memorisation_notes=lambda: ())
+
+    evidence = estimate_evidence(share_over_settings(settings, 1), runs)
+
+    assert evidence.estimate.value == pytest.approx(1)
+    assert evidence.estimate.se == 0
+    assert evidence.notes == ()

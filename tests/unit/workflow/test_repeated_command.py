@@ -1,0 +1,62 @@
+"""The command on a page makes the results again as it stands, also with the user's own code."""
+
+import json
+import os
+import shlex
+from pathlib import Path
+
+import pytest
+from snakemake.cli import parse_config
+
+from unitlens.user_code import folder_of_module
+from unitlens.workflow.repeated_command import repeated_command
+
+
+def write_module(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("def build():\n    return None\n")
+
+
+@pytest.fixture
+def own_code(tmp_path, monkeypatch):
+    """A folder with a module, a package and a package without __init__, which is on PYTHONPATH."""
+    folder = tmp_path / "my code"
+    for name in ("one.py", "two/__init__.py", "two/models.py", "three/models.py"):
+        write_module(folder / name)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tmp_path / "other"), str(folder))))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["one", "two.models", "three.models"])
+def test_command__sets_the_path_that_own_code_is_found_on(name, own_code, tmp_path):
+    assert folder_of_module(name) == own_code.resolve()
+    command = repeated_command("run", [], {}, [f"{name}:build"] * 2, tmp_path)
+
+    assert shlex.split(command) == ["PYTHONPATH=my code", "run"]
+
+
+@pytest.mark.parametrize("name", ["torchvision.models:resnet18", "json:load", "nowhere:build"])
+def test_command__sets_no_path_for_other_modules(name, own_code, tmp_path):
+    assert repeated_command("run", [], {}, [name], tmp_path) == "run"
+
+
+def test_code_in_the_current_directory__needs_a_path_only_elsewhere(tmp_path, monkeypatch):
+    write_module(tmp_path / "here/near.py")
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+
+    assert repeated_command("run", [], {}, ["near:build"], tmp_path / "here") == "run"
+    assert repeated_command("run", [], {}, ["near:build"], tmp_path) == "PYTHONPATH=here run"
+
+
+def test_settings__are_read_by_snakemake_as_they_were_given(tmp_path):
+    given = ["only=[a, 'b c']", "device=cpu", "seeds=3", "share=.5", "quick=true", "map={k: [v]}"]
+    given += ["empty=", "text='a: b'", "digits='3'"]
+    settings = parse_config(["results=mine", *given])
+
+    words = shlex.split(repeated_command("run", [Path("a.yaml")], settings, [], Path.cwd()))
+
+    assert words[:3] == ["run", "a.yaml", "--config"]
+    assert {**parse_config(words[3:]), "results": "mine"} == settings
+    assert json.loads(words[3].removeprefix("only=")) == ["a", "b c"]
