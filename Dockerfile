@@ -1,4 +1,4 @@
-# The environment of all jobs, at the versions of the lock: docker build -t unitlens:0.10.0 .
+# The environment of all jobs, at the versions of the lock: docker build -t unitlens:0.10.1 .
 FROM python:3.11-slim
 
 WORKDIR /unitlens

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from unitlens.tables.results import open_results
     from unitlens.training.weight_loading import load_weights
 
-__version__ = "0.10.0"
+__version__ = "0.10.1"
 
 _HOMES = {
     "LastLayers": "unitlens.config.base",

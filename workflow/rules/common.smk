@@ -20,7 +20,7 @@ if (ROOT / "src/unitlens").is_dir():
     sys.path.insert(0, str(ROOT / "src"))
 
 # What the plan is made with. The other packages are needed by the jobs, in the environments of these.
-VERSION = "0.10.0"
+VERSION = "0.10.1"
 PACKAGES = {
     "numpy": "numpy",
     "pydantic": "pydantic",

@@ -1,5 +1,6 @@
 """The area under the ablation curve as a predictor of generalisation: selection, early stopping."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,14 +38,12 @@ def setting_means(runs: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class SelectionRates:
-    """Quality of a selection by AUC among half of the settings, over many random halves.
+    """Quality of a selection by AUC among half of the settings, over all halves.
 
     Attributes
     ----------
     size
         Number of settings in a half.
-    subsets
-        Number of halves.
     top
         For each number k, the share of the halves in which the setting of largest AUC is among the
         k settings of best test accuracy.
@@ -55,21 +54,15 @@ class SelectionRates:
     """
 
     size: int
-    subsets: int
     top: dict[int, float]
     lost: float
     lost_by_chance: float
 
 
 def selection_rates(
-    auc: np.ndarray,
-    accuracy: np.ndarray,
-    *,
-    subsets: int = 1000,
-    top: Sequence[int] = (1, 5, 10),
-    seed: int = 0,
+    auc: np.ndarray, accuracy: np.ndarray, *, top: Sequence[int] = (1, 5, 10)
 ) -> SelectionRates:
-    """Select the setting of largest AUC from random halves of the settings.
+    """Select the setting of largest AUC from each half of the settings.
 
     Parameters
     ----------
@@ -77,18 +70,15 @@ def selection_rates(
         AUC of each setting, shape (settings,).
     accuracy
         Test accuracy of each setting, shape (settings,).
-    subsets
-        Number of halves, each drawn without replacement; half of an odd number is rounded down.
     top
         Numbers k of best settings. Numbers of at least the size of a half are left out: the
         selected setting is always among so many.
-    seed
-        Seed of the draws.
 
     Returns
     -------
-    The rates. A setting is among the k best where fewer than k settings of the half are better.
-    Of equal AUCs the first is selected.
+    The rates, over all subsets of half the settings (of an odd number, rounded down). A setting is
+    among the k best where fewer than k settings of the half are better. Of equal AUCs the first is
+    selected.
 
     Raises
     ------
@@ -101,20 +91,58 @@ def selection_rates(
             "sweep over more settings"
         )
     size = auc.size // 2
-    rng = np.random.default_rng(seed)
-    halves = np.stack([rng.permutation(auc.size)[:size] for _ in range(subsets)])
-    halves.sort(axis=1)
-    selected = np.take_along_axis(halves, auc[halves].argmax(1)[:, None], 1)[:, 0]
-    of_half, of_selected = accuracy[halves], accuracy[selected]
-    better = (of_half > of_selected[:, None]).sum(1)
-    best = of_half.max(1)
+    settings, first = np.stack([auc, accuracy], 1), _first_chances(auc.size, size)
+    selected = accuracy[np.argsort(-auc, kind="stable")][: len(first)]
+    best = float(np.dot(first, -np.sort(-accuracy)[: len(first)]))
     return SelectionRates(
         size,
-        subsets,
-        {k: float((better < k).mean()) for k in top if k < size},
-        float((best - of_selected).mean()),
-        float((best - of_half.mean(1)).mean()),
+        {k: selected_share(settings, k, size) for k in top if k < size},
+        best - float(np.dot(first, selected)),
+        best - float(accuracy.mean()),
     )
+
+
+def selected_share(settings: np.ndarray, top: int, half: int) -> float:
+    """Return how often selecting by AUC finds a setting among the best by test accuracy.
+
+    Parameters
+    ----------
+    settings
+        AUC and test accuracy of each setting, shape (settings, 2).
+    top
+        Number of best settings of a subset among which the selected setting must be.
+    half
+        Number of settings in a subset.
+
+    Returns
+    -------
+    The share of all subsets of `half` settings in which fewer than `top` settings have a better
+    test accuracy than the setting of largest AUC. Of equal AUCs the first is selected.
+
+    Notes
+    -----
+    The setting at place r by AUC (from 0) is selected from C(S - 1 - r, half - 1) of C(S, half)
+    subsets. The number of better settings among the others of such a subset is hypergeometric.
+
+    Examples
+    --------
+    >>> selected_share(np.array([[3.0, 1.0], [2.0, 2.0], [1.0, 0.0]]), 1, 2)
+    0.6666666666666666
+    """
+    from scipy.stats import hypergeom
+
+    accuracy = settings[np.argsort(-settings[:, 0], kind="stable"), 1]
+    size = len(accuracy)
+    places = range(size - half + 1)
+    better = [int((accuracy[place + 1 :] > accuracy[place]).sum()) for place in places]
+    chances = hypergeom.cdf(top - 1, [size - 1 - place for place in places], better, half - 1)
+    return float(np.dot(_first_chances(size, half), chances))
+
+
+def _first_chances(size: int, half: int) -> list[float]:
+    """Return for each place the share of the subsets whose first setting has that place."""
+    subsets = math.comb(size, half)
+    return [math.comb(size - 1 - place, half - 1) / subsets for place in range(size - half + 1)]
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def hyperparameter_selection(
 
 
 def _draw_rates(axes: "Axes", rates: SelectionRates, numbers: Mapping[str, ReportedNumber]) -> None:
-    """Draw the share of random halves in which the pick is among the best, beside chance."""
+    """Draw the share of all halves in which the pick is among the best, beside chance."""
     names = [f"top {k}" for k in rates.top]
     for place, (k, share) in enumerate(rates.top.items()):
         draw_share(axes, place, share, k / rates.size, color=colour(1), label="random pick")
@@ -81,7 +81,7 @@ def _draw_rates(axes: "Axes", rates: SelectionRates, numbers: Mapping[str, Repor
     axes.set_ylim(0, 1.09)
     axes.set_yticks(np.linspace(0, 1, 6))
     axes.yaxis.set_major_formatter("{x:.0%}")
-    axes.set_ylabel(f"share of {rates.subsets:,} random halves")
+    axes.set_ylabel("share of all halves of the settings")
     axes.grid(visible=False, axis="x")
 
 
@@ -94,9 +94,9 @@ def hyperparameter_selection_finding(results: Results, runs: Sequence[str]) -> s
     shares = "/".join(f"{100 * share:.0f}" for share in rates.top.values())
     chance = "/".join(f"{100 * k / rates.size:.0f}" for k in rates.top)
     return (
-        f"{auc_correlation(auc, accuracy, 'test accuracy', f'{auc.size} settings')} Of "
-        f"{rates.size} settings drawn at random, the setting with the largest AUC is among the top "
-        f"{numbers} by test accuracy in {shares} % of the draws ({chance} % for a random pick), "
+        f"{auc_correlation(auc, accuracy, 'test accuracy', f'{auc.size} settings')} Of each "
+        f"half of {rates.size} settings, the setting with the largest AUC is among the top "
+        f"{numbers} by test accuracy in {shares} % of the halves ({chance} % for a random pick), "
         f"and loses {rates.lost:.3f} of accuracy against the best setting "
         f"({rates.lost_by_chance:.3f} for a random pick)."
     )

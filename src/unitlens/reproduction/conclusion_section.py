@@ -33,7 +33,7 @@ def conclusion_section(
         heading = _heading(number, one)
         lines += [f"### {heading}\n", f"{one.conclusion.words}\n"]
         for part in one.parts:
-            told = f"**{_capital(part.verdict)} {part.where}**: {escape_markdown(part.reason)}."
+            told = f"**{_capital(part.told)} {part.where}**: {escape_markdown(part.reason)}."
             lines.append(f"* {told}")
         lines += ["", f"{_deciding_text(one)}\n"]
         figure = one.conclusion.figure

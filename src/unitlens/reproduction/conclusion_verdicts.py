@@ -34,11 +34,15 @@ class PartVerdict(NamedTuple):
         The verdict.
     reason
         The reason, without the data set and a full stop.
+    told
+        The verdict in words. Where rows were measured that could say nothing by the rule, these
+        words are ``could not be tested here (undecided)``.
     """
 
     where: str
     verdict: ConclusionVerdict
     reason: str
+    told: str
 
 
 class JudgedConclusion(NamedTuple):
@@ -66,7 +70,7 @@ class JudgedConclusion(NamedTuple):
         """Each verdict with its data sets."""
         wheres: dict[str, list[str]] = {}
         for part in self.parts:
-            wheres.setdefault(part.verdict, []).append(part.where)
+            wheres.setdefault(part.told, []).append(part.where)
         return [(verdict, _listing(of)) for verdict, of in wheres.items()]
 
     @property
@@ -130,6 +134,7 @@ def _judge_part(part: ConclusionPart, rows: Sequence[tuple[CsvRow, bool]]) -> Pa
     deciding = [(row, stand_of(row, part.against)) for row, decides in rows if decides]
     stands = Counter(stand for _, stand in deciding)
     numbers = [row for row, decides in rows if not decides or _is_number(row)]
+    measured = any(row["verdict"] in ("undecided", "compatible") for row, _ in deciding)
     if stands["contradicts"]:
         verdict: ConclusionVerdict = "fails"
         told = _told_rows(deciding, "contradicts")
@@ -143,8 +148,8 @@ def _judge_part(part: ConclusionPart, rows: Sequence[tuple[CsvRow, bool]]) -> Pa
             verdict = "holds"
         else:
             verdict = "holds in direction"
-    counted = "" if verdict == UNTESTED else _told_numbers(numbers)
-    return PartVerdict(part.where, verdict, told + counted)
+    in_words = f"{verdict} (undecided)" if verdict == UNTESTED and measured else verdict
+    return PartVerdict(part.where, verdict, told + _told_numbers(numbers), in_words)
 
 
 def _claim(row: CsvRow) -> Claim:
@@ -207,8 +212,10 @@ def _told_row(row: CsvRow) -> str:
     """Tell a row in words, with its numbers."""
     if not row["ours"]:
         return f"nothing is measured ({row['notes']})"
-    comma = "," if "," in row["what"] else ""
-    told = f"the {row['what']}{comma} is {our_cell(row)}"
+    setting, _, quantity = row["what"].rpartition(": ")
+    at_setting = setting[-1:].isdigit()  # such as "dropout 0.2"
+    start = f"at {setting}, the {quantity}" if at_setting else f"the {row['what']}"
+    told = f"{start}{',' if ',' in start else ''} is {our_cell(row)}"
     paper = f"in the paper: {row['paper']}"
     weak = f"; the row {WEAK}" if could_hardly_fail(row) else ""
     return f"{told} ({row['verdict']}; {paper}{weak})"

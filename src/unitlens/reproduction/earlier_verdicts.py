@@ -15,16 +15,16 @@ from unitlens.reproduction.verdict import AGREEMENTS
 
 NEEDED = ("group", "claim", "figure", "what", "paper", "ours", "low", "high", "verdict")
 SIZES = ("networks", "units", "orders")
-EARLIER_COLUMNS = ("figure", "quantity", "earlier", "now", "what changed")
+EARLIER_COLUMNS = ("figure", "result", "quantity", "earlier", "now", "what changed")
 INTRODUCTION = """\
 ## Appendix: earlier verdicts
 
 Each row whose verdict differs from that of an earlier table; rows that went from "differs" to an
-agreement stand first. What changed is what the columns of the two tables say: the rule (a table
-without the column `rule` is of unitlens 0.8 or before, whose rule was another), the paper's value,
-the population (the experiments), the seeds, the numbers of networks, units and orders, and the
-protocol (the differences in size from the paper). The lists below each table have the details. A
-column that the earlier table lacks is not compared.
+agreement or to "compatible" stand first. What changed is what the columns of the two tables say:
+the rule (a table without the column `rule` is of unitlens 0.8 or before, whose rule was another),
+the paper's value, the population (the experiments), the seeds, the numbers of networks, units and
+orders, and the protocol (the differences in size from the paper). The lists below each table have
+the details. A column that the earlier table lacks is not compared.
 """
 
 
@@ -125,7 +125,8 @@ def _count_changes(pairs: Sequence[tuple[CsvRow, CsvRow]]) -> str:
     if not pairs:
         return "No verdict differs."
     agreements = sum(_is_new_agreement(*pair) for pair in pairs)
-    return f'Verdicts that differ: {len(pairs)}; from "differs" to an agreement: {agreements}.'
+    told = 'from "differs" to an agreement or to "compatible"'
+    return f"Verdicts that differ: {len(pairs)}; {told}: {agreements}."
 
 
 def _cells(before: CsvRow, now: CsvRow) -> tuple[str, ...]:
@@ -135,7 +136,9 @@ def _cells(before: CsvRow, now: CsvRow) -> tuple[str, ...]:
         if not now["ours"]
         else ("; ".join(find_changes(before, now)) or "the numbers alone")
     )
-    return now["figure"], now["what"], _told(before), _told(now), escape_markdown(changes)
+    title = CLAIM_GROUPS[now["group"]].title
+    told = _told(before), _told(now), escape_markdown(changes)
+    return now["figure"], title, now["what"], *told
 
 
 def find_changes(before: CsvRow, now: CsvRow) -> list[str]:
@@ -176,7 +179,7 @@ def _details(before: CsvRow, now: CsvRow) -> str:
     if not now["ours"]:
         return ""
     parts = [
-        f"{column} {now[column]}, before {before[column]}"
+        f"{column} {now[column] or 'none'}, before {before[column] or 'none'}"
         for column in ("experiments", "seeds")
         if column in before and before[column] != now[column]
     ]

@@ -64,6 +64,10 @@ class Evidence:
     missing: str = ""
     notes: tuple[str, ...] = ()
 
+    def with_notes(self, *notes: str) -> "Evidence":
+        """Return the evidence with further remarks."""
+        return replace(self, notes=(*self.notes, *notes))
+
     @property
     def over_networks(self) -> bool:
         """Whether the result says something of networks beyond those that were measured."""
@@ -137,12 +141,13 @@ def estimate_evidence(
     """
     known = np.isfinite(estimate.value)
     equal = known and not estimate.within and estimate.se == 0 and estimate.over != SETTINGS
-    same = ("all networks have the very same value, whose sign is judged by a sign test",)
+    same = "all networks have the very same value"
+    same += ", whose sign is judged by a sign test" if estimate.value else ", 0"
     return Evidence(
         estimate,
         networks=len(runs.names),
         units=counts.units,
         orders=counts.orders,
         missing="" if known else "the result is undefined on these networks",
-        notes=(*runs.memorisation_notes(), *(same if equal else ()), *notes),
+        notes=(*runs.memorisation_notes(), *((same,) if equal else ()), *notes),
     )

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from unitlens.analysis.curve_summaries import area_under_curve
+from unitlens.analysis.run_groups import group_runs
 from unitlens.reproduction.estimates import Estimate
 from unitlens.reproduction.evidence import (
     SHARE,
@@ -21,6 +22,7 @@ from unitlens.reproduction.experiment_runs import NotMeasuredError, Runs, rows_b
 from unitlens.reproduction.network_means import difference
 from unitlens.reproduction.paper_values import ABLATED_MAPS, LEVELS
 from unitlens.reproduction.protocol import MAPS
+from unitlens.reproduction.result_texts import estimate_text
 from unitlens.reproduction.several_tests import smallest
 from unitlens.reproduction.student_t import Floats, mean
 
@@ -71,7 +73,10 @@ def _auc_order(runs: Runs, levels: list[float]) -> Evidence:
         orders=counts.orders,
         levels=tuple(estimate.value for estimate in estimates),
         steps=tuple(difference(later, earlier) for earlier, later in pairwise(estimates)),
-        notes=measured.memorisation_notes(),
+        notes=(
+            f"levels of corruption: {', '.join(f'{level:g}' for level in levels)}",
+            *measured.memorisation_notes(),
+        ),
     )
 
 
@@ -147,7 +152,24 @@ def _batch_norm_difference(runs: Runs) -> Evidence:
 
 def clamping(runs: Runs) -> Measurements:
     """Measure the appendix: AUC when clamped to the mean minus AUC when clamped to zero."""
-    yield "mean", lambda: auc_difference(*runs.random_curves("zero"), runs.random_curves("mean")[1])
+    yield "mean", lambda: _mean_minus_zero(runs)
+
+
+def _mean_minus_zero(runs: Runs) -> Evidence:
+    """Compare curves of both values, of all networks; a remark compares those of each setting."""
+
+    def compare(some: Runs) -> Evidence:
+        return auc_difference(*some.random_curves("zero"), some.random_curves("mean")[1])
+
+    evidence, settings = compare(runs), group_runs(runs.table)
+    if len(settings) == 1:
+        return evidence
+    told = [
+        f"{group.label} {estimate_text(own)}"
+        for group in settings
+        if (own := compare(runs.select_names(group.runs)).estimate)
+    ]
+    return evidence.with_notes(f"by setting: {'; '.join(told)}")
 
 
 def auc_difference(runs: Runs, first: xr.Dataset, second: xr.Dataset) -> Evidence:

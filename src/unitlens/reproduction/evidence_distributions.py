@@ -13,6 +13,7 @@ from unitlens.reproduction.evidence import (
 from unitlens.reproduction.evidence_units import unit_rows
 from unitlens.reproduction.experiment_runs import NotMeasuredError, Runs
 from unitlens.reproduction.network_means import difference
+from unitlens.reproduction.result_texts import estimate_text
 from unitlens.reproduction.student_t import Floats, Statistic, mean
 
 
@@ -38,7 +39,15 @@ def batch_norm_information(runs: Runs) -> Measurements:
         lambda: _distribution(runs, 0, name, lambda values: mean(values < 0.05), SHARE),
     )
     yield "mode", lambda: _mode(runs, 1, name, 0.02)
-    yield "bump", lambda: _distribution(runs, 1, name, bump)
+    yield "bump", lambda: _bump(runs, name)
+
+
+def _bump(runs: Runs, name: str) -> Evidence:
+    """Return the bump with batch norm; a remark has that without."""
+    with_it, without = (_distribution(runs, flag, name, bump) for flag in (1, 0))
+    if without.estimate is None:
+        return with_it
+    return with_it.with_notes(f"without batch norm: {estimate_text(without.estimate)}")
 
 
 def mode(values: Floats, width: float) -> float:

@@ -1,5 +1,6 @@
 """Evidence for claims of later work and for open questions beyond the paper."""
 
+import math
 from collections.abc import Mapping
 from functools import partial
 
@@ -14,6 +15,7 @@ from unitlens.analysis.measure_agreement import (
 )
 from unitlens.reproduction.estimates import Estimate
 from unitlens.reproduction.evidence import (
+    SHARE,
     Counts,
     Evidence,
     Measurements,
@@ -85,10 +87,7 @@ def class_damage(runs: Runs) -> Measurements:
     """Measure which class loses most accuracy when a unit is ablated."""
     yield "single", lambda: _preferred_minus_overall(runs)
     yield "own", lambda: _own_class_most_damaged(runs)
-    yield (
-        "selectivity",
-        lambda: rank_evidence(runs, _preferred_class_rows(runs), correlation_within_layers),
-    )
+    yield "selectivity", lambda: _selectivity_and_drop(runs)
 
 
 def _ablated_units(runs: Runs, *columns: str) -> dict[str, xr.Dataset]:
@@ -147,6 +146,12 @@ def _preferred_class_rows(runs: Runs) -> dict[str, Floats]:
     return rows
 
 
+def _selectivity_and_drop(runs: Runs) -> Evidence:
+    """Correlate selectivity with the drop of the preferred class, of units that damage a class."""
+    evidence = rank_evidence(runs, _preferred_class_rows(runs), correlation_within_layers)
+    return evidence.with_notes("of the units whose ablation damages some class")
+
+
 def _mean_evidence(runs: Runs, values: Mapping[str, Floats], units: int | None = None) -> Evidence:
     """Return the mean over networks of the mean of each; of as many units as values by default."""
     estimate = estimate_over(runs, values, mean, "units")
@@ -182,7 +187,18 @@ def _regularised_minus_plain(runs: Runs, name: str, strength: float) -> Evidence
         runs.select_equal("selectivity_regulariser", alpha) for alpha in (strength, 0.0)
     )
     change = difference(_mean_score(regularised, name), _mean_score(plain, name))
-    return estimate_evidence(change, runs.select_names([*regularised.names, *plain.names]))
+    both = runs.select_names([*regularised.names, *plain.names])
+    return estimate_evidence(change, both, notes=_notes_on_dead_units(regularised))
+
+
+def _notes_on_dead_units(runs: Runs) -> list[str]:
+    """Return a remark if more than half of the units of a network are dead."""
+    shares = runs.table["dead_units"].values / runs.table["units"].values
+    dead = np.sort(shares[shares > 0.5])
+    if not dead.size:
+        return []
+    told = ", ".join(f"{share:.0%}" for share in dead)
+    return [f"dead units of {dead.size} of {shares.size} networks with the regulariser: {told}"]
 
 
 def _mean_score(runs: Runs, name: str) -> Estimate:
@@ -190,7 +206,8 @@ def _mean_score(runs: Runs, name: str) -> Estimate:
     if not np.isfinite(scores).all():
         raise NotMeasuredError(f"{name} is not known of all these networks")
     rows = {run: np.array([score]) for run, score in zip(runs.names, scores, strict=True)}
-    return estimate_over(runs, rows, mean, "networks")
+    bounds = (-math.inf, math.inf) if name == "mean_selectivity" else SHARE
+    return estimate_over(runs, rows, mean, "networks", bounds=bounds)
 
 
 def selectivity_over_training(runs: Runs) -> Measurements:

@@ -56,8 +56,9 @@ def mnist_importance(runs: Runs) -> Measurements:
 
 def cifar10_importance(runs: Runs) -> Measurements:
     """Measure figures 7b and 7c: the same over all maps, and layer by layer."""
-    yield from mnist_importance(runs)
     layers = len(CHANNELS)
+    yield "all", lambda: _with_sides_of_layers(runs, layers)
+    yield "early", lambda: _importance_correlation(runs, "depth")
     for place in range(layers):
         yield f"layer-{place + 1}", partial(_layer_correlation, runs, place, layers)
 
@@ -110,6 +111,21 @@ def _importance_correlation(runs: Runs, name: str) -> Evidence:
             raise NotMeasuredError(f"units of {ablated} of {layers} layers only were ablated")
     pairs = {run: values[:, :2] for run, values in rows.items()}
     return rank_evidence(runs, pairs, rank_correlation)
+
+
+def _with_sides_of_layers(runs: Runs, layers: int) -> Evidence:
+    """Correlate selectivity and importance over all units, with a remark on single layers."""
+    evidence = _importance_correlation(runs, "selectivity")
+    try:
+        by_layer = [_layer_correlation(runs, place, layers).estimate for place in range(layers)]
+    except NotMeasuredError:
+        return evidence
+    told = [
+        f"{side} 0 in layers {', '.join(places)}"
+        for side, sign in (("above", 1), ("below", -1))
+        if (places := [str(i) for i, one in enumerate(by_layer, 1) if one and one.side() == sign])
+    ]
+    return evidence.with_notes(f"within single layers surely {' and '.join(told) or '0 in none'}")
 
 
 def _depth_correlation(runs: Runs) -> Evidence:

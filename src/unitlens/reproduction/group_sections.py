@@ -64,15 +64,20 @@ def group_section(
     lines += _figures(group.figures, main[0]["experiments"].split(), drawn, shown, group.title)
     if not main[0]["command"]:
         return [*lines, f"Not measured: {main[0]['notes']}.\n"]
-    return [*lines, *(f"* {escape_markdown(remark)}" for remark in remarks(main)), ""]
+    told = [f"* {escape_markdown(remark)}" for remark in remarks(main)]
+    return [*lines, *told, ""] if told else lines
 
 
 def _markdown_table(rows: Sequence[CsvRow]) -> list[str]:
-    lines = table_head(COLUMNS)
-    for row in rows:
-        cells = (*result_cells(row), f"**{row['verdict']}**{verdict_detail(row)}")
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
+    """Return the table of a group, without the column "power" where no row has one."""
+    table = [(*result_cells(row), f"**{row['verdict']}**{verdict_detail(row)}") for row in rows]
+    kept = [
+        place
+        for place, column in enumerate(COLUMNS)
+        if column != "power" or any(cells[place] for cells in table)
+    ]
+    lines = table_head([COLUMNS[place] for place in kept])
+    return lines + [f"| {' | '.join(cells[place] for place in kept)} |" for cells in table]
 
 
 def _figures(

@@ -13,7 +13,7 @@ from unitlens.reproduction.follow_ups import CLAIM_GROUPS, FOLLOW_UP_CLAIMS
 from unitlens.reproduction.group_sections import DrawnFigures, group_section, overview_table
 from unitlens.reproduction.markdown_text import code_span, escape_markdown
 from unitlens.reproduction.row_texts import CsvRow, paper_rows, verdict_summary
-from unitlens.reproduction.rule import RULE
+from unitlens.reproduction.rule import REMARKS, RULE
 from unitlens.reproduction.times import ExperimentTime, times_table
 
 PAPER_PAGE, BEYOND_PAGE = "paper.md", "beyond.md"
@@ -23,15 +23,16 @@ INTRODUCTION = """\
 The results of Morcos, Barrett, Rabinowitz & Botvinick, "On the importance of single directions for
 generalization" (ICLR 2018, arXiv 1803.06959), beside those of unitlens: first the conclusions of
 the paper, then each result by itself. `unitlens compare-with-paper` writes this page from the
-tables of the results; `paper.csv` beside it has the same rows. Claims of later work and open
-questions on the same networks have a page of their own, `beyond.md`.
+tables of the results; [paper.csv](paper.csv) has its rows. Claims of later work and open
+questions on the same networks have a page of their own, [beyond.md](beyond.md).
 """
 BEYOND = """\
 # Beyond the paper
 
 Claims of later work and open questions, measured on the networks of the comparison with Morcos et
-al. (ICLR 2018, arXiv 1803.06959). `unitlens compare-with-paper` writes this page beside `paper.md`,
-which has the rule behind the verdicts; `paper.csv` has the same rows. An open question is answered
+al. (ICLR 2018, arXiv 1803.06959). `unitlens compare-with-paper` writes this page beside
+[paper.md](paper.md), which has the rule behind the verdicts; [paper.csv](paper.csv) has the rows of
+both pages. An open question is answered
 **above 0** or **below 0** by a p-value that is adjusted, by Holm's method, for all open questions
 of this page.
 """
@@ -42,9 +43,9 @@ A letter says how a result of the paper is known: F read off the paper's own fig
 that paraphrases the paper, R a replication's code or data, M recalled, I inferred, L said by later
 work. The 95 % interval of our result stands in brackets; it is over networks unless the column n
 names something else. The column "power" has the probability that the row would have come out
-against the paper if the number beside it were true; a row whose power is under .8 is marked as one
-that could hardly have failed. Importance is the increase of the loss when a unit alone is ablated.
-Correlations of units are rank correlations within each network, averaged over networks.
+against the paper if the number beside it were true; a number with a power under .8 could hardly
+have failed, and is compatible at most. Importance is the increase of the loss when a unit alone is
+ablated. Correlations of units are rank correlations within each network, averaged over networks.
 """
 AGAIN = """\
  makes all results again, in the directory `again`. For some experiments only, add
@@ -54,6 +55,11 @@ PROTOCOL = """\
 The protocol of these results (rule, claims, networks, seeds and measurements) has the hash
 `{hash}`. The protocol that was fixed before the run states its own hash (docs/protocol.md in the
 repository of unitlens): the results are those of the fixed protocol where both are the same.
+"""
+REMARKS_HEAD = """\
+What the rule above leaves unsaid. These remarks were written after the rule was fixed; they are no
+part of its hash, and change no verdict.
+
 """
 NO_PROTOCOL = """\
 The protocol of these results has no hash: the comparison was not made by the workflow.
@@ -113,7 +119,11 @@ def _paper_page(content: PageContent) -> list[str]:
     lines += conclusion_section(judge_conclusions(rows), content.drawn, shown)
     lines += [*_origin(content), READING, "## Summary of the results\n"]
     lines += [f"{verdict_summary(paper_rows(rows))}\n", *_left_out(content.failed)]
-    lines += [*overview_table(groups), f"## The rule\n\n{RULE}"]
+    lines += [
+        *overview_table(groups),
+        f"## The rule\n\n{RULE}",
+        f"### Remarks on the rule\n\n{REMARKS_HEAD}{REMARKS}",
+    ]
     for name, of_group in groups.items():
         lines += group_section(name, of_group, content.drawn, shown)
     lines += cause_section(rows)

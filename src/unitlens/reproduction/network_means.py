@@ -92,19 +92,21 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
     fewer than three networks, it is that within the networks.
     """
     value = first.value - second.value
+    bounds = (first.bounds[0] - second.bounds[1], first.bounds[1] - second.bounds[0])
     if first.within or second.within:
         over = " or ".join(dict.fromkeys(filter(None, (first.over, second.over))))
         se = math.hypot(first.se, second.se)
         known = math.isfinite(se)
         n = min(first.n, second.n)
-        return Estimate(value, se, n=n, over=over if known else "", within=True)
+        return Estimate(value, se, n=n, over=over if known else "", within=True, bounds=bounds)
     groups = [{of.seed: of.value for of in group.networks} for group in (first, second)]
     seeds = groups[0].keys()
     unique = all(len(a) == len(of.networks) for a, of in zip(groups, (first, second), strict=True))
     if unique and seeds == groups[1].keys():
         changes = np.array([groups[0][seed] - groups[1][seed] for seed in sorted(seeds)])
         n = len(changes)
-        return Estimate(value, float(mean_error(changes)), n - 1, n, "pairs of one seed")
+        se, over = float(mean_error(changes)), "pairs of one seed"
+        return Estimate(value, se, n - 1, n, over, bounds=bounds)
     values = [np.array([of.value for of in group.networks]) for group in (first, second)]
     se, df = map(float, welch(*values))
-    return Estimate(value, se, df, min(first.n, second.n), "networks")
+    return Estimate(value, se, df, min(first.n, second.n), "networks", bounds=bounds)

@@ -3,6 +3,7 @@
 import math
 
 from unitlens.reproduction.claim_types import Claim, OpenQuestion, ReportedNumber, ReportedSign
+from unitlens.reproduction.estimates import Estimate
 
 
 def paper_text(claim: Claim) -> str:
@@ -40,6 +41,18 @@ def p_text(p: float, equals: str = "") -> str:
     if math.isnan(p):
         return ""
     return "< 0.001" if p < 5e-4 else f"{equals}{p:.3f}"
+
+
+def estimate_text(estimate: Estimate) -> str:
+    """Return a number with its 95 % interval.
+
+    Examples
+    --------
+    >>> print(estimate_text(Estimate(0.5, se=0.1, df=4, n=5, over="networks")))
+    0.500 [0.222, 0.778]
+    """
+    low, high = map(number_text, estimate.interval())
+    return f"{number_text(estimate.value)} [{low}, {high}]"
 
 
 def number_text(value: float) -> str:

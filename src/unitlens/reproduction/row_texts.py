@@ -22,7 +22,7 @@ def verdict_summary(rows: Sequence[CsvRow]) -> str:
     """Return two sentences: the number of rows of each verdict, and of agreements."""
     agreements = sum(row["verdict"] in AGREEMENTS for row in rows)
     counts = f"Verdicts of {len(rows)} results: {count_verdicts(rows)}."
-    return f"{counts} Agreements, each of which could have failed: {agreements}."
+    return f"{counts} Agreements, none of a stated power under {ENOUGH_POWER:g}: {agreements}."
 
 
 def count_verdicts(rows: Sequence[CsvRow]) -> str:
@@ -93,8 +93,7 @@ def verdict_detail(row: CsvRow) -> str:
 
 def could_hardly_fail(row: CsvRow) -> bool:
     """Return whether the verdict of a row could hardly have been "differs", by its power."""
-    weak = bool(row["power"]) and float(row["power"]) < ENOUGH_POWER
-    return row["verdict"] == "compatible" or (weak and row["verdict"] == "undecided")
+    return row["verdict"] == "compatible"
 
 
 def remarks(rows: Sequence[CsvRow]) -> list[str]:

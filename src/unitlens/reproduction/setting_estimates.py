@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unitlens.analysis.generalisation import selected_share
 from unitlens.reproduction.estimates import Estimate
 from unitlens.reproduction.student_t import LEVEL, Floats, critical_t
 
@@ -165,44 +166,6 @@ def correlation_over_settings(settings: Sequence[Floats]) -> Estimate:
     return CorrelationEstimate(value, float(se), count - 1, count, SETTINGS)
 
 
-def selected_share(settings: Floats, top: int, half: int) -> float:
-    """Return how often selecting by AUC finds a setting among the best by test accuracy.
-
-    Parameters
-    ----------
-    settings
-        AUC and test accuracy of each setting, shape (settings, 2).
-    top
-        Number of best settings of a subset among which the selected setting must be.
-    half
-        Number of settings in a subset.
-
-    Returns
-    -------
-    The share of all subsets of `half` settings in which fewer than `top` settings have a better
-    test accuracy than the setting of largest AUC. Of equal AUCs the first is selected.
-
-    Notes
-    -----
-    The setting at place r by AUC (from 0) is selected from C(S - 1 - r, half - 1) of C(S, half)
-    subsets. The number of better settings among the others of such a subset is hypergeometric.
-
-    Examples
-    --------
-    >>> selected_share(np.array([[3.0, 1.0], [2.0, 2.0], [1.0, 0.0]]), 1, 2)
-    0.6666666666666666
-    """
-    from scipy.stats import hypergeom
-
-    accuracy = settings[np.argsort(-settings[:, 0], kind="stable"), 1]
-    size = len(accuracy)
-    places = range(size - half + 1)
-    better = [int((accuracy[place + 1 :] > accuracy[place]).sum()) for place in places]
-    chances = hypergeom.cdf(top - 1, [size - 1 - place for place in places], better, half - 1)
-    weights = [math.comb(size - 1 - place, half - 1) / math.comb(size, half) for place in places]
-    return float(np.dot(weights, chances))
-
-
 def share_over_settings(settings: Floats, top: int) -> Estimate:
     """Estimate the share of halves in which selecting by AUC finds one of the best settings.
 
@@ -211,7 +174,7 @@ def share_over_settings(settings: Floats, top: int) -> Estimate:
     settings
         AUC and test accuracy of each setting, shape (settings, 2).
     top
-        As for :func:`selected_share`.
+        As for :func:`unitlens.analysis.generalisation.selected_share`.
 
     Returns
     -------

@@ -85,7 +85,9 @@ def test_version__stands_once_more_where_nothing_can_be_imported():
     assert DECLARED["version"] == __version__
     assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
     for file in ("Dockerfile", "docs/installation.md"):
-        assert f"docker build -t unitlens:{__version__} ." in (ROOT / file).read_text()
+        text = (ROOT / file).read_text()
+        assert f"docker build -t unitlens:{__version__} ." in text
+        assert set(re.findall(r"unitlens[:-](\d+\.\d+\.\d+)", text)) == {__version__}
 
 
 def test_min_version__of_snakemake_is_the_declared_one():

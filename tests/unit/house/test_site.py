@@ -113,4 +113,4 @@ def test_texts_of_the_repository__stand_on_their_pages(site):
 
     assert "--workflow-profile" in cluster
     assert 'href="../scale.html#on-a-dask-cluster-that-is-there"' in cluster
-    assert "0.10.0" in (site / "changes.html").read_text()
+    assert "0.10.1" in (site / "changes.html").read_text()

@@ -123,7 +123,7 @@ def test_paper__shows_names_as_they_are(pages):
     assert CAUSE in page.text
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     widths = {len(re.findall(r"(?<!\\)\|", row)) for row in rows}
-    assert widths == {4, 8, 9}  # of conclusions and overview, of the results, of causes
+    assert widths == {4, 7, 9}  # of conclusions and overview, of results without power, of causes
 
 
 def test_figures__draw_dollar_signs(tmp_path):

@@ -114,6 +114,29 @@ def test_mixed_conclusion__is_told_by_data_set():
     assert found.experiments == ("e",)
 
 
+def test_part_that_was_measured__is_told_as_undecided():
+    found = judged(1, {MNIST: "undecided", **levels("differs", *["agrees"] * 5)})
+
+    told = "could not be tested here (undecided) on MNIST, could not be tested here on CIFAR-10"
+    assert found.told == f"{told} and ImageNet"
+    assert "numbers and details that agree (5), differ (1)" in found.parts[0].reason
+
+
+def test_setting_of_a_row__stands_before_its_quantity():
+    rows = [
+        {**row(f"{group}/{claim.name}", "differs"), "what": claim.quantity}
+        for group, declared in PAPER_CLAIMS.items()
+        for claim in declared.claims
+    ]
+    reasons = {one.conclusion.title: one.reason for one in judge_conclusions(rows)}
+
+    assert (
+        ": at dropout 0.1, the accuracy lost when the dropout fraction is ablated, corru"
+        in (reasons["Dropout"])
+    )
+    assert ": the AUC with batch norm minus" in reasons["Batch norm and ablation"]
+
+
 def test_some_deciding_rows__hold_in_part_and_one_against_fails():
     dropouts = {f"dropout/flat-{share:g}-0": "agrees" for share in (0.1, 0.2)}
 

@@ -15,7 +15,6 @@ from unitlens.reproduction.network_means import difference, estimate_mean
 from unitlens.reproduction.setting_estimates import (
     correlation_over_settings,
     fisher_jackknife,
-    selected_share,
     setting_sums,
     share_over_settings,
 )
@@ -162,17 +161,6 @@ def test_interval_of_a_share__covers_over_eighteen_settings(correlation, top):
         covered.append(low <= truth <= high)
 
     assert np.mean(covered) >= 0.93
-
-
-def test_selected_share__is_that_of_drawn_halves():
-    rng = np.random.default_rng(5)
-    settings = rng.normal(size=(11, 2))
-    hits = []
-    for _ in range(20_000):
-        half = settings[rng.permutation(11)[:5]]
-        hits.append((half[:, 1] > half[half[:, 0].argmax(), 1]).sum() < 2)
-
-    assert selected_share(settings, 2, 5) == pytest.approx(np.mean(hits), abs=0.01)
 
 
 ORDER = ReportedOrder(strict=True)

@@ -47,10 +47,11 @@ def test_verdict_that_differs__is_listed_with_both_results(tmp_path):
     text = section(tmp_path, before, row())
 
     assert "### Against paper-1" in text
-    assert 'Verdicts that differ: 1; from "differs" to an agreement: 1.' in text
+    assert 'Verdicts that differ: 1; from "differs" to an agreement or to "compatible": 1.' in text
     line = next(line for line in text.splitlines() if line.startswith("| 7b"))
     assert line == (
-        "| 7b | correlation | 0.02 [-0.126,\N{NO-BREAK SPACE}0.164] **differs** "
+        "| 7b | Selectivity and importance, CIFAR-10 | correlation "
+        "| 0.02 [-0.126,\N{NO-BREAK SPACE}0.164] **differs** "
         "| 0.1 [0.0,\N{NO-BREAK SPACE}0.2] **agrees** | population; networks 3, before 12 |"
     )
     assert "Selectivity and importance, CIFAR-10: experiments deep, before wide." in text

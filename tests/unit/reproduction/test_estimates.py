@@ -1,6 +1,7 @@
 """Estimates over networks and their tests, against SciPy and by hand."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -162,3 +163,12 @@ def test_share_of_all_halves__has_no_remark_on_a_sign_test():
     assert evidence.estimate.value == pytest.approx(1)
     assert evidence.estimate.se == 0
     assert evidence.notes == ()
+
+
+def test_difference_of_shares__is_none_beyond_one():
+    shares = [
+        replace(estimate_mean(networks(values, range(3))), bounds=(0, 1))
+        for values in ([0.1, 0.9, 0.2], [0.8, 0.1, 0.9])
+    ]
+
+    assert difference(*shares).interval() == (-1, 1)
