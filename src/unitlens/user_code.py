@@ -127,7 +127,7 @@ def find_problem(name: str) -> str:
 
 
 def folder_of_module(name: str) -> Path | None:
-    """Return the folder on Python's path that holds a module, or the package around a module.
+    """Return the folder on Python's path that a module is found in.
 
     Parameters
     ----------
@@ -139,11 +139,11 @@ def folder_of_module(name: str) -> Path | None:
     The resolved folder; None where the module cannot be found or lies in no folder.
     """
     with _current_directory_importable():
-        spec = _find_module(name.partition(".")[0])
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    if spec is None or not (places or spec.has_location):
+        spec = _find_module(name)
+    if spec is None or not spec.has_location:
         return None
-    return Path(places[0] if places else str(spec.origin)).resolve().parent
+    file = Path(str(spec.origin)).resolve()
+    return file.parents[name.count(".") + (file.name == "__init__.py")]
 
 
 def _find_module(name: str) -> ModuleSpec | None:

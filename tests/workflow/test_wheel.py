@@ -1,6 +1,7 @@
 """The wheel is all that a user needs: installed alone, it begins and runs an experiment."""
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -147,6 +148,24 @@ def test_run__needs_no_snakefile_and_takes_files_and_arguments(start, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "mine/tables" in done.stdout
     assert "write_report" not in done.stdout
+
+
+def test_command_on_the_page__is_one_of_the_installed_program(start, tmp_path):
+    measured = {**TINY["measurements"], "cumulative_ablation": {}}
+    compared = {**TINY, "results": "mine", "paper": {"mnist_ablation": ["tiny"]}}
+    compared["measurements"] = measured
+    (tmp_path / "empty/mine.yaml").write_text(yaml.safe_dump(compared))
+    asked = ("mine/paper.csv", "--dry-run", "--printshellcmds", "--config", "only=[tiny]")
+
+    done = start("unitlens", "run", "mine.yaml", "--", *asked)
+
+    assert done.returncode == 0, done.stderr
+    words = shlex.split(next(line for line in done.stdout.splitlines() if "--command" in line))
+    command = words[words.index("--command") + 1]
+    assert command == "unitlens run mine.yaml -- --config 'only=[\"tiny\"]'"
+    again = start(*shlex.split(command), "results=again", "--dry-run")
+    assert again.returncode == 0, again.stderr
+    assert "again/paper.csv" in again.stdout
 
 
 def test_module__of_another_workflow(start, tmp_path):

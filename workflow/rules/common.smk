@@ -369,12 +369,17 @@ def get_tables(wildcards):
 
 def get_command():
     """Write the command that these results are made by, for a person to repeat."""
-    files = workflow.overwrite_configfiles or []
-    of_unitlens = workflow.main_snakefile == SNAKEFILE and not IN_REPOSITORY
-    if of_unitlens:
-        program, start = "unitlens run", Path.cwd()
+    files, here = workflow.overwrite_configfiles or [], Path.cwd()
+    if workflow.main_snakefile == SNAKEFILE and not IN_REPOSITORY:
+        start, program, named = here, ["unitlens run"], [*files, "--"]
     else:
-        program = "snakemake --cores all" + " --configfile" * bool(files)
-        start = ROOT if workflow.main_snakefile == SNAKEFILE else Path(workflow.basedir)
+        of_repository = workflow.main_snakefile == SNAKEFILE
+        start = ROOT if of_repository else Path(workflow.basedir)
+        program, named = ["snakemake --cores all"], files
+        if here.resolve() != start.resolve():
+            program.append(f"--directory {quote(os.path.relpath(here, start))}")
+        program += ["--configfile"] * bool(files)
+    relative = [file if file == "--" else os.path.relpath(file, start) for file in named]
+    beginning = " ".join([*program, *map(quote, relative)])
     settings = workflow.config_settings.config
-    return repeated_command(program, files, settings, user_functions(PLAN), start)
+    return repeated_command(beginning, settings, user_functions(PLAN), start)

@@ -97,8 +97,8 @@ def selection_rates(
     return SelectionRates(
         size,
         {k: selected_share(settings, k, size) for k in top if k < size},
-        best - float(np.dot(first, selected)),
-        best - float(accuracy.mean()),
+        max(0.0, best - float(np.dot(first, selected))),
+        max(0.0, best - float(accuracy.mean())),
     )
 
 

@@ -200,7 +200,7 @@ FIGURES: dict[str, FigureDeclaration] = {
             module="hyperparameters",
             title="Choosing hyperparameters by robustness to ablation",
             caption="Left: test accuracy against the area under the cumulative ablation curve; "
-            "each dot is a setting, averaged over its seeds. Right: how often, among random "
+            "each dot is a setting, averaged over its seeds. Right: how often, over all "
             "halves of the settings, the setting with the largest area is one of the best by "
             "test accuracy. Dashes: a setting picked at random.",
             needs=("cumulative_ablation",),

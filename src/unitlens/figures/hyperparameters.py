@@ -94,10 +94,10 @@ def hyperparameter_selection_finding(results: Results, runs: Sequence[str]) -> s
     shares = "/".join(f"{100 * share:.0f}" for share in rates.top.values())
     chance = "/".join(f"{100 * k / rates.size:.0f}" for k in rates.top)
     return (
-        f"{auc_correlation(auc, accuracy, 'test accuracy', f'{auc.size} settings')} Of each "
-        f"half of {rates.size} settings, the setting with the largest AUC is among the top "
-        f"{numbers} by test accuracy in {shares} % of the halves ({chance} % for a random pick), "
-        f"and loses {rates.lost:.3f} of accuracy against the best setting "
+        f"{auc_correlation(auc, accuracy, 'test accuracy', f'{auc.size} settings')} Of all halves "
+        f"of the settings, {rates.size} settings each, the setting with the largest AUC is among "
+        f"the top {numbers} by test accuracy in {shares} % of the halves ({chance} % for a random "
+        f"pick), and loses {rates.lost:.3f} of accuracy against the best setting "
         f"({rates.lost_by_chance:.3f} for a random pick)."
     )
 

@@ -22,7 +22,7 @@ class Counts(NamedTuple):
 
 
 NO_COUNTS = Counts()
-SHARE, CORRELATION = (0.0, 1.0), (-1.0, 1.0)  # bounds
+SHARE, SHARE_CHANGE, CORRELATION = (0.0, 1.0), (-1.0, 1.0), (-1.0, 1.0)  # bounds
 
 
 @dataclass(frozen=True)

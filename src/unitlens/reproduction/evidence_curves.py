@@ -1,6 +1,7 @@
 """Evidence from cumulative ablation curves."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from itertools import pairwise
 
@@ -12,6 +13,7 @@ from unitlens.analysis.run_groups import group_runs
 from unitlens.reproduction.estimates import Estimate
 from unitlens.reproduction.evidence import (
     SHARE,
+    SHARE_CHANGE,
     Counts,
     Evidence,
     Measurements,
@@ -161,15 +163,13 @@ def _mean_minus_zero(runs: Runs) -> Evidence:
     def compare(some: Runs) -> Evidence:
         return auc_difference(*some.random_curves("zero"), some.random_curves("mean")[1])
 
-    evidence, settings = compare(runs), group_runs(runs.table)
-    if len(settings) == 1:
-        return evidence
-    told = [
-        f"{group.label} {estimate_text(own)}"
-        for group in settings
-        if (own := compare(runs.select_names(group.runs)).estimate)
-    ]
-    return evidence.with_notes(f"by setting: {'; '.join(told)}")
+    evidence = compare(runs)
+    told = []
+    for group in group_runs(runs.table):
+        with suppress(NotMeasuredError):  # a setting without curves of both values
+            own = compare(runs.select_names(group.runs)).estimate
+            told += [f"{group.label} {estimate_text(own)}"] if own and own.over_networks else []
+    return evidence.with_notes(f"by setting: {', '.join(told)}") if len(told) > 1 else evidence
 
 
 def auc_difference(runs: Runs, first: xr.Dataset, second: xr.Dataset) -> Evidence:
@@ -196,7 +196,9 @@ def auc_difference(runs: Runs, first: xr.Dataset, second: xr.Dataset) -> Evidenc
     }
     both = runs.select_names(names)
     return estimate_evidence(
-        estimate_over(both, changes, mean, "orders"), both, count_curves(second)
+        estimate_over(both, changes, mean, "orders", bounds=SHARE_CHANGE),
+        both,
+        count_curves(second),
     )
 
 

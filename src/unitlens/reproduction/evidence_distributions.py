@@ -21,12 +21,12 @@ def batch_norm_selectivity(runs: Runs) -> Measurements:
     """Measure figure 6a: the distribution of class selectivity with and without batch norm."""
     name = "selectivity"
     yield "mode", lambda: _mode(runs, 1, name, 0.05)
-    yield "high", lambda: _with_minus_without(runs, name, lambda values: mean(values > 0.7))
+    yield "high", lambda: _with_minus_without(runs, name, lambda values: mean(values > 0.7), SHARE)
     yield "broad", lambda: _with_minus_without(runs, name, _interquartile_range)
     yield (
         "ends",
         lambda: _with_minus_without(
-            runs, name, lambda values: mean((values < 0.02) | (values > 0.98))
+            runs, name, lambda values: mean((values < 0.02) | (values > 0.98)), SHARE
         ),
     )
 
@@ -44,10 +44,14 @@ def batch_norm_information(runs: Runs) -> Measurements:
 
 def _bump(runs: Runs, name: str) -> Evidence:
     """Return the bump with batch norm; a remark has that without."""
-    with_it, without = (_distribution(runs, flag, name, bump) for flag in (1, 0))
-    if without.estimate is None:
+    with_it = _distribution(runs, 1, name, bump)
+    try:
+        without = _distribution(runs, 0, name, bump).estimate
+    except NotMeasuredError:
         return with_it
-    return with_it.with_notes(f"without batch norm: {estimate_text(without.estimate)}")
+    if without is None or not without.over_networks:
+        return with_it
+    return with_it.with_notes(f"without batch norm: {estimate_text(without)}")
 
 
 def mode(values: Floats, width: float) -> float:
@@ -107,14 +111,19 @@ def _distribution(
     return estimate_evidence(estimate, measured, Counts(units=sum(map(len, values.values()))))
 
 
-def _with_minus_without(runs: Runs, name: str, statistic: Statistic) -> Evidence:
+def _with_minus_without(
+    runs: Runs,
+    name: str,
+    statistic: Statistic,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+) -> Evidence:
     """Return a statistic of the networks with batch norm minus that of the others."""
     (with_it, with_values), (without, without_values) = (
         _unit_values(runs.select_equal("batch_norm", flag), name) for flag in (1, 0)
     )
     change = difference(
-        estimate_over(with_it, with_values, statistic, "units"),
-        estimate_over(without, without_values, statistic, "units"),
+        estimate_over(with_it, with_values, statistic, "units", bounds=bounds),
+        estimate_over(without, without_values, statistic, "units", bounds=bounds),
     )
     both = runs.select_names([*with_it.names, *without.names])
     units = sum(map(len, (*with_values.values(), *without_values.values())))

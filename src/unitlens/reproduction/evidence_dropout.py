@@ -57,7 +57,7 @@ def _past_dropout(runs: Runs, share: float) -> Evidence:
     def accuracy_past(corruption: float) -> Estimate:
         measured, curves = runs.select_equal("corruption", corruption).random_curves()
         means = {run: _mean_past(points, share) for run, points in curve_points(curves).items()}
-        return estimate_over(measured, means, mean, "orders")
+        return estimate_over(measured, means, mean, "orders", bounds=SHARE)
 
     ends = runs.select(np.isin(runs.table["corruption"].values, (0.0, 1.0)))
     measured, curves = ends.random_curves()

@@ -193,7 +193,8 @@ def _regularised_minus_plain(runs: Runs, name: str, strength: float) -> Evidence
 
 def _notes_on_dead_units(runs: Runs) -> list[str]:
     """Return a remark if more than half of the units of a network are dead."""
-    shares = runs.table["dead_units"].values / runs.table["units"].values
+    dead_units, units = (runs.table[name].values for name in ("dead_units", "units"))
+    shares = dead_units[units > 0] / units[units > 0]  # -1 where they were not measured
     dead = np.sort(shares[shares > 0.5])
     if not dead.size:
         return []

@@ -35,9 +35,14 @@ def _selection_correlation(runs: Runs) -> Evidence:
     evidence = correlation_with_auc(runs, lambda accuracy: accuracy)
     table = _runs_with_auc(runs).table
     auc, train, test = (table[name].values for name in ("auc", "train_accuracy", "test_accuracy"))
+    if not (train > 0).all():
+        return evidence
+    r, relative = pearson(auc, train), pearson(auc / train, test)
+    if not np.isfinite((r, relative)).all():
+        return evidence
     return evidence.with_notes(
-        f"train accuracy without ablation: r = {pearson(auc, train):.3f} with AUC; AUC divided by "
-        f"it: r = {pearson(auc / train, test):.3f} with test accuracy"
+        f"train accuracy without ablation has r = {r:.3f} with AUC, and AUC divided by this "
+        f"accuracy has r = {relative:.3f} with test accuracy"
     )
 
 

@@ -11,6 +11,7 @@ from unitlens.analysis.curve_summaries import area_under_curve
 from unitlens.analysis.run_groups import rows_of
 from unitlens.reproduction.evidence import (
     CORRELATION,
+    SHARE_CHANGE,
     Counts,
     Evidence,
     Measurements,
@@ -67,7 +68,7 @@ def _fall_of_auc(runs: Runs) -> Evidence:
         areas, losses = zip(*course.values(), strict=True)
         best = int(np.argmin(losses))
         changes[run] = areas[-1] - areas[best]  # all epochs have the same orders
-    estimate = estimate_over(runs, changes, mean, "orders")
+    estimate = estimate_over(runs, changes, mean, "orders", bounds=SHARE_CHANGE)
     counts = Counts(orders=max(map(len, changes.values())))
     return estimate_evidence(estimate, runs.select_names(courses), counts)
 

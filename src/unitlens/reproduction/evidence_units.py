@@ -1,6 +1,7 @@
 """Evidence from single units: rank correlations of their measures."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 
 import numpy as np
@@ -116,16 +117,21 @@ def _importance_correlation(runs: Runs, name: str) -> Evidence:
 def _with_sides_of_layers(runs: Runs, layers: int) -> Evidence:
     """Correlate selectivity and importance over all units, with a remark on single layers."""
     evidence = _importance_correlation(runs, "selectivity")
-    try:
-        by_layer = [_layer_correlation(runs, place, layers).estimate for place in range(layers)]
-    except NotMeasuredError:
+    sides: dict[int, list[str]] = {1: [], -1: [], 0: []}
+    for place in range(layers):
+        with suppress(NotMeasuredError):
+            of_layer = _layer_correlation(runs, place, layers).estimate
+            if of_layer and of_layer.over_networks:
+                sides[of_layer.side()].append(str(place + 1))
+    if not any(sides.values()):
         return evidence
     told = [
-        f"{side} 0 in layers {', '.join(places)}"
+        f"{side} 0 in layers {', '.join(sides[sign])}"
         for side, sign in (("above", 1), ("below", -1))
-        if (places := [str(i) for i, one in enumerate(by_layer, 1) if one and one.side() == sign])
+        if sides[sign]
     ]
-    return evidence.with_notes(f"within single layers surely {' and '.join(told) or '0 in none'}")
+    surely = " and ".join(told) or "on one side of 0 in none"
+    return evidence.with_notes(f"within single layers surely {surely}")
 
 
 def _depth_correlation(runs: Runs) -> Evidence:

@@ -43,9 +43,10 @@ A letter says how a result of the paper is known: F read off the paper's own fig
 that paraphrases the paper, R a replication's code or data, M recalled, I inferred, L said by later
 work. The 95 % interval of our result stands in brackets; it is over networks unless the column n
 names something else. The column "power" has the probability that the row would have come out
-against the paper if the number beside it were true; a number with a power under .8 could hardly
-have failed, and is compatible at most. Importance is the increase of the loss when a unit alone is
-ablated. Correlations of units are rank correlations within each network, averaged over networks.
+against the paper if the number beside it were true; with a power under .8 a row could hardly have
+failed, and never agrees. Agreements are the verdicts "agrees", "same direction" and "same order".
+Importance is the increase of the loss when a unit alone is ablated. Correlations of units are rank
+correlations within each network, averaged over networks.
 """
 AGAIN = """\
  makes all results again, in the directory `again`. For some experiments only, add

@@ -6,7 +6,7 @@ from itertools import groupby
 
 from unitlens.catalogue.comparisons import COMPARISONS
 from unitlens.reproduction.follow_ups import FOLLOW_UP_CLAIMS
-from unitlens.reproduction.verdict import AGREEMENTS, ENOUGH_POWER
+from unitlens.reproduction.verdict import AGREEMENTS
 
 CsvRow = Mapping[str, str]  # of paper.csv
 COLUMNS = ("figure", "quantity", "paper", "ours", "n", "power", "verdict")
@@ -19,10 +19,10 @@ def paper_rows(rows: Sequence[CsvRow]) -> list[CsvRow]:
 
 
 def verdict_summary(rows: Sequence[CsvRow]) -> str:
-    """Return two sentences: the number of rows of each verdict, and of agreements."""
+    """Return two sentences: the number of rows of each verdict, and of all agreements."""
     agreements = sum(row["verdict"] in AGREEMENTS for row in rows)
     counts = f"Verdicts of {len(rows)} results: {count_verdicts(rows)}."
-    return f"{counts} Agreements, none of a stated power under {ENOUGH_POWER:g}: {agreements}."
+    return f"{counts} Agreements: {agreements}."
 
 
 def count_verdicts(rows: Sequence[CsvRow]) -> str:
@@ -92,7 +92,7 @@ def verdict_detail(row: CsvRow) -> str:
 
 
 def could_hardly_fail(row: CsvRow) -> bool:
-    """Return whether the verdict of a row could hardly have been "differs", by its power."""
+    """Return whether a row is compatible only, for its power is too low."""
     return row["verdict"] == "compatible"
 
 

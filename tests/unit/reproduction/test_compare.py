@@ -349,7 +349,8 @@ def test_selection__is_over_the_settings(compared):
     )
     r, relative = np.corrcoef(auc, train)[0, 1], np.corrcoef(auc / train, test)[0, 1]
     note = rows["hyperparameter_selection", "correlation"]["notes"]
-    assert f"r = {r:.3f} with AUC; AUC divided by it: r = {relative:.3f} with" in note
+    told = f"has r = {r:.3f} with AUC, and AUC divided by this accuracy has r = {relative:.3f} with"
+    assert told in note
     assert float(row["ours"]) == pytest.approx(np.mean(hits), abs=6e-4)
     assert row["interval_over"] == "settings"
     assert row["alternative"] == "0.25"  # by chance: one of the four settings of a half
@@ -504,11 +505,14 @@ def test_dead_units__are_remarked_where_most_units_are_dead(compared):
         np.where(alpha == 0.1, table["units"].values * 0.6, 1).astype(int),
     )
     table["dead_units"][np.flatnonzero(alpha == 0.1)[0]] = 0
+    units = int(table["units"].values[0])
+    for name in ("dead_units", "units"):  # -1 where no units were measured
+        table[name][np.flatnonzero(alpha == -2)] = -1
     measures = dict(regulariser(Runs(results, table)))
 
     notes = {name: measures[f"test_accuracy-{name}"]().notes for name in ("-2", "0.1")}
 
-    share = int(table["units"].values[0] * 0.6) / table["units"].values[0]
+    share = int(units * 0.6) / units
     told = f"dead units of 2 of 3 networks with the regulariser: {share:.0%}, {share:.0%}"
     assert notes["0.1"][-1] == told
     assert not any("dead units" in note for note in notes["-2"])
@@ -545,9 +549,12 @@ def test_layers__are_named_in_which_selective_units_are_surely_more_important(
     assert note == f"within single layers surely {told}"
 
 
-def test_bump__has_that_without_batch_norm_beside_it(compared):
-    directory, _ = compared
-    results, runs = open_results(directory), runs_of(directory, "batch_norm")
+def test_bump__has_that_without_batch_norm_beside_it(tmp_path):
+    kinds = itertools.product((True, False), range(3))
+    write_results(
+        tmp_path, [network(("a",), seed=seed, batch_norm=flag, **CONVNET) for flag, seed in kinds]
+    )
+    results, runs = open_results(tmp_path), runs_of(tmp_path, "a")
     units = results.units
     without = [
         bump(units["mutual_information"].values[units["run"].values == run])
@@ -557,6 +564,11 @@ def test_bump__has_that_without_batch_norm_beside_it(compared):
     evidence = dict(batch_norm_information(Runs(results, runs)))["bump"]()
 
     assert f"without batch norm: {np.mean(without):.3f} [" in evidence.notes[-1]
+
+    with_it = runs.isel(run=np.flatnonzero(runs["batch_norm"].values == 1))
+    alone = dict(batch_norm_information(Runs(results, with_it)))["bump"]()
+    assert alone.estimate.value == evidence.estimate.value
+    assert not any("without" in note for note in alone.notes)
 
 
 def test_over_training__compares_the_first_kept_epoch_with_the_end(compared):
@@ -852,11 +864,19 @@ def test_clamping__compares_order_by_order(tmp_path):
     whole = widths.sum() - widths[0] / 2
     assert value == pytest.approx(-0.2 * whole)
     assert (evidence.networks, evidence.orders) == (6, 4)
-    clean, corrupted = (f"{-less * whole:.3f}" for less in (0.1, 0.3))
+    clean, corrupted = (f"{-part * whole:.3f}" for part in (0.1, 0.3))
     assert evidence.notes[-1] == (
-        f"by setting: corruption 0 {clean} [{clean}, {clean}]; "
+        f"by setting: corruption 0 {clean} [{clean}, {clean}], "
         f"corruption 0.5 {corrupted} [{corrupted}, {corrupted}]"
     )
+
+    none = xr.where((both["order"].str.startswith("mean")) & (less > 0.2), np.nan, both["accuracy"])
+    partly = both.assign(accuracy=none.transpose(*both["accuracy"].dims))
+    results.__dict__["curves"] = results.curves.assign(accuracy=partly["accuracy"])
+    of_some = measure()
+    assert of_some.networks == 3
+    assert of_some.estimate.value == pytest.approx(-0.1 * whole)
+    assert not any("by setting" in note for note in of_some.notes)
 
 
 def test_fraction_at_half__is_linear_between_points_of_the_mean_curve():
