@@ -126,12 +126,11 @@ def _with_sides_of_layers(runs: Runs, layers: int) -> Evidence:
     if not any(sides.values()):
         return evidence
     told = [
-        f"{side} 0 in layers {', '.join(sides[sign])}"
+        f"{side} 0 within layers {', '.join(sides[sign])}"
         for side, sign in (("above", 1), ("below", -1))
         if sides[sign]
     ]
-    surely = " and ".join(told) or "on one side of 0 in none"
-    return evidence.with_notes(f"within single layers surely {surely}")
+    return evidence.with_notes(f"surely {' and '.join(told) or 'on no side of 0 within any layer'}")
 
 
 def _depth_correlation(runs: Runs) -> Evidence:

@@ -545,8 +545,8 @@ def test_layers__are_named_in_which_selective_units_are_surely_more_important(
         sides["above"] += [str(place)] if low > 0 else []
         sides["below"] += [str(place)] if high < 0 else []
     assert "3" in sides["above"]
-    told = " and ".join(f"{side} 0 in layers {', '.join(of)}" for side, of in sides.items() if of)
-    assert note == f"within single layers surely {told}"
+    told = [f"{side} 0 within layers {', '.join(of)}" for side, of in sides.items() if of]
+    assert note == f"surely {' and '.join(told)}"
 
 
 def test_bump__has_that_without_batch_norm_beside_it(tmp_path):
