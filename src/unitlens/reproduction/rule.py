@@ -52,24 +52,27 @@ RULE = """\
 # Of the words, wherever their lines break. The remarks are no part: they change no verdict.
 RULE_HASH = hash_values(" ".join(RULE.split()))
 REMARKS = """\
-* **Conclusions.** For a correlation that decides and differs in size, the side of 0 decides.
-  Conclusion 9 says that selective units are not more important: a correlation that is surely below
-  0 supports it, and only one that is surely above 0 contradicts it. "Could not be tested here"
-  stands with "undecided" where a test was made, but could say nothing by the rule. A conclusion is
-  judged for each data set, or for each of two measures.
+* **Conclusions.** Where a deciding row is a correlation that differs in size, its side of 0
+  decides. Conclusion 9 says that selective units are not more important: a correlation that is
+  surely below 0 supports it, and only one that is surely above 0 contradicts it. The word
+  "undecided" follows "could not be tested here" where deciding rows were measured, but are
+  undecided or compatible. A conclusion is judged for each data set, or for each of two measures.
 * **Correlations of the paper** over an unknown number of pairs (4b) are surely on the side of 0 on
-  which they are read; their own scatter is not counted. The number n beside another one is that of
-  maps or settings, or follows from the paper's p-value (7a: p = .288, 7d: p = .149).
-* **A negative relation or none** is the same direction unless our interval lies wholly above 0.
+  which they are read; their own scatter is not counted. The number n beside a correlation of the
+  paper is that of maps or settings, or follows from the paper's p-value (7a: .288, 7d: .149).
+* **Directions** state no power: the interval says whether a row could have failed. Where it
+  excludes 0, an effect of the same size on the other side of 0 would have been found in at least
+  half of the cases. A negative relation or none is the same direction unless our interval lies
+  wholly above 0.
 * **The smallest of several differences** has as lower end the smallest of their lower ends, and as
   upper end the smallest of their upper ends at the level that Bonferroni's correction gives. Both
   may be of another level than the difference itself.
 * **The number m** of the paper's networks is 5 at either end of figure 3a and 4 in figures 6a and
   6b; of figure 4c it is 96 settings for the correlation and 2 halves without common settings for
   the shares. Elsewhere it is 1.
-* **Grids.** All networks share the rounding of a mode to bins of width w: w\N{SUPERSCRIPT TWO} / 12
-  is added to the variance of the mean; for the epoch of the largest AUC, as much for the spacing of
-  the kept epochs.
+* **Grids.** All networks share the rounding of a mode to bins of width w, so that
+  w\N{SUPERSCRIPT TWO} / 12 is added to the variance of the mean. For the epoch of the largest AUC
+  the same is done with the distances between kept epochs.
 * **Flat** up to the dropout fraction (5a) is a loss of at most .05. This limit is ours, and no
   reading of the paper.
 * **The sign test** on five networks of the very same number gives p = .0625 and decides nothing.
