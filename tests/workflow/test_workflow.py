@@ -148,7 +148,9 @@ def test_workflow__sets_the_paper_beside_its_results(finished):
 
     assert float(rows["corruption 1"]["ours"]) == pytest.approx(auc, abs=6e-4)
     assert rows["corruption 0.2"]["verdict"] == "not measured"
-    assert rows["order"]["command"].startswith("snakemake --cores all --configfile ")
+    command = rows["order"]["command"]
+    assert command.startswith("snakemake --cores all --directory ")
+    assert command.endswith("tiny.yaml --config results=again 'only=[memo]'")
     assert '<h2 id="compared">Comparison with the paper</h2>' in page
     assert rows["order"]["reduction"] in page
     assert rows["order"]["reduction"] in (finished / "results/paper.md").read_text()

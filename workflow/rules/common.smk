@@ -379,7 +379,9 @@ def get_command():
         if here.resolve() != start.resolve():
             program.append(f"--directory {quote(os.path.relpath(here, start))}")
         program += ["--configfile"] * bool(files)
-    relative = [file if file == "--" else os.path.relpath(file, start) for file in named]
+    relative = [
+        file if file == "--" else os.path.relpath(file, start) for file in named
+    ]
     beginning = " ".join([*program, *map(quote, relative)])
     settings = workflow.config_settings.config
     return repeated_command(beginning, settings, user_functions(PLAN), start)
