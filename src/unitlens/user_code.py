@@ -126,26 +126,6 @@ def find_problem(name: str) -> str:
     )
 
 
-def folder_of_module(name: str) -> Path | None:
-    """Return the folder on Python's path that a module is found in.
-
-    Parameters
-    ----------
-    name
-        Module. It is searched in the current directory first.
-
-    Returns
-    -------
-    The resolved folder; None where the module cannot be found or lies in no folder.
-    """
-    with _current_directory_importable():
-        spec = _find_module(name)
-    if spec is None or not spec.has_location:
-        return None
-    file = Path(str(spec.origin)).resolve()
-    return file.parents[name.count(".") + (file.name == "__init__.py")]
-
-
 def _find_module(name: str) -> ModuleSpec | None:
     """Find a module without importing the packages around it."""
     spec: ModuleSpec | None = None

@@ -369,19 +369,20 @@ def get_tables(wildcards):
 
 def get_command():
     """Write the command that these results are made by, for a person to repeat."""
-    files, here = workflow.overwrite_configfiles or [], Path.cwd()
-    if workflow.main_snakefile == SNAKEFILE and not IN_REPOSITORY:
-        start, program, named = here, ["unitlens run"], [*files, "--"]
-    else:
-        of_repository = workflow.main_snakefile == SNAKEFILE
-        start = ROOT if of_repository else Path(workflow.basedir)
-        program, named = ["snakemake --cores all"], files
-        if here.resolve() != start.resolve():
-            program.append(f"--directory {quote(os.path.relpath(here, start))}")
-        program += ["--configfile"] * bool(files)
-    relative = [
-        file if file == "--" else os.path.relpath(file, start) for file in named
+    here = Path.cwd()
+    installed = workflow.main_snakefile == SNAKEFILE and not IN_REPOSITORY
+    beside = ROOT if workflow.main_snakefile == SNAKEFILE else Path(workflow.basedir)
+    start = here if installed else beside
+    files = [
+        quote(os.path.relpath(file, start))
+        for file in workflow.overwrite_configfiles or []
     ]
-    beginning = " ".join([*program, *map(quote, relative)])
+    if installed:
+        words = ["unitlens run", *files, "--"]
+    else:
+        words = ["snakemake --cores all"]
+        if here.resolve() != start.resolve():
+            words += ["--directory", quote(os.path.relpath(here, start))]
+        words += ["--configfile", *files] if files else []
     settings = workflow.config_settings.config
-    return repeated_command(beginning, settings, user_functions(PLAN), start)
+    return repeated_command(" ".join(words), settings, user_functions(PLAN), start)

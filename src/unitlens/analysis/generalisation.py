@@ -122,21 +122,21 @@ def selected_share(settings: np.ndarray, top: int, half: int) -> float:
     Notes
     -----
     The setting at place r by AUC (from 0) is selected from C(S - 1 - r, half - 1) of C(S, half)
-    subsets. The number of better settings among the others of such a subset is hypergeometric.
+    subsets. Of these, C(b, j) C(S - 1 - r - b, half - 1 - j) hold j of the b better settings.
 
     Examples
     --------
     >>> selected_share(np.array([[3.0, 1.0], [2.0, 2.0], [1.0, 0.0]]), 1, 2)
     0.6666666666666666
     """
-    from scipy.stats import hypergeom
-
     accuracy = settings[np.argsort(-settings[:, 0], kind="stable"), 1]
-    size = len(accuracy)
-    places = range(size - half + 1)
-    better = [int((accuracy[place + 1 :] > accuracy[place]).sum()) for place in places]
-    chances = hypergeom.cdf(top - 1, [size - 1 - place for place in places], better, half - 1)
-    return float(np.dot(_first_chances(size, half), chances))
+    size, subsets = len(accuracy), 0
+    for place in range(size - half + 1):
+        better = int((accuracy[place + 1 :] > accuracy[place]).sum())
+        others = size - 1 - place - better
+        for count in range(min(top, half)):
+            subsets += math.comb(better, count) * math.comb(others, half - 1 - count)
+    return subsets / math.comb(size, half)
 
 
 def _first_chances(size: int, half: int) -> list[float]:

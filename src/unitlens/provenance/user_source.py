@@ -43,7 +43,7 @@ def user_modules(module: str) -> tuple[tuple[str, Path], ...]:
     module
         Dotted name of the module. It is searched in the current directory, then on ``sys.path``.
     """
-    root = next((root for root in _roots() if _module_file(root, module) is not None), None)
+    root = module_root(module)
     if root is None:
         return ()
     found: dict[str, Path] = {}
@@ -57,6 +57,17 @@ def user_modules(module: str) -> tuple[tuple[str, Path], ...]:
             found[part] = file
             waiting += _imported_names(file, part)
     return tuple(sorted(found.items()))
+
+
+def module_root(module: str) -> Path | None:
+    """Return the directory that a module of the user is found in, None where there is none.
+
+    Parameters
+    ----------
+    module
+        As for :func:`user_modules`.
+    """
+    return next((root for root in _roots() if _module_file(root, module) is not None), None)
 
 
 def _roots() -> Iterator[Path]:

@@ -4,6 +4,7 @@ import numpy as np
 
 from unitlens.reproduction.evidence import (
     SHARE,
+    SHARE_CHANGE,
     Counts,
     Evidence,
     Measurements,
@@ -89,7 +90,7 @@ def _distribution(
     flag: int,
     name: str,
     statistic: Statistic,
-    bounds: tuple[float, float] = (-1.0, 1.0),
+    bounds: tuple[float, float] = SHARE_CHANGE,
 ) -> Evidence:
     """Return the mean of a statistic of the units over networks with (1) or without (0) batch norm.
 

@@ -57,11 +57,6 @@ The protocol of these results (rule, claims, networks, seeds and measurements) h
 `{hash}`. The protocol that was fixed before the run states its own hash (docs/protocol.md in the
 repository of unitlens): the results are those of the fixed protocol where both are the same.
 """
-REMARKS_HEAD = """\
-What the rule above leaves unsaid. These remarks were written after the rule was fixed; they are no
-part of its hash, and change no verdict.
-
-"""
 NO_PROTOCOL = """\
 The protocol of these results has no hash: the comparison was not made by the workflow.
 """
@@ -123,7 +118,7 @@ def _paper_page(content: PageContent) -> list[str]:
     lines += [
         *overview_table(groups),
         f"## The rule\n\n{RULE}",
-        f"### Remarks on the rule\n\n{REMARKS_HEAD}{REMARKS}",
+        f"### Remarks on the rule\n\n{REMARKS}",
     ]
     for name, of_group in groups.items():
         lines += group_section(name, of_group, content.drawn, shown)

@@ -49,9 +49,12 @@ RULE = """\
   least three pairs (paired t). A network that is the very same in both experiments is left out.
 * A result without a number of ours is **not measured**.
 """
-# Of the words, wherever their lines break. The remarks are no part: they change no verdict.
+# Of the words, wherever their lines break.
 RULE_HASH = hash_values(" ".join(RULE.split()))
 REMARKS = """\
+What the rule above leaves unsaid. These remarks were written after the rule was fixed; they are no
+part of its hash, and change no verdict.
+
 * **Conclusions.** Where a deciding row is a correlation that differs in size, its side of 0
   decides. Conclusion 9 says that selective units are not more important: a correlation that is
   surely below 0 supports it, and only one that is surely above 0 contradicts it. The word

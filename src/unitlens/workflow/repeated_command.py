@@ -7,7 +7,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from unitlens.user_code import folder_of_module
+from unitlens.provenance.user_source import module_root
 from unitlens.workflow.jobs_source import source_folder
 
 _SET_ANEW = {"results"}  # where the results go is said by whoever repeats the command
@@ -52,11 +52,11 @@ def _python_path(functions: Iterable[str], start: Path) -> str:
     Jobs look in the current directory first. Where it is another one than `start`, the entries are
     absolute: jobs read the variable in their own directory.
     """
-    here = Path.cwd()
+    here, of_jobs = Path.cwd(), source_folder().resolve()
     entries = [Path(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    listed = [entry for entry in entries if entry.resolve() != source_folder().resolve()]
-    found = {folder_of_module(name.partition(":")[0]) for name in functions}
-    if not {entry.resolve() for entry in listed} & (found - {here.resolve()}):
+    listed = [entry for entry in entries if entry.resolve() != of_jobs]
+    roots = {root.resolve() for name in functions if (root := module_root(name.partition(":")[0]))}
+    if not {entry.resolve() for entry in listed} & (roots - {here.resolve()}):
         return ""
     moved = here.resolve() != start.resolve()
     told = [str(entry.resolve()) if moved else os.path.relpath(entry, start) for entry in listed]

@@ -9,6 +9,7 @@ import xarray as xr
 from unitlens.analysis.generalisation import (
     best_and_worst,
     early_stops,
+    selected_share,
     selection_rates,
     setting_means,
 )
@@ -46,15 +47,27 @@ def test_selection_rates__are_those_over_all_halves(count):
     assert (rates.lost, rates.lost_by_chance) == pytest.approx((lost, chance))
 
 
+@pytest.mark.parametrize(("half", "top"), [(5, 2), (3, 1), (4, 4)])
+def test_selected_share__is_that_of_all_subsets_of_any_size(half, top):
+    settings = np.random.default_rng(5).normal(size=(11, 2))
+
+    hits = [
+        (settings[list(of), 1] > settings[max(of, key=lambda i: settings[i, 0]), 1]).sum() < top
+        for of in combinations(range(11), half)
+    ]
+
+    assert selected_share(settings, top, half) == np.mean(hits)
+
+
 def test_selection_rates__of_a_perfect_and_of_the_worst_choice():
     accuracy = np.arange(12.0)
 
     perfect = selection_rates(accuracy, accuracy)
     worst = selection_rates(-accuracy, accuracy)
 
-    assert perfect.top == pytest.approx({1: 1, 5: 1})  # among six the top ten cannot fail
-    assert perfect.lost == pytest.approx(0)
-    assert worst.top == pytest.approx({1: 0, 5: 0})
+    assert perfect.top == {1: 1.0, 5: 1.0}  # among six the top ten cannot fail
+    assert perfect.lost == 0
+    assert worst.top == {1: 0.0, 5: 0.0}
     with pytest.raises(ArgumentError, match="auc has 3 settings, but must have at least 4"):
         selection_rates(accuracy[:3], accuracy[:3])
 

@@ -63,17 +63,18 @@ def test_eight_jobs_at_once__never_share_a_place(tmp_path, gpus, places):
         assert most_at_once(done, name) <= places
 
 
-def test_jobs__spread_over_the_gpus_before_they_share_one(tmp_path):
-    holders, taken = [], []
-    for _ in range(4):  # each begins when those before it have a GPU, which they hold
-        holders.append(start(tmp_path, "MIG-1/0,GPU-b", 600, UNITLENS_JOBS_PER_GPU="2"))
+@pytest.mark.parametrize(("gpus", "places"), [("0,1,2", 1), ("MIG-1/0,GPU-b", 2), ("5", 3)])
+def test_jobs__spread_over_the_gpus_before_they_share_one(tmp_path, gpus, places):
+    names, holders, taken = gpus.split(","), [], []
+    for _ in range(len(names) * places):  # each begins when those before it hold their GPUs
+        holders.append(start(tmp_path, gpus, 600, UNITLENS_JOBS_PER_GPU=str(places)))
         taken.append(json.loads(holders[-1].stdout.readline()))
     for holder in holders:
         with holder:
             holder.kill()
 
-    assert set(taken[:2]) == {"MIG-1/0", "GPU-b"}
-    assert collections.Counter(taken) == {"MIG-1/0": 2, "GPU-b": 2}
+    assert set(taken[: len(names)]) == set(names)
+    assert collections.Counter(taken) == dict.fromkeys(names, places)
 
 
 def test_lease__ends_with_a_killed_job(tmp_path):

@@ -160,8 +160,7 @@ def test_share_of_all_halves__has_no_remark_on_a_sign_test():
 
     evidence = estimate_evidence(share_over_settings(settings, 1), runs)
 
-    assert evidence.estimate.value == pytest.approx(1)
-    assert evidence.estimate.se == 0
+    assert (evidence.estimate.value, evidence.estimate.se) == (1, 0)
     assert evidence.notes == ()
 
 

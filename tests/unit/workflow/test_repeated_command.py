@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from snakemake.cli import parse_config
 
-from unitlens.user_code import folder_of_module
+from unitlens.provenance.user_source import module_root
 from unitlens.workflow.jobs_source import source_folder
 from unitlens.workflow.repeated_command import repeated_command
 
@@ -36,7 +36,7 @@ def own_code(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["one", "two", "two.models", "three.models"])
 def test_command__sets_the_path_that_own_code_is_found_on(name, own_code, tmp_path):
     """All entries in their order: own code may import other code of another entry."""
-    assert folder_of_module(name) == own_code.resolve()
+    assert module_root(name).resolve() == own_code.resolve()
     command = repeated_command("run", {}, [f"{name}:build"] * 2, tmp_path)
 
     assert shlex.split(command) == ["PYTHONPATH=other:my code", "run"]
